@@ -1,0 +1,183 @@
+"""The records that cross the borders between stages.
+
+Each stage takes records and returns new ones; none is changed in place. Tensors are float32 on
+the CPU unless a docstring says otherwise; pixels are in [0, 1] and waveforms nominally in [-1, 1].
+Angles are degrees: yaw right-positive in [-180, 180), pitch up-positive in [-90, 90], yaw 0 at the
+panorama's centre column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# progress(done, total, what): called by long stages; it may raise to cancel them.
+Progress = Callable[[int, int, str], None]
+
+SoundLayout = Literal["mono", "stereo", "ambix", "other"]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A waveform with its rate.
+
+    Args:
+        waveform: `[C, N]` float32. Peaks above 1 are kept, not clipped.
+        sample_rate_hz: sampling rate.
+        layout: what the channels mean. `ambix` is first-order Ambisonics, ACN order W, Y, Z, X, SN3D.
+    """
+
+    waveform: Tensor
+    sample_rate_hz: int
+    layout: SoundLayout = "mono"
+
+    @property
+    def duration_s(self) -> float:
+        return self.waveform.shape[-1] / self.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class PanoramaClip:
+    """A piece of a 360° video, sampled at a constant frame rate.
+
+    Args:
+        frames: `[T, 3, H, W]` equirectangular, `W == 2 * H`, in [0, 1].
+        fps: rate at which the frames were sampled.
+        sound: the clip's sound as recorded (any channels and rate), as long as the picture; None when there is none.
+        start_s: where the clip begins in its source.
+        source: name of the file, for people.
+        notices: sentences about what was done or missing (stretched, silent, padded, ...).
+    """
+
+    frames: Tensor
+    fps: float
+    sound: Sound | None = None
+    start_s: float = 0.0
+    source: str = ""
+    notices: tuple[str, ...] = ()
+
+    @property
+    def num_frames(self) -> int:
+        return self.frames.shape[0]
+
+
+@dataclass(frozen=True)
+class SaliencyMaps:
+    """Saliency per frame: `maps [T, H, W]` in [0, 1], maximum 1 in each frame (a flat map when nothing stands out)."""
+
+    maps: Tensor
+    method: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera direction: a square picture with the same field of view across and down."""
+
+    yaw_deg: float
+    pitch_deg: float = 0.0
+    fov_deg: float = 90.0
+
+
+@dataclass(frozen=True)
+class ViewTrack:
+    """One view per frame of a clip."""
+
+    views: tuple[View, ...]
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    @property
+    def is_still(self) -> bool:
+        return all(view == self.views[0] for view in self.views)
+
+    @staticmethod
+    def still(view: View, num_frames: int) -> ViewTrack:
+        return ViewTrack((view,) * num_frames)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A salient region on the sphere.
+
+    Args:
+        yaw_deg, pitch_deg: saliency- and area-weighted spherical centroid.
+        width_deg, height_deg: angular size of the box around the region, seen from its centroid.
+        mass: the region's share of the map's saliency over the sphere, in [0, 1].
+    """
+
+    yaw_deg: float
+    pitch_deg: float
+    width_deg: float
+    height_deg: float
+    mass: float
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """A ranked region and the view or track that looks at it. `rank` counts from 1; 0 is a view set by hand."""
+
+    rank: int
+    region: Region | None
+    track: ViewTrack
+
+
+BasdNormalization = Literal["minmax", "diagonal", "none"]
+
+
+@dataclass(frozen=True)
+class BasdMaps:
+    """Bounding-box-aware signed distance per frame.
+
+    Args:
+        maps: `[T, H, W]`; in pixels of the map for `none`, divided by the diagonal for `diagonal`,
+            in [0, 1] for `minmax`. Positive inside the view, negative outside, before normalisation.
+        track: the views that the maps stand for; the `view` feature geometry needs them.
+        normalization: which of the three.
+    """
+
+    maps: Tensor
+    track: ViewTrack
+    normalization: BasdNormalization = "minmax"
+
+
+CaptionOrigin = Literal["typed", "scene", "plain", "models"]
+
+
+@dataclass(frozen=True)
+class SceneCaption:
+    """The scene in words: `short` is what the text encoders read (CLIP keeps 77 tokens), `long` is for people."""
+
+    short: str
+    long: str = ""
+    origin: CaptionOrigin = "typed"
+    faces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything that steers one generation."""
+
+    saliency: SaliencyMaps
+    basd: BasdMaps
+    caption: SceneCaption
+
+    @property
+    def track(self) -> ViewTrack:
+        return self.basd.track
+
+
+@dataclass(frozen=True)
+class ViewpointClip:
+    """A generated (or cropped) viewpoint clip: `frames [T, 3, H, W]` in [0, 1] with its sound."""
+
+    frames: Tensor
+    fps: float
+    sound: Sound
+    seed: int | None = None
+    notices: tuple[str, ...] = ()
+    stage_seconds: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,133 @@
+"""Directions and angles on the sphere, and the rotation of a camera.
+
+Shape legend: `...` any batch shape; the last axis of a direction is (x, y, z).
+
+Convention (the whole package): x right, y up, z forward; yaw 0, pitch 0 looks along +z. Yaw is right-positive in
+[-180, 180), pitch up-positive in [-90, 90], roll clockwise-positive for the one who looks. Degrees at the doors.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+DEG = torch.pi / 180.0
+Angle = Tensor | float
+
+_F = TypeVar("_F", bound=Callable)
+
+
+def cached_grid(function: _F) -> _F:
+    """Keep what `function` returns: constant tensors that depend on sizes, angles, dtype and device alone.
+
+    They are made outside inference mode, so that a grid first asked for inside it (ComfyUI) can still take part in
+    training later. Never write into them: whoever hands one to the outside hands out a clone.
+    """
+
+    def make(*args):
+        with torch.inference_mode(False), torch.no_grad():
+            return function(*args)
+
+    return functools.lru_cache(maxsize=64)(functools.wraps(function)(make))  # type: ignore[return-value]
+
+
+def wrap_yaw_deg(yaw_deg: Angle) -> Angle:
+    """Any finite yaw in degrees, brought to [-180, 180).
+
+    Convention: +180 and -180 are one direction, written -180.
+    """
+    wrapped = (yaw_deg + 180.0) % 360.0 - 180.0
+    # (-1e-20 + 180) % 360 and its like can round up to the excluded end.
+    if isinstance(wrapped, Tensor):
+        return torch.where(wrapped >= 180.0, wrapped - 360.0, wrapped)
+    return wrapped - 360.0 if wrapped >= 180.0 else wrapped
+
+
+def directions(yaw_deg: Angle, pitch_deg: Angle, dtype: torch.dtype = torch.float32, device=None) -> Tensor:
+    """Unit vectors of angles.
+
+    Convention: (yaw, pitch) (0, 0) is (0, 0, 1); (90, 0) is (1, 0, 0), to the right; (any, 90) is (0, 1, 0), up.
+
+    Args:
+        yaw_deg, pitch_deg: tensors or numbers that broadcast together, degrees.
+        dtype, device: used where both are plain numbers; tensors keep their own.
+
+    Returns:
+        `[..., 3]`.
+    """
+    if not isinstance(yaw_deg, Tensor) and not isinstance(pitch_deg, Tensor):
+        yaw_deg = torch.tensor(yaw_deg, dtype=dtype, device=device)
+    like = yaw_deg if isinstance(yaw_deg, Tensor) else pitch_deg
+    yaw = torch.as_tensor(yaw_deg, dtype=like.dtype, device=like.device) * DEG
+    pitch = torch.as_tensor(pitch_deg, dtype=like.dtype, device=like.device) * DEG
+    yaw, pitch = torch.broadcast_tensors(yaw, pitch)
+    return torch.stack((yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()), dim=-1)
+
+
+def angles(dirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Yaw and pitch of directions, which need not be unit vectors.
+
+    Convention: the inverse of `directions`. At a pole, where every yaw is right, yaw is 0 and its gradient 0.
+
+    Args:
+        dirs: `[..., 3]`, not zero.
+
+    Returns:
+        (yaw_deg in [-180, 180), pitch_deg in [-90, 90]), each `[...]`.
+    """
+    x, y, z = dirs.unbind(-1)
+    ground = x * x + z * z
+    at_pole = ground == 0
+    # Both branches of `where` are differentiated: the pole gets harmless stand-ins instead of 0/0.
+    yaw = torch.atan2(torch.where(at_pole, torch.zeros_like(x), x), torch.where(at_pole, torch.ones_like(z), z))
+    radius = torch.where(at_pole, torch.ones_like(ground), ground).sqrt()
+    pitch = torch.where(at_pole, y.sign() * (torch.pi / 2), torch.atan2(y, radius))
+    yaw_deg = yaw / DEG
+    return torch.where(yaw_deg >= 180.0, yaw_deg - 360.0, yaw_deg), (pitch / DEG).clamp(-90.0, 90.0)
+
+
+def rotation(
+    yaw_deg: Angle, pitch_deg: Angle, roll_deg: Angle = 0.0, dtype: torch.dtype = torch.float32, device=None
+) -> Tensor:
+    """Rotation of a camera: its columns are the camera's right, up and forward axes in the world.
+
+    Convention: world = R @ camera; `R @ (0, 0, 1)` is `directions(yaw, pitch)`. Roll is applied first and is positive
+    when the camera leans to its right, so that the picture turns to the left.
+
+    Args:
+        yaw_deg, pitch_deg, roll_deg: tensors or numbers that broadcast together, degrees.
+        dtype, device: used where all are plain numbers.
+
+    Returns:
+        `[..., 3, 3]`.
+    """
+    tensors = [a for a in (yaw_deg, pitch_deg, roll_deg) if isinstance(a, Tensor)]
+    dtype, device = (tensors[0].dtype, tensors[0].device) if tensors else (dtype, device)
+    parts = [torch.as_tensor(a, dtype=dtype, device=device) * DEG for a in (yaw_deg, pitch_deg, roll_deg)]
+    yaw, pitch, roll = torch.broadcast_tensors(*parts)
+    zero = torch.zeros_like(yaw)
+    right = torch.stack((yaw.cos(), zero, -yaw.sin()), -1)
+    up = torch.stack((-yaw.sin() * pitch.sin(), pitch.cos(), -yaw.cos() * pitch.sin()), -1)
+    forward = torch.stack((yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()), -1)
+    cos, sin = roll.cos()[..., None], roll.sin()[..., None]
+    return torch.stack((cos * right - sin * up, cos * up + sin * right, forward), dim=-1)
+
+
+def angle_between_deg(dirs_a: Tensor, dirs_b: Tensor) -> Tensor:
+    """Great-circle angle between directions.
+
+    Convention: in [0, 180]; accurate for small and for opposite angles alike (half-angle form, not arccos).
+
+    Args:
+        dirs_a, dirs_b: `[..., 3]`, not zero, shapes that broadcast.
+
+    Returns:
+        `[...]` degrees.
+    """
+    a = torch.nn.functional.normalize(dirs_a, dim=-1)
+    b = torch.nn.functional.normalize(dirs_b, dim=-1)
+    return 2.0 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1)) / DEG

@@ -1,0 +1,212 @@
+"""The video and the audio U-Net, run side by side with connectors between them.
+
+Shape legend: B clips, T frames, h w latent rows and columns, R F mel latent rows and frequencies, L text tokens,
+N = B * T, E time embedding.
+
+diffusers supplies the blocks of both U-Nets; what drives them is ours, so that a connector can sit behind a block and
+replace its last skip connection as well. Without connectors, or with zero-initialised ones, each U-Net computes
+exactly what diffusers' own forward does.
+
+Source: SVG baseline (arXiv 2409.17550); paper section 2.2 for FiLM's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .connectors import Connectors, CrossFeatures, Film, fold_frames
+
+# Behind block `site`, features `h`: the features that go on, or None where nothing sits.
+Bridge = Callable[[str, Tensor], Tensor | None]
+
+
+class DualUNet(nn.Module):
+    """Two U-Nets and the connectors between them.
+
+    Args:
+        unet_v: diffusers' UNetMotionModel.
+        unet_a: diffusers' UNet2DConditionModel, text as a class embedding.
+        connectors: None runs two independent U-Nets.
+    """
+
+    def __init__(self, unet_v: nn.Module, unet_a: nn.Module, connectors: Connectors | None = None) -> None:
+        super().__init__()
+        self.unet_v, self.unet_a, self.connectors = unet_v, unet_a, connectors
+
+    def encode_cross(
+        self,
+        x_v: Tensor | None,
+        x_a: Tensor | None,
+        t_v: Tensor | int | None = None,
+        t_a: Tensor | int | None = None,
+        x0_v: Tensor | None = None,
+        x0_a: Tensor | None = None,
+    ) -> CrossFeatures:
+        """What each modality hears from the other. It reads no text: under guidance one call serves all passes.
+
+        Args:
+            x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`; None says nothing to the other side.
+            t_v, t_a: timesteps, a number or `[B]`.
+            x0_v, x0_a: previous estimates of the clean latents; None is zeros.
+        """
+        if self.connectors is None:
+            return CrossFeatures(None, None)
+        from_v = from_a = None
+        if x_v is not None:
+            from_v = self.connectors.encode("video", x_v, x0_v, time_embedding(self.unet_v, t_v, x_v))
+        if x_a is not None:
+            from_a = self.connectors.encode("audio", x_a, x0_a, time_embedding(self.unet_a, t_a, x_a))
+        return CrossFeatures(into_video=from_a, into_audio=from_v)
+
+    def forward(
+        self,
+        x_v: Tensor,
+        x_a: Tensor,
+        t_v: Tensor | int,
+        t_a: Tensor | int,
+        text_v: Tensor,
+        text_a: Tensor,
+        cross: CrossFeatures | None = None,
+        film: Film | None = None,
+        *,
+        use_connectors: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Predictions for both modalities (noise or velocity: what the weights were trained for).
+
+        Args:
+            x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`.
+            t_v, t_a: timesteps, a number or `[B]`.
+            text_v: `[B, L, D]` CLIP tokens.
+            text_a: `[B, D]` CLAP embedding, unit norm.
+            cross: from `encode_cross`, for this batch or for a part of it that repeats (guidance's halves).
+            film: site to (scale, shift); missing sites and None change nothing.
+            use_connectors: False runs the plain U-Nets.
+        """
+        out_v = self.forward_video(x_v, t_v, text_v, cross, film, use_connectors=use_connectors)
+        out_a = self.forward_audio(x_a, t_a, text_a, cross, film, use_connectors=use_connectors)
+        return out_v, out_a
+
+    def forward_video(
+        self,
+        x_v: Tensor,
+        t_v: Tensor | int,
+        text_v: Tensor,
+        cross: CrossFeatures | None = None,
+        film: Film | None = None,
+        *,
+        use_connectors: bool = True,
+    ) -> Tensor:
+        """The video half of `forward`; alone it hears no sound, and FiLM and the connectors' own attention still act."""
+        frames, T = fold_frames(x_v)
+        temb = time_embedding(self.unet_v, t_v, x_v).repeat_interleave(T, dim=0)
+        bridge = self._bridge("video", T, cross.into_video if cross else None, film, use_connectors)
+        out = run_blocks(self.unet_v, frames, temb, text_v.repeat_interleave(T, dim=0), bridge, num_frames=T)
+        return out.unflatten(0, (-1, T)).transpose(1, 2)
+
+    def forward_audio(
+        self,
+        x_a: Tensor,
+        t_a: Tensor | int,
+        text_a: Tensor,
+        cross: CrossFeatures | None = None,
+        film: Film | None = None,
+        *,
+        use_connectors: bool = True,
+    ) -> Tensor:
+        """The audio half of `forward`; alone it sees no picture."""
+        temb = time_embedding(self.unet_a, t_a, x_a)
+        label = self.unet_a.class_embedding(text_a)
+        temb = torch.cat([temb, label], dim=-1) if self.unet_a.config.class_embeddings_concat else temb + label
+        bridge = self._bridge("audio", 1, cross.into_audio if cross else None, film, use_connectors)
+        return run_blocks(self.unet_a, x_a, temb, None, bridge)
+
+    def _bridge(self, modality: str, num_frames: int, context: Tensor | None, film: Film | None, active: bool) -> Bridge:
+        def bridge(site: str, h: Tensor) -> Tensor | None:
+            name = f"{modality}.{site}"
+            connector = self.connectors.at(name) if active and self.connectors is not None else None
+            return None if connector is None else connector(h, num_frames, context, film.get(name) if film else None)
+
+        return bridge
+
+    def site_shapes(
+        self, latent_v: tuple[int, int, int] | None = None, latent_a: tuple[int, int] | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Shape of the features at each connector, without running anything.
+
+        Args:
+            latent_v: (T, h, w) of the video latent; None leaves its sites out.
+            latent_a: (R, F) of the audio latent; None leaves its sites out.
+
+        Returns:
+            Site to (C, T, h, w) or (C, R, F).
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        if latent_v is not None:
+            shapes |= {f"video.{s}": (c, latent_v[0], *hw) for s, c, hw in _level_shapes(self.unet_v, latent_v[1:])}
+        if latent_a is not None:
+            shapes |= {f"audio.{s}": (c, *hw) for s, c, hw in _level_shapes(self.unet_a, latent_a)}
+        return shapes
+
+
+def _level_shapes(unet: nn.Module, size: tuple[int, ...]) -> list[tuple[str, int, tuple[int, ...]]]:
+    """(site, channels, size) behind the last two down blocks and the first two up blocks."""
+    widths, sizes = unet.config.block_out_channels, [tuple(size)]
+    for block in unet.down_blocks:
+        halves = getattr(block, "downsamplers", None) is not None
+        sizes.append(tuple(-(-n // 2) for n in sizes[-1]) if halves else sizes[-1])
+    down = [(f"down.{i}", widths[i], sizes[i + 1]) for i in (2, 3)]
+    # An up block ends at the resolution of the skip that its successor reads.
+    return down + [(f"up.{i}", widths[-1 - i], sizes[2 - i]) for i in (0, 1)]
+
+
+def time_embedding(unet: nn.Module, t: Tensor | int | None, like: Tensor) -> Tensor:
+    """The U-Net's own embedding of timesteps, without classes: `[B, E]`."""
+    t = torch.as_tensor(t, device=like.device).expand(like.shape[0])
+    temb = unet.time_embedding(unet.time_proj(t).to(like.dtype))
+    act = getattr(unet, "time_embed_act", None)
+    return temb if act is None else act(temb)
+
+
+def run_blocks(
+    unet: nn.Module, h: Tensor, temb: Tensor, text: Tensor | None, bridge: Bridge, **block_args: Any
+) -> Tensor:
+    """Drive a diffusers U-Net through its blocks.
+
+    Args:
+        unet: UNetMotionModel or UNet2DConditionModel.
+        h: input `[N, c, h, w]`.
+        temb: `[N, E]`.
+        text: `[N, L, D]`, or None where the blocks attend to themselves.
+        bridge: called behind each down and up block; what it returns goes on in the block's stead, and for a down
+            block it is the last skip connection too.
+        block_args: for every block (`num_frames` of the motion U-Net).
+    """
+    h = unet.conv_in(h)
+    skips = (h,)
+    for index, block in enumerate(unet.down_blocks):
+        h, added = block(hidden_states=h, temb=temb, **_text_args(block, text), **block_args)
+        bridged = bridge(f"down.{index}", h)
+        if bridged is not None:
+            h, added = bridged, (*added[:-1], bridged)
+        skips += tuple(added)
+    # Motion adapters of the first generation have no motion module in the middle.
+    middle_args = block_args if hasattr(unet.mid_block, "motion_modules") else {}
+    h = unet.mid_block(h, temb, encoder_hidden_states=text, **middle_args)
+    for index, block in enumerate(unet.up_blocks):
+        count = len(block.resnets)
+        own, skips = skips[-count:], skips[:-count]
+        size = skips[-1].shape[2:] if skips else None
+        h = block(hidden_states=h, temb=temb, res_hidden_states_tuple=own, upsample_size=size, **_text_args(block, text), **block_args)
+        bridged = bridge(f"up.{index}", h)
+        h = h if bridged is None else bridged
+    if unet.conv_norm_out is not None:
+        h = unet.conv_act(unet.conv_norm_out(h))
+    return unet.conv_out(h)
+
+
+def _text_args(block: nn.Module, text: Tensor | None) -> dict[str, Tensor | None]:
+    return {"encoder_hidden_states": text} if getattr(block, "has_cross_attention", False) else {}

@@ -22,11 +22,24 @@ from .sphere import DEG, cached_grid, rotation
 Views = View | ViewTrack | Sequence[View]
 
 
+def check_view(view: View) -> View:
+    """A view that can be drawn.
+
+    Convention: finite angles, and a field of view strictly between 0 and 180 degrees, beyond which no plane reaches.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not (math.isfinite(view.yaw_deg) and math.isfinite(view.pitch_deg)):
+        raise InputError(f"a view to yaw {view.yaw_deg:g}, pitch {view.pitch_deg:g} cannot be drawn; give finite angles.")
+    if not 0.0 < view.fov_deg < 180.0:
+        raise InputError(f"a field of view of {view.fov_deg:g} degrees has no flat picture; choose one inside 0 to 180.")
+    return view
+
+
 @cached_grid
 def _camera_directions(fov_deg: float, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`[s, s, 3]` unit vectors of the pixels in the camera's own frame."""
-    if not 0.0 < fov_deg < 180.0:
-        raise InputError(f"a field of view of {fov_deg:g} degrees has no flat picture; choose one between 0 and 180.")
     steps = ((torch.arange(size, dtype=torch.float64) + 0.5) * 2.0 / size - 1.0) * math.tan(fov_deg * DEG / 2)
     x, y = torch.meshgrid(steps, -steps, indexing="xy")
     dirs = torch.nn.functional.normalize(torch.stack((x, y, torch.ones_like(x)), dim=-1), dim=-1)
@@ -35,6 +48,7 @@ def _camera_directions(fov_deg: float, size: int, dtype: torch.dtype, device: to
 
 @cached_grid
 def _view_directions(yaw: float, pitch: float, fov: float, size: int, dtype: torch.dtype, device) -> Tensor:
+    check_view(View(yaw, pitch, fov))
     camera = _camera_directions(fov, size, torch.float64, torch.device("cpu"))
     return (camera @ rotation(yaw, pitch, dtype=torch.float64).T).to(device=device, dtype=dtype)
 
@@ -53,7 +67,7 @@ def view_directions(
         `[s, s, 3]`.
 
     Raises:
-        InputError: the field of view is outside (0, 180).
+        InputError: as in `check_view`.
     """
     key = (float(yaw_deg), float(pitch_deg), float(fov_deg), size)
     return _view_directions(*key, dtype, torch.device(device or "cpu")).clone()
@@ -96,8 +110,8 @@ def erp_to_perspective(
     if antialias and mode == "bilinear":
         finest = min(view.fov_deg for view in chosen)
         erp = shrink_for(erp, 2.0 * math.tan(finest * DEG / 2) / size / DEG)
-    if all(view == chosen[0] for view in chosen):
-        chosen = chosen[:1] if erp.shape[0] > 1 or len(chosen) == 1 else chosen
+    if erp.shape[0] > 1 and len(set(chosen)) == 1:
+        chosen = chosen[:1]
     dtype = torch.promote_types(erp.dtype, torch.float32)
     grids = [_view_directions(float(v.yaw_deg), float(v.pitch_deg), float(v.fov_deg), size, dtype, erp.device)
              for v in chosen]
@@ -125,9 +139,12 @@ def inside_view(dirs: Tensor, view: View) -> Tensor:
 
     Returns:
         `[...]` bool.
+
+    Raises:
+        InputError: as in `check_view`.
     """
     x, y, z = to_camera(dirs, view).unbind(-1)
-    reach = z * math.tan(view.fov_deg * DEG / 2)
+    reach = z * math.tan(check_view(view).fov_deg * DEG / 2)
     return (z > 0) & (x.abs() <= reach) & (y.abs() <= reach)
 
 
@@ -142,11 +159,14 @@ def fov_outline(view: View, points_per_edge: int = 64, dtype: torch.dtype = torc
 
     Returns:
         `[4 * points_per_edge, 3]` unit vectors.
+
+    Raises:
+        InputError: as in `check_view`.
     """
     along = torch.arange(points_per_edge, dtype=torch.float64) * 2.0 / points_per_edge - 1.0
     one = torch.ones_like(along)
     x = torch.cat((along, one, -along, -one))
     y = torch.cat((one, -along, -one, along))
-    reach = math.tan(view.fov_deg * DEG / 2)
+    reach = math.tan(check_view(view).fov_deg * DEG / 2)
     camera = torch.nn.functional.normalize(torch.stack((x * reach, y * reach, torch.ones_like(x)), -1), dim=-1)
     return (camera @ rotation(view.yaw_deg, view.pitch_deg, dtype=torch.float64).T).to(device=device, dtype=dtype)

@@ -192,7 +192,7 @@ def viewpoints(
         found = [(region, np.array(_vector(region))[None].repeat(num_frames, 0))
                  for region in find_regions(saliency.maps, threshold, max_viewpoints)]
     if not found:
-        front = View(fov_deg=DEFAULT_FOV_DEG if fov_deg == "box" else float(fov_deg))
+        front = View(0.0, 0.0, DEFAULT_FOV_DEG if fov_deg == "box" else float(fov_deg))
         return (Viewpoint(1, None, ViewTrack.still(front, num_frames)),)
     return tuple(
         Viewpoint(rank, region, _as_track(path, box_fov_deg(region) if fov_deg == "box" else float(fov_deg)))

@@ -31,9 +31,9 @@ def check_view(view: View) -> View:
         InputError: anything else.
     """
     if not (math.isfinite(view.yaw_deg) and math.isfinite(view.pitch_deg)):
-        raise InputError(f"a view to yaw {view.yaw_deg:g}, pitch {view.pitch_deg:g} cannot be drawn; give finite angles.")
+        raise InputError(f"a view to yaw {view.yaw_deg:g}, pitch {view.pitch_deg:g} has no picture; give finite ones.")
     if not 0.0 < view.fov_deg < 180.0:
-        raise InputError(f"a field of view of {view.fov_deg:g} degrees has no flat picture; choose one inside 0 to 180.")
+        raise InputError(f"a field of view of {view.fov_deg:g} degrees has no picture; choose one inside 0 to 180.")
     return view
 
 

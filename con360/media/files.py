@@ -1,0 +1,64 @@
+"""Paths at the door: what is read must exist, what is written appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+
+
+def existing_file(path: str | os.PathLike) -> Path:
+    """The path as an absolute one, once it is known to be a readable file that holds something.
+
+    Absolute, so that a name can never be taken for an option ("-x.mp4") or for an address ("http:...").
+
+    Raises:
+        InputError: there is no such file, it is a folder, is empty or may not be read.
+    """
+    try:
+        found = Path(path).expanduser().absolute()
+        if found.is_dir():
+            raise InputError(f"{path} is a folder; a file is wanted. Name one file in it.")
+        if not found.is_file():
+            raise InputError(f"there is no file {path}. Check the path (now in {Path.cwd()}).")
+        if found.stat().st_size == 0:
+            raise InputError(f"{found.name} is empty (0 bytes). Copy or download it again.")
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be looked up: {error}.") from error
+    except ValueError as error:  # a NUL in the name; InputError is one itself
+        raise error if isinstance(error, InputError) else InputError(f"{path!r} is no valid file name.") from error
+    if not os.access(found, os.R_OK):
+        raise InputError(f"{found.name} may not be read. Change its permissions.")
+    return found
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it on success and removed on any error or cancel.
+
+    Missing folders are made. The suffix is kept, since writers choose their format by it. The name is not
+    created beforehand: the writer's own file mode applies.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    final = Path(path).expanduser().absolute()
+    if final.is_dir():
+        raise InputError(f"{path} is a folder; a file name is wanted for the result.")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {final.parent} cannot be made: {error}.") from error
+    if not os.access(final.parent, os.W_OK):
+        raise InputError(f"the folder {final.parent} may not be written to. Choose another place for {final.name}.")
+    # Short, so that a name near the file system's limit still has room.
+    temporary = final.with_name(f".{secrets.token_hex(6)}.part{final.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,297 @@
+"""What a media file is, before anything large is decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import InputError
+from ..records import SoundLayout
+from .files import existing_file
+from .spherical import AmbisonicTags, SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+    from PIL.Image import Image
+
+# One decoded 8-bit 4:2:0 frame of this size takes 50 MB.
+MAX_PIXELS = 8192 * 4096
+MIN_HEIGHT_PX = 8
+# Without spherical metadata a picture outside this range of width / height is taken for a flat one: 3:2 photos and
+# portrait clips fall below, cinema's 2.35 above; 16:9 and 2.25 occur among real panoramas (Sphere360).
+PANORAMA_ASPECT = (1.55, 2.3)
+
+PICTURE_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+FIRST_ORDER = 4
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """One sound track.
+
+    Args:
+        number: counts from 1 among the file's sound tracks, as `audio_track` does.
+        stream_index: FFmpeg's index of the stream.
+        layout: what the channels mean to us; `ambix` covers the first four channels.
+        label: FFmpeg's name of the channel layout.
+        channel_order: source channel of W, Y, Z, X; None where no channel is moved or dropped.
+        notices: what was assumed about the channels.
+    """
+
+    number: int
+    stream_index: int
+    channels: int
+    sample_rate_hz: int
+    layout: SoundLayout
+    label: str
+    codec: str
+    is_default: bool
+    channel_order: tuple[int, ...] | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds.
+
+    Args:
+        kind: `video`, `picture` (a still) or `sound` (no picture track).
+        width, height: as displayed, with rotation and sample aspect ratio applied; 0 for sound.
+        coded_width, coded_height: as stored, before both.
+        rotation_deg: counter-clockwise turn that the file asks for, a multiple of 90.
+        fps: average frame rate, None where the file does not say.
+        duration_s: of the picture where known, else of the file, else None (live recordings).
+        spherical: projection and stereo packing that the metadata states.
+        origin_s: file time that counts as 0.
+        notices: sentences for people.
+    """
+
+    path: Path
+    kind: Literal["video", "picture", "sound"]
+    width: int = 0
+    height: int = 0
+    coded_width: int = 0
+    coded_height: int = 0
+    rotation_deg: int = 0
+    fps: float | None = None
+    duration_s: float | None = None
+    codec: str = ""
+    spherical: SphericalTags = SphericalTags()
+    audio_tracks: tuple[AudioTrack, ...] = ()
+    origin_s: float = 0.0
+    notices: tuple[str, ...] = ()
+
+    @property
+    def aspect(self) -> float:
+        return self.width / max(1, self.height)
+
+    @property
+    def projection(self) -> str:
+        """What the metadata states, else `flat?` or `equirectangular?`, judged by the shape alone."""
+        low, high = PANORAMA_ASPECT
+        return self.spherical.projection or ("equirectangular?" if low <= self.aspect <= high else "flat?")
+
+    @property
+    def stereo(self) -> str:
+        return self.spherical.stereo or "mono"
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[InputContainer]:
+    """Opens a local media file with FFmpeg.
+
+    Raises:
+        InputError: FFmpeg cannot read it, or it is a playlist that points elsewhere.
+    """
+    import av
+
+    try:
+        container = av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path.name} is not a media file that can be read, or it is incomplete (FFmpeg: {_reason(error)}). "
+            f"Give an MP4, MOV, WebM or MKV video, and copy it again if it was cut off."
+        ) from error
+    with container:
+        if container.format.name in ("hls", "dash", "concat", "image2", "tty"):
+            raise InputError(f"{path.name} is a {container.format.name} list, not a video. Give the video file itself.")
+        yield container
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The first picture track that is a video: cover art is not."""
+    for stream in container.streams.video:
+        if not int(stream.disposition) & 0x400:  # AV_DISPOSITION_ATTACHED_PIC
+            return stream
+    return None
+
+
+def probe(path: str | os.PathLike) -> MediaInfo:
+    """Reads what a video, still picture or sound file is.
+
+    Decodes at most one frame, and none that is larger than `MAX_PIXELS`.
+
+    Raises:
+        InputError: no such file, or not one that can be read.
+    """
+    path = existing_file(path)
+    if is_picture(path):
+        with open_picture(path) as picture:
+            return _picture_info(path, picture)
+    with open_media(path) as container:
+        tags = read_track_tags(path)
+        # Live recordings start at any time; a negative start is decoder priming, which players cut.
+        origin_s = max(0.0, (container.start_time or 0) / 1_000_000)
+        tracks = tuple(_audio_track(n, s, _tags_of(s, tags).ambisonic) for n, s in enumerate(container.streams.audio, 1))
+        stream = video_stream(container)
+        if stream is None:
+            seconds = container.duration / 1_000_000 if container.duration else None
+            return MediaInfo(path, "sound", duration_s=seconds, audio_tracks=tracks, origin_s=origin_s)
+        return _video_info(path, container, stream, _tags_of(stream, tags).spherical, tracks, origin_s)
+
+
+def _tags_of(stream: AudioStream | VideoStream, tags: dict[int, TrackTags]) -> TrackTags:
+    # FFmpeg's id is the track id in MP4 and MOV alone.
+    key = stream.id if "mp4" in stream.container.format.name else stream.index
+    return tags.get(key, TrackTags())
+
+
+def _video_info(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    spherical: SphericalTags,
+    tracks: tuple[AudioTrack, ...],
+    origin_s: float,
+) -> MediaInfo:
+    context = stream.codec_context
+    width, height, rotation = context.width, context.height, 0
+    if 0 < width * height <= MAX_PIXELS and (frame := _first_frame(container, stream)) is not None:
+        width, height, rotation = frame.width, frame.height, round(frame.rotation / 90) % 4 * 90
+    ratio = float(stream.sample_aspect_ratio or 1)
+    # Far-off ratios are broken headers, not pictures.
+    shown = [round(width * ratio), height] if 0.1 < ratio < 10 else [width, height]
+    if rotation in (90, 270):
+        shown.reverse()
+    if stream.duration is not None:
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = container.duration / 1_000_000 if container.duration else None
+    rate = stream.average_rate or stream.guessed_rate
+    notices = []
+    if context.color_trc in HDR_TRANSFERS:
+        notices.append(f"the picture is HDR ({HDR_TRANSFERS[context.color_trc]}); it is read without tone mapping")
+    if any(abs(angle) > 0.5 for angle in spherical.pose_deg):
+        pose = ", ".join(f"{angle:g}" for angle in spherical.pose_deg)
+        notices.append(f"the file asks for a turned sphere (yaw, pitch, roll {pose} degrees), which is not applied")
+    return MediaInfo(
+        path, "video", *shown, width, height, rotation, float(rate) if rate else None, seconds,
+        context.name, spherical, tracks, origin_s, tuple(notices),
+    )  # fmt: skip
+
+
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The first frame that decodes within the first packets: a header can lie, a frame cannot."""
+    import av
+
+    packets = container.demux(stream)
+    for _ in range(64):
+        try:
+            if frames := next(packets).decode():
+                return frames[0]
+        except StopIteration:
+            return None
+        except av.FFmpegError:
+            continue  # damaged packets are counted by the reader, which meets them again
+    return None
+
+
+def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) -> AudioTrack:
+    context = stream.codec_context
+    label = context.layout.name if context.channels else "none"
+    layout, order, notices = _sound_layout(context.channels, label, box)
+    default = bool(int(stream.disposition) & 1)
+    return AudioTrack(
+        number, stream.index, context.channels, context.sample_rate or 0, layout, label, context.name, default, order, notices
+    )
+
+
+def _sound_layout(
+    channels: int, label: str, box: AmbisonicTags | None
+) -> tuple[SoundLayout, tuple[int, ...] | None, tuple[str, ...]]:
+    """Layout, source channels of W, Y, Z, X where they are not the channels as they come, and what to tell people."""
+    if box is not None and box.order >= 1 and box.is_ambix and set(range(FIRST_ORDER)) <= set(box.channel_map[:channels]):
+        order = tuple(box.channel_map.index(component) for component in range(FIRST_ORDER))
+        dropped = f"the sound has {channels} channels (Ambisonics of order {box.order}); its first-order part is used"
+        same = order == tuple(range(channels))
+        return "ambix", None if same else order, (dropped,) if channels > FIRST_ORDER else ()
+    if box is not None and channels == FIRST_ORDER:
+        return "other", None, ("the sound's Ambisonic metadata is of an unknown kind; it is used without direction",)
+    if label.startswith("ambisonic") and channels >= FIRST_ORDER:
+        if channels == FIRST_ORDER:
+            return "ambix", None, ()
+        dropped = f"the sound is {label} ({channels} channels); its first-order part is used"
+        return "ambix", tuple(range(FIRST_ORDER)), (dropped,)
+    if channels == FIRST_ORDER and label in ("quad", "4.0", "4 channels", "quad(side)"):
+        taken = f"the sound has four channels labelled '{label}'; they are taken as AmbiX (W, Y, Z, X, SN3D)"
+        return "ambix", None, (taken,)
+    return {1: "mono", 2: "stereo"}.get(channels, "other"), None, ()
+
+
+# Still pictures -------------------------------------------------------------------------------------------------------
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the content, not the name, is a still picture."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    return head.startswith(PICTURE_HEADS) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP")
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator[Image]:
+    """Opens a still picture without decoding it.
+
+    Raises:
+        InputError: it is damaged, or so large that Pillow takes it for an attack.
+    """
+    import warnings
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            # Below Pillow's hard limit our own limit speaks, before decoding and in one sentence.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path.name} claims to be too large to decode ({error}). Scale it down first.") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path.name} is not a picture that can be read. Copy it again, or save it as PNG.") from error
+    with picture:
+        yield picture
+
+
+def _picture_info(path: Path, picture: Image) -> MediaInfo:
+    xmp = picture.info.get("xmp", b"")
+    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+    # EXIF orientations 5 to 8 exchange width and height.
+    turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    width, height = picture.size[::-1] if turned else picture.size
+    notices = ("the picture is animated; its first frame is used",) if getattr(picture, "n_frames", 1) > 1 else ()
+    return MediaInfo(
+        path, "picture", width, height, *picture.size, codec=(picture.format or "").lower(),
+        spherical=parse_spherical_xml(text), notices=notices,
+    )  # fmt: skip

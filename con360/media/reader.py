@@ -1,0 +1,588 @@
+"""Reads a piece of a 360° video: frames by timestamp, resized while decoding, with the sound of the same interval.
+
+Convention: output frame `i` shows the time `start_s + i / fps`: the last source frame whose timestamp is not later,
+within half a tick of the stream's clock; before the first frame, the first. Sample `n` of the sound is the file's
+time `start_s + n / rate`. Time 0 is the file's own start. Nothing is repaired in silence: each departure from what
+was asked becomes a notice.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..records import PanoramaClip, Progress, Sound
+from .info import (
+    MAX_PIXELS, MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, open_media, open_picture, probe, video_stream
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer
+    from av.frame import Frame
+    from av.stream import Stream
+    from av.video.frame import VideoFrame
+
+T = TypeVar("T")
+Eye = Literal["whole", "left", "right"]
+
+MAX_FRAMES_BYTES = 8 * 2**30
+# Enough threads for real time; each of them holds a few decoded frames.
+MAX_THREADS = 4
+# Sound that starts or ends this close to the picture is coder granularity, not worth a sentence.
+NOTICE_GAP_S = 0.025
+# Timestamps further off than this from the running count of samples are a real gap, not rounding.
+RUN_GAP_S = 0.005
+# Decoders need this much sound before the first sample that counts (AAC overlap, Opus pre-roll).
+SOUND_PREROLL_S = 0.1
+# Seeking aims this much early; an index that still lands late costs a further attempt, at last from the beginning.
+SEEK_BACK_S = (0.5, 10.0, math.inf)
+# Halves of top-bottom stereo correlate at 0.96 and above in real clips, upper and lower half of a panorama below 0.5.
+SAME_PICTURE = 0.8
+# Mean step from the last column to the first, over the mean step between neighbours: 0.5 to 3 where edges join.
+OPEN_SEAM = 4.0
+
+
+def read_panorama(
+    path: str | os.PathLike,
+    *,
+    start_s: float = 0.0,
+    duration_s: float = 4.0,
+    fps: float = 8.0,
+    height: int = 512,
+    eye: Eye | None = None,
+    audio_track: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
+) -> PanoramaClip:
+    """Reads `duration_s` of a 360° video (or a still panorama) as an equirectangular clip with its sound.
+
+    Convention:
+        A picture counts as a full panorama when its metadata says equirectangular, or when nothing is said and its
+        displayed width / height lies in `PANORAMA_ASPECT` (1.55 to 2.3); it is stretched to 2:1 where needed, with a
+        notice. Cropped, mesh and cubemap projections, and flat shapes, are refused by name.
+
+    Args:
+        start_s: where to begin, in seconds.
+        duration_s: how long; a source that ends earlier is held and padded, with a notice.
+        fps: output frames per second.
+        height: output height in pixels; the width is twice that.
+        eye: of stereo video. None takes the left one where metadata says stereo and the picture agrees. `left` and
+            `right` without metadata split top-bottom, or left-right from 3:1 on. `whole` takes the picture as it is,
+            whatever its shape.
+        audio_track: which sound track, from 1; None takes the default one.
+        max_pixels: largest source picture that is decoded.
+        progress: called per output frame; may raise to cancel.
+
+    Returns:
+        `round(duration_s * fps)` frames, and sound of `round(duration_s * rate)` samples per channel, or no sound.
+
+    Raises:
+        InputError: the file, the range or the options cannot be used.
+    """
+    num_frames = _check_request(start_s, duration_s, fps, height, eye)
+    info = probe(path)
+    _check_picture(info, eye, max_pixels)
+    painter = _Painter(info, height, eye, notices=list(info.notices))
+    if info.kind == "picture":
+        frames = painter.paint(_picture_pixels(info)).expand(num_frames, -1, -1, -1)
+        painter.notices.append(f"a still picture: the same frame for {duration_s:g} s")
+    else:
+        frames = _read_frames(info, start_s + np.arange(num_frames) / fps, painter, progress)
+    sound, sound_notices = _read_track(info, start_s, duration_s, audio_track)
+    return PanoramaClip(frames, fps, sound, start_s, info.path.name, _sentences(*painter.notices, *sound_notices))
+
+
+def read_sound(
+    path: str | os.PathLike, *, start_s: float = 0.0, duration_s: float | None = None, audio_track: int | None = None
+) -> tuple[Sound, tuple[str, ...]]:
+    """Reads sound from any media file: float, its own rate and channels.
+
+    Args:
+        duration_s: None reads to the end; otherwise the sound is padded to it, with a notice.
+
+    Returns:
+        The sound and the notices.
+
+    Raises:
+        InputError: there is no sound to be read.
+    """
+    if not (math.isfinite(start_s) and start_s >= 0):
+        raise InputError(f"a start of {start_s:g} s was asked for; it must be 0 or later.")
+    if duration_s is not None and not 0 < duration_s < math.inf:
+        raise InputError(f"a duration of {duration_s:g} s was asked for; it must be positive.")
+    info = probe(path)
+    sound, notices = _read_track(info, start_s, duration_s, audio_track)
+    if sound is None:
+        raise InputError(f"{info.path.name} has no sound track that can be read.")
+    if sound.waveform.shape[-1] == 0:
+        raise InputError(f"{info.path.name} has no sound at {start_s:g} s. Choose an earlier start.")
+    return sound, _sentences(*notices)
+
+
+def _sentences(*notices: str) -> tuple[str, ...]:
+    return tuple(notice[0].upper() + notice[1:] + "." for notice in notices)
+
+
+def _check_request(start_s: float, duration_s: float, fps: float, height: int, eye: str | None) -> int:
+    """Number of output frames, once every number makes sense. Comparisons are written so that NaN fails them."""
+    if not 0 <= start_s < math.inf:
+        raise InputError(f"a start of {start_s:g} s was asked for; it must be 0 or later.")
+    if not 0 < duration_s < math.inf:
+        raise InputError(f"a duration of {duration_s:g} s was asked for; it must be positive.")
+    if not 0 < fps <= 240:
+        raise InputError(f"{fps:g} frames per second were asked for; choose more than 0 and at most 240.")
+    if height < MIN_HEIGHT_PX:
+        raise InputError(f"a height of {height} pixels was asked for; choose at least {MIN_HEIGHT_PX}.")
+    if eye not in (None, "whole", "left", "right"):
+        raise InputError(f"eye '{eye}' is unknown; choose left, right or whole.")
+    num_frames = max(1, round(duration_s * fps))
+    size = num_frames * 3 * height * 2 * height * 4
+    if size > MAX_FRAMES_BYTES:
+        raise InputError(
+            f"{num_frames} frames of {2 * height}x{height} would take {size / 2**30:.0f} GiB of memory. "
+            f"Ask for a shorter clip, fewer frames per second or a smaller height."
+        )
+    return num_frames
+
+
+def _check_picture(info: MediaInfo, eye: str | None, max_pixels: int) -> None:
+    """Refuses by name what is no full panorama, before anything is decoded."""
+    name, size = info.path.name, f"{info.width}x{info.height}"
+    if info.kind == "sound":
+        raise InputError(f"{name} has no video, only sound. Give a 360° video.")
+    if info.coded_width * info.coded_height > max_pixels:
+        raise InputError(
+            f"{name} is {info.coded_width}x{info.coded_height} pixels; at most {max_pixels} pixels are decoded. "
+            f"Scale it down first, or raise max_pixels."
+        )
+    if 0 < info.height < MIN_HEIGHT_PX or 0 < info.width < 2 * MIN_HEIGHT_PX:
+        raise InputError(f"{name} is only {size} pixels, too small for a panorama. Give a larger one.")
+    names = {
+        "cropped": "covers only a part of the sphere (cropped equirectangular, such as VR180)",
+        "mesh": "is stored through a mesh (VR180 or another camera format)",
+        "cubemap": "is stored as a cubemap",
+        "flat": "is a flat video, as its metadata says",
+    }
+    if info.spherical.projection in names:
+        raise InputError(f"{name} {names[info.spherical.projection]}; a full 360° equirectangular video is wanted. Convert it first.")
+    if info.projection == "flat?" and info.stereo == "mono" and eye is None:
+        low, high = PANORAMA_ASPECT
+        raise InputError(
+            f"{name} is {size}{' after its rotation' if info.rotation_deg else ''} without 360° metadata, which looks like a flat picture; an equirectangular one of about 2:1 "
+            f"({low:g} to {high:g}) is wanted. If it is a panorama, say eye=left (stereo) or eye=whole."
+        )
+
+
+# Picture --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Painter:
+    """Turns decoded pixels into panorama frames: rotation, one eye, size. Settles on the eye at the first frame."""
+
+    info: MediaInfo
+    height: int
+    eye: Eye | None
+    notices: list[str] = field(default_factory=list)
+    _part: tuple[slice, slice] | None = None
+
+    def paint(self, pixels: np.ndarray) -> Tensor:
+        """`[h, w, 3]` uint8, upright, to `[3, H, 2H]` in [0, 1]."""
+        import cv2
+
+        if self._part is None:
+            self._part = self._choose_part(pixels)
+            self._describe_shape(pixels[self._part])
+        part = pixels[self._part]
+        size = (2 * self.height, self.height)
+        shrinks = part.shape[1] >= size[0] and part.shape[0] >= size[1]
+        part = np.ascontiguousarray(part)
+        small = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        return torch.from_numpy(small).permute(2, 0, 1).float().div_(255.0)
+
+    def _choose_part(self, pixels: np.ndarray) -> tuple[slice, slice]:
+        height, width = pixels.shape[:2]
+        whole, tags = (slice(height), slice(width)), self.info.spherical
+        packing, left_first, eye = tags.stereo, tags.left_first, self.eye
+        alike = _halves_alike(pixels)
+        if eye is None and packing == "top-bottom" and alike is False:
+            self.notices.append("the metadata says top-bottom stereo, but the halves differ: taken as one picture")
+            return whole
+        if eye is None and packing not in ("top-bottom", "left-right"):
+            if alike:
+                self.notices.append("the upper and lower half look alike; if this is top-bottom stereo, choose an eye")
+            return whole
+        if eye == "whole":
+            return whole
+        if eye is None:
+            eye = "left"
+            self.notices.append(f"{packing} stereo: the left eye is used")
+        if packing not in ("top-bottom", "left-right"):
+            packing = "left-right" if self.info.aspect >= 3 else "top-bottom"
+            self.notices.append(f"no stereo metadata: split {packing} for the {eye} eye")
+        first = (eye == "left") == left_first
+        if packing == "top-bottom":
+            half = height // 2
+            return slice(0, half) if first else slice(height - half, height), slice(width)
+        half = width // 2
+        return slice(height), slice(0, half) if first else slice(width - half, width)
+
+    def _describe_shape(self, part: np.ndarray) -> None:
+        # Displayed shape: the stored one times the share of the pixel's own shape.
+        height, width = self.info.height, self.info.width
+        shown = [round(width * part.shape[1] / self._upright[1]), round(height * part.shape[0] / self._upright[0])]
+        if abs(shown[0] / max(1, shown[1]) - 2) > 0.02:
+            self.notices.append(f"the picture is {shown[0]}x{shown[1]}, not 2:1: stretched to 2:1")
+        if _seam_ratio(part) > OPEN_SEAM:
+            self.notices.append("the left and right edge do not join: this may be no full 360° picture")
+
+    @property
+    def _upright(self) -> tuple[int, int]:
+        stored = (self.info.coded_height, self.info.coded_width)
+        turned = self.info.rotation_deg in (90, 270) or self.info.kind == "picture" and self.info.width != stored[1]
+        return stored[::-1] if turned else stored
+
+
+def _halves_alike(pixels: np.ndarray) -> bool | None:
+    """Whether the upper and lower half show the same scene; None where there is nothing to compare."""
+    import cv2
+
+    half = pixels.shape[0] // 2
+    halves = [cv2.resize(p, (32, 16), interpolation=cv2.INTER_AREA).mean(-1) for p in (pixels[:half], pixels[half : 2 * half])]
+    if min(h.std() for h in halves) < 2.0:
+        return None
+    return float(np.corrcoef(halves[0].ravel(), halves[1].ravel())[0, 1]) > SAME_PICTURE
+
+
+def _seam_ratio(pixels: np.ndarray) -> float:
+    """Step across the seam in steps between neighbouring columns, without the polar rows; 0 for a flat picture."""
+    import cv2
+
+    small = cv2.resize(np.ascontiguousarray(pixels), (512, 256), interpolation=cv2.INTER_AREA)[25:-25].astype(np.float32)
+    neighbours = float(np.abs(np.diff(small, axis=1)).mean())
+    return float(np.abs(small[:, 0] - small[:, -1]).mean()) / neighbours if neighbours > 0.1 else 0.0
+
+
+def _picture_pixels(info: MediaInfo) -> np.ndarray:
+    """`[h, w, 3]` uint8 of a still, upright; transparency becomes black, 16 bits become 8."""
+    from PIL import Image, ImageOps
+
+    with open_picture(info.path) as picture:
+        try:
+            picture = ImageOps.exif_transpose(picture)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"{info.path.name} is damaged or incomplete ({error}). Copy or download it again.") from error
+        if picture.mode.startswith(("I", "F")):
+            values = np.asarray(picture, dtype=np.float32)
+            gray = (np.nan_to_num(values) / (257.0 if values.max() > 255 else 1.0)).clip(0, 255)
+            return np.repeat(gray.round().astype(np.uint8)[..., None], 3, -1)
+        if "A" in picture.getbands() or "transparency" in picture.info:
+            black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+            picture = Image.alpha_composite(black, picture.convert("RGBA"))
+        return np.asarray(picture.convert("RGB"))
+
+
+def _read_frames(info: MediaInfo, times: np.ndarray, painter: _Painter, progress: Progress | None) -> Tensor:
+    """One frame per time, `[T, 3, H, 2H]`; only frames that are shown are converted."""
+    frames = torch.empty(len(times), 3, painter.height, 2 * painter.height)
+    tally = _Tally()
+    shown = None
+    for i, (frame, tolerance) in enumerate(_frames_at(info, times, tally)):
+        if frame is shown:
+            frames[i] = frames[i - 1]
+        else:
+            frames[i] = painter.paint(_upright_pixels(frame, info))
+        shown = frame
+        if progress is not None:
+            progress(i + 1, len(times), "reading frames")
+    if shown is None:
+        raise InputError(f"{info.path.name} has no frame that can be decoded{tally.after}. It is damaged or incomplete.")
+    held = int((times >= tally.end_s + tolerance).sum()) if tally.at_end else 0
+    if held == len(times):
+        raise InputError(
+            f"a start of {times[0]:g} s was asked for, but the picture of {info.path.name} ends at {tally.end_s:.2f} s. "
+            f"Choose an earlier start."
+        )
+    if held:
+        painter.notices.append(f"the picture ends at {tally.end_s:.2f} s: its last frame is held for {held} of {len(times)} frames")
+    if tally.damaged:
+        painter.notices.append(f"{tally.damaged} damaged pieces of the picture were skipped")
+    return frames
+
+
+def _frames_at(info: MediaInfo, times: np.ndarray, tally: _Tally) -> Iterator[tuple[VideoFrame, float]]:
+    """The frame shown at each time, with half a tick of its clock."""
+    with _decode_from(info, None, times[0], tally) as (timed, stream):
+        tolerance = float(stream.time_base) / 2
+        for frame in pick_by_time(timed, times, tolerance):
+            yield frame, tolerance
+
+
+def pick_by_time(timed: Iterable[tuple[float, T]], times: Iterable[float], tolerance: float) -> Iterator[T]:
+    """For each of the rising `times`, the last item not later than it (within `tolerance`); the first for earlier ones.
+
+    Reads no further than it must: up to the first item after the last time.
+    """
+    wanted, current, known = iter(times), None, False
+    time = next(wanted, None)
+    for item_time, item in timed:
+        while known and time is not None and time + tolerance < item_time:
+            yield current
+            time = next(wanted, None)
+        if time is None:
+            return
+        current, known = item, True
+    while known and time is not None:
+        yield current
+        time = next(wanted, None)
+
+
+def _upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
+    """`[h, w, 3]` uint8, rotated as the file asks. Untagged HD is BT.709, as players take it; FFmpeg assumes BT.601."""
+    from av.video.reformatter import Colorspace
+
+    untagged = int(frame.colorspace) == 2 and frame.height >= 720
+    picture = frame.reformat(format="rgb24", src_colorspace=Colorspace.ITU709) if untagged else frame.reformat(format="rgb24")
+    return np.rot90(picture.to_ndarray(), info.rotation_deg // 90)
+
+
+# Decoding -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Tally:
+    """What happened while decoding: damaged packets and frames, where the last good frame ended, end of file."""
+
+    damaged: int = 0
+    end_s: float = 0.0
+    at_end: bool = False
+
+    def reset(self) -> None:
+        self.damaged, self.end_s, self.at_end = 0, 0.0, False
+
+    @property
+    def after(self) -> str:
+        return f" ({self.damaged} damaged pieces)" if self.damaged else ""
+
+
+@contextmanager
+def _decode_from(
+    info: MediaInfo, stream_index: int | None, target_s: float, tally: _Tally
+) -> Iterator[tuple[Iterator[tuple[float, Frame]], Stream]]:
+    """Frames of one stream with their times, from `target_s` or earlier on, and the stream.
+
+    A file's index can be missing or wrong. Each attempt seeks further back and is checked by the first frame's own
+    time; the last one reads from the beginning.
+    """
+    for back_s in SEEK_BACK_S:
+        with open_media(info.path) as container:
+            stream = video_stream(container) if stream_index is None else container.streams[stream_index]
+            from_start = target_s - back_s <= 0
+            if from_start or _seek(container, info.origin_s + target_s - back_s):
+                timed = _timed_frames(container, stream, info.origin_s, tally)
+                first = next(timed, None)
+                if from_start or first is not None and first[0] <= target_s + float(stream.time_base) / 2:
+                    yield (timed if first is None else chain((first,), timed)), stream
+                    return
+        tally.reset()
+
+
+def _seek(container: InputContainer, time_s: float) -> bool:
+    import av
+
+    try:
+        container.seek(int(time_s * 1_000_000), backward=True)
+    except av.FFmpegError:  # no index: the caller reads from the beginning instead
+        return False
+    return True
+
+
+def _timed_frames(container: InputContainer, stream: Stream, origin_s: float, tally: _Tally) -> Iterator[tuple[float, Frame]]:
+    """Frames with their times in seconds, never going back; frames without a time follow on the one before."""
+    is_video = stream.type == "video"
+    if is_video:
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+    rate = (stream.average_rate or stream.guessed_rate or Fraction(25)) if is_video else None
+    last_s = -math.inf
+    for frame in _good_frames(container, stream, tally):
+        known = frame.pts is not None and frame.time_base
+        time_s = float(frame.pts * frame.time_base) - origin_s if known else max(0.0, tally.end_s)
+        time_s = max(time_s, last_s) if is_video else time_s
+        if is_video:
+            seconds = float(frame.duration * frame.time_base) if known and frame.duration else float(1 / rate)
+        else:
+            seconds = frame.samples / frame.sample_rate
+        last_s, tally.end_s = time_s, time_s + seconds
+        yield time_s, frame
+    tally.at_end = True
+
+
+def _good_frames(container: InputContainer, stream: Stream, tally: _Tally) -> Iterator[Frame]:
+    """Decodes what can be decoded; damaged packets and frames are counted and left out."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            frames = next(packets).decode()
+        except StopIteration:
+            return
+        except av.FFmpegError:
+            tally.damaged += 1
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                tally.damaged += 1
+            else:
+                yield frame
+
+
+# Sound ----------------------------------------------------------------------------------------------------------------
+
+
+def _read_track(
+    info: MediaInfo, start_s: float, duration_s: float | None, number: int | None
+) -> tuple[Sound | None, tuple[str, ...]]:
+    if number is not None and not 1 <= number <= len(info.audio_tracks):
+        raise InputError(f"sound track {number} was asked for; {info.path.name} has {len(info.audio_tracks)}, counted from 1.")
+    if not info.audio_tracks:
+        return None, ("there is no sound track: silence is used",)
+    notices = []
+    track = info.audio_tracks[number - 1] if number else next((t for t in info.audio_tracks if t.is_default), info.audio_tracks[0])
+    if len(info.audio_tracks) > 1:
+        labels = ", ".join(f"{t.number}: {t.label}" for t in info.audio_tracks)
+        notices.append(f"there are {len(info.audio_tracks)} sound tracks ({labels}); number {track.number} is used")
+    if track.channels < 1 or track.sample_rate_hz < 1:
+        return None, (*notices, "the sound track cannot be decoded: silence is used")
+    waveform = _read_samples(info, track, start_s, duration_s, notices)
+    if waveform is None:
+        return None, (*notices, "the sound track has no sound that can be decoded: silence is used")
+    bad = int((~np.isfinite(waveform)).sum())
+    if bad:
+        waveform = np.where(np.isfinite(waveform), waveform, np.float32(0.0))
+        notices.append(f"{bad} samples of the sound are not numbers (NaN or infinite): they are silenced")
+    if track.channel_order is not None:
+        waveform = np.ascontiguousarray(waveform[list(track.channel_order)])
+    return Sound(torch.from_numpy(waveform), track.sample_rate_hz, track.layout), (*notices, *track.notices)
+
+
+@dataclass
+class _Run:
+    """Consecutive blocks of sound without a gap, and where their timestamps say that they begin, in samples."""
+
+    base: float
+    rate: int
+    origin: int
+    blocks: list[np.ndarray] = field(default_factory=list)
+    offsets: list[float] = field(default_factory=list)
+    length: int = 0
+    skipped: int = 0
+
+    def fits(self, time_s: float) -> bool:
+        return abs(time_s * self.rate - self.base - self.length) <= RUN_GAP_S * self.rate
+
+    def add(self, time_s: float, block: np.ndarray, keep: bool) -> None:
+        self.offsets.append(time_s * self.rate - self.length)
+        self.length += block.shape[1]
+        if keep:
+            self.blocks.append(block)
+        else:  # before the interval: only its length matters
+            assert not self.blocks
+            self.skipped += block.shape[1]
+
+    @property
+    def first(self) -> int:
+        """Where the run begins. The median outvotes the rounding of millisecond timestamps (WebM)."""
+        return round(float(np.median(self.offsets))) - self.origin
+
+
+def _read_samples(
+    info: MediaInfo, track: AudioTrack, start_s: float, duration_s: float | None, notices: list[str]
+) -> np.ndarray | None:
+    """`[C, N]` float32 of exactly the interval; None when nothing at all decodes."""
+    rate, tally = track.sample_rate_hz, _Tally()
+    origin, wanted = round(start_s * rate), None if duration_s is None else round(duration_s * rate)
+    stop_s = math.inf if wanted is None else start_s + duration_s
+    runs: list[_Run] = []
+    with _decode_from(info, track.stream_index, start_s - SOUND_PREROLL_S, tally) as (timed, stream):
+        limit = _stream_end(stream, info.origin_s)
+        for time_s, frame in timed:
+            if time_s > stop_s + RUN_GAP_S:
+                break
+            if frame.layout.nb_channels != track.channels or frame.sample_rate != rate:
+                tally.damaged += 1
+                continue
+            if not runs or not runs[-1].fits(time_s):
+                runs.append(_Run(time_s * rate, rate, origin))
+            keep = bool(runs[-1].blocks) or time_s + frame.samples / rate > start_s - RUN_GAP_S
+            runs[-1].add(time_s, float_samples(frame) if keep else np.empty((0, frame.samples), np.float32), keep)
+    if tally.damaged:
+        notices.append(f"{tally.damaged} damaged pieces of the sound were skipped")
+    if not runs:
+        return None
+    end = min(runs[-1].first + runs[-1].length, math.inf if limit is None else limit - origin)
+    samples, covered = _place(runs, track.channels, max(0, end) if wanted is None else wanted, end)
+    _describe_gaps(covered, rate, start_s, notices)
+    return samples
+
+
+def _place(runs: list[_Run], channels: int, length: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """The runs on a silent interval, and which samples of it they cover."""
+    samples, covered = np.zeros((channels, length), np.float32), np.zeros(length, bool)
+    for run in runs:
+        at = run.first + run.skipped
+        for block in run.blocks:
+            low, high = max(at, 0), min(at + block.shape[1], length, end)
+            if low < high:
+                samples[:, low:high] = block[:, low - at : high - at]
+                covered[low:high] = True
+            at += block.shape[1]
+    return samples, covered
+
+
+def _describe_gaps(covered: np.ndarray, rate: int, start_s: float, notices: list[str]) -> None:
+    if not covered.any():
+        notices.append("the sound track has nothing in this interval: silence is used")
+        return
+    head, tail = int(covered.argmax()), int(covered[::-1].argmax())
+    inner = len(covered) - head - tail - int(covered.sum())
+    if head > NOTICE_GAP_S * rate:
+        notices.append(f"the sound starts {head / rate:.2f} s late: silence before it")
+    if tail > NOTICE_GAP_S * rate:
+        notices.append(f"the sound ends at {start_s + (len(covered) - tail) / rate:.2f} s: padded with silence")
+    if inner > 0:
+        notices.append(f"{inner / rate:.3f} s within the sound are missing: silence there")
+
+
+def _stream_end(stream: Stream, origin_s: float) -> int | None:
+    """Sample at which an MP4's edit list ends the track: the coder's padding beyond it is not sound."""
+    if "mp4" not in stream.container.format.name or not stream.duration:
+        return None
+    end_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s
+    return round(end_s * stream.codec_context.sample_rate)
+
+
+def float_samples(frame: AudioFrame) -> np.ndarray:
+    """A decoded block as `[C, n]` float32 with full scale 1. No mixer: channels stay as they are."""
+    values, kind = frame.to_ndarray(), frame.format.name.removesuffix("p")
+    if not frame.format.is_planar:
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    if kind == "u8":
+        return (values.astype(np.float32) - 128.0) / 128.0
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    full_scale = float(2 ** (8 * values.dtype.itemsize - 1))
+    return (values.astype(np.float64) / full_scale).astype(np.float32)

@@ -1,0 +1,261 @@
+"""Spherical metadata: what a file says about its projection, its two eyes and its Ambisonic channels.
+
+FFmpeg reports a cropped VR180 mesh as equirectangular and knows no SA3D, so the boxes are read here: MP4 and MOV
+boxes, Matroska elements, and the XML of Spherical Video V1, whose words photos use as well (GPano). Sizes found in
+a file are never trusted: each box ends where its parent ends, and every list is capped.
+
+Source: Spherical Video RFC (V1), Spherical Video V2 RFC, Spatial Audio RFC (google/spatial-media docs);
+Matroska specification, Projection element.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+Projection = Literal["", "equirectangular", "cropped", "mesh", "cubemap", "flat"]
+Stereo = Literal["", "mono", "top-bottom", "left-right"]
+
+V1_UUID = bytes.fromhex("ffcc8263f8554a938814587a02521fdd")
+MAX_BOXES = 4096
+MAX_XML_BYTES = 65536
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SphericalTags:
+    """What is said about one picture track; empty strings where nothing is said.
+
+    Args:
+        projection: `cropped` is an equirectangular picture that covers a part of the sphere; VR180 says `cropped` or `mesh`.
+        stereo: how the two eyes are packed.
+        left_first: the left eye is the top or left half.
+        pose_deg: yaw, pitch, roll that the file asks to be applied.
+    """
+
+    projection: Projection = ""
+    stereo: Stereo = ""
+    left_first: bool = True
+    pose_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class AmbisonicTags:
+    """The SA3D box of one sound track: `order` of the Ambisonics, and which component each channel carries."""
+
+    order: int
+    channel_map: tuple[int, ...]
+    is_ambix: bool = True
+
+
+@dataclass(frozen=True)
+class TrackTags:
+    spherical: SphericalTags = SphericalTags()
+    ambisonic: AmbisonicTags | None = None
+
+
+def parse_spherical_xml(text: str) -> SphericalTags:
+    """Reads the V1 (`GSpherical`) or photo (`GPano`) words, as elements or as attributes.
+
+    Returns:
+        Tags; `cropped` when the picture says that it covers less than the full panorama. A missing size is not a crop.
+    """
+    found = dict(re.findall(r"(?<!/)\bG(?:Spherical|Pano):(\w+)\s*(?:>|=\s*[\"'])\s*([^<\"']*)", text[:MAX_XML_BYTES]))
+
+    def pixels(name: str) -> int:
+        value = found.get(name, "").strip()
+        return int(value) if value.isdigit() else 0
+
+    projection = found.get("ProjectionType", "").strip().lower()
+    spherical = projection == "equirectangular" or found.get("Spherical", "").strip().lower() == "true"
+    tags = SphericalTags("equirectangular" if spherical else "cubemap" if projection == "cubemap" else "")
+    for side in ("Width", "Height"):
+        full, part = pixels(f"FullPano{side}Pixels"), pixels(f"CroppedAreaImage{side}Pixels")
+        if full and part and part < full:
+            tags = replace(tags, projection="cropped")
+    stereo = found.get("StereoMode", "").strip().lower()
+    return replace(tags, stereo=stereo if stereo in ("mono", "top-bottom", "left-right") else "")
+
+
+def merge_tags(first: SphericalTags, second: SphericalTags) -> SphericalTags:
+    """Both descriptions of one track: what rules a full panorama out wins, then what is said first."""
+    refused = [p for p in (first.projection, second.projection) if p not in ("", "equirectangular")]
+    projection = refused[0] if refused else first.projection or second.projection
+    named = first if first.stereo else second
+    pose = first.pose_deg if any(first.pose_deg) else second.pose_deg
+    return SphericalTags(projection, named.stereo, named.left_first, pose)
+
+
+def read_track_tags(path: Path) -> dict[int, TrackTags]:
+    """Tags per track id (MP4, MOV) or per position (Matroska, WebM); empty for other files and unreadable boxes."""
+    with open(path, "rb") as file:
+        end = file.seek(0, 2)
+        head = _read(file, 0, 12)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"):
+            return {number: tags for span in _inside(file, (0, end), b"moov") for number, tags in _tracks(file, span)}
+        return dict(enumerate(_matroska_tracks(file, end))) if head[:4] == b"\x1a\x45\xdf\xa3" else {}
+
+
+def _read(file: BinaryIO, start: int, count: int) -> bytes:
+    file.seek(start)
+    return file.read(max(0, count))
+
+
+# MP4 and MOV ----------------------------------------------------------------------------------------------------------
+
+
+def _boxes(file: BinaryIO, span: Span) -> Iterator[tuple[bytes, Span]]:
+    """Type and body of each box in a span; stops at the first size that makes no sense."""
+    position, end = span
+    for _ in range(MAX_BOXES):
+        header = _read(file, position, 16)
+        if position + 8 > end or len(header) < 8:
+            return
+        size, body = struct.unpack(">I", header[:4])[0], 8
+        if size == 1 and len(header) == 16:
+            size, body = struct.unpack(">Q", header[8:])[0], 16
+        elif size == 0:
+            size = end - position
+        if size < body:
+            return
+        stop = min(position + size, end)
+        yield header[4:8], (position + body, stop)
+        position = stop
+
+
+def _inside(file: BinaryIO, span: Span, *kinds: bytes) -> Iterator[Span]:
+    """Bodies of the boxes at a path of types."""
+    for kind, body in _boxes(file, span):
+        if kind == kinds[0]:
+            yield from _inside(file, body, *kinds[1:]) if len(kinds) > 1 else (body,)
+
+
+def _tracks(file: BinaryIO, moov: Span) -> Iterator[tuple[int, TrackTags]]:
+    for trak in _inside(file, moov, b"trak"):
+        number = 0
+        for start, _ in _inside(file, trak, b"tkhd"):
+            header = _read(file, start, 24)
+            at = 20 if header[:1] == b"\x01" else 12
+            number = int.from_bytes(header[at : at + 4], "big")
+        spherical, ambisonic = SphericalTags(), None
+        for start, stop in _inside(file, trak, b"mdia", b"minf", b"stbl", b"stsd"):
+            for _, entry in _boxes(file, (start + 8, stop)):
+                spherical = merge_tags(spherical, _picture_entry(file, entry))
+                ambisonic = ambisonic or _sound_entry(file, entry)
+        for start, stop in _inside(file, trak, b"uuid"):
+            if _read(file, start, 16) == V1_UUID:
+                text = _read(file, start + 16, min(stop - start - 16, MAX_XML_BYTES)).decode("utf-8", "replace")
+                spherical = merge_tags(spherical, parse_spherical_xml(text))
+        yield number, TrackTags(spherical, ambisonic)
+
+
+def _picture_entry(file: BinaryIO, entry: Span) -> SphericalTags:
+    """st3d and sv3d, which follow the 78 fixed bytes of a picture's sample entry."""
+    tags = SphericalTags()
+    children = (entry[0] + 78, entry[1])
+    for start, stop in _inside(file, children, b"st3d"):
+        mode = _read(file, start, min(5, stop - start))[4:]
+        stereo = {b"\x00": "mono", b"\x01": "top-bottom", b"\x02": "left-right"}.get(mode, "")
+        tags = replace(tags, stereo=stereo)
+    for projection in _inside(file, children, b"sv3d", b"proj"):
+        for kind, (start, stop) in _boxes(file, projection):
+            body = _read(file, start, min(20, stop - start))
+            if kind == b"prhd" and len(body) >= 16:
+                tags = replace(tags, pose_deg=tuple(v / 65536 for v in struct.unpack(">3i", body[4:16])))
+            elif kind in (b"mshp", b"cbmp"):
+                tags = replace(tags, projection="mesh" if kind == b"mshp" else "cubemap")
+            elif kind == b"equi":
+                tags = replace(tags, projection=_equirectangular_bounds(body))
+    return tags
+
+
+def _equirectangular_bounds(body: bytes) -> Projection:
+    # Bounds are fractions of the panorama (0.32 fixed point) that are cut off; a unit in the last place is rounding.
+    bounds = struct.unpack(">4I", body[4:20]) if len(body) >= 20 else ()
+    return "cropped" if any(bound > 2**16 for bound in bounds) else "equirectangular"
+
+
+def _sound_entry(file: BinaryIO, entry: Span) -> AmbisonicTags | None:
+    """SA3D, which follows the 28 fixed bytes of a sound's sample entry (more in QuickTime's versions 1 and 2)."""
+    version = int.from_bytes(_read(file, entry[0] + 8, 2), "big")
+    children = (entry[0] + 28 + {1: 16, 2: 36}.get(version, 0), entry[1])
+    for kind, (start, stop) in (*_boxes(file, children), *(b for s in _inside(file, children, b"wave") for b in _boxes(file, s))):
+        body = _read(file, start, min(stop - start, 12 + 4 * 64))
+        if kind == b"SA3D" and len(body) >= 12:
+            _, layout, order, ordering, normalization, count = struct.unpack(">BBIBBI", body[:12])
+            if order > 16 or count > 64 or len(body) < 12 + 4 * count:
+                return None
+            channel_map = struct.unpack(f">{count}I", body[12 : 12 + 4 * count])
+            return AmbisonicTags(order, channel_map, (layout & 0x7F, ordering, normalization) == (0, 0, 0))
+    return None
+
+
+# Matroska and WebM ----------------------------------------------------------------------------------------------------
+
+_SEGMENT, _TRACKS, _CLUSTER, _ENTRY = 0x18538067, 0x1654AE6B, 0x1F43B675, 0xAE
+_VIDEO, _STEREO, _PROJECTION, _PROJECTION_TYPE, _PROJECTION_PRIVATE = 0xE0, 0x53B8, 0x7670, 0x7671, 0x7672
+_POSE = (0x7673, 0x7674, 0x7675)
+_MATROSKA_STEREO: dict[int, tuple[Stereo, bool]] = {
+    0: ("mono", True), 1: ("left-right", True), 11: ("left-right", False), 3: ("top-bottom", True), 2: ("top-bottom", False)
+}  # fmt: skip
+
+
+def _elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
+    """Id and body of each EBML element in a span; an unknown size reaches to the parent's end."""
+    position, end = span
+    for _ in range(MAX_BOXES):
+        head = _read(file, position, 12)
+        id_length = 9 - head[0].bit_length() if head and head[0] else 9
+        if position >= end or id_length > 4 or len(head) <= id_length or not head[id_length]:
+            return
+        size_length = 9 - head[id_length].bit_length()
+        raw = head[id_length : id_length + size_length]
+        size = int.from_bytes(raw, "big") & ((1 << 7 * size_length) - 1)
+        start = position + id_length + size_length
+        stop = end if size == (1 << 7 * size_length) - 1 else min(start + size, end)
+        yield int.from_bytes(head[:id_length], "big"), (start, stop)
+        position = stop
+
+
+def _values(file: BinaryIO, span: Span) -> dict[int, bytes]:
+    return {number: _read(file, start, min(stop - start, 64)) for number, (start, stop) in _elements(file, span)}
+
+
+def _matroska_tracks(file: BinaryIO, end: int) -> Iterator[TrackTags]:
+    for kind, segment in _elements(file, (0, end)):
+        for inner, tracks in _elements(file, segment) if kind == _SEGMENT else ():
+            if inner == _CLUSTER:  # the media itself: nothing about tracks follows that players rely on
+                return
+            for entry_kind, entry in _elements(file, tracks) if inner == _TRACKS else ():
+                if entry_kind == _ENTRY:
+                    yield _matroska_entry(file, entry)
+
+
+def _matroska_entry(file: BinaryIO, entry: Span) -> TrackTags:
+    tags = SphericalTags()
+    for kind, video in _elements(file, entry):
+        if kind != _VIDEO:
+            continue
+        values = _values(file, video)
+        if _STEREO in values:
+            stereo, left_first = _MATROSKA_STEREO.get(int.from_bytes(values[_STEREO], "big"), ("", True))
+            tags = replace(tags, stereo=stereo, left_first=left_first)
+        for inner, projection in _elements(file, video):
+            if inner == _PROJECTION:
+                tags = _matroska_projection(tags, _values(file, projection))
+    return TrackTags(tags)
+
+
+def _matroska_projection(tags: SphericalTags, values: dict[int, bytes]) -> SphericalTags:
+    kinds: tuple[Projection, ...] = ("flat", "equirectangular", "cubemap", "mesh")
+    number = int.from_bytes(values.get(_PROJECTION_TYPE, b"\x00"), "big")
+    projection = kinds[number] if number < len(kinds) else ""
+    if projection == "equirectangular" and _PROJECTION_PRIVATE in values:
+        projection = _equirectangular_bounds(values[_PROJECTION_PRIVATE])
+    raw = [values.get(name, b"") for name in _POSE]
+    pose = tuple(struct.unpack(">f" if len(v) == 4 else ">d", v)[0] if len(v) in (4, 8) else 0.0 for v in raw)
+    return replace(tags, projection=projection, pose_deg=pose)

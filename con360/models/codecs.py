@@ -1,0 +1,143 @@
+"""Pictures and sound, to and from what the U-Nets work on.
+
+Shape legend: B clips, T frames, H W pixels, h w latent rows and columns, N samples, S mel frames, M mel bands,
+R F latent rows and frequencies (S and M over the VAE's stride).
+
+Convention: a model's own ranges are entered and left here: pixels are [0, 1] outside, mels natural-log amplitudes,
+latents have been multiplied by the VAE's scaling factor. Networks run in their own dtype, results are float32.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..records import Progress
+
+SAMPLE_RATE_HZ = 16000
+MEL_N_FFT = 1024
+MEL_HOP = 160
+MEL_BANDS = 64
+MEL_MAX_HZ = 8000.0
+MEL_FLOOR = 1e-5
+
+
+def encode_frames(vae_v: nn.Module, frames: Tensor, *, chunk: int = 8, generator: torch.Generator | None = None) -> Tensor:
+    """Frames to latents.
+
+    Args:
+        vae_v: diffusers' AutoencoderKL.
+        frames: `[T, 3, H, W]` or `[B, T, 3, H, W]` in [0, 1].
+        chunk: frames at a time.
+        generator: CPU generator; None takes the distribution's mode.
+
+    Returns:
+        `[4, T, h, w]` or `[B, 4, T, h, w]` float32.
+    """
+    flat = frames.reshape(-1, *frames.shape[-3:])
+    latents = torch.cat([_encode(vae_v, part * 2 - 1, generator) for part in flat.split(chunk)])
+    return latents.unflatten(0, frames.shape[:-3]).transpose(-4, -3)
+
+
+def decode_frames(vae_v: nn.Module, latents: Tensor, *, chunk: int = 4, progress: Progress | None = None) -> Tensor:
+    """Latents to frames, a few at a time: memory does not grow with the clip.
+
+    Args:
+        vae_v: diffusers' AutoencoderKL.
+        latents: `[4, T, h, w]` or `[B, 4, T, h, w]`.
+        chunk: frames at a time.
+        progress: told after each chunk; may raise to cancel.
+
+    Returns:
+        `[T, 3, H, W]` or `[B, T, 3, H, W]` in [0, 1], float32.
+    """
+    framed = latents.transpose(-4, -3)
+    flat, done = framed.reshape(-1, *framed.shape[-3:]), []
+    for part in flat.split(chunk):
+        done.append((_decode(vae_v, part) / 2 + 0.5).clamp(0, 1))
+        if progress is not None:
+            progress(min(len(done) * chunk, flat.shape[0]), flat.shape[0], "decoding frames")
+    return torch.cat(done).unflatten(0, framed.shape[:-3])
+
+
+def encode_mel(vae_a: nn.Module, mel_BSM: Tensor, rows: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    """Log-mels `[B, S, M]` to latents `[B, 8, R, F]`, zero rows appended up to `rows`.
+
+    S is cut to what the VAE's stride divides.
+    """
+    stride = spatial_stride(vae_a)
+    mel = mel_BSM[:, : mel_BSM.shape[1] // stride * stride]
+    latents = _encode(vae_a, mel[:, None], generator)
+    return latents if rows is None else F.pad(latents, (0, 0, 0, rows - latents.shape[2]))
+
+
+def decode_mel(vae_a: nn.Module, latents: Tensor) -> Tensor:
+    """Latents `[B, 8, R, F]` to log-mels `[B, S, M]`."""
+    return _decode(vae_a, latents)[:, 0]
+
+
+def vocode(vocoder: nn.Module, mel_BSM: Tensor, num_samples: int) -> Tensor:
+    """Log-mels to waveforms `[B, num_samples]` float32; the surplus is cut, less than one hop is filled with silence."""
+    wave = vocoder(mel_BSM.to(next(vocoder.parameters()).dtype)).float()
+    missing = num_samples - wave.shape[-1]
+    if missing >= MEL_HOP:
+        raise ValueError(f"{mel_BSM.shape[1]} mel frames give {wave.shape[-1]} samples; {num_samples} were asked for")
+    return F.pad(wave, (0, max(missing, 0)))[..., :num_samples]
+
+
+def log_mel(waveform_BN: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
+    """Log-mel spectrogram as AudioLDM reads it.
+
+    Convention: amplitude (not power) mels, periodic Hann window, centred with reflection, Slaney scale and norm,
+    natural logarithm floored at 1e-5; frame k is centred on sample 160 k and the frame past the end is left out.
+
+    Args:
+        waveform_BN: `[B, N]` in [-1, 1].
+        sample_rate_hz: must be 16000.
+
+    Returns:
+        `[B, N // 160, 64]` float32.
+
+    Raises:
+        InputError: another sampling rate, or fewer samples than the window can reflect.
+    """
+    if sample_rate_hz != SAMPLE_RATE_HZ:
+        raise InputError(f"mels are made from {SAMPLE_RATE_HZ} Hz sound, got {sample_rate_hz} Hz; resample it first.")
+    if waveform_BN.shape[-1] <= MEL_N_FFT // 2:
+        raise InputError(f"{waveform_BN.shape[-1]} samples are too few for a mel; give more than {MEL_N_FFT // 2}.")
+    x = waveform_BN.float()
+    window = torch.hann_window(MEL_N_FFT, device=x.device)
+    spectrum = torch.stft(x, MEL_N_FFT, MEL_HOP, window=window, center=True, pad_mode="reflect", return_complex=True)
+    frames = spectrum.abs().transpose(1, 2)[:, : x.shape[-1] // MEL_HOP]
+    return (frames @ mel_filters().to(x.device)).clamp_min(MEL_FLOOR).log()
+
+
+@cache
+def mel_filters() -> Tensor:
+    """Slaney mel filterbank `[513, 64]`, read-only."""
+    from torchaudio.functional import melscale_fbanks
+
+    return melscale_fbanks(
+        MEL_N_FFT // 2 + 1, 0.0, MEL_MAX_HZ, MEL_BANDS, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
+    )
+
+
+def spatial_stride(vae: nn.Module) -> int:
+    """Pixels (or mel frames) per latent row."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def _encode(vae: nn.Module, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    posterior = vae.encode(x.to(vae.device, vae.dtype)).latent_dist
+    if generator is None:
+        return posterior.mode().float() * vae.config.scaling_factor
+    noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+    return (posterior.mean + posterior.std * noise).float() * vae.config.scaling_factor
+
+
+def _decode(vae: nn.Module, latents: Tensor) -> Tensor:
+    return vae.decode((latents / vae.config.scaling_factor).to(vae.device, vae.dtype)).sample.float()

@@ -1,0 +1,94 @@
+"""Captions to what the U-Nets read: CLIP tokens for the picture, one CLAP vector for the sound.
+
+Shape legend: B captions, L tokens, D embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .loading import JointModel
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Encoded captions.
+
+    Args:
+        text_v: `[B, L, D]`, for the picture's cross-attention.
+        text_a: `[B, D]`, unit norm, the sound's class embedding.
+        unknown_words: words that a tokenizer cannot represent, in order of appearance.
+        notices: sentences for people about what the encoders did not take in.
+    """
+
+    text_v: Tensor
+    text_a: Tensor
+    unknown_words: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+@torch.no_grad()
+def encode_captions(model: JointModel, captions: Sequence[str]) -> TextFeatures:
+    """Encode captions for both U-Nets; an empty one is the unconditional text.
+
+    Returns:
+        Features on the encoders' device and in their dtype.
+    """
+    text_v = encode_tokens(model.tokenizer_v, model.text_encoder_v, captions)
+    text_a = encode_sentences(model.tokenizer_a, model.text_encoder_a, captions)
+    sides = (("picture", model.tokenizer_v, model.text_encoder_v), ("sound", model.tokenizer_a, model.text_encoder_a))
+    unknown = {word: None for _, tokenizer, _ in sides for text in captions for word in unknown_words(tokenizer, text)}
+    notices = [f"the model's text encoders do not know: {', '.join(unknown)}; these words have no effect."] if unknown else []
+    notices += [_cut_notice(side, tokenizer, encoder, text) for side, tokenizer, encoder in sides for text in captions]
+    return TextFeatures(text_v, text_a, tuple(unknown), tuple(notice for notice in notices if notice))
+
+
+def encode_tokens(tokenizer: Any, encoder: nn.Module, captions: Sequence[str]) -> Tensor:
+    """CLIP's last hidden state `[B, L, D]` over captions padded to L tokens."""
+    inputs = _tokenize(tokenizer, encoder, captions)
+    # CLIP was trained without masking its padding, unless its configuration says otherwise.
+    mask = inputs["attention_mask"] if getattr(encoder.config, "use_attention_mask", False) else None
+    return encoder(inputs["input_ids"], attention_mask=mask).last_hidden_state
+
+
+def encode_sentences(tokenizer: Any, encoder: nn.Module, captions: Sequence[str]) -> Tensor:
+    """CLAP's projected sentence embedding `[B, D]`, unit norm."""
+    inputs = _tokenize(tokenizer, encoder, captions)
+    return F.normalize(encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"]).text_embeds, dim=-1)
+
+
+def unknown_words(tokenizer: Any, caption: str) -> tuple[str, ...]:
+    """Words of a caption that become the unknown token; none for tokenizers that spell everything (CLIP, RoBERTa)."""
+    unk = tokenizer.unk_token_id
+    if unk is None:
+        return ()
+    words = dict.fromkeys(word.strip(".,;:!?\"'()") for word in caption.split())
+    return tuple(w for w in words if w and unk in tokenizer(w, add_special_tokens=False)["input_ids"])
+
+
+def max_tokens(tokenizer: Any, encoder: nn.Module) -> int:
+    """Tokens that an encoder takes: its positions (RoBERTa's start after the padding index), or its tokenizer's limit."""
+    config = encoder.config
+    offset = config.pad_token_id + 1 if config.model_type in ("clap_text_model", "roberta") else 0
+    return min(int(tokenizer.model_max_length), config.max_position_embeddings - offset)
+
+
+def _tokenize(tokenizer: Any, encoder: nn.Module, captions: Sequence[str]) -> dict[str, Tensor]:
+    length = max_tokens(tokenizer, encoder)
+    inputs = tokenizer(list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return {name: inputs[name].to(encoder.device) for name in ("input_ids", "attention_mask")}
+
+
+def _cut_notice(side: str, tokenizer: Any, encoder: nn.Module, caption: str) -> str | None:
+    limit = max_tokens(tokenizer, encoder)
+    count = len(tokenizer(caption, verbose=False)["input_ids"])
+    if count <= limit:
+        return None
+    return f"the caption has {count} tokens for the {side}, whose encoder reads {limit}; its end is not seen."

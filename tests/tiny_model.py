@@ -1,0 +1,143 @@
+"""A joint model of real components, small and random: everything of a full one but its size and its training."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    ClapTextConfig,
+    ClapTextModelWithProjection,
+    CLIPTextConfig,
+    CLIPTextModel,
+    PreTrainedTokenizerFast,
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
+)
+
+from con360.models.connectors import ConnectorConfig, Connectors
+from con360.models.dual_unet import DualUNet
+from con360.models.loading import JointModel
+
+WIDTHS = (64, 64, 64, 64)
+TEXT_DIM = 16
+MAX_TOKENS = 12
+WORDS = "a red green blue disc ring square humming ticking in front behind on the left right , under sky".split()
+
+
+def make_tiny_joint_model(seed: int = 0, *, kind: str = "additive") -> JointModel:
+    """Random weights, 32 px pictures (8x8 latents), 16 kHz sound, v-prediction with zero terminal SNR."""
+    torch.manual_seed(seed)
+    unet_v, unet_a = _unet_v(), _unet_a()
+    config = ConnectorConfig.for_unets(unet_v, unet_a, kind=kind, connector_channel=32, channel_mult=(1, 1))
+    unet = DualUNet(unet_v, unet_a, _randomised(Connectors(config)))
+    tokenizer = _tokenizer()
+    parts = {
+        "unet": unet,
+        "vae_v": _vae(3, 4, 3),
+        "vae_a": _vae(1, 8, 3),
+        "vocoder": _vocoder(),
+        "tokenizer_v": tokenizer,
+        "text_encoder_v": _text_encoder_v(tokenizer),
+        "tokenizer_a": tokenizer,
+        "text_encoder_a": _text_encoder_a(tokenizer),
+        "scheduler_v": _scheduler(),
+        "scheduler_a": _scheduler(),
+    }
+    for module in parts.values():
+        if isinstance(module, torch.nn.Module):
+            module.eval().requires_grad_(False)
+    return JointModel(**parts, name="tiny-random", metadata={"name": "tiny-random", "picture_size_px": 32})
+
+
+def _unet_v() -> UNetMotionModel:
+    picture = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, block_out_channels=WIDTHS, layers_per_block=1,
+        cross_attention_dim=TEXT_DIM, attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    )  # fmt: skip
+    motion = MotionAdapter(
+        block_out_channels=WIDTHS, motion_layers_per_block=1, motion_num_attention_heads=2, motion_norm_num_groups=32,
+        motion_max_seq_length=32,
+    )  # fmt: skip
+    return UNetMotionModel.from_unet2d(picture, motion)
+
+
+def _unet_a() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16, in_channels=8, out_channels=8, block_out_channels=WIDTHS, layers_per_block=1,
+        cross_attention_dim=list(WIDTHS), attention_head_dim=8, class_embed_type="simple_projection",
+        class_embeddings_concat=True, projection_class_embeddings_input_dim=TEXT_DIM,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3 + ("UpBlock2D",),
+    )  # fmt: skip
+
+
+def _randomised(connectors: Connectors) -> Connectors:
+    """Zero-initialised projections made random: an untrained bridge would hide what flows over it."""
+    for name, parameter in connectors.named_parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.5 / parameter[0].numel() ** 0.5)
+    return connectors
+
+
+def _vae(channels: int, latent_channels: int, levels: int) -> AutoencoderKL:
+    return AutoencoderKL(
+        channels, channels, ("DownEncoderBlock2D",) * levels, ("UpDecoderBlock2D",) * levels, (8,) * levels,
+        layers_per_block=1, latent_channels=latent_channels, norm_num_groups=4, sample_size=32, scaling_factor=0.5,
+    )  # fmt: skip
+
+
+def _vocoder() -> SpeechT5HifiGan:
+    return SpeechT5HifiGan(
+        SpeechT5HifiGanConfig(
+            model_in_dim=64, sampling_rate=16000, upsample_initial_channel=32, upsample_rates=[5, 4, 4, 2],
+            upsample_kernel_sizes=[11, 8, 8, 4], resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1, 3, 5]],
+            normalize_before=False,
+        )
+    )  # fmt: skip
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", vocabulary["<s>"]), ("</s>", vocabulary["</s>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+        model_max_length=MAX_TOKENS,
+    )  # fmt: skip
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+
+
+def _text_encoder_v(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=TEXT_DIM, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, max_position_embeddings=MAX_TOKENS, projection_dim=TEXT_DIM, **_ids(tokenizer),
+        )
+    )  # fmt: skip
+
+
+def _text_encoder_a(tokenizer: PreTrainedTokenizerFast) -> ClapTextModelWithProjection:
+    return ClapTextModelWithProjection(
+        ClapTextConfig(
+            vocab_size=len(tokenizer), hidden_size=TEXT_DIM, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, max_position_embeddings=MAX_TOKENS + 2, projection_dim=TEXT_DIM, **_ids(tokenizer),
+        )
+    )  # fmt: skip
+
+
+def _scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+        set_alpha_to_one=True, steps_offset=0, prediction_type="v_prediction", timestep_spacing="trailing",
+        rescale_betas_zero_snr=True,
+    )  # fmt: skip

@@ -1,0 +1,63 @@
+"""Classifier-free guidance for two modalities and for the control, as a plan of network passes.
+
+A plan lists passes from the least to the most informed. Each modality's result walks along them:
+out_0 + s_1 (out_1 - out_0) + s_2 (out_2 - out_1), with its own scales.
+
+Source: classifier-free guidance (arXiv 2207.12598); two conditions in a row as in InstructPix2Pix (arXiv 2211.09800).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One network evaluation: with the caption or with the negative text, with or without the control."""
+
+    with_caption: bool
+    with_control: bool
+
+
+@dataclass(frozen=True)
+class GuidancePlan:
+    """Passes, and per modality the scale of each difference between neighbours (one fewer)."""
+
+    passes: tuple[Pass, ...]
+    scales_v: tuple[float, ...]
+    scales_a: tuple[float, ...]
+
+
+def guidance_plan(
+    cfg_video: float | None, cfg_audio: float | None, cfg_control: float | None, control_active: bool
+) -> GuidancePlan:
+    """Which passes a step needs.
+
+    The control goes with the caption: the unconditional pass has neither. Its own scale, where given, adds a pass
+    with the caption alone, so that the two can be weighed against each other.
+
+    Args:
+        cfg_video, cfg_audio: guidance scales; None and 1 are off, and with both off there is no unconditional pass.
+        cfg_control: scale of the control; None lets it share the caption's.
+        control_active: whether there is a control at this step.
+    """
+    text_scales = tuple(1.0 if scale is None else scale for scale in (cfg_video, cfg_audio))
+    guided = text_scales != (1.0, 1.0)
+    split = control_active and cfg_control is not None and cfg_control != 1.0
+    passes = [Pass(True, control_active)]
+    if split:
+        passes.insert(0, Pass(True, False))
+    if guided:
+        passes.insert(0, Pass(False, False))
+    scales = [((s,) if guided else ()) + ((cfg_control,) if split else ()) for s in text_scales]
+    return GuidancePlan(tuple(passes), *scales)
+
+
+def guide(outputs: list[Tensor], scales: tuple[float, ...]) -> Tensor:
+    """Combine the passes' outputs of one modality."""
+    result = outputs[0]
+    for before, after, scale in zip(outputs, outputs[1:], scales, strict=True):
+        result = result + scale * (after - before)
+    return result

@@ -9,3 +9,6 @@ TESTS = Path(__file__).resolve().parent
 for folder in (TESTS, TESTS.parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+# The closing line that says which ComfyUI, real or stand-in, ran the nodes.
+from host.report import pytest_deselected, pytest_runtest_logreport, pytest_terminal_summary  # noqa: E402, F401

@@ -1,0 +1,35 @@
+"""The pack's nodes, one file per stage; each turns sockets into one call of the library and back."""
+
+from comfy_api.v0_0_2 import ComfyExtension, io
+
+from . import host
+from .caption import CubemapCaption
+from .crop import ViewpointCrop
+from .load_video import Load360Video
+from .loaders import Con360ControlLoader, Con360ModelLoader
+from .saliency import SalViT360Saliency
+from .sampler import JointAVSampler
+from .viewpoint import CentroidToBASD
+
+NODES: list[type[io.ComfyNode]] = [
+    Load360Video,
+    SalViT360Saliency,
+    CentroidToBASD,
+    CubemapCaption,
+    Con360ModelLoader,
+    Con360ControlLoader,
+    JointAVSampler,
+    ViewpointCrop,
+]
+
+
+class Con360Extension(ComfyExtension):
+    """What ComfyUI asks for the list of nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return list(NODES)
+
+
+async def comfy_entrypoint() -> Con360Extension:
+    host.register_model_folders()
+    return Con360Extension()

@@ -1,0 +1,177 @@
+"""All that touches ComfyUI beyond a node's schema: folders, progress, interrupt, memory.
+
+Nothing else in the pack imports `folder_paths` or `comfy`. Written for ComfyUI 0.3.64 and newer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import comfy.model_management as model_management
+import comfy.utils
+import folder_paths
+
+from ..con360.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from comfy.model_patcher import ModelPatcher
+
+CATEGORY = "Con360-AV"
+VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"}
+
+# Folder key under models/ and the file suffixes that belong there; "" stands for folders.
+MODELS, CONTROLS, SALIENCY = "con360", "con360_control", "con360_saliency"
+MODEL_FOLDERS = {MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}}
+
+log = logging.getLogger("con360")
+
+
+# ---- folders
+
+
+def register_model_folders() -> None:
+    """Tell ComfyUI about models/con360, models/con360_control and models/con360_saliency.
+
+    A key that exists came from the user's extra_model_paths.yaml: its folders stay, and stay first.
+    """
+    for name, suffixes in MODEL_FOLDERS.items():
+        default = os.path.join(folder_paths.models_dir, name)
+        if name not in folder_paths.folder_names_and_paths:
+            folder_paths.folder_names_and_paths[name] = ([default], set(suffixes))
+        elif default not in folder_paths.folder_names_and_paths[name][0]:
+            folder_paths.folder_names_and_paths[name][0].append(default)
+
+
+def model_entries(name: str) -> dict[str, Path]:
+    """What lies in a model folder, by the name shown in a combo; the first folder wins.
+
+    Models are folders with a `model_index.json`, the other kinds single files.
+    """
+    found: dict[str, Path] = {}
+    for root in folder_paths.folder_names_and_paths[name][0]:
+        for path in sorted(Path(root).iterdir()) if Path(root).is_dir() else ():
+            fits = (path / "model_index.json").is_file() if name == MODELS else path.suffix in MODEL_FOLDERS[name]
+            if fits:
+                found.setdefault(path.name, path)
+    return found
+
+
+def input_videos() -> list[str]:
+    """Video files of ComfyUI's input folder, sorted."""
+    folder = Path(folder_paths.get_input_directory())
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in files if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+
+
+def input_file(name: str) -> Path:
+    """Path of a file named by a widget: in the input folder, or `name [output]`, `name [temp]`.
+
+    Raises:
+        InputError: the file does not exist, or lies outside that folder once links are followed.
+    """
+    folders = {
+        " [input]": folder_paths.get_input_directory,
+        " [output]": folder_paths.get_output_directory,
+        " [temp]": folder_paths.get_temp_directory,
+    }
+    suffix = next((s for s in folders if name.endswith(s)), "")
+    bare = name[: len(name) - len(suffix)]
+    folder = Path(os.path.realpath(folders[suffix or " [input]"]()))
+    path = Path(os.path.realpath(folder / bare))
+    if not path.is_relative_to(folder):
+        raise InputError(f"'{name}' lies outside ComfyUI's {folder.name} folder; copy the file into that folder.")
+    if not path.is_file():
+        raise InputError(f"there is no file '{bare}' in ComfyUI's {folder.name} folder; upload it or choose another.")
+    return path
+
+
+def identity(paths: Iterable[Path]) -> str:
+    """Names, sizes and modification times: changes when a file does, without reading it."""
+    parts = []
+    for path in sorted(paths):
+        status = path.stat()
+        parts.append(f"{path}:{status.st_size}:{status.st_mtime_ns}")
+    return "|".join(parts)
+
+
+# ---- widgets
+
+
+def check_choice(value: str, options: Iterable[str], what: str) -> None:
+    """Refuse a combo value that is not offered; the server itself accepts any.
+
+    Raises:
+        InputError: with the values on offer.
+    """
+    options = list(options)
+    if value not in options:
+        offered = ", ".join(f"'{option}'" for option in options[:8]) + (", …" if len(options) > 8 else "")
+        raise InputError(f"{what} '{value}' is not available; choose one of {offered}.")
+
+
+def verdict(check: Callable[[], object]) -> bool | str:
+    """True, or the sentence of the `InputError` that `check` raises: what `validate_inputs` returns."""
+    try:
+        check()
+    except InputError as error:
+        return str(error)
+    return True
+
+
+# ---- progress and interrupt
+
+
+def check_interrupt() -> None:
+    """Raise ComfyUI's own exception when the user pressed stop; nothing in this pack catches it."""
+    model_management.throw_exception_if_processing_interrupted()
+
+
+def progress() -> Callable[[int, int, str], None]:
+    """A progress callback for the library that fills the running node's bar; each call can cancel."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def report(done: int, total: int, what: str) -> None:
+        check_interrupt()
+        bar.update_absolute(done, max(total, 1))
+
+    return report
+
+
+# ---- memory
+
+
+def device() -> torch.device:
+    """The device that ComfyUI computes on."""
+    return model_management.get_torch_device()
+
+
+def working_dtype(precision: str) -> torch.dtype:
+    """The dtype that `auto`, `float32`, `float16` or `bfloat16` means on ComfyUI's device."""
+    import torch
+
+    if precision != "auto":
+        return getattr(torch, precision)
+    return torch.float16 if model_management.should_use_fp16(device()) else torch.float32
+
+
+def manage(networks: dict[str, torch.nn.Module]) -> ModelPatcher:
+    """Put networks under ComfyUI's memory management, as one unit that `/free` and other models can push out."""
+    from comfy.model_patcher import ModelPatcher
+    from torch import nn
+
+    # ModelPatcher sets attributes such as `device` on what it holds, which diffusers' own classes refuse.
+    holder = nn.ModuleDict(networks)
+    return ModelPatcher(holder, device(), model_management.unet_offload_device())
+
+
+def bring_in(*patchers: ModelPatcher) -> None:
+    """Load managed networks fully onto ComfyUI's device, all in one request so that they do not push each other out."""
+    model_management.load_models_gpu(list(patchers), force_full_load=True)
+    for patcher in patchers:
+        # The loader moves leaf layers; buffers and parameters of inner modules follow here.
+        patcher.model.to(patcher.load_device)

@@ -1,0 +1,105 @@
+"""360° video file, or the built-in sample, to frames and sound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from ..con360.errors import InputError
+from ..con360.timing import ClipSpec
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from ..con360.records import PanoramaClip
+
+SAMPLE = "[built-in sample]"
+EYES = ["auto", "whole", "left", "right"]
+
+
+class Load360Video(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Load360Video",
+            display_name="Load 360° Video",
+            category=host.CATEGORY,
+            description="A piece of an equirectangular video at a constant frame rate, with its sound as recorded.",
+            inputs=[
+                io.Combo.Input(
+                    "video", options=[SAMPLE, *host.input_videos()], upload=io.UploadType.video,
+                    tooltip="A video of the input folder, or a procedural sample scene that is rendered on the spot.",
+                ),
+                io.Float.Input(
+                    "start", default=0.0, min=0.0, max=86400.0, step=0.1, tooltip="Where the clip begins, in seconds.",
+                ),
+                io.Float.Input(
+                    "duration", default=4.0, min=0.5, max=60.0, step=0.1,
+                    tooltip="Length of the clip in seconds. The joint model makes at most 4 s.",
+                ),
+                io.Float.Input(
+                    "fps", default=8.0, min=1.0, max=60.0, step=1.0,
+                    tooltip="Frames per second to take. The joint model works at 8.",
+                ),
+                io.Int.Input(
+                    "height", default=512, min=64, max=4096, step=2,
+                    tooltip="Height of the frames in pixels; the width is twice that. Frames shrink while decoding.",
+                ),
+                io.Combo.Input(
+                    "eye", options=EYES, default="auto",
+                    tooltip="Stereo videos: one eye, or the whole picture. 'auto' takes the left eye of a file that is "
+                    "marked as stereo.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="frames"),
+                io.Audio.Output(display_name="audio", tooltip="As recorded, with all its channels. Ambisonics (four "
+                                "channels) goes to Viewpoint Crop: core's audio nodes write one or two channels only."),
+                io.Float.Output(display_name="fps"),
+                io.String.Output(display_name="caption", tooltip="The sample's own caption; empty for files."),
+                io.String.Output(display_name="notices", tooltip="What was done to the clip or is missing in it."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, video: str | None) -> bool | str:
+        # A widget that is linked has no value yet.
+        return host.verdict(lambda: video in (SAMPLE, None) or host.input_file(video))
+
+    @classmethod
+    def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
+        return SAMPLE if video in (SAMPLE, None) else host.identity([host.input_file(video)])
+
+    @classmethod
+    def execute(cls, video: str, start: float, duration: float, fps: float, height: int, eye: str) -> io.NodeOutput:
+        host.check_choice(eye, EYES, "the eye")
+        caption = ""
+        if video == SAMPLE:
+            clip, caption = _sample(start, duration, fps, height)
+        else:
+            from ..con360.media.reader import read_panorama
+
+            clip = read_panorama(
+                host.input_file(video), start_s=start, duration_s=duration, fps=fps, height=height,
+                eye=None if eye == "auto" else eye, progress=host.progress(),
+            )  # fmt: skip
+        return io.NodeOutput(
+            sockets.image_from_frames(clip.frames),
+            sockets.audio_from_sound(clip.sound or sockets.silence(clip.num_frames, clip.fps)),
+            float(clip.fps),
+            caption,
+            "\n".join(clip.notices),
+        )
+
+
+def _sample(start: float, duration: float, fps: float, height: int) -> tuple[PanoramaClip, str]:
+    from ..con360.scenes import demo_scene
+
+    if start:
+        raise InputError(f"the built-in sample begins at 0 s and a start of {start:g} s was asked for; set start to 0.")
+    report = host.progress()
+    scene = demo_scene()
+    report(0, 1, "rendering the sample")
+    clip = scene.panorama(height, ClipSpec(seconds=duration, fps=fps))
+    report(1, 1, "rendering the sample")
+    return clip, scene.caption().short

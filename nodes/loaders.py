@@ -1,0 +1,132 @@
+"""Model and control files onto links, under ComfyUI's memory management."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+    from torch import nn
+
+    from ..con360.control import LoadedControl
+    from ..con360.models.loading import JointModel
+
+BUNDLE = Path(__file__).resolve().parent.parent / "con360" / "bundle" / "con360-tiny"
+BUNDLE_CONTROL = BUNDLE / "control.safetensors"
+TINY = "con360-tiny (built in)"
+BUILT_IN_CONTROL = "built in"
+PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class ManagedModel:
+    """What travels on a CON360_MODEL link."""
+
+    model: JointModel
+    patcher: ModelPatcher
+
+
+@dataclass(frozen=True)
+class ManagedControl:
+    """What travels on a CON360_CONTROL link."""
+
+    control: LoadedControl
+    patcher: ModelPatcher
+
+
+class Con360ModelLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Con360ModelLoader",
+            display_name="Con360 Model Loader",
+            category=host.CATEGORY,
+            description="Loads the joint audio-visual model: two U-Nets, their connectors, codecs and text encoders.",
+            inputs=[
+                io.Combo.Input(
+                    "model", options=[TINY, *host.model_entries(host.MODELS)],
+                    tooltip="The small model that comes with the pack, or a folder in models/con360.",
+                ),
+                io.Combo.Input(
+                    "precision", options=PRECISIONS, tooltip="'auto' is float16 where the GPU is good at it.",
+                ),
+            ],
+            outputs=[sockets.Con360Model.Output(display_name="model")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, model: str | None) -> bool | str:
+        # A widget that is linked has no value yet.
+        return host.verdict(lambda: model is None or _model_folder(model))
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str | None, **kwargs: Any) -> str:
+        return "" if model is None else host.identity(p for p in _model_folder(model).rglob("*") if p.is_file())
+
+    @classmethod
+    def execute(cls, model: str, precision: str) -> io.NodeOutput:
+        from ..con360.models.loading import load_joint_model
+
+        host.check_choice(precision, PRECISIONS, "the precision")
+        report = host.progress()
+        report(0, 1, "loading the model")
+        joint = load_joint_model(_model_folder(model), dtype=host.working_dtype(precision))
+        report(1, 1, "loading the model")
+        return io.NodeOutput(ManagedModel(joint, host.manage(_networks(joint))))
+
+
+class Con360ControlLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Con360ControlLoader",
+            display_name="Con360 Control Loader",
+            category=host.CATEGORY,
+            description="Loads the control module that lets saliency and BASD steer the joint model.",
+            inputs=[
+                io.Combo.Input(
+                    "control", options=[BUILT_IN_CONTROL, *host.model_entries(host.CONTROLS)],
+                    tooltip="The small model's own module, or a file in models/con360_control.",
+                ),
+            ],
+            outputs=[sockets.Con360Control.Output(display_name="control")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, control: str | None) -> bool | str:
+        return host.verdict(lambda: control is None or _control_file(control))
+
+    @classmethod
+    def fingerprint_inputs(cls, control: str | None, **kwargs: Any) -> str:
+        return "" if control is None else host.identity([_control_file(control)])
+
+    @classmethod
+    def execute(cls, control: str) -> io.NodeOutput:
+        from ..con360.control import load_control
+
+        loaded = load_control(_control_file(control))
+        return io.NodeOutput(ManagedControl(loaded, host.manage({"control": loaded.module})))
+
+
+def _networks(model: JointModel) -> dict[str, nn.Module]:
+    from torch import nn
+
+    return {name: part for name, part in vars(model).items() if isinstance(part, nn.Module)}
+
+
+def _model_folder(choice: str) -> Path:
+    entries = host.model_entries(host.MODELS)
+    host.check_choice(choice, [TINY, *entries], "the model")
+    return BUNDLE if choice == TINY else entries[choice]
+
+
+def _control_file(choice: str) -> Path:
+    entries = host.model_entries(host.CONTROLS)
+    host.check_choice(choice, [BUILT_IN_CONTROL, *entries], "the control file")
+    return BUNDLE_CONTROL if choice == BUILT_IN_CONTROL else entries[choice]

@@ -1,0 +1,149 @@
+"""Socket types of the pack, and the only place where ComfyUI's layouts and the library's records meet.
+
+ComfyUI: IMAGE `[B, H, W, C]`, MASK `[B, H, W]`, AUDIO `{"waveform": [B, C, N], "sample_rate": int}`.
+Library: frames `[T, 3, H, W]`, maps `[T, H, W]`, `Sound`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import InputImpl, Types, io
+
+from ..con360.errors import InputError
+from ..con360.records import BasdMaps, SaliencyMaps, Sound, View
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Con360Basd = io.Custom("CON360_BASD")
+Con360Model = io.Custom("CON360_MODEL")
+Con360Control = io.Custom("CON360_CONTROL")
+
+# Extra key of an AUDIO dict that says what four channels mean; other packs ignore it.
+LAYOUT_KEY = "con360_layout"
+
+
+@dataclass(frozen=True)
+class BasdRecord:
+    """What travels on a CON360_BASD link: the maps with their track, and the frame rate of both."""
+
+    maps: BasdMaps
+    fps: float
+
+    @property
+    def first_view(self) -> View:
+        return self.maps.track.views[0]
+
+
+# ---- IMAGE
+
+
+def frames_from_image(image: Tensor) -> Tensor:
+    """IMAGE to frames `[T, 3, H, W]` float32; an alpha channel is dropped, grey becomes RGB.
+
+    Raises:
+        InputError: not a batch of pictures, or not finite.
+    """
+    if image.ndim != 4 or image.shape[0] == 0 or image.shape[-1] not in (1, 3, 4):
+        raise InputError(f"the image input has shape {tuple(image.shape)}; wanted frames [count, height, width, 3].")
+    frames = image[..., :3].float().movedim(-1, 1)
+    if not frames.isfinite().all():
+        raise InputError("the image input holds values that are not finite (NaN or infinity); check the node before.")
+    return frames.expand(-1, 3, -1, -1).contiguous()
+
+
+def panorama_from_image(image: Tensor) -> Tensor:
+    """IMAGE to equirectangular frames `[T, 3, H, 2H]`; another ratio is stretched, as the paper does."""
+    import torch.nn.functional as F
+
+    frames = frames_from_image(image)
+    width = frames.shape[-1] - frames.shape[-1] % 2
+    if (frames.shape[-2], frames.shape[-1]) == (width // 2, width):
+        return frames
+    return F.interpolate(frames, (width // 2, width), mode="bilinear", antialias=True)
+
+
+def image_from_frames(frames: Tensor) -> Tensor:
+    """Frames `[T, 3, H, W]` to IMAGE."""
+    return frames.float().clamp(0, 1).movedim(1, -1).contiguous().cpu()
+
+
+# ---- MASK
+
+
+def saliency_from_mask(mask: Tensor, method: str = "mask") -> SaliencyMaps:
+    """MASK over the panorama to saliency maps.
+
+    Raises:
+        InputError: not `[frames, H, 2H]`, or not finite.
+    """
+    if mask.ndim != 3 or mask.shape[0] == 0 or mask.shape[2] != 2 * mask.shape[1]:
+        raise InputError(
+            f"the saliency mask has shape {tuple(mask.shape)}; wanted [frames, height, 2 x height], over the panorama."
+        )
+    if not mask.isfinite().all():
+        raise InputError("the saliency mask holds values that are not finite (NaN or infinity); check the node before.")
+    return SaliencyMaps(mask.float().clamp(0, 1), method)
+
+
+def mask_from_maps(maps: Tensor) -> Tensor:
+    """Maps `[T, H, W]` to MASK, stretched to [0, 1] where they exceed it (distances in pixels do)."""
+    import torch
+
+    # A still track's maps share memory; whoever receives a MASK may write into it.
+    maps = maps.float().cpu().clone(memory_format=torch.contiguous_format)
+    low, high = maps.amin(), maps.amax()
+    return maps if low >= 0 and high <= 1 else (maps - low) / (high - low)
+
+
+# ---- AUDIO and VIDEO
+
+
+def sound_from_audio(audio: dict[str, Any]) -> Sound:
+    """AUDIO to `Sound`; the first item of a batch.
+
+    Raises:
+        InputError: integer samples (core's video reader hands PCM sound over interleaved, its channels are lost), an
+            empty or malformed waveform, or values that are not finite.
+    """
+    waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    if not waveform.is_floating_point():
+        raise InputError(
+            "the audio holds integer samples, which ComfyUI's own video reader leaves interleaved; load the file with "
+            "Load 360 Video instead."
+        )
+    if waveform.ndim != 3 or 0 in waveform.shape or rate <= 0:
+        raise InputError(f"the audio has shape {tuple(waveform.shape)} at {rate} Hz; wanted [1, channels, samples].")
+    if not waveform.isfinite().all():
+        raise InputError("the audio holds values that are not finite (NaN or infinity); check the node before.")
+    layout = audio.get(LAYOUT_KEY) or {1: "mono", 2: "stereo", 4: "ambix"}.get(waveform.shape[1], "other")
+    return Sound(waveform[0].float(), rate, layout)
+
+
+def audio_from_sound(sound: Sound) -> dict[str, Any]:
+    """`Sound` to AUDIO."""
+    return {
+        "waveform": sound.waveform.float()[None].cpu(),
+        "sample_rate": sound.sample_rate_hz,
+        LAYOUT_KEY: sound.layout,
+    }
+
+
+def silence(num_frames: int, fps: float, rate_hz: int = 16000) -> Sound:
+    """Mono silence as long as the frames, for clips without a sound track."""
+    import torch
+
+    return Sound(torch.zeros(1, round(num_frames / fps * rate_hz)), rate_hz)
+
+
+def video_from_clip(frames: Tensor, fps: float, sound: Sound) -> Any:
+    """Frames and sound to VIDEO, as core's Create Video makes it."""
+    components = Types.VideoComponents(
+        images=image_from_frames(frames),
+        audio=audio_from_sound(sound),
+        frame_rate=Fraction(fps).limit_denominator(1001),
+    )
+    return InputImpl.VideoFromComponents(components)

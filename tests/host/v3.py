@@ -1,0 +1,159 @@
+"""The V3 names that the pack uses: input and output types, `Schema`, `ComfyNode`, `NodeOutput`, `ComfyExtension`.
+
+`as_info()` of each gives what `/object_info` shows for it.
+"""
+
+from __future__ import annotations
+
+import types
+from enum import Enum
+from typing import Any
+
+
+def _present(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+class UploadType(str, Enum):
+    video = "video_upload"
+
+
+class Socket:
+    """One input or output of a node; `io_type` comes from the type that it is nested in."""
+
+    io_type = ""
+
+
+class Input(Socket):
+    def __init__(self, id: str, *, optional: bool = False, tooltip: str | None = None) -> None:
+        self.id, self.optional = id, optional
+        self.options_shown: dict[str, Any] = _present(tooltip=tooltip)
+
+    def as_info(self) -> list[Any]:
+        return [self.io_type, dict(self.options_shown)]
+
+
+class Output(Socket):
+    def __init__(self, *, display_name: str | None = None, tooltip: str | None = None) -> None:
+        self.display_name, self.tooltip = display_name, tooltip
+
+
+def Custom(io_type: str) -> type:
+    """A socket type without a widget."""
+    inner = {kind.__name__: type(kind.__name__, (kind,), {"io_type": io_type}) for kind in (Input, Output)}
+    return type(io_type, (), inner)
+
+
+def _widget_type(io_type: str, allowed: tuple[str, ...], fixed: dict[str, Any] | None = None) -> type:
+    """A socket type with a widget whose input takes `allowed` keyword arguments."""
+
+    class WidgetInput(Input):
+        def __init__(self, id: str, *, optional: bool = False, tooltip: str | None = None, **kwargs: Any) -> None:
+            super().__init__(id, optional=optional, tooltip=tooltip)
+            unknown = set(kwargs) - set(allowed)
+            if unknown:
+                raise TypeError(f"{io_type} input '{id}': the test host does not know {sorted(unknown)}")
+            if "force_input" in kwargs:
+                kwargs["forceInput"] = kwargs.pop("force_input")
+            upload = kwargs.pop("upload", None)
+            self.options_shown |= {**(fixed or {}), **_present(**kwargs), **({upload.value: True} if upload else {})}
+
+    made = Custom(io_type)
+    WidgetInput.io_type = io_type
+    made.Input = WidgetInput
+    return made
+
+
+_NUMBER = ("default", "min", "max", "step")
+Int = _widget_type("INT", (*_NUMBER, "control_after_generate"))
+Float = _widget_type("FLOAT", _NUMBER)
+String = _widget_type("STRING", ("default", "multiline", "force_input"), {"multiline": False})
+Combo = _widget_type("COMBO", ("default", "options", "upload"), {"multiselect": False})
+Image, Mask, Audio, Video = (Custom(name) for name in ("IMAGE", "MASK", "AUDIO", "VIDEO"))
+
+
+class Schema:
+    def __init__(
+        self, *, node_id: str, category: str, inputs: list[Input], outputs: list[Output] | None = None,
+        display_name: str | None = None, description: str = "", is_output_node: bool = False,
+    ) -> None:  # fmt: skip
+        self.node_id, self.display_name, self.category, self.description = node_id, display_name, category, description
+        self.inputs, self.outputs, self.is_output_node = inputs, outputs or [], is_output_node
+        names = [item.id for item in inputs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{node_id}: two inputs have the same id")
+
+    def as_info(self, python_module: str) -> dict[str, Any]:
+        """The node's entry in `/object_info`."""
+        given: dict[str, dict[str, Any]] = {"required": {}}
+        for item in self.inputs:
+            given.setdefault("optional" if item.optional else "required", {})[item.id] = item.as_info()
+        if self.is_output_node:
+            given["hidden"] = {"prompt": ["PROMPT"], "extra_pnginfo": ["EXTRA_PNGINFO"]}
+        return {
+            "input": given,
+            "input_order": {kind: list(items) for kind, items in given.items()},
+            "output": [item.io_type for item in self.outputs],
+            "output_is_list": [False for _ in self.outputs],
+            "output_name": [item.display_name or item.io_type for item in self.outputs],
+            "output_tooltips": [item.tooltip for item in self.outputs],
+            "name": self.node_id, "display_name": self.display_name, "description": self.description,
+            "python_module": python_module, "category": self.category, "output_node": self.is_output_node,
+            "deprecated": False, "experimental": False, "api_node": False,
+        }  # fmt: skip
+
+
+class NodeOutput:
+    def __init__(self, *args: Any, ui: dict[str, Any] | None = None) -> None:
+        self.args, self.ui = args, ui
+
+
+class ComfyNode:
+    """Base of all nodes. `validate_inputs` and `fingerprint_inputs` are optional and absent here."""
+
+    @classmethod
+    def define_schema(cls) -> Schema:
+        raise NotImplementedError
+
+    @classmethod
+    def execute(cls, **kwargs: Any) -> NodeOutput:
+        raise NotImplementedError
+
+
+class ComfyExtension:
+    async def get_node_list(self) -> list[type[ComfyNode]]:
+        raise NotImplementedError
+
+
+class LockedClass(type):
+    """ComfyUI runs `execute` on a copy of the class that cannot be written to."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise AttributeError(f"a node must not keep state: '{name}' was set on class {cls.__name__}")
+
+
+class VideoComponents:
+    def __init__(self, *, images: Any, frame_rate: Any, audio: Any = None) -> None:
+        self.images, self.audio, self.frame_rate = images, audio, frame_rate
+
+
+class VideoFromComponents:
+    def __init__(self, components: VideoComponents) -> None:
+        self._components = components
+
+    def get_components(self) -> VideoComponents:
+        return self._components
+
+    def get_dimensions(self) -> tuple[int, int]:
+        return self._components.images.shape[2], self._components.images.shape[1]
+
+    def get_duration(self) -> float:
+        return float(self._components.images.shape[0] / self._components.frame_rate)
+
+
+io = types.SimpleNamespace(
+    ComfyNode=ComfyNode, Schema=Schema, NodeOutput=NodeOutput, Custom=Custom, UploadType=UploadType,
+    Int=Int, Float=Float, String=String, Combo=Combo, Image=Image, Mask=Mask, Audio=Audio, Video=Video,
+)  # fmt: skip
+Types = types.SimpleNamespace(VideoComponents=VideoComponents)
+InputImpl = types.SimpleNamespace(VideoFromComponents=VideoFromComponents)

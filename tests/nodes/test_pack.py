@@ -1,0 +1,117 @@
+"""The pack as ComfyUI meets it: loading, names, the recorded contract, and what it must not do at import."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from host import Host, contract
+from host.run import PACK
+
+pytestmark = pytest.mark.standin
+
+NAMES = {
+    "Load360Video": "Load 360° Video",
+    "SalViT360Saliency": "SalViT360 Saliency",
+    "CentroidToBASD": "Centroid→BASD",
+    "CubemapCaption": "Cubemap Caption",
+    "Con360ModelLoader": "Con360 Model Loader",
+    "Con360ControlLoader": "Con360 Control Loader",
+    "JointAVSampler": "Joint AV Sampler",
+    "ViewpointCrop": "Viewpoint Crop",
+}
+NODE_FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").glob("*.py"))]
+
+
+def imports(path: Path) -> list[tuple[int, str, bool]]:
+    """Level (dots), module and whether it is imported when the file is; type-checking blocks are left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = []
+
+    def walk(body: list[ast.stmt], at_import: bool) -> None:
+        for node in body:
+            if isinstance(node, ast.Import):
+                found.extend((0, alias.name, at_import) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                found.append((node.level, node.module or "", at_import))
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                continue
+            else:
+                inner = at_import and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                for name in ("body", "orelse", "finalbody"):
+                    walk(getattr(node, name, []), inner)
+
+    walk(tree.body, True)
+    return found
+
+
+def test_every_node_is_there_under_its_name(host: Host) -> None:
+    info = host.object_info()
+    ours = {name: entry["display_name"] for name, entry in info.items() if entry["python_module"] == "pack"}
+    assert ours == NAMES
+    assert {info[name]["category"] for name in ours} == {"Con360-AV"}
+
+
+def test_every_node_and_input_explains_itself(host: Host) -> None:
+    for name in NAMES:
+        entry = host.object_info()[name]
+        assert entry["description"]
+        for kind in ("required", "optional"):
+            for item, spec in entry["input"].get(kind, {}).items():
+                assert spec[1].get("tooltip") or spec[0] in ("CON360_MODEL",), f"{name}.{item} has no tooltip"
+
+
+def test_registers_through_the_entrypoint_alone(host: Host) -> None:
+    assert not hasattr(host.module, "NODE_CLASS_MAPPINGS")
+    assert host.module.WEB_DIRECTORY == "./web"
+
+
+def test_object_info_equals_the_recorded_one_of_the_real_server(host: Host) -> None:
+    recorded = json.loads(contract.recorded().read_text(encoding="utf-8"))
+    assert contract.normalise(host.object_info(), list(NAMES)) == recorded
+
+
+@pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.name)
+def test_the_library_is_imported_relatively_and_heavy_modules_late(path: Path) -> None:
+    # `import con360` would make a second copy of every class; torch at import slows every start of ComfyUI.
+    light = {"comfy_api", "comfy", "folder_paths"} | set(sys.stdlib_module_names)
+    for level, module, at_import in imports(path):
+        top = module.split(".")[0]
+        assert level or top != "con360", f"{path.name} imports con360 by its absolute name"
+        if at_import and not level:
+            assert top in light, f"{path.name} imports {module} at import"
+
+
+def test_importing_the_root_outside_comfyui_does_nothing(tmp_path: Path) -> None:
+    # As pytest does: as a package where the checkout's name allows it, even with a stand-in's module around.
+    copy = tmp_path / "con360av"
+    (copy / "nodes").mkdir(parents=True)
+    shutil.copy(PACK / "__init__.py", copy)
+    (copy / "nodes" / "__init__.py").write_text("raise SystemExit('the nodes were imported')")
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import con360av; print(hasattr(con360av, 'comfy_entrypoint'))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['folder_paths'] = sys; import __init__ as root"
+    subprocess.run([sys.executable, "-c", code, str(copy)], check=True)
+
+
+def test_requirements_are_what_comfyui_lacks_and_what_is_imported() -> None:
+    # ComfyUI's own requirements (0.3.64), which a pack must not list: listing them can move them.
+    comfyui = {
+        "torch", "torchvision", "torchaudio", "numpy", "einops", "transformers", "tokenizers", "safetensors",
+        "aiohttp", "yaml", "PIL", "scipy", "tqdm", "psutil", "av",
+    }  # fmt: skip
+    lines = (PACK / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    listed = {re.split(r"[<>=~!]", line)[0] for line in lines if line and not line.startswith("#")}
+    modules = {name.replace("opencv-python-headless", "cv2") for name in listed}
+    files = [*(PACK / "con360").rglob("*.py"), *NODE_FILES]
+    used = {module.split(".")[0] for path in files for level, module, _ in imports(path) if not level}
+    outside = used - set(sys.stdlib_module_names) - {"comfy", "comfy_api", "folder_paths"}
+    assert outside - comfyui == modules
+    assert not any("==" in line for line in lines)

@@ -58,6 +58,6 @@ def guidance_plan(
 def guide(outputs: list[Tensor], scales: tuple[float, ...]) -> Tensor:
     """Combine the passes' outputs of one modality."""
     result = outputs[0]
-    for before, after, scale in zip(outputs, outputs[1:], scales, strict=True):
+    for before, after, scale in zip(outputs[:-1], outputs[1:], scales, strict=True):
         result = result + scale * (after - before)
     return result

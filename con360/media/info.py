@@ -132,10 +132,9 @@ def _reason(error: Exception) -> str:
 
 def video_stream(container: InputContainer) -> VideoStream | None:
     """The first picture track that is a video: cover art is not."""
-    for stream in container.streams.video:
-        if not int(stream.disposition) & 0x400:  # AV_DISPOSITION_ATTACHED_PIC
-            return stream
-    return None
+    from av.stream import Disposition
+
+    return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
 
 
 def probe(path: str | os.PathLike) -> MediaInfo:
@@ -219,10 +218,12 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame |
 
 
 def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) -> AudioTrack:
+    from av.stream import Disposition
+
     context = stream.codec_context
     label = context.layout.name if context.channels else "none"
     layout, order, notices = _sound_layout(context.channels, label, box)
-    default = bool(int(stream.disposition) & 1)
+    default = bool(stream.disposition & Disposition.default)
     return AudioTrack(
         number, stream.index, context.channels, context.sample_rate or 0, layout, label, context.name, default, order, notices
     )

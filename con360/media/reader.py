@@ -318,7 +318,7 @@ def _read_frames(info: MediaInfo, times: np.ndarray, painter: _Painter, progress
     if held:
         painter.notices.append(f"the picture ends at {tally.end_s:.2f} s: its last frame is held for {held} of {len(times)} frames")
     if tally.damaged:
-        painter.notices.append(f"{tally.damaged} damaged pieces of the picture were skipped")
+        painter.notices.append(f"damaged pieces of the picture were skipped: {tally.damaged}")
     return frames
 
 
@@ -374,7 +374,7 @@ class _Tally:
 
     @property
     def after(self) -> str:
-        return f" ({self.damaged} damaged pieces)" if self.damaged else ""
+        return f" (damaged pieces: {self.damaged})" if self.damaged else ""
 
 
 @contextmanager
@@ -422,7 +422,8 @@ def _timed_frames(container: InputContainer, stream: Stream, origin_s: float, ta
         time_s = float(frame.pts * frame.time_base) - origin_s if known else max(0.0, tally.end_s)
         time_s = max(time_s, last_s) if is_video else time_s
         if is_video:
-            seconds = float(frame.duration * frame.time_base) if known and frame.duration else float(1 / rate)
+            ticks = getattr(frame, "duration", None)  # PyAV 14.2 does not tell: the average serves
+            seconds = float(ticks * frame.time_base) if known and ticks else float(1 / rate)
         else:
             seconds = frame.samples / frame.sample_rate
         last_s, tally.end_s = time_s, time_s + seconds
@@ -530,7 +531,7 @@ def _read_samples(
             keep = bool(runs[-1].blocks) or time_s + frame.samples / rate > start_s - RUN_GAP_S
             runs[-1].add(time_s, float_samples(frame) if keep else np.empty((0, frame.samples), np.float32), keep)
     if tally.damaged:
-        notices.append(f"{tally.damaged} damaged pieces of the sound were skipped")
+        notices.append(f"damaged pieces of the sound were skipped: {tally.damaged}")
     if not runs:
         return None
     end = min(runs[-1].first + runs[-1].length, math.inf if limit is None else limit - origin)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from fractions import Fraction
@@ -197,13 +198,12 @@ def write_frames(folder: str | os.PathLike, frames: Tensor) -> None:
     others = [p.name for p in final.iterdir() if not p.match("frame_*.png")] if final.exists() else []
     if others:
         raise InputError(f"the folder {folder} holds other files ({others[0]}). Choose an empty or a new one.")
-    with atomic_path(final.with_name(final.name + ".new")) as temporary:
-        try:
-            for i, image in enumerate(frames):
-                write_png(temporary / FRAME_NAME.format(i), image)
-            if final.exists():
-                shutil.rmtree(final)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-    os.replace(final.with_name(final.name + ".new"), final)
+    temporary = final.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        for i, image in enumerate(frames):
+            write_png(temporary / FRAME_NAME.format(i), image)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

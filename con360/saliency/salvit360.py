@@ -1,0 +1,443 @@
+"""SalViT360: a spherical vision transformer that predicts where people look in 360° video.
+
+Shape legend: B windows, T frames of a clip, F = 8 frames of a window, N tangent patches, D = 512 channels.
+
+Convention: the weights were trained on grids of their own, kept in this file alone. Latitude is positive downwards;
+panorama and patches are sampled from corner to corner (first and last column are both the seam, whose two sides are not
+interpolated across); a patch "of f degrees" reaches f/2 *radians of plane*, so 80 are really 69.9 degrees. What leaves
+`saliency_maps` is on the project's own grid.
+
+Source: Cokelek et al., "Spherical Vision Transformer for 360-degree Video Saliency Prediction" (BMVC 2023, arXiv
+2308.13004) and the behaviour of its published code.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..geometry.erp import erp_angles
+from ..geometry.sphere import cached_grid
+from ..records import Progress
+
+INPUT_SIZE = (960, 1920)
+MAP_SIZE = (240, 480)
+OUTPUT_SIZE = (480, 960)
+PATCH_PX, DECODED_PX, PLACE_PX = 224, 28, 14
+WINDOW = 8
+WIDTH = 512
+WINDOWS_AT_ONCE = 4
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TangentScale:
+    """One layout of tangent patches.
+
+    Args:
+        fov_deg: nominal; the plane reaches `radians(fov_deg) / 2` to each side.
+        rows: (latitude in degrees, positive downwards, number of patches) from the top.
+        inverse_latitude: latitude of the outer rows when patches are put back, where the published code says another.
+        shift: turned by half a patch spacing.
+    """
+
+    fov_deg: float
+    rows: tuple[tuple[float, int], ...]
+    inverse_latitude: float | None = None
+    shift: bool = False
+
+    @property
+    def num_patches(self) -> int:
+        return sum(count for _, count in self.rows)
+
+    def centers(self, inverse: bool = False) -> Tensor:
+        """Longitude and latitude of the patches in radians, `[N, 2]` float64."""
+        offset = 1.0 if self.shift else 0.5
+        centers = []
+        for latitude, count in self.rows:
+            if inverse and latitude and self.inverse_latitude is not None:
+                latitude = math.copysign(self.inverse_latitude, latitude)
+            centers += [((i + offset) * 360.0 / count - 180.0, latitude) for i in range(count)]
+        return torch.tensor(centers, dtype=torch.float64).deg2rad()
+
+
+SCALES = (
+    TangentScale(80.0, ((-67.5, 3), (-22.5, 6), (22.5, 6), (67.5, 3))),
+    TangentScale(120.0, ((-60.0, 3), (0.0, 4), (60.0, 3)), inverse_latitude=59.6, shift=True),
+)
+
+
+def _patch_angles(scale: TangentScale, size: int) -> tuple[Tensor, Tensor]:
+    """Longitude and latitude, radians, of a patch's samples from corner to corner: two `[N, size, size]` float64."""
+    reach = math.radians(scale.fov_deg) / 2
+    line = torch.linspace(-reach, reach, size, dtype=torch.float64)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    lon, lat = (angle[:, None, None] for angle in scale.centers().unbind(-1))
+    sample_lat = torch.asin((lat.sin() + y * lat.cos()) / (1 + x * x + y * y).sqrt())
+    return lon + torch.atan2(x, lat.cos() - y * lat.sin()), sample_lat
+
+
+@cached_grid
+def tangent_grid(scale: TangentScale, device: torch.device) -> Tensor:
+    """Where the patches read the panorama, in corner-aligned `grid_sample` units: `[N, 224, 224, 2]`."""
+    lon, lat = _patch_angles(scale, PATCH_PX)
+    x = lon / math.pi
+    x = torch.where(x > 1, x - 2, torch.where(x < -1, x + 2, x))
+    return torch.stack((x, lat / (math.pi / 2)), dim=-1).float().to(device)
+
+
+@cached_grid
+def place_features(scale: TangentScale, device: torch.device) -> Tensor:
+    """What the transformer is told about each patch's place, `[N, 5, 14, 14]`.
+
+    Two of the three coordinates of each direction, a one, and the patch's centre in units of the panorama.
+    """
+    lon, lat = _patch_angles(scale, 4 * PLACE_PX)
+    sphere = torch.stack((lat.cos() * lon.sin(), lat.cos() * lon.cos()), dim=1)
+    centers = scale.centers() / torch.tensor([math.pi, math.pi / 2])
+    centers = centers[:, :, None, None].expand(-1, -1, *sphere.shape[2:])
+    features = torch.cat((sphere, torch.ones_like(sphere[:, :1]), centers), dim=1)
+    return F.avg_pool2d(features, 4).float().to(device)
+
+
+@cached_grid
+def inverse_table(scale: TangentScale, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """How decoded patches make the 240 x 480 map: (map pixel `[K]`, patch pixel `[K]`, weight `[K]`), weights sum to 1.
+
+    Four neighbours in every patch that sees the pixel. In a patch's last row and column the published weights are
+    partly negative and dropped; what remains is normalised over all patches.
+    """
+    reach, size = math.radians(scale.fov_deg) / 2, DECODED_PX
+    lat = torch.linspace(-math.pi / 2, math.pi / 2, MAP_SIZE[0], dtype=torch.float64)[:, None]
+    lon = torch.linspace(-math.pi, math.pi, MAP_SIZE[1], dtype=torch.float64)[None]
+    lon0, lat0 = (angle[:, None, None] for angle in scale.centers(inverse=True).unbind(-1))
+    ahead = lat0.sin() * lat.sin() + lat0.cos() * lat.cos() * (lon - lon0).cos()
+    x = ((lat.cos() * (lon - lon0).sin() / ahead) / reach + 1) * size / 2
+    y = ((lat0.cos() * lat.sin() - lat0.sin() * lat.cos() * (lon - lon0).cos()) / ahead / reach + 1) * size / 2
+    seen = (x > 0) & (x < size) & (y > 0) & (y < size) & (ahead > 0)
+    patch, row, column = seen.nonzero(as_tuple=True)
+    pixel, x, y = row * MAP_SIZE[1] + column, x[seen], y[seen]
+    x0, y0 = x.floor().long().clamp(0, size - 1), y.floor().long().clamp(0, size - 1)
+    x1, y1 = (x0 + 1).clamp_max(size - 1), (y0 + 1).clamp_max(size - 1)
+    corners = ((x0, y0, (x1 - x) * (y1 - y)), (x0, y1, (x1 - x) * (y - y0)),
+               (x1, y0, (x - x0) * (y1 - y)), (x1, y1, (x - x0) * (y - y0)))
+    weight = torch.cat([w for _, _, w in corners])
+    source = torch.cat([(patch * size + cy) * size + cx for cx, cy, _ in corners])
+    pixel, kept = pixel.repeat(4), weight > 1e-5
+    pixel, source, weight = pixel[kept], source[kept], weight[kept]
+    total = torch.zeros(math.prod(MAP_SIZE), dtype=weight.dtype).index_add_(0, pixel, weight)
+    return pixel.to(device), source.to(device), (weight / total[pixel]).float().to(device)
+
+
+def to_tangents(frames: Tensor, scale: TangentScale) -> Tensor:
+    """Panoramas `[T, 3, H, W]` to patches `[T, N, 3, 224, 224]`, on the published grid."""
+    grid = tangent_grid(scale, frames.device).flatten(0, 1)
+    patches = F.grid_sample(
+        frames, grid.to(frames.dtype).expand(len(frames), -1, -1, -1), padding_mode="border", align_corners=True
+    )
+    return patches.unflatten(2, (scale.num_patches, PATCH_PX)).transpose(1, 2)
+
+
+def from_tangents(patches: Tensor, scale: TangentScale) -> Tensor:
+    """Decoded patches `[B, N, s, s]` to maps `[B, 240, 480]`.
+
+    The published table indexes 28 x 28 pixels, whatever s is: of the 56 x 56 that the single-scale variant decodes,
+    it reads the upper left quarter.
+    """
+    pixel, source, weight = inverse_table(scale, patches.device)
+    values = patches[..., :DECODED_PX, :DECODED_PX].flatten(1)
+    maps = values.new_zeros(len(values), math.prod(MAP_SIZE))
+    return maps.index_add(1, pixel, values[:, source] * weight.to(values.dtype)).unflatten(1, MAP_SIZE)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around a shortcut, as in ResNet-18."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = None
+        if stride > 1:
+            shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+def resnet18_features() -> nn.Sequential:
+    """ResNet-18 up to its last feature map: `[M, 3, 224, 224]` to `[M, 512, 7, 7]`."""
+    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    widths = (64, 64, 128, 256, 512)
+    stages = [
+        nn.Sequential(ResidualBlock(before, width, 1 if before == width else 2), ResidualBlock(width, width, 1))
+        for before, width in zip(widths[:-1], widths[1:], strict=True)
+    ]
+    return nn.Sequential(*stem, *stages)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention along the second last axis."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(-4, -2).unbind(-3)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2))
+
+
+class SpaceTimeBlock(nn.Module):
+    """Attention over the window's frames, then over the sphere's patches, then a feed-forward; `[B, F, N, D]`."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm_t, self.attn_t = nn.LayerNorm(width), Attention(width, heads)
+        self.norm_s, self.attn_s = nn.LayerNorm(width), Attention(width, heads)
+        self.norm_f = nn.LayerNorm(width)
+        self.ff = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.attn_t(self.norm_t(x).transpose(1, 2)).transpose(1, 2) + x
+        x = self.attn_s(self.norm_s(x)) + x
+        return self.ff(self.norm_f(x)) + x
+
+
+class DecoderBlock(nn.Module):
+    """Convolution in each patch, one norm over all patches together, and enlargement; `[B, N, C, h, w]`."""
+
+    def __init__(self, channels_in: int, channels: int, num_patches: int, size: int, enlarge: bool):
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.norm = nn.LayerNorm((num_patches, channels, size, size))
+        self.enlarge = enlarge
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.shape[:2]
+        x = F.relu(self.norm(self.conv(x.flatten(0, 1)).unflatten(0, shape)))
+        if self.enlarge:
+            x = F.interpolate(x.flatten(0, 1), scale_factor=2, mode="bilinear", align_corners=False).unflatten(0, shape)
+        return x
+
+
+# Channels of each decoder: the single-scale model enlarges three times, the two-scale one twice.
+DECODER_CHANNELS = {1: (WIDTH, 128, 32, 8, 2), 2: (WIDTH, 128, 32, 2)}
+
+
+class SalViT360(nn.Module):
+    """The network; `num_scales` 1 is the published "VSTA" model, 2 the one trained with consistency ("VAC").
+
+    Frames are encoded once (`encode`), windows of eight are then cheap (`decode`).
+    """
+
+    def __init__(self, num_scales: int = 1, depth: int = 6, heads: int = 8):
+        super().__init__()
+        self.scales = SCALES[:num_scales]
+        self.encoder = resnet18_features()
+        self.encoder_norm = nn.LayerNorm((WIDTH, 7, 7))
+        self.time = nn.Parameter(torch.zeros(1, WINDOW, WIDTH))
+        self.place = nn.Linear(5 * PLACE_PX**2, WIDTH)
+        self.blocks = nn.ModuleList([SpaceTimeBlock(WIDTH, heads) for _ in range(depth)])
+        self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
+        self.decoders = nn.ModuleList([_decoder(DECODER_CHANNELS[num_scales], s.num_patches) for s in self.scales])
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def variant(self) -> str:
+        return "VSTA" if len(self.scales) == 1 else "VAC"
+
+    def encode(self, frames: Tensor, scale: int = 0) -> tuple[Tensor, Tensor]:
+        """Features of frames `[T, 3, 960, 1920]` in [0, 1]: (means `[T, N, D]`, maps `[T, N, D, 7, 7]`)."""
+        patches = to_tangents((frames - self.mean) / self.std, self.scales[scale])
+        maps = self.encoder(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
+        return maps.mean((-1, -2)), maps
+
+    def attend(self, means: Tensor, scale: int = 0) -> Tensor:
+        """Windows of frame features `[B, F, N, D]` that know of each other, same shape."""
+        place = self.place(place_features(self.scales[scale], means.device).to(means.dtype).flatten(1))
+        x = means + place + self.time[:, :, None]
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def decode(self, means: Tensor, last_maps: Tensor, scale: int = 0) -> Tensor:
+        """Maps `[B, 240, 480]` for the last frame of windows `[B, F, N, D]`, with its own `[B, N, D, 7, 7]`."""
+        seen = self.attend(means, scale)[:, -1, :, :, None, None]
+        decoded = self.decoders[scale](seen + self.encoder_norm(last_maps))
+        return from_tangents(decoded[:, :, 0].relu(), self.scales[scale])
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """The published prediction for the last of eight frames.
+
+        Args:
+            clip: `[8, 3, 960, 1920]` in [0, 1].
+
+        Returns:
+            `[480, 960]`, unnormalised, on the published corner-aligned grid (then enlarged by two).
+        """
+        maps = []
+        for scale in range(len(self.scales)):
+            encoded = [self.encode(frame[None], scale) for frame in clip]
+            means = torch.cat([mean for mean, _ in encoded])
+            maps.append(self.decode(means[None], encoded[-1][1], scale))
+        mean = torch.stack(maps).mean(0)
+        return F.interpolate(mean[None], size=OUTPUT_SIZE, mode="bilinear", align_corners=False)[0, 0]
+
+    @torch.no_grad()
+    def raw_maps(self, frames: Tensor, progress: Progress | None = None) -> Tensor:
+        """One unnormalised map per frame, `[T, 240, 480]`, on the published grid.
+
+        Every frame closes a window of eight; where the clip has no seven frames before it, its first is repeated.
+
+        Args:
+            frames: `[T, 3, H, W]` in [0, 1], any size. progress: told after each frame is encoded.
+        """
+        total, device = len(self.scales) * len(frames), self.mean.device
+        maps = torch.zeros(len(frames), *MAP_SIZE, device=device)
+        for scale in range(len(self.scales)):
+            means, lasts = [], []
+            for t, frame in enumerate(frames):
+                full = F.interpolate(frame[None].to(device), size=INPUT_SIZE, mode="bilinear", antialias=True)
+                mean, last = self.encode(full, scale)
+                means.append(mean)
+                lasts.append(last)
+                if progress is not None:
+                    progress(scale * len(frames) + t + 1, total, "saliency")
+            padded = torch.cat(means[:1] * (WINDOW - 1) + means)
+            windows = padded.unfold(0, WINDOW, 1).movedim(-1, 1)
+            for start in range(0, len(frames), WINDOWS_AT_ONCE):
+                part = slice(start, start + WINDOWS_AT_ONCE)
+                maps[part] += self.decode(windows[part], torch.cat(lasts[part]), scale) / len(self.scales)
+        return maps
+
+
+def _decoder(channels: tuple[int, ...], num_patches: int) -> nn.Sequential:
+    sizes = (7, 7, 14, 28)
+    return nn.Sequential(*[
+        DecoderBlock(before, after, num_patches, size, enlarge=i > 0)
+        for i, (before, after, size) in enumerate(zip(channels[:-1], channels[1:], sizes, strict=False))
+    ])
+
+
+# Published names to ours. `posemb` is left out: the published forward pass never calls it.
+_RENAMES = (
+    (r"^module\.", ""),
+    (r"^feature_extractor\.", "encoder."),
+    (r"^resnet_layernorm\.", "encoder_norm."),
+    (r"^transformer\.layer\.", "blocks."),
+    (r"^transformer\.norm\.", "norm."),
+    (r"^transformer\.sph_posemb\.", "place."),
+    (r"^transformer\.tmp_posemb$", "time"),
+    (r"\.temp_norm_layer\.", ".norm_t."),
+    (r"\.spatial_norm_layer\.", ".norm_s."),
+    (r"\.temp_attn\.", ".attn_t."),
+    (r"\.spatial_attn\.", ".attn_s."),
+    (r"\.QKV\.", ".qkv."),
+    (r"\.FFN\.0\.", ".norm_f."),
+    (r"\.FFN\.1\.layers\.0\.", ".ff.0."),
+    (r"\.FFN\.1\.layers\.3\.", ".ff.2."),
+    (r"^decoder\.", "decoders.0."),
+    (r"\.block\.0\.", ".conv."),
+    (r"\.block\.1\.", ".norm."),
+)
+
+
+def convert_state_dict(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The published names and layouts of weights, as ours: patches come first, and no axis is there for convolution."""
+    ours = {}
+    for name, value in published.items():
+        if name.removeprefix("module.").startswith("posemb."):
+            continue
+        for pattern, replacement in _RENAMES:
+            name = re.sub(pattern, replacement, name)
+        if name.startswith("decoders.") and ".conv.weight" in name:
+            value = value.squeeze(-1)
+        elif name.startswith("decoders.") and ".norm." in name:
+            value = value.movedim(-1, 0)
+        ours[name] = value
+    return ours
+
+
+def load_salvit360(path: str | Path, device: torch.device | str = "cpu") -> SalViT360:
+    """The network with published weights; which variant it is, the file's own names tell.
+
+    Convention: nothing is unpickled but tensors and plain containers; nothing is downloaded.
+
+    Args:
+        path: the published `.pt` (its `model` entry, or a bare state dict), or the same names in safetensors.
+
+    Raises:
+        InputError: no file, no readable weights, or weights of something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no SalViT360 weights at {path}; give the published .pt file or one in safetensors.")
+    published = _read_weights(path)
+    ours = convert_state_dict(published)
+    model = SalViT360(num_scales=2 if any(name.startswith("decoders.1.") for name in ours) else 1)
+    expected = model.state_dict()
+    wrong = sorted(set(expected) ^ set(ours)) or [n for n in expected if expected[n].shape != ours[n].shape]
+    if wrong:
+        raise InputError(
+            f"{path.name} does not hold SalViT360 weights ({len(wrong)} names or shapes differ, first {wrong[0]!r}); "
+            f"give the published .pt file or one in safetensors."
+        )
+    model.load_state_dict(ours)
+    return model.eval().requires_grad_(False).to(device)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or foreign file makes the readers raise
+        reason = type(error).__name__
+        raise InputError(f"{path.name} cannot be read as weights ({reason}); give the published file.") from error
+    state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path.name} holds no state dict; give the published SalViT360 file.")
+    return dict(state)
+
+
+def saliency_maps(
+    model: SalViT360, frames: Tensor, height: int = 256, progress: Progress | None = None
+) -> Tensor:
+    """Saliency of a clip by SalViT360.
+
+    Convention: one map per frame, on the project's grid of pixel centres, each brought to [0, 1] by its own minimum and
+    maximum (ones where it is flat). The window of eight ends at the frame; before the clip its first frame is repeated.
+
+    Args:
+        frames: `[T, 3, H, W]` in [0, 1]. height: rows of the maps. progress: told after each frame.
+
+    Returns:
+        `[T, height, 2 height]` on the model's device.
+    """
+    raw = model.raw_maps(frames, progress)
+    yaw, pitch = erp_angles(height, device=raw.device)
+    y, x = torch.meshgrid(-pitch / 90.0, yaw / 180.0, indexing="ij")
+    grid = torch.stack((x, y), dim=-1).expand(len(raw), -1, -1, -1)
+    maps = F.grid_sample(raw[:, None], grid, padding_mode="border", align_corners=True)[:, 0]
+    low, high = maps.amin((-1, -2), keepdim=True), maps.amax((-1, -2), keepdim=True)
+    flat = high - low <= 1e-6 * high.abs().clamp_min(1e-6)
+    return torch.where(flat, torch.ones_like(maps), (maps - low) / (high - low).clamp_min(1e-12))

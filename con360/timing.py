@@ -67,6 +67,11 @@ class ClipSpec:
         """Audio latent rows as sampled: all of them are generated, the surplus is cut after decoding."""
         return -(-self.num_latent_rows // self.latent_multiple_a) * self.latent_multiple_a
 
+    @property
+    def latent_seconds_a(self) -> float:
+        """Time that all padded audio latent rows span, at least `seconds`."""
+        return self.num_latent_rows_padded * self.latent_stride_a * self.mel_hop / self.sample_rate_hz
+
     def frame_times_s(self) -> tuple[float, ...]:
         """Time of each frame's start within the clip, in seconds."""
         return tuple(i / self.fps for i in range(self.num_frames))

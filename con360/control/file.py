@@ -1,0 +1,144 @@
+"""The control-module file: safetensors whose metadata says what it is and what it belongs to.
+
+Metadata keys: `format` ("con360-control"), `format_version`, `config` (JSON of `ControlConfig`), `base` (name of the
+base model), `base_fingerprint`, `training` (JSON record: data, steps, seed, losses).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ..errors import InputError
+from ..media.files import atomic_path
+from .module import ControlConfig, ControlModule
+
+FORMAT = "con360-control"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoadedControl:
+    """A control module with what its file says about it."""
+
+    module: ControlModule
+    base: str = ""
+    base_fingerprint: str = ""
+    training: dict = field(default_factory=dict)
+    path: str = ""
+
+    def mismatch(self, base_name: str, base_fingerprint: str) -> str | None:
+        """A sentence when the base model is not the one that this module was trained over, else None."""
+        if not self.base_fingerprint or self.base_fingerprint == base_fingerprint:
+            return None
+        return (
+            f"the control file {Path(self.path).name} was trained over '{self.base}' and is used over '{base_name}', "
+            f"whose weights differ; expect poor control."
+        )
+
+
+def fingerprint(*modules: nn.Module) -> str:
+    """Identity of networks' weights: names, shapes and the first values of each tensor, at half precision.
+
+    Half precision makes the fingerprint the same for float32 and float16 copies of the same weights.
+    """
+    digest = hashlib.sha256()
+    for index, module in enumerate(modules):
+        for name, tensor in sorted(module.state_dict().items()):
+            head = tensor.detach().flatten()[:16].to("cpu", torch.float16)
+            digest.update(f"{index}.{name}{tuple(tensor.shape)}".encode())
+            digest.update(head.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_control(
+    path: str | Path, module: ControlModule, *, base: str, base_fingerprint: str, training: dict, half: bool = False
+) -> None:
+    """Write a control module: to a temporary name, then renamed."""
+    dtype = torch.float16 if half else torch.float32
+    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in module.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "config": json.dumps(module.config.to_dict()),
+        "base": base,
+        "base_fingerprint": base_fingerprint,
+        "training": json.dumps(training),
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_control(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedControl:
+    """Read a control file.
+
+    Raises:
+        InputError: the file is missing, is not a control file, is of a newer format, or its tensors do not fit its
+            own configuration.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no control file at {path}; give the path of a file that train/train.py wrote.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _check_format(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path.name} cannot be read as safetensors ({error}); it may be cut or of another kind.") from error
+    module = _build(path, metadata, tensors)
+    return LoadedControl(
+        module.to(device=device, dtype=dtype).eval().requires_grad_(False),
+        base=metadata.get("base", ""),
+        base_fingerprint=metadata.get("base_fingerprint", ""),
+        training=_read_json(path, metadata.get("training", "{}")),
+        path=str(path),
+    )
+
+
+def _check_format(path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{path.name} is not a Con360 control file (its metadata says format {metadata.get('format')!r}, wanted "
+            f"{FORMAT!r}); choose a file that train/train.py wrote."
+        )
+    version = metadata.get("format_version", "")
+    if version != str(FORMAT_VERSION):
+        raise InputError(f"{path.name} has control format version {version!r}; this program reads {FORMAT_VERSION}. Update it.")
+
+
+def _read_json(path: Path, text: str) -> dict:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"the metadata of {path.name} is damaged: {error}; get the file again.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"the metadata of {path.name} is damaged: wanted a JSON object, got {type(value).__name__}.")
+    return value
+
+
+def _build(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> ControlModule:
+    try:
+        module = ControlModule(ControlConfig.from_dict(_read_json(path, metadata.get("config", "{}"))))
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"the configuration in {path.name} cannot be used: {error}") from error
+    wanted = module.state_dict()
+    problems = [f"{n} is missing" for n in wanted if n not in tensors]
+    problems += [f"{n} is unknown" for n in tensors if n not in wanted]
+    problems += [
+        f"{n} has shape {tuple(t.shape)}, wanted {tuple(wanted[n].shape)}"
+        for n, t in tensors.items()
+        if n in wanted and t.shape != wanted[n].shape
+    ]
+    problems += [f"{n} holds NaN or infinity" for n, t in tensors.items() if not torch.isfinite(t).all()]
+    if problems:
+        raise InputError(f"{path.name} does not fit its own configuration: {'; '.join(problems[:3])}.")
+    module.load_state_dict({name: t.float() for name, t in tensors.items()})
+    return module

@@ -1,0 +1,46 @@
+"""Where models and control files are found by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+
+BUILT_IN_MODEL = "con360-tiny"
+_BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
+
+
+def model_folder(name_or_folder: str | Path = BUILT_IN_MODEL) -> Path:
+    """Folder of a joint model: the built-in one by its name, any other by its path.
+
+    Raises:
+        InputError: neither a known name nor an existing folder.
+    """
+    if str(name_or_folder) == BUILT_IN_MODEL:
+        return _BUNDLE
+    folder = Path(name_or_folder).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"there is no model {str(name_or_folder)!r}; give '{BUILT_IN_MODEL}', which is built in, or a folder in the "
+            f"published layout (model_index.json, vae_a ... unet_svg)."
+        )
+    return folder
+
+
+def control_file(name_or_file: str | Path | None, model: Path) -> Path | None:
+    """Control file of a model: its own by default (None), none at all for "none", any other by its path.
+
+    A model folder's own control file is `control.safetensors` in it; a folder without one runs without control.
+
+    Raises:
+        InputError: the named file does not exist.
+    """
+    if name_or_file is None:
+        own = model / "control.safetensors"
+        return own if own.is_file() else None
+    if str(name_or_file) == "none":
+        return None
+    path = Path(name_or_file).expanduser()
+    if not path.is_file():
+        raise InputError(f"there is no control file {str(name_or_file)!r}; give a file that train/train.py wrote, or 'none'.")
+    return path

@@ -1,0 +1,1 @@
+"""Training and evaluation: a client of the `con360` library."""

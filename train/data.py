@@ -1,0 +1,204 @@
+"""Training examples from procedural scenes, rendered from a seed, and their cache of latents and maps.
+
+Seeds are split by range, so that no scene of one split is ever in another. A cache is one safetensors file: what does
+not change during training (latents of both modalities, maps, tracks, captions) is computed once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from con360.basd import basd_maps
+from con360.geometry.erp import erp_directions
+from con360.geometry.perspective import view_directions
+from con360.media.files import atomic_path
+from con360.records import View, ViewTrack
+from con360.scenes import Scene, random_scene
+from con360.timing import ClipSpec
+
+SPLIT_FIRST_SEED = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
+MAP_HEIGHT = 64
+
+
+def scene_of(split: str, index: int) -> Scene:
+    """Scene number `index` of a split."""
+    return random_scene(SPLIT_FIRST_SEED[split] + index)
+
+
+def random_view(scene: Scene, rng: np.random.Generator) -> View:
+    """A view for training: four in five look roughly at a performer, one in five anywhere; 60 to 120 degrees wide."""
+    fov_deg = float(np.clip(rng.normal(90.0, 12.0), 60.0, 120.0))
+    if rng.random() < 0.2:
+        return View(float(rng.uniform(-180, 180)), float(rng.uniform(-15, 15)), fov_deg)
+    target = scene.performers[int(rng.integers(len(scene.performers)))]
+    yaw = target.yaw_at(2.0) + rng.uniform(-25, 25)
+    return View((yaw + 180.0) % 360.0 - 180.0, float(np.clip(target.pitch_deg + rng.uniform(-15, 15), -45, 45)), fov_deg)
+
+
+def random_track(scene: Scene, rng: np.random.Generator, num_frames: int) -> ViewTrack:
+    """Three tracks in four stand still; the others pan at up to 15 degrees per second."""
+    view = random_view(scene, rng)
+    if rng.random() < 0.75:
+        return ViewTrack.still(view, num_frames)
+    rate = rng.uniform(-15, 15) / 8.0
+    yaws = (view.yaw_deg + rate * (np.arange(num_frames) - num_frames / 2) + 180.0) % 360.0 - 180.0
+    return ViewTrack(tuple(View(float(y), view.pitch_deg, view.fov_deg) for y in yaws))
+
+
+def frame_choice(rng: np.random.Generator, num_frames: int, spec: ClipSpec) -> np.ndarray:
+    """Which frames of the clip an example keeps: all of them, or evenly spaced ones from a random start."""
+    stride = spec.num_frames // num_frames
+    return int(rng.integers(stride)) + stride * np.arange(num_frames)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip with its truth.
+
+    Args:
+        frames: `[T, 3, s, s]`, the true picture of the view.
+        waveform: `[N]`, the true sound of the view.
+        maps: `[T, 2, H, W]`, saliency and min-max BASD.
+        track: view of each kept frame.
+        caption: the short caption.
+    """
+
+    frames: Tensor
+    waveform: Tensor
+    maps: Tensor
+    track: ViewTrack
+    caption: str
+
+
+def make_example(
+    split: str, index: int, *, num_frames: int, spec: ClipSpec, size: int = 64, with_sound: bool = True
+) -> Example:
+    """Render example `index` of a split. Same arguments, same example; without sound, its waveform is silent."""
+    rng = np.random.default_rng([SPLIT_FIRST_SEED[split] + index, 1])
+    scene = scene_of(split, index)
+    full = random_track(scene, rng, spec.num_frames)
+    kept = frame_choice(rng, num_frames, spec)
+    track = ViewTrack(tuple(full.views[i] for i in kept))
+    rays, frames, saliency = erp_directions(MAP_HEIGHT), [], []
+    for view, time_s in zip(track.views, kept / spec.fps, strict=True):
+        frames.append(scene.render(view_directions(view.yaw_deg, view.pitch_deg, view.fov_deg, size), float(time_s)))
+        saliency.append(scene.saliency_at(rays, float(time_s)))
+    basd = basd_maps(track, height=MAP_HEIGHT, normalization="minmax").maps
+    maps = torch.stack([torch.stack(saliency), basd], dim=1)
+    waveform = scene.view_sound(full, spec).waveform[0] if with_sound else torch.zeros(spec.num_samples)
+    return Example(torch.stack(frames), waveform, maps, track, scene.caption().short)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Latents and conditions of many examples, in memory.
+
+    Args:
+        latents_v: `[N, T, 4, h, w]` half precision, scaled.
+        latents_a: `[N, 8, R, 16]` half precision, scaled, padded rows included.
+        maps: `[N, T, 2, H, W]` uint8, 255 is 1.
+        views: `[N, T, 3]` yaw, pitch and FoV in degrees.
+        captions: one per example.
+    """
+
+    latents_v: Tensor
+    latents_a: Tensor
+    maps: Tensor
+    views: Tensor
+    captions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def build_cache(
+    path: Path,
+    encode_v: Callable[[Tensor], Tensor],
+    encode_a: Callable[[Tensor], Tensor] | None,
+    *,
+    split: str,
+    count: int,
+    first: int,
+    num_frames: int,
+    spec: ClipSpec,
+) -> Cache:
+    """Render and encode `count` examples, once: an existing file of the same request is read instead.
+
+    Args:
+        encode_v: frames `[T, 3, s, s]` to scaled latents `[T, 4, h, w]`.
+        encode_a: waveform `[1, N]` to scaled, padded latents `[1, 8, R, 16]`; None leaves the sound out (zeros).
+    """
+    request = json.dumps([split, count, first, num_frames, spec.seconds, spec.fps])
+    if path.is_file():
+        with safe_open(path, framework="pt") as file:
+            if file.metadata().get("request") == request:
+                return load_cache(path)
+    rows: dict[str, list[Tensor]] = {"latents_v": [], "latents_a": [], "maps": [], "views": []}
+    captions = []
+    for index in range(first, first + count):
+        example = make_example(split, index, num_frames=num_frames, spec=spec, with_sound=encode_a is not None)
+        rows["latents_v"].append(encode_v(example.frames).half())
+        silent = torch.zeros(8, spec.num_latent_rows_padded, 16)
+        rows["latents_a"].append((encode_a(example.waveform[None])[0] if encode_a else silent).half())
+        rows["maps"].append((example.maps * 255).round().byte())
+        rows["views"].append(torch.tensor([[v.yaw_deg, v.pitch_deg, v.fov_deg] for v in example.track.views]))
+        captions.append(example.caption)
+        if (index - first + 1) % 200 == 0:
+            print(f"cache {path.name}: {index - first + 1}/{count}", flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        tensors = {name: torch.stack(values) for name, values in rows.items()}
+        save_file(tensors, temporary, metadata={"request": request, "captions": json.dumps(captions)})
+    return load_cache(path)
+
+
+def load_cache(path: Path) -> Cache:
+    with safe_open(path, framework="pt") as file:
+        captions = tuple(json.loads(file.metadata()["captions"]))
+        return Cache(captions=captions, **{name: file.get_tensor(name) for name in file.keys()})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step reads; see `Cache` for the meaning. Latents and maps are float32 here."""
+
+    latents_v: Tensor  # [B, 4, T, h, w]
+    latents_a: Tensor  # [B, 8, R, 16]
+    maps: Tensor  # [B, T, 2, H, W]
+    views: Tensor  # [B, T, 3]
+    captions: tuple[str, ...]
+
+
+def take(cache: Cache, indices: Sequence[int]) -> Batch:
+    """The examples of `indices` as one batch."""
+    rows = torch.as_tensor(indices)
+    return Batch(
+        cache.latents_v[rows].float().transpose(1, 2),
+        cache.latents_a[rows].float(),
+        cache.maps[rows].float() / 255,
+        cache.views[rows],
+        tuple(cache.captions[i] for i in rows.tolist()),
+    )
+
+
+def batches(cache: Cache, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """Endless shuffled batches; each epoch visits every example once."""
+    while True:
+        order = torch.randperm(len(cache), generator=generator)
+        for start in range(0, len(cache) - batch_size + 1, batch_size):
+            yield take(cache, order[start : start + batch_size].tolist())
+
+
+def rays_of(views: Tensor, grid: int) -> Tensor:
+    """Directions of views `[B, T, 3]` (degrees): `[B, T, grid, grid, 3]`."""
+    flat = [view_directions(float(y), float(p), float(f), grid) for y, p, f in views.flatten(0, 1)]
+    return torch.stack(flat).view(*views.shape[:2], grid, grid, 3)

@@ -1,0 +1,109 @@
+"""The tiny bundle's networks before training: sizes chosen for two CPU cores, layout as published.
+
+The denoisers keep the published topology (four levels, cross-attention where AudioLDM and SD 1.5 have it) with one
+layer per block and small widths. Group norm of 32 groups on half the first width asks for at least 64 there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from con360.scenes import caption_vocabulary
+
+WIDTHS_V = (64, 96, 128, 128)
+WIDTHS_A = (64, 64, 96, 96)
+TEXT_DIM_V = 96
+TEXT_DIM_A = 96
+MAX_TOKENS = 48
+
+
+def make_unet_v() -> nn.Module:
+    """AnimateDiff's motion U-Net over 4x16x16 latents."""
+    from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+
+    picture = UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, block_out_channels=WIDTHS_V, layers_per_block=1,
+        cross_attention_dim=TEXT_DIM_V, attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    )  # fmt: skip
+    motion = MotionAdapter(
+        block_out_channels=WIDTHS_V, motion_layers_per_block=1, motion_num_attention_heads=4,
+        motion_norm_num_groups=32, motion_max_seq_length=32,
+    )  # fmt: skip
+    return UNetMotionModel.from_unet2d(picture, motion)
+
+
+def make_unet_a() -> nn.Module:
+    """AudioLDM's U-Net over 8x104x16 latents, the text as a class embedding."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=32, in_channels=8, out_channels=8, block_out_channels=WIDTHS_A, layers_per_block=1,
+        cross_attention_dim=list(WIDTHS_A), attention_head_dim=8, class_embed_type="simple_projection",
+        class_embeddings_concat=True, projection_class_embeddings_input_dim=TEXT_DIM_A,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3 + ("UpBlock2D",),
+    )  # fmt: skip
+
+
+def make_tokenizer(words: Iterable[str] | None = None):
+    """A word-level tokenizer of the captions' grammar, with an unknown token for every other word."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    specials = ["<pad>", "<s>", "</s>", "<unk>"]
+    vocabulary = {word: i for i, word in enumerate(specials + list(words or caption_vocabulary()))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", vocabulary["<s>"]), ("</s>", vocabulary["</s>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+        model_max_length=MAX_TOKENS,
+    )  # fmt: skip
+
+
+def make_text_encoder_v(tokenizer) -> nn.Module:
+    """CLIP's text model: one vector per token for the picture's cross-attention."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=TEXT_DIM_V, intermediate_size=4 * TEXT_DIM_V, num_hidden_layers=2,
+            num_attention_heads=4, max_position_embeddings=MAX_TOKENS, projection_dim=TEXT_DIM_V,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+
+
+def make_text_encoder_a(tokenizer) -> nn.Module:
+    """CLAP's text model with projection: one vector per caption for the sound's class embedding."""
+    from transformers import ClapTextConfig, ClapTextModelWithProjection
+
+    return ClapTextModelWithProjection(
+        ClapTextConfig(
+            vocab_size=len(tokenizer), hidden_size=TEXT_DIM_A, intermediate_size=4 * TEXT_DIM_A, num_hidden_layers=2,
+            num_attention_heads=4, max_position_embeddings=MAX_TOKENS + 2, projection_dim=TEXT_DIM_A,
+            type_vocab_size=1, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        )
+    )  # fmt: skip
+
+
+SCHEDULER = dict(
+    num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+    set_alpha_to_one=True, steps_offset=0, prediction_type="v_prediction", timestep_spacing="trailing",
+    rescale_betas_zero_snr=True,
+)  # fmt: skip
+
+
+def make_scheduler():
+    """v-prediction with zero terminal SNR: a tiny model's flat skies need the first step to be pure noise."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(**SCHEDULER)

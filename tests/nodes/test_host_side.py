@@ -1,0 +1,152 @@
+"""`nodes/host.py`: folders, file names from widgets, choices, identity of files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from host import Host
+from host.modules import InterruptProcessingException
+
+pytestmark = pytest.mark.standin
+
+
+@pytest.fixture(scope="module")
+def side(pack: Any) -> Any:
+    return pack("nodes.host")
+
+
+@pytest.fixture(scope="module")
+def refused(pack: Any) -> type[Exception]:
+    return pack("con360.errors").InputError
+
+
+def put(path: Path, text: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_model_folders_are_registered_and_a_users_own_come_first(host: Host, side: Any) -> None:
+    names = host._modules["folder_paths"].folder_names_and_paths
+    default = os.path.join(str(host.base / "models"), "con360")
+    assert names["con360"][0] == [default]
+    assert names["con360_control"][1] == {".safetensors"}
+    names["con360"] = (["/elsewhere"], set())
+    side.register_model_folders()
+    side.register_model_folders()
+    assert names["con360"][0] == ["/elsewhere", default]
+
+
+def test_models_are_folders_with_an_index_and_controls_are_files(host: Host, side: Any) -> None:
+    models = host.base / "models"
+    put(models / "con360" / "big" / "model_index.json", "{}")
+    put(models / "con360" / "not-a-model" / "readme.txt")
+    put(models / "con360_control" / "mine.safetensors")
+    put(models / "con360_control" / "mine.txt")
+    assert list(side.model_entries("con360")) == ["big"]
+    assert list(side.model_entries("con360_control")) == ["mine.safetensors"]
+    combo = host.object_info()["Con360ModelLoader"]["input"]["required"]["model"][1]["options"]
+    assert combo == ["con360-tiny (built in)", "big"]
+
+
+def test_videos_of_the_input_folder_are_offered(host: Host, side: Any) -> None:
+    for name in ("b.MP4", "a.webm", "picture.png"):
+        put(host.base / "input" / name)
+    (host.base / "input" / "folder.mp4").mkdir()
+    assert side.input_videos() == ["a.webm", "b.MP4"]
+    assert host.object_info()["Load360Video"]["input"]["required"]["video"][1]["options"][1:] == ["a.webm", "b.MP4"]
+
+
+def test_widget_file_names_find_the_three_folders(host: Host, side: Any) -> None:
+    put(host.base / "input" / "sub" / "in.mp4")
+    put(host.base / "output" / "out.mp4")
+    put(host.base / "temp" / "t.mp4")
+    assert side.input_file("sub/in.mp4").name == "in.mp4"
+    assert side.input_file("sub/in.mp4 [input]").name == "in.mp4"
+    assert side.input_file("out.mp4 [output]") == Path(os.path.realpath(host.base / "output" / "out.mp4"))
+    assert side.input_file("t.mp4 [temp]").parent.name == "temp"
+
+
+@pytest.mark.parametrize("name", ["../secret.mp4", "/etc/hostname", "sub/../../secret.mp4", "../secret.mp4 [output]"])
+def test_no_name_leads_out_of_its_folder(host: Host, side: Any, refused: type[Exception], name: str) -> None:
+    put(host.base / "secret.mp4")
+    with pytest.raises(refused, match="outside"):
+        side.input_file(name)
+
+
+def test_no_link_leads_out_of_its_folder(host: Host, side: Any, refused: type[Exception]) -> None:
+    put(host.base / "secret.mp4")
+    (host.base / "input" / "link.mp4").symlink_to(host.base / "secret.mp4")
+    with pytest.raises(refused, match="outside"):
+        side.input_file("link.mp4")
+
+
+@pytest.mark.parametrize("name", ["gone.mp4", "", "sub"])
+def test_missing_files_are_named(host: Host, side: Any, refused: type[Exception], name: str) -> None:
+    with pytest.raises(refused, match="there is no file"):
+        side.input_file(name)
+
+
+def test_identity_changes_with_size_and_with_time(side: Any, tmp_path: Path) -> None:
+    path = put(tmp_path / "a.bin", "one")
+    first = side.identity([path])
+    assert side.identity([path]) == first
+    put(path, "longer")
+    second = side.identity([path])
+    os.utime(path, (1, 1))
+    assert len({first, second, side.identity([path])}) == 3
+
+
+def test_a_choice_that_is_not_offered_names_what_is(side: Any, refused: type[Exception]) -> None:
+    side.check_choice("a", ["a", "b"], "the letter")
+    with pytest.raises(refused, match="the letter 'c' is not available; choose one of 'a', 'b'"):
+        side.check_choice("c", ["a", "b"], "the letter")
+
+
+def test_a_verdict_is_true_or_a_sentence_and_hides_no_defect(side: Any, refused: type[Exception]) -> None:
+    def bad_input() -> None:
+        raise refused("too loud")
+
+    assert side.verdict(lambda: None) is True
+    assert side.verdict(bad_input) == "too loud"
+    with pytest.raises(ZeroDivisionError):
+        side.verdict(lambda: 1 / 0)
+
+
+def test_progress_can_be_interrupted_at_each_call(host: Host, side: Any) -> None:
+    seen: list[tuple[float, float]] = []
+    host._signals.listener = lambda done, total: seen.append((done, total))
+    report = side.progress()
+    report(1, 4, "decoding")
+    report(0, 0, "nothing to do")
+    assert seen == [(1, 4), (0, 1)]
+    host.interrupt()
+    with pytest.raises(InterruptProcessingException):
+        report(2, 4, "decoding")
+    host._signals.listener = None
+
+
+def test_managed_networks_are_held_together_and_brought_in(host: Host, side: Any) -> None:
+    import torch
+    from host.modules import installed
+
+    networks = {"a": torch.nn.Linear(1, 1), "b": torch.nn.Linear(2, 2)}
+    with installed(host._modules):
+        patcher = side.manage(networks)
+        side.bring_in(patcher)
+    assert patcher.model["b"] is networks["b"]
+    assert side.working_dtype("auto") == torch.float32
+    assert side.working_dtype("bfloat16") == torch.bfloat16
+
+
+def test_the_pack_leaves_no_second_copy_of_the_library(host: Host) -> None:
+    ours = [name for name in sys.modules if name.startswith(f"{host.module.__name__}.con360")]
+    assert ours
+    for name in ours:
+        for value in vars(sys.modules[name]).values():
+            module = getattr(value, "__module__", "") or ""
+            assert not module.startswith("con360."), f"{name} holds {value} of another copy"

@@ -1,0 +1,308 @@
+"""Load 360° Video, Centroid→BASD and Viewpoint Crop, run in the stand-in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from host import Host
+
+from con360.media.writer import write_clip
+from con360.records import Sound, View
+from con360.scenes import demo_scene
+from con360.timing import ClipSpec
+
+pytestmark = pytest.mark.standin
+
+SAMPLE = "[built-in sample]"
+
+
+def load(video: str = SAMPLE, **inputs: Any) -> dict[str, Any]:
+    values = {"video": video, "start": 0.0, "duration": 0.5, "fps": 8.0, "height": 64, "eye": "auto", **inputs}
+    return {"class_type": "Load360Video", "inputs": values}
+
+
+def basd(saliency: Any, **inputs: Any) -> dict[str, Any]:
+    values = {
+        "saliency": saliency, "fps": 8.0, "choose_by": "centroid", "rank": 1, "mode": "still", "yaw": 0.0,
+        "pitch": 0.0, "fov": 90.0, "normalization": "minmax", **inputs,
+    }  # fmt: skip
+    return {"class_type": "CentroidToBASD", "inputs": values}
+
+
+def ends(prompt: dict[str, Any], **links: list[Any]) -> dict[str, Any]:
+    """A prompt with a preview behind each link, so that everything runs."""
+    kinds = {"images": "PreviewImage", "audio": "PreviewAudio"}
+    for number, (name, link) in enumerate(links.items()):
+        prompt[f"end{number}"] = {"class_type": kinds[name], "inputs": {name: link}}
+    return prompt
+
+
+@pytest.fixture
+def clip_file(host: Host) -> Path:
+    path = host.base / "input" / "clip.mp4"
+    time_s = torch.arange(32000) / 16000
+    tone = 0.3 * torch.sin(2 * torch.pi * 440 * time_s)
+    frames = torch.linspace(0, 1, 16)[:, None, None, None].expand(16, 3, 64, 128).contiguous()
+    write_clip(path, frames, 8.0, Sound(tone[None], 16000))
+    return path
+
+
+# ---- Load 360° Video
+
+
+def test_the_sample_needs_no_file_and_brings_its_caption(run: Any) -> None:
+    done = run(ends({"1": load()}, images=["1", 0]))
+    frames, audio, fps, caption, notices = done.outputs["1"]
+    assert frames.shape == (4, 64, 128, 3)
+    assert (audio["waveform"].shape, audio["sample_rate"], audio["con360_layout"]) == ((1, 4, 8000), 16000, "ambix")
+    assert fps == 8.0
+    assert caption == demo_scene().caption().short
+    assert "procedural" in notices
+
+
+def test_a_file_is_read_with_its_sound(run: Any, clip_file: Path) -> None:
+    done = run(ends({"1": load("clip.mp4", start=1.0, duration=0.5, fps=4.0)}, images=["1", 0]))
+    assert done.status == "done", done.error
+    frames, audio, fps, caption, _ = done.outputs["1"]
+    assert frames.shape == (2, 64, 128, 3)
+    # The ramp's value at 1 s is frame 8 of 16.
+    assert frames[0].mean().item() == pytest.approx(8 / 15, abs=0.03)
+    assert audio["waveform"].shape == (1, 1, 8000)
+    assert audio["waveform"].abs().max().item() == pytest.approx(0.3, abs=0.05)
+    assert (fps, caption) == (4.0, "")
+
+
+def test_a_file_without_sound_gives_silence_and_says_so(host: Host, run: Any) -> None:
+    write_clip(host.base / "input" / "mute.mp4", torch.rand(4, 3, 64, 128), 8.0, None)
+    _, audio, _, _, notices = run(ends({"1": load("mute.mp4")}, images=["1", 0])).outputs["1"]
+    assert audio["waveform"].shape == (1, 1, 8000)
+    assert not audio["waveform"].any()
+    assert "sound" in notices
+
+
+@pytest.mark.parametrize("name", ["../secret.mp4", "gone.mp4", "/etc/hostname"])
+def test_names_are_checked_before_anything_runs(run: Any, name: str) -> None:
+    done = run(ends({"1": load(name)}, images=["1", 0]))
+    assert done.status == "refused"
+    assert name in done.complaints["1"][0]
+
+
+def test_a_name_that_arrives_over_a_link_is_checked_when_it_runs(host: Host, pack: Any) -> None:
+    # Validation sees None for what is linked.
+    node = host.classes["Load360Video"]
+    assert node.validate_inputs(video=None) is True
+    with installed(host._modules), pytest.raises(pack("con360.errors").InputError, match="outside"):
+        node.execute(**{**load()["inputs"], "video": "../secret.mp4"})
+
+
+def test_combo_values_that_the_server_lets_through_are_refused(run: Any) -> None:
+    done = run(ends({"1": load(eye="third")}, images=["1", 0]))
+    assert (done.status, done.failed_node) == ("error", "1")
+    assert "the eye 'third' is not available" in str(done.error)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no video\n" * 100], ids=["empty", "text"])
+def test_broken_files_fail_in_one_sentence(host: Host, run: Any, pack: Any, content: bytes) -> None:
+    (host.base / "input" / "broken.mp4").write_bytes(content)
+    done = run(ends({"1": load("broken.mp4")}, images=["1", 0]))
+    assert isinstance(done.error, pack("con360.errors").InputError)
+    assert "broken.mp4" in str(done.error)
+
+
+def test_a_file_is_read_again_only_when_it_changed(host: Host, clip_file: Path) -> None:
+    prompt = ends({"1": load("clip.mp4")}, images=["1", 0])
+    host.free()
+    assert "1" in host.run(prompt).executed
+    assert "1" in host.run(prompt).cached
+    status = clip_file.stat()
+    os.utime(clip_file, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+    assert "1" in host.run(prompt).executed
+
+
+def test_reading_stops_when_cancelled(host: Host, run: Any, clip_file: Path) -> None:
+    seen = []
+
+    def stop(node: str, done: float, total: float) -> None:
+        seen.append(done)
+        if done >= 2:
+            host.interrupt()
+
+    done = run(ends({"1": load("clip.mp4", duration=2.0)}, images=["1", 0]), stop)
+    assert (done.status, done.failed_node) == ("interrupted", "1")
+    assert seen[-1] == 2
+    assert run(ends({"1": load("clip.mp4")}, images=["1", 0])).status == "done"
+
+
+def test_a_start_within_the_sample_is_refused_by_name(run: Any) -> None:
+    assert "begins at 0 s" in str(run(ends({"1": load(start=1.0)}, images=["1", 0])).error)
+
+
+# ---- Centroid→BASD
+
+class TestViewpoint:
+    """On a saliency mask put straight into the host: two blobs, the larger to the right."""
+
+    @pytest.fixture
+    def chosen(self, host: Host, run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+        from host.v3 import ComfyNode, NodeOutput, Schema, io
+
+        mask = torch.zeros(4, 32, 64)
+        mask[:, 12:20, 44:52] = 1.0
+        mask[:, 14:18, 6:10] = 0.9
+
+        class Blobs(ComfyNode):
+            value = mask
+
+            @classmethod
+            def define_schema(cls) -> Schema:
+                return Schema(node_id="Blobs", category="test", inputs=[], outputs=[io.Mask.Output()])
+
+            @classmethod
+            def execute(cls) -> NodeOutput:
+                return NodeOutput(cls.value)
+
+        monkeypatch.setattr(host, "classes", {**host.classes, "Blobs": Blobs})
+
+        def go(**inputs: Any) -> Any:
+            prompt = {"0": {"class_type": "Blobs", "inputs": {}}, "1": basd(["0", 0], **inputs)}
+            prompt["2"] = {"class_type": "MaskToImage", "inputs": {"mask": ["1", 1]}}
+            return run(ends(prompt, images=["2", 0]))
+
+        return go
+
+    def test_rank_one_is_the_heavier_region(self, chosen: Any) -> None:
+        record, preview, yaw, pitch, fov = chosen().outputs["1"]
+        # Columns 44 to 51 of 64 are centred on (48 / 64 - 0.5) * 360 degrees.
+        assert yaw == pytest.approx(90.0, abs=0.5)
+        assert pitch == pytest.approx(0.0, abs=0.5)
+        assert fov == 90.0
+        assert record.fps == 8.0
+        assert len(record.maps.track) == 4
+        assert preview.shape == (4, 32, 64)
+        assert preview[0, 16, 48] > preview[0, 16, 8]
+
+    def test_rank_two_is_the_other_and_a_rank_beyond_is_refused(self, chosen: Any) -> None:
+        assert chosen(rank=2).outputs["1"][2] == pytest.approx(-135.0, abs=0.5)
+        assert "viewpoint 3 was asked for, 2 found" in str(chosen(rank=3).error)
+
+    def test_angles_by_hand(self, chosen: Any) -> None:
+        record, _, yaw, pitch, fov = chosen(choose_by="yaw and pitch", yaw=-30.0, pitch=20.0, fov=60.0).outputs["1"]
+        assert (yaw, pitch, fov) == (-30.0, 20.0, 60.0)
+        assert record.first_view.fov_deg == 60.0
+
+    @pytest.mark.parametrize(
+        ("inputs", "words"),
+        [
+            ({"choose_by": "luck"}, "choose_by 'luck' is not available"),
+            ({"mode": "jump"}, "the mode 'jump' is not available"),
+            ({"normalization": "none"}, "the normalization 'none' is not available"),
+            ({"choose_by": "yaw and pitch", "yaw": float("nan")}, "yaw"),
+            ({"choose_by": "yaw and pitch", "pitch": float("nan")}, "pitch"),
+            ({"fov": float("nan")}, "field of view"),
+        ],
+    )  # fmt: skip
+    def test_what_the_server_lets_through_is_refused(
+        self, chosen: Any, pack: Any, inputs: dict[str, Any], words: str
+    ) -> None:
+        done = chosen(**inputs)
+        assert isinstance(done.error, pack("con360.errors").InputError)
+        assert words in str(done.error)
+
+    def test_ranges_are_held_by_the_server(self, chosen: Any) -> None:
+        done = chosen(fov=151.0, rank=0, pitch=-91.0)
+        assert len(done.complaints["1"]) == 3
+
+    def test_a_track_has_one_view_per_frame(self, chosen: Any) -> None:
+        record = chosen(mode="track").outputs["1"][0]
+        assert len(record.maps.track) == 4
+
+
+# ---- Viewpoint Crop
+
+
+def crop_of(run: Any, **inputs: Any) -> Any:
+    """The sample, looked at to the right by hand, and cropped."""
+    mask = {"class_type": "SampleMask", "inputs": {"frames": ["1", 0]}}
+    prompt = {
+        "1": load(height=128), "2": mask,
+        "3": basd(["2", 0], choose_by="yaw and pitch", yaw=95.0, pitch=-3.0),
+        "4": {"class_type": "ViewpointCrop", "inputs": {
+            "frames": ["1", 0], "basd": ["3", 0], "size": 64, "sound": "view", "audio": ["1", 1], **inputs}},
+    }  # fmt: skip
+    return run(ends(prompt, images=["4", 0], audio=["4", 1]))
+
+
+@pytest.fixture
+def sample_mask(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that turns frames into a flat mask of their size."""
+    from host.v3 import ComfyNode, NodeOutput, Schema, io
+
+    class SampleMask(ComfyNode):
+        @classmethod
+        def define_schema(cls) -> Schema:
+            return Schema(
+                node_id="SampleMask", category="test", inputs=[io.Image.Input("frames")], outputs=[io.Mask.Output()]
+            )
+
+        @classmethod
+        def execute(cls, frames: torch.Tensor) -> NodeOutput:
+            return NodeOutput(torch.zeros_like(frames[..., 0]))
+
+    monkeypatch.setattr(host, "classes", {**host.classes, "SampleMask": SampleMask})
+
+
+@pytest.mark.usefixtures("sample_mask")
+class TestCrop:
+    def test_shows_what_the_scene_shows_there(self, run: Any) -> None:
+        done = crop_of(run)
+        assert done.status == "done", done.error
+        frames, audio, video = done.outputs["4"]
+        track = done.outputs["3"][0].maps.track
+        assert track.views[0] == pytest.approx(track.views[0])
+        assert track.is_still
+        truth = demo_scene().view_frames(ViewTrack.still(View(95.0, -3.0), 4), 64, ClipSpec(seconds=0.5))
+        assert (frames - truth).abs().mean() < 0.02
+        # The green triangle to the right fills the middle.
+        assert frames[0, 32, 32, 1] > 2 * frames[0, 32, 32, 0]
+        assert audio["waveform"].shape == (1, 1, 8000)
+        assert video.get_duration() == 0.5
+
+    def test_the_view_hears_its_own_performer_louder(self, run: Any) -> None:
+        def ratio(done: Any) -> float:
+            spectrum = torch.fft.rfft(done.outputs["4"][1]["waveform"][0, 0]).abs()
+            hz = torch.fft.rfftfreq(8000, 1 / 16000)
+            chirp = spectrum[(hz > 2300) & (hz < 3900)].norm()  # on the right, in view
+            tick = spectrum[(hz > 4800) & (hz < 7400)].norm()  # on the left, behind the camera
+            return (chirp / tick).item()
+
+        # 0.75 + 0.25 cos a is about 1 ahead and 0.5 behind; the downmix hears both alike.
+        assert ratio(crop_of(run)) / ratio(crop_of(run, sound="omni")) == pytest.approx(2.0, abs=0.2)
+
+    def test_without_sound_it_is_silent_and_as_long_as_the_picture(self, run: Any) -> None:
+        prompt_audio = crop_of(run, audio=None)
+        assert prompt_audio.status == "refused" or not prompt_audio.outputs["4"][1]["waveform"].any()
+
+    def test_cancels(self, host: Host, run: Any) -> None:
+        def stop(node: str, done: float, total: float) -> None:
+            if node == "4":
+                host.interrupt()
+
+        mask = {"class_type": "SampleMask", "inputs": {"frames": ["1", 0]}}
+        prompt = {
+            "1": load(), "2": mask, "3": basd(["2", 0], choose_by="yaw and pitch"),
+            "4": {"class_type": "ViewpointCrop", "inputs": {
+                "frames": ["1", 0], "basd": ["3", 0], "size": 64, "sound": "view"}},
+        }  # fmt: skip
+        done = run(ends(prompt, images=["4", 0]), stop)
+        assert (done.status, done.failed_node) == ("interrupted", "4")
+        again = run(ends(prompt, images=["4", 0]))
+        assert not again.outputs["4"][1]["waveform"].any()
+        assert again.outputs["4"][1]["waveform"].shape == (1, 1, 8000)
+
+    @pytest.mark.parametrize(("inputs", "words"), [({"sound": "loud"}, "the sound 'loud'"), ({"size": 16}, "smaller")])
+    def test_refuses_what_is_not_offered(self, run: Any, inputs: dict[str, Any], words: str) -> None:
+        assert words in crop_of(run, **inputs).complaints["4"][0]

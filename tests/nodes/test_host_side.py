@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +140,3 @@ def test_managed_networks_are_held_together_and_brought_in(host: Host, side: Any
     assert patcher.model["b"] is networks["b"]
     assert side.working_dtype("auto") == torch.float32
     assert side.working_dtype("bfloat16") == torch.bfloat16
-
-
-def test_the_pack_leaves_no_second_copy_of_the_library(host: Host) -> None:
-    ours = [name for name in sys.modules if name.startswith(f"{host.module.__name__}.con360")]
-    assert ours
-    for name in ours:
-        for value in vars(sys.modules[name]).values():
-            module = getattr(value, "__module__", "") or ""
-            assert not module.startswith("con360."), f"{name} holds {value} of another copy"

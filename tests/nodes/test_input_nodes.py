@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from host import Host
+from host.modules import installed
 
 from con360.media.writer import write_clip
-from con360.records import Sound, View
+from con360.records import Sound, View, ViewTrack
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
 
@@ -224,7 +225,7 @@ class TestViewpoint:
 # ---- Viewpoint Crop
 
 
-def crop_of(run: Any, **inputs: Any) -> Any:
+def crop_of(run: Any, on_progress: Any = None, without: tuple[str, ...] = (), **inputs: Any) -> Any:
     """The sample, looked at to the right by hand, and cropped."""
     mask = {"class_type": "SampleMask", "inputs": {"frames": ["1", 0]}}
     prompt = {
@@ -233,7 +234,9 @@ def crop_of(run: Any, **inputs: Any) -> Any:
         "4": {"class_type": "ViewpointCrop", "inputs": {
             "frames": ["1", 0], "basd": ["3", 0], "size": 64, "sound": "view", "audio": ["1", 1], **inputs}},
     }  # fmt: skip
-    return run(ends(prompt, images=["4", 0], audio=["4", 1]))
+    for name in without:
+        del prompt["4"]["inputs"][name]
+    return run(ends(prompt, images=["4", 0], audio=["4", 1]), on_progress)
 
 
 @pytest.fixture
@@ -261,11 +264,8 @@ class TestCrop:
         done = crop_of(run)
         assert done.status == "done", done.error
         frames, audio, video = done.outputs["4"]
-        track = done.outputs["3"][0].maps.track
-        assert track.views[0] == pytest.approx(track.views[0])
-        assert track.is_still
         truth = demo_scene().view_frames(ViewTrack.still(View(95.0, -3.0), 4), 64, ClipSpec(seconds=0.5))
-        assert (frames - truth).abs().mean() < 0.02
+        assert (frames - truth.movedim(1, -1)).abs().mean() < 0.02
         # The green triangle to the right fills the middle.
         assert frames[0, 32, 32, 1] > 2 * frames[0, 32, 32, 0]
         assert audio["waveform"].shape == (1, 1, 8000)
@@ -283,25 +283,17 @@ class TestCrop:
         assert ratio(crop_of(run)) / ratio(crop_of(run, sound="omni")) == pytest.approx(2.0, abs=0.2)
 
     def test_without_sound_it_is_silent_and_as_long_as_the_picture(self, run: Any) -> None:
-        prompt_audio = crop_of(run, audio=None)
-        assert prompt_audio.status == "refused" or not prompt_audio.outputs["4"][1]["waveform"].any()
+        waveform = crop_of(run, without=("audio",)).outputs["4"][1]["waveform"]
+        assert waveform.shape == (1, 1, 8000)
+        assert not waveform.any()
 
     def test_cancels(self, host: Host, run: Any) -> None:
         def stop(node: str, done: float, total: float) -> None:
             if node == "4":
                 host.interrupt()
 
-        mask = {"class_type": "SampleMask", "inputs": {"frames": ["1", 0]}}
-        prompt = {
-            "1": load(), "2": mask, "3": basd(["2", 0], choose_by="yaw and pitch"),
-            "4": {"class_type": "ViewpointCrop", "inputs": {
-                "frames": ["1", 0], "basd": ["3", 0], "size": 64, "sound": "view"}},
-        }  # fmt: skip
-        done = run(ends(prompt, images=["4", 0]), stop)
+        done = crop_of(run, stop)
         assert (done.status, done.failed_node) == ("interrupted", "4")
-        again = run(ends(prompt, images=["4", 0]))
-        assert not again.outputs["4"][1]["waveform"].any()
-        assert again.outputs["4"][1]["waveform"].shape == (1, 1, 8000)
 
     @pytest.mark.parametrize(("inputs", "words"), [({"sound": "loud"}, "the sound 'loud'"), ({"size": 16}, "smaller")])
     def test_refuses_what_is_not_offered(self, run: Any, inputs: dict[str, Any], words: str) -> None:

@@ -77,13 +77,19 @@ def test_object_info_equals_the_recorded_one_of_the_real_server(host: Host) -> N
     assert contract.normalise(host.object_info(), list(NAMES)) == recorded
 
 
+def test_the_library_is_imported_relatively() -> None:
+    # Inside the pack, `import con360` would make a second copy of every class.
+    for path in [*NODE_FILES, *(PACK / "con360").rglob("*.py")]:
+        absolute = [module for level, module, _ in imports(path) if not level and module.split(".")[0] == "con360"]
+        assert not absolute, f"{path} imports {absolute}"
+
+
 @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.name)
-def test_the_library_is_imported_relatively_and_heavy_modules_late(path: Path) -> None:
-    # `import con360` would make a second copy of every class; torch at import slows every start of ComfyUI.
+def test_heavy_modules_are_imported_late(path: Path) -> None:
+    # Torch at import would slow every start of ComfyUI.
     light = {"comfy_api", "comfy", "folder_paths"} | set(sys.stdlib_module_names)
     for level, module, at_import in imports(path):
         top = module.split(".")[0]
-        assert level or top != "con360", f"{path.name} imports con360 by its absolute name"
         if at_import and not level:
             assert top in light, f"{path.name} imports {module} at import"
 

@@ -30,8 +30,8 @@ CUES = ("residual", "local", "motion", "ring")
 WEIGHTS = (0.8, 1.0, 1.0, 1.0)
 # What a cue reaches where something plainly stands out. A clip whose strongest place stays below it is not scaled up,
 # so that noise on a black picture does not become something to see.
-PLAIN_TO_SEE = (0.5, 0.06, 0.3, 0.15)
-FLAT_BELOW = 0.4
+PLAIN_TO_SEE = (1.0, 0.1, 0.3, 0.2)
+FLAT_BELOW = 0.5
 # People look along the horizon: a place at a pole counts this much of one at the horizon.
 POLE_SHARE, HORIZON_DEG = 0.3, 30.0
 SMOOTHING_DEG, SMOOTHING_FRAMES = 3.0, 1.0
@@ -180,5 +180,6 @@ def training_free_saliency(frames: Tensor, height: int = 256, progress: Progress
         if progress is not None:
             progress(min(start + CHUNK_FRAMES, total), total, "saliency")
     maps = _join(torch.cat(parts))
+    flat = maps.amin((-1, -2), keepdim=True) == 1.0
     maps = sample_erp(maps[:, None], erp_directions(height, maps.device))[:, 0].clamp(0.0, 1.0)
-    return maps / maps.amax((-1, -2), keepdim=True)
+    return torch.where(flat, torch.ones_like(maps), maps / maps.amax((-1, -2), keepdim=True))

@@ -41,7 +41,8 @@ def connector_config(values: dict) -> ConnectorConfig:
         name: SideConfig(tuple(unet["block_out_channels"]), unet["in_channels"], channel_mult=mult, num_blocks=blocks)
         for name, unet in (("video", unet_v), ("audio", unet_a))
     }
-    return ConnectorConfig(**sides, kind=connector["connector_in_type"], connector_channel=connector["connector_channel"])
+    kind, channel = connector["connector_in_type"], connector["connector_channel"]
+    return ConnectorConfig(**sides, kind=kind, connector_channel=channel)
 
 
 def fill_by_name(module: torch.nn.Module, prefix: str) -> torch.nn.Module:
@@ -76,9 +77,15 @@ def relative_error(got: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((got.float() - wanted).abs().max() / wanted.abs().max())
 
 
+def case_inputs(case: str) -> dict[str, torch.Tensor]:
+    """Tensors of a recorded case, by their names within it."""
+    recorded = tensors("svg_tiny_additive.safetensors")
+    return {k.removeprefix(f"{case}/"): t for k, t in recorded.items() if k.startswith(f"{case}/")}
+
+
 def run_case(model: DualUNet, case: str) -> dict[str, torch.Tensor]:
     """One recorded input set through the joint forward."""
-    x = {k.removeprefix(f"{case}/"): t for k, t in tensors("svg_tiny_additive.safetensors").items() if k.startswith(f"{case}/")}
+    x = case_inputs(case)
     half_a, half_v = x["x_audio"].shape[1], x["x_video"].shape[1]
     cross = model.encode_cross(
         x["xcon_video"][:, :half_v],
@@ -88,7 +95,7 @@ def run_case(model: DualUNet, case: str) -> dict[str, torch.Tensor]:
         x["xcon_video"][:, half_v:],
         x["xcon_audio"][:, half_a:],
     )
-    out_v, out_a = model(
-        x["x_video"], x["x_audio"], x["t_video"], x["t_audio"], x["context"], x["class_labels"], cross
-    )
-    return {"out_video": out_v, "out_audio": out_a, "h_con_into_video": cross.into_video, "h_con_into_audio": cross.into_audio}
+    names = ("x_video", "x_audio", "t_video", "t_audio", "context", "class_labels")
+    out_v, out_a = model(*(x[name] for name in names), cross)
+    heard = {"h_con_into_video": cross.into_video, "h_con_into_audio": cross.into_audio}
+    return {"out_video": out_v, "out_audio": out_a, **heard}

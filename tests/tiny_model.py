@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNetMotionModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     ClapTextConfig,
@@ -51,17 +51,12 @@ def make_tiny_joint_model(seed: int = 0, *, kind: str = "additive") -> JointMode
 
 
 def _unet_v() -> UNetMotionModel:
-    picture = UNet2DConditionModel(
+    return UNetMotionModel(
         sample_size=8, in_channels=4, out_channels=4, block_out_channels=WIDTHS, layers_per_block=1,
-        cross_attention_dim=TEXT_DIM, attention_head_dim=8,
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        cross_attention_dim=TEXT_DIM, num_attention_heads=8, motion_num_attention_heads=2, motion_max_seq_length=32,
+        down_block_types=("CrossAttnDownBlockMotion",) * 3 + ("DownBlockMotion",),
+        up_block_types=("UpBlockMotion",) + ("CrossAttnUpBlockMotion",) * 3,
     )  # fmt: skip
-    motion = MotionAdapter(
-        block_out_channels=WIDTHS, motion_layers_per_block=1, motion_num_attention_heads=2, motion_norm_num_groups=32,
-        motion_max_seq_length=32,
-    )  # fmt: skip
-    return UNetMotionModel.from_unet2d(picture, motion)
 
 
 def _unet_a() -> UNet2DConditionModel:
@@ -76,7 +71,7 @@ def _unet_a() -> UNet2DConditionModel:
 
 def _randomised(connectors: Connectors) -> Connectors:
     """Zero-initialised projections made random: an untrained bridge would hide what flows over it."""
-    for name, parameter in connectors.named_parameters():
+    for parameter in connectors.parameters():
         if parameter.ndim > 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.5 / parameter[0].numel() ** 0.5)
     return connectors

@@ -26,7 +26,9 @@ MEL_MAX_HZ = 8000.0
 MEL_FLOOR = 1e-5
 
 
-def encode_frames(vae_v: nn.Module, frames: Tensor, *, chunk: int = 8, generator: torch.Generator | None = None) -> Tensor:
+def encode_frames(
+    vae_v: nn.Module, frames: Tensor, *, chunk: int = 8, generator: torch.Generator | None = None
+) -> Tensor:
     """Frames to latents.
 
     Args:
@@ -64,7 +66,9 @@ def decode_frames(vae_v: nn.Module, latents: Tensor, *, chunk: int = 4, progress
     return torch.cat(done).unflatten(0, framed.shape[:-3])
 
 
-def encode_mel(vae_a: nn.Module, mel_BSM: Tensor, rows: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+def encode_mel(
+    vae_a: nn.Module, mel_BSM: Tensor, rows: int | None = None, *, generator: torch.Generator | None = None
+) -> Tensor:
     """Log-mels `[B, S, M]` to latents `[B, 8, R, F]`, zero rows appended up to `rows`.
 
     S is cut to what the VAE's stride divides.
@@ -81,7 +85,7 @@ def decode_mel(vae_a: nn.Module, latents: Tensor) -> Tensor:
 
 
 def vocode(vocoder: nn.Module, mel_BSM: Tensor, num_samples: int) -> Tensor:
-    """Log-mels to waveforms `[B, num_samples]` float32; the surplus is cut, less than one hop is filled with silence."""
+    """Log-mels to waveforms `[B, num_samples]` float32; surplus is cut, less than a hop is filled with silence."""
     wave = vocoder(mel_BSM.to(next(vocoder.parameters()).dtype)).float()
     missing = num_samples - wave.shape[-1]
     if missing >= MEL_HOP:

@@ -94,7 +94,9 @@ class ConnectorConfig:
         return self.video if modality == "video" else self.audio
 
     @staticmethod
-    def for_unets(unet_v: nn.Module, unet_a: nn.Module, *, channel_mult: tuple[int, ...] = (2, 4), **options: Any) -> ConnectorConfig:
+    def for_unets(
+        unet_v: nn.Module, unet_a: nn.Module, *, channel_mult: tuple[int, ...] = (2, 4), **options: Any
+    ) -> ConnectorConfig:
         """Configuration that fits two U-Nets.
 
         Args:
@@ -119,10 +121,12 @@ class ConnectorConfig:
         shared = {k: {c.get(k, default) for c in connector.values()} for k, default in _SHARED_DEFAULTS.items()}
         for key, found in shared.items():
             if len(found) > 1:
-                raise InputError(f"unet_svg/config.json names two values for {key}, {sorted(found)}; both sides must agree.")
+                raise InputError(f"unet_svg/config.json names two values for {key}, {sorted(found)}; sides must agree.")
         for name, config in connector.items():
             if tuple(config.get("with_connector", WITH_CONNECTOR)) != WITH_CONNECTOR:
-                raise InputError(f"unet_svg/config.json puts {name} connectors elsewhere than at the last two levels; not supported.")
+                raise InputError(
+                    f"unet_svg/config.json puts {name} connectors elsewhere than at the last two levels; not supported."
+                )
         return ConnectorConfig(
             **{m: _side_from_published(m, values.get(f"unet_{m}_config") or {}, connector[m]) for m in MODALITIES},
             kind=shared["connector_in_type"].pop(),
@@ -158,7 +162,7 @@ _SHARED_DEFAULTS = {"connector_in_type": "attn", "connector_channel": 1280, "con
 def _side_from_published(name: str, unet: Mapping[str, Any], connector: Mapping[str, Any]) -> SideConfig:
     missing = [key for key in ("block_out_channels", "in_channels") if key not in unet]
     if missing:
-        raise InputError(f"unet_svg/config.json lacks {missing[0]} in unet_{name}_config; take the whole published folder.")
+        raise InputError(f"unet_svg/config.json lacks {missing[0]} in unet_{name}_config; take the whole folder.")
     mult = tuple(connector.get("channel_mult_connector", (2, 4)))
     return SideConfig(
         tuple(unet["block_out_channels"]),
@@ -172,20 +176,23 @@ def _side_from_published(name: str, unet: Mapping[str, Any], connector: Mapping[
 
 
 def _check_side(name: str, side: SideConfig) -> None:
-    if len(side.block_out_channels) != len(WITH_CONNECTOR):
-        raise InputError(f"the {name} U-Net has {len(side.block_out_channels)} levels; connectors want {len(WITH_CONNECTOR)}.")
+    widths, head = side.block_out_channels, side.attention_head_dim
+    if len(widths) != len(WITH_CONNECTOR):
+        raise InputError(f"the {name} U-Net has {len(widths)} levels; connectors want {len(WITH_CONNECTOR)}.")
     if len(side.channel_mult) != len(side.num_blocks):
-        raise InputError(f"the {name} encoder has {len(side.channel_mult)} widths for {len(side.num_blocks)} block counts.")
-    first = side.block_out_channels[0]
-    if first % 64:
-        raise InputError(f"the {name} U-Net's first width is {first}; the encoder normalises half of it in 32 groups: wanted a multiple of 64.")
-    for width in side.block_out_channels[2:]:
-        if width % 32 or width % side.attention_head_dim:
-            raise InputError(f"the {name} U-Net's width {width} must divide by 32 and by the head width {side.attention_head_dim}.")
+        raise InputError(
+            f"the {name} encoder names {len(side.channel_mult)} widths, {len(side.num_blocks)} block counts."
+        )
+    if widths[0] % 64:
+        # The encoder normalises half of it in 32 groups.
+        raise InputError(f"the {name} U-Net's first width is {widths[0]}; connectors want a multiple of 64.")
+    for width in widths[2:]:
+        if width % 32 or width % head:
+            raise InputError(f"the {name} U-Net's width {width} must divide by 32 and by the head width {head}.")
 
 
 class CrossFeatures(NamedTuple):
-    """What each modality hears from the other: `[B, D, S]` (additive) or `[B, D]` (attn); None where nothing is said."""
+    """What each modality hears from the other: `[B, D, S]` (additive), `[B, D]` (attn), None where nothing is said."""
 
     into_video: Tensor | None
     into_audio: Tensor | None
@@ -258,7 +265,7 @@ class PositionalContext(nn.Module):
         return _attend_in_frames(self.attend, x_BThwC)
 
     def along_time(self, x_BThwC: Tensor, context_BDS: Tensor) -> Tensor:
-        """The signal at the target's times (nearest), broadcast over its space: `[B, T, 1, 1, C]` or `[B, 1, h, 1, C]`."""
+        """The signal at the target's times (nearest), one value over space: `[B, T, 1, 1, C]` or `[B, 1, h, 1, C]`."""
         signal_BCS = self.norm(self.project(context_BDS.transpose(1, 2)).transpose(1, 2))
         signal_BCt = F.interpolate(signal_BCS, size=x_BThwC.shape[self.time_axis])
         signal_BCt = _repeat_batch(signal_BCt, x_BThwC.shape[0])
@@ -363,7 +370,7 @@ class Connector(nn.Module):
         return x_NChw + x.flatten(0, 1).movedim(-1, 1)
 
     def _normalise(self, x_NChw: Tensor, num_frames: int) -> Tensor:
-        """To `[B, T, h, w, C]`. CMC-PE takes its statistics over all frames together, the `attn` variant frame by frame."""
+        """To `[B, T, h, w, C]`; statistics over all frames together in CMC-PE, frame by frame in the `attn` variant."""
         if not self.joint_norm or num_frames == 1:
             return self.norm(x_NChw).unflatten(0, (-1, num_frames)).movedim(2, -1)
         return self.norm(x_NChw.unflatten(0, (-1, num_frames)).transpose(1, 2)).movedim(1, -1)
@@ -451,8 +458,9 @@ def _frame_positions(x_MTC: Tensor) -> Tensor:
     """Sines and cosines of each frame's time in seconds: `[T, C]`."""
     T, C = x_MTC.shape[1:]
     half = C // 2
-    frequency = torch.exp(torch.arange(half, device=x_MTC.device, dtype=torch.float32) * (-math.log(10000) / (half - 1)))
-    angle = (torch.arange(T, device=x_MTC.device, dtype=torch.float32) / FRAME_RATE_HZ)[:, None] * frequency
+    where = {"device": x_MTC.device, "dtype": torch.float32}
+    frequency = torch.exp(torch.arange(half, **where) * (-math.log(10000) / (half - 1)))
+    angle = (torch.arange(T, **where) / FRAME_RATE_HZ)[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=-1).to(x_MTC.dtype)
 
 
@@ -573,9 +581,10 @@ class Connectors(nn.Module):
     def __init__(self, config: ConnectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleDict()
-        for name in MODALITIES:
-            self.encoders[name] = SignalEncoder(config.side(name), config.connector_channel, config.reads_x0, name == "video")
+        D, reads_x0 = config.connector_channel, config.reads_x0
+        self.encoders = nn.ModuleDict(
+            {name: SignalEncoder(config.side(name), D, reads_x0, name == "video") for name in MODALITIES}
+        )
         # Module names cannot hold dots.
         self.sites = nn.ModuleDict({site.replace(".", "_"): _connector_at(site, config) for site in SITES})
 
@@ -602,8 +611,10 @@ class Connectors(nn.Module):
         B, D = x.shape[0], self.config.connector_channel
         if self.config.kind == "attn":
             signal = features.view(B, T, D, -1).mean(dim=(1, 3))
+        elif modality == "video":
+            signal = features.mean(dim=(2, 3)).view(B, T, D).transpose(1, 2)
         else:
-            signal = features.mean(dim=(2, 3)).view(B, T, D).transpose(1, 2) if modality == "video" else features.mean(dim=3)
+            signal = features.mean(dim=3)
         return signal / torch.linalg.vector_norm(signal, dim=-1, keepdim=True).clamp_min(1e-12)
 
 
@@ -621,8 +632,8 @@ def fold_frames(x: Tensor) -> tuple[Tensor, int]:
     return x.transpose(1, 2).flatten(0, 1), x.shape[2]
 
 
-# Published names and ours, part by part; `{}` of a path is filled by `_module_names`. A name stands for all
-# parameters beneath it. What one folder stores and the other calls is decided here and nowhere else.
+# Published names and ours, part by part. A name stands for all parameters beneath it. `_module_names` says where each
+# part sits; nothing else knows a published name.
 _RESIDUAL = (
     ("in_layers.0", "norm_in"),
     ("in_layers.2", "conv_in"),
@@ -694,13 +705,13 @@ def _encoder_names(modality: str, side: SideConfig) -> Iterator[tuple[str, str]]
         if level:
             yield f"{published}.{stage}.0.op", f"{ours}.{stage}"
             stage += 1
-        for stage in range(stage, stage + count):
+        for _ in range(count):
             # The video side wraps its pair of blocks once more.
             residual = f"{published}.{stage}.0.0" if modality == "video" else f"{published}.{stage}.0"
             yield from _under(residual, f"{ours}.{stage}.residual", _RESIDUAL)
             if modality == "video":
                 yield from _under(f"{published}.{stage}.0.1", f"{ours}.{stage}.temporal", _TEMPORAL)
-        stage += 1
+            stage += 1
     yield from _under(f"{published}.{stage}", f"{ours}.{stage}", _HEAD)
 
 

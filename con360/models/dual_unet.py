@@ -100,7 +100,7 @@ class DualUNet(nn.Module):
         *,
         use_connectors: bool = True,
     ) -> Tensor:
-        """The video half of `forward`; alone it hears no sound, and FiLM and the connectors' own attention still act."""
+        """The video half of `forward`; alone it hears no sound, yet FiLM and the connectors' own attention act."""
         frames, T = fold_frames(x_v)
         temb = time_embedding(self.unet_v, t_v, x_v).repeat_interleave(T, dim=0)
         bridge = self._bridge("video", T, cross.into_video if cross else None, film, use_connectors)
@@ -124,10 +124,10 @@ class DualUNet(nn.Module):
         bridge = self._bridge("audio", 1, cross.into_audio if cross else None, film, use_connectors)
         return run_blocks(self.unet_a, x_a, temb, None, bridge)
 
-    def _bridge(self, modality: str, num_frames: int, context: Tensor | None, film: Film | None, active: bool) -> Bridge:
+    def _bridge(self, modality: str, num_frames: int, context: Tensor | None, film: Film | None, on: bool) -> Bridge:
         def bridge(site: str, h: Tensor) -> Tensor | None:
             name = f"{modality}.{site}"
-            connector = self.connectors.at(name) if active and self.connectors is not None else None
+            connector = self.connectors.at(name) if on and self.connectors is not None else None
             return None if connector is None else connector(h, num_frames, context, film.get(name) if film else None)
 
         return bridge
@@ -200,7 +200,8 @@ def run_blocks(
         count = len(block.resnets)
         own, skips = skips[-count:], skips[:-count]
         size = skips[-1].shape[2:] if skips else None
-        h = block(hidden_states=h, temb=temb, res_hidden_states_tuple=own, upsample_size=size, **_text_args(block, text), **block_args)
+        own_args = {"res_hidden_states_tuple": own, "upsample_size": size, **_text_args(block, text)}
+        h = block(hidden_states=h, temb=temb, **own_args, **block_args)
         bridged = bridge(f"up.{index}", h)
         h = h if bridged is None else bridged
     if unet.conv_norm_out is not None:

@@ -104,7 +104,9 @@ class JointModel:
         return self.unet.site_shapes(self.latent_shape_v(spec)[1:], self.latent_shape_a(spec)[1:])
 
 
-def load_joint_model(folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> JointModel:
+def load_joint_model(
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> JointModel:
     """Read a joint model from a folder in the published layout.
 
     Args:
@@ -170,7 +172,9 @@ def _write_parts(model: JointModel, folder: Path, dtype: torch.dtype | None) -> 
         _write_weights(folder / "unet_svg" / _WEIGHT_FILES[0], to_published_state(model.unet.connectors), dtype)
     for name in ("vocoder", "text_encoder_v", "text_encoder_a"):
         module = getattr(model, name)
-        _write_json(folder / name / "config.json", {**module.config.to_dict(), "architectures": [type(module).__name__]})
+        _write_json(
+            folder / name / "config.json", {**module.config.to_dict(), "architectures": [type(module).__name__]}
+        )
         _write_weights(folder / name / _WEIGHT_FILES[1], _stored_names(name, module.state_dict()), dtype)
     for name in ("tokenizer_v", "tokenizer_a", "scheduler_v", "scheduler_a"):
         getattr(model, name).save_pretrained(folder / name)
@@ -230,7 +234,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{_short(path)} cannot be read ({error}); the model folder is incomplete or damaged.") from error
+        raise InputError(
+            f"{_short(path)} cannot be read ({error}); the model folder is incomplete or damaged."
+        ) from error
     if not isinstance(values, dict):
         raise InputError(f"{_short(path)} holds a {type(values).__name__}, wanted a JSON object; get the folder again.")
     return values
@@ -312,7 +318,9 @@ def _construct(part: str, make: Callable[[], nn.Module]) -> nn.Module:
     except InputError:
         raise
     except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{part}/config.json cannot be used ({error}); the file is damaged or of another model.") from error
+        raise InputError(
+            f"{part}/config.json cannot be used ({error}); the file is damaged or of another model."
+        ) from error
 
 
 def _load_unet_v(folder: Path, device: Any, dtype: torch.dtype) -> nn.Module:
@@ -390,11 +398,19 @@ def _load_tokenizer(folder: Path, part: str) -> Any:
             return getattr(transformers, name).from_pretrained(folder / part, local_files_only=True)
         # Any other class is one file that the tokenizers library reads, whatever the version that wrote it called it.
         if (folder / part / "tokenizer.json").is_file():
-            plain = {k: v for k, v in config.items() if k == "model_max_length" or (k.endswith("_token") and isinstance(v, str))}
+            plain = {
+                k: v
+                for k, v in config.items()
+                if k == "model_max_length" or (k.endswith("_token") and isinstance(v, str))
+            }
             return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / part / "tokenizer.json"), **plain)
     except Exception as error:  # the tokenizers library raises bare Exception
-        raise InputError(f"{part}/ cannot be read as a tokenizer ({str(error).splitlines()[0][:160]}); get it again.") from error
-    raise InputError(f"{part}/ holds a tokenizer of class {name!r}; wanted {', '.join(_TOKENIZERS)} or a tokenizer.json.")
+        raise InputError(
+            f"{part}/ cannot be read as a tokenizer ({str(error).splitlines()[0][:160]}); get it again."
+        ) from error
+    raise InputError(
+        f"{part}/ holds a tokenizer of class {name!r}; wanted {', '.join(_TOKENIZERS)} or a tokenizer.json."
+    )
 
 
 def _load_scheduler(folder: Path, part: str) -> Any:

@@ -45,7 +45,9 @@ def encode_captions(model: JointModel, captions: Sequence[str]) -> TextFeatures:
     text_a = encode_sentences(model.tokenizer_a, model.text_encoder_a, captions)
     sides = (("picture", model.tokenizer_v, model.text_encoder_v), ("sound", model.tokenizer_a, model.text_encoder_a))
     unknown = {word: None for _, tokenizer, _ in sides for text in captions for word in unknown_words(tokenizer, text)}
-    notices = [f"the model's text encoders do not know: {', '.join(unknown)}; these words have no effect."] if unknown else []
+    notices = (
+        [f"the model's text encoders do not know: {', '.join(unknown)}; these words have no effect."] if unknown else []
+    )
     notices += [_cut_notice(side, tokenizer, encoder, text) for side, tokenizer, encoder in sides for text in captions]
     return TextFeatures(text_v, text_a, tuple(unknown), tuple(notice for notice in notices if notice))
 
@@ -74,7 +76,7 @@ def unknown_words(tokenizer: Any, caption: str) -> tuple[str, ...]:
 
 
 def max_tokens(tokenizer: Any, encoder: nn.Module) -> int:
-    """Tokens that an encoder takes: its positions (RoBERTa's start after the padding index), or its tokenizer's limit."""
+    """Tokens that an encoder takes: its positions (RoBERTa's start past the padding index) or its tokenizer's limit."""
     config = encoder.config
     offset = config.pad_token_id + 1 if config.model_type in ("clap_text_model", "roberta") else 0
     return min(int(tokenizer.model_max_length), config.max_position_embeddings - offset)

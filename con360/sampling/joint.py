@@ -8,7 +8,6 @@ for the control.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +65,9 @@ class SamplerSettings:
         _check("control_start", self.control_start, 0.0, 1.0)
         _check("control_end", self.control_end, 0.0, 1.0)
         if self.control_start > self.control_end:
-            raise InputError(f"the control starts at {self.control_start:g} and ends at {self.control_end:g}; swap them.")
+            raise InputError(
+                f"the control starts at {self.control_start:g} and ends at {self.control_end:g}; swap them."
+            )
 
     def control_acts(self, step: int) -> bool:
         """Whether the control acts at a step, counted from 0."""
@@ -128,7 +129,8 @@ def sample_joint(
     B, device = text_v.shape[0], unet.unet_v.device
     schedules = [NoiseSchedule.of(s) for s in (scheduler_v, scheduler_a)]
     timesteps = [
-        ddim_timesteps(s, settings.steps, e) for s, e in zip(schedules, adjustment_exponents(settings.gamma), strict=True)
+        ddim_timesteps(s, settings.steps, e)
+        for s, e in zip(schedules, adjustment_exponents(settings.gamma), strict=True)
     ]
     alphas = [s.alpha_pairs(t) for s, t in zip(schedules, timesteps, strict=True)]
     # Video noise is drawn before audio noise, always: the same seed gives the same clip.
@@ -164,7 +166,9 @@ class _Passes:
         self.unet, self.settings, self.film = unet, settings, film or None
         device, self.dtype = unet.unet_v.device, unet.unet_v.dtype
         self.caption = [t.to(device, self.dtype) for t in text]
-        self.negative = [None if n is None else n.to(device, self.dtype).expand_as(t) for n, t in zip(negative, text, strict=True)]
+        self.negative = [
+            None if n is None else n.to(device, self.dtype).expand_as(t) for n, t in zip(negative, text, strict=True)
+        ]
         self._inputs: dict[GuidancePlan, list[tuple[list[Tensor], Film | None, int]]] = {}
 
     def predict(self, step: int, x: list[Tensor], t: list[int], x0: list[Tensor | None]) -> list[Tensor]:
@@ -187,7 +191,9 @@ class _Passes:
     def _prepare(self, plan: GuidancePlan) -> list[tuple[list[Tensor], Film | None, int]]:
         """(texts, FiLM, number of passes) of each network call."""
         if None in self.negative and not all(p.with_caption for p in plan.passes):
-            raise InputError("guidance needs the negative text's features; give them, or turn cfg_video and cfg_audio off.")
+            raise InputError(
+                "guidance needs the negative text's features; give them, or turn cfg_video and cfg_audio off."
+            )
         groups = [plan.passes] if self.settings.passes_together else [(p,) for p in plan.passes]
         return [(self._texts(group), self._film(group), len(group)) for group in groups]
 

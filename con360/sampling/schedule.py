@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import InputError
@@ -43,11 +42,15 @@ class NoiseSchedule:
 
     def __post_init__(self) -> None:
         if self.prediction_type not in ("epsilon", "v_prediction"):
-            raise InputError(f"prediction type {self.prediction_type!r} is not supported; wanted epsilon or v_prediction.")
+            raise InputError(
+                f"prediction type {self.prediction_type!r} is not supported; wanted epsilon or v_prediction."
+            )
         if self.spacing not in ("leading", "linspace", "trailing"):
             raise InputError(f"timestep spacing {self.spacing!r} is not known; wanted leading, linspace or trailing.")
         if self.prediction_type == "epsilon" and self.alphas_cumprod[-1] <= 0:
-            raise InputError("a schedule with zero terminal SNR cannot start from a noise prediction; wanted v_prediction.")
+            raise InputError(
+                "a schedule with zero terminal SNR cannot start from a noise prediction; wanted v_prediction."
+            )
 
     @property
     def num_train_timesteps(self) -> int:
@@ -58,7 +61,9 @@ class NoiseSchedule:
         """From diffusers' DDIMScheduler: its configuration and the betas that follow from it."""
         config: Mapping[str, Any] = scheduler.config
         if config.get("thresholding"):
-            raise InputError("the scheduler asks for dynamic thresholding, which latent models do not use; turn it off.")
+            raise InputError(
+                "the scheduler asks for dynamic thresholding, which latent models do not use; turn it off."
+            )
         return NoiseSchedule(
             scheduler.alphas_cumprod.float(),
             float(scheduler.final_alpha_cumprod),

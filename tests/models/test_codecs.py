@@ -97,7 +97,10 @@ def test_encoded_noise_has_the_posteriors_spread():
     vae, x = recorded_vae("vae_v"), tensors("pipeline_tiny.safetensors")["vae_v/enc_in"]
     moments = tensors("pipeline_tiny.safetensors")["vae_v/enc_moments"]
     frames = ((x + 1) / 2).repeat(64, 1, 1, 1)
-    drawn = encode_frames(vae, frames, generator=torch.Generator().manual_seed(0)).transpose(0, 1) / vae.config.scaling_factor
+    drawn = (
+        encode_frames(vae, frames, generator=torch.Generator().manual_seed(0)).transpose(0, 1)
+        / vae.config.scaling_factor
+    )
     spread = (drawn.unflatten(0, (64, 2)) - moments[:, :4]).std(dim=0)
     assert float((spread / (moments[:, 4:] / 2).exp()).mean()) == pytest.approx(1.0, abs=0.03)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from published_svg import (
     base_unets,
+    case_inputs,
     published_connector_state,
     read_json,
     relative_error,
@@ -81,7 +82,8 @@ def test_intermediates_match_published(kind):
         seen[name] = cross[name].unsqueeze(-1) if kind == "additive" else cross[name].unsqueeze(1)
     if kind == "attn":
         seen["h_con_into_video"] = seen["h_con_into_video"].repeat_interleave(5, dim=0)
-    recorded = {k.removeprefix("case3/mid/"): v for k, v in tensors(f"svg_tiny_{kind}.safetensors").items() if "/mid/" in k}
+    stored = tensors(f"svg_tiny_{kind}.safetensors")
+    recorded = {k.removeprefix("case3/mid/"): v for k, v in stored.items() if "/mid/" in k}
     assert len(recorded) >= 26
     errors = {name: relative_error(seen[name], wanted) for name, wanted in recorded.items()}
     print(f"{kind}: worst intermediate {max(errors.values()):.1e} of {len(errors)}")
@@ -89,8 +91,7 @@ def test_intermediates_match_published(kind):
 
 
 def test_single_modality_matches_published_and_diffusers():
-    recorded = tensors("svg_tiny_additive.safetensors")
-    x = {k.removeprefix("case1/"): v for k, v in recorded.items() if k.startswith("case1/")}
+    x = case_inputs("case1")
     unet_v, unet_a = base_unets()
     model = tiny_dual_unet("additive")
     with torch.no_grad():
@@ -110,7 +111,8 @@ def test_published_names_round_trip(kind):
     published = published_connector_state(kind)
     again = to_published_state(tiny_dual_unet(kind).connectors)
     assert again.keys() == published.keys()
-    assert {k: list(t.shape) for k, t in again.items()} == {n: s for n, s, *_ in read_json(f"svg_tiny_{kind}_keys.json")["unet_svg"]}
+    shapes = {name: shape for name, shape, *_ in read_json(f"svg_tiny_{kind}_keys.json")["unet_svg"]}
+    assert {k: list(t.shape) for k, t in again.items()} == shapes
     assert all(torch.equal(again[k], published[k]) for k in published)
 
 
@@ -118,7 +120,7 @@ def test_published_names_round_trip(kind):
 def test_guidance_halves_share_cross_features(kind):
     """Cross features of batch 1 used twice equal those of the doubled batch."""
     model = tiny_dual_unet(kind)
-    x = {k.removeprefix("case0/"): v for k, v in tensors("svg_tiny_additive.safetensors").items() if k.startswith("case0/")}
+    x = case_inputs("case0")
     text_v, text_a = torch.cat([x["context"], -x["context"]]), torch.cat([x["class_labels"], -x["class_labels"]])
     x_v, x_a = (torch.cat([x[k]] * 2) for k in ("x_video", "x_audio"))
     with torch.no_grad():

@@ -110,7 +110,11 @@ def test_convention_gamma_lets_the_picture_run_ahead():
     video, audio = adjustment_exponents(1.5)
     assert video == pytest.approx(1.2247449) and audio == pytest.approx(0.8164966)
     schedule = NoiseSchedule.of(DDIMScheduler(**PUBLISHED))
-    assert ddim_timesteps(schedule, 10, video)[5] < ddim_timesteps(schedule, 10)[5] < ddim_timesteps(schedule, 10, audio)[5]
+    assert (
+        ddim_timesteps(schedule, 10, video)[5]
+        < ddim_timesteps(schedule, 10)[5]
+        < ddim_timesteps(schedule, 10, audio)[5]
+    )
     assert adjustment_exponents(None) == (None, None)
 
 

@@ -42,6 +42,7 @@ class AudioTrack:
         stream_index: FFmpeg's index of the stream.
         layout: what the channels mean to us; `ambix` covers the first four channels.
         label: FFmpeg's name of the channel layout.
+        tick_s: step of the track's timestamps.
         channel_order: source channel of W, Y, Z, X; None where no channel is moved or dropped.
         notices: what was assumed about the channels.
     """
@@ -54,6 +55,7 @@ class AudioTrack:
     label: str
     codec: str
     is_default: bool
+    tick_s: float
     channel_order: tuple[int, ...] | None = None
     notices: tuple[str, ...] = ()
 
@@ -225,8 +227,9 @@ def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) ->
     layout, order, notices = _sound_layout(context.channels, label, box)
     default = bool(stream.disposition & Disposition.default)
     return AudioTrack(
-        number, stream.index, context.channels, context.sample_rate or 0, layout, label, context.name, default, order, notices
-    )
+        number, stream.index, context.channels, context.sample_rate or 0, layout, label, context.name, default,
+        float(stream.time_base), order, notices,
+    )  # fmt: skip
 
 
 def _sound_layout(

@@ -44,6 +44,8 @@ MAX_THREADS = 4
 NOTICE_GAP_S = 0.025
 # Timestamps further off than this from the running count of samples are a real gap, not rounding.
 RUN_GAP_S = 0.005
+# WebM's milliseconds place a block to half of one; counted from the file's start, sound is exact. Worth it up to here.
+COUNTED_SOUND_S = 60.0
 # Decoders need this much sound before the first sample that counts (AAC overlap, Opus pre-roll).
 SOUND_PREROLL_S = 0.1
 # Seeking aims this much early; an index that still lands late costs a further attempt, at last from the beginning.
@@ -309,7 +311,7 @@ def _read_frames(info: MediaInfo, times: np.ndarray, painter: _Painter, progress
             progress(i + 1, len(times), "reading frames")
     if shown is None:
         raise InputError(f"{info.path.name} has no frame that can be decoded{tally.after}. It is damaged or incomplete.")
-    held = int((times >= tally.end_s + tolerance).sum()) if tally.at_end else 0
+    held = int((times >= tally.end_s - tolerance).sum()) if tally.at_end else 0
     if held == len(times):
         raise InputError(
             f"a start of {times[0]:g} s was asked for, but the picture of {info.path.name} ends at {tally.end_s:.2f} s. "
@@ -482,18 +484,17 @@ def _read_track(
 
 @dataclass
 class _Run:
-    """Consecutive blocks of sound without a gap, and where their timestamps say that they begin, in samples."""
+    """Consecutive blocks of sound without a gap, in samples; `tick` is the step of their timestamps."""
 
-    base: float
     rate: int
-    origin: int
+    tick: float
     blocks: list[np.ndarray] = field(default_factory=list)
     offsets: list[float] = field(default_factory=list)
     length: int = 0
     skipped: int = 0
 
     def fits(self, time_s: float) -> bool:
-        return abs(time_s * self.rate - self.base - self.length) <= RUN_GAP_S * self.rate
+        return abs(time_s * self.rate - self.offsets[0] - self.length) <= RUN_GAP_S * self.rate
 
     def add(self, time_s: float, block: np.ndarray, keep: bool) -> None:
         self.offsets.append(time_s * self.rate - self.length)
@@ -501,13 +502,16 @@ class _Run:
         if keep:
             self.blocks.append(block)
         else:  # before the interval: only its length matters
-            assert not self.blocks
             self.skipped += block.shape[1]
 
     @property
     def first(self) -> int:
-        """Where the run begins. The median outvotes the rounding of millisecond timestamps (WebM)."""
-        return round(float(np.median(self.offsets))) - self.origin
+        """Where the run begins in the file: each rounded timestamp (WebM: milliseconds) narrows it down."""
+        low, high = max(self.offsets) - self.tick / 2, min(self.offsets) + self.tick / 2
+        if low > high:  # timestamps that jitter by more than their rounding
+            return round(float(np.median(self.offsets)))
+        # Nothing is rounded at the file's start, so the first stamp counts where the others allow it.
+        return round(min(max(self.offsets[0], low), high) if abs(self.offsets[0]) < 1 else (low + high) / 2)
 
 
 def _read_samples(
@@ -515,10 +519,12 @@ def _read_samples(
 ) -> np.ndarray | None:
     """`[C, N]` float32 of exactly the interval; None when nothing at all decodes."""
     rate, tally = track.sample_rate_hz, _Tally()
-    origin, wanted = round(start_s * rate), None if duration_s is None else round(duration_s * rate)
-    stop_s = math.inf if wanted is None else start_s + duration_s
+    origin, length = round(start_s * rate), None if duration_s is None else round(duration_s * rate)
+    stop_s = math.inf if duration_s is None else start_s + duration_s
     runs: list[_Run] = []
-    with _decode_from(info, track.stream_index, start_s - SOUND_PREROLL_S, tally) as (timed, stream):
+    counted = track.tick_s * rate > 1.001 and start_s <= COUNTED_SOUND_S
+    target_s = 0.0 if counted else start_s - SOUND_PREROLL_S
+    with _decode_from(info, track.stream_index, target_s, tally) as (timed, stream):
         limit = _stream_end(stream, info.origin_s)
         for time_s, frame in timed:
             if time_s > stop_s + RUN_GAP_S:
@@ -527,24 +533,24 @@ def _read_samples(
                 tally.damaged += 1
                 continue
             if not runs or not runs[-1].fits(time_s):
-                runs.append(_Run(time_s * rate, rate, origin))
+                runs.append(_Run(rate, track.tick_s * rate))
             keep = bool(runs[-1].blocks) or time_s + frame.samples / rate > start_s - RUN_GAP_S
             runs[-1].add(time_s, float_samples(frame) if keep else np.empty((0, frame.samples), np.float32), keep)
     if tally.damaged:
         notices.append(f"damaged pieces of the sound were skipped: {tally.damaged}")
     if not runs:
         return None
-    end = min(runs[-1].first + runs[-1].length, math.inf if limit is None else limit - origin)
-    samples, covered = _place(runs, track.channels, max(0, end) if wanted is None else wanted, end)
+    end = min(runs[-1].first + runs[-1].length, math.inf if limit is None else limit) - origin
+    samples, covered = _place(runs, track.channels, origin, max(0, end) if length is None else length, end)
     _describe_gaps(covered, rate, start_s, notices)
     return samples
 
 
-def _place(runs: list[_Run], channels: int, length: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """The runs on a silent interval, and which samples of it they cover."""
+def _place(runs: list[_Run], channels: int, origin: int, length: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """The runs on a silent interval that begins at `origin`, and which samples of it they cover."""
     samples, covered = np.zeros((channels, length), np.float32), np.zeros(length, bool)
     for run in runs:
-        at = run.first + run.skipped
+        at = run.first + run.skipped - origin
         for block in run.blocks:
             low, high = max(at, 0), min(at + block.shape[1], length, end)
             if low < high:

@@ -50,13 +50,14 @@ def write_video(
         video = container.add_stream(codec, rate=30)
         video.width, video.height, video.pix_fmt = width, height, pix_fmt
         video.codec_context.time_base, video.codec_context.gop_size = Fraction(1, clock), gop
+        video.codec_context.color_range = 2 if pix_fmt == "gray" else 1  # gray is converted at full range
         audio = None
         if sound is not None:
             audio = container.add_stream(sound_codec, rate=rate_hz)
             audio.codec_context.layout = layout or {1: "mono", 2: "stereo"}[len(sound)]
         for i, time_s in enumerate(times_s):
             picture = numbered_frame(i, width, height) if pictures is None else pictures[i]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt, dst_color_range=1)
             frame.pts, frame.time_base = round(time_s * clock), Fraction(1, clock)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))

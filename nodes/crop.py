@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.errors import InputError
-from ..con360.records import Sound, ViewTrack
+from ..con360.records import PanoramaClip
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ class ViewpointCrop(io.ComfyNode):
                 io.Int.Input("size", default=256, min=32, max=2048, step=2, tooltip="Width and height in pixels."),
                 io.Combo.Input(
                     "sound", options=[VIEW, OMNI],
-                    tooltip="'view' turns a wide virtual microphone to the view (Ambisonic sound only), 'omni' is the "
-                    "mono downmix.",
+                    tooltip="'view' turns a wide virtual microphone to the view where the sound is Ambisonic; 'omni' "
+                    "is the mono downmix.",
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="Four channels are read as AmbiX Ambisonics."),
             ],
@@ -50,38 +49,22 @@ class ViewpointCrop(io.ComfyNode):
     def execute(
         cls, frames: Tensor, basd: sockets.BasdRecord, size: int, sound: str, audio: dict[str, Any] | None = None
     ) -> io.NodeOutput:
-        import torch
-
-        from ..con360.geometry.perspective import erp_to_perspective
+        from ..con360.media.sound import fit_length, to_mono
+        from ..con360.pipeline import crop_view
 
         host.check_choice(sound, [VIEW, OMNI], "the sound")
-        panorama, views = sockets.panorama_from_image(frames), basd.maps.track.views
-        if len(views) != len(panorama):
-            raise InputError(
-                f"the clip has {len(panorama)} frames and the viewpoint {len(views)}; make both from the same frames."
-            )
         report = host.progress()
-        crops = []
-        for i, view in enumerate(views):
-            report(i, len(views), "cropping")
-            crops.append(erp_to_perspective(panorama[i : i + 1], view, size)[0])
-        crop = torch.stack(crops)
-        heard = _heard(audio, sound, basd)
-        report(len(views), len(views), "cropping")
+        report(0, 1, "cropping")
+        heard = None
+        if audio is not None:
+            heard = sockets.sound_from_audio(audio)
+            # Other packs' loaders may bring sound that is longer or shorter than the frames.
+            heard = fit_length(heard, round(len(frames) / basd.fps * heard.sample_rate_hz))
+            heard = to_mono(heard) if sound == OMNI else heard
+        clip = crop_view(PanoramaClip(sockets.panorama_from_image(frames), basd.fps, heard), basd.maps.track, size)
+        report(1, 1, "cropping")
         return io.NodeOutput(
-            sockets.image_from_frames(crop),
-            sockets.audio_from_sound(heard),
-            sockets.video_from_clip(crop, basd.fps, heard),
+            sockets.image_from_frames(clip.frames),
+            sockets.audio_from_sound(clip.sound),
+            sockets.video_from_clip(clip.frames, clip.fps, clip.sound),
         )
-
-
-def _heard(audio: dict[str, Any] | None, kind: str, basd: sockets.BasdRecord) -> Sound:
-    """Mono sound of the view, exactly as long as the picture."""
-    from ..con360.media.sound import fit_length, to_mono, view_sound
-
-    track: ViewTrack = basd.maps.track
-    if audio is None:
-        return sockets.silence(len(track), basd.fps)
-    sound = sockets.sound_from_audio(audio)
-    mono = view_sound(sound, track, basd.fps) if kind == VIEW and sound.layout == "ambix" else to_mono(sound)
-    return fit_length(mono, round(len(track) / basd.fps * sound.sample_rate_hz))

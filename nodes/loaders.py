@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.errors import InputError
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from ..con360.control import LoadedControl
     from ..con360.models.loading import JointModel
 
-BUNDLE = Path(__file__).resolve().parent.parent / "con360" / "bundle" / "con360-tiny"
-BUNDLE_CONTROL = BUNDLE / "control.safetensors"
 TINY = "con360-tiny (built in)"
 BUILT_IN_CONTROL = "built in"
 PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
@@ -121,12 +120,19 @@ def _networks(model: JointModel) -> dict[str, nn.Module]:
 
 
 def _model_folder(choice: str) -> Path:
+    from ..con360.models.catalog import model_folder
+
     entries = host.model_entries(host.MODELS)
     host.check_choice(choice, [TINY, *entries], "the model")
-    return BUNDLE if choice == TINY else entries[choice]
+    return entries.get(choice) or model_folder()
 
 
 def _control_file(choice: str) -> Path:
+    from ..con360.models.catalog import control_file, model_folder
+
     entries = host.model_entries(host.CONTROLS)
     host.check_choice(choice, [BUILT_IN_CONTROL, *entries], "the control file")
-    return BUNDLE_CONTROL if choice == BUILT_IN_CONTROL else entries[choice]
+    path = entries.get(choice) or control_file(None, model_folder())
+    if path is None:
+        raise InputError("the built-in control file is missing from this installation; install the pack again.")
+    return path

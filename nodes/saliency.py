@@ -44,8 +44,10 @@ class SalViT360Saliency(io.ComfyNode):
     def execute(cls, frames: Tensor, method: str) -> io.NodeOutput:
         from ..con360.saliency.predict import predict_saliency
 
+        report = host.progress()
+        report(0, 1, "saliency")
         panorama = sockets.panorama_from_image(frames)
-        saliency = predict_saliency(panorama, _method(method), device=host.device(), progress=host.progress())
+        saliency = predict_saliency(panorama, _method(method), device=host.device(), progress=report)
         return io.NodeOutput(sockets.mask_from_maps(saliency.maps))
 
 

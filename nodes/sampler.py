@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.records import Conditions, SceneCaption, ViewTrack
+from ..con360.records import Conditions, ViewTrack
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ class JointAVSampler(io.ComfyNode):
                 sockets.Con360Basd.Input("basd", tooltip="The viewpoint, with its maps and frame rate."),
                 io.String.Input("caption", default="", multiline=True, tooltip="What is seen and heard in the scene."),
                 io.String.Input("negative", default="", multiline=True, tooltip="What to keep away from."),
-                io.Int.Input("steps", default=16, min=1, max=200, tooltip="Denoising steps."),
+                io.Int.Input("steps", default=12, min=1, max=200, tooltip="Denoising steps."),
                 io.Int.Input(
                     "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
                     tooltip="The same seed and settings give the same clip.",
                 ),
-                io.Float.Input("cfg_video", default=4.0, min=1.0, max=30.0, step=0.1,
+                io.Float.Input("cfg_video", default=2.0, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance of the picture; 1 is off."),
-                io.Float.Input("cfg_audio", default=4.0, min=1.0, max=30.0, step=0.1,
+                io.Float.Input("cfg_audio", default=2.0, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance of the sound; 1 is off."),
                 io.Float.Input("saliency_strength", default=1.0, min=0.0, max=4.0, step=0.05,
                                tooltip="How much saliency steers; 0 is off."),
@@ -66,19 +66,18 @@ class JointAVSampler(io.ComfyNode):
         seed: int, cfg_video: float, cfg_audio: float, saliency_strength: float, basd_strength: float,
         control_start: float, control_end: float, control: ManagedControl | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.pipeline import generate
-        from ..con360.sampling.joint import SamplerSettings
+        from ..con360.pipeline import default_settings, generate
 
-        settings = SamplerSettings(
-            steps=steps, cfg_video=cfg_video, cfg_audio=cfg_audio, negative_prompt=negative,
-            saliency_strength=saliency_strength, basd_strength=basd_strength,
+        settings = default_settings(
+            model.model, steps=steps, seed=seed, cfg_video=cfg_video, cfg_audio=cfg_audio, negative_prompt=negative,
             control_start=control_start, control_end=control_end,
         )  # fmt: skip
         conditions = _conditions(saliency, basd, caption)
         host.bring_in(model.patcher, *([control.patcher] if control else []))
         clip = generate(
             model.model, control and control.control, conditions, settings,
-            seconds=len(conditions.track) / MODEL_FPS, seed=seed, progress=host.progress(),
+            seconds=len(conditions.track) / MODEL_FPS, saliency_strength=saliency_strength,
+            basd_strength=basd_strength, progress=host.progress(),
         )  # fmt: skip
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),
@@ -90,6 +89,8 @@ class JointAVSampler(io.ComfyNode):
 
 def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str) -> Conditions:
     """Saliency, viewpoint and caption at the model's frame rate."""
+    from ..con360.caption import typed_caption
+
     maps, record = sockets.saliency_from_mask(saliency), basd.maps
     if basd.fps != MODEL_FPS and maps.maps.shape[0] == len(record.track):
         # The nearest frame in time, so that clips of any loader fit the model.
@@ -98,4 +99,4 @@ def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str) -> Con
         track = ViewTrack(tuple(record.track.views[i] for i in index))
         maps = replace(maps, maps=maps.maps[index])
         record = replace(record, maps=record.maps[index], track=track)
-    return Conditions(maps, record, SceneCaption(caption.strip()))
+    return Conditions(maps, record, typed_caption(caption))

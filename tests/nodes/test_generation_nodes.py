@@ -1,0 +1,240 @@
+"""Saliency, caption, loaders and sampler in the stand-in, over a real but tiny and untrained joint model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from host import Host
+from host.modules import installed
+from tiny_model import make_tiny_joint_model
+
+from con360.control import ControlConfig, ControlModule, fingerprint, save_control
+from con360.models.loading import save_joint_model
+
+pytestmark = pytest.mark.standin
+
+SAMPLE = "[built-in sample]"
+
+
+@pytest.fixture(scope="module")
+def models(host: Host) -> Path:
+    """A model folder `random` and its control file `random.safetensors` in ComfyUI's model folders."""
+    root = host.base / "models"
+    model = make_tiny_joint_model()
+    save_joint_model(model, root / "con360" / "random")
+    channels = {site: shape[0] for site, shape in model.site_shapes(model.clip_spec(0.5)).items()}
+    torch.manual_seed(1)
+    config = ControlConfig(channels, map_height=16, widths=(4, 8), strides=(2, 2), hidden=8, geometry="view", view_grid=4)
+    control = ControlModule(config)
+    for head in control.heads.values():
+        torch.nn.init.normal_(head.linear.weight, std=0.5)
+    (root / "con360_control").mkdir(exist_ok=True)
+    save_control(
+        root / "con360_control" / "random.safetensors", control, base=model.name, training={},
+        base_fingerprint=fingerprint(model.unet.unet_v, model.unet.unet_a),
+    )  # fmt: skip
+    return root
+
+
+def workflow(control: bool = True, **inputs: Any) -> dict[str, Any]:
+    """The sample through every node to a video, at half a second."""
+    sampling = {
+        "model": ["5", 0], "saliency": ["2", 0], "basd": ["3", 0], "caption": ["4", 0], "negative": "", "steps": 2,
+        "seed": 7, "cfg_video": 2.0, "cfg_audio": 2.0, "saliency_strength": 1.0, "basd_strength": 1.0,
+        "control_start": 0.0, "control_end": 1.0, **({"control": ["6", 0]} if control else {}), **inputs,
+    }  # fmt: skip
+    nodes = {
+        "1": ("Load360Video", {"video": SAMPLE, "start": 0, "duration": 0.5, "fps": 8, "height": 64, "eye": "auto"}),
+        "2": ("SalViT360Saliency", {"frames": ["1", 0], "method": "training-free (built in)"}),
+        "3": ("CentroidToBASD", {
+            "saliency": ["2", 0], "fps": ["1", 2], "choose_by": "centroid", "rank": 1, "mode": "still", "yaw": 0.0,
+            "pitch": 0.0, "fov": 90.0, "normalization": "minmax"}),
+        "4": ("CubemapCaption", {"frames": ["1", 0], "fps": ["1", 2], "text": "", "scene_caption": ["1", 3]}),
+        "5": ("Con360ModelLoader", {"model": "random", "precision": "auto"}),
+        "6": ("Con360ControlLoader", {"control": "random.safetensors"}),
+        "7": ("JointAVSampler", sampling),
+        "8": ("SaveVideo", {"video": ["7", 2], "filename_prefix": "test", "format": "auto", "codec": "auto"}),
+    }  # fmt: skip
+    return {key: {"class_type": kind, "inputs": values} for key, (kind, values) in nodes.items()}
+
+
+def result_of(done: Any) -> tuple[Any, ...]:
+    assert done.status == "done", (done.failed_node, done.error, done.complaints)
+    return done.outputs["7"]
+
+
+@pytest.mark.usefixtures("models")
+class TestSampler:
+    def test_the_whole_way_from_sample_to_file(self, host: Host, run: Any) -> None:
+        import av
+
+        done = run(workflow())
+        frames, audio, video, _ = result_of(done)
+        assert frames.shape == (4, 32, 32, 3)
+        assert audio["waveform"].shape == (1, 1, 8000)
+        assert video.get_duration() == 0.5
+        saved = done.ui["8"]["images"][0]
+        with av.open(str(host.base / saved["type"] / saved["subfolder"] / saved["filename"])) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 4
+            assert container.streams.audio[0].rate == 16000
+
+    def test_same_seed_same_clip_other_seed_another(self, run: Any) -> None:
+        first, again = result_of(run(workflow())), result_of(run(workflow()))
+        assert torch.equal(first[0], again[0])
+        assert torch.equal(first[1]["waveform"], again[1]["waveform"])
+        other = result_of(run(workflow(seed=2**64 - 1)))
+        assert not torch.equal(first[0], other[0])
+
+    def test_each_control_acts_and_none_is_the_same_as_strength_zero(self, run: Any) -> None:
+        whole = result_of(run(workflow()))[0]
+        off = result_of(run(workflow(saliency_strength=0.0, basd_strength=0.0)))[0]
+        assert torch.equal(off, result_of(run(workflow(control=False)))[0])
+        for inputs in ({"saliency_strength": 0.0}, {"basd_strength": 0.0}, {"control_end": 0.5}):
+            changed = result_of(run(workflow(**inputs)))[0]
+            assert not torch.equal(changed, whole)
+            assert not torch.equal(changed, off)
+
+    def test_a_changed_seed_runs_the_sampler_and_what_follows_alone(self, host: Host) -> None:
+        host.free()
+        host.run(workflow())
+        done = host.run(workflow(seed=8))
+        assert done.executed == ["7", "8"]
+
+    def test_cancel_stops_within_a_step(self, host: Host, run: Any) -> None:
+        seen: list[tuple[str, float, float]] = []
+
+        def stop(node: str, done: float, total: float) -> None:
+            seen.append((node, done, total))
+            if (node, done) == ("7", 2):
+                host.interrupt()
+
+        done = run(workflow(steps=6), stop)
+        assert (done.status, done.failed_node) == ("interrupted", "7")
+        assert seen[-1] == ("7", 2, 6)
+        assert run(workflow()).status == "done"
+
+    @pytest.mark.parametrize("node", ["1", "2", "3", "5"])
+    def test_cancel_stops_each_long_node(self, host: Host, run: Any, node: str) -> None:
+        done = run(workflow(), lambda key, *_: host.interrupt() if key == node else None)
+        assert (done.status, done.failed_node) == ("interrupted", node)
+
+    def test_words_that_the_model_does_not_know_are_named(self, run: Any) -> None:
+        assert "elephant" in result_of(run(workflow(caption="an elephant")))[3]
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda w: w["7"]["inputs"].update(cfg_video=float("nan")), "cfg_video"),
+            (lambda w: w["7"]["inputs"].update(control_start=0.9, control_end=0.1), "swap them"),
+            (lambda w: w["3"]["inputs"].update(fov=140.0), "140"),
+            (lambda w: w["3"]["inputs"].update(fps=60.0), "0.5 to 4"),
+        ],
+        ids=["NaN guidance", "control ends before it starts", "field of view", "too short"],
+    )
+    def test_what_the_model_cannot_do_is_one_sentence(self, run: Any, pack: Any, change: Any, words: str) -> None:
+        prompt = workflow()
+        change(prompt)
+        done = run(prompt)
+        assert (done.status, done.failed_node) == ("error", "7")
+        assert isinstance(done.error, pack("con360.errors").InputError)
+        assert words in str(done.error)
+
+    def test_conditions_of_another_frame_rate_are_brought_to_the_models(self, run: Any, pack: Any) -> None:
+        sampler, sockets, records = (pack(f"{name}") for name in ("nodes.sampler", "nodes.sockets", "con360.records"))
+        mask = torch.arange(20.0).view(20, 1, 1).expand(20, 4, 8) / 20
+        views = tuple(records.View(float(i)) for i in range(20))
+        record = sockets.BasdRecord(records.BasdMaps(mask, records.ViewTrack(views)), 20.0)
+        conditions = sampler._conditions(mask, record, "a  red\ndisc")
+        # 1 s at 20 fps; frame i of 8 is at i / 8 s, nearest source frame round(2.5 i).
+        assert [view.yaw_deg for view in conditions.track.views] == [0, 2, 5, 8, 10, 12, 15, 18]
+        assert torch.equal(conditions.saliency.maps, conditions.basd.maps)
+        assert conditions.caption.short == "a red disc"
+
+    def test_a_control_of_another_base_says_so(self, host: Host, run: Any, models: Path) -> None:
+        save_joint_model(make_tiny_joint_model(3), models / "con360" / "other")
+        prompt = workflow()
+        prompt["5"]["inputs"]["model"] = "other"
+        assert "weights differ" in result_of(run(prompt))[3]
+
+
+@pytest.mark.usefixtures("models")
+class TestLoaders:
+    def test_names_that_are_not_offered_are_refused_before_anything_runs(self, run: Any) -> None:
+        for node, name in (("5", "model"), ("6", "control")):
+            prompt = workflow()
+            prompt[node]["inputs"][name] = "../random"
+            assert "is not available; choose one of" in run(prompt).complaints[node][0]
+
+    def test_a_changed_file_is_loaded_again(self, host: Host, models: Path) -> None:
+        host.free()
+        host.run(workflow())
+        path = models / "con360" / "random" / "model_index.json"
+        path.write_text(path.read_text() + "\n")
+        assert host.run(workflow()).executed == ["5", "7", "8"]
+
+    def test_a_damaged_model_names_its_file(self, run: Any, models: Path) -> None:
+        save_joint_model(make_tiny_joint_model(), models / "con360" / "cut")
+        weights = next((models / "con360" / "cut" / "unet_v").glob("*.safetensors"))
+        weights.write_bytes(weights.read_bytes()[:100])
+        prompt = workflow()
+        prompt["5"]["inputs"]["model"] = "cut"
+        assert "unet_v" in str(run(prompt).error)
+
+    def test_precision_reaches_the_weights(self, run: Any) -> None:
+        prompt = workflow()
+        prompt["5"]["inputs"]["precision"] = "bfloat16"
+        done = run(prompt)
+        assert done.outputs["5"][0].model.dtype == torch.bfloat16
+        assert result_of(done)[0].isfinite().all()
+
+    def test_everything_that_computes_is_under_memory_management(self, run: Any) -> None:
+        model = run(workflow()).outputs["5"][0]
+        held = {id(part) for part in model.patcher.model.values()}
+        parts = [value for value in vars(model.model).values() if isinstance(value, torch.nn.Module)]
+        assert len(parts) == 6
+        assert {id(part) for part in parts} == held
+
+
+# ---- saliency and caption
+
+
+def test_saliency_has_one_map_per_frame_with_maximum_one(run: Any) -> None:
+    prompt = {key: node for key, node in workflow().items() if key in "12"}
+    prompt["3"] = {"class_type": "MaskToImage", "inputs": {"mask": ["2", 0]}}
+    prompt["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
+    (mask,) = run(prompt).outputs["2"]
+    assert mask.shape[0] == 4
+    assert mask.shape[2] == 2 * mask.shape[1]
+    assert mask.amax(dim=(1, 2)).tolist() == pytest.approx([1.0] * 4)
+    prompt["2"]["inputs"]["method"] = "guess"
+    assert "the saliency method 'guess'" in run(prompt).complaints["2"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "with_scene", "with_sound", "short", "long"),
+    [
+        (" a blue  disc ", True, True, "a blue disc", "a blue disc"),
+        ("", True, True, "a red disc hums", "a red disc hums"),
+        (" ", False, False, "", "An uncaptioned 360° clip of 0.5 s with no sound"),
+        ("", False, True, "", "with ambix sound"),
+    ],
+    ids=["typed", "scene", "plain", "plain with sound"],
+)
+def test_captions_are_typed_or_the_scenes_or_plain(
+    host: Host, run: Any, text: str, with_scene: bool, with_sound: bool, short: str, long: str
+) -> None:
+    host.free()
+    load = workflow()["1"]
+    frames, audio, fps, scene, _ = run({"1": load, "2": {
+        "class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}).outputs["1"]
+    with installed(host._modules):
+        result = host.classes["CubemapCaption"].execute(
+            frames=frames, fps=fps, text=text, scene_caption=scene if with_scene else "",
+            audio=audio if with_sound else None,
+        )  # fmt: skip
+    assert result.args[0].startswith(short)
+    assert long in result.args[1]
+    assert bool(short) == bool(result.args[0])

@@ -155,7 +155,8 @@ def probe(path: str | os.PathLike) -> MediaInfo:
         tags = read_track_tags(path)
         # Live recordings start at any time; a negative start is decoder priming, which players cut.
         origin_s = max(0.0, (container.start_time or 0) / 1_000_000)
-        tracks = tuple(_audio_track(n, s, _tags_of(s, tags).ambisonic) for n, s in enumerate(container.streams.audio, 1))
+        sounds = enumerate(container.streams.audio, 1)
+        tracks = tuple(_audio_track(number, sound, _tags_of(sound, tags).ambisonic) for number, sound in sounds)
         stream = video_stream(container)
         if stream is None:
             seconds = container.duration / 1_000_000 if container.duration else None
@@ -236,7 +237,8 @@ def _sound_layout(
     channels: int, label: str, box: AmbisonicTags | None
 ) -> tuple[SoundLayout, tuple[int, ...] | None, tuple[str, ...]]:
     """Layout, source channels of W, Y, Z, X where they are not the channels as they come, and what to tell people."""
-    if box is not None and box.order >= 1 and box.is_ambix and set(range(FIRST_ORDER)) <= set(box.channel_map[:channels]):
+    whole = box is not None and set(range(FIRST_ORDER)) <= set(box.channel_map[:channels])
+    if whole and box.is_ambix and box.order >= 1:
         order = tuple(box.channel_map.index(component) for component in range(FIRST_ORDER))
         dropped = f"the sound has {channels} channels (Ambisonics of order {box.order}); its first-order part is used"
         same = order == tuple(range(channels))

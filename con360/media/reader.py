@@ -24,8 +24,16 @@ from torch import Tensor
 from ..errors import InputError
 from ..records import PanoramaClip, Progress, Sound
 from .info import (
-    MAX_PIXELS, MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, open_media, open_picture, probe, video_stream
-)  # fmt: skip
+    MAX_PIXELS,
+    MIN_HEIGHT_PX,
+    PANORAMA_ASPECT,
+    AudioTrack,
+    MediaInfo,
+    open_media,
+    open_picture,
+    probe,
+    video_stream,
+)
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -171,19 +179,21 @@ def _check_picture(info: MediaInfo, eye: str | None, max_pixels: int) -> None:
         )
     if 0 < info.height < MIN_HEIGHT_PX or 0 < info.width < 2 * MIN_HEIGHT_PX:
         raise InputError(f"{name} is only {size} pixels, too small for a panorama. Give a larger one.")
-    names = {
+    refused = {
         "cropped": "covers only a part of the sphere (cropped equirectangular, such as VR180)",
         "mesh": "is stored through a mesh (VR180 or another camera format)",
         "cubemap": "is stored as a cubemap",
         "flat": "is a flat video, as its metadata says",
     }
-    if info.spherical.projection in names:
-        raise InputError(f"{name} {names[info.spherical.projection]}; a full 360° equirectangular video is wanted. Convert it first.")
+    if info.spherical.projection in refused:
+        what = refused[info.spherical.projection]
+        raise InputError(f"{name} {what}; a full 360° equirectangular video is wanted. Convert it first.")
     if info.projection == "flat?" and info.stereo == "mono" and eye is None:
         low, high = PANORAMA_ASPECT
         raise InputError(
-            f"{name} is {size}{' after its rotation' if info.rotation_deg else ''} without 360° metadata, which looks like a flat picture; an equirectangular one of about 2:1 "
-            f"({low:g} to {high:g}) is wanted. If it is a panorama, say eye=left (stereo) or eye=whole."
+            f"{name} is {size}{' after its rotation' if info.rotation_deg else ''} without 360° metadata, which looks "
+            f"like a flat picture; an equirectangular one of about 2:1 ({low:g} to {high:g}) is wanted. "
+            f"If it is a panorama, say eye=left (stereo) or eye=whole."
         )
 
 
@@ -262,7 +272,8 @@ def _halves_alike(pixels: np.ndarray) -> bool | None:
     import cv2
 
     half = pixels.shape[0] // 2
-    halves = [cv2.resize(p, (32, 16), interpolation=cv2.INTER_AREA).mean(-1) for p in (pixels[:half], pixels[half : 2 * half])]
+    parts = (pixels[:half], pixels[half : 2 * half])
+    halves = [cv2.resize(part, (32, 16), interpolation=cv2.INTER_AREA).mean(-1) for part in parts]
     if min(h.std() for h in halves) < 2.0:
         return None
     return float(np.corrcoef(halves[0].ravel(), halves[1].ravel())[0, 1]) > SAME_PICTURE
@@ -272,7 +283,8 @@ def _seam_ratio(pixels: np.ndarray) -> float:
     """Step across the seam in steps between neighbouring columns, without the polar rows; 0 for a flat picture."""
     import cv2
 
-    small = cv2.resize(np.ascontiguousarray(pixels), (512, 256), interpolation=cv2.INTER_AREA)[25:-25].astype(np.float32)
+    small = cv2.resize(np.ascontiguousarray(pixels), (512, 256), interpolation=cv2.INTER_AREA)
+    small = small[25:-25].astype(np.float32)
     neighbours = float(np.abs(np.diff(small, axis=1)).mean())
     return float(np.abs(small[:, 0] - small[:, -1]).mean()) / neighbours if neighbours > 0.1 else 0.0
 
@@ -285,7 +297,8 @@ def _picture_pixels(info: MediaInfo) -> np.ndarray:
         try:
             picture = ImageOps.exif_transpose(picture)
         except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{info.path.name} is damaged or incomplete ({error}). Copy or download it again.") from error
+            problem = f"{info.path.name} is damaged or incomplete ({error})"
+            raise InputError(f"{problem}. Copy or download it again.") from error
         if picture.mode.startswith(("I", "F")):
             values = np.asarray(picture, dtype=np.float32)
             gray = (np.nan_to_num(values) / (257.0 if values.max() > 255 else 1.0)).clip(0, 255)
@@ -299,37 +312,28 @@ def _picture_pixels(info: MediaInfo) -> np.ndarray:
 def _read_frames(info: MediaInfo, times: np.ndarray, painter: _Painter, progress: Progress | None) -> Tensor:
     """One frame per time, `[T, 3, H, 2H]`; only frames that are shown are converted."""
     frames = torch.empty(len(times), 3, painter.height, 2 * painter.height)
-    tally = _Tally()
-    shown = None
-    for i, (frame, tolerance) in enumerate(_frames_at(info, times, tally)):
-        if frame is shown:
-            frames[i] = frames[i - 1]
-        else:
-            frames[i] = painter.paint(_upright_pixels(frame, info))
-        shown = frame
-        if progress is not None:
-            progress(i + 1, len(times), "reading frames")
+    tally, shown, name = _Tally(), None, info.path.name
+    with _decode_from(info, None, times[0], tally) as (timed, stream):
+        tolerance = float(stream.time_base) / 2
+        for i, frame in enumerate(pick_by_time(timed, times, tolerance)):
+            frames[i] = frames[i - 1] if frame is shown else painter.paint(_upright_pixels(frame, info))
+            shown = frame
+            if progress is not None:
+                progress(i + 1, len(times), "reading frames")
     if shown is None:
-        raise InputError(f"{info.path.name} has no frame that can be decoded{tally.after}. It is damaged or incomplete.")
+        raise InputError(f"{name} has no frame that can be decoded{tally.after}. It is damaged or incomplete.")
     held = int((times >= tally.end_s - tolerance).sum()) if tally.at_end else 0
     if held == len(times):
         raise InputError(
-            f"a start of {times[0]:g} s was asked for, but the picture of {info.path.name} ends at {tally.end_s:.2f} s. "
+            f"a start of {times[0]:g} s was asked for, but the picture of {name} ends at {tally.end_s:.2f} s. "
             f"Choose an earlier start."
         )
     if held:
-        painter.notices.append(f"the picture ends at {tally.end_s:.2f} s: its last frame is held for {held} of {len(times)} frames")
+        ending = f"the picture ends at {tally.end_s:.2f} s"
+        painter.notices.append(f"{ending}: its last frame is held for {held} of {len(times)} frames")
     if tally.damaged:
         painter.notices.append(f"damaged pieces of the picture were skipped: {tally.damaged}")
     return frames
-
-
-def _frames_at(info: MediaInfo, times: np.ndarray, tally: _Tally) -> Iterator[tuple[VideoFrame, float]]:
-    """The frame shown at each time, with half a tick of its clock."""
-    with _decode_from(info, None, times[0], tally) as (timed, stream):
-        tolerance = float(stream.time_base) / 2
-        for frame in pick_by_time(timed, times, tolerance):
-            yield frame, tolerance
 
 
 def pick_by_time(timed: Iterable[tuple[float, T]], times: Iterable[float], tolerance: float) -> Iterator[T]:
@@ -356,7 +360,8 @@ def _upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
     from av.video.reformatter import Colorspace
 
     untagged = int(frame.colorspace) == 2 and frame.height >= 720
-    picture = frame.reformat(format="rgb24", src_colorspace=Colorspace.ITU709) if untagged else frame.reformat(format="rgb24")
+    matrix = {"src_colorspace": Colorspace.ITU709} if untagged else {}
+    picture = frame.reformat(format="rgb24", **matrix)
     return np.rot90(picture.to_ndarray(), info.rotation_deg // 90)
 
 
@@ -411,7 +416,9 @@ def _seek(container: InputContainer, time_s: float) -> bool:
     return True
 
 
-def _timed_frames(container: InputContainer, stream: Stream, origin_s: float, tally: _Tally) -> Iterator[tuple[float, Frame]]:
+def _timed_frames(
+    container: InputContainer, stream: Stream, origin_s: float, tally: _Tally
+) -> Iterator[tuple[float, Frame]]:
     """Frames with their times in seconds, never going back; frames without a time follow on the one before."""
     is_video = stream.type == "video"
     if is_video:
@@ -459,15 +466,15 @@ def _good_frames(container: InputContainer, stream: Stream, tally: _Tally) -> It
 def _read_track(
     info: MediaInfo, start_s: float, duration_s: float | None, number: int | None
 ) -> tuple[Sound | None, tuple[str, ...]]:
-    if number is not None and not 1 <= number <= len(info.audio_tracks):
-        raise InputError(f"sound track {number} was asked for; {info.path.name} has {len(info.audio_tracks)}, counted from 1.")
-    if not info.audio_tracks:
+    tracks, notices = info.audio_tracks, []
+    if number is not None and not 1 <= number <= len(tracks):
+        raise InputError(f"sound track {number} was asked for; {info.path.name} has {len(tracks)}, counted from 1.")
+    if not tracks:
         return None, ("there is no sound track: silence is used",)
-    notices = []
-    track = info.audio_tracks[number - 1] if number else next((t for t in info.audio_tracks if t.is_default), info.audio_tracks[0])
-    if len(info.audio_tracks) > 1:
-        labels = ", ".join(f"{t.number}: {t.label}" for t in info.audio_tracks)
-        notices.append(f"there are {len(info.audio_tracks)} sound tracks ({labels}); number {track.number} is used")
+    track = tracks[number - 1] if number else next((t for t in tracks if t.is_default), tracks[0])
+    if len(tracks) > 1:
+        labels = ", ".join(f"{t.number}: {t.label}" for t in tracks)
+        notices.append(f"there are {len(tracks)} sound tracks ({labels}); number {track.number} is used")
     if track.channels < 1 or track.sample_rate_hz < 1:
         return None, (*notices, "the sound track cannot be decoded: silence is used")
     waveform = _read_samples(info, track, start_s, duration_s, notices)

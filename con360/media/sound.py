@@ -56,7 +56,9 @@ def resample(sound: Sound, sample_rate_hz: int) -> Sound:
 def fit_length(sound: Sound, num_samples: int) -> Sound:
     """Cuts the end off or pads it with silence, so that there are exactly `num_samples`."""
     missing = num_samples - sound.waveform.shape[-1]
-    waveform = torch.nn.functional.pad(sound.waveform, (0, missing)) if missing > 0 else sound.waveform[..., :num_samples]
+    waveform = sound.waveform[..., :num_samples]
+    if missing > 0:
+        waveform = torch.nn.functional.pad(waveform, (0, missing))
     return Sound(waveform, sound.sample_rate_hz, sound.layout)
 
 
@@ -111,7 +113,7 @@ def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
 
 
 def _unwrap_deg(angles: list[float]) -> Tensor:
-    steps = torch.tensor([b - a for a, b in zip(angles[:1] + angles, angles)], dtype=torch.float64)
+    steps = torch.tensor([b - a for a, b in zip(angles[:1] + angles[:-1], angles, strict=True)], dtype=torch.float64)
     return angles[0] + torch.cumsum((steps + 180.0) % 360.0 - 180.0, 0)
 
 

@@ -31,7 +31,7 @@ class SphericalTags:
     """What is said about one picture track; empty strings where nothing is said.
 
     Args:
-        projection: `cropped` is an equirectangular picture that covers a part of the sphere; VR180 says `cropped` or `mesh`.
+        projection: `cropped` is an equirectangular picture of a part of the sphere; VR180 says `cropped` or `mesh`.
         stereo: how the two eyes are packed.
         left_first: the left eye is the top or left half.
         pose_deg: yaw, pitch, roll that the file asks to be applied.
@@ -183,7 +183,8 @@ def _sound_entry(file: BinaryIO, entry: Span) -> AmbisonicTags | None:
     """SA3D, which follows the 28 fixed bytes of a sound's sample entry (more in QuickTime's versions 1 and 2)."""
     version = int.from_bytes(_read(file, entry[0] + 8, 2), "big")
     children = (entry[0] + 28 + {1: 16, 2: 36}.get(version, 0), entry[1])
-    for kind, (start, stop) in (*_boxes(file, children), *(b for s in _inside(file, children, b"wave") for b in _boxes(file, s))):
+    wrapped = (found for wave in _inside(file, children, b"wave") for found in _boxes(file, wave))
+    for kind, (start, stop) in (*_boxes(file, children), *wrapped):
         body = _read(file, start, min(stop - start, 12 + 4 * 64))
         if kind == b"SA3D" and len(body) >= 12:
             _, layout, order, ordering, normalization, count = struct.unpack(">BBIBBI", body[:12])
@@ -200,7 +201,8 @@ _SEGMENT, _TRACKS, _CLUSTER, _ENTRY = 0x18538067, 0x1654AE6B, 0x1F43B675, 0xAE
 _VIDEO, _STEREO, _PROJECTION, _PROJECTION_TYPE, _PROJECTION_PRIVATE = 0xE0, 0x53B8, 0x7670, 0x7671, 0x7672
 _POSE = (0x7673, 0x7674, 0x7675)
 _MATROSKA_STEREO: dict[int, tuple[Stereo, bool]] = {
-    0: ("mono", True), 1: ("left-right", True), 11: ("left-right", False), 3: ("top-bottom", True), 2: ("top-bottom", False)
+    0: ("mono", True), 1: ("left-right", True), 11: ("left-right", False),
+    3: ("top-bottom", True), 2: ("top-bottom", False),
 }  # fmt: skip
 
 

@@ -76,7 +76,8 @@ def _check_clip_sound(sound: Sound) -> None:
     if channels < 1 or sound.waveform.shape[1] < 1:
         raise InputError(f"the sound is empty ({list(sound.waveform.shape)}). Leave it out instead.")
     if rate not in AAC_RATES_HZ:
-        raise InputError(f"AAC has no sampling rate of {rate} Hz. Resample to one of {', '.join(map(str, AAC_RATES_HZ))}.")
+        rates = ", ".join(map(str, AAC_RATES_HZ))
+        raise InputError(f"AAC has no sampling rate of {rate} Hz. Resample to one of {rates}.")
     _check_finite(sound.waveform)
 
 
@@ -120,7 +121,7 @@ def _feed(container: OutputContainer, stream, media: Iterator[VideoFrame | Audio
 
 def _video_frames(frames: Tensor, rate: Fraction) -> Iterator[VideoFrame]:
     import av
-    from av.video.reformatter import Colorspace, ColorRange
+    from av.video.reformatter import ColorRange, Colorspace
 
     for i, image in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(to_uint8(image), format="rgb24")

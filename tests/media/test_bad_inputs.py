@@ -12,7 +12,9 @@ from con360.media.reader import read_panorama, read_sound
 
 FOLDERS = ("bad", "video", "video_unlicensed", "photo", "sfx", "foa")
 FILES = sorted(
-    path.relative_to(shared_root() / "data") for folder in FOLDERS for path in (shared_root() / "data" / folder).glob("*.*")
+    path.relative_to(shared_root() / "data")
+    for folder in FOLDERS
+    for path in (shared_root() / "data" / folder).glob("*.*")
 )
 BIG = 2_000_000
 

@@ -46,7 +46,13 @@ def test_existing_file_is_absolute(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("absent.mp4", "no file"), ("folder", "is a folder"), ("empty.mp4", "is empty"), ("a\0b", "valid file name|no file")]
+    ("name", "words"),
+    [
+        ("absent.mp4", "no file"),
+        ("folder", "is a folder"),
+        ("empty.mp4", "is empty"),
+        ("a\0b", "valid file name|no file"),
+    ],
 )
 def test_missing_input(tmp_path, name, words):
     (tmp_path / "folder").mkdir()

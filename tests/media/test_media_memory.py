@@ -29,9 +29,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - idle)
 def write_long_clip(path: Path) -> None:
     blocks = np.random.default_rng(0).integers(0, 255, (HEIGHT // 32, WIDTH // 32, 3), dtype=np.uint8)
     picture = np.kron(blocks, np.ones((32, 32, 1), np.uint8))
-    turned = [av.VideoFrame.from_ndarray(np.roll(picture, 32 * i, 1), format="rgb24").reformat(format="yuv420p") for i in range(4)]
+    turned = [
+        av.VideoFrame.from_ndarray(np.roll(picture, 32 * i, 1), format="rgb24").reformat(format="yuv420p")
+        for i in range(4)
+    ]
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "crf": "30", "bf": "2", "refs": "4"})
+        video = container.add_stream(
+            "libx264", rate=FPS, options={"preset": "ultrafast", "crf": "30", "bf": "2", "refs": "4"}
+        )
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         audio = container.add_stream("aac", rate=48000)
         audio.codec_context.layout = "stereo"

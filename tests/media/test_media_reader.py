@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from shared_data import data_path
@@ -108,6 +108,7 @@ def test_seek_gives_the_same_frames_as_reading_through(tmp_path, bframes):
     assert torch.equal(part.frames, whole.frames[153:183])
 
 
+@settings(deadline=None)
 @given(
     gaps=st.lists(st.floats(0.001, 1.0), min_size=1, max_size=20),
     start=st.floats(-1.0, 5.0),
@@ -183,7 +184,12 @@ def quadrants(height: int, width: int) -> np.ndarray:
 def corner_colours(frame: torch.Tensor) -> list[str]:
     _, height, width = frame.shape
     names = {(1, 0, 0): "red", (0, 1, 0): "green", (0, 0, 1): "blue", (1, 1, 1): "white"}
-    points = [(height // 4, width // 4), (height // 4, 3 * width // 4), (3 * height // 4, width // 4), (3 * height // 4, 3 * width // 4)]
+    points = [
+        (height // 4, width // 4),
+        (height // 4, 3 * width // 4),
+        (3 * height // 4, width // 4),
+        (3 * height // 4, 3 * width // 4),
+    ]
     return [names.get(tuple((frame[:, y, x] > 0.4).int().tolist()), "?") for y, x in points]
 
 
@@ -204,7 +210,9 @@ def test_eye_on_request(tmp_path, eye, size, colours):
     assert corner_colours(clip.frames[0]) == colours
 
 
-@pytest.mark.parametrize(("degrees", "colours"), [(180, ["white", "blue", "green", "red"]), (90, ["green", "white", "red", "blue"])])
+@pytest.mark.parametrize(
+    ("degrees", "colours"), [(180, ["white", "blue", "green", "red"]), (90, ["green", "white", "red", "blue"])]
+)
 def test_rotation_metadata_is_applied(tmp_path, degrees, colours):
     """90 is counter-clockwise: what was at the right comes up."""
     size = (128, 64) if degrees == 180 else (64, 128)
@@ -237,7 +245,10 @@ def test_flat_shapes_are_refused(tmp_path, size):
         read_panorama(path, height=HEIGHT)
 
 
-@pytest.mark.parametrize(("codec", "pix_fmt", "suffix"), [("libx265", "yuv420p10le", "mp4"), ("libx264", "gray", "mp4"), ("libvpx-vp9", "yuv420p", "webm")])
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "suffix"),
+    [("libx265", "yuv420p10le", "mp4"), ("libx264", "gray", "mp4"), ("libvpx-vp9", "yuv420p", "webm")],
+)
 def test_pixel_formats(tmp_path, codec, pix_fmt, suffix):
     ramp = np.repeat(np.linspace(0, 255, 128).astype(np.uint8)[None, :, None], 64, 0).repeat(3, 2)
     path = write_video(tmp_path / f"c.{suffix}", constant(8, 0.5), codec=codec, pix_fmt=pix_fmt, pictures=[ramp] * 4)
@@ -277,7 +288,13 @@ def test_downscaling_averages_and_does_not_alias(tmp_path):
 
 @pytest.mark.parametrize(
     ("channels", "codec", "layout", "kind"),
-    [(1, "flac", "mono", "mono"), (2, "flac", "stereo", "stereo"), (4, "flac", "quad", "ambix"), (4, "flac", "4.0", "ambix"), (6, "flac", "5.1", "other")],
+    [
+        (1, "flac", "mono", "mono"),
+        (2, "flac", "stereo", "stereo"),
+        (4, "flac", "quad", "ambix"),
+        (4, "flac", "4.0", "ambix"),
+        (6, "flac", "5.1", "other"),
+    ],
 )
 @pytest.mark.parametrize("rate", [44100, 22050])
 def test_channels_and_rate_are_kept(tmp_path, channels, codec, layout, kind, rate):
@@ -341,7 +358,9 @@ def test_real_ambisonic_sound_has_its_direction(name, assumed):
 
 
 @pytest.mark.parametrize("start_s", [0.75, 1.9, 3.0])
-@pytest.mark.parametrize("name", ["congo_eye_1024x512_h264_foa_aac_v2meta.mp4", "congo_eye_1024x512_vp9_foa_opus_family2.webm"])
+@pytest.mark.parametrize(
+    "name", ["congo_eye_1024x512_h264_foa_aac_v2meta.mp4", "congo_eye_1024x512_vp9_foa_opus_family2.webm"]
+)
 def test_sound_after_a_seek_is_the_same_sound(name, start_s):
     whole, _ = read_sound(data_path(f"video/{name}"), duration_s=4.0)
     part, _ = read_sound(data_path(f"video/{name}"), start_s=start_s, duration_s=0.5)

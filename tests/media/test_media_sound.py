@@ -8,8 +8,15 @@ import torch
 
 from con360.errors import InputError
 from con360.media.sound import (
-    ambisonic_azimuth_deg, fit_length, foa_encode, fuma_to_ambix, omni_sound, resample, to_mono, view_sound
-)  # fmt: skip
+    ambisonic_azimuth_deg,
+    fit_length,
+    foa_encode,
+    fuma_to_ambix,
+    omni_sound,
+    resample,
+    to_mono,
+    view_sound,
+)
 from con360.records import Sound, View, ViewTrack
 
 RATE = 16000
@@ -34,11 +41,13 @@ def test_convention_azimuth_is_left_positive(yaw, azimuth):
 
 @pytest.mark.parametrize(
     ("yaw", "pitch", "wyzx"),
-    [(0, 0, (1, 0, 0, 1)), (-90, 0, (1, 1, 0, 0)), (90, 0, (1, -1, 0, 0)), (0, 90, (1, 0, 1, 0)), (180, 0, (1, 0, 0, -1)),
-     (-60, 30, (1, 0.75, 0.5, math.sqrt(3) / 4))],
+    [(0, 0, (1, 0, 0, 1)), (-90, 0, (1, 1, 0, 0)), (90, 0, (1, -1, 0, 0)), (0, 90, (1, 0, 1, 0)),
+     (180, 0, (1, 0, 0, -1)), (-60, 30, (1, 0.75, 0.5, math.sqrt(3) / 4))],
 )  # fmt: skip
 def test_convention_ambix_channels(yaw, pitch, wyzx):
-    assert torch.allclose(foa_encode(torch.ones(2), yaw, pitch)[:, 0], torch.tensor(wyzx, dtype=torch.float32), atol=1e-6)
+    assert torch.allclose(
+        foa_encode(torch.ones(2), yaw, pitch)[:, 0], torch.tensor(wyzx, dtype=torch.float32), atol=1e-6
+    )
 
 
 def test_encoding_takes_a_direction_per_sample():
@@ -79,7 +88,9 @@ def test_moving_view_follows_the_frames_across_the_seam():
 def test_still_track_equals_single_view():
     sound = Sound(torch.randn(4, 2000, generator=torch.Generator().manual_seed(0)), RATE, "ambix")
     view = View(-35.0, 12.0)
-    assert torch.equal(view_sound(sound, ViewTrack.still(view, 32), 8.0).waveform, view_sound(sound, view, 8.0).waveform)
+    assert torch.equal(
+        view_sound(sound, ViewTrack.still(view, 32), 8.0).waveform, view_sound(sound, view, 8.0).waveform
+    )
 
 
 def test_sound_without_directions_has_no_view():
@@ -110,7 +121,9 @@ def test_fuma_recording_equals_its_ambix_twin():
     ambix, _ = read_sound(data_path("foa/violin_SN3D_ACN_az135_el0.wav"))
     assert (fuma_to_ambix(fuma.waveform) - ambix.waveform).abs().max() < 1e-3
     # A violin at azimuth 135 is behind to the left: loudest for a view there.
-    heard = {yaw: float(view_sound(ambix, View(yaw), 8.0).waveform.square().mean()) for yaw in (-135.0, 45.0, 135.0, 0.0)}
+    heard = {
+        yaw: float(view_sound(ambix, View(yaw), 8.0).waveform.square().mean()) for yaw in (-135.0, 45.0, 135.0, 0.0)
+    }
     assert max(heard, key=heard.get) == -135.0 and min(heard, key=heard.get) == 45.0
 
 
@@ -140,7 +153,12 @@ def test_integer_blocks_become_full_scale_floats():
 
     from con360.media.reader import float_samples
 
-    for kind, value, expected in (("s16", -32768, -1.0), ("s32p", 2**30, 0.5), ("u8", 255, 127 / 128), ("flt", 1.5, 1.5)):
+    for kind, value, expected in (
+        ("s16", -32768, -1.0),
+        ("s32p", 2**30, 0.5),
+        ("u8", 255, 127 / 128),
+        ("flt", 1.5, 1.5),
+    ):
         dtype = {"s16": np.int16, "s32p": np.int32, "u8": np.uint8, "flt": np.float32}[kind]
         frame = av.AudioFrame.from_ndarray(np.full((1, 4), value, dtype), format=kind, layout="mono")
         assert float_samples(frame).dtype == np.float32 and float_samples(frame)[0, 0] == pytest.approx(expected)

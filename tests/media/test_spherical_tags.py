@@ -82,9 +82,12 @@ def test_sa3d_of_another_ordering_is_no_ambix(tmp_path):
 
 
 def test_xml_words():
-    text = "<GSpherical:Spherical> true </GSpherical:Spherical><GSpherical:StereoMode>top-bottom</GSpherical:StereoMode>"
+    text = (
+        "<GSpherical:Spherical> true </GSpherical:Spherical><GSpherical:StereoMode>top-bottom</GSpherical:StereoMode>"
+    )
     assert parse_spherical_xml(text) == SphericalTags("equirectangular", "top-bottom")
-    photo = '<x GPano:ProjectionType="equirectangular" GPano:FullPanoWidthPixels="8000" GPano:CroppedAreaImageWidthPixels="{}"/>'
+    photo = '<x GPano:ProjectionType="equirectangular" GPano:FullPanoWidthPixels="8000" '
+    photo += 'GPano:CroppedAreaImageWidthPixels="{}"/>'
     assert parse_spherical_xml(photo.format(8000)).projection == "equirectangular"
     assert parse_spherical_xml(photo.format(7000)).projection == "cropped"
     assert parse_spherical_xml("<html>nothing</html>") == SphericalTags()
@@ -120,7 +123,8 @@ def test_matroska_projection(tmp_path, stereo, kind, bounds, expected):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-3], lambda b: b[: len(b) // 2], lambda b: b.replace(b"stsd", b"\0\0\0\0"), lambda b: b + b"\0" * 7]
+    "damage",
+    [lambda b: b[:-3], lambda b: b[: len(b) // 2], lambda b: b.replace(b"stsd", b"\0\0\0\0"), lambda b: b + b"\0" * 7],
 )
 def test_damaged_boxes_end_quietly(tmp_path, damage):
     whole = movie(picture_track(sv3d(equi())), track(2, box(b"mp4a", bytes(28), sa3d(1, (0, 1, 2, 3)))))

@@ -257,7 +257,7 @@ def _match(tracks: list[dict[int, Region]], regions: Sequence[Region]) -> list[t
     angle = _degrees_of(ends @ np.array([_vector(region) for region in regions]).T)
     pairs = []
     while angle.min() <= MAX_STEP_DEG:
-        i, j = np.unravel_index(angle.argmin(), angle.shape)
+        i, j = divmod(int(angle.argmin()), angle.shape[1])
         pairs.append((tracks[i], regions[j]))
         angle[i, :] = angle[:, j] = np.inf
     return pairs

@@ -47,6 +47,15 @@ def wrap_yaw_deg(yaw_deg: Angle) -> Angle:
     return wrapped - 360.0 if wrapped >= 180.0 else wrapped
 
 
+def _radians(angles_deg: tuple[Angle, ...], dtype: torch.dtype, device) -> tuple[Tensor, ...]:
+    """Angles as tensors of one shape, in the dtype and on the device of the first that is a tensor."""
+    for angle in angles_deg:
+        if isinstance(angle, Tensor):
+            dtype, device = angle.dtype, angle.device
+            break
+    return torch.broadcast_tensors(*(torch.as_tensor(a, dtype=dtype, device=device) * DEG for a in angles_deg))
+
+
 def directions(yaw_deg: Angle, pitch_deg: Angle, dtype: torch.dtype = torch.float32, device=None) -> Tensor:
     """Unit vectors of angles.
 
@@ -59,12 +68,7 @@ def directions(yaw_deg: Angle, pitch_deg: Angle, dtype: torch.dtype = torch.floa
     Returns:
         `[..., 3]`.
     """
-    if not isinstance(yaw_deg, Tensor) and not isinstance(pitch_deg, Tensor):
-        yaw_deg = torch.tensor(yaw_deg, dtype=dtype, device=device)
-    like = yaw_deg if isinstance(yaw_deg, Tensor) else pitch_deg
-    yaw = torch.as_tensor(yaw_deg, dtype=like.dtype, device=like.device) * DEG
-    pitch = torch.as_tensor(pitch_deg, dtype=like.dtype, device=like.device) * DEG
-    yaw, pitch = torch.broadcast_tensors(yaw, pitch)
+    yaw, pitch = _radians((yaw_deg, pitch_deg), dtype, device)
     return torch.stack((yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()), dim=-1)
 
 
@@ -105,10 +109,7 @@ def rotation(
     Returns:
         `[..., 3, 3]`.
     """
-    tensors = [a for a in (yaw_deg, pitch_deg, roll_deg) if isinstance(a, Tensor)]
-    dtype, device = (tensors[0].dtype, tensors[0].device) if tensors else (dtype, device)
-    parts = [torch.as_tensor(a, dtype=dtype, device=device) * DEG for a in (yaw_deg, pitch_deg, roll_deg)]
-    yaw, pitch, roll = torch.broadcast_tensors(*parts)
+    yaw, pitch, roll = _radians((yaw_deg, pitch_deg, roll_deg), dtype, device)
     zero = torch.zeros_like(yaw)
     right = torch.stack((yaw.cos(), zero, -yaw.sin()), -1)
     up = torch.stack((-yaw.sin() * pitch.sin(), pitch.cos(), -yaw.cos() * pitch.sin()), -1)

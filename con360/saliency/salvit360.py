@@ -225,7 +225,7 @@ class DecoderBlock(nn.Module):
     def __init__(self, channels_in: int, channels: int, num_patches: int, size: int, enlarge: bool):
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.norm = nn.LayerNorm((num_patches, channels, size, size))
+        self.norm = nn.LayerNorm([num_patches, channels, size, size])
         self.enlarge = enlarge
 
     def forward(self, x: Tensor) -> Tensor:
@@ -246,11 +246,14 @@ class SalViT360(nn.Module):
     Frames are encoded once (`encode`), windows of eight are then cheap (`decode`).
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, num_scales: int = 1, depth: int = 6, heads: int = 8):
         super().__init__()
         self.scales = SCALES[:num_scales]
         self.encoder = resnet18_features()
-        self.encoder_norm = nn.LayerNorm((WIDTH, 7, 7))
+        self.encoder_norm = nn.LayerNorm([WIDTH, 7, 7])
         self.time = nn.Parameter(torch.zeros(1, WINDOW, WIDTH))
         self.place = nn.Linear(5 * PLACE_PX**2, WIDTH)
         self.blocks = nn.ModuleList([SpaceTimeBlock(WIDTH, heads) for _ in range(depth)])

@@ -35,6 +35,8 @@ FLAT_BELOW = 0.5
 # People look along the horizon: a place at a pole counts this much of one at the horizon.
 POLE_SHARE, HORIZON_DEG = 0.3, 30.0
 SMOOTHING_DEG, SMOOTHING_FRAMES = 3.0, 1.0
+# Mean squared slope of a surface too plain for its motion to be seen.
+FLOW_NOISE = 1e-4
 
 
 def _blur(image: Tensor, sigma_px: float) -> Tensor:
@@ -77,7 +79,8 @@ def _spectral_residual(patches: Tensor) -> Tensor:
 def _local_contrast(patches: Tensor) -> Tensor:
     """Difference of a place from its wider surroundings, over three sizes: `[M, C, s, s]` to `[M, s, s]`."""
     levels = [_blur(patches, sigma_deg / DEG_PER_PX) for sigma_deg in (2.0, 5.0, 12.0, 28.0)]
-    return sum((fine - coarse).square().sum(1).sqrt() for fine, coarse in zip(levels[:-1], levels[1:], strict=True)) / 2
+    steps = [(fine - coarse).square().sum(1).sqrt() for fine, coarse in zip(levels[:-1], levels[1:], strict=True)]
+    return torch.stack(steps).sum(0) / 2
 
 
 def _ring_contrast(panorama: Tensor) -> Tensor:
@@ -102,16 +105,15 @@ def _motion_contrast(light: Tensor) -> Tensor:
     down = F.pad(mean[..., 2:, :] - mean[..., :-2, :], (0, 0, 1, 1)) / 2
     xx, yy, xy = (_blur(product, 2.0) for product in (across * across, down * down, across * down))
     xt, yt = _blur(across * change, 2.0), _blur(down * change, 2.0)
-    noise = 1e-4
-    u0, v0 = _solve(*(term.mean((-1, -2), keepdim=True) for term in (xx, yy, xy, xt, yt)), noise)
-    u, v = _solve(xx, yy, xy, xt + xx * u0 + xy * v0, yt + xy * u0 + yy * v0, noise)
+    u0, v0 = _solve(*(term.mean((-1, -2), keepdim=True) for term in (xx, yy, xy, xt, yt)))
+    u, v = _solve(xx, yy, xy, xt + xx * u0 + xy * v0, yt + xy * u0 + yy * v0)
     speed = torch.hypot(u, v).clamp_max(4.0) * DEG_PER_PX
     return torch.cat((speed[:1], speed))
 
 
-def _solve(xx: Tensor, yy: Tensor, xy: Tensor, xt: Tensor, yt: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+def _solve(xx: Tensor, yy: Tensor, xy: Tensor, xt: Tensor, yt: Tensor) -> tuple[Tensor, Tensor]:
     """The flow that explains a change best, drawn towards zero where there is little to see."""
-    xx, yy = xx + noise, yy + noise
+    xx, yy = xx + FLOW_NOISE, yy + FLOW_NOISE
     determinant = xx * yy - xy * xy
     return (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
 

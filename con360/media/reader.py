@@ -356,12 +356,23 @@ def pick_by_time(timed: Iterable[tuple[float, T]], times: Iterable[float], toler
 
 
 def _upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
-    """`[h, w, 3]` uint8, rotated as the file asks. Untagged HD is BT.709, as players take it; FFmpeg assumes BT.601."""
-    from av.video.reformatter import Colorspace
+    """`[h, w, 3]` uint8, rotated as the file asks."""
+    from av.video.reformatter import ColorRange, Colorspace
 
-    untagged = int(frame.colorspace) == 2 and frame.height >= 720
-    matrix = {"src_colorspace": Colorspace.ITU709} if untagged else {}
-    picture = frame.reformat(format="rgb24", **matrix)
+    if frame.format.is_rgb:
+        return np.rot90(frame.to_ndarray(format="rgb24"), info.rotation_deg // 90)
+    # Matrix and range are named, since older PyAV ignores both tags and acts only where source and target differ.
+    # Untagged HD is BT.709 for players, BT.601 for FFmpeg.
+    names = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
+    name = names.get(int(frame.colorspace), "ITU709" if frame.height >= 720 else "ITU601")
+    is_full = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
+    picture = frame.reformat(
+        format="rgb24",
+        src_colorspace=getattr(Colorspace, name, None),
+        dst_colorspace=Colorspace.ITU601,
+        src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+    )
     return np.rot90(picture.to_ndarray(), info.rotation_deg // 90)
 
 
@@ -370,14 +381,19 @@ def _upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
 
 @dataclass
 class _Tally:
-    """What happened while decoding: damaged packets and frames, where the last good frame ended, end of file."""
+    """What happened while decoding: damaged packets and frames, where the last good frame ended, end of file.
+
+    `durations` are those of packets on their way, in ticks by timestamp: older PyAV's frames have none.
+    """
 
     damaged: int = 0
     end_s: float = 0.0
     at_end: bool = False
+    durations: dict[int, int] = field(default_factory=dict)
 
     def reset(self) -> None:
         self.damaged, self.end_s, self.at_end = 0, 0.0, False
+        self.durations.clear()
 
     @property
     def after(self) -> str:
@@ -431,7 +447,7 @@ def _timed_frames(
         time_s = float(frame.pts * frame.time_base) - origin_s if known else max(0.0, tally.end_s)
         time_s = max(time_s, last_s) if is_video else time_s
         if is_video:
-            ticks = getattr(frame, "duration", None)  # PyAV 14.2 does not tell: the average serves
+            ticks = tally.durations.pop(frame.pts, None)
             seconds = float(ticks * frame.time_base) if known and ticks else float(1 / rate)
         else:
             seconds = frame.samples / frame.sample_rate
@@ -447,7 +463,10 @@ def _good_frames(container: InputContainer, stream: Stream, tally: _Tally) -> It
     packets = container.demux(stream)
     while True:
         try:
-            frames = next(packets).decode()
+            packet = next(packets)
+            if packet.duration:
+                tally.durations[packet.pts] = packet.duration
+            frames = packet.decode()
         except StopIteration:
             return
         except av.FFmpegError:

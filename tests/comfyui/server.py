@@ -179,6 +179,8 @@ class ComfyServer:
                 except urllib.error.HTTPError as error:
                     return Outcome(status="refused", refusal=json.load(error))
                 outcome.prompt_id = queued["prompt_id"]
+                # The server runs what is valid and only mentions the rest.
+                outcome.refusal = queued.get("node_errors") or {}
                 async for message in socket_:
                     if message.type != aiohttp.WSMsgType.TEXT:
                         continue  # previews are binary

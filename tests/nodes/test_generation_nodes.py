@@ -10,55 +10,17 @@ import torch
 from host import Host
 from host.modules import installed
 from tiny_model import make_tiny_joint_model
+from tiny_workflow import tiny_workflow as workflow
+from tiny_workflow import write_model_files
 
-from con360.control import ControlConfig, ControlModule, fingerprint, save_control
 from con360.models.loading import save_joint_model
 
 pytestmark = pytest.mark.standin
 
-SAMPLE = "[built-in sample]"
-
-
 @pytest.fixture(scope="module")
 def models(host: Host) -> Path:
-    """A model folder `random` and its control file `random.safetensors` in ComfyUI's model folders."""
-    root = host.base / "models"
-    model = make_tiny_joint_model()
-    save_joint_model(model, root / "con360" / "random")
-    channels = {site: shape[0] for site, shape in model.site_shapes(model.clip_spec(0.5)).items()}
-    torch.manual_seed(1)
-    config = ControlConfig(channels, map_height=16, widths=(4, 8), strides=(2, 2), hidden=8, geometry="view", view_grid=4)
-    control = ControlModule(config)
-    for head in control.heads.values():
-        torch.nn.init.normal_(head.linear.weight, std=0.5)
-    (root / "con360_control").mkdir(exist_ok=True)
-    save_control(
-        root / "con360_control" / "random.safetensors", control, base=model.name, training={},
-        base_fingerprint=fingerprint(model.unet.unet_v, model.unet.unet_a),
-    )  # fmt: skip
-    return root
-
-
-def workflow(control: bool = True, **inputs: Any) -> dict[str, Any]:
-    """The sample through every node to a video, at half a second."""
-    sampling = {
-        "model": ["5", 0], "saliency": ["2", 0], "basd": ["3", 0], "caption": ["4", 0], "negative": "", "steps": 2,
-        "seed": 7, "cfg_video": 2.0, "cfg_audio": 2.0, "saliency_strength": 1.0, "basd_strength": 1.0,
-        "control_start": 0.0, "control_end": 1.0, **({"control": ["6", 0]} if control else {}), **inputs,
-    }  # fmt: skip
-    nodes = {
-        "1": ("Load360Video", {"video": SAMPLE, "start": 0, "duration": 0.5, "fps": 8, "height": 64, "eye": "auto"}),
-        "2": ("SalViT360Saliency", {"frames": ["1", 0], "method": "training-free (built in)"}),
-        "3": ("CentroidToBASD", {
-            "saliency": ["2", 0], "fps": ["1", 2], "choose_by": "centroid", "rank": 1, "mode": "still", "yaw": 0.0,
-            "pitch": 0.0, "fov": 90.0, "normalization": "minmax"}),
-        "4": ("CubemapCaption", {"frames": ["1", 0], "fps": ["1", 2], "text": "", "scene_caption": ["1", 3]}),
-        "5": ("Con360ModelLoader", {"model": "random", "precision": "auto"}),
-        "6": ("Con360ControlLoader", {"control": "random.safetensors"}),
-        "7": ("JointAVSampler", sampling),
-        "8": ("SaveVideo", {"video": ["7", 2], "filename_prefix": "test", "format": "auto", "codec": "auto"}),
-    }  # fmt: skip
-    return {key: {"class_type": kind, "inputs": values} for key, (kind, values) in nodes.items()}
+    write_model_files(host.base / "models")
+    return host.base / "models"
 
 
 def result_of(done: Any) -> tuple[Any, ...]:
@@ -101,7 +63,7 @@ class TestSampler:
         host.free()
         host.run(workflow())
         done = host.run(workflow(seed=8))
-        assert done.executed == ["7", "8"]
+        assert done.executed == ["7", "8", "9", "10"]
 
     def test_cancel_stops_within_a_step(self, host: Host, run: Any) -> None:
         seen: list[tuple[str, float, float]] = []
@@ -173,7 +135,7 @@ class TestLoaders:
         host.run(workflow())
         path = models / "con360" / "random" / "model_index.json"
         path.write_text(path.read_text() + "\n")
-        assert host.run(workflow()).executed == ["5", "7", "8"]
+        assert host.run(workflow()).executed == ["5", "7", "8", "9", "10"]
 
     def test_a_damaged_model_names_its_file(self, run: Any, models: Path) -> None:
         save_joint_model(make_tiny_joint_model(), models / "con360" / "cut")

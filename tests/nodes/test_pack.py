@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from host import Host, contract
+from host import Host, contract, graph
 from host.run import PACK
 
 pytestmark = pytest.mark.standin
@@ -65,6 +65,15 @@ def test_every_node_and_input_explains_itself(host: Host) -> None:
         for kind in ("required", "optional"):
             for item, spec in entry["input"].get(kind, {}).items():
                 assert spec[1].get("tooltip") or spec[0] in ("CON360_MODEL",), f"{name}.{item} has no tooltip"
+
+
+def test_every_node_has_a_help_page_that_names_its_widgets(host: Host) -> None:
+    for name, entry in host.object_info().items():
+        if name in NAMES:
+            text = (PACK / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
+            assert text.startswith(f"# {NAMES[name]}\n")
+            missing = [item for item in graph.widget_names(entry) if item is not graph.EXTRA and f"**{item}**" not in text]
+            assert not missing, f"{name}.md does not speak of {missing}"
 
 
 def test_registers_through_the_entrypoint_alone(host: Host) -> None:

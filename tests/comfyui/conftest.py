@@ -1,0 +1,20 @@
+"""One real server for all tests here, or one line that says why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from comfyui.server import ComfyServer, describe_installation, find_comfyui
+from tiny_workflow import write_model_files
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    comfyui = find_comfyui()
+    if comfyui is None:
+        pytest.skip(describe_installation())
+    base = tmp_path_factory.mktemp("comfyui")
+    write_model_files(base / "models")
+    with ComfyServer(base, comfyui) as running:
+        yield running

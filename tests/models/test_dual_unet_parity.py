@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from published_svg import (
@@ -22,7 +24,7 @@ TOLERANCE = 1e-4
 
 
 @pytest.mark.parametrize("kind", ["additive", "attn"])
-@pytest.mark.parametrize("case", ["case0", "case1", "case2", "case3"])
+@pytest.mark.parametrize("case", ["case0", pytest.param("case1", marks=pytest.mark.slow), "case2", "case3"])
 def test_joint_forward_matches_published(kind, case):
     recorded = tensors(f"svg_tiny_{kind}.safetensors")
     with torch.no_grad():
@@ -72,12 +74,10 @@ def _unfold(x, T):
 
 @pytest.mark.parametrize("kind", ["additive", "attn"])
 def test_intermediates_match_published(kind):
-    tiny_dual_unet.cache_clear()  # hooks must not outlive this test
-    model = tiny_dual_unet(kind)
+    model = copy.deepcopy(tiny_dual_unet(kind))  # hooks must not outlive this test
     seen = _watch(model, kind)
     with torch.no_grad():
         cross = run_case(model, "case3")
-    tiny_dual_unet.cache_clear()
     for name in ("h_con_into_video", "h_con_into_audio"):
         seen[name] = cross[name].unsqueeze(-1) if kind == "additive" else cross[name].unsqueeze(1)
     if kind == "attn":
@@ -116,7 +116,7 @@ def test_published_names_round_trip(kind):
     assert all(torch.equal(again[k], published[k]) for k in published)
 
 
-@pytest.mark.parametrize("kind", ["additive", "attn"])
+@pytest.mark.parametrize("kind", ["additive", pytest.param("attn", marks=pytest.mark.slow)])
 def test_guidance_halves_share_cross_features(kind):
     """Cross features of batch 1 used twice equal those of the doubled batch."""
     model = tiny_dual_unet(kind)

@@ -196,6 +196,17 @@ def test_a_wrong_folder_is_named(folder, case, monkeypatch, tmp_path):
     assert not (tmp_path / "pickle-was-run").exists()
 
 
+def test_loading_inside_inference_mode(stored):
+    """As ComfyUI's nodes run; the model must still work outside of it."""
+    with torch.inference_mode():
+        inside = load_joint_model(stored)
+    text = encode_captions(inside, ["a red disc"])
+    assert torch.equal(text.text_a, encode_captions(load_joint_model(stored), ["a red disc"]).text_a)
+    with torch.no_grad():
+        out = inside.unet.forward_video(torch.zeros(1, 4, 2, 8, 8), 10, text.text_v)
+    assert torch.isfinite(out).all()
+
+
 def test_lengths_follow_the_model():
     model = make_tiny_joint_model(0)
     spec = model.clip_spec(4.0)

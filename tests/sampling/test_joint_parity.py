@@ -29,7 +29,9 @@ def _run(gamma: float | None, **options):
     return recorded, seen, result
 
 
-@pytest.mark.parametrize(("label", "gamma"), [("gamma_none", None), ("gamma_1.5", 1.5)])
+@pytest.mark.parametrize(
+    ("label", "gamma"), [pytest.param("gamma_none", None, marks=pytest.mark.slow), ("gamma_1.5", 1.5)]
+)
 def test_trajectory_matches_published(label, gamma):
     recorded, seen, (latents_v, latents_a) = _run(gamma)
     errors = {f"step {i}": relative_error(x, recorded[f"{label}/video/latents"][i]) for i, (x, _) in enumerate(seen)}

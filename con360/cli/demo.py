@@ -1,0 +1,199 @@
+"""`con360 demo`: a sample scene, two views of it, and one of them without what sounds behind its camera."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..timing import ClipSpec
+from .generate import check_device, check_writable, load
+from .report import Report, stage_table, table, viewpoint_table
+
+if TYPE_CHECKING:
+    from ..control import LoadedControl
+    from ..models.loading import JointModel
+    from ..records import PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip
+    from ..sampling.joint import SamplerSettings
+    from ..scenes import Performer, Scene
+
+SAMPLE_HEIGHT = 512
+SAMPLE, SAMPLE_SOUND, PICTURE = "sample-360.mp4", "sample-360-ambix.wav", "conditions.png"
+FIRST, SECOND, ALONE = "viewpoint-1.mp4", "viewpoint-2.mp4", "viewpoint-1-alone.mp4"
+FILES = {
+    SAMPLE: "the 360° sample: procedural, rendered and not filmed",
+    SAMPLE_SOUND: "its sound: first-order Ambisonics (ACN, SN3D)",
+    FIRST: "the view of what is most salient",
+    SECOND: "the view of what comes second",
+    ALONE: "the first view without the performer behind the camera",
+    PICTURE: "all of it explained in one picture",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A scene as the program sees it: rendered, and its saliency estimated."""
+
+    scene: Scene
+    clip: PanoramaClip
+    saliency: SaliencyMaps
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What all of the demo's generations share."""
+
+    model: JointModel
+    control: LoadedControl | None
+    settings: SamplerSettings
+    report: Report
+
+    def view(self, name: str, stage: Stage, viewpoint: Viewpoint) -> ViewpointClip:
+        from ..pipeline import conditions_of, generate
+
+        conditions = conditions_of(stage.clip, stage.saliency, viewpoint, stage.scene.caption())
+        with self.report.stage(Path(name).stem) as progress:
+            made = generate(self.model, self.control, conditions, self.settings, progress=progress)
+        self.report.notice(*made.notices)
+        return made
+
+
+def run_demo(options: argparse.Namespace, started: float) -> None:
+    """Render, look, generate three times, write, explain."""
+    folder = Path(options.out).expanduser().absolute()
+    _check_folder(folder)
+    device = check_device(options.device)
+    from ..media.writer import write_clip
+    from ..pipeline import default_settings
+    from ..sampling.joint import SamplerSettings
+    from ..scenes import demo_scene
+    from ..viewpoint import viewpoints
+
+    given = {"steps": options.steps, "seed": options.seed}
+    SamplerSettings(**{name: value for name, value in given.items() if value is not None})
+    report, scene = Report(started), demo_scene()
+    model, control = load(options, device, report)
+    generator = Generator(model, control, default_settings(model, **given), report)
+    whole = _set_up(scene, device, "sample", report)
+    _write_sample(folder, whole, report)
+    with report.stage("viewpoints"):
+        found = viewpoints(whole.saliency, whole.clip.fps)
+        first, second = found[0], found[1] if len(found) > 1 else opposite_viewpoint(found[0])
+    behind = performer_behind(scene, first)
+    alone = _set_up(scene.without(behind), device, "sample without one", report)
+    clips = {
+        FIRST: generator.view(FIRST, whole, first),
+        SECOND: generator.view(SECOND, whole, second),
+        ALONE: generator.view(ALONE, alone, first),
+    }
+    with report.stage("writing"):
+        for name, clip in clips.items():
+            write_clip(folder / name, clip.frames, clip.fps, clip.sound)
+    with report.stage("picture"):
+        _draw(folder / PICTURE, whole, found, (first, second), clips, scene.performers[behind])
+    _tell(folder, found, (first, second), clips, scene.performers[behind], report)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder} is a file; a folder is wanted. Choose another name.")
+    check_writable(folder / SAMPLE)
+
+
+def _set_up(scene: Scene, device: str, name: str, report: Report) -> Stage:
+    """Saliency is estimated from the picture, as for any footage; the scene's own truth is not used."""
+    from ..saliency.predict import predict_saliency
+
+    with report.stage(f"rendering the {name}"):
+        clip = scene.panorama(SAMPLE_HEIGHT)
+    with report.stage(f"saliency of the {name}") as progress:
+        return Stage(scene, clip, predict_saliency(clip.frames, device=device, progress=progress))
+
+
+def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
+    import torch
+
+    from ..media.sound import view_sound
+    from ..media.writer import write_clip, write_wav
+    from ..records import Sound, View
+
+    # Two wide microphones, to the left and to the right: an MP4 clip holds no more than stereo.
+    sides = [view_sound(stage.clip.sound, View(yaw), stage.clip.fps).waveform for yaw in (-90.0, 90.0)]
+    stereo = Sound(torch.cat(sides), stage.clip.sound.sample_rate_hz, "stereo")
+    with report.stage("writing the sample"):
+        write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, stereo)
+        write_wav(folder / SAMPLE_SOUND, stage.clip.sound)
+
+
+def opposite_viewpoint(viewpoint: Viewpoint) -> Viewpoint:
+    """A still view to the other side, for a scene in which only one thing stands out."""
+    from ..viewpoint import manual_viewpoint
+
+    view = viewpoint.track.views[0]
+    return manual_viewpoint(view.yaw_deg + 180.0, -view.pitch_deg, view.fov_deg, len(viewpoint.track))
+
+
+def performer_behind(scene: Scene, viewpoint: Viewpoint) -> int:
+    """Index of the performer whose direction, in the middle of the clip, is furthest from the view's."""
+    from ..geometry.sphere import angle_between_deg, directions
+
+    view = viewpoint.track.views[len(viewpoint.track) // 2]
+    centre = directions(view.yaw_deg, view.pitch_deg)
+    time_s = ClipSpec().seconds / 2
+    away = [float(angle_between_deg(centre, directions(p.yaw_at(time_s), p.pitch_deg))) for p in scene.performers]
+    return away.index(max(away))
+
+
+def _band_levels(clips: dict[str, ViewpointClip], performer: Performer) -> dict[str, float]:
+    """Level in the band of a performer's voice, which no other voice shares, for each clip."""
+    from ..figures import band_level_db
+    from ..scenes import VOICES
+
+    return {name: band_level_db(clip.sound, *VOICES[performer.voice].band_hz) for name, clip in clips.items()}
+
+
+def _draw(
+    path: Path, stage: Stage, found: tuple[Viewpoint, ...], views: tuple[Viewpoint, Viewpoint],
+    clips: dict[str, ViewpointClip], performer: Performer,
+) -> None:  # fmt: skip
+    from ..figures import VIEW_COLOURS, Band, LookingView, Mark, Panel, conditions_figure, write_figure
+    from ..scenes import VOICES
+
+    low, high = VOICES[performer.voice].band_hz
+    levels = _band_levels(clips, performer)
+    here = f"in the bracket ({low:.0f} to {high:.0f} Hz): "
+    panels = [
+        Panel(FIRST, clips[FIRST], VIEW_COLOURS[0], f"{here}{levels[FIRST]:.0f} dB; outlined: louder than in {ALONE}",
+              louder_than=clips[ALONE].sound),
+        Panel(ALONE, clips[ALONE], VIEW_COLOURS[0], f"{here}{levels[ALONE]:.0f} dB; same view, same seed"),
+        Panel(SECOND, clips[SECOND], VIEW_COLOURS[1], f"{here}{levels[SECOND]:.0f} dB"),
+    ]  # fmt: skip
+    looking = [LookingView(Path(name).stem, viewpoint.track, colour)
+               for name, viewpoint, colour in zip((FIRST, SECOND), views, VIEW_COLOURS, strict=False)]  # fmt: skip
+    remarks = [
+        f"{performer.phrase.capitalize()}: behind the camera of viewpoint-1, crossed out, and not in "
+        f"{Path(ALONE).stem}. Its voice lies in the bracket beside each spectrogram."
+    ]
+    mark = Mark(float(performer.yaw_at(ClipSpec().seconds / 2)), performer.pitch_deg, f"not in {Path(ALONE).stem}")
+    figure = conditions_figure(
+        stage.clip, stage.saliency, found, looking, stage.scene.caption(), panels,
+        marks=[mark], band=Band(low, high), remarks=remarks,
+    )  # fmt: skip
+    write_figure(path, figure)
+
+
+def _tell(
+    folder: Path, found: tuple[Viewpoint, ...], views: tuple[Viewpoint, Viewpoint], clips: dict[str, ViewpointClip],
+    performer: Performer, report: Report,
+) -> None:  # fmt: skip
+    from ..scenes import VOICES
+
+    low, high = VOICES[performer.voice].band_hz
+    levels = _band_levels(clips, performer)
+    print(viewpoint_table(found, [v.rank for v in views]), end="\n\n")
+    print(f"Behind the camera of viewpoint-1: {performer.phrase}. Its voice, {low:.0f} to {high:.0f} Hz, is at")
+    print(f"{levels[FIRST]:.0f} dB in {FIRST} and at {levels[ALONE]:.0f} dB in {ALONE}, from which it is gone.\n")
+    print(stage_table(report), end="\n\n")
+    print(table((str(folder / name), text) for name, text in FILES.items()))

@@ -1,0 +1,272 @@
+"""`con360 generate`: a 360° file in, a viewpoint clip out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import InputError
+from ..timing import ClipSpec
+from .report import Report, peak_memory_mb, stage_table, viewpoint_table
+
+if TYPE_CHECKING:
+    from ..control import LoadedControl
+    from ..models.loading import JointModel
+    from ..records import Conditions, PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip
+
+MAX_STRENGTH = 10.0
+
+
+def run_generate(options: argparse.Namespace, started: float) -> None:
+    """Everything that is wrong with the options is said before anything is decoded."""
+    out, picture = _check_places(options)
+    _check_view(options)
+    strengths = _strengths(options)
+    spec = ClipSpec(options.duration)
+    _check_files(options)
+    device = check_device(options.device)
+    from ..caption import typed_caption
+    from ..pipeline import conditions_of, default_settings, generate
+    from ..sampling.joint import SamplerSettings
+
+    caption = None if options.caption is None else typed_caption(options.caption)
+    given = _given_settings(options)
+    SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
+    report = Report(started)
+    clip, saliency, found, viewpoint = _look(options, spec, device, report)
+    model, control = load(options, device, report)
+    settings = default_settings(model, **given)
+    conditions = conditions_of(clip, saliency, viewpoint, caption)
+    _notice_missing(conditions, control, options, report)
+    with report.stage("generation") as progress:
+        made = generate(
+            model, control, conditions, settings, seconds=spec.seconds, saliency_strength=strengths[0],
+            basd_strength=strengths[1], progress=progress,
+        )  # fmt: skip
+    report.seconds.update(made.stage_seconds)
+    del report.seconds["generation"]
+    report.notice(*made.notices)
+    _write(out, picture, clip, conditions, found, made, report)
+    if options.json:
+        facts = _facts(options, settings, model, control, conditions, found, viewpoint, made, report)
+        print(json.dumps({**facts, "output": str(out), "conditions": picture and str(picture)}))
+        return
+    print(viewpoint_table(found, [viewpoint.rank]) if viewpoint.rank else _by_hand(viewpoint), end="\n\n")
+    print(stage_table(report), end="\n\n")
+    print(f"{out}" + (f"\n{picture}" if picture else ""))
+
+
+# Before the work ------------------------------------------------------------------------------------------------------
+
+
+def _check_places(options: argparse.Namespace) -> tuple[Path, Path | None]:
+    """Where to write: the right suffixes, writable, and not the input."""
+    from ..media.files import existing_file
+
+    source = existing_file(options.input)
+    out = _check_place(options.output, ".mp4", "-o", source)
+    return out, _check_place(options.conditions, ".png", "--conditions", source) if options.conditions else None
+
+
+def _check_place(name: str, suffix: str, option: str, source: Path) -> Path:
+    path = Path(name).expanduser().absolute()
+    if path.suffix.lower() != suffix:
+        raise InputError(f"{option} {name} does not end in {suffix}, the only format that is written there; rename it.")
+    if path.exists() and path.samefile(source):
+        raise InputError(f"{option} {name} is the input itself, which is never written to; choose another name.")
+    check_writable(path)
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """That a file can be written at `path`, before minutes are spent on its content; makes nothing."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; a file name is wanted for the result.")
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, so {path.name} cannot be written into it; choose another folder.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"the folder {folder} may not be written to; choose another place for {path.name}.")
+
+
+def _check_view(options: argparse.Namespace) -> None:
+    by_hand = options.yaw is not None or options.pitch is not None
+    if by_hand and options.viewpoint is not None:
+        raise InputError("--viewpoint and --yaw or --pitch exclude each other; choose a rank or a direction.")
+    if by_hand and options.track == "follow":
+        raise InputError("--track follow follows a salient region; leave out --yaw and --pitch, or the track.")
+    if options.viewpoint is not None and options.viewpoint < 1:
+        raise InputError(f"viewpoint {options.viewpoint} was asked for; ranks count from 1, the most salient.")
+
+
+def _strengths(options: argparse.Namespace) -> tuple[float, float]:
+    """Strengths of saliency and of the BASD map."""
+    for name in ("strength", "saliency_strength", "basd_strength"):
+        value = getattr(options, name)
+        if not 0 <= value <= MAX_STRENGTH:  # NaN fails as well
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} is {value:g}; wanted 0 (off) to {MAX_STRENGTH:g}, and 1 is as trained.")
+    return options.strength * options.saliency_strength, options.strength * options.basd_strength
+
+
+def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("steps", "seed", "cfg_video", "cfg_audio", "cfg_control", "control_start", "control_end")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return {**given, "negative_prompt": " ".join(options.negative.split())}
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """That model, control and saliency weights are there, before a long video is read."""
+    from ..media.files import existing_file
+    from ..models.catalog import control_file, model_folder
+
+    control_file(options.control, model_folder(options.model))
+    if options.saliency != "training-free":
+        if not Path(options.saliency).exists():
+            raise InputError(
+                f"there is no saliency method or file {options.saliency!r}; give 'training-free' or a file with "
+                f"SalViT360's weights."
+            )
+        existing_file(options.saliency)
+
+
+def check_device(name: str) -> str:
+    """A device that is there.
+
+    Raises:
+        InputError: an unknown name, or a GPU that torch does not see.
+    """
+    if name == "cpu":
+        return name
+    if not re.fullmatch(r"cuda(:\d+)?", name):
+        raise InputError(f"device {name!r} is unknown; choose cpu, cuda, or cuda:1 for the second GPU.")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(name.partition(":")[2] or 0) >= count:
+        raise InputError(f"device {name} was asked for and torch sees {count} CUDA GPUs here; use --device cpu.")
+    return name
+
+
+# The work -------------------------------------------------------------------------------------------------------------
+
+
+def _look(
+    options: argparse.Namespace, spec: ClipSpec, device: str, report: Report
+) -> tuple[PanoramaClip, SaliencyMaps, tuple[Viewpoint, ...], Viewpoint]:
+    """The panorama, its saliency, the viewpoints in it, and the chosen one."""
+    from ..media.reader import read_panorama
+    from ..saliency.predict import predict_saliency
+    from ..viewpoint import DEFAULT_FOV_DEG, manual_viewpoint, viewpoint_notices, viewpoints
+
+    fov_deg = DEFAULT_FOV_DEG if options.fov is None else options.fov
+    manual = None
+    if options.yaw is not None or options.pitch is not None:
+        manual = manual_viewpoint(options.yaw or 0.0, options.pitch or 0.0, fov_deg, spec.num_frames)
+    with report.stage("reading") as progress:
+        clip = read_panorama(
+            options.input, start_s=options.start, duration_s=spec.seconds, fps=spec.fps, eye=options.eye,
+            progress=progress,
+        )  # fmt: skip
+    report.notice(*clip.notices)
+    with report.stage("saliency") as progress:
+        saliency = predict_saliency(clip.frames, options.saliency, device=device, progress=progress)
+    with report.stage("viewpoints"):
+        mode = "track" if options.track == "follow" else "still"
+        found = viewpoints(saliency, spec.fps, fov_deg=fov_deg, mode=mode)
+    if manual is not None:
+        return clip, saliency, found, manual
+    rank = options.viewpoint or 1
+    if rank > len(found):
+        raise InputError(
+            f"viewpoint {rank} was asked for and {len(found)} {'was' if len(found) == 1 else 'were'} found in "
+            f"{clip.source}; choose a rank up to {len(found)}, or a direction with --yaw and --pitch."
+        )
+    report.notice(*viewpoint_notices(found))
+    return clip, saliency, found, found[rank - 1]
+
+
+def load(options: argparse.Namespace, device: str, report: Report) -> tuple[JointModel, LoadedControl | None]:
+    """The joint model and its control module, as the options name them."""
+    from ..control import load_control
+    from ..models.catalog import control_file, model_folder
+    from ..models.loading import load_joint_model
+
+    with report.stage("loading the model"):
+        folder = model_folder(options.model)
+        path = control_file(options.control, folder)
+        model = load_joint_model(folder, device=device)
+        return model, None if path is None else load_control(path, device=device)
+
+
+def _notice_missing(
+    conditions: Conditions, control: LoadedControl | None, options: argparse.Namespace, report: Report
+) -> None:
+    if control is None and options.control is None:
+        report.notice("the model comes without a control module: the caption alone steers, and the view does not")
+    if conditions.caption.origin == "plain":
+        report.notice(f"no caption was typed, so the model gets no words: {conditions.caption.long}")
+
+
+def _write(
+    out: Path, picture: Path | None, clip: PanoramaClip, conditions: Conditions, found: tuple[Viewpoint, ...],
+    made: ViewpointClip, report: Report,
+) -> None:  # fmt: skip
+    from ..media.writer import write_clip
+
+    with report.stage("writing"):
+        write_clip(out, made.frames, made.fps, made.sound)
+    if picture is None:
+        return
+    from ..figures import INK, VIEW_COLOURS, LookingView, Panel, conditions_figure, write_figure
+    from ..pipeline import crop_view
+
+    with report.stage("picture"):
+        true = crop_view(clip, conditions.track, max(256, made.frames.shape[-1]))
+        figure = conditions_figure(
+            clip, conditions.saliency, found, [LookingView("view", conditions.track)], conditions.caption,
+            [Panel(f"generated: {out.name}", made, VIEW_COLOURS[0]), Panel("the same view in the panorama", true, INK)],
+        )  # fmt: skip
+        write_figure(picture, figure)
+
+
+# What is told ---------------------------------------------------------------------------------------------------------
+
+
+def _by_hand(viewpoint: Viewpoint) -> str:
+    view = viewpoint.track.views[0]
+    return f"view by hand: yaw {view.yaw_deg:g}°, pitch {view.pitch_deg:g}°, field of view {view.fov_deg:g}°"
+
+
+def _facts(
+    options: argparse.Namespace, settings: Any, model: JointModel, control: LoadedControl | None,
+    conditions: Conditions, found: tuple[Viewpoint, ...], viewpoint: Viewpoint, made: ViewpointClip, report: Report,
+) -> dict[str, Any]:  # fmt: skip
+    memory = peak_memory_mb()
+    return {
+        "con360": __version__,
+        "input": options.input,
+        "start_s": options.start,
+        "seed": settings.seed,
+        "settings": asdict(settings),
+        "model": model.name,
+        "control": None if control is None else control.path,
+        "saliency": conditions.saliency.method,
+        "caption": {"text": conditions.caption.short, "origin": conditions.caption.origin},
+        "viewpoints": [{"rank": v.rank, **(asdict(v.region) if v.region else {})} for v in found],
+        "view": {"rank": viewpoint.rank, "still": viewpoint.track.is_still, **asdict(viewpoint.track.views[0])},
+        "clip": {
+            "frames": len(made.frames), "fps": made.fps, "size_px": made.frames.shape[-1],
+            "samples": made.sound.waveform.shape[-1], "sample_rate_hz": made.sound.sample_rate_hz,
+        },  # fmt: skip
+        "stages_s": {name: round(seconds, 3) for name, seconds in report.seconds.items()},
+        "total_s": round(report.total_seconds, 3),
+        "peak_memory_mb": None if memory is None else round(memory, 1),
+        "warnings": report.notices,
+    }

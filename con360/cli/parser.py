@@ -1,0 +1,217 @@
+"""What the command line understands, and its manual."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from .. import __version__
+
+MANUAL = """\
+Turns a 360° video into viewpoint clips: where the panorama is salient, a camera
+looks, and picture and sound of that view are generated together, also from what
+happens outside of it.
+
+commands:
+  demo        make a 360° sample, two views of it and a picture that explains them
+  generate    make a viewpoint clip from a 360° video or panorama of your own
+
+`con360 COMMAND --help` lists a command's options.
+
+examples:
+  con360 demo
+      Writes to con360-demo/. Needs no file, no GPU and no network.
+  con360 generate concert.mp4 -o view.mp4 --caption "a red disc hums in front"
+      The most salient view of the first four seconds.
+  con360 generate concert.mp4 -o view.mp4 --start 12 --viewpoint 2 --conditions why.png
+      The second most salient view from 0:12 on, and a picture of how it was chosen.
+  con360 generate concert.mp4 -o left.mp4 --yaw -90 --pitch 10 --fov 75
+      A view set by hand: 90° to the left, 10° up.
+  con360 generate concert.mp4 -o view.mp4 --model models/svg --control control.safetensors
+      Another joint model, with a control module that was trained for it.
+
+exit status:
+  0    done
+  1    the machine failed: disk full, a defect, ...
+  2    an input cannot be used; one sentence says which and what to do
+  130  interrupted
+Files are written under a temporary name and renamed when complete: after any
+failure there is either the whole file or none. Warnings go to standard error.
+
+The built-in model is small. It draws coloured shapes and knows the words of their
+captions only; README.md says what it can do and which other weights fit.
+"""
+
+GENERATE = """\
+Makes one viewpoint clip from a 360° video (or a still panorama): H.264 and AAC, 8
+frames per second, 16 kHz mono, as large as the model draws. The view comes from
+saliency (--viewpoint) or from you (--yaw, --pitch, --fov).
+"""
+
+GENERATE_NOTES = """\
+A name that begins with a dash is written ./-name.mp4. An existing OUT.mp4 is
+replaced when the new one is complete; the input never is.
+"""
+
+DEMO = """\
+Renders a 360° sample (a circle of sounding shapes: procedural, not filmed), finds
+what is salient in it, and generates two views. Then it takes the performer behind
+the first camera out of the scene and generates the first view again with the same
+seed: whatever is heard no more was heard from behind the camera.
+"""
+
+DEMO_NOTES = """\
+files:
+  sample-360.mp4         the sample, with stereo sound
+  sample-360-ambix.wav   its sound in full: first-order Ambisonics (ACN, SN3D)
+  viewpoint-1.mp4        the view of what is most salient
+  viewpoint-2.mp4        the view of what comes second
+  viewpoint-1-alone.mp4  the first view without the performer behind the camera
+  conditions.png         all of it explained in one picture
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one sentence and leaves the usage to --help."""
+
+    given: Sequence[str] = ()
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        dashed = [a for a in self.given if a.startswith("-") and os.path.exists(a)]
+        hint = f" A file name that begins with a dash is written ./{dashed[0]}" if dashed else ""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help.{hint}\n")
+
+
+class ManualFormatter(argparse.RawDescriptionHelpFormatter):
+    """Every option on one line where it fits, its choices without repeating them for the short form."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
+
+
+def build_parser() -> Parser:
+    """The whole command line; a parsed command holds `run(options, started)`."""
+    form: dict[str, Any] = {"formatter_class": lambda prog: ManualFormatter(prog, max_help_position=28, width=88)}
+    parser = Parser(prog="con360", usage="con360 COMMAND [OPTIONS]", description=MANUAL, **form)
+    parser.add_argument("--version", action="version", version=f"con360 {__version__}")
+    commands = parser.add_subparsers(
+        prog="con360", dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS
+    )
+    _add_demo(commands.add_parser("demo", description=DEMO, epilog=DEMO_NOTES, **form))
+    _add_generate(
+        commands.add_parser(
+            "generate", usage="con360 generate INPUT -o OUT.mp4 [OPTIONS]", description=GENERATE,
+            epilog=GENERATE_NOTES, **form,
+        )
+    )  # fmt: skip
+    return parser
+
+
+def _add_demo(parser: Parser) -> None:
+    parser.add_argument("--out", default="con360-demo", metavar="FOLDER", help="where to write (con360-demo)")
+    parser.add_argument("--seed", type=_whole, default=0, help="of the noise that both views start from (0)")
+    parser.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
+    _add_model(parser)
+    parser.set_defaults(run=_lazily("demo", "run_demo"))
+
+
+def _add_generate(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="a 360° video or picture, equirectangular, about 2:1")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the clip to write")
+    _add_source(parser.add_argument_group("which part of INPUT"))
+    _add_view(parser.add_argument_group("which view"))
+    _add_sampling(parser.add_argument_group("generation"))
+    _add_model(parser.add_argument_group("model"))
+    report = parser.add_argument_group("report")
+    report.add_argument("--conditions", metavar="PNG", help="draw saliency, views, BASD, caption and spectrograms")
+    report.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+    parser.set_defaults(run=_lazily("generate", "run_generate"))
+
+
+def _add_source(group: Any) -> None:
+    group.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    group.add_argument("--duration", type=_number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
+    group.add_argument(
+        "--eye", choices=("left", "right", "whole"),
+        help="of stereo video: one eye, or the picture as it is (as the metadata says)",
+    )  # fmt: skip
+
+
+def _add_view(group: Any) -> None:
+    group.add_argument(
+        "--viewpoint", type=_whole, metavar="K", help="rank of the salient region to look at (1, the most salient)"
+    )
+    group.add_argument("--yaw", type=_number, metavar="DEG", help="look there instead; right is positive (0)")
+    group.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
+    group.add_argument("--fov", type=_number, metavar="DEG", help="field of view, across and down (90)")
+    group.add_argument(
+        "--track", choices=("still", "follow"), default="still",
+        help="hold the camera still, or follow the region (still)",
+    )  # fmt: skip
+    group.add_argument(
+        "--saliency", default="training-free", metavar="NAME|FILE",
+        help="'training-free', or a file with SalViT360's weights (training-free)",
+    )  # fmt: skip
+
+
+def _add_sampling(group: Any) -> None:
+    group.add_argument("--caption", metavar="TEXT", help="what is seen and heard all around (nothing is said)")
+    group.add_argument("--negative", default="", metavar="TEXT", help="what to keep away from")
+    group.add_argument("--seed", type=_whole, default=0, help="the same seed gives the same clip (0)")
+    group.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
+    group.add_argument("--cfg-video", type=_scale, metavar="X", help="guidance of the picture, or 'off' (the model's)")
+    group.add_argument("--cfg-audio", type=_scale, metavar="X", help="guidance of the sound, or 'off' (the model's)")
+    group.add_argument(
+        "--cfg-control", type=_scale, metavar="X", help="guidance of the control on its own, a third pass ('off')"
+    )
+    group.add_argument("--strength", type=_number, default=1.0, metavar="X", help="of the control; 0 is off (1)")
+    group.add_argument("--saliency-strength", type=_number, default=1.0, metavar="X", help="of saliency alone (1)")
+    group.add_argument("--basd-strength", type=_number, default=1.0, metavar="X", help="of the BASD map alone (1)")
+    group.add_argument("--control-start", type=_number, metavar="X", help="share of the steps before control acts (0)")
+    group.add_argument("--control-end", type=_number, metavar="X", help="share of the steps after which it stops (1)")
+
+
+def _add_model(group: Any) -> None:
+    group.add_argument(
+        "--model", default="con360-tiny", metavar="NAME|FOLDER",
+        help="'con360-tiny', or a folder in the published layout (con360-tiny)",
+    )  # fmt: skip
+    group.add_argument("--control", metavar="FILE|none", help="control module, or none (the model's own)")
+    group.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to compute (cpu)")
+
+
+def _lazily(module: str, function: str) -> Callable[[argparse.Namespace, float], None]:
+    def run(options: argparse.Namespace, started: float) -> None:
+        from importlib import import_module
+
+        getattr(import_module(f".{module}", __package__), function)(options, started)
+
+    return run
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number is wanted, got {text!r}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number is wanted, got {text!r}") from None
+
+
+def _scale(text: str) -> float:
+    # A guidance scale of 1 weighs the unconditional prediction with 0.
+    return 1.0 if text == "off" else _number(text)

@@ -1,0 +1,126 @@
+"""What the command line says while it works, and at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from ..records import Progress, Viewpoint
+
+
+class Report:
+    """Times stages, shows a bar for each, and keeps the notices.
+
+    Args:
+        started: `time.perf_counter()` when the command began; what came before the first stage is "start-up".
+    """
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.seconds: dict[str, float] = {"start-up": time.perf_counter() - started}
+        self.notices: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Progress]:
+        """Time a stage; yields the callback that moves its bar."""
+        began, bar = time.perf_counter(), Bar(name)
+        with bar:
+            yield bar.update
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def notice(self, *sentences: str) -> None:
+        """Say on standard error what the user should know, each sentence once."""
+        for sentence in sentences:
+            whole = sentence[:1].upper() + sentence[1:].rstrip(".") + "."
+            if whole not in self.notices:
+                self.notices.append(whole)
+                print(f"note: {whole}", file=sys.stderr)
+
+    @property
+    def total_seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+
+class Bar:
+    """A progress bar on standard error; a new one for each kind of work that a stage reports."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.what = name, ""
+        self.bar = self._open(name, 1)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.bar.update(self.bar.total - self.bar.n)
+        self.bar.close()
+
+    def _open(self, text: str, total: int) -> tqdm:
+        from tqdm import tqdm
+
+        # A log file gets few lines, a terminal a moving bar.
+        lively = sys.stderr.isatty()
+        form = "{desc:<36} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}"
+        size = {"mininterval": 0.1} if lively else {"mininterval": 20.0, "ncols": 90}
+        return tqdm(total=total, desc=text, file=sys.stderr, bar_format=form, **size)
+
+    def update(self, done: int, total: int, what: str) -> None:
+        if (what, total) != (self.what, self.bar.total):
+            text = what if what.startswith(self.name) else f"{self.name}: {what}"
+            if self.what:
+                self.bar.close()
+                self.bar = self._open(text, total)
+            else:
+                self.bar.total = total
+                self.bar.set_description_str(text, refresh=False)
+            self.what = what
+        self.bar.update(done - self.bar.n)
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident size of this process so far, None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as aligned columns: words to the left, cells that hold a number to the right."""
+    rows = [list(row) for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    numeric = [any(row[i][:1].isdigit() for row in rows) for i in range(len(rows[0]))]
+
+    def cell(row: Sequence[str], i: int) -> str:
+        return row[i].rjust(widths[i]) if numeric[i] else row[i].ljust(widths[i])
+
+    return "\n".join("  ".join(cell(row, i) for i in range(len(row))).rstrip() for row in rows)
+
+
+def stage_table(report: Report) -> str:
+    """Seconds of each stage, their total, and the peak of memory."""
+    rows = [("stage", "seconds"), *((name, f"{seconds:.1f}") for name, seconds in report.seconds.items())]
+    memory = peak_memory_mb()
+    rows.append(("total", f"{report.total_seconds:.1f}"))
+    return f"{table(rows)}\npeak memory: {'unknown' if memory is None else f'{memory:.0f} MB'}"
+
+
+def viewpoint_table(found: Sequence[Viewpoint], chosen: Iterable[int] = ()) -> str:
+    """What was found, one viewpoint per line; `chosen` ranks are marked."""
+    chosen, rows = set(chosen), [("found", "yaw", "pitch", "box", "share of saliency")]
+    for viewpoint in found:
+        region, view = viewpoint.region, viewpoint.track.views[0]
+        name = f"viewpoint {viewpoint.rank}{' *' if viewpoint.rank in chosen else ''}"
+        box = "-" if region is None else f"{region.width_deg:.0f}° x {region.height_deg:.0f}°"
+        share = "-" if region is None else f"{100 * region.mass:.0f} %"
+        rows.append((name, f"{round(view.yaw_deg)}°", f"{round(view.pitch_deg)}°", box, share))
+    return table(rows)

@@ -193,8 +193,8 @@ def train_vocoder(steps: int, batch: int, pool: int, seed: int) -> nn.Module:
 
 TRAINERS = {
     "vae_v": (train_vae_v, dict(steps=2600, batch=8, pool=6000)),
-    "vae_a": (train_vae_a, dict(steps=1500, batch=8, pool=1000)),
-    "vocoder": (train_vocoder, dict(steps=2000, batch=8, pool=500)),
+    "vae_a": (train_vae_a, dict(steps=1400, batch=4, pool=800)),
+    "vocoder": (train_vocoder, dict(steps=2000, batch=6, pool=500)),
 }
 
 

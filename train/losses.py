@@ -77,12 +77,27 @@ def estimate_x0(scheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor
     return (x_t - (1 - alpha).sqrt() * prediction) / alpha.sqrt().clamp_min(1e-4)
 
 
-def picture_loss(unet: DualUNet, scheduler, x0_v: Tensor, text_v: Tensor, film: Film | None, g: torch.Generator) -> Tensor:
-    """Mean squared error of the video U-Net alone; it hears no sound."""
+def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error, weighted where a weight is given: `[B, T, h, w]` over `[B, C, T, h, w]`.
+
+    A weight does not move the optimum, which is the conditional mean at every pixel; it spends the gradient where a
+    picture is hard: performers cover a few percent of it, and an unweighted loss is mostly about the sky.
+    """
+    error = (prediction - target).square()
+    if weight is None:
+        return error.mean()
+    weight = weight[:, None].expand_as(error)
+    return (error * weight).sum() / weight.sum()
+
+
+def picture_loss(
+    unet: DualUNet, scheduler, x0_v: Tensor, text_v: Tensor, film: Film | None, g: torch.Generator, weight: Tensor | None = None
+) -> Tensor:
+    """Squared error of the video U-Net alone; it hears no sound."""
     t = random_timesteps(x0_v.shape[0], scheduler, g)
     noise = torch.randn(x0_v.shape, generator=g)
     prediction = unet.forward_video(scheduler.add_noise(x0_v, noise, t), t, text_v, film=film)
-    return F.mse_loss(prediction, target_of(scheduler, x0_v, noise, t))
+    return squared_error(prediction, target_of(scheduler, x0_v, noise, t), weight)
 
 
 def sound_loss(unet: DualUNet, scheduler, x0_a: Tensor, text_a: Tensor, film: Film | None, g: torch.Generator) -> Tensor:
@@ -101,12 +116,14 @@ def joint_loss(
     film: Film | None,
     dropout: Dropout,
     g: torch.Generator,
+    weight_v: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(video loss, audio loss) of one joint step.
 
     Args:
         schedulers, x0, text: (video, audio) pairs; latents `[B, 4, T, h, w]` and `[B, 8, R, F]`.
         film: modulation of all sites, already masked.
+        weight_v: `[B, T, h, w]`, see `squared_error`.
     """
     count = x0[0].shape[0]
     t = random_timesteps(count, schedulers[0], g)
@@ -120,10 +137,8 @@ def joint_loss(
     estimate = _previous_estimate(unet, schedulers, x_con, t_con, text, film, dropout, g)
     cross = unet.encode_cross(*x_con, *t_con, *estimate)
     out = unet(*x_t, t, t, *text, cross, film)
-    losses = (
-        F.mse_loss(o, target_of(s, x, n, t)) for s, o, x, n in zip(schedulers, out, x0, noise, strict=True)
-    )
-    return tuple(losses)
+    targets = tuple(target_of(s, x, n, t) for s, x, n in zip(schedulers, x0, noise, strict=True))
+    return squared_error(out[0], targets[0], weight_v), F.mse_loss(out[1], targets[1])
 
 
 def _previous_estimate(unet, schedulers, x_con, t_con, text, film, dropout, g) -> tuple[Tensor | None, Tensor | None]:

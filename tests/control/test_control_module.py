@@ -1,0 +1,169 @@
+"""Control module: identity when zero, strengths, time alignment, geometry, file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from con360.basd import basd_maps
+from con360.control import ControlConfig, ControlModule, encode_control, load_control, save_control
+from con360.control.film import pool_to_audio_site
+from con360.control.map_encoder import MapEncoder
+from con360.control.module import stack_maps, view_rays
+from con360.errors import InputError
+from con360.records import Conditions, SaliencyMaps, SceneCaption, View, ViewTrack
+
+SHAPES = {"video.down.2": (16, 4, 2, 2), "video.up.1": (16, 4, 8, 8), "audio.down.2": (8, 13, 2), "audio.up.1": (8, 26, 8)}
+TIME = dict(fps=8.0, audio_seconds=0.52)
+
+
+def config(**changes) -> ControlConfig:
+    values = dict(
+        site_channels={s: shape[0] for s, shape in SHAPES.items()}, map_height=16, widths=(8, 8), strides=(2, 1), hidden=8,
+        with_directions=True, geometry="view", view_grid=8,
+    )  # fmt: skip
+    return ControlConfig(**{**values, **changes})
+
+
+def module(seed: int = 0, **changes) -> ControlModule:
+    torch.manual_seed(seed)
+    made = ControlModule(config(**changes))
+    for head in made.heads.values():
+        torch.nn.init.normal_(head.linear.weight, std=0.1)
+    return made.eval()
+
+
+def conditions(view: View = View(30.0), num_frames: int = 4, seed: int = 0) -> Conditions:
+    maps = torch.rand(num_frames, 32, 64, generator=torch.Generator().manual_seed(seed))
+    track = ViewTrack.still(view, num_frames)
+    return Conditions(SaliencyMaps(maps, "test"), basd_maps(track, 32), SceneCaption("a red disc"))
+
+
+def test_untrained_module_is_the_identity():
+    film = encode_control(ControlModule(config()), conditions(), SHAPES, **TIME)
+    for scale, shift in film.values():
+        assert scale.abs().max() == 0 and shift.abs().max() == 0
+
+
+@pytest.mark.parametrize("geometry", ["view", "pooled"])
+def test_shapes_follow_the_sites(geometry):
+    film = encode_control(module(geometry=geometry), conditions(), SHAPES, **TIME)
+    assert film["video.up.1"][0].shape == (1, 16, 4, 8, 8)
+    assert film["audio.up.1"][1].shape == (1, 8, 26, 1)
+    assert set(film) == set(SHAPES)
+
+
+def test_equal_strengths_scale_the_modulation():
+    whole = encode_control(module(), conditions(), SHAPES, **TIME)
+    half = encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=0.5, basd_strength=0.5)
+    for site in SHAPES:
+        assert torch.allclose(half[site][0], 0.5 * whole[site][0], atol=1e-6)
+
+
+def test_unequal_strengths_keep_the_stronger_map():
+    only = encode_control(module(), conditions(), SHAPES, **TIME, basd_strength=0.0)
+    other = encode_control(module(), conditions(seed=1), SHAPES, **TIME, saliency_strength=0.0)
+    same = encode_control(module(), conditions(seed=2), SHAPES, **TIME, saliency_strength=0.0)
+    assert not torch.allclose(only["video.up.1"][0], other["video.up.1"][0])
+    # With the saliency off, two clips that differ in saliency alone are controlled alike.
+    assert torch.equal(other["video.up.1"][0], same["video.up.1"][0])
+
+
+def test_zero_strength_is_no_control_at_all():
+    assert encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=0.0, basd_strength=0.0) is None
+    with pytest.raises(InputError, match="must not be negative"):
+        encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=-1.0)
+
+
+def test_view_geometry_follows_the_view_and_pooled_does_not():
+    """The same maps seen from another direction: `view` features move, `pooled` ones change through the BASD alone."""
+    maps = stack_maps(conditions())
+    for geometry, moves in (("view", True), ("pooled", False)):
+        made = module(geometry=geometry)
+        with torch.no_grad():
+            a, b = (
+                made(maps, view_rays([ViewTrack.still(View(yaw), 4)], 8), SHAPES, **TIME)["video.up.1"][0] for yaw in (0.0, 90.0)
+            )
+        assert torch.allclose(a, b) is not moves
+
+
+def test_turning_panorama_and_view_together_changes_nothing_without_directions():
+    """A longitude-equivariant encoder resampled into the view: rolling the maps by a quarter is turning the view by 90."""
+    made = module(with_directions=False)
+    maps = stack_maps(conditions())
+    with torch.no_grad():
+        here = made(maps, view_rays([ViewTrack.still(View(0.0), 4)], 8), SHAPES, **TIME)["video.up.1"][0]
+        there = made(maps.roll(16, -1), view_rays([ViewTrack.still(View(90.0), 4)], 8), SHAPES, **TIME)["video.up.1"][0]
+    assert torch.allclose(here, there, atol=1e-5)
+
+
+def test_encoder_wraps_longitude():
+    torch.manual_seed(0)
+    encoder = MapEncoder(2, 16, (4,), (2,), 4, with_directions=False)
+    maps = torch.rand(1, 2, 2, 16, 32)
+    with torch.no_grad():
+        assert torch.allclose(encoder(maps).roll(4, -1), encoder(maps.roll(8, -1)), atol=1e-6)
+
+
+def test_audio_rows_are_aligned_by_time_not_stretched():
+    """A feature that steps up at frame 16 of 32 (2 s) must step at 2 s of 4.16 s, row 50 of 104, not row 52."""
+    features = torch.zeros(1, 32, 1, 1, 1)
+    features[:, 16:] = 1
+    rows = pool_to_audio_site(features, 104, 4.16 / 104, 8.0)[0, 0, :, 0]
+    crossing = int((rows > 0.5).nonzero()[0])
+    assert crossing == 50
+    assert rows[-1] == 1 and rows[0] == 0
+
+
+def test_flat_maps_do_not_become_nan():
+    flat = Conditions(SaliencyMaps(torch.ones(4, 16, 32), "flat"), basd_maps(ViewTrack.still(View(0), 4), 16), SceneCaption(""))
+    assert torch.isfinite(stack_maps(flat)).all()
+
+
+def test_lengths_that_differ_are_refused():
+    mixed = Conditions(conditions(num_frames=4).saliency, conditions(num_frames=5).basd, SceneCaption(""))
+    with pytest.raises(InputError, match="4 frames and the BASD map 5"):
+        stack_maps(mixed)
+
+
+def test_file_round_trip(tmp_path):
+    path, made = tmp_path / "control.safetensors", module()
+    save_control(path, made, base="base", base_fingerprint="abc", training={"steps": 3})
+    loaded = load_control(path)
+    assert loaded.module.config == made.config and loaded.training == {"steps": 3}
+    a, b = (encode_control(m, conditions(), SHAPES, **TIME) for m in (made, loaded.module))
+    assert all(torch.allclose(a[s][0], b[s][0], atol=1e-6) for s in SHAPES)
+    assert loaded.mismatch("base", "abc") is None
+    assert "trained over 'base'" in loaded.mismatch("other", "xyz")
+    assert [p.name for p in tmp_path.iterdir()] == ["control.safetensors"]
+
+
+def _broken(tmp_path, metadata, tensors):
+    path = tmp_path / "x.safetensors"
+    save_file(tensors, path, metadata=metadata)
+    return path
+
+
+def test_wrong_files_are_named(tmp_path):
+    weight = {"w": torch.zeros(2)}
+    good = {"format": "con360-control", "format_version": "1", "config": json.dumps(config().to_dict())}
+    with pytest.raises(InputError, match="there is no control file"):
+        load_control(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        load_control(tmp_path / "text.safetensors")
+    with pytest.raises(InputError, match="not a Con360 control file"):
+        load_control(_broken(tmp_path, {}, weight))
+    with pytest.raises(InputError, match="version '9'"):
+        load_control(_broken(tmp_path, {**good, "format_version": "9"}, weight))
+    with pytest.raises(InputError, match="is missing"):
+        load_control(_broken(tmp_path, good, weight))
+    with pytest.raises(InputError, match="cannot be used"):
+        load_control(_broken(tmp_path, {**good, "config": '{"hidden": "many"}'}, weight))
+    state = module().state_dict()
+    state["encoder.convs.0.weight"] = torch.full_like(state["encoder.convs.0.weight"], float("nan"))
+    with pytest.raises(InputError, match="NaN"):
+        load_control(_broken(tmp_path, good, state))

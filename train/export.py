@@ -1,0 +1,54 @@
+"""The trained tiny bundle as the published layout: what the program ships and loads like any other model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from con360.control import fingerprint, load_control, save_control
+from con360.models.loading import JointModel, load_joint_model, save_joint_model
+from train.networks import make_scheduler
+
+NAME = "con360-tiny"
+# What the sampler uses when nobody says otherwise; the model's own choice, so it lives in the model's folder.
+DEFAULTS = {"steps": 12, "cfg_video": 2.0, "cfg_audio": 2.0, "gamma": None}
+
+
+def export_bundle(out: Path, bundle: Path) -> None:
+    """Write `out`'s codecs and last checkpoint as a half-precision bundle with its control file."""
+    from diffusers import AutoencoderKL
+    from transformers import SpeechT5HifiGan
+
+    from train.bundle import TinyModel
+
+    checkpoint = torch.load(out / "checkpoint.pt", weights_only=True)
+    trained = TinyModel()
+    trained.load_state_dict(checkpoint["average"])
+    trained.eval()
+    model = JointModel(
+        unet=trained.unet,
+        vae_v=AutoencoderKL.from_pretrained(out / "vae_v"),
+        vae_a=AutoencoderKL.from_pretrained(out / "vae_a"),
+        vocoder=SpeechT5HifiGan.from_pretrained(out / "vocoder"),
+        tokenizer_v=trained.tokenizer,
+        text_encoder_v=trained.text_v,
+        tokenizer_a=trained.tokenizer,
+        text_encoder_a=trained.text_a,
+        scheduler_v=make_scheduler(),
+        scheduler_a=make_scheduler(),
+        name=NAME,
+        metadata={"name": NAME, "picture_size_px": 64, "defaults": DEFAULTS, "trained_on": "procedural scenes (con360/scenes.py)"},
+    )
+    save_joint_model(model, bundle, dtype=torch.float16)
+    # The fingerprint is of what the folder holds, so it is taken from what the folder gives back.
+    stored = load_joint_model(bundle)
+    training = {"data": "procedural scenes", "stage": checkpoint["stage"], "steps": checkpoint["step"], "regime": "joint"}
+    path = bundle / "control.safetensors"
+    save_control(
+        path, trained.control, base=NAME, base_fingerprint=fingerprint(stored.unet.unet_v, stored.unet.unet_a),
+        training=training, half=True,
+    )  # fmt: skip
+    load_control(path)
+    size = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
+    print(f"bundle written to {bundle}: {size / 1e6:.1f} MB")

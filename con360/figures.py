@@ -42,6 +42,8 @@ AUDIBLE_DB = 45.0
 HZ_TICKS = (0, 250, 500, 1000, 2000, 4000, 8000)
 # What counts as a difference between two spectrograms, after smoothing over a few bands and frames.
 DIFFERENCE_DB = 6.0
+# The scale of the spectrograms ends here at the lowest, so that silence is dark.
+QUIET_DB = -30.0
 STRIP_FRAMES = 4
 
 Colour = tuple[int, int, int]
@@ -435,7 +437,7 @@ def _draw_panel(
         frame = Image.fromarray(to_uint8(panel.clip.frames[index])).resize((side, side), Image.Resampling.BICUBIC)
         image.paste(frame, (x + i * (side + 6), y + 34))
     # One scale for all panels, so that they can be compared.
-    top_db = max(mel_db(p.clip.sound).max() for p in panels)
+    top_db = max(QUIET_DB, *(float(mel_db(p.clip.sound).max()) for p in panels))
     area = (x + 62, y + 34 + side + 16, x + width - 12, y + 34 + side + 16 + 190)
     _draw_spectrogram(image, draw, panel, area, top_db, band)
     for i, line in enumerate(wrap_text(panel.note, width, 16)[:2]):

@@ -193,7 +193,8 @@ def _tell(
     low, high = VOICES[performer.voice].band_hz
     levels = _band_levels(clips, performer)
     print(viewpoint_table(found, [v.rank for v in views]), end="\n\n")
-    print(f"Behind the camera of viewpoint-1: {performer.phrase}. Its voice, {low:.0f} to {high:.0f} Hz, is at")
-    print(f"{levels[FIRST]:.0f} dB in {FIRST} and at {levels[ALONE]:.0f} dB in {ALONE}, from which it is gone.\n")
+    print(f"Behind the camera of viewpoint-1: {performer.phrase}, {low:.0f} to {high:.0f} Hz.")
+    print(f"That band is at {levels[FIRST]:.0f} dB in {FIRST}, and at {levels[ALONE]:.0f} dB in {ALONE},")
+    print("for which it was taken out of the scene.\n")
     print(stage_table(report), end="\n\n")
     print(table((str(folder / name), text) for name, text in FILES.items()))

@@ -1,6 +1,7 @@
-"""Stages 2 to 4 of the tiny bundle: denoisers, text encoders, connectors and control, trained jointly.
+"""The joint stages of the tiny bundle: denoisers, connectors and control, trained together.
 
-    python -m train.codecs --out runs/tiny                       # stage 1: autoencoders and vocoder
+    python -m train.codecs --out runs/tiny                       # autoencoders and vocoder
+    python -m train.text --out runs/tiny                         # text encoders
     python -m train.bundle picture --out runs/tiny --minutes 25
     python -m train.bundle sound   --out runs/tiny --minutes 25
     python -m train.bundle clip    --out runs/tiny --minutes 35
@@ -43,13 +44,13 @@ DROPOUT = Dropout()
 # Names, sizes and batch sizes of the caches that the stages read.
 CACHES = {
     "picture": dict(count=9000, first=0, num_frames=1),
-    "sound": dict(count=1600, first=100_000, num_frames=8),
-    "clip": dict(count=900, first=200_000, num_frames=32),
+    "sound": dict(count=1000, first=100_000, num_frames=8),
+    "clip": dict(count=600, first=200_000, num_frames=32),
 }
 
 
 class TinyModel(nn.Module):
-    """All that stages 2 to 4 train, as one module."""
+    """All that the joint stages train, as one module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,6 +183,10 @@ def train_stage(stage: str, out: Path, minutes: float, learning_rate: float, see
     checkpoint = out / "checkpoint.pt"
     if checkpoint.is_file():
         model.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    else:
+        text = torch.load(out / "text.pt", weights_only=True)
+        model.text_v.load_state_dict(text["text_v"])
+        model.text_a.load_state_dict(text["text_a"])
     average = Average({name: t.clone() for name, t in model.state_dict().items()})
     streams = _streams(stage, out, g)
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)

@@ -1,4 +1,4 @@
-"""Stage 1 of the tiny bundle: the two autoencoders and the vocoder, from procedural scenes alone.
+"""Codec stage of the tiny bundle: the two autoencoders and the vocoder, from procedural scenes alone.
 
     python -m train.codecs --out runs/tiny --only vae_v
 

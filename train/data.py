@@ -156,7 +156,7 @@ def build_cache(
             print(f"cache {path.name}: {index - first + 1}/{count}", flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        tensors = {name: torch.stack(values) for name, values in rows.items()}
+        tensors = {name: torch.stack(values).contiguous() for name, values in rows.items()}
         save_file(tensors, temporary, metadata={"request": request, "captions": json.dumps(captions)})
     return load_cache(path)
 

@@ -78,7 +78,7 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
     generator = Generator(model, control, default_settings(model, **given), report)
     whole = _set_up(scene, device, "sample", report)
     _write_sample(folder, whole, report)
-    with report.stage("viewpoints"):
+    with report.stage("viewpoints", steps=False):
         found = viewpoints(whole.saliency, whole.clip.fps)
         first, second = found[0], found[1] if len(found) > 1 else opposite_viewpoint(found[0])
     behind = performer_behind(scene, first)
@@ -88,10 +88,10 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
         SECOND: generator.view(SECOND, whole, second),
         ALONE: generator.view(ALONE, alone, first),
     }
-    with report.stage("writing"):
+    with report.stage("writing", steps=False):
         for name, clip in clips.items():
             write_clip(folder / name, clip.frames, clip.fps, clip.sound)
-    with report.stage("picture"):
+    with report.stage("picture", steps=False):
         _draw(folder / PICTURE, whole, found, (first, second), clips, scene.performers[behind])
     _tell(folder, found, (first, second), clips, scene.performers[behind], report)
 
@@ -106,7 +106,7 @@ def _set_up(scene: Scene, device: str, name: str, report: Report) -> Stage:
     """Saliency is estimated from the picture, as for any footage; the scene's own truth is not used."""
     from ..saliency.predict import predict_saliency
 
-    with report.stage(f"rendering the {name}"):
+    with report.stage(f"rendering the {name}", steps=False):
         clip = scene.panorama(SAMPLE_HEIGHT)
     with report.stage(f"saliency of the {name}") as progress:
         return Stage(scene, clip, predict_saliency(clip.frames, device=device, progress=progress))
@@ -122,7 +122,7 @@ def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
     # Two wide microphones, to the left and to the right: an MP4 clip holds no more than stereo.
     sides = [view_sound(stage.clip.sound, View(yaw), stage.clip.fps).waveform for yaw in (-90.0, 90.0)]
     stereo = Sound(torch.cat(sides), stage.clip.sound.sample_rate_hz, "stereo")
-    with report.stage("writing the sample"):
+    with report.stage("writing the sample", steps=False):
         write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, stereo)
         write_wav(folder / SAMPLE_SOUND, stage.clip.sound)
 

@@ -163,9 +163,9 @@ def _look(
     """The panorama, its saliency, the viewpoints in it, and the chosen one."""
     from ..media.reader import read_panorama
     from ..saliency.predict import predict_saliency
-    from ..viewpoint import DEFAULT_FOV_DEG, manual_viewpoint, viewpoint_notices, viewpoints
+    from ..viewpoint import DEFAULT_FOV_DEG, check_fov_deg, manual_viewpoint, viewpoint_notices, viewpoints
 
-    fov_deg = DEFAULT_FOV_DEG if options.fov is None else options.fov
+    fov_deg = DEFAULT_FOV_DEG if options.fov is None else check_fov_deg(options.fov)
     manual = None
     if options.yaw is not None or options.pitch is not None:
         manual = manual_viewpoint(options.yaw or 0.0, options.pitch or 0.0, fov_deg, spec.num_frames)
@@ -177,7 +177,7 @@ def _look(
     report.notice(*clip.notices)
     with report.stage("saliency") as progress:
         saliency = predict_saliency(clip.frames, options.saliency, device=device, progress=progress)
-    with report.stage("viewpoints"):
+    with report.stage("viewpoints", steps=False):
         mode = "track" if options.track == "follow" else "still"
         found = viewpoints(saliency, spec.fps, fov_deg=fov_deg, mode=mode)
     if manual is not None:
@@ -198,7 +198,7 @@ def load(options: argparse.Namespace, device: str, report: Report) -> tuple[Join
     from ..models.catalog import control_file, model_folder
     from ..models.loading import load_joint_model
 
-    with report.stage("loading the model"):
+    with report.stage("loading the model", steps=False):
         folder = model_folder(options.model)
         path = control_file(options.control, folder)
         model = load_joint_model(folder, device=device)
@@ -220,14 +220,14 @@ def _write(
 ) -> None:  # fmt: skip
     from ..media.writer import write_clip
 
-    with report.stage("writing"):
+    with report.stage("writing", steps=False):
         write_clip(out, made.frames, made.fps, made.sound)
     if picture is None:
         return
     from ..figures import INK, VIEW_COLOURS, LookingView, Panel, conditions_figure, write_figure
     from ..pipeline import crop_view
 
-    with report.stage("picture"):
+    with report.stage("picture", steps=False):
         true = crop_view(clip, conditions.track, max(256, made.frames.shape[-1]))
         figure = conditions_figure(
             clip, conditions.saliency, found, [LookingView("view", conditions.track)], conditions.caption,

@@ -27,10 +27,16 @@ class Report:
         self.notices: list[str] = []
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Progress]:
-        """Time a stage; yields the callback that moves its bar."""
-        began, bar = time.perf_counter(), Bar(name)
-        with bar:
+    def stage(self, name: str, steps: bool = True) -> Iterator[Progress]:
+        """Time a stage; yields the callback that moves its bar.
+
+        Args:
+            steps: whether the stage will tell of its progress; if not, its bar shows from the beginning.
+        """
+        began = time.perf_counter()
+        with Bar(name) as bar:
+            if not steps:
+                bar.update(0, 1, name)
             yield bar.update
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
@@ -48,19 +54,20 @@ class Report:
 
 
 class Bar:
-    """A progress bar on standard error; a new one for each kind of work that a stage reports."""
+    """Progress bars on standard error: one for each kind of work that a stage reports, none before it does."""
 
     def __init__(self, name: str) -> None:
         self.name, self.what = name, ""
-        self.bar = self._open(name, 1)
+        self.bar: tqdm | None = None
 
     def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.bar.update(self.bar.total - self.bar.n)
-        self.bar.close()
+        if self.bar is not None:
+            if kind is None:
+                self.bar.update(self.bar.total - self.bar.n)
+            self.bar.close()
 
     def _open(self, text: str, total: int) -> tqdm:
         from tqdm import tqdm
@@ -72,15 +79,11 @@ class Bar:
         return tqdm(total=total, desc=text, file=sys.stderr, bar_format=form, **size)
 
     def update(self, done: int, total: int, what: str) -> None:
-        if (what, total) != (self.what, self.bar.total):
-            text = what if what.startswith(self.name) else f"{self.name}: {what}"
-            if self.what:
+        if self.bar is None or (what, total) != (self.what, self.bar.total):
+            if self.bar is not None:
                 self.bar.close()
-                self.bar = self._open(text, total)
-            else:
-                self.bar.total = total
-                self.bar.set_description_str(text, refresh=False)
             self.what = what
+            self.bar = self._open(what if what.startswith(self.name) else f"{self.name}: {what}", total)
         self.bar.update(done - self.bar.n)
 
 

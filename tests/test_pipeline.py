@@ -1,0 +1,197 @@
+"""The method as a whole, over a tiny untrained joint model: what steers it, what it refuses, what it keeps exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import make_tiny_joint_model
+from tiny_workflow import write_model_files
+
+from con360.caption import typed_caption
+from con360.control import LoadedControl, load_control
+from con360.errors import InputError
+from con360.models.loading import JointModel
+from con360.pipeline import Stopwatch, conditions_of, crop_view, default_settings, generate
+from con360.records import Conditions, PanoramaClip, Sound, View, ViewTrack
+from con360.scenes import demo_scene
+from con360.timing import ClipSpec
+from con360.viewpoint import manual_viewpoint, viewpoints
+
+SECONDS = 0.5
+SPEC = ClipSpec(SECONDS)
+
+
+@pytest.fixture(scope="module")
+def model() -> JointModel:
+    return make_tiny_joint_model()
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> LoadedControl:
+    models: Path = tmp_path_factory.mktemp("models")
+    write_model_files(models)
+    return load_control(models / "con360_control" / "random.safetensors")
+
+
+@pytest.fixture(scope="module")
+def panorama() -> PanoramaClip:
+    return demo_scene().panorama(64, SPEC)
+
+
+def conditions(panorama: PanoramaClip, yaw: float = 0.0, fov: float = 90.0, caption: str = "a red disc") -> Conditions:
+    viewpoint = manual_viewpoint(yaw, 0.0, fov, panorama.num_frames)
+    return conditions_of(panorama, demo_scene().saliency(64, SPEC), viewpoint, typed_caption(caption))
+
+
+def settings(model: JointModel, **overrides):
+    return default_settings(model, **{"steps": 2, "cfg_video": 2.0, "cfg_audio": 2.0, **overrides})
+
+
+def test_lengths_are_exact(model: JointModel, control: LoadedControl, panorama: PanoramaClip) -> None:
+    clip = generate(model, control, conditions(panorama), settings(model, seed=7), seconds=SECONDS)
+    assert clip.frames.shape == (4, 3, 32, 32) and clip.fps == 8.0
+    assert clip.frames.min() >= 0 and clip.frames.max() <= 1
+    assert clip.sound.waveform.shape == (1, 8000) and clip.sound.sample_rate_hz == 16000
+    assert clip.seed == 7
+    assert list(clip.stage_seconds) == ["text", "control", "sampling", "decoding"]
+
+
+def test_a_seed_is_a_clip(model: JointModel, control: LoadedControl, panorama: PanoramaClip) -> None:
+    first, again, other = (
+        generate(model, control, conditions(panorama), settings(model, seed=seed), seconds=SECONDS) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first.frames, again.frames) and torch.equal(first.sound.waveform, again.sound.waveform)
+    assert not torch.equal(first.frames, other.frames)
+    assert not torch.equal(first.sound.waveform, other.sound.waveform)
+
+
+def test_every_condition_steers_picture_and_sound(
+    model: JointModel, control: LoadedControl, panorama: PanoramaClip
+) -> None:
+    def made(given: Conditions) -> list[torch.Tensor]:
+        clip = generate(model, control, given, settings(model), seconds=SECONDS)
+        return [clip.frames, clip.sound.waveform]
+
+    base = conditions(panorama)
+    reference = made(base)
+    shifted = replace(base.saliency, maps=base.saliency.maps.roll(20, -1))
+    changed = (
+        conditions(panorama, yaw=90.0), conditions(panorama, fov=110.0), conditions(panorama, caption="a blue ring"),
+        replace(base, saliency=shifted),
+    )  # fmt: skip
+    for given in changed:
+        assert not any(torch.equal(a, b) for a, b in zip(made(given), reference, strict=True))
+
+
+def test_identity_without_control_equals_control_at_strength_zero(
+    model: JointModel, control: LoadedControl, panorama: PanoramaClip
+) -> None:
+    given = conditions(panorama)
+    without = generate(model, None, given, settings(model), seconds=SECONDS)
+    zero = generate(
+        model, control, given, settings(model), seconds=SECONDS, saliency_strength=0.0, basd_strength=0.0
+    )
+    assert torch.equal(without.frames, zero.frames) and torch.equal(without.sound.waveform, zero.sound.waveform)
+
+
+def test_progress_is_told_and_may_cancel(model: JointModel, panorama: PanoramaClip) -> None:
+    told, previews = [], []
+    generate(
+        model, None, conditions(panorama), settings(model, steps=3), seconds=SECONDS,
+        progress=lambda done, total, what: told.append((done, total, what)),
+        on_step=lambda step, total, x0: previews.append((step, total, tuple(x0.shape))),
+    )  # fmt: skip
+    assert told[:3] == [(1, 3, "sampling"), (2, 3, "sampling"), (3, 3, "sampling")]
+    assert told[-1] == (4, 4, "decoding frames")
+    assert previews == [(i, 3, (1, 4, 4, 8, 8)) for i in (1, 2, 3)]
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, *_: object) -> None:
+        previews.append(step)
+        raise Stop
+
+    with pytest.raises(Stop):
+        generate(model, None, conditions(panorama), settings(model, steps=3), seconds=SECONDS, on_step=stop)
+    assert previews[3:] == [1]
+
+
+def test_conditions_of_another_length_are_refused(model: JointModel, panorama: PanoramaClip) -> None:
+    with pytest.raises(InputError, match="has 4 frames; 1 s at 8 fps needs 8"):
+        generate(model, None, conditions(panorama), settings(model), seconds=1.0)
+
+
+def test_a_field_of_view_outside_training_is_refused_with_control_alone(
+    model: JointModel, control: LoadedControl, panorama: PanoramaClip
+) -> None:
+    with pytest.raises(InputError, match="field of view is 40°.*60° to 120°"):
+        generate(model, control, conditions(panorama, fov=40.0), settings(model), seconds=SECONDS)
+    generate(model, None, conditions(panorama, fov=40.0), settings(model, steps=1), seconds=SECONDS)
+
+
+def test_notices_name_unknown_words_and_a_foreign_control(
+    model: JointModel, control: LoadedControl, panorama: PanoramaClip
+) -> None:
+    given = conditions(panorama, caption="a red giraffe")
+    clip = generate(model, control, given, settings(model, steps=1), seconds=SECONDS)
+    assert len(clip.notices) == 1 and "giraffe" in clip.notices[0]
+    foreign = replace(control, base="another model", base_fingerprint="0" * 16)
+    clip = generate(model, foreign, conditions(panorama), settings(model, steps=1), seconds=SECONDS)
+    assert len(clip.notices) == 1 and "trained over 'another model'" in clip.notices[0]
+
+
+def test_broken_weights_are_a_defect_and_no_clip(panorama: PanoramaClip) -> None:
+    model = make_tiny_joint_model()
+    model.vocoder.conv_post.weight.data.fill_(float("nan"))
+    with pytest.raises(RuntimeError, match="not finite"):
+        generate(model, None, conditions(panorama), settings(model, steps=1), seconds=SECONDS)
+
+
+def test_settings_are_the_models_unless_given(model: JointModel) -> None:
+    recommending = replace(model, metadata={"defaults": {"steps": 12, "cfg_video": 2.0}})
+    assert default_settings(recommending, steps=None, seed=3).steps == 12
+    assert default_settings(recommending, steps=5).steps == 5
+    assert default_settings(recommending, cfg_video=None).cfg_video == 2.0
+    assert default_settings(model).steps == 50
+
+
+def test_without_a_caption_nothing_is_guessed(panorama: PanoramaClip) -> None:
+    saliency = demo_scene().saliency(64, SPEC)
+    given = conditions_of(panorama, saliency, viewpoints(saliency, 8.0)[0])
+    assert given.caption.origin == "plain" and given.caption.short == ""
+    assert "ambix sound" in given.caption.long and "yaw" in given.caption.long
+    assert given.track == given.basd.track and given.basd.maps.shape == saliency.maps.shape
+
+
+def test_the_true_view_is_the_scene_rendered_there(panorama: PanoramaClip) -> None:
+    track = ViewTrack.still(View(30.0, 5.0, 80.0), 4)
+    scene = demo_scene()
+    wide = scene.panorama(512, SPEC)
+    clip = crop_view(wide, track, 64)
+    assert (clip.frames - scene.view_frames(track, 64, SPEC)).abs().mean() < 0.01
+    assert torch.allclose(clip.sound.waveform, scene.view_sound(track, SPEC).waveform, atol=1e-6)
+    assert clip.notices == wide.notices
+
+
+def test_the_true_view_of_other_sounds(panorama: PanoramaClip) -> None:
+    track = ViewTrack.still(View(30.0), 4)
+    stereo = torch.stack((torch.full((22050,), 0.5), torch.full((22050,), 0.1)))
+    clip = crop_view(replace(panorama, sound=Sound(stereo, 44100, "stereo")), track, 16)
+    assert torch.allclose(clip.sound.waveform, torch.full((1, 22050), 0.3)) and clip.sound.sample_rate_hz == 44100
+    assert "same for every view" in clip.notices[-1]
+    silent = crop_view(replace(panorama, sound=None), track, 16)
+    assert silent.sound.waveform.shape == (1, 8000) and not silent.sound.waveform.any()
+    with pytest.raises(InputError, match="3 frames and the clip 4"):
+        crop_view(panorama, ViewTrack.still(View(0.0), 3), 16)
+
+
+def test_stopwatch_adds_up_what_runs_twice() -> None:
+    watch = Stopwatch()
+    for name in ("a", "b", "a"):
+        with watch.stage(name):
+            pass
+    assert list(watch.seconds) == ["a", "b"] and all(s >= 0 for s in watch.seconds.values())

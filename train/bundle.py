@@ -40,6 +40,8 @@ from train.networks import make_scheduler, make_text_encoder_a, make_text_encode
 
 SPEC = ClipSpec()
 VIEW_GRID = 16
+# Frames that start from mostly the same noise show the same things: coherence that few clips are enough to learn.
+SHARED_NOISE = 0.8
 DROPOUT = Dropout()
 # Names, sizes and batch sizes of the caches that the stages read.
 CACHES = {
@@ -149,7 +151,7 @@ def conditioned(model: TinyModel, batch: Batch, g: torch.Generator, fps: float) 
 def picture_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> dict[str, Tensor]:
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
     weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
-    return {"picture": picture_loss(model.unet, scheduler, batch.latents_v, text[0], film, g, weight)}
+    return {"picture": picture_loss(model.unet, scheduler, batch.latents_v, text[0], film, g, weight, lean=1.7)}
 
 
 def sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> dict[str, Tensor]:
@@ -161,7 +163,7 @@ def clip_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> 
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
     latents = (batch.latents_v, batch.latents_a)
     weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
-    losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, film, DROPOUT, g, weight)
+    losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, film, DROPOUT, g, weight, SHARED_NOISE)
     return {"picture": losses[0], "sound": losses[1]}
 
 
@@ -171,8 +173,8 @@ def _streams(stage: str, out: Path, g: torch.Generator) -> list[tuple[object, It
         return [(picture_step, batches(open_cache(out, "picture"), 16, g))]
     if stage == "sound":
         return [
-            (picture_step, batches(open_cache(out, "picture"), 12, g)),
-            (sound_step, batches(open_cache(out, "sound"), 8, g)),
+            (picture_step, batches(open_cache(out, "picture"), 16, g)),
+            (sound_step, batches(open_cache(out, "sound"), 6, g)),
         ]
     return [(clip_step, batches(open_cache(out, "clip"), 2, g))]
 

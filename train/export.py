@@ -8,19 +8,18 @@ import torch
 
 from con360.control import fingerprint, load_control, save_control
 from con360.models.loading import JointModel, load_joint_model, save_joint_model
+from train.bundle import SHARED_NOISE, TinyModel
 from train.networks import make_scheduler
 
 NAME = "con360-tiny"
 # What the sampler uses when nobody says otherwise; the model's own choice, so it lives in the model's folder.
-DEFAULTS = {"steps": 12, "cfg_video": 2.0, "cfg_audio": 2.0, "gamma": None}
+DEFAULTS = {"steps": 12, "cfg_video": 2.0, "cfg_audio": 2.0, "gamma": None, "shared_noise": SHARED_NOISE}
 
 
 def export_bundle(out: Path, bundle: Path) -> None:
     """Write `out`'s codecs and last checkpoint as a half-precision bundle with its control file."""
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan
-
-    from train.bundle import TinyModel
 
     checkpoint = torch.load(out / "checkpoint.pt", weights_only=True)
     trained = TinyModel()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from con360.control.film import Film
 from con360.models.dual_unet import DualUNet
+from con360.sampling.joint import video_noise
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,13 @@ def drop_maps(maps: Tensor, dropout: Dropout, generator: torch.Generator) -> Ten
     return maps * keep.to(maps).view(count, 1, 2, 1, 1)
 
 
-def random_timesteps(count: int, scheduler, generator: torch.Generator) -> Tensor:
-    return torch.randint(scheduler.config.num_train_timesteps, (count,), generator=generator)
+def random_timesteps(count: int, scheduler, generator: torch.Generator, lean: float = 1.0) -> Tensor:
+    """`[count]` timesteps, uniform by default; a lean above 1 draws noisier ones more often.
+
+    What a caption or a map decides (which colour, where) is settled at high noise; at low noise it can be seen.
+    """
+    total = scheduler.config.num_train_timesteps
+    return (torch.rand(count, generator=generator) ** (1 / lean) * total).long().clamp_max(total - 1)
 
 
 def target_of(scheduler, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -91,10 +97,11 @@ def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = No
 
 
 def picture_loss(
-    unet: DualUNet, scheduler, x0_v: Tensor, text_v: Tensor, film: Film | None, g: torch.Generator, weight: Tensor | None = None
-) -> Tensor:
+    unet: DualUNet, scheduler, x0_v: Tensor, text_v: Tensor, film: Film | None, g: torch.Generator,
+    weight: Tensor | None = None, lean: float = 1.0,
+) -> Tensor:  # fmt: skip
     """Squared error of the video U-Net alone; it hears no sound."""
-    t = random_timesteps(x0_v.shape[0], scheduler, g)
+    t = random_timesteps(x0_v.shape[0], scheduler, g, lean)
     noise = torch.randn(x0_v.shape, generator=g)
     prediction = unet.forward_video(scheduler.add_noise(x0_v, noise, t), t, text_v, film=film)
     return squared_error(prediction, target_of(scheduler, x0_v, noise, t), weight)
@@ -117,6 +124,7 @@ def joint_loss(
     dropout: Dropout,
     g: torch.Generator,
     weight_v: Tensor | None = None,
+    shared_noise: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """(video loss, audio loss) of one joint step.
 
@@ -124,21 +132,25 @@ def joint_loss(
         schedulers, x0, text: (video, audio) pairs; latents `[B, 4, T, h, w]` and `[B, 8, R, F]`.
         film: modulation of all sites, already masked.
         weight_v: `[B, T, h, w]`, see `squared_error`.
+        shared_noise: see `SamplerSettings`; training and sampling must agree.
     """
     count = x0[0].shape[0]
     t = random_timesteps(count, schedulers[0], g)
     # The connectors listen to their own copy of the signal, noised on its own: sampling asks them for any pairing.
     t_con = tuple(random_timesteps(count, s, g) for s in schedulers)
-    noise = tuple(torch.randn(x.shape, generator=g) for x in x0)
+    noise = _noise_pair(x0, shared_noise, g)
     x_t = tuple(s.add_noise(x, n, t) for s, x, n in zip(schedulers, x0, noise, strict=True))
-    x_con = tuple(
-        s.add_noise(x, torch.randn(x.shape, generator=g), tc) for s, x, tc in zip(schedulers, x0, t_con, strict=True)
-    )
+    noise_con = _noise_pair(x0, shared_noise, g)
+    x_con = tuple(s.add_noise(x, n, tc) for s, x, n, tc in zip(schedulers, x0, noise_con, t_con, strict=True))
     estimate = _previous_estimate(unet, schedulers, x_con, t_con, text, film, dropout, g)
     cross = unet.encode_cross(*x_con, *t_con, *estimate)
     out = unet(*x_t, t, t, *text, cross, film)
     targets = tuple(target_of(s, x, n, t) for s, x, n in zip(schedulers, x0, noise, strict=True))
     return squared_error(out[0], targets[0], weight_v), F.mse_loss(out[1], targets[1])
+
+
+def _noise_pair(x0: tuple[Tensor, Tensor], shared: float, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    return video_noise(tuple(x0[0].shape), g, shared), torch.randn(x0[1].shape, generator=g)
 
 
 def _previous_estimate(unet, schedulers, x_con, t_con, text, film, dropout, g) -> tuple[Tensor | None, Tensor | None]:

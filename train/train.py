@@ -127,7 +127,7 @@ def control_losses(
         film = mask_film(film, keep_mask(dropout.control, len(maps), g))
     return joint_loss(
         model.unet, (model.scheduler_v, model.scheduler_a), (batch.latents_v, batch.latents_a),
-        (batch.text_v, batch.text_a), film, dropout, g,
+        (batch.text_v, batch.text_a), film, dropout, g, shared_noise=model.metadata.get("defaults", {}).get("shared_noise", 0.0),
     )  # fmt: skip
 
 

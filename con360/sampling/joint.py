@@ -36,6 +36,8 @@ class SamplerSettings:
         gamma: timestep adjustment; above 1 the picture settles before the sound does, None is off.
         eta: 0 is deterministic DDIM, 1 ancestral.
         seed: of the noise.
+        shared_noise: share of the video noise's variance that all frames have in common, 0 to 1. 0 is the published
+            way; a model trained with shared noise (PYoCo, arXiv 2305.10474, "mixed noise") names its share.
         control_start, control_end: part of the steps in which the control acts, as fractions.
         negative_prompt: what the unconditional pass reads.
         passes_together: guidance's passes as one batch; False runs them one by one in less memory.
@@ -48,6 +50,7 @@ class SamplerSettings:
     gamma: float | None = None
     eta: float = 0.0
     seed: int = 0
+    shared_noise: float = 0.0
     control_start: float = 0.0
     control_end: float = 1.0
     negative_prompt: str = ""
@@ -62,6 +65,7 @@ class SamplerSettings:
             _check("gamma", self.gamma, 0.1, 10.0)
         _check("eta", self.eta, 0.0, 1.0)
         _check("seed", self.seed, 0, 2**64 - 1)
+        _check("shared_noise", self.shared_noise, 0.0, 1.0)
         _check("control_start", self.control_start, 0.0, 1.0)
         _check("control_end", self.control_end, 0.0, 1.0)
         if self.control_start > self.control_end:
@@ -134,7 +138,9 @@ def sample_joint(
     ]
     alphas = [s.alpha_pairs(t) for s, t in zip(schedules, timesteps, strict=True)]
     # Video noise is drawn before audio noise, always: the same seed gives the same clip.
-    x = [_noise(start, (B, *shape), generator, device) for start, shape in ((start_v, shape_v), (start_a, shape_a))]
+    if start_v is None:
+        start_v = video_noise((B, *shape_v), generator, settings.shared_noise)
+    x = [start_v.float().to(device), _noise(start_a, (B, *shape_a), generator, device)]
     x0: list[Tensor | None] = [None, None]
     passes = _Passes(unet, (text_v, text_a), (negative_v, negative_a), film, settings)
     for step in range(settings.steps):
@@ -145,6 +151,15 @@ def sample_joint(
         if callback is not None:
             callback(step + 1, settings.steps, x[0], x0[0])
     return x[0], x[1]
+
+
+def video_noise(shape: tuple[int, ...], generator: torch.Generator, shared: float = 0.0) -> Tensor:
+    """Unit-variance noise `[B, c, T, h, w]` of which `shared` of the variance is the same in all frames."""
+    own = torch.randn(shape, generator=generator)
+    if shared == 0:
+        return own
+    common = torch.randn((*shape[:2], 1, *shape[3:]), generator=generator)
+    return math.sqrt(shared) * common + math.sqrt(1 - shared) * own
 
 
 def _noise(given: Tensor | None, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

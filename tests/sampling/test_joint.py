@@ -11,7 +11,7 @@ from tiny_model import make_tiny_joint_model
 from con360.errors import InputError
 from con360.models.text import encode_captions
 from con360.sampling.guidance import Pass, guidance_plan, guide
-from con360.sampling.joint import SamplerSettings, sample_joint
+from con360.sampling.joint import SamplerSettings, sample_joint, video_noise
 
 FAST = SamplerSettings(steps=3, cfg_video=3.0, cfg_audio=2.0, seed=11)
 
@@ -207,3 +207,15 @@ def test_convention_guidance_by_hand():
 def test_wrong_settings_are_named(values):
     with pytest.raises(InputError, match=next(iter(values)).split("_")[0]):
         SamplerSettings(**values)
+
+
+def test_shared_noise_has_unit_variance_and_its_share_in_common():
+    noise = video_noise((2, 4, 16, 24, 24), torch.Generator().manual_seed(0), 0.8)
+    assert abs(noise.var() - 1) < 0.03
+    across = (noise[:, :, 0] * noise[:, :, 9]).mean()
+    assert abs(across - 0.8) < 0.03
+
+
+def test_no_shared_noise_is_the_published_draw():
+    a = video_noise((1, 4, 3, 2, 2), torch.Generator().manual_seed(5))
+    assert torch.equal(a, torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(5)))

@@ -19,7 +19,9 @@ def typed_caption(text: str) -> SceneCaption:
     """
     short = " ".join(text.split())
     if len(short) > MAX_CHARACTERS:
-        raise InputError(f"the caption has {len(short)} characters; the text encoders read a sentence or two, at most {MAX_CHARACTERS}.")
+        raise InputError(
+            f"the caption has {len(short)} characters; the text encoders read at most {MAX_CHARACTERS}."
+        )
     return SceneCaption(short=short, long=short, origin="typed")
 
 
@@ -32,5 +34,6 @@ def plain_caption(clip: PanoramaClip, viewpoint: Viewpoint | None = None) -> Sce
     where = ""
     if viewpoint is not None and viewpoint.region is not None:
         where = f", most salient at yaw {viewpoint.region.yaw_deg:.0f}°, pitch {viewpoint.region.pitch_deg:.0f}°"
-    long = f"An uncaptioned 360° clip of {clip.num_frames / clip.fps:g} s with {sound}{where}. Type a caption to say what is in it."
+    length = f"{clip.num_frames / clip.fps:g} s"
+    long = f"An uncaptioned 360° clip of {length} with {sound}{where}. Type a caption to say what is in it."
     return SceneCaption(short="", long=long, origin="plain")

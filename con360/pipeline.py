@@ -31,8 +31,8 @@ from .records import (
     SaliencyMaps,
     SceneCaption,
     Sound,
-    ViewpointClip,
     Viewpoint,
+    ViewpointClip,
     ViewTrack,
 )
 from .sampling.joint import SamplerSettings, sample_joint
@@ -57,7 +57,7 @@ class Stopwatch:
 
 
 def default_settings(model: JointModel, **overrides: Any) -> SamplerSettings:
-    """Sampler settings that suit a model: what its folder recommends, else the published ones; None overrides nothing."""
+    """Settings that suit a model: what its folder recommends, else the published ones; None overrides nothing."""
     recommended = dict(model.metadata.get("defaults", {}))
     return SamplerSettings(**{**recommended, **{k: v for k, v in overrides.items() if v is not None}})
 
@@ -89,7 +89,9 @@ def crop_view(clip: PanoramaClip, track: ViewTrack, size: int) -> ViewpointClip:
         size: side of the square picture in pixels.
     """
     if len(track) != clip.num_frames:
-        raise InputError(f"the view has {len(track)} frames and the clip {clip.num_frames}; make both from the same clip.")
+        raise InputError(
+            f"the view has {len(track)} frames and the clip {clip.num_frames}; make both from the same clip."
+        )
     frames = erp_to_perspective(clip.frames, track, size).clamp(0, 1)
     notices = clip.notices
     if clip.sound is None:
@@ -151,7 +153,9 @@ def generate(
         frames = decode_frames(model.vae_v, latents_v[0], progress=progress).cpu()
         waveform = vocode(model.vocoder, decode_mel(model.vae_a, latents_a), spec.num_samples).cpu()
     if not (torch.isfinite(frames).all() and torch.isfinite(waveform).all()):
-        raise RuntimeError("the model produced values that are not finite; its weights or precision do not fit together")
+        raise RuntimeError(
+            "the model produced values that are not finite; its weights or precision do not fit together"
+        )
     mismatch = control.mismatch(model.name, fingerprint(model.unet.unet_v, model.unet.unet_a)) if control else None
     notices = text.notices + ((mismatch,) if mismatch else ())
     return ViewpointClip(
@@ -194,5 +198,6 @@ def _check_conditions(conditions: Conditions, control: LoadedControl | None, spe
     for view in conditions.track.views:
         if not low <= view.fov_deg <= high:
             raise InputError(
-                f"the field of view is {view.fov_deg:g}°; this control was trained on {low:g}° to {high:g}°. Choose one there."
+                f"the field of view is {view.fov_deg:g}°; this control was trained on "
+                f"{low:g}° to {high:g}°. Choose one there."
             )

@@ -280,7 +280,11 @@ def _paint(image: Tensor, rays: Tensor, performer: Performer, time_s: float, pix
     x, y = (rays @ right) / safe, (rays @ upward) / safe
     distance = _shape_distance(performer.shape, x, y)
     # A view's pixel is taken from its own neighbouring rays; a panorama's from its area.
-    step = pixel or float((rays[0, 1] - rays[0, 0]).norm() + (rays[rays.shape[0] // 2, 1] - rays[rays.shape[0] // 2, 0]).norm()) / 2
+    step = (
+        pixel
+        or float((rays[0, 1] - rays[0, 0]).norm() + (rays[rays.shape[0] // 2, 1] - rays[rays.shape[0] // 2, 0]).norm())
+        / 2
+    )
     alpha = (distance * radius / step + 0.5).clamp(0, 1) * (depth > 0.05)
     brightness = 0.75 + 0.25 * float(voice_envelope(performer.voice, np.asarray([time_s]), performer.phase)[0])
     colour = torch.tensor(COLOURS[performer.colour]).view(3, 1, 1) * brightness

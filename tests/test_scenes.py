@@ -17,11 +17,11 @@ from con360.scenes import (
     VOICES,
     Performer,
     Scene,
+    _spread_yaws,
     caption_vocabulary,
     demo_scene,
     random_scene,
     voice_waveform,
-    _spread_yaws,
 )
 from con360.timing import ClipSpec
 

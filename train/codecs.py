@@ -18,11 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from con360.geometry.perspective import view_directions
 from con360.models.codecs import log_mel
-from con360.scenes import random_scene
 from con360.timing import ClipSpec
 from train.data import SPLIT_FIRST_SEED, random_track, random_view, scene_of
-from con360.geometry.perspective import view_directions
 
 SIZE = 64
 
@@ -92,9 +91,7 @@ def render_sounds(count: int, first: int = 0) -> Tensor:
     return torch.stack(sounds)
 
 
-def _optimise(
-    parameters, steps: int, learning_rate: float, loss_of_step: Callable[[int], Tensor], name: str
-) -> None:
+def _optimise(parameters, steps: int, learning_rate: float, loss_of_step: Callable[[int], Tensor], name: str) -> None:
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.05)
     started, running = time.time(), 0.0

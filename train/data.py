@@ -20,9 +20,10 @@ from torch import Tensor
 from con360.basd import basd_maps
 from con360.geometry.erp import erp_directions
 from con360.geometry.perspective import view_directions
+from con360.geometry.sphere import directions
 from con360.media.files import atomic_path
 from con360.records import View, ViewTrack
-from con360.scenes import Scene, random_scene
+from con360.scenes import COLOURS, SHAPES, Scene, random_scene
 from con360.timing import ClipSpec
 
 SPLIT_FIRST_SEED = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
@@ -41,7 +42,9 @@ def random_view(scene: Scene, rng: np.random.Generator) -> View:
         return View(float(rng.uniform(-180, 180)), float(rng.uniform(-15, 15)), fov_deg)
     target = scene.performers[int(rng.integers(len(scene.performers)))]
     yaw = target.yaw_at(2.0) + rng.uniform(-25, 25)
-    return View((yaw + 180.0) % 360.0 - 180.0, float(np.clip(target.pitch_deg + rng.uniform(-15, 15), -45, 45)), fov_deg)
+    return View(
+        (yaw + 180.0) % 360.0 - 180.0, float(np.clip(target.pitch_deg + rng.uniform(-15, 15), -45, 45)), fov_deg
+    )
 
 
 def random_track(scene: Scene, rng: np.random.Generator, num_frames: int) -> ViewTrack:
@@ -79,14 +82,38 @@ class Example:
     caption: str
 
 
+def _staging(split: str, index: int, num_frames: int, spec: ClipSpec) -> tuple[Scene, ViewTrack, np.ndarray]:
+    """(scene, track of the whole clip, kept frames) of an example."""
+    rng = np.random.default_rng([SPLIT_FIRST_SEED[split] + index, 1])
+    scene = scene_of(split, index)
+    return scene, random_track(scene, rng, spec.num_frames), frame_choice(rng, num_frames, spec)
+
+
+def seen_performers(split: str, index: int, *, num_frames: int, spec: ClipSpec, grid: int) -> Tensor:
+    """What stands in each part of an example's view: `[T, 2, grid, grid]` int64, colour and shape.
+
+    Indices into `COLOURS` and `SHAPES`; one past their end where no performer is.
+    """
+    scene, full, kept = _staging(split, index, num_frames, spec)
+    labels = torch.empty(num_frames, 2, grid, grid, dtype=torch.int64)
+    labels[:, 0], labels[:, 1] = len(COLOURS), len(SHAPES)
+    for row, frame in enumerate(kept):
+        view, time_s = full.views[frame], float(frame / spec.fps)
+        rays = view_directions(view.yaw_deg, view.pitch_deg, view.fov_deg, grid)
+        for p in scene.performers:
+            inside = rays @ directions(p.yaw_at(time_s), p.pitch_deg).to(rays) > np.cos(
+                np.radians(0.9 * p.radius_at(time_s))
+            )
+            labels[row, 0][inside] = list(COLOURS).index(p.colour)
+            labels[row, 1][inside] = SHAPES.index(p.shape)
+    return labels
+
+
 def make_example(
     split: str, index: int, *, num_frames: int, spec: ClipSpec, size: int = 64, with_sound: bool = True
 ) -> Example:
     """Render example `index` of a split. Same arguments, same example; without sound, its waveform is silent."""
-    rng = np.random.default_rng([SPLIT_FIRST_SEED[split] + index, 1])
-    scene = scene_of(split, index)
-    full = random_track(scene, rng, spec.num_frames)
-    kept = frame_choice(rng, num_frames, spec)
+    scene, full, kept = _staging(split, index, num_frames, spec)
     track = ViewTrack(tuple(full.views[i] for i in kept))
     rays, frames, saliency = erp_directions(MAP_HEIGHT), [], []
     for view, time_s in zip(track.views, kept / spec.fps, strict=True):
@@ -176,6 +203,7 @@ class Batch:
     maps: Tensor  # [B, T, 2, H, W]
     views: Tensor  # [B, T, 3]
     captions: tuple[str, ...]
+    indices: Tensor  # [B], rows of the cache
 
 
 def take(cache: Cache, indices: Sequence[int]) -> Batch:
@@ -187,6 +215,7 @@ def take(cache: Cache, indices: Sequence[int]) -> Batch:
         cache.maps[rows].float() / 255,
         cache.views[rows],
         tuple(cache.captions[i] for i in rows.tolist()),
+        rows,
     )
 
 

@@ -37,12 +37,22 @@ def export_bundle(out: Path, bundle: Path) -> None:
         scheduler_v=make_scheduler(),
         scheduler_a=make_scheduler(),
         name=NAME,
-        metadata={"name": NAME, "picture_size_px": 64, "defaults": DEFAULTS, "trained_on": "procedural scenes (con360/scenes.py)"},
+        metadata={
+            "name": NAME,
+            "picture_size_px": 64,
+            "defaults": DEFAULTS,
+            "trained_on": "procedural scenes (con360/scenes.py)",
+        },
     )
     save_joint_model(model, bundle, dtype=torch.float16)
     # The fingerprint is of what the folder holds, so it is taken from what the folder gives back.
     stored = load_joint_model(bundle)
-    training = {"data": "procedural scenes", "stage": checkpoint["stage"], "steps": checkpoint["step"], "regime": "joint"}
+    training = {
+        "data": "procedural scenes",
+        "stage": checkpoint["stage"],
+        "steps": checkpoint["step"],
+        "regime": "joint",
+    }
     path = bundle / "control.safetensors"
     save_control(
         path, trained.control, base=NAME, base_fingerprint=fingerprint(stored.unet.unet_v, stored.unet.unet_a),

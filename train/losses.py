@@ -43,6 +43,7 @@ def keep_mask(probability_of_drop: float, count: int, generator: torch.Generator
 
 def mask_film(film: Film, keep: Tensor) -> Film:
     """Modulation of the samples that keep it; zeros, the identity, for the others."""
+
     def scaled(t: Tensor) -> Tensor:
         return t * keep.to(t).view(-1, *(1,) * (t.ndim - 1))
 
@@ -52,7 +53,9 @@ def mask_film(film: Film, keep: Tensor) -> Film:
 def drop_maps(maps: Tensor, dropout: Dropout, generator: torch.Generator) -> Tensor:
     """`[B, T, 2, H, W]` with saliency or BASD zeroed in some samples."""
     count = maps.shape[0]
-    keep = torch.stack([keep_mask(dropout.saliency, count, generator), keep_mask(dropout.basd, count, generator)], dim=1)
+    keep = torch.stack(
+        [keep_mask(dropout.saliency, count, generator), keep_mask(dropout.basd, count, generator)], dim=1
+    )
     return maps * keep.to(maps).view(count, 1, 2, 1, 1)
 
 
@@ -107,7 +110,9 @@ def picture_loss(
     return squared_error(prediction, target_of(scheduler, x0_v, noise, t), weight)
 
 
-def sound_loss(unet: DualUNet, scheduler, x0_a: Tensor, text_a: Tensor, film: Film | None, g: torch.Generator) -> Tensor:
+def sound_loss(
+    unet: DualUNet, scheduler, x0_a: Tensor, text_a: Tensor, film: Film | None, g: torch.Generator
+) -> Tensor:
     """Mean squared error of the audio U-Net alone; it sees no picture."""
     t = random_timesteps(x0_a.shape[0], scheduler, g)
     noise = torch.randn(x0_a.shape, generator=g)
@@ -162,7 +167,5 @@ def _previous_estimate(unet, schedulers, x_con, t_con, text, film, dropout, g) -
     with torch.no_grad():
         cross = unet.encode_cross(*x_con, *t_con)
         out = unet(*x_con, *t_con, *text, cross, film)
-        estimates = (
-            estimate_x0(s, o, x, tc) for s, o, x, tc in zip(schedulers, out, x_con, t_con, strict=True)
-        )
+        estimates = (estimate_x0(s, o, x, tc) for s, o, x, tc in zip(schedulers, out, x_con, t_con, strict=True))
         return tuple(e * k.view(-1, *(1,) * (e.ndim - 1)) for e, k in zip(estimates, keep, strict=True))

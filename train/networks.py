@@ -20,7 +20,7 @@ MAX_TOKENS = 48
 
 
 def make_unet_v() -> nn.Module:
-    """AnimateDiff's motion U-Net over 4x16x16 latents, text at 8x8 and 4x4: attention at 16x16 doubles the time of a step."""
+    """AnimateDiff's motion U-Net over 4x16x16 latents, text at 8x8 and 4x4: at 16x16 it doubles a step's time."""
     from diffusers import UNetMotionModel
 
     return UNetMotionModel(
@@ -71,7 +71,8 @@ def make_text_encoder_v(tokenizer) -> nn.Module:
         CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT_DIM_V, intermediate_size=4 * TEXT_DIM_V, num_hidden_layers=2,
             num_attention_heads=4, max_position_embeddings=MAX_TOKENS, projection_dim=TEXT_DIM_V,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
     )  # fmt: skip
 

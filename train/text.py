@@ -102,9 +102,11 @@ def train_text(out: Path, steps: int, batch: int, seed: int) -> None:
         optimiser.step()
         schedule.step()
         if step % 100 == 0 or step == steps - 1:
-            right = (answers["colour"].argmax(-1).flatten() == torch.tensor([a["colour"] for _, a in asked]).flatten()).float()
+            truth = torch.tensor([a["colour"] for _, a in asked])
+            right = (answers["colour"].argmax(-1) == truth).float().mean().item()
             error = (heard - wanted).abs().mean().item()
-            print(f"text step {step} loss {loss.item():.3f} colour {right.mean():.3f} ears {error:.3f} {time.time() - started:.0f} s", flush=True)
+            print(f"text step {step} loss {loss.item():.3f} colour {right:.3f} ears {error:.3f}", end=" ")
+            print(f"{time.time() - started:.0f} s", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "text.pt") as temporary:
         torch.save({"text_v": text_v.state_dict(), "text_a": text_a.state_dict()}, temporary)

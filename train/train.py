@@ -87,7 +87,9 @@ class Encoded:
 
 
 @torch.no_grad()
-def encode_examples(model: JointModel, split: str, count: int, spec: ClipSpec, size: int, grid: int, bar=None) -> Encoded:
+def encode_examples(
+    model: JointModel, split: str, count: int, spec: ClipSpec, size: int, grid: int, bar=None
+) -> Encoded:
     """Render and encode the first `count` scenes of a split: what does not change during training, once."""
     rows: dict[str, list[Tensor]] = {name: [] for name in Encoded.__dataclass_fields__}
     for index in range(count):
@@ -95,7 +97,9 @@ def encode_examples(model: JointModel, split: str, count: int, spec: ClipSpec, s
         text = encode_captions(model, [example.caption])
         views = torch.tensor([[v.yaw_deg, v.pitch_deg, v.fov_deg] for v in example.track.views])
         rows["latents_v"].append(encode_frames(model.vae_v, example.frames))
-        rows["latents_a"].append(encode_mel(model.vae_a, log_mel(example.waveform[None]), spec.num_latent_rows_padded)[0])
+        rows["latents_a"].append(
+            encode_mel(model.vae_a, log_mel(example.waveform[None]), spec.num_latent_rows_padded)[0]
+        )
         rows["maps"].append(example.maps)
         rows["rays"].append(rays_of(views[None], grid)[0])
         rows["text_v"].append(text.text_v[0])
@@ -117,7 +121,12 @@ def new_control(model: JointModel, spec: ClipSpec, init: Path | None) -> Control
 
 
 def control_losses(
-    model: JointModel, control: ControlModule | None, batch: Encoded, spec: ClipSpec, dropout: Dropout, g: torch.Generator
+    model: JointModel,
+    control: ControlModule | None,
+    batch: Encoded,
+    spec: ClipSpec,
+    dropout: Dropout,
+    g: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """(picture loss, sound loss) of one batch."""
     film: Film | None = None
@@ -125,14 +134,18 @@ def control_losses(
         maps = drop_maps(batch.maps, dropout, g)
         film = control(maps, batch.rays, model.site_shapes(spec), fps=spec.fps, audio_seconds=spec.latent_seconds_a)
         film = mask_film(film, keep_mask(dropout.control, len(maps), g))
+    shared_noise = model.metadata.get("defaults", {}).get("shared_noise", 0.0)
     return joint_loss(
         model.unet, (model.scheduler_v, model.scheduler_a), (batch.latents_v, batch.latents_a),
-        (batch.text_v, batch.text_a), film, dropout, g, shared_noise=model.metadata.get("defaults", {}).get("shared_noise", 0.0),
+        (batch.text_v, batch.text_a), film, dropout, g,
+        shared_noise=shared_noise,
     )  # fmt: skip
 
 
 @torch.no_grad()
-def validate(model: JointModel, control: ControlModule | None, data: Encoded, spec: ClipSpec, seed: int) -> tuple[float, float]:
+def validate(
+    model: JointModel, control: ControlModule | None, data: Encoded, spec: ClipSpec, seed: int
+) -> tuple[float, float]:
     """Mean losses over held-out scenes, with the same noise each time so that figures can be compared."""
     g = torch.Generator().manual_seed(seed)
     nothing = Dropout(text=0, control=0, saliency=0, basd=0)
@@ -177,12 +190,16 @@ def train(config: TrainConfig, model: JointModel | None = None, say=print) -> di
     return record
 
 
-def _loop(config: TrainConfig, model: JointModel, control: ControlModule, data: Encoded, g: torch.Generator) -> tuple[int, float]:
+def _loop(
+    config: TrainConfig, model: JointModel, control: ControlModule, data: Encoded, g: torch.Generator
+) -> tuple[int, float]:
     """Optimise until the time or the steps are used up; returns (steps, seconds)."""
     optimiser = torch.optim.AdamW(control.parameters(), lr=config.learning_rate, weight_decay=1e-2)
     batches, dropout = _indices(config.pool, min(config.batch_size, config.pool), g), Dropout()
     started, step, running = time.monotonic(), 0, None
-    with tqdm(total=config.steps or round(config.minutes * 60), desc="training", unit="step" if config.steps else "s") as bar:
+    with tqdm(
+        total=config.steps or round(config.minutes * 60), desc="training", unit="step" if config.steps else "s"
+    ) as bar:
         while True:
             elapsed = time.monotonic() - started
             fraction = step / config.steps if config.steps else elapsed / (60 * config.minutes)
@@ -222,11 +239,17 @@ def _report(config: TrainConfig, record: dict) -> str:
 def main(argv: list[str] | None = None) -> int:
     defaults = TrainConfig()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", default=defaults.base, help="model name or folder (default: the built-in tiny bundle)")
-    parser.add_argument("--out", type=Path, default=defaults.out, help=f"control file to write (default: {defaults.out})")
+    parser.add_argument(
+        "--base", default=defaults.base, help="model name or folder (default: the built-in tiny bundle)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=defaults.out, help=f"control file to write (default: {defaults.out})"
+    )
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="time for training steps")
     parser.add_argument("--steps", type=int, help="number of steps, instead of --minutes")
-    parser.add_argument("--seconds", type=float, default=defaults.seconds, help="length of the training clips, 0.5 to 4")
+    parser.add_argument(
+        "--seconds", type=float, default=defaults.seconds, help="length of the training clips, 0.5 to 4"
+    )
     parser.add_argument("--batch", type=int, default=defaults.batch_size, help="clips per step")
     parser.add_argument("--rate", type=float, default=defaults.learning_rate, help="peak learning rate")
     parser.add_argument("--pool", type=int, default=defaults.pool, help="different scenes to train on")
@@ -234,7 +257,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--init", type=Path, help="control file to go on from")
     args = parser.parse_args(argv)
     config = TrainConfig(
-        args.base, args.out, args.minutes, args.steps, args.seconds, args.batch, args.rate, args.pool, args.seed, args.init
+        args.base,
+        args.out,
+        args.minutes,
+        args.steps,
+        args.seconds,
+        args.batch,
+        args.rate,
+        args.pool,
+        args.seed,
+        args.init,
     )
     try:
         train(config)

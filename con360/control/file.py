@@ -92,7 +92,9 @@ def load_control(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = 
             _check_format(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path.name} cannot be read as safetensors ({error}); it may be cut or of another kind.") from error
+        raise InputError(
+            f"{path.name} cannot be read as safetensors ({error}); it may be cut or of another kind."
+        ) from error
     module = _build(path, metadata, tensors)
     return LoadedControl(
         module.to(device=device, dtype=dtype).eval().requires_grad_(False),
@@ -111,7 +113,9 @@ def _check_format(path: Path, metadata: dict[str, str]) -> None:
         )
     version = metadata.get("format_version", "")
     if version != str(FORMAT_VERSION):
-        raise InputError(f"{path.name} has control format version {version!r}; this program reads {FORMAT_VERSION}. Update it.")
+        raise InputError(
+            f"{path.name} has control format version {version!r}; this program reads {FORMAT_VERSION}. Update it."
+        )
 
 
 def _read_json(path: Path, text: str) -> dict:

@@ -68,11 +68,20 @@ class ControlModule(nn.Module):
         )
         # Module names cannot hold dots.
         self.heads = nn.ModuleDict(
-            {site.replace(".", "_"): FilmHead(config.hidden, channels) for site, channels in config.site_channels.items()}
+            {
+                site.replace(".", "_"): FilmHead(config.hidden, channels)
+                for site, channels in config.site_channels.items()
+            }
         )
 
     def forward(
-        self, maps: Tensor, rays: Tensor | None, site_shapes: dict[str, tuple[int, ...]], *, fps: float, audio_seconds: float
+        self,
+        maps: Tensor,
+        rays: Tensor | None,
+        site_shapes: dict[str, tuple[int, ...]],
+        *,
+        fps: float,
+        audio_seconds: float,
     ) -> Film:
         """Modulation of each site.
 
@@ -109,7 +118,10 @@ class ControlModule(nn.Module):
 def view_rays(tracks: Sequence[ViewTrack], grid: int) -> Tensor:
     """Directions of each clip's view per frame: `[B, T, grid, grid, 3]`."""
     return torch.stack(
-        [torch.stack([view_directions(v.yaw_deg, v.pitch_deg, v.fov_deg, grid) for v in track.views]) for track in tracks]
+        [
+            torch.stack([view_directions(v.yaw_deg, v.pitch_deg, v.fov_deg, grid) for v in track.views])
+            for track in tracks
+        ]
     )
 
 

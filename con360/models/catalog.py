@@ -21,8 +21,8 @@ def model_folder(name_or_folder: str | Path = BUILT_IN_MODEL) -> Path:
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
         raise InputError(
-            f"there is no model {str(name_or_folder)!r}; give '{BUILT_IN_MODEL}', which is built in, or a folder in the "
-            f"published layout (model_index.json, vae_a ... unet_svg)."
+            f"there is no model {str(name_or_folder)!r}; give '{BUILT_IN_MODEL}', which is built in, or a folder in "
+            f"the published layout (model_index.json, vae_a ... unet_svg)."
         )
     return folder
 
@@ -42,5 +42,7 @@ def control_file(name_or_file: str | Path | None, model: Path) -> Path | None:
         return None
     path = Path(name_or_file).expanduser()
     if not path.is_file():
-        raise InputError(f"there is no control file {str(name_or_file)!r}; give a file that train/train.py wrote, or 'none'.")
+        raise InputError(
+            f"there is no control file {str(name_or_file)!r}; give a file that train/train.py wrote, or 'none'."
+        )
     return path

@@ -16,13 +16,19 @@ from con360.control.module import stack_maps, view_rays
 from con360.errors import InputError
 from con360.records import Conditions, SaliencyMaps, SceneCaption, View, ViewTrack
 
-SHAPES = {"video.down.2": (16, 4, 2, 2), "video.up.1": (16, 4, 8, 8), "audio.down.2": (8, 13, 2), "audio.up.1": (8, 26, 8)}
+SHAPES = {
+    "video.down.2": (16, 4, 2, 2),
+    "video.up.1": (16, 4, 8, 8),
+    "audio.down.2": (8, 13, 2),
+    "audio.up.1": (8, 26, 8),
+}
 TIME = dict(fps=8.0, audio_seconds=0.52)
 
 
 def config(**changes) -> ControlConfig:
     values = dict(
-        site_channels={s: shape[0] for s, shape in SHAPES.items()}, map_height=16, widths=(8, 8), strides=(2, 1), hidden=8,
+        site_channels={s: shape[0] for s, shape in SHAPES.items()}, map_height=16,
+        widths=(8, 8), strides=(2, 1), hidden=8,
         with_directions=True, geometry="view", view_grid=8,
     )  # fmt: skip
     return ControlConfig(**{**values, **changes})
@@ -36,9 +42,9 @@ def module(seed: int = 0, **changes) -> ControlModule:
     return made.eval()
 
 
-def conditions(view: View = View(30.0), num_frames: int = 4, seed: int = 0) -> Conditions:
+def conditions(num_frames: int = 4, seed: int = 0) -> Conditions:
     maps = torch.rand(num_frames, 32, 64, generator=torch.Generator().manual_seed(seed))
-    track = ViewTrack.still(view, num_frames)
+    track = ViewTrack.still(View(30.0), num_frames)
     return Conditions(SaliencyMaps(maps, "test"), basd_maps(track, 32), SceneCaption("a red disc"))
 
 
@@ -85,13 +91,14 @@ def test_view_geometry_follows_the_view_and_pooled_does_not():
         made = module(geometry=geometry)
         with torch.no_grad():
             a, b = (
-                made(maps, view_rays([ViewTrack.still(View(yaw), 4)], 8), SHAPES, **TIME)["video.up.1"][0] for yaw in (0.0, 90.0)
+                made(maps, view_rays([ViewTrack.still(View(yaw), 4)], 8), SHAPES, **TIME)["video.up.1"][0]
+                for yaw in (0.0, 90.0)
             )
         assert torch.allclose(a, b) is not moves
 
 
 def test_turning_panorama_and_view_together_changes_nothing_without_directions():
-    """A longitude-equivariant encoder resampled into the view: rolling the maps by a quarter is turning the view by 90."""
+    """A longitude-equivariant encoder, resampled: rolling the maps by a quarter is turning the view by 90."""
     made = module(with_directions=False)
     maps = stack_maps(conditions())
     with torch.no_grad():
@@ -119,7 +126,9 @@ def test_audio_rows_are_aligned_by_time_not_stretched():
 
 
 def test_flat_maps_do_not_become_nan():
-    flat = Conditions(SaliencyMaps(torch.ones(4, 16, 32), "flat"), basd_maps(ViewTrack.still(View(0), 4), 16), SceneCaption(""))
+    flat = Conditions(
+        SaliencyMaps(torch.ones(4, 16, 32), "flat"), basd_maps(ViewTrack.still(View(0), 4), 16), SceneCaption("")
+    )
     assert torch.isfinite(stack_maps(flat)).all()
 
 

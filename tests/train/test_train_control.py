@@ -11,7 +11,7 @@ import torch
 from shared_data import ROOT
 from tiny_model import make_tiny_joint_model
 
-from con360.control import encode_control, load_control
+from con360.control import load_control
 from con360.errors import InputError
 from con360.models.loading import save_joint_model
 from train.data import SPLIT_FIRST_SEED, build_cache, make_example, scene_of, take
@@ -51,7 +51,11 @@ def test_maps_are_dropped_one_by_one():
 
 def test_estimate_inverts_the_target(model):
     scheduler, g = model.scheduler_v, torch.Generator().manual_seed(0)
-    x0, noise, t = torch.randn(3, 4, 2, 2, 2, generator=g), torch.randn(3, 4, 2, 2, 2, generator=g), torch.tensor([5, 400, 900])
+    x0, noise, t = (
+        torch.randn(3, 4, 2, 2, 2, generator=g),
+        torch.randn(3, 4, 2, 2, 2, generator=g),
+        torch.tensor([5, 400, 900]),
+    )
     x_t = scheduler.add_noise(x0, noise, t)
     assert torch.allclose(estimate_x0(scheduler, target_of(scheduler, x0, noise, t), x_t, t), x0, atol=1e-4)
 
@@ -127,7 +131,14 @@ def test_wrong_name_is_refused(model, tmp_path):
 def test_script_from_the_repository_root(tmp_path, model):
     """`python train/train.py`, as the README has it, over a saved model folder."""
     save_joint_model(model, tmp_path / "base")
-    command = [sys.executable, "train/train.py", "--base", str(tmp_path / "base"), "--out", str(tmp_path / "c.safetensors")]
+    command = [
+        sys.executable,
+        "train/train.py",
+        "--base",
+        str(tmp_path / "base"),
+        "--out",
+        str(tmp_path / "c.safetensors"),
+    ]
     command += ["--steps", "1", "--seconds", "0.5", "--pool", "2", "--batch", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

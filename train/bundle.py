@@ -257,7 +257,7 @@ def train_stage(stage: str, out: Path, minutes: float, learning_rate: float, see
             break
         # A short rise, then a cosine to zero over the stage's share of time or steps.
         rate = (
-            learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + torch.cos(torch.tensor(fraction * torch.pi)).item())
+            learning_rate * min(1.0, (step + 1) / 30) * 0.5 * (1 + torch.cos(torch.tensor(fraction * torch.pi)).item())
         )
         for group in optimiser.param_groups:
             group["lr"] = rate

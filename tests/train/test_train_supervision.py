@@ -1,0 +1,69 @@
+"""What the tiny bundle's training is told about scenes: what stands where, and what a caption says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from con360.scenes import COLOURS, SHAPES, VOICES, Performer, Scene
+from con360.timing import ClipSpec
+from train.data import make_example, seen_performers
+from train.losses import random_timesteps, squared_error
+from train.networks import make_scheduler, make_text_encoder_v, make_tokenizer
+from train.text import EAR_YAWS_DEG, TRAITS, TokenReader, loudness, questions
+
+ALONE = Scene((Performer("cyan", "square", "bell", 90.0),))
+
+
+@pytest.mark.parametrize("index", [0, 3, 8])
+def test_labelled_pixels_show_the_labelled_colour(index):
+    spec = ClipSpec()
+    labels = seen_performers("train", index, num_frames=1, spec=spec, grid=64)[0]
+    example = make_example("train", index, num_frames=1, spec=spec, size=64, with_sound=False)
+    for number, rgb in enumerate(COLOURS.values()):
+        there = labels[0] == number
+        if there.sum() < 20 or (labels[1][there] == SHAPES.index("ring")).any():
+            continue  # a ring's middle shows the background
+        seen = example.frames[0][:, there].median(dim=1).values
+        assert torch.nn.functional.cosine_similarity(seen, torch.tensor(rgb), dim=0) > 0.95
+
+
+def test_answers_name_who_stands_there_and_nobody_elsewhere():
+    yaws, answers = questions(ALONE, np.random.default_rng(0))
+    for yaw, colour, shape in zip(yaws, answers["colour"], answers["shape"], strict=True):
+        there = abs((yaw - 90 + 180) % 360 - 180) < 35
+        assert colour == (TRAITS["colour"].index("cyan") if there else len(COLOURS))
+        assert shape == (SHAPES.index("square") if there else len(SHAPES))
+
+
+def test_loudness_is_the_wide_microphone():
+    gains = loudness(ALONE)[:, list(VOICES).index("bell")]
+    assert gains[list(EAR_YAWS_DEG).index(90.0)] == pytest.approx(1.0)
+    assert gains[list(EAR_YAWS_DEG).index(270.0)] == pytest.approx(0.5)
+    assert loudness(ALONE).sum(dim=0).count_nonzero() == 1
+
+
+def test_reader_answers_for_every_question():
+    tokenizer = make_tokenizer()
+    tokens = make_text_encoder_v(tokenizer)(tokenizer(["a red disc hums behind"], return_tensors="pt").input_ids)
+    answers, sky, ground = TokenReader()(tokens.last_hidden_state, torch.randn(1, 5, 3))
+    assert answers["colour"].shape == (1, 5, len(COLOURS) + 1)
+    assert sky.shape == (1, 3) and ground.shape == (1, 3)
+
+
+def test_a_lean_draws_noisier_steps_more_often():
+    scheduler = make_scheduler()
+    even, leaning = (
+        random_timesteps(4000, scheduler, torch.Generator().manual_seed(0), lean).float() for lean in (1.0, 2.0)
+    )
+    assert abs(even.mean() - 500) < 15 and abs(leaning.mean() - 667) < 15
+    assert leaning.max() <= 999
+
+
+def test_weights_spend_the_error_where_they_are():
+    error_at_one = torch.zeros(1, 2, 1, 2, 2)
+    error_at_one[..., 0, 0] = 1.0
+    weight = torch.tensor([[[[3.0, 1.0], [1.0, 1.0]]]])
+    assert squared_error(error_at_one, torch.zeros_like(error_at_one)) == pytest.approx(0.25)
+    assert squared_error(error_at_one, torch.zeros_like(error_at_one), weight) == pytest.approx(0.5)

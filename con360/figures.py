@@ -123,7 +123,8 @@ def conditions_figure(
     top = MARGIN + 34
     rows_y = top + PANORAMA_HEIGHT + 62
     column = (WIDTH - 2 * MARGIN - 28 * (len(panels) - 1)) / max(1, len(panels))
-    panel_height = round((column - 18) / STRIP_FRAMES) + 316 if panels else 0
+    note_height = 56 if any(panel.note for panel in panels) else 14
+    panel_height = round((column - 18) / STRIP_FRAMES) + 260 + note_height if panels else 0
     image = Image.new("RGB", (WIDTH, rows_y + panel_height + MARGIN), PAPER)
     draw = ImageDraw.Draw(image)
     heading = f"{clip.source or 'panorama'}, {clip.num_frames / clip.fps:g} s from {clip.start_s:g} s"
@@ -161,7 +162,7 @@ def heat_overlay(frame: Tensor, saliency: Tensor, height: int) -> np.ndarray:
     # Half the colour and a little of the contrast are taken away, so that heat and lines stand out.
     picture = 0.45 * picture + 0.45 * picture.mean(-1, keepdims=True) + 12
     heat = cv2.resize(saliency.numpy().astype(np.float32), size, interpolation=cv2.INTER_LINEAR).clip(0, 1)
-    weight = (0.8 * heat**0.7)[..., None]
+    weight = (0.85 * heat)[..., None]
     return (picture * (1 - weight) + heat_colours(heat) * weight).clip(0, 255).astype(np.uint8)
 
 
@@ -182,17 +183,20 @@ def _panorama_picture(
     draw = ImageDraw.Draw(image)
     for view in views:
         _draw_view(draw, view, height)
-    for viewpoint in found:
-        if viewpoint.region is not None:
-            _draw_curve(draw, box_outline(viewpoint.region), height, (255, 255, 255), 1.6, closed=True)
+    for _, region in _regions(found):
+        _draw_curve(draw, box_outline(region), height, (255, 255, 255), 1.6, closed=True)
     image = image.resize((2 * PANORAMA_HEIGHT, PANORAMA_HEIGHT), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(image)
     for mark in marks:
         _draw_mark(draw, mark, image.size)
-    for viewpoint in found:
-        if viewpoint.region is not None:
-            _draw_number(draw, viewpoint)
+    for rank, region in _regions(found):
+        _draw_number(draw, rank, region)
     return image
+
+
+def _regions(found: Iterable[Viewpoint]) -> list[tuple[int, Region]]:
+    """(rank, region) of each viewpoint that has one."""
+    return [(viewpoint.rank, viewpoint.region) for viewpoint in found if viewpoint.region is not None]
 
 
 def _draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
@@ -273,12 +277,12 @@ def _on_map(yaw_deg: float, pitch_deg: float, size: tuple[int, int]) -> tuple[fl
     return (yaw_deg / 360.0 + 0.5) * size[0], (0.5 - pitch_deg / 180.0) * size[1]
 
 
-def _draw_number(draw: Canvas, viewpoint: Viewpoint) -> None:
+def _draw_number(draw: Canvas, rank: int, region: Region) -> None:
     width = 2 * PANORAMA_HEIGHT
-    middle, y = _on_map(viewpoint.region.yaw_deg, viewpoint.region.pitch_deg, (width, PANORAMA_HEIGHT))
+    middle, y = _on_map(region.yaw_deg, region.pitch_deg, (width, PANORAMA_HEIGHT))
     for x in (middle - width, middle, middle + width):  # near the seam it shows on both sides
         draw.ellipse((x - 13, y - 13, x + 13, y + 13), (255, 255, 255), (0, 0, 0), 2)
-        draw.text((x, y), str(viewpoint.rank), (0, 0, 0), _font(18), anchor="mm")
+        draw.text((x, y), str(rank), (0, 0, 0), _font(18), anchor="mm")
 
 
 def _draw_mark(draw: Canvas, mark: Mark, size: tuple[int, int]) -> None:
@@ -299,9 +303,9 @@ def _panorama_axes(draw: Canvas, at: tuple[int, int], size: tuple[int, int]) -> 
         draw.line((x, y, x, y + 6), PALE, 1)
         draw.text((x, y + 9), f"{yaw}°", PALE, _font(15), anchor="ma")
     for pitch in range(-90, 91, 45):
-        x, y = at[0], at[1] + _on_map(0, pitch, size)[1]
-        draw.line((x - 6, y, x, y), PALE, 1)
-        draw.text((x - 9, y), f"{pitch}°", PALE, _font(15), anchor="rm")
+        left, y = at[0], at[1] + _on_map(0, pitch, size)[1]
+        draw.line((left - 6, y, left, y), PALE, 1)
+        draw.text((left - 9, y), f"{pitch}°", PALE, _font(15), anchor="rm")
     middle = (at[0] + size[0] / 2, at[1] + size[1] + 29)
     draw.text(middle, "yaw (left and right), pitch (up and down)", PALE, _font(15), anchor="ma")
 
@@ -341,7 +345,7 @@ def _side_text(
 ) -> list[tuple[str, str, Colour]]:  # fmt: skip
     """(kind, text, colour) of each item beside the panorama."""
     items = [("head", "Saliency", INK), ("text", f"{saliency.method}, mean over time:", INK), ("heat", "", INK)]
-    items += [("head", "Found (numbered, with boxes)", INK)]
+    items += [("head", "Found: centroid, box, share of saliency", INK)]
     for viewpoint in found:
         region = viewpoint.region
         if region is None:
@@ -349,7 +353,7 @@ def _side_text(
         else:
             where = f"yaw {_degrees(region.yaw_deg)}, pitch {_degrees(region.pitch_deg)}"
             box = f"{_degrees(region.width_deg)} x {_degrees(region.height_deg)}"
-            items.append(("text", f"{viewpoint.rank}: {where}, {box}, {100 * region.mass:.0f} % of saliency", INK))
+            items.append(("text", f"{viewpoint.rank}: {where}, {box}, {100 * region.mass:.0f} %", INK))
     items.append(("head", "Views", INK))
     for view in views:
         first = view.track.views[0]

@@ -444,7 +444,7 @@ def read_terminal(terminal: int) -> str:
 # Real footage ---------------------------------------------------------------------------------------------------------
 
 REAL = {
-    "1920x1080 with FOA": "video/congo_eye_1920x1080_stretched_v1meta.mp4",
+    "1920x1080 with FOA": "video_unlicensed/sph360_V_To4k9AJXc_20.webm",
     "2:1 without sound": "video/gvr_testRoom1_1920Mono_noaudio.mp4",
     "60 fps": "video_unlicensed/omni_trans_quartet_u-Hpf2_60fps_cut2s.webm",
     "HEVC": "video/congo_eye_1280x640_hevc_aacmono.mp4",

@@ -60,8 +60,9 @@ def test_lengths_are_exact(model: JointModel, control: LoadedControl, panorama: 
 
 
 def test_a_seed_is_a_clip(model: JointModel, control: LoadedControl, panorama: PanoramaClip) -> None:
+    given = conditions(panorama)
     first, again, other = (
-        generate(model, control, conditions(panorama), settings(model, seed=seed), seconds=SECONDS) for seed in (1, 1, 2)
+        generate(model, control, given, settings(model, seed=seed), seconds=SECONDS) for seed in (1, 1, 2)
     )
     assert torch.equal(first.frames, again.frames) and torch.equal(first.sound.waveform, again.sound.waveform)
     assert not torch.equal(first.frames, other.frames)

@@ -120,11 +120,12 @@ def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
     from ..records import Sound, View
 
     # Two wide microphones, to the left and to the right: an MP4 clip holds no more than stereo.
-    sides = [view_sound(stage.clip.sound, View(yaw), stage.clip.fps).waveform for yaw in (-90.0, 90.0)]
-    stereo = Sound(torch.cat(sides), stage.clip.sound.sample_rate_hz, "stereo")
+    ambix = stage.scene.foa()
+    sides = [view_sound(ambix, View(yaw), stage.clip.fps).waveform for yaw in (-90.0, 90.0)]
     with report.stage("writing the sample", steps=False):
+        stereo = Sound(torch.cat(sides), ambix.sample_rate_hz, "stereo")
         write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, stereo)
-        write_wav(folder / SAMPLE_SOUND, stage.clip.sound)
+        write_wav(folder / SAMPLE_SOUND, ambix)
 
 
 def opposite_viewpoint(viewpoint: Viewpoint) -> Viewpoint:

@@ -178,8 +178,8 @@ def _look(
     with report.stage("saliency") as progress:
         saliency = predict_saliency(clip.frames, options.saliency, device=device, progress=progress)
     with report.stage("viewpoints", steps=False):
-        mode = "track" if options.track == "follow" else "still"
-        found = viewpoints(saliency, spec.fps, fov_deg=fov_deg, mode=mode)
+        follow = options.track == "follow"
+        found = viewpoints(saliency, spec.fps, fov_deg=fov_deg, mode="track" if follow else "still")
     if manual is not None:
         return clip, saliency, found, manual
     rank = options.viewpoint or 1

@@ -303,9 +303,9 @@ def _panorama_axes(draw: Canvas, at: tuple[int, int], size: tuple[int, int]) -> 
         draw.line((x, y, x, y + 6), PALE, 1)
         draw.text((x, y + 9), f"{yaw}°", PALE, _font(15), anchor="ma")
     for pitch in range(-90, 91, 45):
-        left, y = at[0], at[1] + _on_map(0, pitch, size)[1]
-        draw.line((left - 6, y, left, y), PALE, 1)
-        draw.text((left - 9, y), f"{pitch}°", PALE, _font(15), anchor="rm")
+        left, row = at[0], at[1] + _on_map(0, pitch, size)[1]
+        draw.line((left - 6, row, left, row), PALE, 1)
+        draw.text((left - 9, row), f"{pitch}°", PALE, _font(15), anchor="rm")
     middle = (at[0] + size[0] / 2, at[1] + size[1] + 29)
     draw.text(middle, "yaw (left and right), pitch (up and down)", PALE, _font(15), anchor="ma")
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 H264_CRF = 16
-# x264's macroblock tree reads memory that nothing wrote, at widths of a few blocks: the same frames then give other bytes
-# from time to time (seen at 192x96: 14 of 300 runs; none with it off).
+# x264's macroblock tree reads memory that nothing wrote, at widths of a few blocks: the same frames then give other
+# bytes from time to time (seen at 192x96: 14 of 300 runs; none with it off).
 H264_OPTIONS = {"crf": str(H264_CRF), "x264-params": "mbtree=0"}
 AAC_BLOCK = 1024
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

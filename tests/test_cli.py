@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -415,6 +418,7 @@ def test_demo_as_a_newcomer_runs_it(tmp_path: Path) -> None:
     tests share their processors."""
     assert (model_folder() / "model_index.json").is_file(), "con360/bundle is missing; it ships with the project"
     terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))  # a new one has no width at all
     started = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-m", "con360", "demo"], cwd=tmp_path, env=environment(), text=True,

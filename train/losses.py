@@ -16,6 +16,7 @@ from torch import Tensor
 from con360.control.film import Film
 from con360.models.dual_unet import DualUNet
 from con360.sampling.joint import video_noise
+from con360.sampling.schedule import estimate_x0
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,10 @@ def target_of(scheduler, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     raise ValueError(f"prediction type {kind!r} is not supported; wanted 'epsilon' or 'v_prediction'")
 
 
-def estimate_x0(scheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """The clean latent that a prediction implies."""
+def estimate_clean(scheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """The clean latents that predictions imply, each sample at its own timestep `t [B]`."""
     alpha = scheduler.alphas_cumprod.to(x_t)[t].view(-1, *(1,) * (x_t.ndim - 1))
-    if scheduler.config.prediction_type == "v_prediction":
-        return alpha.sqrt() * x_t - (1 - alpha).sqrt() * prediction
-    return (x_t - (1 - alpha).sqrt() * prediction) / alpha.sqrt().clamp_min(1e-4)
+    return estimate_x0(prediction, x_t, alpha, scheduler.config.prediction_type)
 
 
 def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -137,7 +136,7 @@ def joint_loss(
         schedulers, x0, text: (video, audio) pairs; latents `[B, 4, T, h, w]` and `[B, 8, R, F]`.
         film: modulation of all sites, already masked.
         weight_v: `[B, T, h, w]`, see `squared_error`.
-        shared_noise: see `SamplerSettings`; training and sampling must agree.
+        shared_noise: see `SamplerSettings`.
     """
     count = x0[0].shape[0]
     t = random_timesteps(count, schedulers[0], g)
@@ -167,5 +166,5 @@ def _previous_estimate(unet, schedulers, x_con, t_con, text, film, dropout, g) -
     with torch.no_grad():
         cross = unet.encode_cross(*x_con, *t_con)
         out = unet(*x_con, *t_con, *text, cross, film)
-        estimates = (estimate_x0(s, o, x, tc) for s, o, x, tc in zip(schedulers, out, x_con, t_con, strict=True))
+        estimates = (estimate_clean(s, o, x, tc) for s, o, x, tc in zip(schedulers, out, x_con, t_con, strict=True))
         return tuple(e * k.view(-1, *(1,) * (e.ndim - 1)) for e, k in zip(estimates, keep, strict=True))

@@ -111,8 +111,8 @@ def adjustment_exponents(gamma: float | None) -> tuple[float | None, float | Non
     return (None, None) if gamma is None else (math.sqrt(gamma), 1 / math.sqrt(gamma))
 
 
-def estimate_x0(prediction: Tensor, x_t: Tensor, alpha: float, prediction_type: str) -> Tensor:
-    """The clean sample that a prediction implies."""
+def estimate_x0(prediction: Tensor, x_t: Tensor, alpha: float | Tensor, prediction_type: str) -> Tensor:
+    """The clean sample that a prediction implies; `alpha` is a number or broadcasts over the batch."""
     if prediction_type == "v_prediction":
         return alpha**0.5 * x_t - (1 - alpha) ** 0.5 * prediction
     return (x_t - (1 - alpha) ** 0.5 * prediction) / alpha**0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from shared_data import shared_root
+from shared_data import data_path, shared_root
 
 from con360.errors import InputError
 from con360.media.info import probe
@@ -57,6 +57,12 @@ def params():
         yield pytest.param(path, id=str(path), marks=pytest.mark.slow if size > BIG else ())
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_files_are_at_hand(folder):
+    """Without them nothing below runs: skipped aloud on a user's machine, an error in the run that decides."""
+    assert any(data_path(folder).iterdir())
+
+
 @pytest.mark.skipif(not FILES, reason="needs data/, looked for in $CON360_TEST_DATA and in ../shared")
 @pytest.mark.parametrize("path", list(params()))
 def test_result_or_one_sentence(path):
@@ -92,8 +98,6 @@ def test_sound_files(path):
 
 
 def test_one_16k_frame_when_the_limit_is_raised():
-    from shared_data import data_path
-
     path = data_path("bad/16_real_16384x8192_one_frame.webm")
     clip = read_panorama(path, duration_s=0.5, height=64, max_pixels=16384 * 8192)
     assert clip.frames.shape == (4, 3, 64, 128)

@@ -15,7 +15,7 @@ from con360.control import load_control
 from con360.errors import InputError
 from con360.models.loading import save_joint_model
 from train.data import SPLIT_FIRST_SEED, build_cache, make_example, scene_of, take
-from train.losses import Dropout, drop_maps, estimate_x0, keep_mask, mask_film, target_of
+from train.losses import Dropout, drop_maps, estimate_clean, keep_mask, mask_film, target_of
 from train.train import TrainConfig, train
 
 
@@ -57,7 +57,7 @@ def test_estimate_inverts_the_target(model):
         torch.tensor([5, 400, 900]),
     )
     x_t = scheduler.add_noise(x0, noise, t)
-    assert torch.allclose(estimate_x0(scheduler, target_of(scheduler, x0, noise, t), x_t, t), x0, atol=1e-4)
+    assert torch.allclose(estimate_clean(scheduler, target_of(scheduler, x0, noise, t), x_t, t), x0, atol=1e-4)
 
 
 def test_splits_never_share_a_scene():

@@ -145,17 +145,44 @@ class BasdMaps:
     normalization: BasdNormalization = "minmax"
 
 
-CaptionOrigin = Literal["typed", "scene", "plain", "models"]
+CaptionOrigin = Literal["typed", "scene", "plain", "models", "rules"]
+
+
+@dataclass(frozen=True)
+class FaceCaption:
+    """What a captioner said of one cube face at one time.
+
+    Args:
+        time_s: time within the clip.
+        face: one of `geometry.cubemap.FACE_NAMES`.
+        direction: the same for people: "in front", "on the right", "behind", "on the left", "above", "below".
+        text: its words; empty when it had none.
+    """
+
+    time_s: float
+    face: str
+    direction: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.time_s:.1f} s, {self.direction}: {self.text or '(nothing)'}"
 
 
 @dataclass(frozen=True)
 class SceneCaption:
-    """The scene in words: `short` is what the text encoders read (CLIP keeps 77 tokens), `long` is for people."""
+    """The scene in words: `short` is what the text encoders read (CLIP keeps 77 tokens), `long` is for people.
+
+    Args:
+        origin: who wrote it; "models" is a captioner and a language model, "rules" a captioner's words joined by rule.
+        faces: what was said of each cube face, by time and then by direction.
+        notices: sentences about what was cut or missing.
+    """
 
     short: str
     long: str = ""
     origin: CaptionOrigin = "typed"
-    faces: tuple[str, ...] = ()
+    faces: tuple[FaceCaption, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,9 @@
-"""The scene in words: typed by a person, carried by a procedural scene, or a plain statement of what was found.
-
-Nothing here guesses at content; captions by models come from `SceneCaption(origin="models")` elsewhere.
-"""
+"""Captions without a model: typed by a person, or a plain statement of what was found. Nothing is guessed."""
 
 from __future__ import annotations
 
-from .errors import InputError
-from .records import PanoramaClip, SceneCaption, Viewpoint
+from ..errors import InputError
+from ..records import PanoramaClip, SceneCaption, Viewpoint
 
 MAX_CHARACTERS = 2000
 

@@ -7,6 +7,7 @@ happens at batch size 1, a first pass that embeds the wrong timestep).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,13 +61,22 @@ def drop_maps(maps: Tensor, dropout: Dropout, generator: torch.Generator) -> Ten
     return maps * keep.to(maps).view(count, 1, 2, 1, 1)
 
 
-def random_timesteps(count: int, scheduler, generator: torch.Generator, lean: float = 1.0) -> Tensor:
-    """`[count]` timesteps, uniform by default; a lean above 1 draws noisier ones more often.
+def random_timesteps(
+    count: int, scheduler, generator: torch.Generator, lean: float = 1.0, blank: float = 0.0
+) -> Tensor:
+    """`[count]` timesteps, uniform by default.
 
     What a caption or a map decides (which colour, where) is settled at high noise; at low noise it can be seen.
+
+    Args:
+        lean: above 1, noisier timesteps are drawn more often.
+        blank: share of the last timestep; with zero terminal SNR nothing but the conditions is known there.
     """
     total = scheduler.config.num_train_timesteps
-    return (torch.rand(count, generator=generator) ** (1 / lean) * total).long().clamp_max(total - 1)
+    t = (torch.rand(count, generator=generator) ** (1 / lean) * total).long().clamp_max(total - 1)
+    if blank:
+        t[torch.rand(count, generator=generator) < blank] = total - 1
+    return t
 
 
 def target_of(scheduler, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -100,10 +110,10 @@ def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = No
 
 def picture_loss(
     unet: DualUNet, scheduler, x0_v: Tensor, text_v: Tensor, film: Film | None, g: torch.Generator,
-    weight: Tensor | None = None, lean: float = 1.0,
+    weight: Tensor | None = None, t: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Squared error of the video U-Net alone; it hears no sound."""
-    t = random_timesteps(x0_v.shape[0], scheduler, g, lean)
+    """Squared error of the video U-Net alone, at timesteps `t [B]` or uniform ones; it hears no sound."""
+    t = random_timesteps(x0_v.shape[0], scheduler, g) if t is None else t
     noise = torch.randn(x0_v.shape, generator=g)
     prediction = unet.forward_video(scheduler.add_noise(x0_v, noise, t), t, text_v, film=film)
     return squared_error(prediction, target_of(scheduler, x0_v, noise, t), weight)
@@ -138,33 +148,86 @@ def joint_loss(
         weight_v: `[B, T, h, w]`, see `squared_error`.
         shared_noise: see `SamplerSettings`.
     """
+    draws = draw_joint(schedulers, x0, dropout, g, shared_noise)
+    out, targets = joint_predictions(unet, schedulers, x0, text, film, draws)
+    return squared_error(out[0], targets[0], weight_v), F.mse_loss(out[1], targets[1])
+
+
+@dataclass(frozen=True)
+class JointDraws:
+    """All that chance decides in a joint step, apart from what is dropped of the conditions.
+
+    Args:
+        t: `[B]`, the timestep that both modalities share.
+        t_con: per modality `[B]`, the connectors' own.
+        noise, noise_con: per modality, shaped like its latents: of the signal, of the connectors' copy.
+        keep_x0: per modality `[B]`, 1 where the previous estimate is seen.
+    """
+
+    t: Tensor
+    t_con: tuple[Tensor, Tensor]
+    noise: tuple[Tensor, Tensor]
+    noise_con: tuple[Tensor, Tensor]
+    keep_x0: tuple[Tensor, Tensor]
+
+    def to(self, device: torch.device) -> JointDraws:
+        pairs = (tuple(v.to(device) for v in p) for p in (self.t_con, self.noise, self.noise_con, self.keep_x0))
+        return JointDraws(self.t.to(device), *pairs)
+
+    @staticmethod
+    def cat(parts: Sequence[JointDraws]) -> JointDraws:
+        """Draws of several batches as one's."""
+
+        def pair(name: str) -> tuple[Tensor, Tensor]:
+            first, second = zip(*(getattr(p, name) for p in parts), strict=True)
+            return torch.cat(first), torch.cat(second)
+
+        names = ("t_con", "noise", "noise_con", "keep_x0")
+        return JointDraws(torch.cat([p.t for p in parts]), *(pair(name) for name in names))
+
+
+def draw_joint(
+    schedulers: tuple, x0: tuple[Tensor, Tensor], dropout: Dropout, g: torch.Generator, shared_noise: float = 0.0
+) -> JointDraws:
+    """Timesteps, noise and kept estimates of a joint step; of `x0` only the shapes are read."""
     count = x0[0].shape[0]
     t = random_timesteps(count, schedulers[0], g)
     # The connectors listen to their own copy of the signal, noised on its own: sampling asks them for any pairing.
     t_con = tuple(random_timesteps(count, s, g) for s in schedulers)
-    noise = _noise_pair(x0, shared_noise, g)
-    x_t = tuple(s.add_noise(x, n, t) for s, x, n in zip(schedulers, x0, noise, strict=True))
-    noise_con = _noise_pair(x0, shared_noise, g)
-    x_con = tuple(s.add_noise(x, n, tc) for s, x, n, tc in zip(schedulers, x0, noise_con, t_con, strict=True))
-    estimate = _previous_estimate(unet, schedulers, x_con, t_con, text, film, dropout, g)
-    cross = unet.encode_cross(*x_con, *t_con, *estimate)
-    out = unet(*x_t, t, t, *text, cross, film)
-    targets = tuple(target_of(s, x, n, t) for s, x, n in zip(schedulers, x0, noise, strict=True))
-    return squared_error(out[0], targets[0], weight_v), F.mse_loss(out[1], targets[1])
+    noise, noise_con = (_noise_pair(x0, shared_noise, g) for _ in range(2))
+    return JointDraws(t, t_con, noise, noise_con, tuple(keep_mask(dropout.x0, count, g) for _ in schedulers))
+
+
+def joint_predictions(
+    unet: DualUNet,
+    schedulers: tuple,
+    x0: tuple[Tensor, Tensor],
+    text: tuple[Tensor, Tensor],
+    film: Film | None,
+    draws: JointDraws,
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """((video, audio) predictions, their targets) of one joint step; arguments as for `joint_loss`."""
+    x_t = tuple(s.add_noise(x, n, draws.t) for s, x, n in zip(schedulers, x0, draws.noise, strict=True))
+    noised = zip(schedulers, x0, draws.noise_con, draws.t_con, strict=True)
+    x_con = tuple(s.add_noise(x, n, t) for s, x, n, t in noised)
+    estimate = _previous_estimate(unet, schedulers, x_con, draws, text, film)
+    cross = unet.encode_cross(*x_con, *draws.t_con, *estimate)
+    out = unet(*x_t, draws.t, draws.t, *text, cross, film)
+    targets = tuple(target_of(s, x, n, draws.t) for s, x, n in zip(schedulers, x0, draws.noise, strict=True))
+    return out, targets
 
 
 def _noise_pair(x0: tuple[Tensor, Tensor], shared: float, g: torch.Generator) -> tuple[Tensor, Tensor]:
     return video_noise(tuple(x0[0].shape), g, shared), torch.randn(x0[1].shape, generator=g)
 
 
-def _previous_estimate(unet, schedulers, x_con, t_con, text, film, dropout, g) -> tuple[Tensor | None, Tensor | None]:
+def _previous_estimate(unet, schedulers, x_con, draws: JointDraws, text, film) -> tuple[Tensor | None, Tensor | None]:
     """The x0 estimates that a previous step would have left, some dropped; computed only when any is kept."""
-    count = x_con[0].shape[0]
-    keep = tuple(keep_mask(dropout.x0, count, g) for _ in x_con)
-    if not any(bool(k.any()) for k in keep):
+    if not any(bool(k.any()) for k in draws.keep_x0):
         return None, None
     with torch.no_grad():
-        cross = unet.encode_cross(*x_con, *t_con)
-        out = unet(*x_con, *t_con, *text, cross, film)
-        estimates = (estimate_clean(s, o, x, tc) for s, o, x, tc in zip(schedulers, out, x_con, t_con, strict=True))
-        return tuple(e * k.view(-1, *(1,) * (e.ndim - 1)) for e, k in zip(estimates, keep, strict=True))
+        cross = unet.encode_cross(*x_con, *draws.t_con)
+        out = unet(*x_con, *draws.t_con, *text, cross, film)
+        known = zip(schedulers, out, x_con, draws.t_con, strict=True)
+        estimates = (estimate_clean(s, o, x, t) for s, o, x, t in known)
+        return tuple(e * k.view(-1, *(1,) * (e.ndim - 1)) for e, k in zip(estimates, draws.keep_x0, strict=True))

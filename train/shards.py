@@ -216,6 +216,21 @@ def read_shards(
     return _rows(paths, [*_SCALARS, *_TENSORS, *beside], part)
 
 
+def group_sizes(path: Path) -> tuple[int, ...]:
+    """Examples of each row group of a shard, from its footer alone: the smallest pieces that can be read singly."""
+    _, pq = _arrow()
+    metadata = _open(path, pq.read_metadata)
+    return tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+
+
+def read_group(path: Path, index: int) -> tuple[Prepared, ...]:
+    """The examples of one row group, for readers that choose their own order."""
+    _, pq = _arrow()
+    with _open(path, pq.ParquetFile) as file:
+        rows = file.read_row_group(index, columns=[*_SCALARS, *_TENSORS]).to_pylist()
+    return tuple(Prepared(**{name: _unpacked(name, value) for name, value in row.items()}) for row in rows)
+
+
 def _rows(paths: Sequence[Path], columns: list[str], part: tuple[int, int]) -> Iterator[Prepared]:
     _, pq = _arrow()
     number = 0

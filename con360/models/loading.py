@@ -141,6 +141,27 @@ def load_joint_model(
     )
 
 
+def load_part(
+    folder: str | Path, part: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Any:
+    """One of the small parts of a joint model's folder, where the U-Nets are not needed.
+
+    Args:
+        part: `vae_v`, `vae_a`, `text_encoder_v`, `text_encoder_a`, `tokenizer_v` or `tokenizer_a`.
+
+    Raises:
+        InputError: as `load_joint_model`.
+    """
+    folder, put = Path(folder).expanduser(), {"device": device, "dtype": dtype}
+    _read_index(folder)
+    if part.startswith("tokenizer_"):
+        return _load_tokenizer(folder, part)
+    if part.startswith("vae_"):
+        return _load_vae(folder, part, **put)
+    classes = {"text_encoder_v": "CLIPTextModel", "text_encoder_a": "ClapTextModelWithProjection"}
+    return _load_from_transformers(folder, part, classes[part], **put)
+
+
 def save_joint_model(model: JointModel, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
     """Write a joint model in the published layout, safetensors under the published names.
 

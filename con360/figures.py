@@ -178,7 +178,7 @@ def _panorama_picture(
     height = PANORAMA_HEIGHT * OVERSAMPLING
     overlay = heat_overlay(clip.frames[clip.num_frames // 2], saliency.maps.mean(0), height)
     for view in views:
-        _draw_basd(overlay, view.track.views[0], view.colour)
+        draw_basd(overlay, view.track.views[0], view.colour)
     image = Image.fromarray(overlay)
     draw = ImageDraw.Draw(image)
     for view in views:
@@ -199,8 +199,13 @@ def _regions(found: Iterable[Viewpoint]) -> list[tuple[int, Region]]:
     return [(viewpoint.rank, viewpoint.region) for viewpoint in found if viewpoint.region is not None]
 
 
-def _draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
-    """Lines of equal signed distance, brighter inside: where a distance field is near a level, there is its line."""
+def draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
+    """Draw lines of equal signed distance into a picture, brighter inside the view.
+
+    Args:
+        picture: `[H, 2H, 3]` uint8, `OVERSAMPLING` times larger than it will be shown; changed in place.
+    """
+    # Where a distance field is near a level, there is its line.
     height = len(picture)
     distance = basd_map(view, height, "none").numpy()
     step = BASD_STEP_DEG * height / 180.0

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Weights that others publish and nothing here downloads: what to say when they are missing."""
+
+    title: str
+    address: str
+    licence: str
+    size: str
+
+
+CAPTION_MODELS = {
+    "captioner": PublishedWeights(
+        "BLIP-2", "https://huggingface.co/Salesforce/blip2-opt-2.7b", "MIT", "15 GB (3.74 billion weights, float32)"
+    ),
+    "language model": PublishedWeights(
+        "Llama 3.2", "https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 Community License",
+        "2.5 GB (1.24 billion weights, bfloat16)",
+    ),
+}  # fmt: skip
 
 BUILT_IN_MODEL = "con360-tiny"
 _BUNDLE = Path(__file__).resolve().parent.parent / "bundle"

@@ -1,0 +1,152 @@
+"""Folders of caption models as transformers writes them: what lies in them, and loading it whole or not at all.
+
+Nothing is downloaded, no code from a folder runs, and pickled weights are read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..models.catalog import CAPTION_MODELS
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def check_folder(folder: str | Path, role: str) -> dict[str, Any]:
+    """That a folder holds a configuration and every weight file that it names, without reading weights.
+
+    Args:
+        role: "captioner" or "language model".
+
+    Returns:
+        The folder's config.json.
+
+    Raises:
+        InputError: names what is missing, and where it can be had.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise InputError(f"there is no {role} folder {folder}. {_advice(role)}")
+    config = _read_config(path, role)
+    missing = [name for name in _weight_names(path, role) if not (path / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(f"the {role} folder {path} lacks {', '.join(missing[:3])}{more}. {_advice(role)}")
+    return config
+
+
+def class_name(config: dict[str, Any]) -> str:
+    """The network that a config.json describes."""
+    return str((config.get("architectures") or [config.get("model_type", "unnamed")])[0])
+
+
+def _advice(role: str) -> str:
+    known = CAPTION_MODELS[role]
+    return (
+        f"Get {known.title} from {known.address} ({known.licence}, {known.size}), or another {role}, and give the "
+        f"folder with its config.json; nothing is downloaded by itself."
+    )
+
+
+def _read_json(path: Path, role: str) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); get the {role} again.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a {type(values).__name__}, wanted a JSON object; get the {role} again.")
+    return values
+
+
+def _read_config(path: Path, role: str) -> dict[str, Any]:
+    if not (path / "config.json").is_file():
+        raise InputError(f"the {role} folder {path} holds no config.json. {_advice(role)}")
+    return _read_json(path / "config.json", role)
+
+
+def _weight_names(path: Path, role: str) -> list[str]:
+    """The files that hold a folder's weights, whole or in shards, in the order in which transformers looks."""
+    for name in _WEIGHTS:
+        if (path / name).is_file():
+            return [name]
+        if (path / f"{name}.index.json").is_file():
+            return _shard_names(path / f"{name}.index.json", role)
+    return [_WEIGHTS[0]]
+
+
+def _shard_names(index: Path, role: str) -> list[str]:
+    names = _read_json(index, role).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise InputError(f"{index} names no weight files; get the {role} again.")
+    return sorted(set(names.values()))
+
+
+def load_network(folder: Path, auto_class: Any, role: str, dtype: torch.dtype, device: torch.device | str) -> nn.Module:
+    """A network with every weight from its folder.
+
+    Args:
+        auto_class: transformers' class that reads it.
+
+    Raises:
+        InputError: a weight is missing, misshapen or not finite, or a file is cut or damaged.
+    """
+    import transformers
+
+    # Version 5 renamed it; version 4 knows the old name alone.
+    precision = {"dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype": dtype}
+    try:
+        network, info = auto_class.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True,
+            **precision,
+        )  # fmt: skip
+        network = network.to(device)
+    # transformers, safetensors and torch fail with whatever the damaged bytes happen to provoke.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise InputError(
+                f"the {role} {folder.name} does not fit into the memory of {device}; use a smaller model or another "
+                f"device."
+            ) from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+        raise InputError(f"the {role} folder {folder} cannot be loaded ({reason}). {_advice(role)}") from error
+    _check_complete(folder, network, info, role)
+    return network.eval().requires_grad_(False)
+
+
+def _check_complete(folder: Path, network: nn.Module, info: dict[str, Any], role: str) -> None:
+    # What transformers does not find it fills with random numbers.
+    problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]
+    problems += [f"{name[0]} has another shape" for name in sorted(info.get("mismatched_keys") or ())]
+    problems += [f"{name} holds NaN or infinity" for name, t in network.named_parameters() if not t.isfinite().all()]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise InputError(
+            f"the weights in the {role} folder {folder} do not fit its configuration: {'; '.join(problems[:3])}{more}. "
+            f"Get it again."
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python ran out of memory, on a GPU or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def ended(ids: Tensor, tokenizer: Any, max_new_tokens: int) -> bool:
+    """Whether new tokens `[L]` came to their own end and were not stopped at the limit."""
+    return len(ids) < max_new_tokens or int(ids[-1]) in tokenizer.all_special_ids
+
+
+def greedy(max_new_tokens: int) -> dict[str, Any]:
+    """Settings of `generate` under which the same input gives the same words, whatever the folder recommends."""
+    return {
+        "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None,
+        "max_new_tokens": max_new_tokens,
+    }  # fmt: skip

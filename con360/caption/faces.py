@@ -78,8 +78,10 @@ def caption_faces(
     for (time_s, face), (text, ended) in zip(places, texts, strict=True):
         if not ended:
             text = whole_sentences(text)
-            notices.append(f"the caption {DIRECTIONS[face]} at {time_s:.1f} s was stopped at {MAX_NEW_TOKENS} tokens")
         items.append(FaceCaption(time_s, face, DIRECTIONS[face], text))
+    stopped = sum(not ended for _, ended in texts)
+    if stopped:
+        notices.append(f"{stopped} of {len(items)} face captions were stopped at {MAX_NEW_TOKENS} tokens")
     return FaceCaptions(tuple(items), tuple(notices) + _empty_notices(items, captioner.name))
 
 

@@ -100,6 +100,10 @@ def load_network(folder: Path, auto_class: Any, role: str, dtype: torch.dtype, d
 
     # Version 5 renamed it; version 4 knows the old name alone.
     precision = {"dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype": dtype}
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # the caller shows its own
     try:
         network, info = auto_class.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True,
@@ -115,6 +119,9 @@ def load_network(folder: Path, auto_class: Any, role: str, dtype: torch.dtype, d
             ) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise InputError(f"the {role} folder {folder} cannot be loaded ({reason}). {_advice(role)}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     _check_complete(folder, network, info, role)
     return network.eval().requires_grad_(False)
 

@@ -82,9 +82,7 @@ def _written(
     return short or long, long
 
 
-def _ask(
-    writer: Writer, request: str, tokens: int, progress: Progress | None, what: str, notices: list[str]
-) -> str:
+def _ask(writer: Writer, request: str, tokens: int, progress: Progress | None, what: str, notices: list[str]) -> str:
     text, ended = writer.write(request, tokens, progress, what)
     if ended:
         return text
@@ -116,7 +114,9 @@ def merge_by_rule(faces: FaceCaptions) -> tuple[str, str]:
     # most_common keeps the first of equals, which is the earliest.
     often = {face: Counter(texts).most_common(1)[0][0].rstrip(" .;") for face, texts in said.items() if texts}
     changes = {
-        face: ", then ".join(dict.fromkeys(text.rstrip(" .;") for text in texts)) for face, texts in said.items() if texts
+        face: ", then ".join(dict.fromkeys(text.rstrip(" .;") for text in texts))
+        for face, texts in said.items()
+        if texts
     }
     return _by_direction(often), _by_direction(changes) + "."
 

@@ -16,9 +16,7 @@ def typed_caption(text: str) -> SceneCaption:
     """
     short = " ".join(text.split())
     if len(short) > MAX_CHARACTERS:
-        raise InputError(
-            f"the caption has {len(short)} characters; the text encoders read at most {MAX_CHARACTERS}."
-        )
+        raise InputError(f"the caption has {len(short)} characters; the text encoders read at most {MAX_CHARACTERS}.")
     return SceneCaption(short=short, long=short, origin="typed")
 
 

@@ -11,13 +11,13 @@ FACE_PROMPT = "a photo of"
 
 # {captions} becomes one line for each face and time: "0.7 s, in front: a man with a guitar".
 MERGE_PROMPT = """\
-These are captions of one 360° video. Each line gives a time, a direction as seen by a viewer in the middle, and \
-what is seen there.
+These are captions of one 360° video. Each line gives a time, a direction as seen from the middle, and what is seen \
+there.
 
 {captions}
 
-Describe the whole scene around the viewer in one paragraph of at most 120 words: what is where, and what changes over \
-time. Use only what the captions say, keep the directions, and leave out repetitions. Answer with the paragraph alone."""
+Describe the whole scene around the viewer in one paragraph of at most 120 words: what is where, and what changes \
+over time. Use only what the captions say, keep the directions, and leave out repetitions. Answer with the paragraph alone."""
 
 # {description} becomes the long caption.
 SHORT_PROMPT = """\

@@ -45,7 +45,9 @@ class Writer:
         return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
 
     @torch.no_grad()
-    def write(self, request: str, max_new_tokens: int, progress: Progress | None = None, what: str = "") -> tuple[str, bool]:
+    def write(
+        self, request: str, max_new_tokens: int, progress: Progress | None = None, what: str = ""
+    ) -> tuple[str, bool]:
         """Answer a request, greedily.
 
         Args:

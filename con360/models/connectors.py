@@ -615,7 +615,9 @@ class Connectors(nn.Module):
             signal = features.mean(dim=(2, 3)).view(B, T, D).transpose(1, 2)
         else:
             signal = features.mean(dim=3)
-        return signal / torch.linalg.vector_norm(signal, dim=-1, keepdim=True).clamp_min(1e-12)
+        # Squares of half-precision numbers overflow and vanish: the length is taken in float32.
+        norm = torch.linalg.vector_norm(signal, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-12)
+        return (signal / norm).to(signal.dtype)
 
 
 def _connector_at(site: str, config: ConnectorConfig) -> Connector:

@@ -4,8 +4,8 @@ Shape legend: B clips, T frames, h w latent rows and columns, R F mel latent row
 N = B * T, E time embedding.
 
 diffusers supplies the blocks of both U-Nets; what drives them is ours, so that a connector can sit behind a block and
-replace its last skip connection as well. Without connectors, or with zero-initialised ones, each U-Net computes
-exactly what diffusers' own forward does.
+replace its last skip connection as well. Without connectors, or with zero-initialised ones, each U-Net computes what
+diffusers' own forward does.
 
 Source: SVG baseline (arXiv 2409.17550); paper section 2.2 for FiLM's place.
 """
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .connectors import Connectors, CrossFeatures, Film, fold_frames
+from .cross_attention import TextMemory, share_text
 
 # Behind block `site`, features `h`: the features that go on, or None where nothing sits.
 Bridge = Callable[[str, Tensor], Tensor | None]
@@ -36,6 +37,20 @@ class DualUNet(nn.Module):
     def __init__(self, unet_v: nn.Module, unet_a: nn.Module, connectors: Connectors | None = None) -> None:
         super().__init__()
         self.unet_v, self.unet_a, self.connectors = unet_v, unet_a, connectors
+        share_text(unet_v)
+
+    def parts(self, stage: str) -> list[nn.Module]:
+        """The networks that a stage of a step needs.
+
+        Args:
+            stage: `cross` (`encode_cross` with embedded timesteps), `video` or `audio` (`forward_video`, ...).
+        """
+        connectors = self.connectors
+        if stage == "cross":
+            return [] if connectors is None else [connectors.encoders]
+        sites = {} if connectors is None else connectors.sites
+        own = [module for name, module in sites.items() if name.startswith(stage)]
+        return [self.unet_v if stage == "video" else self.unet_a, *own]
 
     def encode_cross(
         self,
@@ -50,7 +65,7 @@ class DualUNet(nn.Module):
 
         Args:
             x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`; None says nothing to the other side.
-            t_v, t_a: timesteps, a number or `[B]`.
+            t_v, t_a: timesteps, see `time_embedding`.
             x0_v, x0_a: previous estimates of the clean latents; None is zeros.
         """
         if self.connectors is None:
@@ -68,7 +83,7 @@ class DualUNet(nn.Module):
         x_a: Tensor,
         t_v: Tensor | int,
         t_a: Tensor | int,
-        text_v: Tensor,
+        text_v: Tensor | TextMemory,
         text_a: Tensor,
         cross: CrossFeatures | None = None,
         film: Film | None = None,
@@ -79,8 +94,8 @@ class DualUNet(nn.Module):
 
         Args:
             x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`.
-            t_v, t_a: timesteps, a number or `[B]`.
-            text_v: `[B, L, D]` CLIP tokens.
+            t_v, t_a: timesteps, see `time_embedding`.
+            text_v: `[B, L, D]` CLIP tokens; a `TextMemory` of them serves all steps.
             text_a: `[B, D]` CLAP embedding, unit norm.
             cross: from `encode_cross`, for this batch or for a part of it that repeats (guidance's halves).
             film: site to (scale, shift); missing sites and None change nothing.
@@ -94,7 +109,7 @@ class DualUNet(nn.Module):
         self,
         x_v: Tensor,
         t_v: Tensor | int,
-        text_v: Tensor,
+        text_v: Tensor | TextMemory,
         cross: CrossFeatures | None = None,
         film: Film | None = None,
         *,
@@ -104,7 +119,8 @@ class DualUNet(nn.Module):
         frames, T = fold_frames(x_v)
         temb = time_embedding(self.unet_v, t_v, x_v).repeat_interleave(T, dim=0)
         bridge = self._bridge("video", T, cross.into_video if cross else None, film, use_connectors)
-        out = run_blocks(self.unet_v, frames, temb, text_v.repeat_interleave(T, dim=0), bridge, num_frames=T)
+        text = text_v if isinstance(text_v, TextMemory) else TextMemory(text_v)
+        out = run_blocks(self.unet_v, frames, temb, text, bridge, num_frames=T)
         return out.unflatten(0, (-1, T)).transpose(1, 2)
 
     def forward_audio(
@@ -164,15 +180,23 @@ def _level_shapes(unet: nn.Module, size: tuple[int, ...]) -> list[tuple[str, int
 
 
 def time_embedding(unet: nn.Module, t: Tensor | int | None, like: Tensor) -> Tensor:
-    """The U-Net's own embedding of timesteps, without classes: `[B, E]`."""
-    t = torch.as_tensor(t, device=like.device).expand(like.shape[0])
-    temb = unet.time_embedding(unet.time_proj(t).to(like.dtype))
+    """The U-Net's own embedding of timesteps, without classes: `[B, E]`.
+
+    Args:
+        unet: either U-Net.
+        t: a number, `[B]`, or what this function made of either, `[1 or B, E]`: a schedule's steps are embedded once.
+        like: any tensor with the batch, device and dtype.
+    """
+    steps = torch.as_tensor(t, device=like.device)
+    if steps.ndim == 2:
+        return steps.expand(like.shape[0], -1)
+    temb = unet.time_embedding(unet.time_proj(steps.expand(like.shape[0])).to(like.dtype))
     act = getattr(unet, "time_embed_act", None)
     return temb if act is None else act(temb)
 
 
 def run_blocks(
-    unet: nn.Module, h: Tensor, temb: Tensor, text: Tensor | None, bridge: Bridge, **block_args: Any
+    unet: nn.Module, h: Tensor, temb: Tensor, text: TextMemory | None, bridge: Bridge, **block_args: Any
 ) -> Tensor:
     """Drive a diffusers U-Net through its blocks.
 
@@ -180,7 +204,7 @@ def run_blocks(
         unet: UNetMotionModel or UNet2DConditionModel.
         h: input `[N, c, h, w]`.
         temb: `[N, E]`.
-        text: `[N, L, D]`, or None where the blocks attend to themselves.
+        text: of the B clips, or None where the blocks attend to themselves.
         bridge: called behind each down and up block; what it returns goes on in the block's stead, and for a down
             block it is the last skip connection too.
         block_args: for every block (`num_frames` of the motion U-Net).
@@ -209,5 +233,5 @@ def run_blocks(
     return unet.conv_out(h)
 
 
-def _text_args(block: nn.Module, text: Tensor | None) -> dict[str, Tensor | None]:
+def _text_args(block: nn.Module, text: TextMemory | None) -> dict[str, TextMemory | None]:
     return {"encoder_hidden_states": text} if getattr(block, "has_cross_attention", False) else {}

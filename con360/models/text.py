@@ -63,7 +63,9 @@ def encode_tokens(tokenizer: Any, encoder: nn.Module, captions: Sequence[str]) -
 def encode_sentences(tokenizer: Any, encoder: nn.Module, captions: Sequence[str]) -> Tensor:
     """CLAP's projected sentence embedding `[B, D]`, unit norm."""
     inputs = _tokenize(tokenizer, encoder, captions)
-    return F.normalize(encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"]).text_embeds, dim=-1)
+    embedding = encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"]).text_embeds
+    # A length in half precision would be off by a percent.
+    return F.normalize(embedding.float(), dim=-1).to(embedding.dtype)
 
 
 def unknown_words(tokenizer: Any, caption: str) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ def test_zero_connectors_are_the_plain_unets(tiny):
     plain = unet(*x, use_connectors=False)
     library = tiny.unet_v(x[0], 400, x[4].repeat_interleave(4, dim=0)).sample
     assert torch.equal(joint[0], plain[0]) and torch.equal(joint[1], plain[1])
-    assert torch.equal(plain[0], library)
+    # Ours attends to the text clip by clip and not frame by frame: rounding.
+    assert torch.allclose(plain[0], library, atol=1e-5)
     assert torch.equal(DualUNet(tiny.unet_v, tiny.unet_a)(*x)[0], plain[0])
 
 

@@ -1,0 +1,324 @@
+"""Distances between sounds, onsets, levels, classes, directions, and CLAP.
+
+Every function takes `Sound` records and mixes them to mono at 16 kHz where the metric is defined there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+from ..media.sound import ambisonic_azimuth_deg, resample, to_mono
+from ..models.codecs import MEL_HOP, SAMPLE_RATE_HZ, log_mel
+from ..records import Sound
+from .figure import Definition
+
+# E-L1 (method notes): frames of the RMS curve.
+ENERGY_WINDOW, ENERGY_HOP = 512, 128
+# Quieter than this, in decibels of full scale, is silence in the distances below.
+SILENCE_DB = -60.0
+ONSET_RISE_DB = 6.0
+ONSET_GAP_S = 0.05
+ONSET_RANGE_DB = 30.0
+CLAP_RATE_HZ = 48000
+
+SOUND = Definition(
+    "sound distance",
+    f"mean over 64 mel bands of |difference of the clip's mean level|, levels below {SILENCE_DB:g} dB count as that; "
+    "which voices sound, and how loud, whenever it is",
+    "ours",
+    unit="dB",
+)
+SOUND_OVER_TIME = Definition(
+    "log-mel distance",
+    f"mean |difference| of log-mels in time and frequency, levels below {SILENCE_DB:g} dB count as that; pulses must "
+    "come at the same time",
+    "ours",
+    unit="dB",
+)
+ENERGY = Definition(
+    "E-L1", f"mean |RMS - RMS'|, window {ENERGY_WINDOW}, hop {ENERGY_HOP} at 16 kHz", "method notes", unit="amplitude"
+)
+ONSET_COUNT = Definition(
+    "onset accuracy",
+    "1 where both sounds have the same number of onsets, else 0; onsets by rise of the log-mel (ours, not librosa's)",
+    "CondFoleyGen",
+    better="higher",
+)
+
+
+def mono_16k(sound: Sound) -> Tensor:
+    """The waveform `[N]` at 16 kHz."""
+    return resample(to_mono(sound), SAMPLE_RATE_HZ).waveform[0]
+
+
+def energy_l1(generated: Sound, target: Sound) -> float:
+    """E-L1: mean absolute difference of the RMS curves.
+
+    Args:
+        generated, target: as long as each other to within a window; the longer one's end is left out.
+    """
+    a, b = (_rms_curve(mono_16k(s)) for s in (generated, target))
+    frames = min(len(a), len(b))
+    return float((a[:frames] - b[:frames]).abs().mean())
+
+
+def _rms_curve(waveform: Tensor) -> Tensor:
+    if len(waveform) < ENERGY_WINDOW:
+        raise InputError(f"{len(waveform)} samples are too few for E-L1; give {ENERGY_WINDOW} or more at 16 kHz.")
+    return waveform.unfold(0, ENERGY_WINDOW, ENERGY_HOP).square().mean(-1).sqrt()
+
+
+def mel_levels_db(sound: Sound) -> Tensor:
+    """Log-mel in decibels `[S, 64]`, not below `SILENCE_DB`."""
+    return (log_mel(mono_16k(sound)[None])[0] * (20.0 / math.log(10.0))).clamp_min(SILENCE_DB)
+
+
+def sound_distance(generated: Sound, target: Sound) -> float:
+    """Mean over mel bands of the difference of mean levels, in decibels (`SOUND`)."""
+    a, b = (_mean_level_db(s) for s in (generated, target))
+    return float((a - b).abs().mean())
+
+
+def _mean_level_db(sound: Sound) -> Tensor:
+    power = (2.0 * log_mel(mono_16k(sound)[None])[0]).exp().mean(0)
+    return (10.0 * power.log10()).clamp_min(SILENCE_DB)
+
+
+def log_mel_distance(generated: Sound, target: Sound) -> float:
+    """Mean difference of log-mels in time and frequency, in decibels (`SOUND_OVER_TIME`)."""
+    a, b = mel_levels_db(generated), mel_levels_db(target)
+    frames = min(len(a), len(b))
+    return float((a[:frames] - b[:frames]).abs().mean())
+
+
+def band_level_db(sound: Sound, band_hz: tuple[float, float], floor_db: float = -120.0) -> float:
+    """Mean power within a band, in decibels of full scale (a sine of amplitude 1 has -3.0)."""
+    waveform = mono_16k(sound).double()
+    power = torch.fft.rfft(waveform).abs().square() * 2 / len(waveform) ** 2
+    hz = torch.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE_HZ)
+    total = float(power[(hz >= band_hz[0]) & (hz <= band_hz[1])].sum())
+    return max(10 * math.log10(total), floor_db) if total > 0 else floor_db
+
+
+# Onsets ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Onsets:
+    """Times of beginnings, in seconds, in order, and how strongly each begins (rise in decibels)."""
+
+    times_s: tuple[float, ...]
+    strengths: tuple[float, ...]
+
+
+def onsets(sound: Sound) -> Onsets:
+    """Beginnings of sounds: peaks of the log-mel's rise over 20 ms, meaned over its ten strongest bands.
+
+    Convention: a peak counts from a rise of 6 dB; the stronger of two within 50 ms stays; what lies 30 dB below the
+    clip's loudest place is silence, so that a hard cut's click is no beginning; the clip's first frame is no onset.
+    """
+    levels = mel_levels_db(sound)
+    levels = levels.clamp_min(float(levels.max()) - ONSET_RANGE_DB)
+    rise = F.pad((levels[2:] - levels[:-2]).clamp_min(0), (0, 0, 1, 1)).topk(10, dim=1).values.mean(1)
+    chosen: list[int] = []
+    gap = round(ONSET_GAP_S * SAMPLE_RATE_HZ / MEL_HOP)
+    for frame in rise.argsort(descending=True).tolist():
+        if rise[frame] < ONSET_RISE_DB:
+            break
+        if all(abs(frame - other) > gap for other in chosen):
+            chosen.append(frame)
+    chosen.sort()
+    return Onsets(tuple(i * MEL_HOP / SAMPLE_RATE_HZ for i in chosen), tuple(float(rise[i]) for i in chosen))
+
+
+def onset_count_matches(generated: Onsets, target: Onsets) -> float:
+    """1.0 where the counts agree, else 0.0: its mean over clips is the onset accuracy.
+
+    Source: CondFoleyGen (arXiv 2304.10490), section 4.
+    """
+    return float(len(generated.times_s) == len(target.times_s))
+
+
+def onset_average_precision(generated: Onsets, target: Onsets, tolerance_s: float = 0.05) -> float:
+    """Average precision of detected onsets, ranked by strength; each target onset is matched once.
+
+    Convention: 1 where neither clip has an onset, 0 where only one has. 50 ms is the paper's tolerance, the published
+    script uses 100 ms.
+
+    Args:
+        tolerance_s: an onset is right when an unmatched target onset lies at most this far away.
+
+    Source: CondFoleyGen (arXiv 2304.10490), section 4.
+    """
+    if not target.times_s:
+        return float(not generated.times_s)
+    free, hits, total = set(range(len(target.times_s))), 0, 0.0
+    ranked = sorted(zip(generated.strengths, generated.times_s, strict=True), reverse=True)
+    for rank, (_, time_s) in enumerate(ranked, start=1):
+        near = [(abs(target.times_s[i] - time_s), i) for i in free]
+        gap, index = min(near, default=(math.inf, -1))
+        if gap <= tolerance_s + 1e-9:
+            free.remove(index)
+            hits += 1
+            total += hits / rank
+    return total / len(target.times_s)
+
+
+# Classes --------------------------------------------------------------------------------------------------------------
+
+
+def band_classes(sound: Sound, bands_hz: Sequence[tuple[float, float]]) -> np.ndarray:
+    """A classifier without weights: each band's share of the energy in all bands, `[K]`, sums to 1."""
+    power = np.array([10 ** (band_level_db(sound, band) / 10) for band in bands_hz])
+    return power / power.sum()
+
+
+def class_divergence(target: np.ndarray, generated: np.ndarray, eps: float = 1e-6) -> float:
+    """KL(target || generated) of class probabilities `[K]`, in nats, both floored at `eps`."""
+    p, q = (np.maximum(np.asarray(x, dtype=float), eps) for x in (target, generated))
+    p, q = p / p.sum(), q / q.sum()
+    return float((p * np.log(p / q)).sum())
+
+
+def inception_score(probabilities: np.ndarray, eps: float = 1e-16) -> float:
+    """exp of the mean KL of each clip's classes `[N, K]` to their mean: 1 (all alike) to K (sure and even).
+
+    Source: Inception score (arXiv 1606.03498).
+    """
+    p = np.asarray(probabilities, dtype=float)
+    mean = p.mean(0, keepdims=True)
+    return float(np.exp((p * (np.log(p + eps) - np.log(mean + eps))).sum(1).mean()))
+
+
+def load_classifier(folder: str | Path, device: str = "cpu") -> Callable[[Sound], np.ndarray]:
+    """A local audio classifier in transformers' layout (AST on AudioSet, say), as a function to probabilities `[K]`.
+
+    Raises:
+        InputError: the folder is missing or holds no audio classifier.
+    """
+    model, extractor = _load_transformers(folder, "AutoModelForAudioClassification")
+    model.to(device)
+
+    @torch.no_grad()
+    def classify(sound: Sound) -> np.ndarray:
+        rate = extractor.sampling_rate
+        inputs = extractor(resample(to_mono(sound), rate).waveform[0].numpy(), sampling_rate=rate, return_tensors="pt")
+        return model(**inputs.to(device)).logits[0].softmax(-1).cpu().numpy()
+
+    return classify
+
+
+# CLAP -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Clap:
+    """LAION-CLAP from a local folder: unit-norm embeddings of sounds and of sentences."""
+
+    model: Any
+    extractor: Any
+    tokenizer: Any
+    name: str
+
+    @torch.no_grad()
+    def of_sound(self, sound: Sound) -> Tensor:
+        """`[D]`, unit norm; the sound is brought to mono at 48 kHz."""
+        waveform = resample(to_mono(sound), CLAP_RATE_HZ).waveform[0].numpy()
+        inputs = self.extractor(waveform, sampling_rate=CLAP_RATE_HZ, return_tensors="pt")
+        return F.normalize(_vector(self.model.get_audio_features(**inputs)).float(), dim=-1)
+
+    @torch.no_grad()
+    def of_text(self, caption: str) -> Tensor:
+        """`[D]`, unit norm."""
+        inputs = self.tokenizer([caption], padding=True, truncation=True, return_tensors="pt")
+        return F.normalize(_vector(self.model.get_text_features(**inputs)).float(), dim=-1)
+
+    def score(self, sound: Sound, caption: str) -> float:
+        """CLAP score: cosine of sound and sentence."""
+        return float(self.of_sound(sound) @ self.of_text(caption))
+
+
+def load_clap(folder: str | Path) -> Clap:
+    """CLAP (`laion/clap-htsat-unfused`, say) from a local folder; nothing is downloaded.
+
+    Raises:
+        InputError: the folder is missing or holds no CLAP model.
+    """
+    from transformers import AutoTokenizer
+
+    model, extractor = _load_transformers(folder, "ClapModel", "ClapFeatureExtractor")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise InputError(f"{folder} holds no readable tokenizer ({str(error).splitlines()[0][:160]}).") from error
+    return Clap(model, extractor, tokenizer, Path(folder).resolve().name)
+
+
+def _vector(features: Any) -> Tensor:
+    # transformers 5 wraps what version 4 returned bare.
+    return (features if isinstance(features, Tensor) else features.pooler_output)[0]
+
+
+def _load_transformers(folder: str | Path, model_class: str, extractor_class: str = "AutoFeatureExtractor") -> Any:
+    import transformers
+
+    if not Path(folder).expanduser().is_dir():
+        raise InputError(f"there is no folder {folder}; give a local {model_class} in transformers' layout.")
+    try:
+        # Safetensors alone: nothing is unpickled.
+        model = getattr(transformers, model_class).from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        extractor = getattr(transformers, extractor_class).from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0][:160]
+        raise InputError(f"{folder} cannot be read as {model_class} ({reason}); it needs safetensors.") from error
+    return model.eval().requires_grad_(False), extractor
+
+
+# Directions -----------------------------------------------------------------------------------------------------------
+
+
+def foa_angles_deg(sound: Sound) -> tuple[float, float]:
+    """Direction of a first-order Ambisonic sound's mean intensity: (yaw, pitch) in degrees, yaw right-positive.
+
+    Source: OmniAudio (arXiv 2504.14906): theta = atan2(Iy, Ix), phi = atan2(Iz, hypot(Ix, Iy)).
+    """
+    if sound.layout != "ambix" or sound.waveform.shape[0] != 4:
+        raise InputError(f"directions need AmbiX with 4 channels; got {sound.layout} of {sound.waveform.shape[0]}.")
+    w, y, z, x = sound.waveform.double()
+    ix, iy, iz = (float((w * axis).mean()) for axis in (x, y, z))
+    yaw = ambisonic_azimuth_deg(math.degrees(math.atan2(iy, ix)))
+    return float(yaw), math.degrees(math.atan2(iz, math.hypot(ix, iy)))
+
+
+def foa_angle_errors_deg(generated: Sound, target: Sound) -> dict[str, float]:
+    """Differences of direction: `theta` and `phi` (circular) and `spatial`, the great-circle angle; degrees."""
+    (yaw_a, pitch_a), (yaw_b, pitch_b) = foa_angles_deg(generated), foa_angles_deg(target)
+    theta = abs((yaw_a - yaw_b + 180) % 360 - 180)
+    a, b = math.radians(pitch_a), math.radians(pitch_b)
+    cosine = math.sin(a) * math.sin(b) + math.cos(a) * math.cos(b) * math.cos(math.radians(theta))
+    return {
+        "theta": theta, "phi": abs(pitch_a - pitch_b), "spatial": math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
+    }  # fmt: skip
+
+
+def codec_sound_embedding(latents: Tensor) -> Tensor:
+    """A small embedding of a sound from its VAE latents, for Frechet distances without CLAP.
+
+    Args:
+        latents: `[C, R, F]`, rows of sound alone (no padding), F at least 4.
+
+    Returns:
+        `[8 C]`: mean and spread over time of each channel in four bands.
+    """
+    bands = F.adaptive_avg_pool2d(latents, (latents.shape[1], 4))
+    return torch.cat((bands.mean(1).flatten(), bands.std(1).flatten()))

@@ -1,8 +1,8 @@
-"""Folders of the joint model: the published layout, read and written.
+"""Joint models: read from whatever describes them, written in the published layout.
 
-A folder holds `model_index.json` and one subfolder per part (`PARTS`). Weights are safetensors, or `.bin` read with
-`weights_only=True`: nothing is unpickled and nothing is downloaded. Loading is strict: a missing, unknown,
-misshapen or non-finite weight is named.
+`parts.py` says which folder or file holds each part, `networks.py` makes and checks the networks. Weights are
+safetensors, or pickles read with `weights_only=True`: nothing is unpickled and nothing is downloaded. Loading is
+strict: a missing, unknown, misshapen or non-finite weight is named.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,20 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..timing import ClipSpec
+from .checkpoints import WEIGHT_NAMES, read_json, short
 from .codecs import spatial_stride
-from .connectors import ConnectorConfig, Connectors, from_published_state, to_published_state
+from .connectors import ConnectorConfig, Connectors, to_published_state
 from .dual_unet import DualUNet
+from .networks import TEXT_MODEL, Network, check_fit, networks_of
+from .parts import INDEX, METADATA_KEY, PARTS, ModelParts, model_parts
 
-PARTS = (
-    "vae_a", "text_encoder_a", "tokenizer_a", "vocoder", "scheduler_a", "unet_a",
-    "vae_v", "text_encoder_v", "tokenizer_v", "scheduler_v", "unet_v", "unet_svg",
-)  # fmt: skip
-# In a folder's model_index.json, beside the parts.
-METADATA_KEY = "_con360"
 DEFAULT_PICTURE_SIZE = 256
-_WEIGHT_FILES = (
-    "diffusion_pytorch_model.safetensors", "model.safetensors",
-    "diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors",
-    "diffusion_pytorch_model.bin", "pytorch_model.bin",
-)  # fmt: skip
+# The schedule on which AnimateDiff's motion modules were trained.
+ANIMATEDIFF_SCHEDULE = {
+    "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "linear",
+    "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": "epsilon",
+    "timestep_spacing": "linspace",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,8 @@ class JointModel:
         scheduler_v, scheduler_a: DDIMScheduler; the sampler reads their configurations.
         folder: where it was read from, empty for a model made in memory.
         name: for people and for control files.
-        metadata: what the folder says about itself (`_con360` in model_index.json).
+        metadata: what the folder says about itself (`_con360` in model_index.json, or the manifest).
+        notices: sentences for people about what this combination of parts does.
     """
 
     unet: DualUNet
@@ -69,6 +68,7 @@ class JointModel:
     folder: str = ""
     name: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -105,61 +105,56 @@ class JointModel:
 
 
 def load_joint_model(
-    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    model: str | Path | ModelParts,
+    *,
+    picks: Mapping[str, str | Path] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> JointModel:
-    """Read a joint model from a folder in the published layout.
+    """Read a joint model.
+
+    All parts are checked against their configurations and each other, from headers alone, before the first is read.
 
     Args:
-        folder: holds `model_index.json` and the subfolders `PARTS`.
-        device, dtype: where to, whatever precision the folder stores.
+        model: a folder in the published layout, one with a manifest, a manifest, or what `model_parts` made of them.
+        picks: part to path, over what `model` names (`parts.PICKS`).
+        device, dtype: where to, whatever precision the files store.
 
     Raises:
-        InputError: a folder or file is missing or unreadable, or its weights do not fit its configuration.
+        InputError: a folder or file is missing, unreadable or of another kind, or weights do not fit.
     """
-    folder = Path(folder).expanduser()
-    index = _read_index(folder)
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
-    if missing:
-        raise InputError(f"the model folder {folder} lacks {', '.join(missing)}; it must hold {', '.join(PARTS)}.")
-    put = {"device": device, "dtype": dtype}
-    unets = DualUNet(_load_unet_v(folder, **put), _load_unet_a(folder, **put), _load_connectors(folder, **put))
-    metadata = dict(index.get(METADATA_KEY) or {})
-    return JointModel(
-        unet=unets.eval().requires_grad_(False),
-        vae_v=_load_vae(folder, "vae_v", **put),
-        vae_a=_load_vae(folder, "vae_a", **put),
-        vocoder=_load_from_transformers(folder, "vocoder", "SpeechT5HifiGan", **put),
-        tokenizer_v=_load_tokenizer(folder, "tokenizer_v"),
-        text_encoder_v=_load_from_transformers(folder, "text_encoder_v", "CLIPTextModel", **put),
-        tokenizer_a=_load_tokenizer(folder, "tokenizer_a"),
-        text_encoder_a=_load_from_transformers(folder, "text_encoder_a", "ClapTextModelWithProjection", **put),
-        scheduler_v=_load_scheduler(folder, "scheduler_v"),
-        scheduler_a=_load_scheduler(folder, "scheduler_a"),
-        folder=str(folder),
-        name=str(metadata.get("name") or folder.resolve().name),
-        metadata=metadata,
-    )
+    parts = model if isinstance(model, ModelParts) else model_parts(model, picks)
+    networks = networks_of(parts.sources)
+    empty = check_model(parts, networks)
+    tokenizers = {name: _load_tokenizer(parts.sources[name], cls) for name, cls in _VOCABULARIES.items()}
+    schedulers = {name: _load_scheduler(parts.sources.get(name)) for name in ("scheduler_v", "scheduler_a")}
+    loaded = {part: network.load(empty.pop(part), device, dtype) for part, network in networks.items()}
+    unet_v, unet_a, connectors = (loaded.pop(name, None) for name in ("unet_v", "unet_a", "unet_svg"))
+    if parts.new_connectors:
+        connectors = _new_connectors(unet_v, unet_a).to(device=device, dtype=dtype)
+    unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
+    own = {"folder": parts.folder, "name": parts.name, "metadata": parts.metadata, "notices": parts.notices}
+    return JointModel(unet=unet, **loaded, **tokenizers, **schedulers, **own)
 
 
-def load_part(
-    folder: str | Path, part: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> Any:
-    """One of the small parts of a joint model's folder, where the U-Nets are not needed.
-
-    Args:
-        part: `vae_v`, `vae_a`, `text_encoder_v`, `text_encoder_a`, `tokenizer_v` or `tokenizer_a`.
+def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None) -> dict[str, nn.Module]:
+    """That every part of a model fits, from headers alone; gives the networks without weights.
 
     Raises:
-        InputError: as `load_joint_model`.
+        InputError: which part, and what is wrong with it.
     """
-    folder, put = Path(folder).expanduser(), {"device": device, "dtype": dtype}
-    _read_index(folder)
-    if part.startswith("tokenizer_"):
-        return _load_tokenizer(folder, part)
-    if part.startswith("vae_"):
-        return _load_vae(folder, part, **put)
-    classes = {"text_encoder_v": "CLIPTextModel", "text_encoder_a": "ClapTextModelWithProjection"}
-    return _load_from_transformers(folder, part, classes[part], **put)
+    networks = networks_of(parts.sources) if networks is None else networks
+    empty = {part: network.check() for part, network in networks.items()}
+    check_fit(empty)
+    return empty
+
+
+def _new_connectors(unet_v: nn.Module, unet_a: nn.Module) -> Connectors:
+    """Untrained connectors: the identity, by their zero-initialised projections; the rest from a fixed seed."""
+    config = ConnectorConfig.for_unets(unet_v, unet_a)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Connectors(config)
 
 
 def save_joint_model(model: JointModel, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -187,22 +182,22 @@ def _write_parts(model: JointModel, folder: Path, dtype: torch.dtype | None) -> 
     modules = {"unet_v": model.unet.unet_v, "unet_a": model.unet.unet_a, "vae_v": model.vae_v, "vae_a": model.vae_a}
     for name, module in modules.items():
         module.save_config(folder / name)
-        _write_weights(folder / name / _WEIGHT_FILES[0], module.state_dict(), dtype)
+        _write_weights(folder / name / WEIGHT_NAMES[0], module.state_dict(), dtype)
     if model.unet.connectors is not None:
         _write_json(folder / "unet_svg" / "config.json", model.unet.connectors.config.to_published())
-        _write_weights(folder / "unet_svg" / _WEIGHT_FILES[0], to_published_state(model.unet.connectors), dtype)
+        _write_weights(folder / "unet_svg" / WEIGHT_NAMES[0], to_published_state(model.unet.connectors), dtype)
     for name in ("vocoder", "text_encoder_v", "text_encoder_a"):
         module = getattr(model, name)
         _write_json(
             folder / name / "config.json", {**module.config.to_dict(), "architectures": [type(module).__name__]}
         )
-        _write_weights(folder / name / _WEIGHT_FILES[1], _stored_names(name, module.state_dict()), dtype)
+        _write_weights(folder / name / WEIGHT_NAMES[1], _stored_names(name, module.state_dict()), dtype)
     for name in ("tokenizer_v", "tokenizer_a", "scheduler_v", "scheduler_a"):
         getattr(model, name).save_pretrained(folder / name)
     for name in ("tokenizer_v", "tokenizer_a"):
         path = folder / name / "tokenizer_config.json"
-        _write_json(path, {**_read_json(path), "tokenizer_class": _class_name(getattr(model, name))})
-    _write_json(folder / "model_index.json", _index_of(model))
+        _write_json(path, {**read_json(path), "tokenizer_class": _class_name(getattr(model, name))})
+    _write_json(folder / INDEX, _index_of(model))
 
 
 def _index_of(model: JointModel) -> dict[str, Any]:
@@ -211,7 +206,8 @@ def _index_of(model: JointModel) -> dict[str, Any]:
     parts = {**vars(model), "unet_v": model.unet.unet_v, "unet_a": model.unet.unet_a}
     for name in sorted(PARTS[:-1]):
         index[name] = [type(parts[name]).__module__.split(".")[0], _class_name(parts[name])]
-    index["unet_svg"] = ["va_core.model.svg.unet_svg", "UNetModelSVG"]
+    connected = model.unet.connectors is not None
+    index["unet_svg"] = ["va_core.model.svg.unet_svg", "UNetModelSVG"] if connected else [None, None]
     if model.metadata:
         index[METADATA_KEY] = model.metadata
     return index
@@ -243,203 +239,61 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise InputError(f"there is no model folder {folder}; give a folder that holds model_index.json.")
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder} holds no model_index.json, so it is no joint model; choose the folder that does.")
-    return _read_json(folder / "model_index.json")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{_short(path)} cannot be read ({error}); the model folder is incomplete or damaged."
-        ) from error
-    if not isinstance(values, dict):
-        raise InputError(f"{_short(path)} holds a {type(values).__name__}, wanted a JSON object; get the folder again.")
-    return values
-
-
-def _short(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of one part, from safetensors or `.bin`, whole or in shards.
-
-    Raises:
-        InputError: no weight file, or one that is cut, damaged or holds anything but tensors.
-    """
-    for name in _WEIGHT_FILES:
-        if (folder / name).is_file():
-            return _read_weight_file(folder / name)
-        shards = folder / f"{name}.index.json"
-        if shards.is_file():
-            files = sorted(set(_read_json(shards)["weight_map"].values()))
-            return {key: t for file in files for key, t in _read_weight_file(folder / file).items()}
-    raise InputError(f"{folder.name}/ of the model folder holds no weights; wanted one of {', '.join(_WEIGHT_FILES)}.")
-
-
-def _read_weight_file(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged file fails in torch or safetensors with whatever its bytes happen to provoke.
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
-        raise InputError(f"{_short(path)} cannot be read ({reason}); it is cut or damaged, get it again.") from error
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise InputError(f"{_short(path)} is not a plain set of weights; wanted a state dict.")
-    return state
-
-
-def check_weights(where: str, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Compare weights with a network before anything is copied.
-
-    Raises:
-        InputError: names up to three weights that are missing, unknown, misshapen, or hold NaN or infinity.
-    """
-    wanted = module.state_dict()
-    problems = [f"{name} is missing" for name in wanted if name not in state]
-    problems += [f"{name} is unknown" for name in state if name not in wanted]
-    for name, t in state.items():
-        if name in wanted and t.shape != wanted[name].shape:
-            problems.append(f"{name} has shape {tuple(t.shape)}, wanted {tuple(wanted[name].shape)}")
-        elif not torch.isfinite(t).all():
-            problems.append(f"{name} holds NaN or infinity")
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise InputError(f"the weights in {where}/ do not fit its configuration: {'; '.join(problems[:3])}{more}.")
-
-
-def _fill(where: str, module: nn.Module, state: Mapping[str, Tensor], device: Any, dtype: torch.dtype) -> nn.Module:
-    """Give a network made on the meta device its weights."""
-    check_weights(where, module, state)
-    cast = {k: t.to(device, dtype if t.is_floating_point() else t.dtype) for k, t in state.items()}
-    module.load_state_dict(cast, strict=True, assign=True)
-    return module.eval().requires_grad_(False)
-
-
-def _load_from_diffusers(folder: Path, part: str, cls: type, device: Any, dtype: torch.dtype) -> nn.Module:
-    config = _read_json(folder / part / "config.json")
-    module = _construct(part, lambda: cls.from_config(config))
-    return _fill(part, module, read_weights(folder / part), device, dtype)
-
-
-def _construct(part: str, make: Callable[[], nn.Module]) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            return make()
-    except InputError:
-        raise
-    except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
-        raise InputError(
-            f"{part}/config.json cannot be used ({error}); the file is damaged or of another model."
-        ) from error
-
-
-def _load_unet_v(folder: Path, device: Any, dtype: torch.dtype) -> nn.Module:
-    from diffusers import UNetMotionModel
-
-    return _load_from_diffusers(folder, "unet_v", UNetMotionModel, device, dtype)
-
-
-def _load_unet_a(folder: Path, device: Any, dtype: torch.dtype) -> nn.Module:
-    from diffusers import UNet2DConditionModel
-
-    return _load_from_diffusers(folder, "unet_a", UNet2DConditionModel, device, dtype)
-
-
-def _load_vae(folder: Path, part: str, device: Any, dtype: torch.dtype) -> nn.Module:
-    from diffusers import AutoencoderKL
-
-    return _load_from_diffusers(folder, part, AutoencoderKL, device, dtype)
-
-
-def _load_connectors(folder: Path, device: Any, dtype: torch.dtype) -> Connectors:
-    config = ConnectorConfig.from_published(_read_json(folder / "unet_svg" / "config.json"))
-    connectors = _construct("unet_svg", lambda: Connectors(config))
-    state = from_published_state(config, read_weights(folder / "unet_svg"))
-    return _fill("unet_svg", connectors, state, device, dtype)
-
-
-def _load_from_transformers(folder: Path, part: str, cls_name: str, device: Any, dtype: torch.dtype) -> nn.Module:
-    import transformers
-
-    cls, config = getattr(transformers, cls_name), _read_json(folder / part / "config.json")
-    try:
-        # Made in memory and not on the meta device: these networks hold constants that no file stores.
-        module = cls(cls.config_class.from_dict(config))
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-        raise InputError(f"{part}/config.json cannot be used ({error}); it is damaged or of another model.") from error
-    state = _installed_names(module, read_weights(folder / part))
-    check_weights(part, module, state)
-    module.load_state_dict(state, strict=True)
-    return module.to(device=device, dtype=dtype).eval().requires_grad_(False)
-
-
-# CLIP's text model is stored under this name; transformers 5 calls its parameters without it, version 4 with it.
-_TEXT_PREFIX = "text_model."
-# Constants that old versions stored as if they were weights.
-_STORED_CONSTANTS = ("position_ids", "token_type_ids")
-
-
-def _installed_names(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a text encoder under the names that the installed transformers uses."""
-    wanted = module.state_dict()
-    kept = {name: t for name, t in state.items() if name in wanted or not name.endswith(_STORED_CONSTANTS)}
-    if not any(name.startswith(_TEXT_PREFIX) for name in wanted):
-        return {name.removeprefix(_TEXT_PREFIX): t for name, t in kept.items()}
-    return kept
-
-
 def _stored_names(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if name != "text_encoder_v" or any(key.startswith(_TEXT_PREFIX) for key in state):
+    if name != "text_encoder_v" or any(key.startswith(TEXT_MODEL) for key in state):
         return dict(state)
-    return {_TEXT_PREFIX + key: t for key, t in state.items()}
+    return {TEXT_MODEL + key: t for key, t in state.items()}
 
 
 _TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "RobertaTokenizer", "RobertaTokenizerFast")
+# What a folder with a bare vocabulary holds.
+_VOCABULARIES = {"tokenizer_v": "CLIPTokenizer", "tokenizer_a": "RobertaTokenizer"}
 
 
-def _load_tokenizer(folder: Path, part: str) -> Any:
+def _load_tokenizer(source: Any, unnamed: str) -> Any:
     import transformers
 
-    config_path = folder / part / "tokenizer_config.json"
-    config = _read_json(config_path) if config_path.is_file() else {}
-    name = config.get("tokenizer_class")
+    folder = Path(source)
+    config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    bare = not (folder / "tokenizer.json").is_file() and (folder / "vocab.json").is_file()
+    name = config.get("tokenizer_class") or (unnamed if bare else None)
     try:
         if name in _TOKENIZERS:
-            return getattr(transformers, name).from_pretrained(folder / part, local_files_only=True)
+            _wants_vocabulary(folder)
+            return getattr(transformers, name).from_pretrained(folder, local_files_only=True)
         # Any other class is one file that the tokenizers library reads, whatever the version that wrote it called it.
-        if (folder / part / "tokenizer.json").is_file():
+        if (folder / "tokenizer.json").is_file():
             plain = {
                 k: v
                 for k, v in config.items()
                 if k == "model_max_length" or (k.endswith("_token") and isinstance(v, str))
             }
-            return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / part / "tokenizer.json"), **plain)
+            return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **plain)
+    except InputError:
+        raise
     except Exception as error:  # the tokenizers library raises bare Exception
         raise InputError(
-            f"{part}/ cannot be read as a tokenizer ({str(error).splitlines()[0][:160]}); get it again."
+            f"{short(folder)}/ cannot be read as a tokenizer ({str(error).splitlines()[0][:160]}); get it again."
         ) from error
     raise InputError(
-        f"{part}/ holds a tokenizer of class {name!r}; wanted {', '.join(_TOKENIZERS)} or a tokenizer.json."
+        f"{short(folder)}/ holds a tokenizer of class {name!r}; wanted {', '.join(_TOKENIZERS)} or a tokenizer.json."
     )
 
 
-def _load_scheduler(folder: Path, part: str) -> Any:
+def _wants_vocabulary(folder: Path) -> None:
+    # transformers makes an empty vocabulary of files that are not there.
+    has = {path.name for path in folder.iterdir()}
+    if "tokenizer.json" not in has and not {"vocab.json", "merges.txt"} <= has:
+        raise InputError(f"{short(folder)}/ lacks vocab.json and merges.txt (or tokenizer.json); get it again.")
+
+
+def _load_scheduler(source: Any) -> Any:
     from diffusers import DDIMScheduler
 
-    config = _read_json(folder / part / "scheduler_config.json")
+    path = None if source is None else Path(source) / "scheduler_config.json"
+    config = ANIMATEDIFF_SCHEDULE if path is None else read_json(path)
     known = inspect.signature(DDIMScheduler.__init__).parameters
     try:
         return DDIMScheduler(**{k: v for k, v in config.items() if k in known})
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{part}/scheduler_config.json cannot be used ({error}); get it again.") from error
+        raise InputError(f"{path and short(path)} cannot be used ({error}); get it again.") from error

@@ -103,12 +103,18 @@ def test_shards_are_read(folder):
     assert torch.equal(load_joint_model(folder).unet.unet_a.conv_in.weight, state["conv_in.weight"])
 
 
-def test_a_model_without_connectors_says_so_when_stored_and_read(tmp_path):
+def test_a_model_without_connectors_is_stored_and_read_as_one(tmp_path):
     made = make_tiny_joint_model(7)
     made.unet.connectors = None
     save_joint_model(made, tmp_path / "plain")
-    with pytest.raises(InputError, match="unet_svg"):
-        load_joint_model(tmp_path / "plain")
+    read = load_joint_model(tmp_path / "plain")
+    assert read.unet.connectors is None and any("side by side" in notice for notice in read.notices)
+
+
+def test_a_model_whose_connectors_are_lost_is_not_taken_for_one_without(folder):
+    shutil.rmtree(folder / "unet_svg")
+    with pytest.raises(InputError, match="lacks unet_svg"):
+        load_joint_model(folder)
 
 
 def test_saving_again_replaces_the_files(folder):

@@ -1,0 +1,233 @@
+"""Weight files: what they hold, told from their headers, and their tensors, checked.
+
+Read are safetensors and, with `weights_only=True`, PyTorch's pickles: nothing but tensors and plain containers is
+ever unpickled. Headers come without the tensors, so that a wrong file is named before anything long starts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+WEIGHT_NAMES = (
+    "diffusion_pytorch_model.safetensors", "model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors",
+    "diffusion_pytorch_model.bin", "pytorch_model.bin",
+)  # fmt: skip
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+# Where training programs keep the weights in a checkpoint of more than weights.
+_INNER_DICTS = ("state_dict", "model", "model_state_dict")
+# A safetensors header is JSON; the library itself reads no longer one.
+_MAX_HEADER_BYTES = 100_000_000
+_DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a weight file says of itself.
+
+    Args:
+        tensors: name to an empty tensor of its shape and dtype (on the meta device).
+        metadata: safetensors metadata; empty for pickles.
+    """
+
+    tensors: State
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The file or shards that hold the weights of a network's folder.
+
+    Raises:
+        InputError: there are none, or a shard is missing.
+    """
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            files = [folder / file for file in sorted(set(read_json(index).get("weight_map", {}).values()))]
+            missing = [file.name for file in files if not file.is_file()]
+            if missing or not files:
+                raise InputError(f"{short(index)} names {', '.join(missing) or 'no file'}, missing; get them as well.")
+            return files
+    raise InputError(f"{folder.name}/ of the model folder holds no weights; wanted one of {', '.join(WEIGHT_NAMES)}.")
+
+
+def read_header(path: Path) -> Header:
+    """Names, shapes and dtypes of a weight file, without its tensors.
+
+    Raises:
+        InputError: no weight file, a pointer to one, a cut or damaged one, or one that wants to run code.
+    """
+    check_is_weights(path)
+    if path.suffix == ".safetensors":
+        return _safetensors_header(path)
+    return Header(_unpickled(path, "meta"))
+
+
+def read_tensors(path: Path, keep: Callable[[str], bool] | None = None) -> State:
+    """Tensors of a weight file.
+
+    Args:
+        keep: names to read; None is all. Of a safetensors file nothing else is touched.
+
+    Raises:
+        InputError: as `read_header`.
+    """
+    header = read_header(path) if path.suffix == ".safetensors" else None
+    try:
+        if header is not None:
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in header.tensors if keep is None or keep(name)}
+    # A damaged file fails in safetensors with whatever its bytes happen to provoke.
+    except Exception as error:
+        raise _damaged(path, error) from error
+    check_is_weights(path)
+    return {name: t for name, t in _unpickled(path, "cpu").items() if keep is None or keep(name)}
+
+
+def check_is_weights(path: Path) -> None:
+    """That a file is there, and no stand-in for a file that was never fetched.
+
+    Raises:
+        InputError: missing, empty, a Git LFS pointer, or a web page saved under the file's name.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no weight file {path}; check the path.")
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise InputError(f"{short(path)} is empty (0 bytes); get it again.")
+    if head.startswith(b"version https://git-lfs"):
+        size = re.search(rb"size (\d+)", head)
+        wanted = f" of {int(size[1]) / 1e6:,.1f} MB" if size else ""
+        raise InputError(f"{short(path)} is a Git LFS pointer, not the file{wanted} itself; fetch it (git lfs pull).")
+    if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+        raise InputError(f"{short(path)} is a saved web page, not weights; download the file itself.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model folder.
+
+    Raises:
+        InputError: unreadable, or no object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{short(path)} cannot be read ({error}); the model folder is incomplete or damaged."
+        ) from error
+    if not isinstance(values, dict):
+        raise InputError(f"{short(path)} holds a {type(values).__name__}, wanted a JSON object; get the folder again.")
+    return values
+
+
+def short(path: Path) -> str:
+    """A file with the folder it lies in: enough to know which one is meant."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def is_finite(t: Tensor) -> bool:
+    """Whether no value is NaN or infinite; unknown values (meta tensors) count as finite."""
+    if t.is_meta:
+        return True
+    # Float8 has no such test of its own.
+    return bool(torch.isfinite(t.half() if t.is_floating_point() and t.element_size() == 1 else t).all())
+
+
+def problems_of(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Iterator[str]:
+    """What keeps `state` from filling a network whose own state is `wanted`, one clause per weight."""
+    yield from (f"{name} is missing" for name in wanted if name not in state)
+    yield from (f"{name} is unknown" for name in state if name not in wanted)
+    for name, t in state.items():
+        if name in wanted and t.shape != wanted[name].shape:
+            yield f"{name} has shape {tuple(t.shape)}, wanted {tuple(wanted[name].shape)}"
+        elif not is_finite(t):
+            yield f"{name} holds NaN or infinity"
+
+
+# ---- safetensors
+
+
+def _safetensors_header(path: Path) -> Header:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_MAX_HEADER_BYTES, max(size - 8, 2)):
+            raise InputError(f"{short(path)} cannot be read (no safetensors header): cut or damaged; get it again.")
+        text = file.read(length)
+    try:
+        entries = json.loads(text)
+        metadata = entries.pop("__metadata__", {})
+        end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        tensors = {
+            name: torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]], device="meta")
+            for name, entry in entries.items()
+        }
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+    if size != end:
+        raise InputError(f"{short(path)} has {size:,} bytes of {end:,}: it is {_cut(size, end)}; get it again.")
+    return Header(tensors, metadata)
+
+
+def _cut(size: int, end: int) -> str:
+    return "cut off" if size < end else "damaged"
+
+
+# ---- pickles
+
+
+def _unpickled(path: Path, device: str) -> State:
+    try:
+        loaded = _torch_load(path, device)
+    # A damaged file fails in torch with whatever its bytes happen to provoke.
+    except Exception as error:
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        if wanted:
+            raise InputError(
+                f"{short(path)} wants to run {wanted[1]} while it is read, which is refused: only tensors are "
+                f"unpickled; get the weights as safetensors."
+            ) from error
+        raise _damaged(path, error) from error
+    return _state_dict(path, loaded)
+
+
+def _torch_load(path: Path, device: str) -> Any:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    # Only the present format can be mapped into memory; PyTorch before 1.6 wrote another.
+    return torch.load(path, map_location=device, weights_only=True, mmap=zipped)
+
+
+def _state_dict(path: Path, loaded: Any) -> State:
+    for key in _INNER_DICTS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(isinstance(t, Tensor) for t in loaded.values()):
+        raise InputError(f"{short(path)} is not a plain set of weights; wanted a state dict.")
+    return {str(name): t for name, t in loaded.items()}
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
+    return InputError(f"{short(path)} cannot be read ({reason}); it is cut or damaged, get it again.")

@@ -244,7 +244,7 @@ class Scene:
         return view_sound(self.foa(spec), track, spec.fps)
 
     def saliency(self, height: int, spec: ClipSpec | None = None) -> SaliencyMaps:
-        """True saliency: a Gaussian on each performer, wider for larger ones, maximum 1 per frame."""
+        """True saliency: a Gaussian on each performer, wider and stronger while it is louder, maximum 1 per frame."""
         spec = spec or ClipSpec()
         rays = erp_directions(height)
         return SaliencyMaps(torch.stack([self.saliency_at(rays, t) for t in spec.frame_times_s()]), "scene truth")
@@ -255,7 +255,10 @@ class Scene:
         for p in self.performers:
             centre = sphere_directions(p.yaw_at(time_s), p.pitch_deg)
             angle_sq = 2.0 * (1.0 - rays @ centre.to(rays)).clamp_min(0.0)
-            total = torch.maximum(total, torch.exp(-angle_sq / (2 * math.radians(0.6 * p.radius_deg) ** 2)))
+            # What moves draws the eye: the maps say when a performer pulses, on camera and off.
+            envelope = float(voice_envelope(p.voice, np.asarray([time_s]), p.phase)[0])
+            spread = math.radians(0.6 * p.radius_at(time_s))
+            total = torch.maximum(total, (0.6 + 0.4 * envelope) * torch.exp(-angle_sq / (2 * spread**2)))
         peak = total.max()
         return total / peak if peak > 0 else torch.ones_like(total)
 

@@ -36,7 +36,16 @@ from con360.models.text import encode_sentences, encode_tokens
 from con360.scenes import COLOURS, SHAPES
 from con360.timing import ClipSpec
 from train.data import Batch, Cache, batches, build_cache, rays_of, seen_performers
-from train.losses import Dropout, drop_maps, joint_loss, keep_mask, mask_film, picture_loss, sound_loss
+from train.losses import (
+    Dropout,
+    drop_maps,
+    joint_loss,
+    keep_mask,
+    mask_film,
+    picture_loss,
+    random_timesteps,
+    sound_loss,
+)
 from train.networks import (
     make_scheduler,
     make_text_encoder_a,
@@ -45,17 +54,21 @@ from train.networks import (
     make_unet_a,
     make_unet_v,
 )
+from train.text import adopt_keys
 
 SPEC = ClipSpec()
 VIEW_GRID = 16
-# Frames that start from mostly the same noise show the same things: coherence that few clips are enough to learn.
-SHARED_NOISE = 0.8
+# Frames that start from the same noise show the same things: coherence that few clips are enough to learn.
+SHARED_NOISE = 1.0
 DROPOUT = Dropout()
+# Share of single frames trained from pure noise, where nothing but caption and maps can tell what to draw.
+BLANK = 0.3
 # Names, sizes and batch sizes of the caches that the stages read.
 CACHES = {
-    "picture": dict(count=9000, first=0, num_frames=1),
-    "sound": dict(count=1000, first=100_000, num_frames=8),
-    "clip": dict(count=600, first=200_000, num_frames=32),
+    "picture": dict(count=12_000, first=0, num_frames=1),
+    # All frames: the maps pulse with the voices.
+    "sound": dict(count=1200, first=100_000, num_frames=32, estimate_every=6),
+    "clip": dict(count=500, first=200_000, num_frames=32),
 }
 
 
@@ -63,7 +76,8 @@ class PerformerReader(nn.Module):
     """Deep supervision: the picture U-Net's features must say which performer stands where, colour and shape.
 
     A squared error teaches the binding of a caption's words to directions slowly; asked outright, the same features
-    learn it in minutes. The reader is dropped after training.
+    learn it in minutes. It counts at high noise alone: at low noise the answer is seen in the picture, and a network
+    that may look does not read. The reader is dropped after training.
     """
 
     def __init__(self, unet_v: nn.Module, labels: Tensor) -> None:
@@ -78,15 +92,23 @@ class PerformerReader(nn.Module):
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.features = output
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy per latent pixel; empty ones, the great majority, weigh a tenth."""
+    def loss(self, batch: Batch, weight: Tensor) -> Tensor:
+        """Cross-entropy per latent pixel; samples weigh `weight [B * T]`, empty pixels, the great majority, a tenth."""
         wanted = self.labels[batch.indices].flatten(0, 1)
-        total = 0.0
+        total = torch.zeros(())
         for channel, head in enumerate((self.colour, self.shape)):
-            weight = torch.ones(head.out_channels)
-            weight[-1] = 0.1
-            total = total + nn.functional.cross_entropy(head(self.features), wanted[:, channel], weight)
+            error = nn.functional.cross_entropy(head(self.features), wanted[:, channel], reduction="none")
+            seen = wanted[:, channel] < head.out_channels - 1
+            weight_Nhw = torch.where(seen, 1.0, 0.1) * weight.view(-1, 1, 1)
+            total = total + (error * weight_Nhw).sum() / weight_Nhw.sum().clamp_min(1e-6)
         return total
+
+    @torch.no_grad()
+    def share_right(self, batch: Batch, rows: Tensor) -> Tensor:
+        """Share of the performers' pixels in `rows` (mask `[B * T]`) whose colour is read right; NaN without any."""
+        wanted = self.labels[batch.indices].flatten(0, 1)[:, 0][rows]
+        read, seen = self.colour(self.features[rows]).argmax(dim=1), wanted < len(COLOURS)
+        return (read == wanted)[seen].float().mean()
 
 
 class TinyModel(nn.Module):
@@ -111,6 +133,12 @@ class TinyModel(nn.Module):
         for name, parameter in self.unet.connectors.named_parameters():
             if name.endswith("proj_out.weight"):
                 nn.init.normal_(parameter, std=0.02)
+
+    def start_from_text(self, text: dict) -> None:
+        """Take what the text stage left: both encoders, and the keys by which the picture finds a direction's words."""
+        self.text_v.load_state_dict(text["text_v"])
+        self.text_a.load_state_dict(text["text_a"])
+        adopt_keys(self.unet.unet_v, text["keys"])
 
     def encode_text(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """`[B, L, D]` for the picture and unit-norm `[B, D]` for the sound, with gradients."""
@@ -166,10 +194,9 @@ def open_cache(out: Path, name: str) -> Cache:
         return nn.functional.pad(latents, (0, 0, 0, SPEC.num_latent_rows_padded - latents.shape[2]))
 
     path = out / "cache" / f"{name}.safetensors"
-    # Single frames are trained before the sound's autoencoder exists, and need no sound.
-    return build_cache(
-        path, encode_v, None if name == "picture" else encode_a, split="train", spec=SPEC, **CACHES[name]
-    )
+    # Single frames are trained before the sound's autoencoder exists, and need no sound; the sound needs no picture.
+    encoders = (None if name == "sound" else encode_v, None if name == "picture" else encode_a)
+    return build_cache(path, *encoders, split="train", spec=SPEC, **CACHES[name])
 
 
 def seen_saliency(batch: Batch, rays: Tensor) -> Tensor:
@@ -192,28 +219,36 @@ def conditioned(model: TinyModel, batch: Batch, g: torch.Generator, fps: float) 
     return text, mask_film(film, keep_text * keep_control)
 
 
+Losses = dict[str, Tensor]
+
+
 def picture_step(
     model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader
-) -> dict[str, Tensor]:
+) -> tuple[Losses, Losses]:
+    """(losses, figures to report) of single frames."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
     weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
-    loss = picture_loss(model.unet, scheduler, batch.latents_v, text[0], film, g, weight, lean=1.7)
-    return {"picture": loss, "reading": 0.2 * reader.loss(batch)}
+    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.5, blank=BLANK)
+    loss = picture_loss(model.unet, scheduler, batch.latents_v, text[0], film, g, weight, t)
+    blank = t == scheduler.config.num_train_timesteps - 1
+    report = {"colour": reader.share_right(batch, blank)}
+    return {"picture": loss, "reading": 0.3 * reader.loss(batch, (t / 1000.0) ** 4)}, report
 
 
-def sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> dict[str, Tensor]:
-    text, film = conditioned(model, batch, g, fps=batch.maps.shape[1] / SPEC.seconds)
-    return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g)}
+def sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
+    text, film = conditioned(model, batch, g, fps=SPEC.fps)
+    return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g)}, {}
 
 
 def clip_step(
     model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader
-) -> dict[str, Tensor]:
+) -> tuple[Losses, Losses]:
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
     latents = (batch.latents_v, batch.latents_a)
     weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
     losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, film, DROPOUT, g, weight, SHARED_NOISE)
-    return {"picture": losses[0], "sound": losses[1], "reading": 0.2 * reader.loss(batch)}
+    reading = reader.loss(batch, torch.ones(batch.maps.shape[0] * batch.maps.shape[1]))
+    return {"picture": losses[0], "sound": losses[1], "reading": 0.1 * reading}, {}
 
 
 def _reader(model: TinyModel, name: str) -> PerformerReader:
@@ -229,8 +264,10 @@ def _streams(stage: str, model: TinyModel, out: Path, g: torch.Generator) -> tup
         reader = _reader(model, "clip")
         return [(partial(clip_step, reader=reader), batches(open_cache(out, "clip"), 2, g))], [reader]
     reader = _reader(model, "picture")
-    streams = [(partial(picture_step, reader=reader), batches(open_cache(out, "picture"), 16, g))]
+    streams: list = [(partial(picture_step, reader=reader), batches(open_cache(out, "picture"), 24, g))]
     if stage == "sound":
+        # A few pictures keep the shared control module from forgetting them.
+        streams = [(partial(picture_step, reader=reader), batches(open_cache(out, "picture"), 6, g))]
         streams.append((sound_step, batches(open_cache(out, "sound"), 6, g)))
     return streams, [reader]
 
@@ -242,9 +279,7 @@ def train_stage(stage: str, out: Path, minutes: float, learning_rate: float, see
     if checkpoint.is_file():
         model.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
     else:
-        text = torch.load(out / "text.pt", weights_only=True)
-        model.text_v.load_state_dict(text["text_v"])
-        model.text_a.load_state_dict(text["text_a"])
+        model.start_from_text(torch.load(out / "text.pt", weights_only=True))
     average = Average({name: t.clone() for name, t in model.state_dict().items()})
     streams, helpers = _streams(stage, model, out, g)
     parameters = [p for module in (model, *helpers) for p in module.parameters()]
@@ -261,16 +296,19 @@ def train_stage(stage: str, out: Path, minutes: float, learning_rate: float, see
         )
         for group in optimiser.param_groups:
             group["lr"] = rate
-        losses: dict[str, Tensor] = {}
+        losses, figures = {}, {}
         for step_function, stream in streams:
-            losses |= step_function(model, next(stream), scheduler, g)
+            new, report = step_function(model, next(stream), scheduler, g)
+            losses |= new
+            figures |= report
         optimiser.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         average.update(model)
-        for name, loss in losses.items():
-            running[name] = 0.98 * running.get(name, loss.item()) + 0.02 * loss.item()
+        for name, value in (losses | figures).items():
+            if value.isfinite():
+                running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
         if step % 25 == 0:
             text = " ".join(f"{name} {value:.4f}" for name, value in running.items())
             print(f"{stage} step {step} {text} rate {rate:.1e} {time.time() - started:.0f} s", flush=True)

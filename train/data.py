@@ -23,6 +23,7 @@ from con360.geometry.perspective import view_directions
 from con360.geometry.sphere import directions
 from con360.media.files import atomic_path
 from con360.records import View, ViewTrack
+from con360.saliency.predict import predict_saliency
 from con360.scenes import COLOURS, SHAPES, Scene, random_scene
 from con360.timing import ClipSpec
 
@@ -110,19 +111,37 @@ def seen_performers(split: str, index: int, *, num_frames: int, spec: ClipSpec, 
 
 
 def make_example(
-    split: str, index: int, *, num_frames: int, spec: ClipSpec, size: int = 64, with_sound: bool = True
-) -> Example:
-    """Render example `index` of a split. Same arguments, same example; without sound, its waveform is silent."""
+    split: str, index: int, *, num_frames: int, spec: ClipSpec, size: int = 64,
+    with_picture: bool = True, with_sound: bool = True, estimated: bool = False,
+) -> Example:  # fmt: skip
+    """Render example `index` of a split. Same arguments, same example.
+
+    Args:
+        with_picture, with_sound: what is left out is black or silent.
+        estimated: saliency as users get it, estimated from the rendered panorama, instead of the scene's truth.
+    """
     scene, full, kept = _staging(split, index, num_frames, spec)
     track = ViewTrack(tuple(full.views[i] for i in kept))
-    rays, frames, saliency = erp_directions(MAP_HEIGHT), [], []
-    for view, time_s in zip(track.views, kept / spec.fps, strict=True):
-        frames.append(scene.render(view_directions(view.yaw_deg, view.pitch_deg, view.fov_deg, size), float(time_s)))
-        saliency.append(scene.saliency_at(rays, float(time_s)))
+    times = [float(t) for t in kept / spec.fps]
+    frames = torch.zeros(num_frames, 3, size, size)
+    if with_picture:
+        rays = [view_directions(v.yaw_deg, v.pitch_deg, v.fov_deg, size) for v in track.views]
+        frames = torch.stack([scene.render(r, t) for r, t in zip(rays, times, strict=True)])
+    if estimated:
+        saliency = _estimated_saliency(scene, times, spec)
+    else:
+        saliency = torch.stack([scene.saliency_at(erp_directions(MAP_HEIGHT), t) for t in times])
     basd = basd_maps(track, height=MAP_HEIGHT, normalization="minmax").maps
-    maps = torch.stack([torch.stack(saliency), basd], dim=1)
     waveform = scene.view_sound(full, spec).waveform[0] if with_sound else torch.zeros(spec.num_samples)
-    return Example(torch.stack(frames), waveform, maps, track, scene.caption().short)
+    return Example(frames, waveform, torch.stack([saliency, basd], dim=1), track, scene.caption().short)
+
+
+def _estimated_saliency(scene: Scene, times: list[float], spec: ClipSpec) -> Tensor:
+    """`[T, H, W]`: the training-free estimate; a single frame gets a neighbour, for motion is one of its cues."""
+    shown = times if len(times) > 1 else [times[0], times[0] + 1 / spec.fps]
+    panorama = torch.stack([scene.render(erp_directions(2 * MAP_HEIGHT), t) for t in shown])
+    maps = predict_saliency(panorama).maps[: len(times)]
+    return torch.nn.functional.interpolate(maps[:, None], (MAP_HEIGHT, 2 * MAP_HEIGHT), mode="area")[:, 0]
 
 
 @dataclass(frozen=True)
@@ -149,7 +168,7 @@ class Cache:
 
 def build_cache(
     path: Path,
-    encode_v: Callable[[Tensor], Tensor],
+    encode_v: Callable[[Tensor], Tensor] | None,
     encode_a: Callable[[Tensor], Tensor] | None,
     *,
     split: str,
@@ -157,14 +176,16 @@ def build_cache(
     first: int,
     num_frames: int,
     spec: ClipSpec,
+    estimate_every: int = 3,
 ) -> Cache:
     """Render and encode `count` examples, once: an existing file of the same request is read instead.
 
     Args:
-        encode_v: frames `[T, 3, s, s]` to scaled latents `[T, 4, h, w]`.
+        encode_v: frames `[T, 3, s, s]` to scaled latents `[T, 4, h, w]`; None leaves the picture out (empty).
         encode_a: waveform `[1, N]` to scaled, padded latents `[1, 8, R, 16]`; None leaves the sound out (zeros).
+        estimate_every: one example in so many has estimated saliency, as users have; the others the scene's truth.
     """
-    request = json.dumps([split, count, first, num_frames, spec.seconds, spec.fps])
+    request = json.dumps([split, count, first, num_frames, spec.seconds, spec.fps, estimate_every])
     if path.is_file():
         with safe_open(path, framework="pt") as file:
             if file.metadata().get("request") == request:
@@ -172,8 +193,11 @@ def build_cache(
     rows: dict[str, list[Tensor]] = {"latents_v": [], "latents_a": [], "maps": [], "views": []}
     captions = []
     for index in range(first, first + count):
-        example = make_example(split, index, num_frames=num_frames, spec=spec, with_sound=encode_a is not None)
-        rows["latents_v"].append(encode_v(example.frames).half())
+        example = make_example(
+            split, index, num_frames=num_frames, spec=spec, with_picture=encode_v is not None,
+            with_sound=encode_a is not None, estimated=index % estimate_every == 0,
+        )  # fmt: skip
+        rows["latents_v"].append(encode_v(example.frames).half() if encode_v else torch.zeros(num_frames, 4, 0, 0))
         silent = torch.zeros(8, spec.num_latent_rows_padded, 16)
         rows["latents_a"].append((encode_a(example.waveform[None])[0] if encode_a else silent).half())
         rows["maps"].append((example.maps * 255).round().byte())

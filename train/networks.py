@@ -83,7 +83,7 @@ def make_text_encoder_a(tokenizer) -> nn.Module:
 
     return ClapTextModelWithProjection(
         ClapTextConfig(
-            vocab_size=len(tokenizer), hidden_size=TEXT_DIM_A, intermediate_size=4 * TEXT_DIM_A, num_hidden_layers=2,
+            vocab_size=len(tokenizer), hidden_size=TEXT_DIM_A, intermediate_size=2 * TEXT_DIM_A, num_hidden_layers=2,
             num_attention_heads=4, max_position_embeddings=MAX_TOKENS + 2, projection_dim=TEXT_DIM_A,
             type_vocab_size=1, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from con360.geometry.sphere import directions
@@ -34,19 +35,37 @@ EAR_YAWS_DEG = np.arange(8) * 45.0
 
 
 class TokenReader(nn.Module):
-    """Answers "what stands in this direction" from caption tokens, by one cross-attention as in the U-Net."""
+    """Answers "what stands in this direction" from caption tokens, by one cross-attention as in the U-Net.
+
+    Its keys and values fit the picture U-Net's cross-attention at 8x8 and are its start there (`adopt_keys`): what a
+    caption says about a direction is then found by a query that is linear in the direction.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.ask = nn.Sequential(nn.Linear(3, 128), nn.SiLU(), nn.Linear(128, TEXT_DIM_V))
-        self.attend = nn.MultiheadAttention(TEXT_DIM_V, 2, batch_first=True)
+        self.ask = nn.Linear(3, TEXT_DIM_V)
+        self.attend = Attention(TEXT_DIM_V, cross_attention_dim=TEXT_DIM_V, heads=2, dim_head=TEXT_DIM_V // 2)
         self.answer = nn.ModuleDict({t: nn.Linear(TEXT_DIM_V, len(values) + 1) for t, values in TRAITS.items()})
         self.sky, self.ground = nn.Linear(TEXT_DIM_V, len(SKIES)), nn.Linear(TEXT_DIM_V, len(GROUNDS))
 
     def forward(self, tokens_BLD: Tensor, rays_BQ3: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        found, _ = self.attend(self.ask(rays_BQ3), tokens_BLD, tokens_BLD, need_weights=False)
+        found = self.attend(self.ask(rays_BQ3), encoder_hidden_states=tokens_BLD)
         whole = tokens_BLD.mean(dim=1)
         return {t: head(found) for t, head in self.answer.items()}, self.sky(whole), self.ground(whole)
+
+
+def adopt_keys(unet_v: nn.Module, keys: dict[str, Tensor]) -> int:
+    """Start the cross-attentions of the same width from the reader's keys and values; returns how many there were."""
+    adopted = 0
+    for module in unet_v.modules():
+        attention = getattr(module, "attn2", None)
+        if attention is None or attention.to_k.weight.shape != keys["to_k.weight"].shape:
+            continue
+        if attention.to_k.in_features == keys["to_k.weight"].shape[1] and attention.is_cross_attention:
+            attention.to_k.load_state_dict({"weight": keys["to_k.weight"]})
+            attention.to_v.load_state_dict({"weight": keys["to_v.weight"]})
+            adopted += 1
+    return adopted
 
 
 def questions(scene: Scene, rng: np.random.Generator, count: int = 8) -> tuple[np.ndarray, dict[str, list[int]]]:
@@ -109,7 +128,8 @@ def train_text(out: Path, steps: int, batch: int, seed: int) -> None:
             print(f"{time.time() - started:.0f} s", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "text.pt") as temporary:
-        torch.save({"text_v": text_v.state_dict(), "text_a": text_a.state_dict()}, temporary)
+        keys = {name: t for name, t in reader.attend.state_dict().items() if name.startswith(("to_k", "to_v"))}
+        torch.save({"text_v": text_v.state_dict(), "text_a": text_a.state_dict(), "keys": keys}, temporary)
 
 
 def main() -> None:

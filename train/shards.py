@@ -96,7 +96,8 @@ class Outcome:
     Args:
         segment: its id. status: `done`, `rejected` (cleaning, or too short) or `failed`.
         stage: where it ended. reason: a sentence, empty when done.
-        examples: rows that it gave. seconds: time per stage. notices: what was done to the clip.
+        examples: rows that it gave. seconds: per stage, on the clock. core_seconds: per stage, of all threads.
+        notices: what was done to the clip.
     """
 
     segment: str
@@ -105,6 +106,7 @@ class Outcome:
     reason: str = ""
     examples: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    core_seconds: dict[str, float] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
 
@@ -143,9 +145,9 @@ def shard_paths(folder: str | Path, split: str) -> tuple[Path, ...]:
         InputError: the folder holds no such split.
     """
     folder = Path(folder).expanduser()
-    paths = _committed(folder / split)
+    paths = committed_shards(folder / split)
     if not paths:
-        present = sorted(path.name for path in folder.glob("*/") if _committed(path))
+        present = sorted(path.name for path in folder.glob("*/") if committed_shards(path))
         raise InputError(
             f"{folder} holds no prepared split {split!r} (it has: {', '.join(present) or 'none'}); make it with "
             f"train/prepare.py, or name another split."
@@ -153,7 +155,8 @@ def shard_paths(folder: str | Path, split: str) -> tuple[Path, ...]:
     return paths
 
 
-def _committed(folder: Path) -> tuple[Path, ...]:
+def committed_shards(folder: Path) -> tuple[Path, ...]:
+    """Shards directly in a folder, sorted by name; none where there is no folder."""
     # pathlib's pattern matches names with a leading dot as well.
     return tuple(sorted(path for path in folder.glob("*.parquet") if not path.name.startswith(".")))
 

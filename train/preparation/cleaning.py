@@ -1,0 +1,161 @@
+"""Which segments are not worth training on: OmniAudio's rules for Sphere360, each optional.
+
+Source: OmniAudio (arXiv 2504.14906) and its cleaning scripts: static = more than 85 % of frame pairs at 2 fps differ by
+a gray mean squared error below 5; silent = below -35 dBFS for more than 90 % of the time. It finds speech with
+SenseVoice and the match of sound and picture with ImageBind, which transformers does not load: an AudioSet classifier
+and CLAP stand in, from folders that the user has.
+
+A signal-processing voice detector is no stand-in: WebRTC's strictest mode calls 95 % of a bird recording, 92 % of a
+piano and 70 % of a drum kit speech, and 96 % of a speech recording.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from con360.errors import InputError
+from con360.records import Sound
+
+STATIC_FPS = 2.0
+STATIC_MSE = 5.0
+STATIC_SHARE = 0.85
+SILENT_DBFS = -35.0
+SILENT_SHARE = 0.9
+SILENT_WINDOW_S = 0.1
+SPEECH_PROBABILITY = 0.5
+RULES = ("static", "silent", "speech", "match")
+
+
+class Rejected(Exception):
+    """A segment that is in order and not wanted; the message says why."""
+
+
+def check_rules(rules: tuple[str, ...], speech_model: str, match_model: str) -> None:
+    """Raises InputError for an unknown rule, or one whose model folder is not named."""
+    unknown = sorted(set(rules) - set(RULES))
+    if unknown:
+        raise InputError(f"the cleaning rules {', '.join(unknown)} are unknown; choose from {', '.join(RULES)}.")
+    if "speech" in rules and not Path(speech_model or "?").is_dir():
+        raise InputError(
+            "the cleaning rule 'speech' needs a sound classifier with a label 'Speech': give --speech-model a local "
+            "folder in the transformers layout, for example of MIT/ast-finetuned-audioset-10-10-0.4593."
+        )
+    if "match" in rules and not Path(match_model or "?").is_dir():
+        raise InputError(
+            "the cleaning rule 'match' compares the sound with the scene's caption and needs CLAP: give --match-model "
+            "a local folder in the transformers layout, for example of laion/clap-htsat-unfused."
+        )
+
+
+def static_share(frames: Tensor, fps: float) -> float:
+    """Share of neighbouring frames at 2 fps whose gray values (0 to 255) differ by a mean squared error below 5.
+
+    Args:
+        frames: `[T, 3, H, W]` in [0, 1].
+    """
+    gray = 255 * torch.einsum("tchw,c->thw", frames[:: max(1, round(fps / STATIC_FPS))], frames.new_tensor(_LUMA))
+    if len(gray) < 2:
+        return 1.0
+    return float(((gray[1:] - gray[:-1]).square().mean((1, 2)) < STATIC_MSE).float().mean())
+
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def silent_share(mono: Sound) -> float:
+    """Share of tenths of a second whose level (RMS, full scale 1) is below -35 dBFS."""
+    window = round(SILENT_WINDOW_S * mono.sample_rate_hz)
+    parts = mono.waveform[0].unfold(0, window, window)
+    return float((parts.square().mean(1) < 10 ** (SILENT_DBFS / 10)).float().mean())
+
+
+def check_static(frames: Tensor, fps: float) -> None:
+    """Raises Rejected for a picture that stands still."""
+    share = static_share(frames, fps)
+    if share > STATIC_SHARE:
+        raise Rejected(f"static: {100 * share:.0f} % of the frame pairs do not differ")
+
+
+def check_silent(mono: Sound) -> None:
+    """Raises Rejected for sound that is hardly there."""
+    share = silent_share(mono)
+    if share > SILENT_SHARE:
+        raise Rejected(f"silent: {100 * share:.0f} % of the sound is below {SILENT_DBFS:g} dBFS")
+
+
+def check_speech(mono: Sound, folder: str) -> None:
+    """Raises Rejected for sound that a classifier calls speech."""
+    probability = speech_probability(mono, folder)
+    if probability > SPEECH_PROBABILITY:
+        raise Rejected(f"speech: probability {probability:.2f}")
+
+
+def check_match(mono: Sound, caption: str, folder: str, least: float) -> None:
+    """Raises Rejected where sound and caption do not go together, InputError without a caption."""
+    if not caption:
+        raise InputError("the rule 'match' compares the sound with the caption, and this clip has none")
+    cosine = sound_caption_cosine(mono, caption, folder)
+    if cosine < least:
+        raise Rejected(f"match: the cosine of sound and caption is {cosine:.3f}, below {least:g}")
+
+
+@torch.no_grad()
+def speech_probability(mono: Sound, folder: str) -> float:
+    """Probability that AudioSet's label "Speech" holds, by a local classifier."""
+    from con360.media.sound import resample
+
+    model, extract = _classifier(folder)
+    rate = extract.sampling_rate
+    wave = resample(mono, rate).waveform[0].numpy()
+    inputs = extract(wave, sampling_rate=rate, return_tensors="pt")
+    # AudioSet has many labels at once: each is a yes or no of its own.
+    return float(model(**inputs).logits.sigmoid()[0, _speech_label(model, folder)])
+
+
+def _speech_label(model: Any, folder: str) -> int:
+    labels = {str(name).lower(): int(index) for index, name in model.config.id2label.items()}
+    if "speech" not in labels:
+        raise InputError(f"the classifier in {folder} has no label 'Speech'; give one that was trained on AudioSet.")
+    return labels["speech"]
+
+
+@torch.no_grad()
+def sound_caption_cosine(mono: Sound, caption: str, folder: str) -> float:
+    """Cosine of CLAP's sound and text embeddings, by a local model."""
+    from con360.media.sound import resample
+
+    model, processor = _clap(folder)
+    rate = processor.feature_extractor.sampling_rate
+    wave = resample(mono, rate).waveform[0].numpy()
+    sound = processor.feature_extractor(wave, sampling_rate=rate, return_tensors="pt")
+    text = processor.tokenizer([caption], return_tensors="pt", truncation=True)
+    output = model(**text, **sound)
+    return float(torch.cosine_similarity(output.audio_embeds, output.text_embeds)[0])
+
+
+@lru_cache(maxsize=1)
+def _classifier(folder: str) -> tuple[Any, Any]:
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+    return _local(folder, AutoModelForAudioClassification), _local(folder, AutoFeatureExtractor)
+
+
+@lru_cache(maxsize=1)
+def _clap(folder: str) -> tuple[Any, Any]:
+    from transformers import ClapModel, ClapProcessor
+
+    return _local(folder, ClapModel), _local(folder, ClapProcessor)
+
+
+def _local(folder: str, kind: Any) -> Any:
+    try:
+        loaded = kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises whatever a damaged folder provokes
+        reason = str(error).strip().split("\n")[0][:160]
+        raise InputError(f"{folder} cannot be loaded as {kind.__name__} ({reason}).") from error
+    return loaded.eval() if hasattr(loaded, "eval") else loaded

@@ -1,0 +1,92 @@
+"""What a run did and cost: counts, seconds per stage, the price of a data set, and the plan for a cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from train.preparation.run import Account
+from train.shards import Outcome
+
+# In the order in which they run.
+STAGES = ("render", "read", "clean", "saliency", "views", "encode")
+SEGMENTS_PER_CLIP = 3
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """Mean cost of one stage per finished segment, over `count` of them: core seconds, and seconds on the clock."""
+
+    stage: str
+    core_seconds: float
+    seconds: float
+    count: int
+
+
+def stage_costs(outcomes: Iterable[Outcome]) -> list[StageCost]:
+    """Mean cost of each stage that ran, over the finished segments; loading the model is not in it."""
+    done = [outcome for outcome in outcomes if outcome.status == "done"]
+    costs = []
+    for stage in STAGES:
+        ran = [outcome for outcome in done if stage in outcome.seconds]
+        if ran:
+            cores, clock = (sum(o[stage] for o in of) / len(ran)
+                            for of in ([o.core_seconds for o in ran], [o.seconds for o in ran]))
+            costs.append(StageCost(stage, cores, clock, len(ran)))
+    return costs
+
+
+def counts_text(account: Account) -> str:
+    """How many segments ended how, and why the others did."""
+    lines = [
+        f"{account.planned} segments planned: {account.count('done')} done, {account.count('rejected')} rejected, "
+        f"{account.count('failed')} failed; {sum(o.examples for o in account.outcomes.values())} examples"
+    ]
+    reasons = Counter(
+        f"{outcome.status} at {outcome.stage}: {outcome.reason.split(':')[0][:100]}"
+        for outcome in account.outcomes.values() if outcome.status != "done"
+    )  # fmt: skip
+    lines += [f"  {count} x {reason}" for reason, count in reasons.most_common(12)]
+    left_out = sum(not problem.kept for problem in account.problems)
+    if account.problems:
+        lines.append(f"the source: {left_out} entries left out, {len(account.problems) - left_out} noted and kept")
+    if account.doubled:
+        lines.append(f"WARNING: {len(account.doubled)} segments are in two shards, the first {account.doubled[0]}")
+    return "\n".join(lines)
+
+
+def stages_text(costs: list[StageCost]) -> str:
+    """A Markdown table: core seconds per segment (what a busy machine does not change), their inverse, the clock."""
+    head = [
+        "| stage | core s per segment | segments per s and core | s on the clock | measured over |",
+        "|---|---|---|---|---|",
+    ]
+    whole = StageCost("all", sum(c.core_seconds for c in costs), sum(c.seconds for c in costs), 0)
+    rows = [
+        f"| {c.stage} | {c.core_seconds:.3f} | {1 / max(c.core_seconds, 1e-9):.2f} | {c.seconds:.3f} | {c.count or ''} |"
+        for c in (*costs, whole)
+    ]
+    return "\n".join([*head, *rows])
+
+
+def price_text(costs: list[StageCost], bytes_per_segment: float, clips: int, nodes: int, cores: int) -> str:
+    """What a data set of `clips` clips costs at the measured stage times, and how `nodes` machines share it."""
+    segments = clips * SEGMENTS_PER_CLIP
+    total = sum(c.core_seconds for c in costs)
+    hours = segments * total / 3600
+    encode = sum(c.core_seconds for c in costs if c.stage == "encode")
+    views = total - encode
+    lines = [
+        f"{clips:,} clips are {segments:,} segments: {hours:,.0f} core-hours at {total:.2f} core seconds per segment, "
+        f"and {segments * bytes_per_segment / 1e9:,.0f} GB of shards.",
+        f"{nodes} nodes of {cores} cores: {hours / (nodes * cores):.1f} h if every core is kept busy "
+        f"({segments / nodes:,.0f} segments a node).",
+    ]
+    if encode:
+        before = segments * views / 3600
+        lines.append(
+            f"Of that, {before:,.0f} core-hours come before encoding ({before / (nodes * cores):.1f} h on those cores); "
+            f"encoding is {100 * encode / total:.0f} %, which accelerators take over (--device cuda --encoders N)."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,283 @@
+"""Runs the stages over a plan, in this process or on Ray, and keeps the folder's account exact.
+
+Every executor does the same: it takes segments that no committed shard stands for, and writes shards of finished ones.
+What a kill interrupts is at most the unfinished shards; the next run begins with them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from con360.errors import InputError
+from con360.media.files import atomic_path
+from train.preparation.cleaning import check_rules
+from train.preparation.plan import Segment, plan_segments
+from train.preparation.settings import Settings, claim_folder
+from train.preparation.sources import SPLITS, Problem, Source
+from train.preparation.stages import Encoder, prepare_views
+from train.shards import Outcome, Result, committed_shards, read_outcomes, write_shard
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FAILURES_FILE = "failures.jsonl"
+PLAN_FILE = "plan.json"
+_RUN_FILE = ".run"
+# A segment that has been tried twice keeps its best end.
+_ORDER = {"failed": 0, "rejected": 1, "done": 2}
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Who does the work; changes how long it takes and nothing else.
+
+    Args:
+        name: `process` (this one) or `ray`.
+        workers: processor cores that Ray uses here; a cluster has its own.
+        device: of the encoders. encoders: processes that hold them and nothing else; 0 encodes where the views are cut.
+        address: of a running Ray cluster, "auto" or "ray://..."; empty starts Ray here.
+        shard_segments: segments per shard: what a kill can cost each writer, and what a reader opens at a time.
+    """
+
+    name: str = "process"
+    workers: int = 1
+    device: str = "cpu"
+    encoders: int = 0
+    address: str = ""
+    shard_segments: int = 64
+
+    def __post_init__(self) -> None:
+        if self.name not in ("process", "ray") or self.workers < 1 or self.encoders < 0 or self.shard_segments < 1:
+            raise InputError(f"{self}: the executor is 'process' or 'ray', with 1 or more workers and shard segments.")
+
+
+@dataclass(frozen=True)
+class Account:
+    """A folder's state against a plan.
+
+    Args:
+        planned: segments in the plan. outcomes: best outcome per segment, of this plan or an earlier one.
+        doubled: segments that are done in more than one shard; none, unless files were copied in.
+        problems: of the source.
+    """
+
+    planned: int
+    outcomes: dict[str, Outcome]
+    doubled: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def count(self, status: str) -> int:
+        return sum(outcome.status == status for outcome in self.outcomes.values())
+
+
+def take_account(folder: Path) -> tuple[dict[str, Outcome], tuple[str, ...]]:
+    """(best outcome of every segment that a committed shard stands for, segments that are done twice)."""
+    best: dict[str, Outcome] = {}
+    doubled = []
+    for path in (path for split in SPLITS for path in committed_shards(folder / split)):
+        for outcome in read_outcomes(path):
+            known = best.get(outcome.segment)
+            if known is not None and known.status == outcome.status == "done":
+                doubled.append(outcome.segment)
+            if known is None or _ORDER[outcome.status] > _ORDER[known.status]:
+                best[outcome.segment] = outcome
+    return best, tuple(doubled)
+
+
+def prepare(
+    source: Source, out: str | Path, settings: Settings, executor: Executor | None = None, *,
+    retry_failed: bool = False, say: Callable[[str], None] = print,
+) -> Account:
+    """Bring a folder to the state in which every planned segment is done, rejected or failed with its reason.
+
+    Args:
+        source: clips and the source's own problems. out: the folder; one that was begun is gone on with.
+        settings: what to make. executor: who makes it.
+        retry_failed: try failed segments again (a missing file that has come, a fault that is mended).
+        say: told a line at the beginning.
+
+    Raises:
+        InputError: the folder holds other settings, another run is writing it, or a rule lacks its model.
+    """
+    executor, folder = executor or Executor(), Path(out).expanduser().absolute()
+    check_rules(settings.clean, settings.speech_model, settings.match_model)
+    clips, problems = source
+    plan = plan_segments(clips, settings)
+    if not plan:
+        raise InputError(f"there is nothing to prepare: {len(problems)} problems, no clip. {_first(problems)}")
+    with _writing(folder) as token:
+        claim_folder(folder, settings)
+        _write_plan(folder, plan)
+        known, _ = take_account(folder)
+        open_ids = {s for s, outcome in known.items() if retry_failed and outcome.status == "failed"}
+        todo = [segment for segment in plan if segment.id not in known or segment.id in open_ids]
+        say(f"{len(plan)} segments of {len(clips)} clips; {len(plan) - len(todo)} are there, {len(todo)} to do")
+        write = partial(commit, folder, token)
+        for split in SPLITS:
+            _run(executor, [s for s in todo if s.split == split], settings, partial(write, split), split)
+        outcomes, doubled = take_account(folder)
+        account = Account(len(plan), outcomes, doubled, tuple(problems))
+        _write_failures(folder, account)
+    lost = [segment.id for segment in plan if segment.id not in outcomes]
+    if lost:
+        raise InputError(f"{len(lost)} segments have no outcome (the first: {lost[0]}); run the same command again.")
+    return account
+
+
+def _first(problems: Sequence[Problem]) -> str:
+    return f"The first: {problems[0].where}: {problems[0].reason}." if problems else "Is this the right folder?"
+
+
+def _run(
+    executor: Executor, segments: Sequence[Segment], settings: Settings, write: Callable[[Sequence[Result]], None],
+    split: str,
+) -> None:
+    from tqdm import tqdm
+
+    if not segments:
+        return
+    run = run_on_ray if executor.name == "ray" else run_in_process
+    with tqdm(total=len(segments), desc=f"preparing {split}", unit="segment") as bar:
+        for done in run(segments, settings, executor, write):
+            bar.update(done)
+
+
+def run_in_process(
+    segments: Sequence[Segment], settings: Settings, executor: Executor, write: Callable[[Sequence[Result]], None]
+) -> Iterator[int]:
+    """One segment after the other; yields how many were finished."""
+    encode = Encoder(settings, executor.device)
+    for group in _groups(segments, executor.shard_segments):
+        results = []
+        for segment in group:
+            results.append(encode(prepare_views(segment, settings)))
+            yield 1
+        write(results)
+
+
+def _groups(items: Sequence[Segment], size: int) -> Iterable[Sequence[Segment]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def run_on_ray(
+    segments: Sequence[Segment], settings: Settings, executor: Executor, write: Callable[[Sequence[Result]], None]
+) -> Iterator[int]:
+    """The same stages as Ray Data operators; the shards are written where their last stage ran.
+
+    On a cluster the code, the clips, the model and the output lie at the same paths on every node.
+    """
+    ray = start_ray(executor)
+    blocks = max(1, min(len(segments), 4 * executor.workers, -(-len(segments) // 4)))
+    work = ray.data.from_items([{"segment": segment} for segment in segments], override_num_blocks=blocks)
+    work = work.map(lambda row: {"work": prepare_views(row["segment"], settings)}, num_cpus=1)
+    if executor.encoders:
+        results = work.map_batches(
+            _EncoderActor, fn_constructor_args=(settings, executor.device), batch_size=4,
+            compute=ray.data.ActorPoolStrategy(size=executor.encoders), num_cpus=0,
+            num_gpus=1 if executor.device.startswith("cuda") else 0,
+        )  # fmt: skip
+    else:
+        results = work.map(lambda row: {"result": _encoder(settings, executor.device)(row["work"])}, num_cpus=1)
+    written = results.map_batches(partial(_write_batch, write), batch_size=executor.shard_segments, num_cpus=0.1)
+    for row in written.iter_rows():
+        yield int(row["segments"])
+
+
+def start_ray(executor: Executor) -> Any:
+    """Ray, connected to a cluster or started here, quiet.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise InputError("the executor 'ray' needs Ray Data: pip install -e '.[cluster]'.") from error
+    if not ray.is_initialized():
+        # The workers import this project as their driver does.
+        options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}, "logging_level": "ERROR"}
+        if executor.address:
+            options["address"] = executor.address
+        else:
+            options.update(num_cpus=executor.workers, include_dashboard=False)
+        ray.init(**options)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    return ray
+
+
+@lru_cache(maxsize=1)
+def _encoder(settings: Settings, device: str) -> Encoder:
+    # Once per worker process: loading costs more than a segment.
+    return Encoder(settings, device)
+
+
+class _EncoderActor:
+    """Holds the encoders on an accelerator and serves whoever cuts views."""
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        self.encode = Encoder(settings, device)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Result]]:
+        return {"result": [self.encode(work) for work in batch["work"]]}
+
+
+def _write_batch(write: Callable[[Sequence[Result]], None], batch: dict[str, Any]) -> dict[str, list[int]]:
+    write(list(batch["result"]))
+    return {"segments": [len(batch["result"])]}
+
+
+def commit(folder: Path, token: str, split: str, results: Sequence[Result]) -> None:
+    """Write a shard, unless a later run has taken the folder over: a killed driver's workers may outlive it."""
+    if (folder / _RUN_FILE).read_text() != token:
+        raise RuntimeError(f"another run has taken over {folder}")
+    write_shard(folder, split, results)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[str]:
+    """Hold a folder for writing, and remove what killed writers left half done."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        # The system lets go of it when the process ends, however it ends.
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise InputError(f"another run is writing {folder}; wait for it, or choose another --out.") from error
+    try:
+        token = secrets.token_hex(8)
+        with atomic_path(folder / _RUN_FILE) as temporary:
+            temporary.write_text(token)
+        for left in (*folder.glob(".*.part*"), *folder.glob("*/.*.part*")):
+            left.unlink(missing_ok=True)
+        yield token
+    finally:
+        lock.release()
+
+
+def _write_plan(folder: Path, plan: Sequence[Segment]) -> None:
+    counts = {split: [s for s in plan if s.split == split] for split in SPLITS}
+    table = {
+        split: {"segments": len(of), "clips": len({s.clip.id for s in of}), "videos": len({s.clip.video for s in of})}
+        for split, of in counts.items()
+    }
+    with atomic_path(folder / PLAN_FILE) as temporary:
+        temporary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_failures(folder: Path, account: Account) -> None:
+    """Everything that is no example and why, one JSON object per line: the source's problems, then the segments."""
+    lines = [{"where": p.where, "status": "kept" if p.kept else "left out", "reason": p.reason}
+             for p in account.problems]
+    for _, outcome in sorted(account.outcomes.items()):
+        if outcome.status != "done":
+            lines.append({k: v for k, v in asdict(outcome).items() if k in ("segment", "status", "stage", "reason")})
+    with atomic_path(folder / FAILURES_FILE) as temporary:
+        temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

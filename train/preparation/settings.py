@@ -1,0 +1,132 @@
+"""What decides the content of prepared data: the settings, and the model that they name.
+
+Whatever changes an example is here, is stored beside the shards and must be the same when a run is resumed. Workers,
+devices and shard sizes are not: they change how long it takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from con360.errors import InputError
+from con360.media.files import atomic_path
+from con360.models.catalog import BUILT_IN_MODEL
+from con360.saliency.predict import TRAINING_FREE
+from con360.timing import ClipSpec
+from train.preparation.model import ModelFacts, model_facts
+from train.shards import FORMAT, SETTINGS_FILE, read_settings
+
+TRUTH = "truth"
+SALIENCY_HEIGHT = 256
+# Paper section 3.2: 10 s clips are cut into 4 s segments.
+PAPER_STARTS_S = (0.0, 3.0, 6.0)
+SplitMethod = Literal["video", "random", "given"]
+
+
+def file_digest(path: Path) -> str:
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            total.update(block)
+    return total.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what an example holds and which split it is in.
+
+    Args:
+        model: joint model, by name or folder: its autoencoders and text encoders make the latents.
+        seconds: length of a segment. starts_s: where segments begin in each clip.
+        height: rows of the panorama as read; 0 takes twice the model's picture, at least 256.
+        saliency: "training-free", the path of SalViT360's weights, or, for procedural scenes alone, "truth".
+        viewpoints: at most so many views per segment, the most salient first.
+        fov_deg: of every view, or "box" for the region's own. mode: "still" or "track".
+        sound: `view` hears the view's side of Ambisonic sound, `omni` the downmix; sound without directions is omni.
+        crops: whether the true pictures are stored beside their latents.
+        clean: rules of `cleaning.RULES` that apply. speech_model, match_model: folders that two of them need.
+        min_match: lowest cosine of sound and caption for the rule `match`.
+        split: `video` keeps every video in one split; `random` is the paper's 85/15 by clip; `given` is the source's.
+        split_seed: of the first two.
+    """
+
+    model: str = BUILT_IN_MODEL
+    seconds: float = 4.0
+    starts_s: tuple[float, ...] = PAPER_STARTS_S
+    height: int = 0
+    saliency: str = TRAINING_FREE
+    viewpoints: int = 2
+    fov_deg: float | Literal["box"] = 90.0
+    mode: Literal["still", "track"] = "still"
+    sound: Literal["view", "omni"] = "view"
+    crops: bool = True
+    clean: tuple[str, ...] = ()
+    speech_model: str = ""
+    match_model: str = ""
+    min_match: float = 0.0
+    split: SplitMethod = "video"
+    split_seed: int = 0
+    facts: ModelFacts = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", model_facts(self.model))
+        if self.viewpoints < 1 or not self.starts_s:
+            raise InputError(f"{self.viewpoints} viewpoints from starts {self.starts_s}: give at least one of each.")
+        if self.sound not in ("view", "omni"):
+            raise InputError(f"the sound {self.sound!r} is unknown; choose 'view' or 'omni'.")
+
+    @property
+    def spec(self) -> ClipSpec:
+        return self.facts.clip_spec(self.seconds)
+
+    @property
+    def read_height(self) -> int:
+        return self.height or max(256, 2 * self.facts.picture_size_px)
+
+    def identity(self) -> dict[str, Any]:
+        """What two runs must share to belong into one folder."""
+        values = asdict(self)
+        values.pop("model")
+        for name in ("saliency", "speech_model", "match_model"):
+            path = Path(values[name])
+            if values[name] and path.exists():
+                values[name] = f"{path.name}:{file_digest(path)}" if path.is_file() else path.name
+        return json.loads(json.dumps({"format": FORMAT, **values}))
+
+
+def claim_folder(folder: Path, settings: Settings) -> None:
+    """Store the settings in a new folder, or check that a folder's own are the same.
+
+    Raises:
+        InputError: the folder was made with other settings; names them.
+    """
+    mine = settings.identity()
+    if not (folder / SETTINGS_FILE).exists():
+        with atomic_path(folder / SETTINGS_FILE) as temporary:
+            temporary.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
+        return
+    theirs = read_settings(folder)
+    changed = [name for name in sorted(mine.keys() | theirs.keys()) if mine.get(name) != theirs.get(name)]
+    if changed:
+        was = "; ".join(f"{name} {_brief(theirs.get(name))}, now {_brief(mine.get(name))}" for name in changed)
+        raise InputError(f"{folder} was prepared with other settings: {was}. Use the same ones, or another --out.")
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+def split_of(key: str, seed: int, fractions: Sequence[tuple[str, float]]) -> str:
+    """The split that a key falls into: by a hash, so that it depends on nothing else and never changes."""
+    draw = int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") / 2**64
+    for name, fraction in fractions:
+        if draw < fraction:
+            return name
+        draw -= fraction
+    return fractions[-1][0]

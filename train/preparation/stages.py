@@ -1,0 +1,256 @@
+"""The stages: each takes a `Work` and returns a new one, and knows nothing of what runs it.
+
+    clips:   read -> clean -> saliency -> views -> encode
+    scenes:  render -> encode
+
+Up to `encode` they need processor cores; `encode` (and SalViT360's saliency) is what an accelerator is for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from con360.basd import basd_maps
+from con360.control.module import stack_maps
+from con360.errors import InputError
+from con360.geometry.perspective import erp_to_perspective
+from con360.media.info import probe
+from con360.media.reader import read_panorama
+from con360.media.sound import fit_length, omni_sound, resample, to_mono, view_sound
+from con360.models.codecs import encode_frames, encode_mel, log_mel
+from con360.models.text import encode_sentences, encode_tokens
+from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, ViewTrack
+from con360.saliency.predict import predict_saliency
+from con360.viewpoint import viewpoint_notices, viewpoints
+from train.data import MAP_HEIGHT, make_example, scene_of
+from train.preparation.cleaning import Rejected, check_match, check_silent, check_speech, check_static
+from train.preparation.model import load_encoders
+from train.preparation.plan import Segment, is_scene
+from train.preparation.settings import SALIENCY_HEIGHT, TRUTH, Settings
+from train.preparation.sources import scene_number
+from train.shards import Outcome, Prepared, Result, Status
+
+# A segment may lack this much at its end: cutting tools end clips a frame or two early.
+SHORT_S = 0.25
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One viewpoint of a segment before encoding: `crops [T, 3, s, s]` uint8, `sound [N]` float32, `maps
+    [T, 2, H, W]` uint8, and the view of each frame."""
+
+    crops: Tensor
+    sound: Tensor
+    maps: Tensor
+    track: ViewTrack
+    sound_kind: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """A segment on its way through the stages.
+
+    Args:
+        segment: which. panorama: the clip, its sound at 16 kHz; dropped once the views are cut out.
+        saliency: maps. drafts: one per viewpoint. foa: `[4, N]` where the clip is Ambisonic.
+        caption: what the text encoders will read. notices: for people.
+        seconds, core_seconds: per stage, as in `Outcome`.
+        outcome: set when the segment ended early.
+    """
+
+    segment: Segment
+    panorama: PanoramaClip | None = None
+    saliency: SaliencyMaps | None = None
+    drafts: tuple[Draft, ...] = ()
+    foa: Tensor | None = None
+    caption: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    core_seconds: dict[str, float] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+
+
+Stage = Callable[[Work, Settings], Work]
+
+
+def read(work: Work, settings: Settings) -> Work:
+    """The clip's frames at 8 fps, 2:1, and its sound at 16 kHz; Ambisonics stay as they are, all else becomes mono."""
+    segment, spec = work.segment, settings.spec
+    length = probe(segment.clip.path).duration_s
+    if length is not None and length < segment.start_s + spec.seconds - SHORT_S:
+        raise Rejected(f"short: the clip has {length:.2f} s, the segment ends at {segment.start_s + spec.seconds:g} s")
+    clip = read_panorama(
+        segment.clip.path, start_s=segment.start_s, duration_s=spec.seconds, fps=spec.fps, height=settings.read_height
+    )
+    if clip.sound is None:
+        raise Rejected("mute: the clip has no sound")
+    if not torch.isfinite(clip.sound.waveform).all():
+        raise InputError("the sound holds NaN or infinite samples")
+    spatial = clip.sound.layout == "ambix"
+    sound = fit_length(
+        resample(clip.sound if spatial else to_mono(clip.sound), spec.sample_rate_hz), spec.num_samples
+    )
+    return replace(
+        work, panorama=replace(clip, sound=sound), foa=sound.waveform if spatial else None,
+        caption=segment.clip.caption, notices=clip.notices,
+    )  # fmt: skip
+
+
+def clean(work: Work, settings: Settings) -> Work:
+    """Ends the segments that the chosen rules reject."""
+    clip = work.panorama
+    mono = omni_sound(clip.sound)
+    if "static" in settings.clean:
+        check_static(clip.frames, clip.fps)
+    if "silent" in settings.clean:
+        check_silent(mono)
+    if "speech" in settings.clean:
+        check_speech(mono, settings.speech_model)
+    if "match" in settings.clean:
+        check_match(mono, work.caption, settings.match_model, settings.min_match)
+    return work
+
+
+def saliency(work: Work, settings: Settings) -> Work:
+    """Where people would look, per frame."""
+    return replace(work, saliency=predict_saliency(work.panorama.frames, settings.saliency, height=SALIENCY_HEIGHT))
+
+
+def views(work: Work, settings: Settings) -> Work:
+    """The most salient viewpoints: the true picture and sound of each, its BASD and the maps that steer it."""
+    clip, maps = work.panorama, work.saliency
+    found = viewpoints(
+        maps, clip.fps, fov_deg=settings.fov_deg, mode=settings.mode, max_viewpoints=settings.viewpoints
+    )
+    drafts = tuple(_draft(clip, maps, viewpoint.track, settings) for viewpoint in found)
+    notices = work.notices + viewpoint_notices(found)
+    return replace(work, panorama=None, saliency=None, drafts=drafts, notices=notices)
+
+
+def _draft(clip: PanoramaClip, maps: SaliencyMaps, track: ViewTrack, settings: Settings) -> Draft:
+    crops = erp_to_perspective(clip.frames, track, settings.facts.picture_size_px).clamp(0, 1)
+    directed = settings.sound == "view" and clip.sound.layout == "ambix"
+    sound = view_sound(clip.sound, track, clip.fps) if directed else omni_sound(clip.sound)
+    stacked = stack_maps(Conditions(maps, basd_maps(track, maps.maps.shape[-2]), SceneCaption("")))[0]
+    small = torch.nn.functional.interpolate(stacked, (MAP_HEIGHT, 2 * MAP_HEIGHT), mode="area")
+    return Draft(_bytes(crops), sound.waveform[0], _bytes(small), track, "view" if directed else "omni")
+
+
+def render(work: Work, settings: Settings) -> Work:
+    """A procedural scene with its truth, in place of a clip; with estimated saliency where the settings ask for it."""
+    split, index = scene_number(work.segment.clip)
+    spec = settings.spec
+    example = make_example(
+        split, index, num_frames=spec.num_frames, spec=spec, size=settings.facts.picture_size_px
+    )
+    scene, maps = scene_of(split, index), example.maps
+    if settings.saliency != TRUTH:
+        panorama = scene.panorama(settings.read_height, spec)
+        estimated = predict_saliency(panorama.frames, settings.saliency, height=maps.shape[-2])
+        maps = torch.stack([estimated.maps, maps[:, 1]], dim=1)
+    draft = Draft(_bytes(example.frames), example.waveform, _bytes(maps), example.track, "view")
+    return replace(work, drafts=(draft,), foa=scene.foa(spec).waveform, caption=example.caption)
+
+
+def _bytes(values: Tensor) -> Tensor:
+    return (values * 255).round().to(torch.uint8)
+
+
+def stages_of(segment: Segment) -> tuple[Stage, ...]:
+    """The stages before encoding."""
+    return (render,) if is_scene(segment.clip) else (read, clean, saliency, views)
+
+
+def prepare_views(segment: Segment, settings: Settings) -> Work:
+    """Every stage that comes before encoding; what goes wrong ends the segment and is said in its outcome."""
+    work = Work(segment)
+    for stage in stages_of(segment):
+        work = _timed(stage.__name__, work, stage, settings)
+        if work.outcome is not None:
+            break
+    return work
+
+
+def _timed(name: str, work: Work, stage: Stage, settings: Settings) -> Work:
+    """A stage's work with its time; an exception becomes the segment's outcome."""
+    clock, cores = time.perf_counter(), time.process_time()
+    status: Status = "failed"
+    try:
+        made, reason = stage(work, settings), ""
+    except Rejected as error:
+        made, status, reason = work, "rejected", str(error)
+    except InputError as error:
+        made, reason = work, str(error)
+    # One clip's surprise must not end a hundred thousand: it is recorded with its kind and counted at the end.
+    except Exception as error:
+        made, reason = work, f"{type(error).__name__}: {error}"
+    made = replace(
+        made, seconds={**work.seconds, name: time.perf_counter() - clock},
+        core_seconds={**work.core_seconds, name: time.process_time() - cores},
+    )  # fmt: skip
+    if not reason:
+        return made
+    outcome = Outcome(
+        work.segment.id, status, name, reason, seconds=made.seconds, core_seconds=made.core_seconds,
+        notices=work.notices,
+    )  # fmt: skip
+    return replace(made, panorama=None, saliency=None, drafts=(), foa=None, outcome=outcome)
+
+
+class Encoder:
+    """The last stage: pictures, sound and caption to what the U-Nets read. Loads the model's encoders when made."""
+
+    def __init__(self, settings: Settings, device: str = "cpu") -> None:
+        self.settings = settings
+        self.parts = load_encoders(settings.model, device)
+        self.text = lru_cache(maxsize=256)(self._text)
+
+    def __call__(self, work: Work) -> Result:
+        """A segment's result: its examples, or the outcome that an earlier stage gave."""
+        if work.outcome is None:
+            made: list[Prepared] = []
+            work = _timed("encode", work, lambda w, s: made.extend(self._examples(w)) or w, self.settings)
+        if work.outcome is not None:
+            return Result(work.outcome)
+        outcome = Outcome(
+            work.segment.id, "done", examples=len(made), seconds=work.seconds, core_seconds=work.core_seconds,
+            notices=work.notices,
+        )  # fmt: skip
+        return Result(outcome, tuple(made))
+
+    @torch.no_grad()
+    def _examples(self, work: Work) -> list[Prepared]:
+        text_v, text_a = self.text(work.caption)
+        made = []
+        for rank, draft in enumerate(work.drafts, start=1):
+            latents_v, latents_a = self._latents(draft)
+            made.append(Prepared(
+                f"{work.segment.id}#{rank}", work.segment.id, work.segment.clip.video, work.segment.start_s, rank,
+                work.caption, draft.sound_kind, latents_v.half(), latents_a.half(), draft.maps,
+                torch.tensor([[v.yaw_deg, v.pitch_deg, v.fov_deg] for v in draft.track.views]), text_v, text_a,
+                sound=draft.sound.half(),
+                foa=work.foa.half() if work.foa is not None and rank == 1 else None,
+                crops=draft.crops if self.settings.crops else None,
+            ))  # fmt: skip
+        return made
+
+    def _latents(self, draft: Draft) -> tuple[Tensor, Tensor]:
+        """`[T, 4, h, w]` and `[8, R, 16]`."""
+        latents_v = encode_frames(self.parts.vae_v, draft.crops.float() / 255).transpose(0, 1).cpu()
+        rows = self.settings.spec.num_latent_rows_padded
+        latents_a = encode_mel(self.parts.vae_a, log_mel(draft.sound[None]), rows)[0].cpu()
+        if not (torch.isfinite(latents_v.half()).all() and torch.isfinite(latents_a.half()).all()):
+            raise InputError("the latents are not finite at half precision")
+        return latents_v, latents_a
+
+    def _text(self, caption: str) -> tuple[Tensor, Tensor]:
+        parts = self.parts
+        text_v = encode_tokens(parts.tokenizer_v, parts.text_encoder_v, [caption])[0]
+        text_a = encode_sentences(parts.tokenizer_a, parts.text_encoder_a, [caption])[0]
+        return text_v.half().cpu(), text_a.half().cpu()

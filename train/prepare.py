@@ -1,0 +1,140 @@
+"""Prepare training data: 360° clips, or procedural scenes, to shards of latents, maps, views and text.
+
+    python train/prepare.py CLIPS --out DATA                      # a folder of clips, or a .csv or .jsonl manifest
+    python train/prepare.py MEDIA --sphere360 LISTS --out DATA    # Sphere360's lists, the clips in MEDIA
+    python train/prepare.py --scenes 1000 --split train --out DATA
+    python train/prepare.py CLIPS --out DATA --executor ray --workers 8
+    python train/prepare.py CLIPS --benchmark                     # what it costs, and a plan for a cluster
+
+Each clip is cut into segments, each segment gives one example per viewpoint. Everything is computed once; the same
+command goes on where a killed one stopped. Failures are in DATA/failures.jsonl with their reasons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Run as a script, the first entry of the path is this folder, in which `train` would mean train/train.py.
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
+
+from con360.errors import InputError  # noqa: E402
+from train.preparation.cleaning import RULES  # noqa: E402
+from train.preparation.settings import TRUTH, Settings  # noqa: E402
+from train.preparation.sources import SPLITS, Source, procedural_scenes, read_source, read_sphere360  # noqa: E402
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's options; defaults are those of `Settings` and `Executor`."""
+    from train.preparation.run import Executor
+
+    made, runs = Settings.__dataclass_fields__, Executor()
+    parser = argparse.ArgumentParser(
+        prog="prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input", nargs="?", type=Path, help="folder of clips, or manifest (.csv, .jsonl)")
+    parser.add_argument("--out", type=Path, help="folder for the shards; one that was begun is gone on with")
+    source = parser.add_argument_group("source")
+    source.add_argument("--sphere360", type=Path, metavar="LISTS", help="folder of train.txt and test.txt")
+    source.add_argument("--scenes", type=int, metavar="N", help="N procedural scenes instead of clips")
+    source.add_argument("--split", choices=SPLITS, default="train", help="of the scenes")
+    source.add_argument("--first", type=int, default=0, help="number of the first scene")
+    what = parser.add_argument_group("what is made")
+    what.add_argument("--model", default=made["model"].default, help="model name or folder whose encoders are used")
+    what.add_argument("--seconds", type=float, default=made["seconds"].default, help="length of a segment")
+    what.add_argument("--starts", type=float, nargs="+", default=made["starts_s"].default, help="of the segments, s")
+    what.add_argument("--height", type=int, default=0, help="rows of the panorama as read (default: by the model)")
+    what.add_argument("--saliency", help="training-free, SalViT360's weights, or truth (scenes alone, the default)")
+    what.add_argument("--viewpoints", type=int, default=made["viewpoints"].default, help="at most, per segment")
+    what.add_argument("--fov", default=made["fov_deg"].default, help="degrees, or 'box' for each region's own")
+    what.add_argument("--mode", choices=("still", "track"), default="still", help="views that stand, or follow")
+    what.add_argument("--sound", choices=("view", "omni"), default="view", help="microphone towards the view, or mono")
+    what.add_argument("--no-crops", dest="crops", action="store_false", help="leave the true pictures out")
+    what.add_argument("--split-by", choices=("video", "random", "given"), default="video",
+                      help="video: no video in two splits; random: the paper's 85/15 by clip; given: the source's own")
+    what.add_argument("--split-seed", type=int, default=0)
+    clean = parser.add_argument_group("cleaning, as OmniAudio describes it")
+    clean.add_argument("--clean", nargs="+", choices=RULES, default=(), help="leave out such segments")
+    clean.add_argument("--speech-model", default="", help="folder of a sound classifier, for --clean speech")
+    clean.add_argument("--match-model", default="", help="folder of CLAP, for --clean match")
+    clean.add_argument("--min-match", type=float, default=0.0, help="least cosine of sound and caption")
+    how = parser.add_argument_group("how")
+    how.add_argument("--executor", choices=("process", "ray"), default=runs.name)
+    how.add_argument("--workers", type=int, default=runs.workers, help="cores for Ray on this machine")
+    how.add_argument("--ray-address", default="", help="of a running cluster, for example 'auto'")
+    how.add_argument("--device", default=runs.device, help="of the encoders")
+    how.add_argument("--encoders", type=int, default=runs.encoders,
+                     help="Ray processes that only encode, one per GPU; 0 encodes where the views are cut")
+    how.add_argument("--shard-segments", type=int, default=runs.shard_segments, help="segments per shard")
+    how.add_argument("--retry-failed", action="store_true", help="try failed segments again")
+    how.add_argument("--benchmark", action="store_true", help="measure the stages on a few segments; keeps nothing")
+    how.add_argument("--segments", type=int, default=12, help="of the benchmark")
+    how.add_argument("--nodes", type=int, default=8, help="of the benchmark's plan")
+    how.add_argument("--cores", type=int, default=32, help="per node, of the benchmark's plan")
+    return parser
+
+
+def source_of(args: argparse.Namespace) -> Source:
+    """The clips that the options name."""
+    if args.scenes is not None:
+        return procedural_scenes(args.scenes, args.split, args.first)
+    if args.input is None:
+        raise InputError("there is nothing to prepare; give a folder of clips, a manifest, or --scenes N.")
+    return read_sphere360(args.sphere360, args.input) if args.sphere360 else read_source(args.input)
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The settings that the options name."""
+    scenes = args.scenes is not None
+    saliency = args.saliency or (TRUTH if scenes else Settings.saliency)
+    if saliency == TRUTH and not scenes:
+        raise InputError("--saliency truth is known for procedural scenes alone; use training-free, or weights.")
+    try:
+        fov = args.fov if args.fov == "box" else float(args.fov)
+    except ValueError as error:
+        raise InputError(f"--fov is {args.fov!r}; give degrees, or 'box'.") from error
+    return Settings(
+        args.model, args.seconds, tuple(args.starts), args.height, saliency, args.viewpoints, fov, args.mode,
+        args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
+        "given" if scenes else args.split_by, args.split_seed,
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prepare, or measure, and say what came of it."""
+    from train.preparation.report import counts_text, stage_costs, stages_text
+    from train.preparation.run import Executor, prepare
+
+    source, settings = source_of(args), settings_of(args)
+    if args.benchmark:
+        from train.preparation.benchmark import benchmark
+
+        return benchmark(source, settings, args.segments, args.nodes, args.cores)
+    if args.out is None:
+        raise InputError("--out is missing; name the folder for the shards.")
+    executor = Executor(
+        args.executor, args.workers, args.device, args.encoders, args.ray_address, args.shard_segments
+    )
+    account = prepare(source, args.out, settings, executor, retry_failed=args.retry_failed)
+    print(counts_text(account))
+    costs = stage_costs(account.outcomes.values())
+    if costs:
+        print(stages_text(costs))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    try:
+        run(args)
+    except InputError as error:
+        print(f"prepare: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -4,12 +4,13 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from . import host
 from .caption import CubemapCaption
+from .compare import Con360Compare, OverlayPreview
 from .crop import ViewpointCrop
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
 from .saliency import SalViT360Saliency
 from .sampler import JointAVSampler
-from .viewpoint import CentroidToBASD
+from .viewpoint import CentroidToBASD, ViewpointByHand
 
 NODES: list[type[io.ComfyNode]] = [
     Load360Video,
@@ -20,6 +21,9 @@ NODES: list[type[io.ComfyNode]] = [
     Con360ControlLoader,
     JointAVSampler,
     ViewpointCrop,
+    ViewpointByHand,
+    OverlayPreview,
+    Con360Compare,
 ]
 
 

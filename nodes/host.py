@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +89,14 @@ def input_file(name: str) -> Path:
     if not path.is_file():
         raise InputError(f"there is no file '{bare}' in ComfyUI's {folder.name} folder; upload it or choose another.")
     return path
+
+
+def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
+    """A new name in ComfyUI's temp folder, and how its `/view` is asked for it."""
+    name = f"{prefix}_{uuid.uuid4().hex}{suffix}"
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name, {"filename": name, "subfolder": "", "type": "temp"}
 
 
 def identity(paths: Iterable[Path]) -> str:

@@ -8,7 +8,7 @@ from comfy_api.v0_0_2 import io
 
 from ..con360.errors import InputError
 from ..con360.timing import ClipSpec
-from . import host, sockets
+from . import host, previews, sockets
 
 if TYPE_CHECKING:
     from ..con360.records import PanoramaClip
@@ -73,14 +73,20 @@ class Load360Video(io.ComfyNode):
     @classmethod
     def execute(cls, video: str, start: float, duration: float, fps: float, height: int, eye: str) -> io.NodeOutput:
         host.check_choice(eye, EYES, "the eye")
-        caption = ""
+        caption, shown = "", {}
         if video == SAMPLE:
             clip, caption = _sample(start, duration, fps, height)
+            # Files are streamed by the viewer itself; the sample has none.
+            image = sockets.image_from_frames(clip.frames)
+            shown["panorama"] = previews.panorama_preview(image, fps, previews.ROUND_PX, sound=clip.sound)
         else:
+            from ..con360.media.info import probe
             from ..con360.media.reader import read_panorama
 
+            path = host.input_file(video)
+            shown["stereo"] = probe(path).stereo
             clip = read_panorama(
-                host.input_file(video), start_s=start, duration_s=duration, fps=fps, height=height,
+                path, start_s=start, duration_s=duration, fps=fps, height=height,
                 eye=None if eye == "auto" else eye, progress=host.progress(),
             )  # fmt: skip
         return io.NodeOutput(
@@ -89,6 +95,7 @@ class Load360Video(io.ComfyNode):
             float(clip.fps),
             caption,
             "\n".join(clip.notices),
+            ui={"con360": [shown]},
         )
 
 

@@ -1,22 +1,36 @@
-"""Saliency to a viewpoint and its BASD maps."""
+"""A viewpoint, found in the saliency or set by hand, and its BASD maps.
+
+Both nodes carry the viewpoint editor of `web/editor.js`, which writes into their widgets and shows what they return
+under the UI key `con360`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
 from ..con360.errors import InputError
-from . import host, sockets
+from . import host, previews, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..con360.records import Viewpoint
+    from ..con360.keyframes import Keyframe
+    from ..con360.records import SaliencyMaps, Viewpoint, ViewTrack
 
-BY_CENTROID, BY_HAND = "centroid", "yaw and pitch"
-MODES = ["still", "track"]
+BY_CENTROID, BY_HAND, BY_KEYFRAMES = "centroid", "yaw and pitch", "keyframes"
+CHOICES = [BY_CENTROID, BY_HAND, BY_KEYFRAMES]
+STILL = "still"
+MODES = [STILL, "track"]
 NORMALIZATIONS = ["minmax", "diagonal"]
+YAW = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 1.0}
+PITCH = {"default": 0.0, "min": -90.0, "max": 90.0, "step": 1.0}
+FOV = {"default": 90.0, "min": 30.0, "max": 150.0, "step": 1.0}
+KEYFRAMES_HELP = (
+    'The path over time as a JSON list: [{"time": 0, "yaw": 0, "pitch": 0, "fov": 90}, ...], seconds and degrees. '
+    "The editor writes it."
+)
 
 
 class CentroidToBASD(io.ComfyNode):
@@ -34,24 +48,29 @@ class CentroidToBASD(io.ComfyNode):
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the saliency maps.",
                 ),
                 io.Combo.Input(
-                    "choose_by", options=[BY_CENTROID, BY_HAND],
-                    tooltip="'centroid' looks at a salient region, 'yaw and pitch' where you say.",
+                    "choose_by", options=CHOICES,
+                    tooltip="'centroid' looks at a salient region, 'yaw and pitch' where you say, 'keyframes' moves "
+                    "along the path set in the editor.",
                 ),
                 io.Int.Input("rank", default=1, min=1, max=8, tooltip="Which region: 1 is the most salient."),
                 io.Combo.Input(
                     "mode", options=MODES,
                     tooltip="'still' keeps one view for the clip, 'track' follows the region. Used with 'centroid'.",
                 ),
-                io.Float.Input("yaw", default=0.0, min=-180.0, max=180.0, step=1.0,
+                io.Float.Input("yaw", **YAW,
                                tooltip="Degrees to the right of the panorama's centre. Used with 'yaw and pitch'."),
-                io.Float.Input("pitch", default=0.0, min=-90.0, max=90.0, step=1.0,
+                io.Float.Input("pitch", **PITCH,
                                tooltip="Degrees upwards. Used with 'yaw and pitch'."),
-                io.Float.Input("fov", default=90.0, min=30.0, max=150.0, step=1.0,
+                io.Float.Input("fov", **FOV,
                                tooltip="Field of view in degrees, across and down."),
                 io.Combo.Input(
                     "normalization", options=NORMALIZATIONS,
                     tooltip="'minmax' is the Con360-AV paper's, 'diagonal' the BASD paper's.",
                 ),
+                io.Image.Input(
+                    "frames", optional=True, tooltip="The panorama that the saliency is of, for the editor's picture.",
+                ),
+                io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
             ],
             outputs=[
                 sockets.Con360Basd.Output(display_name="basd"),
@@ -63,36 +82,139 @@ class CentroidToBASD(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, keyframes: str | None = None) -> bool | str:
+        return host.verdict(lambda: keyframes is None or _keyframes(keyframes))
+
+    @classmethod
     def execute(
         cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: str, yaw: float, pitch: float, fov: float,
-        normalization: str,
+        normalization: str, frames: Tensor | None = None, keyframes: str = "",
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.basd import basd_maps
-        from ..con360.viewpoint import manual_viewpoint
-
-        host.check_choice(choose_by, [BY_CENTROID, BY_HAND], "choose_by")
+        host.check_choice(choose_by, CHOICES, "choose_by")
         host.check_choice(mode, MODES, "the mode")
-        host.check_choice(normalization, NORMALIZATIONS, "the normalization")
+        maps = sockets.saliency_from_mask(saliency)
+        if frames is not None and len(frames) != len(saliency):
+            raise InputError(
+                f"there are {len(frames)} frames and {len(saliency)} saliency maps; connect the frames that the "
+                "saliency was made of, or none."
+            )
         report = host.progress()
-        report(0, 2, "viewpoint")
-        if choose_by == BY_HAND:
-            viewpoint = manual_viewpoint(yaw, pitch, fov, saliency.shape[0])
+        report(0, 3, "viewpoint")
+        found = _found(maps, fps, mode if choose_by == BY_CENTROID else STILL, fov)
+        if choose_by == BY_CENTROID:
+            track = _ranked(found, rank).track
         else:
-            viewpoint = _ranked(saliency, fps, rank, mode, fov)
+            track = _by_hand(choose_by == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(saliency))
+        report(1, 3, "picture")
+        picture = saliency.new_zeros(*saliency.shape, 3) if frames is None else frames
+        preview = previews.panorama_preview(picture, fps, previews.FLAT_PX, maps)
+        report(2, 3, "BASD")
+        result = _output(track, saliency.shape[1], normalization, fps, preview, previews.regions(found))
+        report(3, 3, "BASD")
+        return result
+
+
+class ViewpointByHand(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ViewpointByHand",
+            display_name="Viewpoint by Hand",
+            category=host.CATEGORY,
+            description="A viewpoint where you say, still or moving along keyframes, without any saliency.",
+            inputs=[
+                io.Image.Input("frames", tooltip="The panorama: as many views are made as there are frames."),
+                io.Float.Input(
+                    "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames.",
+                ),
+                io.Combo.Input(
+                    "mode", options=[STILL, BY_KEYFRAMES],
+                    tooltip="'still' keeps the view, 'keyframes' moves along the path set in the editor.",
+                ),
+                io.Float.Input("yaw", **YAW,
+                               tooltip="Degrees to the right of the panorama's centre. Used with 'still'."),
+                io.Float.Input("pitch", **PITCH, tooltip="Degrees upwards. Used with 'still'."),
+                io.Float.Input("fov", **FOV, tooltip="Field of view in degrees, across and down. Used with 'still'."),
+                io.Combo.Input(
+                    "normalization", options=NORMALIZATIONS,
+                    tooltip="'minmax' is the Con360-AV paper's, 'diagonal' the BASD paper's.",
+                ),
+                io.Int.Input("map_height", default=256, min=64, max=2048, step=2,
+                             tooltip="Height of the BASD maps in pixels; the width is twice that."),
+                io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
+            ],
+            outputs=[
+                sockets.Con360Basd.Output(display_name="basd"),
+                io.Mask.Output(display_name="preview", tooltip="The BASD maps: bright inside the view."),
+                io.Float.Output(display_name="yaw", tooltip="Of the first frame, in degrees."),
+                io.Float.Output(display_name="pitch", tooltip="Of the first frame, in degrees."),
+                io.Float.Output(display_name="fov"),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, keyframes: str | None = None) -> bool | str:
+        return host.verdict(lambda: keyframes is None or _keyframes(keyframes))
+
+    @classmethod
+    def execute(
+        cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float, normalization: str,
+        map_height: int, keyframes: str = "",
+    ) -> io.NodeOutput:  # fmt: skip
+        host.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
+        report = host.progress()
+        report(0, 2, "picture")
+        track = _by_hand(mode == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(frames))
+        preview = previews.panorama_preview(frames, fps, previews.FLAT_PX)
         report(1, 2, "BASD")
-        maps = basd_maps(viewpoint.track, saliency.shape[1], normalization)
+        result = _output(track, map_height, normalization, fps, preview, [])
         report(2, 2, "BASD")
-        record = sockets.BasdRecord(maps, float(fps))
-        view = record.first_view
-        return io.NodeOutput(record, sockets.mask_from_maps(maps.maps), view.yaw_deg, view.pitch_deg, view.fov_deg)
+        return result
 
 
-def _ranked(mask: Tensor, fps: float, rank: int, mode: str, fov: float) -> Viewpoint:
+def _keyframes(text: str) -> tuple[Keyframe, ...]:
+    from ..con360.keyframes import keyframes_from_json
+
+    return keyframes_from_json(text)
+
+
+def _by_hand(
+    keyed: bool, yaw: float, pitch: float, fov: float, keyframes: str, fps: float, num_frames: int
+) -> ViewTrack:  # fmt: skip
+    from ..con360.keyframes import keyframed_track
+    from ..con360.viewpoint import manual_viewpoint
+
+    if keyed:
+        return keyframed_track(_keyframes(keyframes), fps, num_frames)
+    return manual_viewpoint(yaw, pitch, fov, num_frames).track
+
+
+def _found(maps: SaliencyMaps, fps: float, mode: str, fov: float) -> tuple[Viewpoint, ...]:
     from ..con360.viewpoint import viewpoint_notices, viewpoints
 
-    found = viewpoints(sockets.saliency_from_mask(mask), fps, fov_deg=fov, mode=mode)
+    found = viewpoints(maps, fps, fov_deg=fov, mode=mode)
     for notice in viewpoint_notices(found):
         host.log.warning(notice)
+    return found
+
+
+def _ranked(found: tuple[Viewpoint, ...], rank: int) -> Viewpoint:
     if rank > len(found):
         raise InputError(f"viewpoint {rank} was asked for, {len(found)} found; choose a rank up to {len(found)}.")
     return found[rank - 1]
+
+
+def _output(
+    track: ViewTrack, height: int, normalization: str, fps: float, preview: dict[str, Any],
+    regions: list[dict[str, Any]],
+) -> io.NodeOutput:  # fmt: skip
+    """The five outputs of a viewpoint, and what its editor shows."""
+    from ..con360.basd import basd_maps
+
+    host.check_choice(normalization, NORMALIZATIONS, "the normalization")
+    maps = basd_maps(track, height, normalization)
+    view, record = track.views[0], sockets.BasdRecord(maps, float(fps))
+    return io.NodeOutput(
+        record, sockets.mask_from_maps(maps.maps), view.yaw_deg, view.pitch_deg, view.fov_deg,
+        ui={"con360": [{"panorama": preview, "regions": regions}]},
+    )  # fmt: skip

@@ -25,6 +25,9 @@ NAMES = {
     "Con360ControlLoader": "Con360 Control Loader",
     "JointAVSampler": "Joint AV Sampler",
     "ViewpointCrop": "Viewpoint Crop",
+    "ViewpointByHand": "Viewpoint by Hand",
+    "OverlayPreview": "Overlay Preview",
+    "Con360Compare": "Con360 Compare",
 }
 NODE_FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").glob("*.py"))]
 

@@ -1,0 +1,103 @@
+"""Small clips in ComfyUI's temp folder, which the pack's widgets in the browser stream through `/view`.
+
+Every panorama preview has one form, so that overlays switch without a second file: the plain panorama above, the same
+with its conditions drawn in below, each half 2:1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
+
+# A flat picture on a node, and one that is looked into.
+FLAT_PX, ROUND_PX = 256, 512
+MAX_FRAMES = 480
+
+
+def panorama_preview(
+    image: Tensor, fps: float, height: int, saliency: SaliencyMaps | None = None, track: ViewTrack | None = None,
+    sound: Sound | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the preview of a panorama; long clips keep every second, third … frame.
+
+    Args:
+        image: IMAGE of any size, brought to 2:1. height: at most so many pixels. saliency, track: drawn into the half
+            below, one for each frame.
+
+    Returns:
+        The file as `/view` names it, with the rate and length that its player needs.
+    """
+    import torch
+
+    from ..con360.overlay import draw_overlay
+    from ..con360.records import SaliencyMaps, ViewTrack
+
+    stride = -(-len(image) // MAX_FRAMES)
+    small = small_panorama(image[::stride], height)
+    maps = saliency and SaliencyMaps(saliency.maps[::stride], saliency.method)
+    track = track and ViewTrack(track.views[::stride])
+    drawn = draw_overlay(small, fitting(maps, small), track, progress=lambda *_: host.check_interrupt())
+    return clip_preview(torch.cat((small, drawn), dim=-2), fps / stride, sound)
+
+
+def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None) -> dict[str, Any]:
+    """Write frames `[T, 3, H, W]` with their sound, without odd edges and channels that a browser cannot play."""
+    from ..con360.media.sound import resample, to_mono
+    from ..con360.media.writer import AAC_RATES_HZ, write_clip
+
+    if sound is not None and sound.waveform.shape[0] > 2:
+        sound = to_mono(sound)
+    if sound is not None and sound.sample_rate_hz not in AAC_RATES_HZ:
+        sound = resample(sound, 48000)
+    path, saved = host.temp_file("con360_preview", ".mp4")
+    write_clip(path, frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2], fps, sound)
+    return {**saved, "fps": fps, "frames": len(frames)}
+
+
+def small_panorama(image: Tensor, height: int) -> Tensor:
+    """IMAGE to frames `[T, 3, h, 2h]`, h even and at most `height`; frame by frame, as 4K clips are large."""
+    import torch
+
+    rows = min(height, image.shape[1]) // 2 * 2
+    frames = []
+    for frame in image:
+        host.check_interrupt()
+        frames.append(_resized(sockets.frames_from_image(frame[None]), rows))
+    return torch.cat(frames)
+
+
+def fitting(saliency: SaliencyMaps | None, frames: Tensor) -> SaliencyMaps | None:
+    """Saliency maps in the size of frames `[T, 3, h, 2h]`."""
+    from dataclasses import replace
+
+    return saliency and replace(saliency, maps=_resized(saliency.maps[:, None], frames.shape[-2])[:, 0])
+
+
+def _resized(pictures: Tensor, height: int) -> Tensor:
+    import torch.nn.functional as F
+
+    if pictures.shape[-2:] == (height, 2 * height):
+        return pictures
+    return F.interpolate(pictures, (height, 2 * height), mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def regions(found: tuple[Viewpoint, ...]) -> list[dict[str, Any]]:
+    """Ranked viewpoints as the editor marks them: where each looks, frame by frame where it moves."""
+    return [
+        {
+            "rank": viewpoint.rank,
+            "mass": viewpoint.region.mass,
+            "views": [
+                [view.yaw_deg, view.pitch_deg]
+                for view in (viewpoint.track.views[:1] if viewpoint.track.is_still else viewpoint.track.views)
+            ],
+        }
+        for viewpoint in found
+        if viewpoint.region is not None
+    ]

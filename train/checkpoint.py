@@ -1,0 +1,158 @@
+"""Checkpoints of a run: folders that appear whole or not at all, of which the newest stay.
+
+    step-0001000/
+        config.yaml      the run's configuration
+        state.pt         progress, trained weights, optimiser, moving average, gradient scaler
+        chance-0.pt      random generators, one file per process
+
+What is random in the loop follows from the seed and the number of a sample alone; the generators are kept for networks
+that draw from them. Everything is read with `weights_only=True`: nothing unpickles.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from con360.errors import InputError
+from train.config import TrainConfig, from_yaml, to_yaml
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Args:
+        step: optimiser steps done. samples: clips seen by all processes. seconds: of training.
+        finished: the run has used up its steps or its time.
+    """
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+def save_checkpoint(
+    folder: Path, config: TrainConfig, progress: Progress, state: dict[str, Any], rank: int, wait: Callable[[], None]
+) -> Path:
+    """Write a checkpoint together with all other processes; each calls this with its own rank.
+
+    Args:
+        folder: of all checkpoints.
+        state: what the first process holds for all of them.
+        wait: returns when every process has called it.
+    """
+    final = folder / f"step-{progress.step:07d}"
+    partial = folder / f".{final.name}.part"
+    if rank == 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        torch.save({"format": FORMAT, "progress": asdict(progress), **state}, partial / "state.pt")
+    wait()
+    torch.save(_chance(), partial / f"chance-{rank}.pt")
+    wait()
+    if rank == 0:
+        _put(partial, final)
+        _prune(folder, config.keep)
+    wait()
+    return final
+
+
+def _put(partial: Path, final: Path) -> None:
+    """Rename into place; a folder of the same step from an earlier run steps aside first."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.replace(final, old)
+    os.replace(partial, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _chance() -> dict[str, Any]:
+    return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+
+def _prune(folder: Path, keep: int) -> None:
+    for old in checkpoints(folder)[keep:]:
+        shutil.rmtree(old)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, the last written first: a run that started over counts from zero again."""
+    found = [path for path in folder.glob("step-*") if (path / "state.pt").is_file()]
+    return sorted(found, key=lambda path: ((path / "state.pt").stat().st_mtime_ns, path.name), reverse=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was given, with `progress` as a `Progress`.
+
+    Raises:
+        InputError: not a checkpoint, damaged, or of another format.
+    """
+    file = path / "state.pt"
+    if not file.is_file():
+        raise InputError(f"{path} is no checkpoint; wanted a folder step-... that training wrote.")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise InputError(f"{file} cannot be read ({error}); take an older checkpoint with --resume.") from error
+    if state.get("format") != FORMAT:
+        raise InputError(f"{path} has checkpoint format {state.get('format')!r}; this program reads {FORMAT}.")
+    return {**state, "progress": Progress(**state["progress"])}
+
+
+def read_config(path: Path) -> TrainConfig:
+    return from_yaml(path / "config.yaml")
+
+
+def restore_chance(path: Path, rank: int) -> None:
+    """Set this process's generators; a process that the saved run did not have keeps its seeded ones."""
+    file = path / f"chance-{rank}.pt"
+    if file.is_file():
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        torch.set_rng_state(state["torch"])
+        if len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+
+
+# Settings that may differ when a run goes on: they change neither weights nor losses.
+_FREE = {
+    "out", "resume", "workers", "cache", "checkpoint_every", "keep", "log_every", "sample_every", "num_samples",
+    "held_out", "activation_checkpointing",
+}  # fmt: skip
+
+
+def checkpoint_to_resume(config: TrainConfig) -> Path | None:
+    """The checkpoint that a run goes on from, by `config.resume`; None starts at the beginning.
+
+    Raises:
+        InputError: the unfinished run in this place had other settings, or the named folder is no checkpoint.
+    """
+    if config.resume == "no":
+        return None
+    if config.resume != "auto":
+        path = Path(config.resume).expanduser()
+        read_state(path)
+        return path
+    found = checkpoints(config.folder / "checkpoints")
+    if not found or read_state(found[0])["progress"].finished:
+        return None
+    then, now = read_config(found[0]).to_dict(), config.to_dict()
+    changed = [name for name in now if name not in _FREE and then[name] != now[name]]
+    other = [f"{name} was {then[name]}, is {now[name]}" for name in changed]
+    if other:
+        raise InputError(
+            f"{found[0]} is an unfinished run with other settings ({'; '.join(other)}). Give the same settings to go "
+            f"on, --resume no to start over, or --resume {found[0]} to go on with the new ones."
+        )
+    return found[0]

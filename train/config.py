@@ -1,0 +1,255 @@
+"""Everything that decides a training run: one frozen dataclass, from YAML with command-line overrides."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from con360.errors import InputError
+from con360.models.catalog import BUILT_IN_MODEL
+from con360.timing import ClipSpec
+from train.losses import Dropout
+
+PROCEDURAL = "procedural"
+# What the command line may call a setting besides its own name.
+SHORT_NAMES = {"batch": "batch_size", "rate": "learning_rate"}
+Regime = Literal["baseline", "control", "control+cmcpe", "all"]
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run; each field's meaning stands beside it and in `python train/train.py --help`.
+
+    Raises:
+        InputError: a value that no run can use.
+    """
+
+    base: str = _option(BUILT_IN_MODEL, "model name or folder to train over")
+    out: Path = _option(
+        Path("runs/control/control.safetensors"),
+        "control file to write; checkpoints, logs and caches go into the folder of that name without suffix",
+    )
+    init: Path | None = _option(None, "control file to start from; none starts at zero, where control changes nothing")
+    resume: str = _option(
+        "auto", "auto goes on from an unfinished run in the same place, no starts over, or a checkpoint folder"
+    )
+
+    train: Regime = _option(
+        "control",
+        "what learns: control (the paper), control+cmcpe (and the connectors), baseline (connectors and U-Nets, no "
+        "control), all",
+    )
+    unets: Literal["all", "motion", "none"] = _option(
+        "all", "which U-Net weights learn under baseline and all: all, the motion modules alone, or none"
+    )
+    geometry: Literal["auto", "pooled", "view"] = _option(
+        "auto", "map features pooled (the paper) or resampled into the view; auto: as the base's own control has it"
+    )
+    sound: Literal["auto", "omni", "view"] = _option(
+        "auto", "target sound: omni, the downmix (the paper), or view, a wide microphone; auto: as the base's control"
+    )
+
+    data: str = _option(PROCEDURAL, "procedural, or a folder of prepared shards (train/prepare.py)")
+    seconds: float = _option(1.0, "length of the training clips, 0.5 to 4")
+    pool: int = _option(96, "procedural: different scenes to train on")
+    cache: bool = _option(True, "procedural: render and encode each scene once, not every time it is seen")
+    estimate_every: int = _option(3, "procedural: one clip in so many has estimated saliency; 0 is none")
+    held_out: int = _option(8, "unseen clips for validation losses")
+
+    minutes: float = _option(1.8, "time for training steps; used where neither steps nor epochs are given")
+    steps: int | None = _option(None, "optimiser steps")
+    epochs: float | None = _option(None, "passes over the data, instead of steps")
+    batch_size: int = _option(4, "clips per process and forward pass (--batch)")
+    accumulate: int = _option(1, "forward passes per optimiser step")
+    learning_rate: float = _option(2e-3, "peak learning rate (--rate)")
+    schedule: Literal["cosine", "constant"] = _option("cosine", "learning rate after the warm-up")
+    warmup: int = _option(10, "steps over which the learning rate rises")
+    weight_decay: float = _option(1e-2, "of AdamW")
+    clip_norm: float = _option(1.0, "gradients are scaled down to this norm")
+    ema_decay: float = _option(0.999, "of the weights' moving average, which is what gets saved; 0 saves the last ones")
+    seed: int = _option(0, "of weights, scenes, order and noise")
+
+    drop_text: float = _option(0.1, "share of clips without caption and control: the unconditional half of guidance")
+    drop_control: float = _option(0.05, "share of clips without control alone")
+    drop_saliency: float = _option(0.07, "share of clips with zeros for saliency")
+    drop_basd: float = _option(0.07, "share of clips with zeros for BASD")
+    drop_x0: float = _option(0.5, "share of clips whose connectors do not see the previous estimate, per modality")
+
+    mixed_precision: Literal["no", "fp16", "bf16"] = _option("no", "autocast in forward passes; weights stay float32")
+    activation_checkpointing: bool = _option(False, "recompute activations in the backward pass: less memory, slower")
+    workers: int = _option(0, "prepared shards: processes that read ahead")
+
+    checkpoint_every: int = _option(500, "steps between checkpoints; 0 writes none but the last")
+    keep: int = _option(3, "newest checkpoints that stay")
+    log_every: int = _option(10, "steps between lines in log.jsonl and TensorBoard")
+    sample_every: int = _option(0, "steps between validation losses and sample clips with sound; 0 makes none")
+    num_samples: int = _option(2, "sample clips each time")
+
+    stages: tuple[str, ...] = _option((), "commands to run in order instead of this loop (train/tiny.yaml)")
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".safetensors":
+            raise InputError(f"out is {self.out}; wanted a name that ends in .safetensors.")
+        positive = ("pool", "held_out", "minutes", "batch_size", "accumulate", "learning_rate", "clip_norm", "keep")
+        for name in (*positive, *(n for n in ("steps", "epochs") if getattr(self, n) is not None)):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}; wanted more than 0.")
+        for name in (f.name for f in fields(self) if f.name.startswith("drop_")):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; wanted a share from 0 to 1.")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay is {self.ema_decay}; wanted 0 (off) to below 1.")
+
+    @property
+    def folder(self) -> Path:
+        return self.out.with_suffix("")
+
+    @property
+    def dropout(self) -> Dropout:
+        return Dropout(self.drop_text, self.drop_control, self.drop_saliency, self.drop_basd, self.drop_x0)
+
+    @property
+    def with_control(self) -> bool:
+        return self.train != "baseline"
+
+    def spec(self) -> ClipSpec:
+        return ClipSpec(self.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as YAML and JSON hold them."""
+        values = {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()}
+        return {**values, "stages": list(self.stages)}
+
+
+def from_dict(values: Mapping[str, Any], base: TrainConfig | None = None, where: str = "configuration") -> TrainConfig:
+    """A configuration with `values` in place of `base`'s.
+
+    Raises:
+        InputError: an unknown name, with the nearest known one, or a value of another type.
+    """
+    known = typing.get_type_hints(TrainConfig)
+    changes = {}
+    for given, value in values.items():
+        name = SHORT_NAMES.get(given.replace("-", "_"), given.replace("-", "_"))
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, *SHORT_NAMES], n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "see `python train/train.py --help`."
+            raise InputError(f"{where}: there is no setting {given!r}; {hint}")
+        changes[name] = _converted(f"{where}: {name}", value, known[name])
+    return replace(base or TrainConfig(), **changes)
+
+
+def from_yaml(path: str | Path, base: TrainConfig | None = None) -> TrainConfig:
+    """A configuration from a YAML file of `name: value` lines; what it leaves out keeps its default.
+
+    Raises:
+        InputError: no such file, not YAML, or see `from_dict`.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no configuration {path}; presets are train/tiny.yaml and train/sphere360.yaml.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable as YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise InputError(f"{path} holds a {type(values).__name__}; wanted lines of `name: value`.")
+    return from_dict(values, base, str(path))
+
+
+def to_yaml(config: TrainConfig) -> str:
+    import yaml
+
+    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def from_arguments(arguments: Sequence[str]) -> TrainConfig:
+    """`--config FILE` first, then each `name=value`, `--name=value` or `--name value` over it.
+
+    A checkpoint named by `--resume` brings its own configuration.
+    """
+    given = _pairs(arguments)
+    config = TrainConfig()
+    if given.get("resume", "auto") not in ("auto", "no"):
+        config = from_yaml(Path(given["resume"]).expanduser() / "config.yaml")
+    if "config" in given:
+        config = from_yaml(given.pop("config"), config)
+    return from_dict(given, config, "command line")
+
+
+def _pairs(arguments: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        first = rest.pop(0)
+        name, equals, value = first.removeprefix("--").partition("=")
+        if not equals:
+            if not first.startswith("--"):
+                raise InputError(f"command line: {first!r} stands alone; wanted name=value or --name value.")
+            if not rest or rest[0].startswith("--"):
+                raise InputError(f"command line: --{name} needs a value.")
+            value = rest.pop(0)
+        pairs[name] = value
+    return pairs
+
+
+def describe() -> str:
+    """One line per setting: name, default, meaning."""
+    defaults = TrainConfig()
+    lines = []
+    for f in fields(TrainConfig):
+        default = getattr(defaults, f.name)
+        shown = "none" if default in (None, ()) else str(default).lower() if isinstance(default, bool) else default
+        lines.append(f"  {f.name:<24} {f.metadata['help']} (default: {shown})")
+    return "\n".join(lines)
+
+
+def _converted(where: str, value: Any, wanted: Any) -> Any:
+    """A value from YAML (typed) or from the command line (text) as a field's type."""
+    if isinstance(wanted, types.UnionType) or typing.get_origin(wanted) is typing.Union:
+        if value is None or str(value).lower() in ("none", "null"):
+            return None
+        (wanted,) = (t for t in typing.get_args(wanted) if t is not type(None))
+    if typing.get_origin(wanted) is Literal:
+        # YAML 1.1 reads a bare `no` as false.
+        value = "no" if value is False else value
+        if value not in typing.get_args(wanted):
+            raise InputError(f"{where} is {value!r}; wanted one of {', '.join(typing.get_args(wanted))}.")
+        return value
+    if typing.get_origin(wanted) is tuple:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            raise InputError(f"{where} is {value!r}; wanted a list of commands.")
+        return tuple(value)
+    if wanted is bool:
+        if str(value).lower() not in ("true", "false", "yes", "no", "1", "0"):
+            raise InputError(f"{where} is {value!r}; wanted true or false.")
+        return str(value).lower() in ("true", "yes", "1")
+    if wanted is str:
+        return "no" if value is False else str(value)
+    if isinstance(value, bool) or value is None or isinstance(value, (list, dict)):
+        raise InputError(f"{where} is {value!r}; wanted {_NAMES[wanted]}.")
+    try:
+        # PyYAML reads 1e-5 as text, and `2.5` must not silently become 2.
+        return wanted(value) if wanted is not int or not isinstance(value, float) else _whole(value)
+    except ValueError as error:
+        raise InputError(f"{where} is {value!r}; wanted {_NAMES[wanted]}.") from error
+
+
+_NAMES = {int: "a whole number", float: "a number", Path: "a path"}
+
+
+def _whole(value: float) -> int:
+    if value != int(value):
+        raise ValueError("not whole")
+    return int(value)

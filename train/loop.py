@@ -1,0 +1,362 @@
+"""The training loop: one for every regime, on one process or many."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from con360.errors import InputError
+from con360.models.codecs import decode_frames, decode_mel, vocode
+from con360.models.loading import JointModel
+from con360.pipeline import default_settings
+from con360.records import Sound, ViewpointClip
+from con360.sampling.joint import sample_joint
+from train.checkpoint import Progress, read_state, restore_chance, save_checkpoint
+from train.config import TrainConfig
+from train.dataset import Batch, Order, PreparedShards, Sample, Source, collate, sample_numbers
+from train.losses import Dropout
+from train.monitor import Monitor, bucket_losses
+from train.trainee import VALIDATION, Trainee, draw
+
+NOTHING_DROPPED = Dropout(text=0, control=0, saliency=0, basd=0)
+# Any view grid will do for a model without control: its rays are not read.
+NO_GRID = 1
+
+
+class Interrupted(Exception):
+    """A signal ended the run; its checkpoint is written.
+
+    Args:
+        signum: which. checkpoint: where to go on from.
+    """
+
+    def __init__(self, signum: int, checkpoint: Path) -> None:
+        super().__init__(f"{signal.Signals(signum).name} received")
+        self.signum, self.checkpoint = signum, checkpoint
+
+
+class Loop:
+    """One run.
+
+    Args:
+        config: what to do.
+        model: the joint model that `net` trains parts of.
+        net: from `make_trainee`.
+        source: training clips. held_out: clips for validation losses and samples.
+        accelerator: from `make_accelerator`.
+        say: prints a line for people.
+        on_step: told of each finished step.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: JointModel,
+        net: Trainee,
+        source: Source,
+        held_out: Source,
+        accelerator: Any,
+        say: Callable[[str], None] = print,
+        on_step: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.config, self.model, self.net, self.held_out = config, model, net, held_out
+        self.accelerator, self.say, self.on_step = accelerator, say, on_step
+        self.progress, self.source, self.order = Progress(), source, Order(source.groups, config.seed)
+        self.trained = net.trained()
+        decay = config.weight_decay
+        optimiser = torch.optim.AdamW(self.trained.values(), lr=config.learning_rate, weight_decay=decay)
+        self.wrapped, self.optimiser = accelerator.prepare(net, optimiser)
+        self.average = self._make_average()
+        self.steps = self._number_of_steps()
+
+    @property
+    def grid(self) -> int:
+        return self.net.control.config.view_grid if self.net.control is not None else NO_GRID
+
+    def _make_average(self) -> Any:
+        if self.config.ema_decay == 0:
+            return None
+        from diffusers.training_utils import EMAModel
+
+        average = EMAModel(self.trained.values(), decay=self.config.ema_decay)
+        average.to(self.accelerator.device)
+        return average
+
+    def _number_of_steps(self) -> int | None:
+        """Optimiser steps of the whole run; None where time decides."""
+        if self.config.steps is not None or self.config.epochs is None:
+            return self.config.steps
+        together = self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
+        return math.ceil(self.config.epochs * len(self.source) / together)
+
+    def fraction(self) -> float:
+        """How much of the run is done, 0 to 1 and above."""
+        if self.steps is not None:
+            return self.progress.step / self.steps
+        return self.progress.seconds / (60 * self.config.minutes)
+
+    def rate(self) -> float:
+        """Learning rate of the next step: a linear rise, then constant or a cosine to zero."""
+        rise = min(1.0, (self.progress.step + 1) / max(self.config.warmup, 1))
+        fall = 1.0 if self.config.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * min(self.fraction(), 1.0)))
+        return self.config.learning_rate * rise * fall
+
+    def run(self) -> Progress:
+        """Train to the end, or to a signal.
+
+        Raises:
+            Interrupted: SIGTERM or SIGINT came; a checkpoint was written.
+        """
+        config, active = self.config, self.accelerator.is_main_process
+        total, unit = (self.steps, "step") if self.steps else (60 * config.minutes, "s")
+        monitor = Monitor(config.folder, self.progress, total, unit, active, self.say)
+        try:
+            with _signals() as received:
+                self._run(monitor, received)
+        finally:
+            monitor.close()
+        return self.progress
+
+    def _run(self, monitor: Monitor, received: list[int]) -> None:
+        config, batches, window = self.config, self.batches(), Window(self.accelerator)
+        before = self.progress.seconds
+        started = time.monotonic()
+        while self.fraction() < 1:
+            norm = self._step(batches, window)
+            mine = [float(received[0] if received else 0), before + time.monotonic() - started]
+            # All processes must agree on when to stop: any signal counts, and the first process's clock.
+            told = self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device, dtype=torch.float64))
+            signum, self.progress.seconds = int(told[:, 0].max()), float(told[0, 1])
+            self.progress.finished = self.fraction() >= 1
+            monitor.advance(self.progress, window.latest())
+            step = self.progress.step
+            if step % config.log_every == 0 or self.progress.finished:
+                values = window.flush(self.model.scheduler_v.config.num_train_timesteps, self.progress)
+                monitor.log(step, {**values, "rate": self.optimiser.param_groups[0]["lr"], "gradient norm": norm})
+            if self.on_step is not None:
+                self.on_step(self.progress)
+            if config.sample_every and step % config.sample_every == 0:
+                self._look(monitor)
+            if signum and not self.progress.finished:
+                raise Interrupted(signum, self.save())
+            if self.progress.finished or (config.checkpoint_every and step % config.checkpoint_every == 0):
+                self.save()
+
+    def _step(self, batches: Iterator[tuple[Batch, list[int]]], window: Window) -> float:
+        """One optimiser step; returns the gradient norm before clipping."""
+        config, accelerator = self.config, self.accelerator
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        for _ in range(config.accumulate):
+            batch, numbers = next(batches)
+            draws = draw(self.model, batch, numbers, config.dropout, config.seed)
+            batch, draws = batch.to(accelerator.device), draws.to(accelerator.device)
+            with accelerator.accumulate(self.wrapped):
+                picture, sound = self.wrapped(batch, draws)
+                accelerator.backward(picture.mean() + sound.mean())
+                window.add(draws.joint.t, picture.detach(), sound.detach())
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(list(self.trained.values()), config.clip_norm)
+                    self.optimiser.step()
+                    self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.step(self.trained.values())
+        self.progress.step += 1
+        self.progress.samples += config.batch_size * config.accumulate * accelerator.num_processes
+        return float(norm)
+
+    def batches(self) -> Iterator[tuple[Batch, list[int]]]:
+        """(batch, sample numbers) from where the run stands."""
+        config, accelerator = self.config, self.accelerator
+        places = (self.progress.samples, config.batch_size, accelerator.process_index, accelerator.num_processes)
+        if config.workers == 0 or not isinstance(self.source, PreparedShards):
+            for numbers in sample_numbers(*places):
+                yield collate([self.source[self.order.clip(n)] for n in numbers], self.grid), numbers
+        loader = DataLoader(
+            _Numbered(self.source, self.order), batch_sampler=_Numbers(places), num_workers=config.workers,
+            collate_fn=list, worker_init_fn=_leave_signals,
+        )  # fmt: skip
+        for rows in loader:
+            yield collate([sample for _, sample in rows], self.grid), [number for number, _ in rows]
+
+    @torch.no_grad()
+    def validate(self, with_control: bool = True) -> dict[str, float]:
+        """Mean losses over the held-out clips, with the same noise each time so that figures can be compared."""
+        errors = []
+        for numbers in torch.arange(len(self.held_out)).split(self.config.batch_size):
+            batch = collate([self.held_out[n] for n in numbers.tolist()], self.grid)
+            draws = draw(self.model, batch, numbers.tolist(), NOTHING_DROPPED, self.config.seed, VALIDATION)
+            device = self.accelerator.device
+            errors.append(torch.stack(self.net(batch.to(device), draws.to(device), with_control)))
+        picture, sound = torch.cat(errors, dim=1).mean(dim=1).tolist()
+        return {"picture": picture, "sound": sound}
+
+    def _look(self, monitor: Monitor) -> None:
+        """Validation losses and sample clips of the averaged weights; the first process's work, the others wait."""
+        if self.accelerator.is_main_process:
+            with self.averaged():
+                losses = self.validate()
+                samples = [self.held_out[i] for i in range(min(self.config.num_samples, len(self.held_out)))]
+                clips = [self.sample(sample) for sample in samples]
+            monitor.log(self.progress.step, {f"validation/{name}": value for name, value in losses.items()})
+            monitor.show(self.progress.step, clips, [sample.caption for sample in samples])
+        self.accelerator.wait_for_everyone()
+
+    @torch.no_grad()
+    def sample(self, sample: Sample) -> ViewpointClip:
+        """What the model makes of a held-out clip's conditions."""
+        model, spec, settings = self.model, self.config.spec(), default_settings(self.model)
+        batch = collate([sample], self.grid).to(self.accelerator.device)
+        latents_v, latents_a = sample_joint(
+            model.unet, model.scheduler_v, model.scheduler_a, text_v=batch.text_v, text_a=batch.text_a,
+            negative_v=self.net.empty_v, negative_a=self.net.empty_a, shape_v=tuple(batch.latents_v.shape[1:]),
+            shape_a=tuple(batch.latents_a.shape[1:]), settings=settings, film=self.net.film(batch),
+        )  # fmt: skip
+        frames = decode_frames(model.vae_v, latents_v[0]).cpu()
+        waveform = vocode(model.vocoder, decode_mel(model.vae_a, latents_a), spec.num_samples).cpu()
+        return ViewpointClip(frames, spec.fps, Sound(waveform, spec.sample_rate_hz), settings.seed)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average in the networks' place."""
+        if self.average is None:
+            yield
+            return
+        parameters = list(self.trained.values())
+        self.average.store(parameters)
+        self.average.copy_to(parameters)
+        try:
+            yield
+        finally:
+            self.average.restore(parameters)
+
+    def save(self) -> Path:
+        """Write a checkpoint; every process calls this."""
+        scaler = self.accelerator.scaler
+        state = {
+            "trained": {name: p.detach() for name, p in self.trained.items()},
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "processes": self.accelerator.num_processes,
+        }
+        folder, rank = self.config.folder / "checkpoints", self.accelerator.process_index
+        return save_checkpoint(folder, self.config, self.progress, state, rank, self.accelerator.wait_for_everyone)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            InputError: damaged, or of other networks.
+        """
+        state = read_state(path)
+        _fill(self.trained, state["trained"], path)
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None and state["average"] is not None:
+            self.average.load_state_dict(state["average"])
+            self.average.to(self.accelerator.device)
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.progress = state["progress"]
+        self.progress.finished = False
+        restore_chance(path, self.accelerator.process_index)
+        if state["processes"] != self.accelerator.num_processes:
+            now = self.accelerator.num_processes
+            self.say(f"{path} was written by {state['processes']} processes, now there are {now}: losses will differ.")
+
+
+class Window:
+    """Errors since the last line of the log, on their device until they are asked for."""
+
+    def __init__(self, accelerator: Any) -> None:
+        self.accelerator = accelerator
+        self.rows: list[Tensor] = []
+        self.started = time.monotonic()
+
+    def add(self, timesteps: Tensor, picture: Tensor, sound: Tensor) -> None:
+        self.rows.append(torch.stack([timesteps.to(picture), picture, sound], dim=1))
+
+    def latest(self) -> float:
+        return float(self.rows[-1][:, 1:].sum(dim=1).mean())
+
+    def flush(self, num_timesteps: int, progress: Progress) -> dict[str, float]:
+        """Means over all processes and steps of the window: losses, also by quarter of the schedule, and speed."""
+        rows = self.accelerator.gather(torch.cat(self.rows)).cpu()
+        timesteps, picture, sound = rows.unbind(dim=1)
+        now = time.monotonic()
+        values = {"loss/picture": float(picture.mean()), "loss/sound": float(sound.mean())}
+        values |= bucket_losses("loss/picture", timesteps, picture, num_timesteps)
+        values |= bucket_losses("loss/sound", timesteps, sound, num_timesteps)
+        values |= {"clips per second": len(rows) / max(now - self.started, 1e-9), "clips": progress.samples}
+        self.rows, self.started = [], now
+        return values
+
+
+class _Numbered:
+    """Clips by sample number, for reading processes."""
+
+    def __init__(self, source: Source, order: Order) -> None:
+        self.source, self.order = source, order
+
+    def __getitem__(self, number: int) -> tuple[int, Sample]:
+        return number, self.source[self.order.clip(number)]
+
+
+class _Numbers:
+    """Sample numbers as a loader's batch sampler."""
+
+    def __init__(self, places: tuple[int, int, int, int]) -> None:
+        self.places = places
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return sample_numbers(*self.places)
+
+
+def _leave_signals(worker: int) -> None:
+    """Reading processes go on until the training process, which gets the same signal, has ended its step."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying of them; a second one of a kind acts as ever."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        signal.signal(signum, before[signum])
+
+    # Python lets the main thread alone change handlers.
+    if threading.current_thread() is threading.main_thread():
+        before.update({s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)})
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _fill(trained: dict[str, Any], stored: dict[str, Tensor], path: Path) -> None:
+    shapes, wanted = ({n: tuple(t.shape) for n, t in side.items()} for side in (stored, trained))
+    if shapes != wanted:
+        odd = sorted(n for n in shapes.keys() | wanted.keys() if shapes.get(n) != wanted.get(n))
+        raise InputError(
+            f"{path} trained other weights than this run ({', '.join(odd[:3])} …); give its own settings, which stand "
+            f"in {path / 'config.yaml'}."
+        )
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(stored[name])

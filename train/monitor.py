@@ -1,0 +1,108 @@
+"""What a run tells while it goes: a progress bar with the time left, `log.jsonl`, and TensorBoard where installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from con360.media.files import atomic_path
+from con360.media.writer import write_clip
+from con360.records import ViewpointClip
+from train.checkpoint import Progress
+
+BUCKETS = 4
+LOG_FILE = "log.jsonl"
+
+
+def bucket_losses(name: str, timesteps: Tensor, errors: Tensor, total: int) -> dict[str, float]:
+    """Mean error by quarter of the noise schedule, for the quarters that were drawn; quarter 0 is nearly clean."""
+    quarter = timesteps * BUCKETS // total
+    return {f"{name}/t{q}": float(errors[quarter == q].mean()) for q in quarter.unique().tolist()}
+
+
+class Monitor:
+    """One run's reports; of several processes the first one's alone.
+
+    Args:
+        folder: receives `log.jsonl`, `tensorboard/` and `samples/`.
+        progress: where the run starts; older lines of a run that went on from here are dropped.
+        total: steps, or seconds where the run is limited by time. unit: which of the two.
+        active: whether this process reports.
+        say: prints a line for people.
+    """
+
+    def __init__(
+        self, folder: Path, progress: Progress, total: float, unit: str, active: bool, say: Callable[[str], None]
+    ) -> None:
+        self.folder, self.active, self.unit, self.board = folder, active, unit, None
+        start = progress.step if unit == "step" else progress.seconds
+        # Time stands in `total`'s unit: tqdm derives the time left from it.
+        self.bar = tqdm(total=round(total), initial=round(start), desc="training", unit=unit, disable=not active)
+        if not active:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        _cut(folder / LOG_FILE, progress.step)
+        if find_spec("tensorboard") is None:
+            say(f'TensorBoard is not installed (pip install -e ".[train]"): losses go to {folder / LOG_FILE} alone.')
+        else:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=progress.step + 1)
+
+    def advance(self, progress: Progress, loss: float) -> None:
+        """After each step."""
+        self.bar.n = min(progress.step if self.unit == "step" else round(progress.seconds), self.bar.total)
+        self.bar.set_postfix(step=progress.step, loss=f"{loss:.4f}")
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Write numbers by name, exactly."""
+        if not self.active:
+            return
+        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            if self.board is not None:
+                self.board.add_scalar(name, value, step)
+
+    def show(self, step: int, clips: Sequence[ViewpointClip], captions: Sequence[str]) -> None:
+        """Keep sample clips as video files with sound, and show them in TensorBoard as rows of frames and sound."""
+        for number, (clip, caption) in enumerate(zip(clips, captions, strict=True)):
+            write_clip(self.folder / "samples" / f"step-{step:07d}-{number}.mp4", clip.frames, clip.fps, clip.sound)
+            if self.board is None:
+                continue
+            name = f"sample {number}"
+            self.board.add_image(name, torch.cat(list(_eight(clip.frames)), dim=-1), step)
+            self.board.add_audio(name, clip.sound.waveform.clamp(-1, 1), step, clip.sound.sample_rate_hz)
+            self.board.add_text(name, caption, step)
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def _eight(frames: Tensor) -> Tensor:
+    """At most eight frames, evenly spread over the clip."""
+    return frames[torch.linspace(0, len(frames) - 1, min(8, len(frames))).round().long()]
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's `log.jsonl`."""
+    path = folder / LOG_FILE
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def _cut(path: Path, step: int) -> None:
+    """Drop lines past `step`: they were written after the checkpoint that a run goes on from, or by an older run."""
+    if path.is_file():
+        whole = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

@@ -1,0 +1,187 @@
+"""What learns: the parts of a joint model that a regime trains, and their errors on a batch.
+
+Shape legend: B clips, T frames, h w latent rows and columns, R F audio latent rows and frequencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from con360.control import ControlConfig, ControlModule, load_control
+from con360.control.film import Film
+from con360.errors import InputError
+from con360.models.catalog import control_file
+from con360.models.loading import JointModel
+from con360.models.text import encode_captions
+from con360.timing import ClipSpec
+from train.config import TrainConfig
+from train.dataset import Batch
+from train.losses import Dropout, JointDraws, draw_joint, joint_predictions, keep_mask, mask_film
+
+# Parts that learn besides the control.
+REGIMES = {
+    "control": (),
+    "control+cmcpe": ("connectors",),
+    "baseline": ("connectors", "unets"),
+    "all": ("connectors", "unets"),
+}
+# What a number draws for; the same number draws differently in each.
+TRAINING, VALIDATION = 0, 1
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that chance decides for a batch.
+
+    Args:
+        keep_text, keep_control: `[B]`, 1 where they stay; without text the control goes too (the unconditional half).
+        keep_maps: `[B, 2]`, saliency and BASD alone.
+        joint: timesteps and noise.
+    """
+
+    keep_text: Tensor
+    keep_control: Tensor
+    keep_maps: Tensor
+    joint: JointDraws
+
+    def to(self, device: torch.device) -> Draws:
+        return Draws(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def draw(
+    model: JointModel, batch: Batch, numbers: Sequence[int], dropout: Dropout, seed: int, stream: int = TRAINING
+) -> Draws:
+    """Draws of samples by their numbers in the run: the same in every process, batch size and resumed run."""
+    schedulers = (model.scheduler_v, model.scheduler_a)
+    shared_noise = model.metadata.get("defaults", {}).get("shared_noise", 0.0)
+    rows = []
+    for row, number in enumerate(numbers):
+        g = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, stream, number]).generate_state(1)[0]))
+        keep = [keep_mask(p, 1, g) for p in (dropout.text, dropout.control, dropout.saliency, dropout.basd)]
+        x0 = (batch.latents_v[row : row + 1], batch.latents_a[row : row + 1])
+        rows.append((*keep, draw_joint(schedulers, x0, dropout, g, shared_noise)))
+    text, control, saliency, basd, joint = zip(*rows, strict=True)
+    maps = torch.stack([torch.cat(saliency), torch.cat(basd)], dim=1)
+    return Draws(torch.cat(text), torch.cat(control), maps, JointDraws.cat(joint))
+
+
+class Trainee(nn.Module):
+    """A joint model and its control, from a batch to errors; one module, so that Accelerate can wrap it.
+
+    Args:
+        model: frozen apart from what the regime trains.
+        control: None for the baseline.
+        spec: the training clips' lengths.
+    """
+
+    def __init__(self, model: JointModel, control: ControlModule | None, spec: ClipSpec) -> None:
+        super().__init__()
+        self.unet, self.control, self.spec = model.unet, control, spec
+        self.schedulers = (model.scheduler_v, model.scheduler_a)
+        empty = encode_captions(model, [""])
+        self.register_buffer("empty_v", empty.text_v, persistent=False)
+        self.register_buffer("empty_a", empty.text_a, persistent=False)
+
+    def forward(self, batch: Batch, draws: Draws, with_control: bool = True) -> tuple[Tensor, Tensor]:
+        """Mean squared error of each clip: picture `[B]` and sound `[B]`."""
+        keep = draws.keep_text > 0
+        text_v = torch.where(keep[:, None, None], batch.text_v, self.empty_v)
+        text_a = torch.where(keep[:, None], batch.text_a, self.empty_a)
+        latents = (batch.latents_v, batch.latents_a)
+        film = self.film(batch, draws) if with_control else None
+        out, wanted = joint_predictions(self.unet, self.schedulers, latents, (text_v, text_a), film, draws.joint)
+        picture, sound = ((o.float() - w).square().flatten(1).mean(1) for o, w in zip(out, wanted, strict=True))
+        return picture, sound
+
+    def film(self, batch: Batch, draws: Draws | None = None) -> Film | None:
+        """Modulation of a batch; with draws, of the clips and maps that keep it."""
+        if self.control is None:
+            return None
+        shapes = self.unet.site_shapes(tuple(batch.latents_v.shape[2:]), tuple(batch.latents_a.shape[2:]))
+        maps = batch.maps if draws is None else batch.maps * draws.keep_maps[:, None, :, None, None]
+        seconds = self.spec.latent_seconds_a
+        film = self.control(maps, batch.rays, shapes, fps=self.spec.fps, audio_seconds=seconds)
+        return film if draws is None else mask_film(film, draws.keep_text * draws.keep_control)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+def make_trainee(model: JointModel, config: TrainConfig) -> Trainee:
+    """Networks of a run: everything frozen but what `config.train` names.
+
+    Raises:
+        InputError: connectors are to learn, or a control to act, in a model that has none.
+    """
+    connectors = model.unet.connectors
+    if connectors is None:
+        raise InputError(f"the model {model.name} has no connectors, in which a control acts; choose another base.")
+    model.unet.requires_grad_(False)
+    control = new_control(model, config) if config.with_control else None
+    learns = REGIMES[config.train]
+    if "connectors" in learns:
+        connectors.requires_grad_(True)
+    if "unets" in learns and config.unets == "all":
+        model.unet.unet_v.requires_grad_(True)
+        model.unet.unet_a.requires_grad_(True)
+    elif "unets" in learns and config.unets == "motion":
+        for name, module in model.unet.unet_v.named_modules():
+            if name.endswith("motion_modules"):
+                module.requires_grad_(True)
+    checkpoint_activations(model, config.activation_checkpointing)
+    return Trainee(model, control, config.spec())
+
+
+def new_control(model: JointModel, config: TrainConfig) -> ControlModule:
+    """A zero-initialised control, by default shaped like the base's own, or one to start from."""
+    if config.init is not None:
+        return load_control(config.init).module.train().requires_grad_(True)
+    settings = control_settings(model, config)
+    channels = {site: shape[0] for site, shape in model.site_shapes(config.spec()).items()}
+    if settings.site_channels != channels:
+        raise InputError(f"the control file of {model.folder} was made for other networks; train over another base.")
+    return ControlModule(settings)
+
+
+def control_settings(model: JointModel, config: TrainConfig) -> ControlConfig:
+    """Shape of the control: as the base's own file or the input file has it, where the configuration leaves it open.
+
+    Pooled features (the paper) get no directions: nothing in them would tell where the view looks.
+    """
+    own = config.init or control_file(None, Path(model.folder)) if model.folder else config.init
+    channels = {site: shape[0] for site, shape in model.site_shapes(config.spec()).items()}
+    found = load_control(own).module.config if own is not None else None
+    geometry = config.geometry if config.geometry != "auto" else (found.geometry if found else "view")
+    sound = config.sound if config.sound != "auto" else (found.sound if found else "view")
+    if found is not None and (found.geometry, found.sound) == (geometry, sound):
+        return found
+    return ControlConfig(channels, with_directions=geometry == "view", geometry=geometry, sound=sound)
+
+
+def checkpoint_activations(model: JointModel, on: bool) -> None:
+    """Keep block inputs alone in the forward pass and compute the rest again in the backward pass."""
+    for unet in (model.unet.unet_v, model.unet.unet_a):
+        unet.enable_gradient_checkpointing() if on else unet.disable_gradient_checkpointing()
+    connectors = model.unet.connectors
+    for module in (*connectors.sites.values(), *connectors.encoders.values()):
+        vars(module).pop("forward", None)
+        if on:
+            module.forward = partial(_recomputed, module.forward)
+
+
+def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
+    return checkpoint(forward, *args, use_reentrant=False) if torch.is_grad_enabled() else forward(*args)
+
+
+def trained_sound(config: TrainConfig, model: JointModel) -> str:
+    """Which sound the targets hold: what the control is to learn; for the baseline, what the base's control learnt."""
+    return control_settings(model, config).sound

@@ -132,12 +132,15 @@ def generate(
         `[T, 3, s, s]` frames at 8 fps with mono 16 kHz sound of exactly `seconds`.
 
     Raises:
-        InputError: maps of another length, or a field of view that the control never saw.
+        InputError: maps of another length, a field of view that the control never saw, or a control that this model
+            has no place for.
 
     Source: paper sections 2.2 and 2.3.
     """
     spec, watch = model.clip_spec(seconds), Stopwatch()
     _check_conditions(conditions, control, spec)
+    if control is not None:
+        _check_control(model, control, spec)
     with watch.stage("text"), torch.no_grad():
         text = encode_captions(model, [settings.negative_prompt, conditions.caption.short])
     with watch.stage("control"), torch.no_grad():
@@ -157,7 +160,7 @@ def generate(
             "the model produced values that are not finite; its weights or precision do not fit together"
         )
     mismatch = control.mismatch(model.name, fingerprint(model.unet.unet_v, model.unet.unet_a)) if control else None
-    notices = text.notices + ((mismatch,) if mismatch else ())
+    notices = model.notices + text.notices + ((mismatch,) if mismatch else ())
     return ViewpointClip(
         frames, spec.fps, Sound(waveform, spec.sample_rate_hz), settings.seed, notices, stage_seconds=watch.seconds
     )
@@ -183,6 +186,22 @@ def _step_callback(on_step: OnStep | None, progress: Progress | None):
             on_step(step, total, x0_v)
 
     return callback
+
+
+def _check_control(model: JointModel, control: LoadedControl, spec: ClipSpec) -> None:
+    """That the model has the sites that a control acts at, before anything is encoded."""
+    if model.unet.connectors is None:
+        raise InputError(
+            f"'{model.name}' has no connectors, and a control acts inside them; run it without control, or choose a "
+            f"model with connectors."
+        )
+    wanted, found = control.module.config.site_channels, {s: v[0] for s, v in model.site_shapes(spec).items()}
+    wrong = [site for site, channels in wanted.items() if found.get(site) != channels]
+    if wrong:
+        raise InputError(
+            f"the control file was made for a model of other widths ({wrong[0]}: {wanted[wrong[0]]} channels, "
+            f"'{model.name}' has {found.get(wrong[0], 'no such site')}); choose the one trained over this model."
+        )
 
 
 def _check_conditions(conditions: Conditions, control: LoadedControl | None, spec: ClipSpec) -> None:

@@ -85,9 +85,20 @@ class JointModel:
         return int(self.metadata.get("picture_size_px") or min(DEFAULT_PICTURE_SIZE, native))
 
     def clip_spec(self, seconds: float, fps: float = 8.0) -> ClipSpec:
-        """Lengths of a clip made by this model."""
+        """Lengths of a clip made by this model.
+
+        Raises:
+            InputError: more frames than the motion modules know positions for.
+        """
         halvings = sum(getattr(block, "downsamplers", None) is not None for block in self.unet.unet_a.down_blocks)
-        return ClipSpec(seconds, fps, latent_stride_a=spatial_stride(self.vae_a), latent_multiple_a=2**halvings)
+        spec = ClipSpec(seconds, fps, latent_stride_a=spatial_stride(self.vae_a), latent_multiple_a=2**halvings)
+        longest = _longest(self.unet.unet_v.config.motion_max_seq_length)
+        if spec.num_frames > longest:
+            raise InputError(
+                f"{seconds:g} s are {spec.num_frames} frames and this model's motion modules take {longest}; ask for "
+                f"{longest / fps:g} s or less."
+            )
+        return spec
 
     def latent_shape_v(self, spec: ClipSpec) -> tuple[int, int, int, int]:
         """(channels, T, h, w)."""
@@ -147,6 +158,10 @@ def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None
     empty = {part: network.check() for part, network in networks.items()}
     check_fit(empty)
     return empty
+
+
+def _longest(positions: int | tuple[int, ...]) -> int:
+    return positions if isinstance(positions, int) else min(positions)
 
 
 def _new_connectors(unet_v: nn.Module, unet_a: nn.Module) -> Connectors:

@@ -141,7 +141,8 @@ class Cached:
             if progress is not None:
                 progress(index + 1, len(self.source), "rendering scenes")
         with atomic_path(path) as temporary:
-            save_file({name: torch.stack([getattr(s, name) for s in samples]) for name in _TENSORS}, temporary)
+            stacked = {name: torch.stack([getattr(s, name) for s in samples]).contiguous() for name in _TENSORS}
+            save_file(stacked, temporary)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -134,6 +134,8 @@ class Loop:
         started = time.monotonic()
         while self.fraction() < 1:
             norm = self._step(batches, window)
+            if self.on_step is not None:
+                self.on_step(self.progress)
             mine = [float(received[0] if received else 0), before + time.monotonic() - started]
             # All processes must agree on when to stop: any signal counts, and the first process's clock.
             told = self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device, dtype=torch.float64))
@@ -144,8 +146,6 @@ class Loop:
             if step % config.log_every == 0 or self.progress.finished:
                 values = window.flush(self.model.scheduler_v.config.num_train_timesteps, self.progress)
                 monitor.log(step, {**values, "rate": self.optimiser.param_groups[0]["lr"], "gradient norm": norm})
-            if self.on_step is not None:
-                self.on_step(self.progress)
             if config.sample_every and step % config.sample_every == 0:
                 self._look(monitor)
             if signum and not self.progress.finished:

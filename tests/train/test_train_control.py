@@ -25,7 +25,7 @@ def model():
 
 
 def quick(tmp_path, **changes) -> TrainConfig:
-    values = dict(out=tmp_path / "control.safetensors", steps=2, seconds=0.5, pool=2, batch_size=1)
+    values = dict(out=tmp_path / "control.safetensors", steps=2, seconds=0.5, pool=2, held_out=1, batch_size=1)
     return TrainConfig(**{**values, **changes})
 
 
@@ -71,7 +71,9 @@ def test_same_example_twice():
 
     a, b = (make_example("train", 5, num_frames=2, spec=ClipSpec(0.5), size=16) for _ in range(2))
     assert torch.equal(a.frames, b.frames) and torch.equal(a.waveform, b.waveform) and a.caption == b.caption
-    assert torch.equal(a.maps, b.maps) and a.track == b.track
+    assert a.track == b.track
+    # The distance transform's last bit follows the memory's alignment.
+    assert torch.allclose(a.maps, b.maps, atol=1e-6)
 
 
 def test_cache_is_built_once_and_read_back(tmp_path):

@@ -16,7 +16,8 @@ def resident(device: torch.device | str, *modules: nn.Module) -> Iterator[None]:
     Their weights stay at home and copies visit, which cost one transfer and are dropped; nothing is written back.
     Networks that are there already cost nothing. For inference: optimisers would not know the copies.
     """
-    device, homes, copies = torch.device(device), [], {}
+    device, homes = torch.device(device), []
+    copies: dict[int, Tensor] = {}
     try:
         for store, name, tensor in _tensors(modules):
             if tensor.device != device:

@@ -1,40 +1,36 @@
-"""The recorded tiny networks, rebuilt from their configurations, names and shapes (see the fixtures' README)."""
+"""The recorded tiny networks, rebuilt from configurations, names and shapes (golden/published.json, golden/filler.py)."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from functools import cache
-from types import ModuleType
 
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from golden import filler
+from golden.store import published, relative_error
 from safetensors.torch import load_file
 from shared_data import fixture_path
 
-from con360.models.connectors import ConnectorConfig, Connectors, SideConfig, from_published_state
+from con360.models.connectors import ConnectorConfig, Connectors, SideConfig, from_published_state, to_published_state
 from con360.models.dual_unet import DualUNet
 
-
-@cache
-def filler() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fixture_fill", fixture_path("fill.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+__all__ = ["relative_error"]
 
 
 def read_json(name: str) -> dict:
+    """A file of the full recorded outputs; skips where they are not at hand."""
     return json.loads(fixture_path(name).read_text())
 
 
 @cache
 def tensors(name: str) -> dict[str, torch.Tensor]:
+    """The full recorded tensors of a file; skips where they are not at hand."""
     return load_file(fixture_path(name))
 
 
 def connector_config(values: dict) -> ConnectorConfig:
-    """From a recorded `svg_*_config.json`."""
+    """From a recorded network's settings."""
     unet_a, unet_v, connector = values["unet_a"], values["unet_v_2d"], values["connector"]
     mult, blocks = tuple(connector["channel_mult_connector"]), tuple(connector["num_blocks_connector"])
     sides = {
@@ -46,56 +42,44 @@ def connector_config(values: dict) -> ConnectorConfig:
 
 
 def fill_by_name(module: torch.nn.Module, prefix: str) -> torch.nn.Module:
-    return filler().fill_module(module, prefix).eval().requires_grad_(False)
+    return filler.fill_module(module, prefix)
 
 
 def published_connector_state(kind: str) -> dict[str, torch.Tensor]:
     """The recorded network's `unet_svg` state dict under its published names."""
-    keys = read_json(f"svg_tiny_{kind}_keys.json")["unet_svg"]
-    return {name: torch.from_numpy(filler().fill("unet_svg." + name, shape)) for name, shape, *_ in keys}
+    with torch.device("meta"):
+        connectors = Connectors(connector_config(published()["networks"][f"tiny_{kind}"]))
+    return {name: filler.fill(f"unet_svg.{name}", t.shape) for name, t in to_published_state(connectors).items()}
+
+
+def build_unets(values: dict, *, load_weights: bool = True) -> tuple[UNetMotionModel, UNet2DConditionModel]:
+    """(video, audio) U-Nets of recorded settings."""
+    unet_a = UNet2DConditionModel(**values["unet_a"])
+    adapter, flat = MotionAdapter(**values["motion_adapter"]), UNet2DConditionModel(**values["unet_v_2d"])
+    return UNetMotionModel.from_unet2d(flat, adapter, load_weights=load_weights), unet_a
 
 
 @cache
 def base_unets() -> tuple[UNetMotionModel, UNet2DConditionModel]:
-    values = read_json("svg_tiny_additive_config.json")
-    unet_a = UNet2DConditionModel(**values["unet_a"])
-    adapter = MotionAdapter(**values["motion_adapter"])
-    unet_v = UNetMotionModel.from_unet2d(UNet2DConditionModel(**values["unet_v_2d"]), adapter)
+    unet_v, unet_a = build_unets(published()["networks"]["tiny_additive"])
     return fill_by_name(unet_v, "unet_v."), fill_by_name(unet_a, "unet_a.")
 
 
 @cache
+def full_size_on_meta(kind: str) -> DualUNet:
+    """The full-size network, shapes alone."""
+    configs = published()["networks"]["full"]
+    connector = {"connector_in_type": kind, "connector_channel": 1280,
+                 "channel_mult_connector": [2, 4], "num_blocks_connector": [1, 1]}  # fmt: skip
+    with torch.device("meta"):
+        return DualUNet(
+            *build_unets(configs, load_weights=False), Connectors(connector_config({**configs, "connector": connector}))
+        )
+
+
+@cache
 def tiny_dual_unet(kind: str) -> DualUNet:
-    config = connector_config(read_json(f"svg_tiny_{kind}_config.json"))
+    config = connector_config(published()["networks"][f"tiny_{kind}"])
     connectors = Connectors(config)
     connectors.load_state_dict(from_published_state(config, published_connector_state(kind)), strict=True)
     return DualUNet(*base_unets(), connectors.eval().requires_grad_(False))
-
-
-def relative_error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    assert got.shape == wanted.shape, (got.shape, wanted.shape)
-    return float((got.float() - wanted).abs().max() / wanted.abs().max())
-
-
-def case_inputs(case: str) -> dict[str, torch.Tensor]:
-    """Tensors of a recorded case, by their names within it."""
-    recorded = tensors("svg_tiny_additive.safetensors")
-    return {k.removeprefix(f"{case}/"): t for k, t in recorded.items() if k.startswith(f"{case}/")}
-
-
-def run_case(model: DualUNet, case: str) -> dict[str, torch.Tensor]:
-    """One recorded input set through the joint forward."""
-    x = case_inputs(case)
-    half_a, half_v = x["x_audio"].shape[1], x["x_video"].shape[1]
-    cross = model.encode_cross(
-        x["xcon_video"][:, :half_v],
-        x["xcon_audio"][:, :half_a],
-        x.get("tcon_video", x["t_video"]),
-        x.get("tcon_audio", x["t_audio"]),
-        x["xcon_video"][:, half_v:],
-        x["xcon_audio"][:, half_a:],
-    )
-    names = ("x_video", "x_audio", "t_video", "t_audio", "context", "class_labels")
-    out_v, out_a = model(*(x[name] for name in names), cross)
-    heard = {"h_con_into_video": cross.into_video, "h_con_into_audio": cross.into_audio}
-    return {"out_video": out_v, "out_audio": out_a, **heard}

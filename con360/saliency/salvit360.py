@@ -108,12 +108,11 @@ def place_features(scale: TangentScale, device: torch.device) -> Tensor:
     return F.avg_pool2d(features, 4).float().to(device)
 
 
-@cached_grid
-def inverse_table(scale: TangentScale, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """How decoded patches make the 240 x 480 map: (map pixel `[K]`, patch pixel `[K]`, weight `[K]`), weights sum to 1.
+def inverse_weights(scale: TangentScale) -> tuple[Tensor, Tensor, Tensor]:
+    """What decoded patches give to the 240 x 480 map: (map pixel `[K]`, patch pixel `[K]`, weight `[K]`), float64.
 
     Four neighbours in every patch that sees the pixel. In a patch's last row and column the published weights are
-    partly negative and dropped; what remains is normalised over all patches.
+    partly negative and dropped.
     """
     reach, size = math.radians(scale.fov_deg) / 2, DECODED_PX
     lat = torch.linspace(-math.pi / 2, math.pi / 2, MAP_SIZE[0], dtype=torch.float64)[:, None]
@@ -131,8 +130,14 @@ def inverse_table(scale: TangentScale, device: torch.device) -> tuple[Tensor, Te
                (x1, y0, (x - x0) * (y1 - y)), (x1, y1, (x - x0) * (y - y0)))
     weight = torch.cat([w for _, _, w in corners])
     source = torch.cat([(patch * size + cy) * size + cx for cx, cy, _ in corners])
-    pixel, kept = pixel.repeat(4), weight > 1e-5
-    pixel, source, weight = pixel[kept], source[kept], weight[kept]
+    kept = weight > 1e-5
+    return pixel.repeat(4)[kept], source[kept], weight[kept]
+
+
+@cached_grid
+def inverse_table(scale: TangentScale, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """`inverse_weights`, normalised over all patches: each map pixel's weights sum to 1."""
+    pixel, source, weight = inverse_weights(scale)
     total = torch.zeros(math.prod(MAP_SIZE), dtype=weight.dtype).index_add_(0, pixel, weight)
     return pixel.to(device), source.to(device), (weight / total[pixel]).float().to(device)
 

@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.records import PanoramaClip
+from ..con360.caption import prompts
+from ..con360.errors import InputError
+from ..con360.records import PanoramaClip, SceneCaption
 from . import host, sockets
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
+
+    from ..con360.caption.faces import FaceCaptions
+    from .loaders import ManagedModel
+
+NO_CAPTIONER = "none"
+BY_RULE = "none (joined by rule)"
 
 
 class CubemapCaption(io.ComfyNode):
@@ -20,19 +30,51 @@ class CubemapCaption(io.ComfyNode):
             node_id="CubemapCaption",
             display_name="Cubemap Caption",
             category=host.CATEGORY,
-            description="Words for the scene: what you type, else the sample's own caption, else a plain statement of "
-            "what is known. Nothing is guessed from the picture.",
+            description="Words for the scene: what you type, else what a captioner sees on the six cube faces, else "
+            "the sample's own caption, else a plain statement of what is known.",
             inputs=[
-                io.Image.Input("frames", tooltip="The panorama; a plain statement says how long it is."),
+                io.Image.Input("frames", tooltip="The panorama; another ratio than 2:1 is stretched."),
                 io.String.Input(
                     "text", default="", multiline=True,
-                    tooltip="What is seen and heard. Empty: the scene caption, or a plain statement.",
+                    tooltip="What is seen and heard. Empty: the captioner, the scene caption, or a plain statement.",
                 ),
                 io.Float.Input("fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames."),
                 io.Audio.Input("audio", optional=True, tooltip="The panorama's sound, for the plain statement."),
                 io.String.Input(
                     "scene_caption", optional=True, force_input=True,
-                    tooltip="Caption output of Load 360° Video; used when the text is empty.",
+                    tooltip="Caption output of Load 360° Video; used where there is neither text nor captioner.",
+                ),
+                io.Combo.Input(
+                    "captioner", options=[NO_CAPTIONER, *host.model_entries(host.CAPTIONERS)], optional=True,
+                    default=NO_CAPTIONER, tooltip="BLIP-2 or BLIP, a folder in models/con360_captioner.",
+                ),
+                io.Combo.Input(
+                    "language_model", options=[BY_RULE, *host.model_entries(host.LANGUAGE_MODELS)], optional=True,
+                    default=BY_RULE,
+                    tooltip="Merges the faces' captions: Llama 3.2 or another small instruct model, a folder in "
+                    "models/con360_llm. Without one they are joined by rule.",
+                ),
+                io.Int.Input("times", default=3, min=1, max=32, step=1, optional=True,
+                             tooltip="At how many moments of the clip the faces are captioned."),
+                host.advanced(io.Int.Input(
+                    "batch_size", default=6, min=1, max=192, step=1, optional=True,
+                    tooltip="Faces captioned at once; fewer need less memory.",
+                )),
+                host.advanced(io.String.Input(
+                    "face_prompt", default=prompts.FACE_PROMPT, multiline=True, optional=True,
+                    tooltip="The captioner continues it for each face; {direction} becomes 'in front', 'behind', ...",
+                )),
+                host.advanced(io.String.Input(
+                    "merge_prompt", default=prompts.MERGE_PROMPT, multiline=True, optional=True,
+                    tooltip="Asks the language model for the long caption; {captions} becomes the faces' captions.",
+                )),
+                host.advanced(io.String.Input(
+                    "short_prompt", default=prompts.SHORT_PROMPT, multiline=True, optional=True,
+                    tooltip="Asks the language model for the short caption; {description} becomes the long one.",
+                )),
+                sockets.Con360Model.Input(
+                    "model", optional=True,
+                    tooltip="Its tokenizers measure how long the short caption may be; without it CLIP is assumed.",
                 ),
             ],
             outputs=[
@@ -40,20 +82,97 @@ class CubemapCaption(io.ComfyNode):
                     display_name="short", tooltip="For the model's text encoders; empty for a plain statement."
                 ),
                 io.String.Output(display_name="long", tooltip="For people."),
+                io.String.Output(display_name="faces", tooltip="Time, direction and caption of each face, by line."),
+                io.String.Output(display_name="notices", tooltip="What was cut or missing."),
             ],
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, captioner: str | None = None, language_model: str | None = None) -> bool | str:
+        return host.verdict(lambda: (_folder(captioner, NO_CAPTIONER), _folder(language_model, BY_RULE)))
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, captioner: str | None = None, language_model: str | None = None, **kwargs: Any
+    ) -> str:  # fmt: skip
+        folders = (_folder(captioner, NO_CAPTIONER), _folder(language_model, BY_RULE))
+        return host.identity(path for folder in folders if folder for path in folder.rglob("*") if path.is_file())
+
+    @classmethod
     def execute(
-        cls, frames: Tensor, text: str, fps: float, audio: dict[str, Any] | None = None, scene_caption: str = ""
-    ) -> io.NodeOutput:
+        cls, frames: Tensor, text: str, fps: float, audio: dict[str, Any] | None = None, scene_caption: str = "",
+        captioner: str = NO_CAPTIONER, language_model: str = BY_RULE, times: int = 3, batch_size: int = 6,
+        face_prompt: str = prompts.FACE_PROMPT, merge_prompt: str = prompts.MERGE_PROMPT,
+        short_prompt: str = prompts.SHORT_PROMPT, model: ManagedModel | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
         from ..con360.caption import plain_caption, typed_caption
 
         host.check_interrupt()
-        words = text.strip() or scene_caption.strip()
-        if words:
-            caption = typed_caption(words)
+        asked = prompts.CaptionPrompts(face_prompt.strip(), merge_prompt, short_prompt)
+        folders = (_folder(captioner, NO_CAPTIONER), _folder(language_model, BY_RULE))
+        if text.strip():
+            caption = typed_caption(text)
+        elif folders[0] is not None:
+            clip = PanoramaClip(sockets.panorama_from_image(frames), fps)
+            caption = _by_models(clip, folders[0], folders[1], times, batch_size, asked, model)
+        elif folders[1] is not None:
+            raise InputError("a language model was chosen without a captioner, which gives it the words; choose both.")
+        elif scene_caption.strip():
+            caption = typed_caption(scene_caption)
         else:
             sound = None if audio is None else sockets.sound_from_audio(audio)
             caption = plain_caption(PanoramaClip(sockets.frames_from_image(frames), fps, sound))
-        return io.NodeOutput(caption.short, caption.long)
+        for notice in caption.notices:
+            host.log.warning(notice)
+        faces = "\n".join(str(face) for face in caption.faces)
+        return io.NodeOutput(caption.short, caption.long, faces, "\n".join(caption.notices))
+
+
+def _by_models(
+    clip: PanoramaClip, captioner: Path, language_model: Path | None, times: int, batch_size: int,
+    asked: prompts.CaptionPrompts, model: ManagedModel | None,
+) -> SceneCaption:  # fmt: skip
+    """One network at a time: the captioner is let go before the language model is read."""
+    from ..con360.caption.budget import TokenBudget
+    from ..con360.caption.captioner import check_captioner
+    from ..con360.caption.merge import merge_captions
+    from ..con360.caption.writer import check_writer, load_writer
+
+    check_captioner(captioner)
+    if language_model is not None:
+        check_writer(language_model)
+    budget = None if model is None else TokenBudget.of_model(model.model)
+    report = host.progress()
+    faces = _faces(clip, captioner, times, batch_size, asked.face, report)
+    if language_model is None:
+        return merge_captions(faces, budget=budget)
+    report(0, 1, "loading the language model")
+    writer = load_writer(language_model, dtype=host.working_dtype("auto"))
+    patcher = host.manage({"language_model": writer.model})
+    host.bring_in(patcher)
+    return merge_captions(faces, writer, prompts=asked, budget=budget, progress=report)
+
+
+def _faces(
+    clip: PanoramaClip, folder: Path, times: int, batch_size: int, prompt: str, report: Any
+) -> FaceCaptions:  # fmt: skip
+    from ..con360.caption.captioner import load_captioner
+    from ..con360.caption.faces import caption_faces
+
+    report(0, 1, "loading the captioner")
+    captioner = load_captioner(folder, dtype=host.working_dtype("auto"))
+    patcher = host.manage({"captioner": captioner.model})
+    host.bring_in(patcher)
+    return caption_faces(captioner, clip, times=times, batch_size=batch_size, prompt=prompt, progress=report)
+
+
+def _folder(choice: str | None, nothing: str) -> Path | None:
+    """The folder of a choice; None for the choice that stands for no model, and for a link without a value yet."""
+    if choice in (None, nothing):
+        return None
+    name, what = (
+        (host.CAPTIONERS, "the captioner") if nothing == NO_CAPTIONER else (host.LANGUAGE_MODELS, "the language model")
+    )
+    entries = host.model_entries(name)
+    host.check_choice(choice, [nothing, *entries], what)
+    return entries[choice]

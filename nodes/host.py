@@ -21,13 +21,20 @@ from ..con360.errors import InputError
 if TYPE_CHECKING:
     import torch
     from comfy.model_patcher import ModelPatcher
+    from comfy_api.v0_0_2 import io
 
 CATEGORY = "Con360-AV"
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"}
 
 # Folder key under models/ and the file suffixes that belong there; "" stands for folders.
 MODELS, CONTROLS, SALIENCY = "con360", "con360_control", "con360_saliency"
-MODEL_FOLDERS = {MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}}
+CAPTIONERS, LANGUAGE_MODELS = "con360_captioner", "con360_llm"
+MODEL_FOLDERS = {
+    MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}, CAPTIONERS: {""},
+    LANGUAGE_MODELS: {""},
+}  # fmt: skip
+# Of kinds that are folders: the file by which one is known.
+MARKERS = {MODELS: "model_index.json", CAPTIONERS: "config.json", LANGUAGE_MODELS: "config.json"}
 
 log = logging.getLogger("con360")
 
@@ -36,7 +43,7 @@ log = logging.getLogger("con360")
 
 
 def register_model_folders() -> None:
-    """Tell ComfyUI about models/con360, models/con360_control and models/con360_saliency.
+    """Tell ComfyUI about models/con360 and the folders beside it, one for each key of `MODEL_FOLDERS`.
 
     A key that exists came from the user's extra_model_paths.yaml: its folders stay, and stay first.
     """
@@ -51,12 +58,13 @@ def register_model_folders() -> None:
 def model_entries(name: str) -> dict[str, Path]:
     """What lies in a model folder, by the name shown in a combo; the first folder wins.
 
-    Models are folders with a `model_index.json`, the other kinds single files.
+    Models are folders that hold their kind's file of `MARKERS`, the other kinds single files.
     """
     found: dict[str, Path] = {}
     for root in folder_paths.folder_names_and_paths[name][0]:
         for path in sorted(Path(root).iterdir()) if Path(root).is_dir() else ():
-            fits = (path / "model_index.json").is_file() if name == MODELS else path.suffix in MODEL_FOLDERS[name]
+            marker = MARKERS.get(name)
+            fits = path.suffix in MODEL_FOLDERS[name] if marker is None else (path / marker).is_file()
             if fits:
                 found.setdefault(path.name, path)
     return found
@@ -109,6 +117,15 @@ def identity(paths: Iterable[Path]) -> str:
 
 
 # ---- widgets
+
+
+def advanced(item: io.Input) -> io.Input:
+    """The same input, which newer frontends fold away with the node's rarely used ones.
+
+    Set afterwards: the constructors of 0.3.64 take neither `advanced` nor `extra_dict`.
+    """
+    item.extra_dict = {**item.extra_dict, "advanced": True}
+    return item
 
 
 def check_choice(value: str, options: Iterable[str], what: str) -> None:

@@ -17,7 +17,8 @@ there.
 {captions}
 
 Describe the whole scene around the viewer in one paragraph of at most 120 words: what is where, and what changes \
-over time. Use only what the captions say, keep the directions, and leave out repetitions. Answer with the paragraph alone."""
+over time. Use only what the captions say, keep the directions, and leave out repetitions. Answer with the \
+paragraph alone."""
 
 # {description} becomes the long caption.
 SHORT_PROMPT = """\

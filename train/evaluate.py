@@ -1,0 +1,294 @@
+"""Evaluation over unseen procedural scenes: paired figures and probes, as a table, JSON and pictures.
+
+    python train/evaluate.py --out runs/evaluation                      # as many scenes as fit 15 minutes
+    python train/evaluate.py --out runs/evaluation --scenes 256         # the published table
+    python train/evaluate.py --out runs/evaluation --only turn --scenes 64
+    python train/evaluate.py --out runs/evaluation --minutes 0          # the table of what is measured already
+
+Each scene's result is a file in `--out`: a killed run goes on where it was, and a longer run uses a shorter one's.
+The baseline is the same model with its maps off, or a model of its own (`--baseline FOLDER`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+# Run as a script, the first entry of the path is this folder, in which `train` would mean `train/train.py`.
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
+
+from con360.control import fingerprint, load_control  # noqa: E402
+from con360.errors import InputError  # noqa: E402
+from con360.metrics.audio import load_clap, load_classifier  # noqa: E402
+from con360.metrics.video import load_i3d  # noqa: E402
+from con360.models.catalog import BUILT_IN_MODEL, control_file, model_folder  # noqa: E402
+from con360.models.loading import load_joint_model  # noqa: E402
+from con360.pipeline import default_settings  # noqa: E402
+from train.evaluation import paired, plots, probes  # noqa: E402
+from train.evaluation.bench import Bench  # noqa: E402
+from train.evaluation.embeddings import joint_space  # noqa: E402
+from train.evaluation.paired import Judges  # noqa: E402
+from train.evaluation.report import markdown  # noqa: E402
+from train.evaluation.store import Store, write_json  # noqa: E402
+
+DEFAULT_MINUTES = 15.0
+MAPS_OFF = "the same model with maps off (it was trained with its maps dropped in part of the examples)"
+TEMPSAL = (
+    "S_KL's saliency is the training-free estimator of con360/metrics/saliency.py, not the paper's TempSAL, whose "
+    "network is not part of this project"
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kind of measurement.
+
+    Args:
+        measure: one scene's values and clips, from its index.
+        share: of the time, where time decides how many scenes there are.
+        one_in: scenes of `--scenes` per scene of this part.
+    """
+
+    measure: Callable[[int], probes.Measured]
+    share: float
+    one_in: int = 1
+
+    def count(self, scenes: int) -> int:
+        return math.ceil(scenes / self.one_in)
+
+
+PART_NAMES = ("paired", "turn", "level", "presence", "entry_exit", "moving")
+
+
+def parts_of(bench: Bench, judges: Callable[[], Judges]) -> dict[str, Part]:
+    return {
+        "paired": Part(lambda i: paired.measure(bench, judges(), i), 0.50),
+        "turn": Part(lambda i: probes.measure_turn(bench, i), 0.15),
+        "level": Part(lambda i: probes.measure_level(bench, i), 0.15, 8),
+        "presence": Part(lambda i: probes.measure_presence(bench, i), 0.06, 8),
+        "entry_exit": Part(lambda i: probes.measure_entry_exit(bench, i), 0.09, 4),
+        "moving": Part(lambda i: probes.measure_moving(bench, i), 0.05, 8),
+    }
+
+
+class Clock:
+    """Which scene of which part comes next, while there is time and work."""
+
+    def __init__(self, store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None) -> None:
+        self.store, self.parts, self.scenes = store, parts, scenes
+        self.started, self.budget_s = time.monotonic(), math.inf if minutes is None else 60 * minutes
+        # What earlier runs spent counts, so that a continued run ends with the same shares.
+        self.spent = {name: [row["seconds"] for row in store.rows(name)] for name in parts}
+        self.next_index = dict.fromkeys(parts, 0)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    def next(self) -> tuple[str, int] | None:
+        """(part, scene index), or None at the end."""
+        for name in sorted(self.parts, key=lambda n: sum(self.spent[n]) / self.parts[n].share):
+            index = self._first_missing(name)
+            if self.scenes is not None and index >= self.parts[name].count(self.scenes):
+                continue
+            mean_s = sum(self.spent[name]) / max(len(self.spent[name]), 1)
+            if self.elapsed_s < self.budget_s and self.elapsed_s + mean_s <= self.budget_s:
+                return name, index
+        return None
+
+    def _first_missing(self, name: str) -> int:
+        while self.store.has(name, self.next_index[name]):
+            self.next_index[name] += 1
+        return self.next_index[name]
+
+
+def run(store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None, say: Callable) -> None:
+    """Measure until the scenes or the time are used up."""
+    clock = Clock(store, parts, scenes, minutes)
+    while (job := clock.next()) is not None:
+        name, index = job
+        before = time.monotonic()
+        result, clips = parts[name].measure(index)
+        seconds = time.monotonic() - before
+        store.put(name, index, {**result, "seconds": seconds}, clips)
+        clock.spent[name].append(seconds)
+        say(f"{name} {index}: {seconds:.1f} s, {clock.elapsed_s / 60:.1f} min in all")
+
+
+def collect(store: Store, judges: Callable[[], Judges], request: dict[str, Any], baseline_is: str) -> dict[str, Any]:
+    """`metrics.json` from all results in the folder."""
+    metrics: dict[str, Any] = {"num_scenes": 0, "baseline_is": baseline_is, "request": request}
+    rows = {name: store.rows(name) for name in PART_NAMES}
+    if rows["paired"]:
+        metrics |= paired.reduce(rows["paired"], judges(), baseline_is)
+    metrics["off_screen"] = {}
+    for name, reduce in (("level", probes.reduce_level), ("presence", probes.reduce_presence)):
+        if rows[name]:
+            metrics["off_screen"] |= reduce(rows[name])
+    reducers = {
+        "turn": ("turn", probes.reduce_turn), "entry_exit": ("entry_exit", probes.reduce_entry_exit),
+        "moving": ("moving_view", probes.reduce_moving),
+    }  # fmt: skip
+    for name, (key, reduce) in reducers.items():
+        if rows[name]:
+            metrics[key] = reduce(rows[name])
+    metrics["not_measured"] = _not_measured(request)
+    metrics["seconds"] = {name: round(sum(row["seconds"] for row in found), 1) for name, found in rows.items()}
+    return metrics
+
+
+def _not_measured(request: dict[str, Any]) -> dict[str, str]:
+    missing = {"S_KL by TempSAL": TEMPSAL}
+    if not request["clap"]:
+        missing["CLAP score, FAD, FAVD"] = "no CLAP model was given (--clap FOLDER); fad_tiny and text_sound stand in"
+    if not request["i3d"]:
+        missing["FVD, FAVD"] = "no I3D was given (--i3d FILE); fvd_tiny stands in"
+    if not request["classifier"]:
+        missing["KL and IS by a trained classifier"] = f"none was given (--classifier FOLDER); {paired.BAND_CLASSIFIER}"
+    return missing
+
+
+def write(store: Store, metrics: dict[str, Any]) -> list[Path]:
+    """metrics.json, table.md and the pictures; returns what was written."""
+    out = store.folder
+    write_json(out / "metrics.json", metrics)
+    (out / "table.md").write_text(markdown(metrics), encoding="utf-8")
+    written = [out / "metrics.json", out / "table.md"]
+    shown, turned = store.clips("paired"), store.clips("turn")
+    pictures: list[tuple[str, Callable[[Path], None]]] = [("metrics.png", lambda p: plots.metrics_plot(metrics, p))]
+    if shown:
+        pictures.append(("contact_sheet.png", lambda p: plots.contact_sheet(shown, p)))
+        pictures.append(("spectrograms.png", lambda p: plots.spectrograms(shown[:4], p)))
+    if turned:
+        pictures.append(("turn.png", lambda p: plots.turn_sheet(turned, p)))
+    for name, draw in pictures:
+        draw(out / name)
+        written.append(out / name)
+    return written
+
+
+def make_bench(args: argparse.Namespace) -> tuple[Bench, dict[str, Any], str]:
+    """(models, the request that the folder belongs to, what the baseline is)."""
+    name = args.model
+    if args.config is not None:
+        from train.config import from_yaml
+
+        name = name or from_yaml(args.config).base
+    model = load_joint_model(model_folder(name or BUILT_IN_MODEL))
+    path = control_file(args.control, Path(model.folder))
+    if path is None:
+        raise InputError(f"{model.name} has no control.safetensors; give a control file with --control FILE.")
+    control = load_control(path)
+    baseline = load_joint_model(model_folder(args.baseline)) if args.baseline else None
+    settings = default_settings(model, steps=args.steps, seed=args.seed)
+    request = {
+        "model": model.name, "weights": fingerprint(model.unet.unet_v, model.unet.unet_a),
+        "control": fingerprint(control.module),
+        "baseline": fingerprint(baseline.unet.unet_v, baseline.unet.unet_a) if baseline else "maps off",
+        "steps": settings.steps, "cfg_video": settings.cfg_video, "cfg_audio": settings.cfg_audio,
+        "seed": settings.seed, "saliency": args.saliency, "clap": _name(args.clap), "i3d": _name(args.i3d),
+        "classifier": _name(args.classifier),
+    }  # fmt: skip
+    baseline_is = f"{baseline.name}, a model of its own, without maps" if baseline else MAPS_OFF
+    return Bench(model, control, baseline, settings, args.saliency, args.batch), request, baseline_is
+
+
+def _name(path: Path | None) -> str:
+    return path.resolve().name if path else ""
+
+
+def make_judges(args: argparse.Namespace, bench: Bench, say: Callable) -> Callable[[], Judges]:
+    """Judges on first use: their embeddings cost a minute, which the probes do not need."""
+    made: list[Judges] = []
+
+    def judges() -> Judges:
+        if not made:
+            say(f"{TEMPSAL}.")
+            classifier = load_classifier(args.classifier) if args.classifier else None
+            made.append(
+                Judges(
+                    joint_space(bench, args.out / "joint_space.safetensors"),
+                    clap=load_clap(args.clap) if args.clap else None,
+                    i3d=load_i3d(args.i3d) if args.i3d else None, i3d_name=_name(args.i3d), classifier=classifier,
+                    classifier_name=_name(args.classifier) or paired.BAND_CLASSIFIER,
+                )
+            )  # fmt: skip
+        return made[0]
+
+    return judges
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="folder for results, table and pictures")
+    add("--config", type=Path, help="training configuration whose base model is evaluated, such as train/tiny.yaml")
+    add("--model", help=f"model name or folder (default: the configuration's, else {BUILT_IN_MODEL})")
+    add("--control", help="control file (default: the model's own)")
+    add("--baseline", type=Path, help="model folder of a baseline (default: the same model with maps off)")
+    add("--scenes", type=int, help="paired scenes and turns; the other probes take one in four or eight of them")
+    add("--minutes", type=float, help=f"time of this run (default: {DEFAULT_MINUTES:g}; no limit with --scenes)")
+    add("--only", type=_part_list, help=f"measure these parts alone, separated by commas: {', '.join(PART_NAMES)}")
+    add("--probes", type=_part_list, help="probes to run beside the paired figures (default: all; none)")
+    add("--steps", type=int, help="sampler steps (default: the model's)")
+    add("--seed", type=int, default=0, help="of the noise")
+    add("--saliency", choices=("truth", "estimated"), default="truth", help="what the control reads")
+    add("--batch", type=int, default=2, help="clips sampled together")
+    add("--clap", type=Path, help="local ClapModel folder, for CLAP score, FAD and FAVD")
+    add("--i3d", type=Path, help="local I3D TorchScript file, for FVD and FAVD")
+    add("--classifier", type=Path, help="local audio classifier folder (transformers), for KL and IS")
+    return parser
+
+
+def _part_list(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip() != "none")
+    unknown = [name for name in names if name not in PART_NAMES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no part; choose from {', '.join(PART_NAMES)}")
+    return names
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.scenes is not None and args.scenes < 1:
+        raise InputError(f"--scenes is {args.scenes}; wanted 1 or more.")
+    if args.minutes is not None and not args.minutes >= 0:
+        raise InputError(f"--minutes is {args.minutes}; wanted 0 or more.")
+    if args.batch < 1:
+        raise InputError(f"--batch is {args.batch}; wanted 1 or more.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    try:
+        _check(args)
+        bench, request, baseline_is = make_bench(args)
+        store, judges = Store(args.out, request), make_judges(args, bench, say)
+        wanted = args.only or ("paired", *(PART_NAMES[1:] if args.probes is None else args.probes))
+        parts = {name: part for name, part in parts_of(bench, judges).items() if name in wanted}
+        minutes = DEFAULT_MINUTES if args.minutes is None and args.scenes is None else args.minutes
+        run(store, parts, args.scenes, minutes, say)
+        written = write(store, collect(store, judges, request, baseline_is))
+    except InputError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    say((args.out / "table.md").read_text(encoding="utf-8"))
+    say("wrote " + ", ".join(str(path) for path in written))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

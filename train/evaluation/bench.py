@@ -1,0 +1,196 @@
+"""The models under test, and clips made with them: with the maps, with the caption alone, or without the BASD.
+
+Each clip's noise comes from its own seed, so that it is the same in whatever batch it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from con360.basd import basd_maps
+from con360.control import Film, LoadedControl
+from con360.control.module import view_rays
+from con360.geometry.erp import erp_directions
+from con360.metrics.audio import codec_sound_embedding
+from con360.metrics.video import codec_video_embedding
+from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
+from con360.models.loading import JointModel
+from con360.models.text import encode_captions
+from con360.records import Sound, ViewTrack
+from con360.saliency.predict import predict_saliency
+from con360.sampling.joint import SamplerSettings, sample_joint, video_noise
+from con360.scenes import Scene
+from con360.timing import ClipSpec
+from train.data import MAP_HEIGHT
+
+# maps: saliency and BASD; caption: no control at all; saliency: control without the BASD, and so without a view.
+Use = Literal["maps", "caption", "saliency"]
+Saliency = Literal["truth", "estimated"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames `[T, 3, s, s]` in [0, 1] at 8 fps with mono sound."""
+
+    frames: Tensor
+    sound: Sound
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A clip to generate. `saliency [T, H, W]` and `track` cover its frames; the caption alone reads neither."""
+
+    caption: str
+    track: ViewTrack
+    saliency: Tensor
+    seed: int
+    use: Use = "maps"
+
+
+@dataclass
+class Bench:
+    """Models under test.
+
+    Args:
+        model, control: ours. baseline: another model that generates from the caption alone; None is ours, maps off.
+        settings: of the sampler; its seed is added to each clip's.
+        saliency: the scene's own, or estimated from its panorama as users have it.
+        batch: clips sampled together.
+    """
+
+    model: JointModel
+    control: LoadedControl
+    baseline: JointModel | None
+    settings: SamplerSettings
+    saliency: Saliency = "truth"
+    batch: int = 2
+    _texts: dict[tuple[int, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return self.model.picture_size_px
+
+    def spec(self, seconds: float) -> ClipSpec:
+        return self.model.clip_spec(seconds)
+
+    def ask(self, scene: Scene, track: ViewTrack, seed: int, use: Use = "maps", seconds: float = 4.0) -> Ask:
+        """A clip of a scene, by its own caption and saliency."""
+        saliency = saliency_maps(scene, self.spec(seconds), self.saliency)
+        return Ask(scene.caption().short, track, saliency, seed, use)
+
+    def truth(self, scene: Scene, track: ViewTrack, seconds: float = 4.0) -> Clip:
+        """What the view really shows and sounds like."""
+        spec = self.spec(seconds)
+        return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
+
+    @torch.no_grad()
+    def generate(self, asks: Sequence[Ask], seconds: float = 4.0) -> list[Clip]:
+        """The asked clips, in order; the caption alone is the baseline's."""
+        clips: dict[int, Clip] = {}
+        for own in (True, False):
+            model = self.model if own or self.baseline is None else self.baseline
+            rows = [i for i, a in enumerate(asks) if own == (a.use != "caption" or self.baseline is None)]
+            for start in range(0, len(rows), self.batch):
+                part = rows[start : start + self.batch]
+                clips |= zip(part, self._sample(model, [asks[i] for i in part], self.spec(seconds)), strict=True)
+        return [clips[i] for i in range(len(asks))]
+
+    def _sample(self, model: JointModel, asks: list[Ask], spec: ClipSpec) -> list[Clip]:
+        texts = [self.text(model, a.caption) for a in asks]
+        negative = self.text(model, self.settings.negative_prompt)
+        noise = [self._noise(model, a.seed, spec) for a in asks]
+        latents_v, latents_a = sample_joint(
+            model.unet, model.scheduler_v, model.scheduler_a,
+            text_v=torch.cat([t[0] for t in texts]), text_a=torch.cat([t[1] for t in texts]),
+            negative_v=negative[0], negative_a=negative[1],
+            shape_v=model.latent_shape_v(spec), shape_a=model.latent_shape_a(spec), settings=self.settings,
+            film=self.film(asks, spec), start_v=torch.cat([n[0] for n in noise]),
+            start_a=torch.cat([n[1] for n in noise]),
+        )  # fmt: skip
+        return [decode(model, v, a, spec) for v, a in zip(latents_v, latents_a, strict=True)]
+
+    def _noise(self, model: JointModel, seed: int, spec: ClipSpec) -> tuple[Tensor, Tensor]:
+        g = replace(self.settings, seed=self.settings.seed + seed).generator()
+        start_v = video_noise((1, *model.latent_shape_v(spec)), g, self.settings.shared_noise)
+        return start_v, torch.randn((1, *model.latent_shape_a(spec)), generator=g)
+
+    def text(self, model: JointModel, caption: str) -> tuple[Tensor, Tensor]:
+        """Encoded caption; the same one is encoded once."""
+        key = (id(model), caption)
+        if key not in self._texts:
+            features = encode_captions(model, [caption])
+            self._texts[key] = (features.text_v, features.text_a)
+        return self._texts[key]
+
+    @torch.no_grad()
+    def film(self, asks: Sequence[Ask], spec: ClipSpec) -> Film | None:
+        """Modulation of a batch; zeros, the identity, for the caption alone."""
+        if all(a.use == "caption" for a in asks):
+            return None
+        shapes = self.model.site_shapes(spec)
+        rows = [self._film_of(a, shapes, spec) for a in asks]
+        return {site: tuple(torch.cat([row[site][i] for row in rows]) for i in (0, 1)) for site in shapes}
+
+    def _film_of(self, ask: Ask, shapes: dict[str, tuple[int, ...]], spec: ClipSpec) -> Film:
+        module = self.control.module
+        nothing = {site: (_identity(site, shape),) * 2 for site, shape in shapes.items()}
+        if ask.use == "caption":
+            return nothing
+        basd = basd_maps(ask.track, height=MAP_HEIGHT, normalization="minmax").maps
+        maps = torch.stack([ask.saliency, basd], dim=1)[None]
+        sites = shapes
+        if ask.use == "saliency":
+            maps[:, :, 1] = 0.0
+            if module.config.geometry == "view":
+                # Where features are resampled into the view, its directions tell what the BASD tells.
+                sites = {site: shape for site, shape in shapes.items() if not site.startswith("video")}
+        rays = view_rays([ask.track], module.config.view_grid)
+        return nothing | module(maps, rays, sites, fps=spec.fps, audio_seconds=spec.latent_seconds_a)
+
+    @torch.no_grad()
+    def through_codecs(self, clip: Clip) -> Clip:
+        """The clip encoded and decoded: the best that any latents of this model can give."""
+        latents_v, latents_a = self.latents(clip)
+        num_samples = clip.sound.waveform.shape[-1]
+        frames = decode_frames(self.model.vae_v, latents_v)
+        waveform = vocode(self.model.vocoder, decode_mel(self.model.vae_a, latents_a[None]), num_samples)
+        return Clip(frames, Sound(waveform, clip.sound.sample_rate_hz))
+
+    @torch.no_grad()
+    def latents(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """VAE latents of picture `[4, T, h, w]` and sound `[8, R, F]`, unpadded."""
+        latents_v = encode_frames(self.model.vae_v, clip.frames)
+        return latents_v, encode_mel(self.model.vae_a, log_mel(clip.sound.waveform))[0]
+
+    def embeddings(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """Embeddings by the autoencoders that were trained here: (picture `[36]`, sound `[64]`)."""
+        latents_v, latents_a = self.latents(clip)
+        return codec_video_embedding(latents_v), codec_sound_embedding(latents_a)
+
+
+def _identity(site: str, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(1, *shape) if site.startswith("video") else torch.zeros(1, *shape[:2], 1)
+
+
+def decode(model: JointModel, latents_v: Tensor, latents_a: Tensor, spec: ClipSpec) -> Clip:
+    """Latents of one clip as frames and sound."""
+    frames = decode_frames(model.vae_v, latents_v)
+    waveform = vocode(model.vocoder, decode_mel(model.vae_a, latents_a[None]), spec.num_samples)
+    return Clip(frames, Sound(waveform, spec.sample_rate_hz))
+
+
+@lru_cache(maxsize=8)
+def saliency_maps(scene: Scene, spec: ClipSpec, kind: Saliency) -> Tensor:
+    """`[T, 64, 128]`: the scene's true saliency, or the training-free estimate from its panorama."""
+    if kind == "truth":
+        rays = erp_directions(MAP_HEIGHT)
+        return torch.stack([scene.saliency_at(rays, t) for t in spec.frame_times_s()])
+    panorama = torch.stack([scene.render(erp_directions(2 * MAP_HEIGHT), t) for t in spec.frame_times_s()])
+    maps = predict_saliency(panorama).maps
+    return torch.nn.functional.interpolate(maps[:, None], (MAP_HEIGHT, 2 * MAP_HEIGHT), mode="area")[:, 0]

@@ -1,0 +1,75 @@
+"""A space that caption, sound and picture share, where no CLAP or other joint model is at hand.
+
+The bundle's sentence embedding is the common space; sound and picture reach it by ridge regression from the
+autoencoders' embeddings, fitted on true clips of training scenes. Everything in it was trained here, on
+procedural scenes, so its figures go by its own name and compare with no published ones.
+
+Source: for the idea of a shared space, CLAP (arXiv 2211.06687); for what is measured in it, GRAM (arXiv 2412.11959).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from con360.media.files import atomic_path
+from con360.records import Sound
+from train.data import make_example
+from train.evaluation.bench import Bench, Clip
+
+NAME = "con360-tiny linear"
+FITTED_ON = 96
+RIDGE = 1.0
+
+
+@dataclass(frozen=True)
+class JointSpace:
+    """Linear maps `[D_in + 1, D]` of standardised embeddings onto sentences; statistics `[2, D_in]`."""
+
+    maps: dict[str, Tensor]
+    statistics: dict[str, Tensor]
+    name: str = f"{NAME}, ridge {RIDGE:g} on {FITTED_ON} training clips"
+
+    def of(self, kind: str, embedding: Tensor) -> Tensor:
+        """`[D]`, unit norm; kind is "picture" or "sound", the embedding `Bench.embeddings` gives for it."""
+        mean, scale = self.statistics[kind]
+        # A picture's last entries are its changes from frame to frame, which depend on the frame rate.
+        x = torch.cat(((embedding[: len(mean)] - mean) / scale, torch.ones(1)))
+        return F.normalize(x @ self.maps[kind], dim=-1)
+
+
+def fit(inputs: dict[str, Tensor], sentences: Tensor) -> JointSpace:
+    """Ridge regression of `[N, D_in]` per kind onto `[N, D]`."""
+    maps, statistics = {}, {}
+    for kind, x in inputs.items():
+        statistics[kind] = torch.stack((x.mean(0), x.std(0).clamp_min(1e-6)))
+        x = torch.cat(((x - statistics[kind][0]) / statistics[kind][1], torch.ones(len(x), 1)), dim=1).double()
+        gram = x.T @ x + RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
+        maps[kind] = torch.linalg.solve(gram, x.T @ sentences.double()).float()
+    return JointSpace(maps, statistics)
+
+
+def joint_space(bench: Bench, path: Path) -> JointSpace:
+    """The space of this bundle, fitted once per folder."""
+    if not path.is_file():
+        rows: dict[str, list[Tensor]] = {"picture": [], "sound": [], "sentence": []}
+        spec = bench.spec(4.0)
+        for index in range(FITTED_ON):
+            e = make_example("train", index, num_frames=4, spec=spec, size=bench.size)
+            clip = Clip(e.frames, Sound(e.waveform[None], spec.sample_rate_hz))
+            picture, sound = bench.embeddings(clip)
+            sentence = bench.text(bench.model, e.caption)[1][0]
+            still = picture[: len(picture) * 8 // 9]
+            for name, value in (("picture", still), ("sound", sound), ("sentence", sentence)):
+                rows[name].append(value)
+        table = {name: torch.stack(values).contiguous() for name, values in rows.items()}
+        with atomic_path(path) as temporary:
+            save_file(table, temporary)
+    table = load_file(path)
+    sentences = table.pop("sentence")
+    return fit(table, sentences)

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from .basd import basd_maps
 from .caption import plain_caption
 from .control import LoadedControl, encode_control, fingerprint
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
-from .media.sound import omni_sound, view_sound
-from .models.codecs import decode_frames, decode_mel, vocode
+from .media.sound import fit_length, omni_sound, resample, to_mono, view_sound
+from .models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
+from .models.connectors import Film
 from .models.loading import JointModel
+from .models.residency import resident
 from .models.text import encode_captions
 from .records import (
     BasdNormalization,
@@ -31,11 +34,12 @@ from .records import (
     SaliencyMaps,
     SceneCaption,
     Sound,
+    StartClip,
     Viewpoint,
     ViewpointClip,
     ViewTrack,
 )
-from .sampling.joint import SamplerSettings, sample_joint
+from .sampling.joint import HOLDS, SamplerSettings, sample_joint
 from .timing import ClipSpec
 
 # on_step(step, total, x0_v): after each sampling step, with the present estimate of the clean video latents
@@ -114,6 +118,8 @@ def generate(
     seconds: float = 4.0,
     saliency_strength: float = 1.0,
     basd_strength: float = 1.0,
+    start: StartClip | None = None,
+    device: torch.device | str | None = None,
     on_step: OnStep | None = None,
     progress: Progress | None = None,
 ) -> ViewpointClip:
@@ -126,6 +132,10 @@ def generate(
         settings: sampler settings, seed included.
         seconds: duration in [0.5, 4]; the maps must have that many frames at 8 fps.
         saliency_strength, basd_strength: 0 is off, 1 as trained.
+        start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
+            true view (`crop_view`) is the natural one.
+        device: where to compute with `memory="low"`, from where the parts of the model visit one by one; None is the
+            model's own device.
         on_step, progress: told while it runs; both may raise to cancel.
 
     Returns:
@@ -139,42 +149,128 @@ def generate(
     """
     spec, watch = model.clip_spec(seconds), Stopwatch()
     _check_conditions(conditions, control, spec)
-    if control is not None:
-        _check_control(model, control, spec)
-    with watch.stage("text"), torch.no_grad():
+    given = _fitted_start(model, start, settings, spec)
+    device = torch.device(device if device is not None and settings.memory == "low" else model.device)
+    there = _Visits(device, settings.memory == "low")
+    with watch.stage("text"), torch.no_grad(), there.bring(model.text_encoder_v, model.text_encoder_a):
         text = encode_captions(model, [settings.negative_prompt, conditions.caption.short])
     with watch.stage("control"), torch.no_grad():
-        film = _film(model, control, conditions, spec, saliency_strength, basd_strength)
+        film = _film(model, control, conditions, spec, device, saliency_strength, basd_strength)
+    known_v = known_a = None
+    if given.frames is not None or given.sound is not None:
+        with watch.stage("start"), torch.no_grad(), there.bring(model.vae_v, model.vae_a):
+            known_v, known_a = _encoded_start(model, given, spec, there)
     with watch.stage("sampling"):
         latents_v, latents_a = sample_joint(
             model.unet, model.scheduler_v, model.scheduler_a,
             text_v=text.text_v[1:], text_a=text.text_a[1:], negative_v=text.text_v[:1], negative_a=text.text_a[:1],
             shape_v=model.latent_shape_v(spec), shape_a=model.latent_shape_a(spec), settings=settings, film=film,
-            callback=_step_callback(on_step, progress),
+            known_v=known_v, known_a=known_a, device=device, callback=_step_callback(on_step, progress),
         )  # fmt: skip
     with watch.stage("decoding"), torch.no_grad():
-        frames = decode_frames(model.vae_v, latents_v[0], progress=progress).cpu()
-        waveform = vocode(model.vocoder, decode_mel(model.vae_a, latents_a), spec.num_samples).cpu()
-    if not (torch.isfinite(frames).all() and torch.isfinite(waveform).all()):
+        held_v, held_a = (settings.hold == name for name in HOLDS)
+        frames = given.frames if held_v else _picture(model, latents_v[0], there, progress)
+        sound = given.sound if held_a else Sound(_sound(model, latents_a, spec, there), spec.sample_rate_hz)
+        assert frames is not None and sound is not None  # the sampler refuses to hold what is not given
+    if not (torch.isfinite(frames).all() and torch.isfinite(sound.waveform).all()):
         raise RuntimeError(
             "the model produced values that are not finite; its weights or precision do not fit together"
         )
     mismatch = control.mismatch(model.name, fingerprint(model.unet.unet_v, model.unet.unet_a)) if control else None
     notices = model.notices + text.notices + ((mismatch,) if mismatch else ())
-    return ViewpointClip(
-        frames, spec.fps, Sound(waveform, spec.sample_rate_hz), settings.seed, notices, stage_seconds=watch.seconds
-    )
+    return ViewpointClip(frames, spec.fps, sound, settings.seed, notices, stage_seconds=watch.seconds)
 
 
-def _film(model, control, conditions, spec, saliency_strength, basd_strength):
+@dataclass(frozen=True)
+class _Visits:
+    """Where parts of a model compute: where they are, or as visitors on a device while memory is low."""
+
+    device: torch.device
+    low: bool
+
+    def bring(self, *modules: nn.Module) -> AbstractContextManager[None]:
+        return resident(self.device, *modules) if self.low else nullcontext()
+
+    def chunk(self, usual: int) -> int:
+        """Frames that a codec takes at a time."""
+        return 1 if self.low else usual
+
+
+def _fitted_start(model: JointModel, start: StartClip | None, settings: SamplerSettings, spec: ClipSpec) -> StartClip:
+    """Of a start what the settings use: frames of the model's size, mono sound of exactly the clip's length."""
+    start = start or StartClip()
+    frames = start.frames if settings.begins(0) > 0 else None
+    sound = start.sound if settings.begins(1) > 0 else None
+    if frames is not None:
+        if len(frames) != spec.num_frames:
+            raise InputError(
+                f"the start has {len(frames)} frames; {spec.seconds:g} s at {spec.fps:g} fps needs {spec.num_frames}."
+            )
+        frames = _square(frames, model.picture_size_px)
+    if sound is not None:
+        if sound.duration_s < spec.seconds - 1 / spec.fps:
+            raise InputError(f"the start's sound lasts {sound.duration_s:g} s; the clip needs {spec.seconds:g} s.")
+        sound = fit_length(resample(to_mono(sound), spec.sample_rate_hz), spec.num_samples)
+    return StartClip(frames, sound)
+
+
+def _square(frames: Tensor, size: int) -> Tensor:
+    """The middle square of each frame at `size` pixels."""
+    H, W = frames.shape[-2:]
+    side = min(H, W)
+    top, left = (H - side) // 2, (W - side) // 2
+    square = frames[..., top : top + side, left : left + side].float()
+    if side == size:
+        return square.clamp(0, 1)
+    return F.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def _encoded_start(
+    model: JointModel, given: StartClip, spec: ClipSpec, there: _Visits
+) -> tuple[Tensor | None, Tensor | None]:
+    known_v = known_a = None
+    if given.frames is not None:
+        known_v = encode_frames(model.vae_v, given.frames[None], chunk=there.chunk(8))
+    if given.sound is not None:
+        mel = log_mel(given.sound.waveform, given.sound.sample_rate_hz)
+        known_a = encode_mel(model.vae_a, mel, model.latent_shape_a(spec)[1])
+    return known_v, known_a
+
+
+def _picture(model: JointModel, latents: Tensor, there: _Visits, progress: Progress | None) -> Tensor:
+    with there.bring(model.vae_v):
+        return decode_frames(model.vae_v, latents, chunk=there.chunk(4), progress=progress).cpu()
+
+
+def _sound(model: JointModel, latents: Tensor, spec: ClipSpec, there: _Visits) -> Tensor:
+    with there.bring(model.vae_a, model.vocoder):
+        return vocode(model.vocoder, decode_mel(model.vae_a, latents), spec.num_samples).cpu()
+
+
+def preview_frame(model: JointModel, x0_v: Tensor) -> Tensor:
+    """The clip's middle frame as a step estimates it, decoded on its own: what a step's preview shows.
+
+    Args:
+        x0_v: `[1, 4, T, h, w]`, from `OnStep`.
+
+    Returns:
+        `[3, s, s]` in [0, 1], on the CPU.
+    """
+    middle = x0_v.shape[2] // 2
+    with torch.no_grad(), resident(x0_v.device, model.vae_v):
+        return decode_frames(model.vae_v, x0_v[0, :, middle : middle + 1])[0].cpu()
+
+
+def _film(
+    model: JointModel, control: LoadedControl | None, conditions: Conditions, spec: ClipSpec, device: torch.device,
+    saliency_strength: float, basd_strength: float,
+) -> Film | None:  # fmt: skip
     if control is None:
         return None
-    module = control.module.to(model.device)
-    film = encode_control(
-        module, conditions, model.site_shapes(spec), fps=spec.fps, audio_seconds=spec.latent_seconds_a,
-        saliency_strength=saliency_strength, basd_strength=basd_strength,
+    return encode_control(
+        control.module.to(device), conditions, model.site_shapes(spec), fps=spec.fps,
+        audio_seconds=spec.latent_seconds_a, saliency_strength=saliency_strength, basd_strength=basd_strength,
     )  # fmt: skip
-    return film
 
 
 def _step_callback(on_step: OnStep | None, progress: Progress | None):

@@ -199,6 +199,19 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class StartClip:
+    """What a generation starts from or holds; None where nothing is given.
+
+    Args:
+        frames: `[T, 3, H, W]` in [0, 1], at the model's frame rate. What is not square is cut to its middle.
+        sound: of any rate and channels.
+    """
+
+    frames: Tensor | None = None
+    sound: Sound | None = None
+
+
+@dataclass(frozen=True)
 class ViewpointClip:
     """A generated (or cropped) viewpoint clip: `frames [T, 3, H, W]` in [0, 1] with its sound."""
 

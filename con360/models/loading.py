@@ -28,6 +28,7 @@ from .connectors import ConnectorConfig, Connectors, to_published_state
 from .dual_unet import DualUNet
 from .networks import TEXT_MODEL, Network, check_fit, networks_of
 from .parts import INDEX, METADATA_KEY, PARTS, ModelParts, model_parts
+from .precision import part_dtype
 
 DEFAULT_PICTURE_SIZE = 256
 # The schedule on which AnimateDiff's motion modules were trained.
@@ -129,7 +130,7 @@ def load_joint_model(
     Args:
         model: a folder in the published layout, one with a manifest, a manifest, or what `model_parts` made of them.
         picks: part to path, over what `model` names (`parts.PICKS`).
-        device, dtype: where to, whatever precision the files store.
+        device, dtype: where to, whatever precision the files store; the codecs stay in float32 (`precision`).
 
     Raises:
         InputError: a folder or file is missing, unreadable or of another kind, or weights do not fit.
@@ -139,7 +140,9 @@ def load_joint_model(
     empty = check_model(parts, networks)
     tokenizers = {name: _load_tokenizer(parts.sources[name], cls) for name, cls in _VOCABULARIES.items()}
     schedulers = {name: _load_scheduler(parts.sources.get(name)) for name in ("scheduler_v", "scheduler_a")}
-    loaded = {part: network.load(empty.pop(part), device, dtype) for part, network in networks.items()}
+    loaded = {
+        part: network.load(empty.pop(part), device, part_dtype(part, dtype)) for part, network in networks.items()
+    }
     unet_v, unet_a, connectors = (loaded.pop(name, None) for name in ("unet_v", "unet_a", "unet_svg"))
     if parts.new_connectors:
         connectors = _new_connectors(unet_v, unet_a).to(device=device, dtype=dtype)

@@ -1,0 +1,39 @@
+"""Which number format a model computes in, and what stays in float32 whatever it is.
+
+float32 throughout: the sampler's steps and guidance, the codecs (a picture has 256 levels and bfloat16 has 8 bits; in
+float16 the picture decoder overflows) and the vocoder, lengths of vectors, position angles. Softmax and norms add up in
+float32 inside PyTorch's kernels.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import InputError
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+# Parts of a joint model that are loaded in float32 in any case.
+FLOAT32_PARTS = ("vae_v", "vae_a", "vocoder")
+
+
+def working_dtype(name: str, device: str | torch.device) -> torch.dtype:
+    """What a name in `DTYPES` means on a device: `auto` is float32 on a CPU, bfloat16 on a GPU that has it, or float16.
+
+    Raises:
+        InputError: an unknown name, or float16 on a CPU.
+    """
+    if name not in DTYPES:
+        raise InputError(f"precision {name!r} is not known; choose {', '.join(DTYPES)}.")
+    on_cpu = torch.device(device).type == "cpu"
+    if name == "auto":
+        if on_cpu:
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    if name == "float16" and on_cpu:
+        raise InputError("float16 is for GPUs; choose float32 or bfloat16 on a CPU.")
+    return getattr(torch, name)
+
+
+def part_dtype(part: str, dtype: torch.dtype) -> torch.dtype:
+    """The dtype of a model's part where the U-Nets have `dtype`."""
+    return torch.float32 if part in FLOAT32_PARTS else dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,20 @@ def model_facts(name_or_folder: str | Path) -> ModelFacts:
     Raises:
         InputError: as `load_joint_model`.
     """
+    from con360.models.catalog import model_folder
+
+    folder = Path(model_folder(name_or_folder))
+    newest = max((file.stat().st_mtime_ns for file in (folder, *folder.rglob("*"))), default=0)
+    return _facts(str(name_or_folder), newest)
+
+
+@lru_cache(maxsize=4)
+def _facts(name_or_folder: str, newest: int) -> ModelFacts:
+    """Loaded once per state of the files: settings are made and changed more often than models."""
     from con360.control import fingerprint
 
-    model = _load(name_or_folder, "cpu")
+    del newest
+    model = _load(name_or_folder)
     spec = model.clip_spec(4.0)
     weights = fingerprint(model.vae_v, model.vae_a, model.text_encoder_v, model.text_encoder_a)
     return ModelFacts(model.name, model.picture_size_px, spec.latent_stride_a, spec.latent_multiple_a, weights)
@@ -62,13 +74,13 @@ def load_encoders(name_or_folder: str | Path, device: str = "cpu") -> Encoders:
     Raises:
         InputError: as `load_joint_model`.
     """
-    model = _load(name_or_folder, "cpu")
+    model = _load(name_or_folder)
     parts = {name: getattr(model, name) for name in Encoders.__dataclass_fields__}
     return Encoders(**{k: part if k.startswith("tokenizer") else part.to(device) for k, part in parts.items()})
 
 
-def _load(name_or_folder: str | Path, device: str) -> Any:
+def _load(name_or_folder: str | Path) -> Any:
     from con360.models.catalog import model_folder
     from con360.models.loading import load_joint_model
 
-    return load_joint_model(model_folder(name_or_folder), device=device)
+    return load_joint_model(model_folder(name_or_folder))

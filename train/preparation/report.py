@@ -64,10 +64,14 @@ def stages_text(costs: list[StageCost]) -> str:
     ]
     whole = StageCost("all", sum(c.core_seconds for c in costs), sum(c.seconds for c in costs), 0)
     rows = [
-        f"| {c.stage} | {c.core_seconds:.3f} | {1 / max(c.core_seconds, 1e-9):.2f} | {c.seconds:.3f} | {c.count or ''} |"
+        f"| {c.stage} | {c.core_seconds:.3f} | {_rate(c.core_seconds)} | {c.seconds:.3f} | {c.count or ''} |"
         for c in (*costs, whole)
     ]
     return "\n".join([*head, *rows])
+
+
+def _rate(seconds: float) -> str:
+    return f"{1 / seconds:.2f}" if seconds > 1e-3 else "over 1000"
 
 
 def price_text(costs: list[StageCost], bytes_per_segment: float, clips: int, nodes: int, cores: int) -> str:
@@ -86,7 +90,7 @@ def price_text(costs: list[StageCost], bytes_per_segment: float, clips: int, nod
     if encode:
         before = segments * views / 3600
         lines.append(
-            f"Of that, {before:,.0f} core-hours come before encoding ({before / (nodes * cores):.1f} h on those cores); "
-            f"encoding is {100 * encode / total:.0f} %, which accelerators take over (--device cuda --encoders N)."
+            f"Of that, {before:,.0f} core-hours come before encoding: {before / (nodes * cores):.1f} h on those cores. "
+            f"Encoding is {100 * encode / total:.0f} %, which accelerators take over (--device cuda --encoders N)."
         )
     return "\n".join(lines)

@@ -7,6 +7,7 @@ What a kill interrupts is at most the unfinished shards; the next run begins wit
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -206,8 +207,10 @@ def start_ray(executor: Executor) -> Any:
             options["address"] = executor.address
         else:
             options.update(num_cpus=executor.workers, include_dashboard=False)
-        ray.init(**options)
+        ray.init(log_to_driver=False, **options)
+    # Our own bar says how far it is; what went wrong is in the outcomes.
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray
 
 

@@ -1,0 +1,158 @@
+"""A run that is killed (-9) at any moment goes on, loses and doubles nothing, and ends as if nothing had been.
+
+The children start from a server that has imported the project already, so that a kill hits work and not imports.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from shared_data import ROOT
+
+import train.shards
+from con360.errors import InputError
+from train.preparation.run import Executor, commit, prepare
+from train.preparation.settings import TRUTH, Settings
+from train.preparation.sources import SPLITS, Clip, procedural_scenes
+from train.shards import committed_shards, read_outcomes, read_shards
+
+SCENES = 8
+PER_SHARD = 2
+
+
+def run_prepare(out: Path, kill_at: str = "") -> None:
+    """Prepare scenes and one clip that is not there. `kill_at` dies around the rename of this process's first shard."""
+    replace = os.replace
+
+    def replace_and_die(source, target):
+        if Path(target).suffix == ".parquet":
+            if kill_at == "after":
+                replace(source, target)
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    if kill_at:
+        os.replace = replace_and_die
+    clips, problems = procedural_scenes(SCENES, "train")
+    absent = Clip("absent.mp4", "/no/such/absent.mp4", "absent", "train", starts_s=(0.0,))
+    settings = Settings(seconds=0.5, saliency=TRUTH, split="given")
+    prepare(([*clips, absent], problems), out, settings, Executor(shard_segments=PER_SHARD), say=lambda line: None)
+
+
+def start(out: Path, kill_at: str = "") -> multiprocessing.Process:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train.preparation.run", "con360.models.loading", "diffusers", "transformers"])
+    child = context.Process(target=run_prepare, args=(out, kill_at))
+    child.start()
+    return child
+
+
+def shards_of(out: Path) -> list[Path]:
+    return [path for split in SPLITS for path in committed_shards(out / split)]
+
+
+def content_of(out: Path) -> dict[str, bytes]:
+    """Every example's latents, maps and text, as bytes, by id; fails where an id comes twice."""
+    found: dict[str, bytes] = {}
+    for example in read_shards(out, "train", beside=("sound", "foa", "crops")):
+        assert example.id not in found, f"{example.id} is there twice"
+        tensors = (example.latents_v, example.latents_a, example.maps, example.views, example.text_v, example.foa)
+        found[example.id] = b"".join(t.numpy().tobytes() for t in tensors)
+    return found
+
+
+def ends_of(out: Path) -> dict[str, str]:
+    ends: dict[str, str] = {}
+    for outcome in (outcome for path in shards_of(out) for outcome in read_outcomes(path)):
+        assert outcome.segment not in ends, f"{outcome.segment} is in two shards"
+        ends[outcome.segment] = outcome.status
+    return ends
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    run_prepare(out)
+    return content_of(out), ends_of(out)
+
+
+needs_forkserver = pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="children are started by a fork server"
+)
+
+
+@needs_forkserver
+def test_killed_at_random_moments_and_around_the_rename(uninterrupted, tmp_path):
+    """Before the rename, after it, then at random moments; each resumed run leaves what was committed alone."""
+    rng, out = random.Random(4), tmp_path / "out"
+    for kill_at, shards in (("before", 0), ("after", 1)):
+        child = start(out, kill_at)
+        child.join(300)
+        assert child.exitcode == -signal.SIGKILL and len(shards_of(out)) == shards
+    killed = 0
+    while len(shards_of(out)) < 4 and killed < 6:
+        known = {path: path.stat().st_mtime_ns for path in shards_of(out)}
+        child = start(out)
+        deadline = time.monotonic() + 300
+        while child.is_alive() and len(shards_of(out)) == len(known) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        child.join(rng.uniform(0.0, 0.4))
+        child.kill()
+        child.join()
+        killed += child.exitcode == -signal.SIGKILL
+        assert {path: path.stat().st_mtime_ns for path in known} == known
+        assert all(read_outcomes(path) for path in shards_of(out))
+    assert killed >= 1
+    child = start(out)
+    child.join(300)
+    assert child.exitcode == 0
+    content, ends = uninterrupted
+    assert ends_of(out) == ends and set(ends.values()) == {"done", "failed"} and len(ends) == SCENES + 1
+    assert content_of(out) == content and len(content) == SCENES
+    assert not list(out.rglob(".*.part*"))
+
+
+def test_a_half_written_shard_is_not_seen_and_is_removed(uninterrupted, tmp_path):
+    out = tmp_path / "out"
+    (out / "train").mkdir(parents=True)
+    (out / "train" / ".0123456789ab.part.parquet").write_bytes(b"PAR1 half")
+    with pytest.raises(InputError, match="no prepared split"):
+        read_shards(out, "train")
+    run_prepare(out)
+    assert not list(out.rglob(".*.part*")) and content_of(out) == uninterrupted[0]
+
+
+def test_a_second_writer_is_refused_and_a_superseded_one_cannot_commit(tmp_path):
+    from filelock import FileLock
+
+    settings = Settings(seconds=0.5, saliency=TRUTH, split="given")
+    with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="another run is writing"):
+        prepare(procedural_scenes(1, "train"), tmp_path, settings, say=lambda line: None)
+    (tmp_path / ".run").write_text("the later run")
+    outcome = train.shards.Outcome("a@0", "failed", "read", "gone")
+    with pytest.raises(RuntimeError, match="taken over"):
+        commit(tmp_path, "the earlier run", "train", [train.shards.Result(outcome)])
+    assert shards_of(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoders", [0, 1])
+def test_ray_makes_what_the_plain_executor_makes(uninterrupted, tmp_path, encoders):
+    """Two workers, as one writes the command; with the encoders in the workers and in a process of their own."""
+    pytest.importorskip("ray", reason="needs Ray Data: pip install -e '.[cluster]'")
+    command = [
+        sys.executable, "train/prepare.py", "--scenes", str(SCENES), "--seconds", "0.5", "--out", str(tmp_path),
+        "--executor", "ray", "--workers", "2", "--shard-segments", str(PER_SHARD), "--encoders", str(encoders),
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert content_of(tmp_path) == uninterrupted[0]
+    assert ends_of(tmp_path) == {name: end for name, end in uninterrupted[1].items() if end == "done"}

@@ -1,0 +1,271 @@
+"""Preparing real files: what an example holds, what is recorded of those that fail, and what cleaning leaves out."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from media.synthetic_clips import write_video
+from shared_data import data_path
+
+from con360.basd import basd_maps
+from con360.errors import InputError
+from con360.media.sound import foa_encode, view_sound
+from con360.models.codecs import decode_frames
+from con360.records import Sound, View, ViewTrack
+from train.data import make_example
+from train.preparation.cleaning import check_rules, silent_share, static_share
+from train.preparation.model import load_encoders
+from train.preparation.plan import Segment, plan_segments
+from train.preparation.report import counts_text, price_text, stage_costs, stages_text
+from train.preparation.run import Executor, prepare
+from train.preparation.settings import TRUTH, Settings
+from train.preparation.sources import Clip, procedural_scenes, read_source
+from train.preparation.stages import prepare_views
+from train.prepare import main
+from train.shards import count_examples, read_outcomes, read_settings, read_shards, shard_paths
+
+ONE = Executor(shard_segments=2)
+
+
+def quick(**changes) -> Settings:
+    return Settings(**{**dict(seconds=0.5, starts_s=(0.0, 0.5), viewpoints=2, split="given"), **changes})
+
+
+def quiet(line: str) -> None:
+    del line
+
+
+def moving_clip(path: Path, seconds: float = 1.1, level: float = 0.3, moves: bool = True) -> Path:
+    """A bright disc that moves right in front of gray, and a tone."""
+    count, rate = round(seconds * 8) + 1, 48000
+    y, x = np.mgrid[:64, :128]
+    pictures = []
+    for i in range(count):
+        disc = (x - 40 - 4 * i * moves) ** 2 + (y - 30) ** 2 < 64
+        pictures.append(np.where(disc[..., None], [250, 220, 40], [70, 80, 90]).astype(np.uint8))
+    time_s = np.arange(round(rate * count / 8)) / rate
+    tone = (level * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
+    return write_video(path, [i / 8 for i in range(count)], sound=np.stack([tone, tone]), pictures=pictures)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Two good clips, no video, a file that is not there, and a clip too short for its second start."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name in ("one.mp4", "two.mp4"):
+        moving_clip(folder / name)
+    moving_clip(folder / "short.mp4", 0.5)
+    (folder / "text.mp4").write_text("this is no video")
+    names = ("one", "two", "short", "text", "absent")
+    (folder / "clips.csv").write_text(
+        "path,split,caption\n" + "".join(f"{n}.mp4,{'test' if n == 'two' else 'train'},a red disc\n" for n in names)
+    )
+    out = folder / "out"
+    account = prepare(read_source(folder / "clips.csv"), out, quick(), ONE, say=quiet)
+    return out, account
+
+
+def test_each_segment_ends_somewhere_and_says_where(prepared):
+    out, account = prepared
+    ends = {name: (o.status, o.stage) for name, o in account.outcomes.items()}
+    assert ends == {
+        "one.mp4@0": ("done", ""), "one.mp4@0.5": ("done", ""), "two.mp4@0": ("done", ""), "two.mp4@0.5": ("done", ""),
+        "short.mp4@0": ("done", ""), "short.mp4@0.5": ("rejected", "read"), "text.mp4@0": ("failed", "read"),
+        "text.mp4@0.5": ("failed", "read"), "absent.mp4@0": ("failed", "read"), "absent.mp4@0.5": ("failed", "read"),
+    }  # fmt: skip
+    lines = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+    assert {line["segment"] for line in lines} == {name for name, end in ends.items() if end[0] != "done"}
+    reasons = {line["segment"]: line["reason"] for line in lines}
+    assert "there is no file" in reasons["absent.mp4@0"] and reasons["short.mp4@0.5"].startswith("short: ")
+    assert "5 done, 1 rejected, 4 failed" in counts_text(account)
+
+
+def test_an_example_holds_what_its_record_says(prepared):
+    out, _ = prepared
+    examples = list(read_shards(out, "train", beside=("sound", "foa", "crops")))
+    assert len(examples) == count_examples(out, "train") >= 3
+    first = examples[0]
+    spec = quick().spec
+    assert first.latents_v.shape == (4, 4, 16, 16) and first.latents_v.dtype == torch.float16
+    assert first.latents_a.shape == (8, spec.num_latent_rows_padded, 16)
+    assert first.maps.shape == (4, 2, 64, 128) and first.maps.dtype == torch.uint8
+    assert first.views.shape == (4, 3) and (first.views[:, 2] == 90).all()
+    assert first.caption == "a red disc" and first.text_a.float().norm() == pytest.approx(1, abs=1e-2)
+    assert first.sound.shape == (spec.num_samples,) and first.foa is None and first.sound_kind == "omni"
+    assert first.crops.shape == (4, 3, 64, 64)
+    assert len({e.id for e in examples}) == len(examples)
+    assert not {e.video for e in examples} & {e.video for e in read_shards(out, "test")}
+
+
+def test_the_view_looks_at_the_disc_and_the_latents_show_it(prepared):
+    """The disc starts near column 40 of 128: yaw -67; what the decoder makes of the latents is the stored crop."""
+    out, _ = prepared
+    first = next(e for e in read_shards(out, "train", beside=("crops",)) if e.id == "one.mp4@0#1")
+    yaw, pitch = first.views[0, :2].tolist()
+    assert abs(yaw - (40 + 6 - 64) / 128 * 360) < 20 and abs(pitch - 5) < 20
+    vae = load_encoders(quick().model).vae_v
+    with torch.no_grad():
+        shown = decode_frames(vae, first.latents_v.float().transpose(0, 1))
+    assert (shown - first.crops / 255).abs().mean() < 0.08
+    track = ViewTrack(tuple(View(*row) for row in first.views.tolist()))
+    basd = torch.nn.functional.interpolate(basd_maps(track, 256).maps[:, None], (64, 128), mode="area")[:, 0]
+    assert (first.maps[:, 1].float() / 255 - basd).abs().max() < 0.02
+
+
+def test_the_same_command_again_does_nothing_and_other_settings_are_refused(prepared, tmp_path):
+    out, account = prepared
+    before = {p: p.stat().st_mtime_ns for p in shard_paths(out, "train")}
+    said: list[str] = []
+    source = read_source(out.parent / "clips.csv")
+    assert prepare(source, out, quick(), ONE, say=said.append).outcomes == account.outcomes
+    assert "0 to do" in said[0] and {p: p.stat().st_mtime_ns for p in shard_paths(out, "train")} == before
+    with pytest.raises(InputError, match="other settings: viewpoints 2, now 3"):
+        prepare(source, out, quick(viewpoints=3), ONE, say=quiet)
+    assert read_settings(out)["seconds"] == 0.5
+
+
+def test_failed_segments_are_tried_again_when_asked(tmp_path):
+    source = ([Clip("late.mp4", str(tmp_path / "late.mp4"), "late", "train", starts_s=(0.0,))], [])
+    assert prepare(source, tmp_path / "out", quick(), ONE, say=quiet).count("failed") == 1
+    moving_clip(tmp_path / "late.mp4", 0.6)
+    assert prepare(source, tmp_path / "out", quick(), ONE, say=quiet).count("failed") == 1
+    again = prepare(source, tmp_path / "out", quick(), ONE, retry_failed=True, say=quiet)
+    assert (again.count("done"), again.count("failed"), again.doubled) == (1, 0, ())
+    assert (tmp_path / "out" / "failures.jsonl").read_text() == ""
+
+
+def test_spatial_sound_is_kept_and_heard_towards_the_view():
+    clip = Clip("congo", str(data_path("video/congo_eye_1024x512_h264_foa_aac_v2meta.mp4")), "congo", "train")
+    work = prepare_views(Segment(clip, 0.0, "train"), quick(viewpoints=1))
+    assert work.outcome is None and work.foa.shape == (4, 8000) and len(work.drafts) == 1
+    draft = work.drafts[0]
+    assert draft.sound_kind == "view"
+    assert torch.equal(draft.sound, view_sound(Sound(work.foa, 16000, "ambix"), draft.track, 8.0).waveform[0])
+    flat = prepare_views(Segment(clip, 0.0, "train"), quick(viewpoints=1, sound="omni")).drafts[0]
+    assert flat.sound_kind == "omni" and torch.equal(flat.sound, work.foa[0])
+
+
+def test_a_clip_without_sound_is_rejected_and_its_split_reads_as_empty(tmp_path):
+    clip = Clip("mute", str(data_path("bad/06_video_only.mp4")), "a", "train", starts_s=(0.0,))
+    account = prepare(([clip], []), tmp_path / "out", quick(), ONE, say=quiet)
+    (outcome,) = account.outcomes.values()
+    assert (outcome.status, outcome.stage, outcome.reason) == ("rejected", "read", "mute: the clip has no sound")
+    assert list(read_shards(tmp_path / "out", "train")) == []
+
+
+def test_a_stages_surprise_is_recorded_with_its_kind(tmp_path):
+    """A defect of a stage (here a field of view that is no number) ends the segment, not the run."""
+    moving_clip(tmp_path / "c.mp4", 0.6)
+    segment = Segment(Clip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
+    outcome = prepare_views(segment, quick(fov_deg=None)).outcome
+    assert (outcome.status, outcome.stage) == ("failed", "views") and outcome.reason.startswith("TypeError: ")
+    assert set(outcome.seconds) == {"read", "clean", "saliency", "views"}
+
+
+def test_scenes_are_stored_as_they_are_rendered(tmp_path):
+    settings = Settings(seconds=0.5, saliency=TRUTH, split="given")
+    prepare(procedural_scenes(2, "validation"), tmp_path, settings, ONE, say=quiet)
+    stored = sorted(read_shards(tmp_path, "validation", beside=("crops", "foa", "sound")), key=lambda e: e.id)
+    assert [e.id for e in stored] == ["scene:validation/0@0#1", "scene:validation/1@0#1"]
+    truth = make_example("validation", 1, num_frames=4, spec=settings.spec, size=64)
+    assert torch.equal(stored[1].maps, (truth.maps * 255).round().byte())
+    assert stored[1].caption == truth.caption and stored[1].sound_kind == "view"
+    assert (stored[1].crops / 255 - truth.frames).abs().mean() < 0.02
+    assert (stored[1].sound.float() - truth.waveform).abs().max() < 1e-3 and stored[1].foa.shape == (4, 8000)
+
+
+def test_scenes_with_estimated_saliency_keep_their_basd():
+    segment = plan_segments(procedural_scenes(1, "train")[0], Settings(split="given"))[0]
+    true, estimated = (
+        prepare_views(segment, Settings(seconds=0.5, saliency=name, split="given")).drafts[0].maps
+        for name in (TRUTH, "training-free")
+    )
+    assert torch.equal(true[:, 1], estimated[:, 1]) and not torch.equal(true[:, 0], estimated[:, 0])
+
+
+# Cleaning -------------------------------------------------------------------------------------------------------------
+
+
+def test_static_share_of_known_frames():
+    """Eight frames per second: every fourth is looked at. 5 gray levels squared is 25, above 5; 2 squared is below."""
+    frames = torch.zeros(17, 3, 8, 16)
+    assert static_share(frames, 8.0) == 1.0
+    frames[4:] += 5 / 255
+    frames[8:] += 2 / 255
+    assert static_share(frames, 8.0) == pytest.approx(3 / 4)
+
+
+def test_silent_share_of_known_levels():
+    """-35 dBFS of RMS: a sine of amplitude 0.0252 is at it."""
+    time_s = torch.arange(16000) / 16000
+    tone = torch.sin(2 * math.pi * 440 * time_s)
+    amplitude = 10 ** (-35 / 20) * math.sqrt(2)
+    gain = torch.where(time_s < 0.7, 0.9 * amplitude, 1.1 * amplitude)
+    assert silent_share(Sound((gain * tone)[None], 16000)) == pytest.approx(0.7)
+    quiet_foa = foa_encode(0.5 * amplitude * tone, 0.0, 0.0)
+    assert silent_share(Sound(quiet_foa[:1], 16000)) == 1.0
+
+
+@pytest.mark.parametrize(("rule", "clip"), [("static", dict(moves=False)), ("silent", dict(level=1e-3))])
+def test_cleaning_is_asked_for_and_says_why(rule, clip, tmp_path):
+    moving_clip(tmp_path / "c.mp4", 1.1, **clip)
+    segment = Segment(Clip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
+    one = quick(seconds=1.0)
+    assert prepare_views(segment, one).outcome is None
+    outcome = prepare_views(segment, replace(one, clean=(rule,))).outcome
+    assert outcome.status == "rejected" and outcome.stage == "clean" and outcome.reason.startswith(f"{rule}: ")
+    other = {"static": "silent", "silent": "static"}[rule]
+    assert prepare_views(segment, replace(one, clean=(other,))).outcome is None
+
+
+@pytest.mark.parametrize(("rule", "word"), [("speech", "AST|ast-finetuned"), ("match", "CLAP")])
+def test_rules_that_need_a_model_say_which(rule, word):
+    with pytest.raises(InputError, match=word):
+        check_rules((rule,), "", "")
+    check_rules(("static", "silent"), "", "")
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def test_command_prepares_scenes_and_prints_the_account(tmp_path, capsys):
+    assert main(["--scenes", "1", "--split", "test", "--seconds", "0.5", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "1 segments planned: 1 done" in printed and "| encode |" in printed
+    assert [o.status for p in shard_paths(tmp_path, "test") for o in read_outcomes(p)] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "nothing to prepare"),
+        (["/no/such/folder", "--out", "x"], "neither a folder nor a manifest"),
+        (["--scenes", "1"], "--out is missing"),
+        (["--scenes", "0", "--out", "x"], "1 or more"),
+        (["{}", "--out", "x"], "no clip"),
+        (["{}", "--saliency", "truth", "--out", "x"], "procedural scenes alone"),
+        (["--scenes", "1", "--fov", "wide", "--out", "x"], "degrees, or 'box'"),
+        (["--scenes", "1", "--clean", "match", "--out", "x"], "CLAP"),
+    ],
+)
+def test_command_refuses_in_a_sentence(options, sentence, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(tmp_path) if option == "{}" else option for option in options]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_price_of_a_data_set_follows_from_the_stage_times(prepared):
+    _, account = prepared
+    costs = stage_costs(account.outcomes.values())
+    assert [c.stage for c in costs] == ["read", "clean", "saliency", "views", "encode"]
+    assert all(c.count == 5 and c.core_seconds >= 0 for c in costs) and "| saliency |" in stages_text(costs)
+    fixed = [replace(c, core_seconds=1.2 if c.stage == "encode" else 0.6) for c in costs]
+    text = price_text(fixed, 1e6, 100_000, nodes=8, cores=32)
+    assert "300,000 segments: 300 core-hours at 3.60 core seconds" in text and "300 GB" in text
+    assert "8 nodes of 32 cores: 1.2 h" in text and "200 core-hours come before" in text and "33 %" in text

@@ -1,0 +1,80 @@
+"""Measures the stages on real clips, with one and two workers, and says what a data set would cost.
+
+Stage times are core seconds (of all threads of a process), which a busy machine does not change. The rate of a run is
+taken from the times at which its shards appeared, so that starting processes and loading models is not in it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+
+from con360.errors import InputError
+from train.preparation.plan import Segment
+from train.preparation.report import price_text, stage_costs, stages_text
+from train.preparation.run import Executor, prepare
+from train.preparation.settings import Settings
+from train.preparation.sources import SPLITS, Clip, Source
+from train.shards import committed_shards, read_outcomes
+
+CLIPS = 100_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run of one executor: its finished segments' outcomes, their rate, and the bytes that they take."""
+
+    outcomes: tuple
+    per_second: float
+    bytes_per_segment: float
+
+
+def benchmark(source: Source, settings: Settings, segments: int, nodes: int, cores: int) -> None:
+    """Print the stage table, the rates of one and two workers, the price of 100k clips and a plan for a cluster.
+
+    Raises:
+        InputError: not a single clip can be prepared.
+    """
+    clips = _usable(source, settings, segments)
+    alone = _measure(clips, settings, Executor(shard_segments=1))
+    costs = stage_costs(alone.outcomes)
+    print(f"\n## Stages, {len(alone.outcomes)} segments of real clips, one process\n\n{stages_text(costs)}\n")
+    print("## Rates\n\n| executor | segments per s |\n|---|---|")
+    print(f"| this process | {alone.per_second:.3f} |", flush=True)
+    for workers in (1, 2):
+        try:
+            run = _measure(clips, settings, Executor("ray", workers, shard_segments=1))
+        except InputError as error:
+            print(f"| Ray, {workers} workers | not measured: {error} |")
+        else:
+            print(f"| Ray, {workers} workers | {run.per_second:.3f} |", flush=True)
+    print(f"\n## Cost\n\n{price_text(costs, alone.bytes_per_segment, CLIPS, nodes, cores)}")
+
+
+def _usable(source: Source, settings: Settings, count: int) -> list[Clip]:
+    """`count` clips of one segment each that can be prepared; few clips are taken again under other names."""
+    with tempfile.TemporaryDirectory() as folder:
+        account = prepare(source, folder, settings, Executor(), say=lambda line: None)
+    good = [
+        Segment(clip, start, "train") for clip in source[0] for start in clip.starts_s or settings.starts_s
+        if (known := account.outcomes.get(f"{clip.id}@{start:g}")) is not None and known.status == "done"
+    ]  # fmt: skip
+    if not good:
+        raise InputError("not one segment of these clips can be prepared; run without --benchmark to see why.")
+    return [
+        replace(segment.clip, id=f"{number}/{segment.id}", starts_s=(segment.start_s,), split="train")
+        for number, segment in enumerate(islice(cycle(good), count))
+    ]
+
+
+def _measure(clips: list[Clip], settings: Settings, executor: Executor) -> Measured:
+    with tempfile.TemporaryDirectory() as folder:
+        prepare((clips, []), folder, replace(settings, split="given"), executor, say=lambda line: None)
+        shards = [path for split in SPLITS for path in committed_shards(Path(folder) / split)]
+        times = sorted(path.stat().st_mtime for path in shards)
+        outcomes = tuple(outcome for path in shards for outcome in read_outcomes(path))
+        size = sum(path.stat().st_size for path in shards)
+    span = times[-1] - times[0]
+    return Measured(outcomes, (len(times) - 1) / span if span else 0.0, size / len(outcomes))

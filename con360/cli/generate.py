@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import InputError
 from ..timing import ClipSpec
+from .caption import captioning, describe_faces, face_facts, merge_faces
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 
 if TYPE_CHECKING:
     from ..control import LoadedControl
     from ..models.loading import JointModel
+    from ..models.parts import ModelParts
     from ..records import Conditions, PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip
 
 MAX_STRENGTH = 10.0
+BUILT_IN_MODEL = "con360-tiny"
 
 
 def run_generate(options: argparse.Namespace, started: float) -> None:
@@ -32,15 +35,23 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     _check_files(options)
     device = check_device(options.device)
     from ..caption import typed_caption
+    from ..caption.budget import TokenBudget
     from ..pipeline import conditions_of, default_settings, generate
     from ..sampling.joint import SamplerSettings
 
     caption = None if options.caption is None else typed_caption(options.caption)
+    asked = captioning(options)
+    if asked is not None and caption is not None:
+        raise InputError("--caption and --captioner exclude each other; type the caption or have it written.")
     given = _given_settings(options)
     SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
     report = Report(started)
     clip, saliency, found, viewpoint = _look(options, spec, device, report)
+    # The captioner goes before the joint model comes: the two need not fit into memory together.
+    faces = None if asked is None else describe_faces(asked, clip, device, report)
     model, control = load(options, device, report)
+    if asked is not None and faces is not None:
+        caption = merge_faces(asked, faces, TokenBudget.of_model(model), device, report)
     settings = default_settings(model, **given)
     conditions = conditions_of(clip, saliency, viewpoint, caption)
     _notice_missing(conditions, control, options, report)
@@ -124,9 +135,13 @@ def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
 def _check_files(options: argparse.Namespace) -> None:
     """That model, control and saliency weights are there, before a long video is read."""
     from ..media.files import existing_file
-    from ..models.catalog import control_file, model_folder
 
-    control_file(options.control, model_folder(options.model))
+    parts, _ = _chosen(options)
+    if options.model != BUILT_IN_MODEL or options.part:
+        # Headers alone: a wrong file is named now and not after minutes of video.
+        from ..models.loading import check_model
+
+        check_model(parts)
     if options.saliency != "training-free":
         if not Path(options.saliency).exists():
             raise InputError(
@@ -195,14 +210,23 @@ def _look(
 def load(options: argparse.Namespace, device: str, report: Report) -> tuple[JointModel, LoadedControl | None]:
     """The joint model and its control module, as the options name them."""
     from ..control import load_control
-    from ..models.catalog import control_file, model_folder
     from ..models.loading import load_joint_model
 
     with report.stage("loading the model", steps=False):
-        folder = model_folder(options.model)
-        path = control_file(options.control, folder)
-        model = load_joint_model(folder, device=device)
+        parts, path = _chosen(options)
+        model = load_joint_model(parts, device=device)
         return model, None if path is None else load_control(path, device=device)
+
+
+def _chosen(options: argparse.Namespace) -> tuple[ModelParts, Path | None]:
+    """The parts of the model and its control file; one that is put together of parts comes without."""
+    from ..models.catalog import control_file, model_folder
+    from ..models.known import chosen_parts
+
+    parts = chosen_parts(options.model, options.part)
+    if options.part and options.control is None:
+        return parts, None
+    return parts, control_file(options.control, model_folder(options.model))
 
 
 def _notice_missing(
@@ -258,12 +282,18 @@ def _facts(
         "model": model.name,
         "control": None if control is None else control.path,
         "saliency": conditions.saliency.method,
-        "caption": {"text": conditions.caption.short, "origin": conditions.caption.origin},
+        "caption": {
+            "text": conditions.caption.short, "origin": conditions.caption.origin, "long": conditions.caption.long,
+            "faces": face_facts(conditions.caption),
+        },  # fmt: skip
         "viewpoints": [{"rank": v.rank, **(asdict(v.region) if v.region else {})} for v in found],
         "view": {"rank": viewpoint.rank, "still": viewpoint.track.is_still, **asdict(viewpoint.track.views[0])},
         "clip": {
-            "frames": len(made.frames), "fps": made.fps, "size_px": made.frames.shape[-1],
-            "samples": made.sound.waveform.shape[-1], "sample_rate_hz": made.sound.sample_rate_hz,
+            "frames": len(made.frames),
+            "fps": made.fps,
+            "size_px": made.frames.shape[-1],
+            "samples": made.sound.waveform.shape[-1],
+            "sample_rate_hz": made.sound.sample_rate_hz,
         },  # fmt: skip
         "stages_s": {name: round(seconds, 3) for name, seconds in report.seconds.items()},
         "total_s": round(report.total_seconds, 3),

@@ -18,6 +18,9 @@ happens outside of it.
 commands:
   demo        make a 360° sample, two views of it and a picture that explains them
   generate    make a viewpoint clip from a 360° video or panorama of your own
+  caption     describe a 360° video by a captioner and a language model of yours
+  models      list which weights are here, which are missing, and where they belong
+  convert     turn pickled checkpoints (.bin, .pt, .ckpt) into safetensors
 
 `con360 COMMAND --help` lists a command's options.
 
@@ -32,6 +35,9 @@ examples:
       A view set by hand: 90° to the left, 10° up.
   con360 generate concert.mp4 -o view.mp4 --model models/svg --control control.safetensors
       Another joint model, with a control module that was trained for it.
+  con360 generate concert.mp4 -o view.mp4 --part video=sd15.safetensors \
+      --part motion=mm_sd_v15_v2.ckpt --part audio=audioldm-m-full
+      AnimateDiff and AudioLDM side by side, without a joint model.
 
 exit status:
   0    done
@@ -54,6 +60,41 @@ saliency (--viewpoint) or from you (--yaw, --pitch, --fov).
 GENERATE_NOTES = """\
 A name that begins with a dash is written ./-name.mp4. An existing OUT.mp4 is
 replaced when the new one is complete; the input never is.
+"""
+
+MODELS = """\
+Lists every model part that con360 can use: found or missing, where it was looked for
+and where it belongs, its size, licence and address. Nothing is downloaded.
+"""
+
+MODELS_NOTES = """\
+Looked for in $CON360_MODELS, ~/.cache/con360/models and the models folder of ComfyUI
+($COMFYUI_PATH, ~/comfy/ComfyUI). All are laid out like ComfyUI's: con360/,
+con360_saliency/, checkpoints/, animatediff_models/ and so on. Files are known by
+their headers, whatever their names.
+"""
+
+CONVERT = """\
+Writes the tensors of a pickled checkpoint (.bin, .pt, .pth, .ckpt), or of all in a
+folder, as safetensors under the same names. Only tensors are unpickled: a file that
+wants to run code is refused by name, and nothing is written.
+"""
+
+CONVERT_NOTES = """\
+A folder's text files are copied, so that the new folder loads like the old one.
+OUTPUT appears whole or not at all; INPUT is never changed.
+"""
+
+CAPTION = """\
+Describes a 360° video: a captioner (BLIP-2, BLIP) looks at the six cube faces at
+several times, and a language model (Llama 3.2, any small instruct model) merges what
+it said into one caption. Without a language model the faces' words are joined by rule.
+Both are local folders as transformers writes them; nothing is downloaded.
+"""
+
+CAPTION_NOTES = """\
+A prompt is text, or @FILE. The face prompt may hold {direction}; the merge prompt
+holds {captions}, the short prompt {description}. The same input gives the same words.
 """
 
 DEMO = """\
@@ -113,6 +154,18 @@ def build_parser() -> Parser:
             epilog=GENERATE_NOTES, **form,
         )
     )  # fmt: skip
+    _add_caption(
+        commands.add_parser(
+            "caption", usage="con360 caption INPUT --captioner FOLDER [OPTIONS]", description=CAPTION,
+            epilog=CAPTION_NOTES, **form,
+        )
+    )  # fmt: skip
+    _add_models(commands.add_parser("models", description=MODELS, epilog=MODELS_NOTES, **form))
+    _add_convert(
+        commands.add_parser(
+            "convert", usage="con360 convert INPUT OUTPUT [OPTIONS]", description=CONVERT, epilog=CONVERT_NOTES, **form
+        )
+    )
     return parser
 
 
@@ -130,11 +183,51 @@ def _add_generate(parser: Parser) -> None:
     _add_source(parser.add_argument_group("which part of INPUT"))
     _add_view(parser.add_argument_group("which view"))
     _add_sampling(parser.add_argument_group("generation"))
+    _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
     _add_model(parser.add_argument_group("model"))
     report = parser.add_argument_group("report")
     report.add_argument("--conditions", metavar="PNG", help="draw saliency, views, BASD, caption and spectrograms")
     report.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
     parser.set_defaults(run=_lazily("generate", "run_generate"))
+
+
+def _add_models(parser: Parser) -> None:
+    parser.add_argument("--folder", metavar="F", help="look there alone; laid out like ComfyUI's models folder")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+    parser.set_defaults(run=_lazily("models", "run_models"))
+
+
+def _add_convert(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="a pickled checkpoint, or a folder with some")
+    parser.add_argument("output", metavar="OUTPUT", help="the .safetensors file, or the folder, to write")
+    parser.add_argument("--half", action="store_true", help="store float32 as float16 (as it is)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
+    parser.set_defaults(run=_lazily("convert", "run_convert"))
+
+
+def _add_caption(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="a 360° video or picture, equirectangular, about 2:1")
+    _add_source(parser.add_argument_group("which part of INPUT"))
+    _add_captioning(parser.add_argument_group("caption models"), required=True)
+    parser.add_argument(
+        "--model", metavar="NAME|FOLDER",
+        help="joint model whose tokenizers measure the short caption (CLIP's 77 tokens are estimated)",
+    )  # fmt: skip
+    parser.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to compute (cpu)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+    parser.set_defaults(run=_lazily("caption", "run_caption"))
+
+
+def _add_captioning(group: Any, required: bool = False) -> None:
+    group.add_argument(
+        "--captioner", required=required, metavar="FOLDER", help="BLIP-2 or BLIP; writes the caption from the picture"
+    )
+    group.add_argument("--caption-llm", metavar="FOLDER", help="language model that merges what it says (by rule)")
+    group.add_argument("--caption-times", type=_whole, default=3, metavar="N", help="moments to look at (3)")
+    group.add_argument("--caption-batch", type=_whole, default=6, metavar="N", help="faces at once (6)")
+    group.add_argument("--face-prompt", metavar="TEXT|@FILE", help="what each face's caption continues")
+    group.add_argument("--merge-prompt", metavar="TEXT|@FILE", help="what the language model is asked first")
+    group.add_argument("--short-prompt", metavar="TEXT|@FILE", help="what it is asked then")
 
 
 def _add_source(group: Any) -> None:
@@ -183,7 +276,11 @@ def _add_sampling(group: Any) -> None:
 def _add_model(group: Any) -> None:
     group.add_argument(
         "--model", default="con360-tiny", metavar="NAME|FOLDER",
-        help="'con360-tiny', or a folder in the published layout (con360-tiny)",
+        help="'con360-tiny', a name that `con360 models` lists, a folder, or a con360-model.json (con360-tiny)",
+    )  # fmt: skip
+    group.add_argument(
+        "--part", action="append", default=[], metavar="NAME=PATH",
+        help="one part from elsewhere: video, motion, audio, connectors, vae or tokenizer; may be repeated",
     )  # fmt: skip
     group.add_argument("--control", metavar="FILE|none", help="control module, or none (the model's own)")
     group.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to compute (cpu)")

@@ -33,20 +33,27 @@ _BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
 
 
 def model_folder(name_or_folder: str | Path = BUILT_IN_MODEL) -> Path:
-    """Folder of a joint model: the built-in one by its name, any other by its path.
+    """Folder or manifest of a joint model: the built-in one by its name, any other by its path or name.
+
+    Names are those of the folders in `con360/` of the model folders (`known.model_roots`).
 
     Raises:
-        InputError: neither a known name nor an existing folder.
+        InputError: neither a known name nor an existing folder or manifest.
     """
     if str(name_or_folder) == BUILT_IN_MODEL:
         return _BUNDLE
-    folder = Path(name_or_folder).expanduser()
-    if not folder.is_dir():
+    from .known import joint_models, model_roots
+
+    path = Path(name_or_folder).expanduser()
+    if path.is_dir() or path.suffix == ".json" and path.is_file():
+        return path
+    named = joint_models(model_roots())
+    if str(name_or_folder) not in named:
         raise InputError(
-            f"there is no model {str(name_or_folder)!r}; give '{BUILT_IN_MODEL}', which is built in, or a folder in "
-            f"the published layout (model_index.json, vae_a ... unet_svg)."
+            f"there is no model {str(name_or_folder)!r}; give {', '.join(repr(n) for n in (BUILT_IN_MODEL, *named))}, "
+            f"a folder in the published layout (model_index.json, vae_a ... unet_svg), or a con360-model.json."
         )
-    return folder
+    return named[str(name_or_folder)]
 
 
 def control_file(name_or_file: str | Path | None, model: Path) -> Path | None:
@@ -58,7 +65,7 @@ def control_file(name_or_file: str | Path | None, model: Path) -> Path | None:
         InputError: the named file does not exist.
     """
     if name_or_file is None:
-        own = model / "control.safetensors"
+        own = (model if model.is_dir() else model.parent) / "control.safetensors"
         return own if own.is_file() else None
     if str(name_or_file) == "none":
         return None

@@ -11,7 +11,6 @@ import torch
 from published_layouts import (
     Pieces,
     motion_file,
-    sd_checkpoint,
     sd_vae,
     write_clip_tokenizer,
     write_everything,
@@ -202,8 +201,8 @@ def test_side_by_side_generates_and_refuses_a_control(model, root):
         generate(model, LoadedControl(module), given, settings, seconds=0.5)
 
 
-def test_a_control_of_other_widths_is_refused(root):
-    connected = load_joint_model(None, picks=picks(root, connectors="new"))
+def test_a_control_of_other_widths_is_refused():
+    connected = make_tiny_joint_model(0)
     shapes = connected.site_shapes(connected.clip_spec(0.5))
     config = ControlConfig({s: 32 for s in shapes}, map_height=16, widths=(4,), strides=(2,), hidden=4)
     spec, scene = ClipSpec(0.5), demo_scene()

@@ -37,8 +37,8 @@ EAR_YAWS_DEG = np.arange(8) * 45.0
 class TokenReader(nn.Module):
     """Answers "what stands in this direction" from caption tokens, by one cross-attention as in the U-Net.
 
-    Its keys and values fit the picture U-Net's cross-attention at 8x8 and are its start there (`adopt_keys`): what a
-    caption says about a direction is then found by a query that is linear in the direction.
+    Its keys and values fit the picture U-Net's cross-attention at 8x8 and are its start there (`adopt_keys`), and its
+    query, linear in the direction, is what that attention is taught to ask (`train.bundle.QueryTeacher`).
     """
 
     def __init__(self) -> None:
@@ -48,22 +48,29 @@ class TokenReader(nn.Module):
         self.answer = nn.ModuleDict({t: nn.Linear(TEXT_DIM_V, len(values) + 1) for t, values in TRAITS.items()})
         self.sky, self.ground = nn.Linear(TEXT_DIM_V, len(SKIES)), nn.Linear(TEXT_DIM_V, len(GROUNDS))
 
+    def knowledge(self) -> dict[str, Tensor]:
+        """Keys, values and the query of a direction, `query.weight [D, 3]` and `query.bias [D]`."""
+        kept = {name: t for name, t in self.attend.state_dict().items() if name.startswith(("to_k", "to_v"))}
+        kept["query.weight"] = (self.attend.to_q.weight @ self.ask.weight).detach()
+        kept["query.bias"] = (self.attend.to_q.weight @ self.ask.bias).detach()
+        return kept
+
     def forward(self, tokens_BLD: Tensor, rays_BQ3: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         found = self.attend(self.ask(rays_BQ3), encoder_hidden_states=tokens_BLD)
         whole = tokens_BLD.mean(dim=1)
         return {t: head(found) for t, head in self.answer.items()}, self.sky(whole), self.ground(whole)
 
 
-def adopt_keys(unet_v: nn.Module, keys: dict[str, Tensor]) -> int:
+def adopt_keys(unet_v: nn.Module, reader: dict[str, Tensor]) -> int:
     """Start the cross-attentions of the same width from the reader's keys and values; returns how many there were."""
     adopted = 0
     for module in unet_v.modules():
         attention = getattr(module, "attn2", None)
-        if attention is None or attention.to_k.weight.shape != keys["to_k.weight"].shape:
+        if attention is None or attention.to_k.weight.shape != reader["to_k.weight"].shape:
             continue
-        if attention.to_k.in_features == keys["to_k.weight"].shape[1] and attention.is_cross_attention:
-            attention.to_k.load_state_dict({"weight": keys["to_k.weight"]})
-            attention.to_v.load_state_dict({"weight": keys["to_v.weight"]})
+        if attention.to_k.in_features == reader["to_k.weight"].shape[1] and attention.is_cross_attention:
+            attention.to_k.load_state_dict({"weight": reader["to_k.weight"]})
+            attention.to_v.load_state_dict({"weight": reader["to_v.weight"]})
             adopted += 1
     return adopted
 
@@ -128,8 +135,8 @@ def train_text(out: Path, steps: int, batch: int, seed: int) -> None:
             print(f"{time.time() - started:.0f} s", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "text.pt") as temporary:
-        keys = {name: t for name, t in reader.attend.state_dict().items() if name.startswith(("to_k", "to_v"))}
-        torch.save({"text_v": text_v.state_dict(), "text_a": text_a.state_dict(), "keys": keys}, temporary)
+        states = {"text_v": text_v.state_dict(), "text_a": text_a.state_dict(), "reader": reader.knowledge()}
+        torch.save(states, temporary)
 
 
 def main() -> None:

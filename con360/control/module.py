@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..geometry.erp import sample_erp
+from ..geometry.erp import erp_area_weights, erp_directions, sample_erp
 from ..geometry.perspective import view_directions
 from ..records import Conditions, ViewTrack
 from .film import Film, FilmHead, add_film, apply_strength, pool_to_audio_site, pool_to_video_site
@@ -32,6 +32,9 @@ class ControlConfig:
         map_height, widths, strides, hidden, with_directions: see `MapEncoder`.
         geometry: `pooled` (paper) or `view`.
         view_grid: points across the view at which `view` samples features, before pooling to a site.
+        directions_at_sites: give the heads directions beside the features: video sites, those that the view looks in
+            (geometry `view` only); audio sites, the direction each map points in. A caption speaks of directions, and
+            an encoder trained for minutes keeps elevation (sky, ground) but loses azimuth.
         sound: which sound the module was trained towards, `omni` (the downmix) or `view` (wide microphone).
         fov_range_deg: fields of view that it has seen in training.
     """
@@ -45,6 +48,7 @@ class ControlConfig:
     with_directions: bool = False
     geometry: Literal["pooled", "view"] = "pooled"
     view_grid: int = 16
+    directions_at_sites: bool = False
     sound: Literal["omni", "view"] = "omni"
     fov_range_deg: tuple[float, float] = (60.0, 120.0)
 
@@ -66,10 +70,15 @@ class ControlModule(nn.Module):
         self.encoder = MapEncoder(
             config.map_channels, config.map_height, config.widths, config.strides, config.hidden, config.with_directions
         )
+        extra = {"video": 0, "audio": 0}
+        if config.directions_at_sites:
+            if config.geometry != "view":
+                raise ValueError(f"directions_at_sites needs feature geometry 'view'; got {config.geometry!r}")
+            extra = {"video": 3, "audio": 3 * config.map_channels}
         # Module names cannot hold dots.
         self.heads = nn.ModuleDict(
             {
-                site.replace(".", "_"): FilmHead(config.hidden, channels)
+                site.replace(".", "_"): FilmHead(config.hidden + extra[site.split(".")[0]], channels)
                 for site, channels in config.site_channels.items()
             }
         )
@@ -97,13 +106,17 @@ class ControlModule(nn.Module):
         """
         features = self.encoder(maps)
         seen = self._resample_into_view(features, rays) if self.config.geometry == "view" else features
+        heard = features
+        if self.config.directions_at_sites:
+            seen = torch.cat([seen, rays.movedim(-1, 2).to(seen)], dim=2)
+            heard = torch.cat([heard, pointing(maps)[..., None, None].expand(-1, -1, -1, *heard.shape[-2:])], dim=2)
         film: Film = {}
         for site, shape in site_shapes.items():
             if site.startswith("video"):
                 pooled = pool_to_video_site(seen, shape[1:])
             else:
                 # The coarser sites have fewer rows over the same time.
-                pooled = pool_to_audio_site(features, shape[1], audio_seconds / shape[1], fps)
+                pooled = pool_to_audio_site(heard, shape[1], audio_seconds / shape[1], fps)
             film[site] = self.heads[site.replace(".", "_")](pooled)
         return film
 
@@ -113,6 +126,17 @@ class ControlModule(nn.Module):
         B, T = features.shape[:2]
         sampled = sample_erp(features.flatten(0, 1), rays.flatten(0, 1))
         return sampled.view(B, T, *sampled.shape[1:])
+
+
+def pointing(maps: Tensor) -> Tensor:
+    """The direction that each map points in: `[B, T, C, H, W]` to `[B, T, 3 C]`, the mean of direction times value.
+
+    Scaled so that a BASD map, close to a cosine lobe (1 + cos) / 2 whose mean is a sixth of its axis, gives about unit
+    length; a map of zeros points nowhere.
+    """
+    H = maps.shape[-2]
+    weight = erp_area_weights(H).to(maps) * erp_directions(H).permute(2, 0, 1).to(maps)
+    return 6 * torch.einsum("btchw,dhw->btcd", maps, weight / (2 * H)).flatten(2)
 
 
 def view_rays(tracks: Sequence[ViewTrack], grid: int) -> Tensor:

@@ -149,7 +149,8 @@ class Loop:
             if config.sample_every and step % config.sample_every == 0:
                 self._look(monitor)
             if signum and not self.progress.finished:
-                raise Interrupted(signum, self.save())
+                monitor.close()
+                raise Interrupted(signum, self._save_and_say(signum))
             if self.progress.finished or (config.checkpoint_every and step % config.checkpoint_every == 0):
                 self.save()
 
@@ -240,6 +241,11 @@ class Loop:
             yield
         finally:
             self.average.restore(parameters)
+
+    def _save_and_say(self, signum: int) -> Path:
+        path = self.save()
+        self.say(f"{signal.Signals(signum).name}: checkpoint written to {path}; the same command goes on from it.")
+        return path
 
     def save(self) -> Path:
         """Write a checkpoint; every process calls this."""

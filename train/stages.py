@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from con360.errors import InputError
 
@@ -59,10 +61,20 @@ def finished_stages(folder: Path) -> list[str]:
 
 def _run(stage: str) -> float:
     started = time.monotonic()
-    result = subprocess.run([sys.executable, "-m", *shlex.split(stage)], cwd=ROOT)
-    if result.returncode != 0:
+    process = subprocess.Popen([sys.executable, "-m", *shlex.split(stage)], cwd=ROOT)
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        process.send_signal(signum)
+
+    # The stage is asked to end; its code then ends this command as well.
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        code = process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code != 0:
         raise InputError(
-            f"stage {stage!r} ended with code {result.returncode}; the same command goes on with it once the cause, "
-            f"which it told above, is gone."
+            f"stage {stage!r} ended with code {code}; the same command goes on with it once the cause, which it told "
+            f"above, is gone."
         )
     return time.monotonic() - started

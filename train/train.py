@@ -176,7 +176,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"train: {error}", file=sys.stderr)
         return 2
     except Interrupted as stop:
-        print(f"train: {stop}; checkpoint written to {stop.checkpoint}. The same command goes on from it.")
         return 128 + stop.signum
     return 0
 

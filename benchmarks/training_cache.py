@@ -1,0 +1,91 @@
+"""How much faster a training step is from cached latents than with rendering and encoding inside the loop.
+
+    python benchmarks/training_cache.py                      # the built-in model, clips of 1 s
+    python benchmarks/training_cache.py --base MODEL --seconds 4 --batch 2
+
+Both ways run the same loop over the same clips. Beside procedural rendering, which a real data set does not have, the
+encoding alone (VAEs and text encoders) is measured: what the cache saves there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+from con360.models.catalog import model_folder
+from con360.models.codecs import encode_frames, encode_mel, log_mel
+from con360.models.loading import load_joint_model
+from con360.models.text import encode_captions
+from train.config import TrainConfig
+from train.data import make_example
+from train.dataset import Cached, ProceduralScenes
+from train.devices import OneProcess
+from train.loop import Loop, Window
+from train.trainee import make_trainee
+
+
+def median_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """Of `repeats` calls, after one that does not count."""
+    call()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def measure(base: str, seconds: float, batch: int, repeats: int, folder: Path) -> dict[str, Any]:
+    """Seconds per step of both ways, and of the encoding alone."""
+    config = TrainConfig(
+        base=base, out=folder / "control.safetensors", seconds=seconds, batch_size=batch, steps=1000, pool=batch,
+        estimate_every=0,
+    )  # fmt: skip
+    model, spec = load_joint_model(model_folder(base)), config.spec()
+    net, scenes = make_trainee(model, config), ProceduralScenes(model, "train", config.pool, spec, estimate_every=0)
+    cached = Cached(scenes, folder)
+    result: dict[str, Any] = {"base": model.name, "seconds": seconds, "batch": batch, "repeats": repeats}
+    for name, source in (("cached", cached), ("rendered_and_encoded", scenes)):
+        loop = Loop(config, model, net, source, cached, OneProcess())
+        result[name] = median_seconds(partial(loop._step, loop.batches(), Window(loop.accelerator)), repeats)
+    size = model.picture_size_px
+    examples = [make_example("train", i, num_frames=spec.num_frames, spec=spec, size=size) for i in range(batch)]
+    result["encoding"] = median_seconds(lambda: encode_batch(model, examples), repeats)
+    result["speedup"] = result["rendered_and_encoded"] / result["cached"]
+    result["speedup_without_rendering"] = (result["cached"] + result["encoding"]) / result["cached"]
+    return result
+
+
+@torch.no_grad()
+def encode_batch(model: Any, examples: list[Any]) -> None:
+    encode_frames(model.vae_v, torch.stack([e.frames for e in examples]))
+    encode_mel(model.vae_a, log_mel(torch.stack([e.waveform for e in examples])))
+    encode_captions(model, [e.caption for e in examples])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="con360-tiny")
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(args.base, args.seconds, args.batch, args.repeats, Path(folder))
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -288,7 +288,8 @@ def _set_distances(sets: dict[str, np.ndarray] | None, text: str, checkpoint: st
     }
     if n < 2:
         return figure | {"not_measured": "a Frechet distance needs two scenes or more"}
-    for who in WHO:
+    # Other scenes' targets are the same set: it has no ceiling.
+    for who in ("baseline", "con360", "floor"):
         figure[who] = frechet_distance(sets[who], sets["target"])
     both = np.stack([sets["con360"], sets["target"]], axis=1)
     figure["interval"] = bootstrap_interval(both, lambda s: frechet_distance(s[:, 0], s[:, 1]), resamples=200)

@@ -109,6 +109,7 @@ def turn_sheet(shown: Sequence[tuple[dict[str, Any], dict[str, Tensor]]], path: 
                 -0.1, 0.5, label, color=colour, fontweight="bold", ha="right", va="center", fontsize=8,
                 transform=grid[3 * s + r][0].transAxes,
             )  # fmt: skip
+    figure.subplots_adjust(left=0.13, right=0.99, top=0.99, bottom=0.01, wspace=0.08, hspace=0.2)
     _save(figure, path)
 
 

@@ -199,7 +199,7 @@ def _through_mel(bench: Bench, sound: Sound) -> Sound:
 
 def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Median absolute error of levels in decibels, ours and without BASD, and how well the turn is followed."""
-    errors: dict[str, list[list[float]]] = {"": [], "_no_basd": [], "_codecs": []}
+    errors: dict[str, list[list[float]]] = {"": [], "_no_basd": [], "_codecs": [], "_behind_codecs": []}
     centred: dict[str, list[list[float]]] = {"": [], "_no_basd": []}
     true_gain, made_gain = [], []
     for row in rows:
@@ -210,6 +210,8 @@ def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
             scene[""] += list(np.abs(made - true))
             scene["_no_basd"] += list(np.abs(source["no_basd"] - true))
             scene["_codecs"] += [abs(level - true[int(k)]) for k, level in source["codec"].items()]
+            lost = np.mean([level - true[int(k)] for k, level in source["codec"].items()])
+            scene["_behind_codecs"] += list(np.abs(made - (true + lost)))
             around[""] += list(np.abs((made - made.mean()) - (true - true.mean())))
             around["_no_basd"] += list(np.abs(true - true.mean()))
             true_gain += list(true - true.mean())
@@ -219,8 +221,9 @@ def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 table[name].append(values[name])
     figure: dict[str, Any] = {
         "level_text": f"|level made - true level| of each source's band, median over sources and {CANDIDATES} yaws; "
-        f"{LEVEL_SECONDS:g} s clips; no_basd: the same model with the saliency alone; followed: each source's mean over "
-        "yaws subtracted on both sides; slope: of the level made on the true level (1 follows, 0 ignores)",
+        f"{LEVEL_SECONDS:g} s clips; no_basd: the same model with the saliency alone; codecs: the true sound encoded "
+        "and decoded; behind_codecs: against the true level as it comes out of the codecs; followed: each source's "
+        "mean over yaws subtracted on both sides; slope: of the level made on the true level (1 follows, 0 ignores)",
         "level_num_scenes": len(rows), "level_num_sources": sum(len(row["sources"]) for row in rows),
     }  # fmt: skip
     for label, table in (("level", errors), ("followed", centred)):
@@ -389,9 +392,9 @@ def sound_break_db(made: Sound, true: Sound, performer: Performer) -> float:
 def reduce_entry_exit(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Shares of scenes in which the source comes or goes in time with unbroken sound."""
     figure: dict[str, Any] = {
-        "text": f"a source crosses the edge of a still view at {CROSSING_RATE_DEG_S:g} degrees per second; in time: its "
-        f"covered area passes half of its maximum within {CROSSING_FRAMES} frames of the true view's; unbroken: the "
-        f"band's course over the four seconds stays within {BROKEN_DB:g} dB of the true course",
+        "text": f"a source crosses the edge of a still view at {CROSSING_RATE_DEG_S:g} degrees per second; in time: "
+        f"its covered area passes half of its maximum within {CROSSING_FRAMES} frames of the true view's; unbroken: "
+        f"the band's course over the four seconds stays within {BROKEN_DB:g} dB of the true course",
         "num_scenes": len(rows),
     }  # fmt: skip
     for who in ("con360", "baseline", "codecs"):

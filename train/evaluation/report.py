@@ -62,16 +62,16 @@ def _frechet(figures: dict[str, Any]) -> str:
         "## Distances between sets\n",
         "In miniature these mostly measure the number of samples and the marginals: they must not be worse than the "
         "baseline's, no more.\n",
-        "| distance | baseline | con360 | interval | floor | ceiling | N | checkpoint |",
-        "|---|---|---|---|---|---|---|---|",
+        "| distance | baseline | con360 | interval | floor | N | checkpoint |",
+        "|---|---|---|---|---|---|---|",
     ]
     for figure in figures.values():
         if "con360" not in figure:
-            lines.append(f"| {figure['text']} | not measured: {figure['not_measured']} | | | | | | |")
+            lines.append(f"| {figure['text']} | not measured: {figure['not_measured']} | | | | | |")
             continue
         values = [number(figure[w]) for w in ("baseline", "con360")]
-        ends = [number(figure[w]) for w in ("floor", "ceiling")]
-        cells = [figure["text"], *values, interval(figure["interval"]), *ends, str(figure["n"]), figure["checkpoint"]]
+        around, floor = interval(figure["interval"]), number(figure["floor"])
+        cells = [figure["text"], *values, around, floor, str(figure["n"]), figure["checkpoint"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
@@ -89,7 +89,8 @@ def _probes(metrics: dict[str, Any]) -> str:
     if "level_abs_db_median" in level:
         beside = (
             f"without BASD {number(level['level_abs_db_median_no_basd'])} dB, true sound through the codecs "
-            f"{number(level['level_abs_db_median_codecs'])} dB; each source's mean subtracted: "
+            f"{number(level['level_abs_db_median_codecs'])} dB, ours against that "
+            f"{number(level['level_abs_db_median_behind_codecs'])} dB; each source's mean subtracted: "
             f"{number(level['followed_abs_db_median'])} dB, without BASD "
             f"{number(level['followed_abs_db_median_no_basd'])} dB; slope {number(level['slope'])}"
         )
@@ -101,7 +102,9 @@ def _probes(metrics: dict[str, Any]) -> str:
     presence = level.get("presence", {})
     if presence.get("num_scenes"):
         inside = percent(presence["picture_inside_seed_interval_fraction"])
-        beside = f"caption only {number(presence['caption_only_db'])} dB; picture inside the seed-to-seed interval in {inside}"
+        beside = (
+            f"caption only {number(presence['caption_only_db'])} dB; picture inside the seeds' interval in {inside}"
+        )
         ours = f"{number(presence['maps_and_caption_db'])} dB"
         around = interval(presence["maps_and_caption_db_interval"])
         lines.append(
@@ -121,8 +124,8 @@ def _probes(metrics: dict[str, Any]) -> str:
     if moving:
         ours, base = moving["con360"], moving["baseline"]
         beside = (
-            f"baseline {percent(base['best_of_12_fraction'])}; follows rather than rests {percent(ours['follows_fraction'])},"
-            f" baseline {percent(base['follows_fraction'])}"
+            f"baseline {percent(base['best_of_12_fraction'])}; follows rather than rests "
+            f"{percent(ours['follows_fraction'])}, baseline {percent(base['follows_fraction'])}"
         )
         around = interval(ours["interval"])
         share = percent(ours["best_of_12_fraction"])

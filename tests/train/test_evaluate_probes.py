@@ -1,0 +1,168 @@
+"""Probes answer for models whose answers are known: one that tells the truth, one that is blind and deaf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from con360.records import Sound, View, ViewTrack
+from con360.scenes import Scene
+from con360.timing import ClipSpec
+from train.data import scene_of
+from train.evaluation import probes
+from train.evaluation.bench import Ask, Clip
+
+
+@dataclass(frozen=True)
+class KnownAsk(Ask):
+    scene: Scene | None = None
+
+
+class TruthTeller:
+    """Where the maps are given, the true clip; else the true clip of another direction, whatever was asked."""
+
+    size = 32
+    model = SimpleNamespace(vae_v=None)
+
+    def spec(self, seconds: float) -> ClipSpec:
+        return ClipSpec(seconds)
+
+    def ask(self, scene, track, seed, use="maps", seconds=4.0):
+        return KnownAsk(scene.caption().short, track, torch.zeros(1), seed, use, scene)
+
+    def truth(self, scene, track, seconds=4.0):
+        spec = self.spec(seconds)
+        return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
+
+    def generate(self, asks, seconds=4.0):
+        return [self.truth(a.scene, self.track_for(a, seconds), seconds) for a in asks]
+
+    def track_for(self, ask, seconds):
+        return ask.track if ask.use == "maps" else self.somewhere(ask, seconds)
+
+    def somewhere(self, ask, seconds):
+        # Away from the first view: a still one, so that it follows nothing either.
+        view = replace(ask.track.views[0], yaw_deg=(ask.track.views[0].yaw_deg + 330.0) % 360.0 - 180.0)
+        return ViewTrack.still(view, self.spec(seconds).num_frames)
+
+
+class Blind(TruthTeller):
+    """The same view of a scene, whatever the maps say."""
+
+    def track_for(self, ask, seconds):
+        return ViewTrack.still(View(10.0, 0.0, 90.0), self.spec(seconds).num_frames)
+
+
+@pytest.fixture(autouse=True)
+def no_codecs(monkeypatch):
+    """Codecs that lose nothing; the built-in ones have a test of their own."""
+    monkeypatch.setattr(probes, "_through_vae", lambda bench, frames: frames)
+    monkeypatch.setattr(probes, "_through_mel", lambda bench, sound: sound)
+    monkeypatch.setattr(probes, "encode_frames", lambda vae, frames: frames.transpose(0, 1))
+
+
+def rows_of(measure, bench, indices) -> list[dict]:
+    return [measure(bench, i)[0] for i in indices]
+
+
+def test_turn_is_one_for_the_truth_and_small_for_the_blind():
+    told = probes.reduce_turn(rows_of(probes.measure_turn, TruthTeller(), range(4)))
+    assert told["best_of_12_fraction"] == told["true_views_through_vae_fraction"] == 1.0
+    assert told["baseline_fraction"] <= 0.25 and told["num_views"] == 8
+    assert told["viewpoints"]["to_own_target"] == 0.0 < told["viewpoints"]["to_other_target"]
+    assert told["viewpoints"]["frechet_between"] == pytest.approx(told["viewpoints"]["frechet_between_true"])
+    blind = probes.reduce_turn(rows_of(probes.measure_turn, Blind(), range(4)))
+    assert blind["best_of_12_fraction"] <= 0.25
+
+
+def test_turn_asks_only_for_views_that_hold_a_source_and_far_apart():
+    for index in range(6):
+        row, _ = probes.measure_turn(TruthTeller(), index)
+        scene, yaws = scene_of("test", index), probes.yaws_from(probes.rng_of(index, 1).uniform(0, 30.0))
+        assert all(probes.holds(View(yaws[k], 0.0, 90.0), scene.performers, 0.25) for k in row["chosen"])
+        assert len(set(row["chosen"])) == 2
+
+
+def test_level_error_is_zero_for_the_truth_and_a_gain_is_counted_in_decibels(monkeypatch):
+    told = probes.reduce_level(rows_of(probes.measure_level, TruthTeller(), [0]))
+    assert told["level_abs_db_median"] == pytest.approx(0.0, abs=1e-6)
+    assert told["slope"] == pytest.approx(1.0) and told["level_abs_db_median_no_basd"] > 0.5
+    halved = TruthTeller()
+    true = TruthTeller.generate
+
+    def quieter(asks, seconds=4.0):
+        clips = true(halved, asks, seconds)
+        return [Clip(c.frames, Sound(c.sound.waveform / 2, c.sound.sample_rate_hz)) for c in clips]
+
+    halved.generate = quieter
+    figure = probes.reduce_level(rows_of(probes.measure_level, halved, [0]))
+    assert figure["level_abs_db_median"] == pytest.approx(6.02, abs=0.01)
+    assert figure["followed_abs_db_median"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_level_of_a_model_that_ignores_the_turn_has_slope_zero_and_the_gains_own_spread():
+    figure = probes.reduce_level(rows_of(probes.measure_level, Blind(), [0]))
+    assert figure["slope"] == pytest.approx(0.0, abs=1e-9)
+    assert figure["followed_abs_db_median"] == pytest.approx(figure["followed_abs_db_median_no_basd"])
+
+
+def test_presence_is_heard_and_not_seen():
+    figure = probes.reduce_presence(rows_of(probes.measure_presence, TruthTeller(), range(2)))["presence"]
+    assert figure["num_scenes"] == 2
+    assert figure["maps_and_caption_db"] > 20.0
+    assert figure["correlation_with"] == pytest.approx(1.0) == figure["correlation_without"]
+    assert figure["picture_inside_seed_interval_fraction"] == 1.0
+    assert figure["maps_and_caption_level_error_db_median"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_hidden_performer_is_out_of_view_and_another_one_in_it():
+    for index in range(8):
+        found = probes._off_screen(scene_of("test", index), np.random.default_rng(index))
+        assert found is not None
+        hidden, view = found
+        scene = scene_of("test", index)
+        assert not probes.holds(replace(view, fov_deg=110.0), (scene.performers[hidden],), 0.5)
+        assert probes.holds(view, scene.without(hidden).performers, 0.5)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_source_crosses_the_edge_in_mid_clip_in_the_named_sense(index):
+    scene, chosen, view, kind = probes.crossing_scene(index)
+    p = (scene.performers[chosen],)
+    inside = [probes.holds(replace(view, fov_deg=100.0), p, t) for t in (0.0, 3.9)]
+    assert inside == ([False, True] if kind == "entry" else [True, False])
+
+
+def test_entry_and_exit_are_in_time_for_the_truth_alone():
+    rows = rows_of(probes.measure_entry_exit, TruthTeller(), range(2))
+    figure = probes.reduce_entry_exit(rows)
+    assert [row["con360"]["frames_off"] for row in rows] == [0, 0]
+    assert figure["con360"]["fraction"] == figure["codecs"]["fraction"] == 1.0
+    assert figure["baseline"]["fraction"] == 0.0
+
+
+def test_a_source_that_comes_four_frames_late_or_never_is_not_in_time():
+    scene, chosen, view, kind = probes.crossing_scene(0)
+    bench, spec = TruthTeller(), ClipSpec(4.0)
+    track = ViewTrack.still(view, spec.num_frames)
+    true = scene.view_frames(track, 32, spec)
+    empty = scene.without(chosen).view_frames(track, 32, spec)
+    late = torch.cat((true[:1].expand(4, -1, -1, -1), true[:-4]))
+    assert probes.crossing_error(late, true, empty, kind) in (3, 4, 5)
+    assert probes.crossing_error(empty, true, empty, kind) is None
+    sound = bench.truth(scene, track).sound
+    performer = scene.performers[chosen]
+    assert probes.sound_break_db(sound, sound, performer) == 0.0
+    cut = sound.waveform.clone()
+    cut[:, 32000:48000] *= 0.1
+    assert probes.sound_break_db(Sound(cut, 16000), sound, performer) > probes.BROKEN_DB
+
+
+def test_a_moving_view_is_followed_by_the_truth_alone():
+    figure = probes.reduce_moving(rows_of(probes.measure_moving, TruthTeller(), [0]))
+    assert figure["con360"]["best_of_12_fraction"] == figure["con360"]["follows_fraction"] == 1.0
+    assert figure["baseline"]["best_of_12_fraction"] < 0.3

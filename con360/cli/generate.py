@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..timing import ClipSpec
 from .caption import captioning, describe_faces, face_facts, merge_faces
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
+from .start import check_start, read_start, start_settings
 
 if TYPE_CHECKING:
     from ..control import LoadedControl
@@ -33,12 +34,15 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     strengths = _strengths(options)
     spec = ClipSpec(options.duration)
     _check_files(options)
+    check_start(options)
     device = check_device(options.device)
     from ..caption import typed_caption
     from ..caption.budget import TokenBudget
+    from ..models.precision import working_dtype
     from ..pipeline import conditions_of, default_settings, generate
     from ..sampling.joint import SamplerSettings
 
+    working_dtype(options.dtype, device)
     caption = None if options.caption is None else typed_caption(options.caption)
     asked = captioning(options)
     if asked is not None and caption is not None:
@@ -49,16 +53,17 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     clip, saliency, found, viewpoint = _look(options, spec, device, report)
     # The captioner goes before the joint model comes: the two need not fit into memory together.
     faces = None if asked is None else describe_faces(asked, clip, device, report)
-    model, control = load(options, device, report)
+    model, control = load(options, device, report, rest="cpu" if options.memory == "low" else device)
     if asked is not None and faces is not None:
         caption = merge_faces(asked, faces, TokenBudget.of_model(model), device, report)
     settings = default_settings(model, **given)
     conditions = conditions_of(clip, saliency, viewpoint, caption)
     _notice_missing(conditions, control, options, report)
+    start, settings = read_start(options, settings, clip, conditions.track, model, report)
     with report.stage("generation") as progress:
         made = generate(
             model, control, conditions, settings, seconds=spec.seconds, saliency_strength=strengths[0],
-            basd_strength=strengths[1], progress=progress,
+            basd_strength=strengths[1], start=start, device=device, progress=progress,
         )  # fmt: skip
     report.seconds.update(made.stage_seconds)
     del report.seconds["generation"]
@@ -127,9 +132,11 @@ def _strengths(options: argparse.Namespace) -> tuple[float, float]:
 
 
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("steps", "seed", "cfg_video", "cfg_audio", "cfg_control", "control_start", "control_end")
+    names = (
+        "steps", "sampler", "seed", "cfg_video", "cfg_audio", "cfg_control", "control_start", "control_end", "memory",
+    )  # fmt: skip
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    return {**given, "negative_prompt": " ".join(options.negative.split())}
+    return {**given, **start_settings(options), "negative_prompt": " ".join(options.negative.split())}
 
 
 def _check_files(options: argparse.Namespace) -> None:
@@ -207,14 +214,18 @@ def _look(
     return clip, saliency, found, found[rank - 1]
 
 
-def load(options: argparse.Namespace, device: str, report: Report) -> tuple[JointModel, LoadedControl | None]:
-    """The joint model and its control module, as the options name them."""
+def load(
+    options: argparse.Namespace, device: str, report: Report, *, rest: str | None = None
+) -> tuple[JointModel, LoadedControl | None]:
+    """The joint model and its control module, as the options name them; `rest` is where the model lies meanwhile."""
     from ..control import load_control
     from ..models.loading import load_joint_model
+    from ..models.precision import working_dtype
 
+    dtype = working_dtype(options.dtype, device)
     with report.stage("loading the model", steps=False):
         parts, path = _chosen(options)
-        model = load_joint_model(parts, device=device)
+        model = load_joint_model(parts, device=rest or device, dtype=dtype)
         return model, None if path is None else load_control(path, device=device)
 
 

@@ -33,6 +33,8 @@ examples:
       The second most salient view from 0:12 on, and a picture of how it was chosen.
   con360 generate concert.mp4 -o left.mp4 --yaw -90 --pitch 10 --fov 75
       A view set by hand: 90° to the left, 10° up.
+  con360 generate concert.mp4 -o view.mp4 --hold picture --caption "a drum behind you"
+      The view's own picture, with generated sound.
   con360 generate concert.mp4 -o view.mp4 --model models/svg --control control.safetensors
       Another joint model, with a control module that was trained for it.
   con360 generate concert.mp4 -o view.mp4 --part video=sd15.safetensors \
@@ -184,7 +186,12 @@ def _add_generate(parser: Parser) -> None:
     _add_view(parser.add_argument_group("which view"))
     _add_sampling(parser.add_argument_group("generation"))
     _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
-    _add_model(parser.add_argument_group("model"))
+    _add_start(parser.add_argument_group("from what there is"))
+    model = parser.add_argument_group("model")
+    _add_model(model)
+    model.add_argument(
+        "--memory", choices=("normal", "low"), help="low has one network at a time on the device (normal)"
+    )
     report = parser.add_argument_group("report")
     report.add_argument("--conditions", metavar="PNG", help="draw saliency, views, BASD, caption and spectrograms")
     report.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
@@ -261,6 +268,9 @@ def _add_sampling(group: Any) -> None:
     group.add_argument("--negative", default="", metavar="TEXT", help="what to keep away from")
     group.add_argument("--seed", type=_whole, default=0, help="the same seed gives the same clip (0)")
     group.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
+    group.add_argument(
+        "--sampler", choices=("ddim", "dpm++"), help="ddim, or dpm++, which needs fewer steps (the model's, or ddim)"
+    )
     group.add_argument("--cfg-video", type=_scale, metavar="X", help="guidance of the picture, or 'off' (the model's)")
     group.add_argument("--cfg-audio", type=_scale, metavar="X", help="guidance of the sound, or 'off' (the model's)")
     group.add_argument(
@@ -271,6 +281,21 @@ def _add_sampling(group: Any) -> None:
     group.add_argument("--basd-strength", type=_number, default=1.0, metavar="X", help="of the BASD map alone (1)")
     group.add_argument("--control-start", type=_number, metavar="X", help="share of the steps before control acts (0)")
     group.add_argument("--control-end", type=_number, metavar="X", help="share of the steps after which it stops (1)")
+
+
+def _add_start(group: Any) -> None:
+    group.add_argument(
+        "--start-from", metavar="view|MEDIA",
+        help="start from the view's own crop and sound in INPUT, or from a file, not from noise",
+    )  # fmt: skip
+    group.add_argument(
+        "--denoise", type=_number, metavar="X", help="how far to leave the start: above 0, to 1 (0.6; 1 with --hold)"
+    )
+    group.add_argument("--denoise-sound", type=_number, metavar="X", help="the same for the sound (as --denoise)")
+    group.add_argument(
+        "--hold", choices=("picture", "sound"),
+        help="keep the start's picture and make sound for it, or the other way round",
+    )  # fmt: skip
 
 
 def _add_model(group: Any) -> None:
@@ -284,6 +309,10 @@ def _add_model(group: Any) -> None:
     )  # fmt: skip
     group.add_argument("--control", metavar="FILE|none", help="control module, or none (the model's own)")
     group.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to compute (cpu)")
+    group.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
+        help="precision; auto is float32 on a CPU and bfloat16 on a GPU (auto)",
+    )  # fmt: skip
 
 
 def _lazily(module: str, function: str) -> Callable[[argparse.Namespace, float], None]:

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..records import PanoramaClip, Progress, Sound
+from ..records import PanoramaClip, Progress, Sound, StartClip
 from .info import (
     MAX_PIXELS,
     MIN_HEIGHT_PX,
@@ -114,6 +114,34 @@ def read_panorama(
     return PanoramaClip(frames, fps, sound, start_s, info.path.name, _sentences(*painter.notices, *sound_notices))
 
 
+def read_view(
+    path: str | os.PathLike, *, duration_s: float, fps: float, size: int, progress: Progress | None = None
+) -> tuple[StartClip, tuple[str, ...]]:
+    """Reads the beginning of an ordinary video, picture or sound file as what a generation starts from.
+
+    Args:
+        duration_s: how long; a source that ends earlier is held and padded, with a notice.
+        fps: output frames per second.
+        size: side of the square frames in pixels; the middle of a picture that is not square is taken.
+
+    Returns:
+        Frames and sound, each None where the file has none, and the notices.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
+    num_frames, info, painter = _check_request(0.0, duration_s, fps, size, None), probe(path), _SquarePainter(size)
+    if info.coded_width * info.coded_height > MAX_PIXELS:
+        raise InputError(f"{info.path.name} has more than {MAX_PIXELS} pixels. Scale it down first.")
+    frames = None
+    if info.kind == "picture":
+        frames = painter.paint(_picture_pixels(info)).expand(num_frames, -1, -1, -1)
+    elif info.kind != "sound":
+        frames = _read_frames(info, np.arange(num_frames) / fps, painter, progress)
+    sound, notices = _read_track(info, 0.0, duration_s, None)
+    return StartClip(frames, sound), _sentences(*painter.notices, *notices)
+
+
 def read_sound(
     path: str | os.PathLike, *, start_s: float = 0.0, duration_s: float | None = None, audio_track: int | None = None
 ) -> tuple[Sound, tuple[str, ...]]:
@@ -200,6 +228,44 @@ def _check_picture(info: MediaInfo, eye: str | None, max_pixels: int) -> None:
 # Picture --------------------------------------------------------------------------------------------------------------
 
 
+class _Paints(Protocol):
+    """Turns decoded pixels `[h, w, 3]` uint8, upright, into a frame `[3, height, width]` in [0, 1]."""
+
+    notices: list[str]
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def paint(self, pixels: np.ndarray) -> Tensor: ...
+
+
+@dataclass
+class _SquarePainter:
+    """Takes the middle square of a picture."""
+
+    side: int
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.side, self.side
+
+    def paint(self, pixels: np.ndarray) -> Tensor:
+        edge = min(pixels.shape[:2])
+        top, left = ((n - edge) // 2 for n in pixels.shape[:2])
+        return _resized(pixels[top : top + edge, left : left + edge], self.size)
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """`[h, w, 3]` uint8 to `[3, *size]` in [0, 1]."""
+    import cv2
+
+    shrinks = pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    small = cv2.resize(np.ascontiguousarray(pixels), size[::-1], interpolation=method)
+    return torch.from_numpy(small).permute(2, 0, 1).float().div_(255.0)
+
+
 @dataclass
 class _Painter:
     """Turns decoded pixels into panorama frames: rotation, one eye, size. Settles on the eye at the first frame."""
@@ -210,19 +276,15 @@ class _Painter:
     notices: list[str] = field(default_factory=list)
     _part: tuple[slice, slice] | None = None
 
-    def paint(self, pixels: np.ndarray) -> Tensor:
-        """`[h, w, 3]` uint8, upright, to `[3, H, 2H]` in [0, 1]."""
-        import cv2
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, 2 * self.height
 
+    def paint(self, pixels: np.ndarray) -> Tensor:
         if self._part is None:
             self._part = self._choose_part(pixels)
             self._describe_shape(pixels[self._part])
-        part = pixels[self._part]
-        size = (2 * self.height, self.height)
-        shrinks = part.shape[1] >= size[0] and part.shape[0] >= size[1]
-        part = np.ascontiguousarray(part)
-        small = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        return torch.from_numpy(small).permute(2, 0, 1).float().div_(255.0)
+        return _resized(pixels[self._part], self.size)
 
     def _choose_part(self, pixels: np.ndarray) -> tuple[slice, slice]:
         height, width = pixels.shape[:2]
@@ -309,9 +371,9 @@ def _picture_pixels(info: MediaInfo) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def _read_frames(info: MediaInfo, times: np.ndarray, painter: _Painter, progress: Progress | None) -> Tensor:
-    """One frame per time, `[T, 3, H, 2H]`; only frames that are shown are converted."""
-    frames = torch.empty(len(times), 3, painter.height, 2 * painter.height)
+def _read_frames(info: MediaInfo, times: np.ndarray, painter: _Paints, progress: Progress | None) -> Tensor:
+    """One frame per time; only frames that are shown are converted."""
+    frames = torch.empty(len(times), 3, *painter.size)
     tally, shown, name = _Tally(), None, info.path.name
     with _decode_from(info, None, times[0], tally) as (timed, stream):
         tolerance = float(stream.time_base) / 2

@@ -1,0 +1,100 @@
+"""`con360 generate` from a start, with something held, and the options of precision, sampler and memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from test_cli import con360, footage, generate, model  # noqa: F401  (fixtures)
+
+from con360.media.reader import read_sound, read_view
+from con360.media.writer import write_clip, write_wav
+from con360.records import Sound
+
+LOOK = ["--yaw", "20", "--caption", "a red disc"]
+
+
+def facts(result: tuple[int, str, str]) -> dict:
+    status, out, err = result
+    assert status == 0, err
+    return json.loads(out)
+
+
+def frames(path: str) -> torch.Tensor:
+    start, _ = read_view(path, duration_s=0.5, fps=8.0, size=32)
+    assert start.frames is not None
+    return start.frames
+
+
+def test_the_view_is_the_natural_start(generate) -> None:  # noqa: F811
+    plain = facts(generate("-o", "plain.mp4", "--json", *LOOK))
+    told = facts(generate("-o", "start.mp4", "--json", "--start-from", "view", "--steps", "4", *LOOK))
+    assert told["settings"]["denoise_video"] == told["settings"]["denoise_audio"] == 0.6
+    assert plain["settings"]["denoise_video"] == 1.0 and "start" in told["stages_s"]
+    held = facts(generate("-o", "held.mp4", "--json", "--hold", "picture", *LOOK))
+    assert (held["settings"]["hold"], held["settings"]["denoise_audio"]) == ("picture", 1.0)
+    true = frames("held.mp4")  # the view's own crop
+    assert (frames("start.mp4") - true).abs().mean() > 0.02
+    assert not torch.equal(frames("plain.mp4"), frames("start.mp4"))
+
+
+def test_a_file_is_held_through_writing(generate) -> None:  # noqa: F811
+    tone = torch.sin(torch.arange(12000) * 0.2)[None] * 0.3
+    write_wav(Path("tone.wav"), Sound(tone, 16000))
+    told = facts(generate("-o", "view.mp4", "--json", "--start-from", "tone.wav", "--hold", "sound", *LOOK))
+    assert told["settings"]["hold"] == "sound"
+    heard = read_sound("view.mp4", duration_s=0.5)[0].waveform[0]
+    assert float(torch.corrcoef(torch.stack([heard[1000:7000], tone[0, 1000:7000]]))[0, 1]) > 0.95
+
+
+def test_what_a_file_does_not_have_is_made_and_said(generate) -> None:  # noqa: F811
+    write_wav(Path("tone.wav"), Sound(torch.zeros(1, 16000), 16000))
+    told = facts(generate("-o", "view.mp4", "--json", "--start-from", "tone.wav", "--denoise", "0.5", *LOOK))
+    assert "tone.wav has no picture: it is made from noise" in told["warnings"]
+    assert (told["settings"]["denoise_video"], told["settings"]["denoise_audio"]) == (1.0, 0.5)
+
+
+def test_precision_sampler_and_memory_reach_the_model(generate) -> None:  # noqa: F811
+    told = facts(generate("-o", "a.mp4", "--json", "--sampler", "dpm++", "--memory", "low", "--steps", "3", *LOOK))
+    assert (told["settings"]["sampler"], told["settings"]["memory"]) == ("dpm++", "low")
+    facts(generate("-o", "b.mp4", "--json", "--steps", "3", *LOOK))
+    facts(generate("-o", "c.mp4", "--json", "--steps", "3", "--dtype", "bfloat16", *LOOK))
+    a, b, c = (frames(f"{name}.mp4") for name in "abc")
+    assert not torch.equal(a, b) and not torch.equal(b, c)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--denoise", "0.5"], "needs something to start from"),
+        (["--start-from", "view", "--denoise", "0"], "--denoise is 0"),
+        (["--start-from", "view", "--denoise-sound", "nan"], "--denoise-sound is nan"),
+        (["--start-from", "nowhere.mp4"], "nowhere.mp4"),
+        (["--hold", "both"], "both"),
+        (["--sampler", "euler"], "euler"),
+        (["--dtype", "float16"], "float16 is for GPUs"),
+        (["--memory", "none"], "none"),
+    ],
+)
+def test_options_that_say_nothing_together(generate, arguments, words) -> None:  # noqa: F811
+    status, _, err = generate("-o", "view.mp4", *arguments)
+    assert status == 2 and words in err and not Path("view.mp4").exists()
+
+
+def test_a_file_without_the_held_half_is_named(generate) -> None:  # noqa: F811
+    write_wav(Path("tone.wav"), Sound(torch.zeros(1, 16000), 16000))
+    status, _, err = generate("-o", "view.mp4", "--start-from", "tone.wav", "--hold", "picture")
+    assert status == 2 and "tone.wav has no picture to hold" in err
+
+
+def test_a_start_is_the_middle_of_a_wide_picture(tmp_path: Path) -> None:
+    picture = torch.zeros(4, 3, 64, 192)
+    picture[:, 0, :, 64:128] = 1.0
+    write_clip(tmp_path / "wide.mp4", picture, 8.0, Sound(torch.zeros(1, 8000), 16000))
+    start, notices = read_view(tmp_path / "wide.mp4", duration_s=0.5, fps=8.0, size=32)
+    assert start.frames.shape == (4, 3, 32, 32) and notices == ()
+    assert start.frames[:, 0, 4:-4, 4:-4].min() > 0.9 and start.frames[:, 1:, 4:-4, 4:-4].max() < 0.1
+    longer, notices = read_view(tmp_path / "wide.mp4", duration_s=1.0, fps=8.0, size=32)
+    assert len(longer.frames) == 8 and any("held" in n for n in notices)

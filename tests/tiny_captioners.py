@@ -22,7 +22,7 @@ front behind on the above below . , : ; 0 1 2 3 4 5 6 7 8 9 s user assistant cap
 SIZE = 16
 QUERIES = 4
 CHAT_TEMPLATE = (
-    "{% for message in messages %}user : {{ message['content'] }}\n{% endfor %}"
+    "{{ bos_token }} {% for message in messages %}user : {{ message['content'] }}\n{% endfor %}"
     "{% if date_string is defined %}{{ date_string }}{% else %}today{% endif %}"
     "{% if add_generation_prompt %} assistant :{% endif %}"
 )

@@ -62,19 +62,23 @@ class TokenBudget:
         Raises:
             InputError: a tokenizer or configuration is missing or damaged.
         """
-        from ..models.loading import _load_tokenizer
-
-        sides = [(_load_tokenizer(folder, f"tokenizer_{m}"), _config_of(folder / f"text_encoder_{m}")) for m in "va"]
-        return _budget(*sides)
+        return _budget(_text_side(folder, "v"), _text_side(folder, "a"))
 
 
-def _config_of(folder: Path) -> SimpleNamespace:
-    from transformers import AutoConfig
+def _text_side(folder: Path, modality: str) -> tuple[Any, SimpleNamespace]:
+    """A text encoder's tokenizer and configuration."""
+    from transformers import AutoConfig, AutoTokenizer
 
+    parts = (folder / f"tokenizer_{modality}", folder / f"text_encoder_{modality}")
     try:
-        return SimpleNamespace(config=AutoConfig.from_pretrained(folder, local_files_only=True))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{folder.name}/config.json cannot be used ({error}); get the model folder again.") from error
+        tokenizer = AutoTokenizer.from_pretrained(parts[0], local_files_only=True, trust_remote_code=False)
+        return tokenizer, SimpleNamespace(config=AutoConfig.from_pretrained(parts[1], local_files_only=True))
+    except Exception as error:  # the tokenizers library raises bare Exception
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+        raise InputError(
+            f"{folder} holds no {parts[0].name}/ and {parts[1].name}/ to measure a caption with ({reason}); give the "
+            f"folder of a joint model, or leave --model out."
+        ) from error
 
 
 def _budget(video: tuple[Any, Any], audio: tuple[Any, Any]) -> TokenBudget:

@@ -21,17 +21,22 @@ if TYPE_CHECKING:
 
 ROLE = "captioner"
 CLASSES = ("Blip2ForConditionalGeneration", "BlipForConditionalGeneration")
-MAX_NEW_TOKENS = 40
 
 
 @dataclass(frozen=True)
 class Captioner:
-    """A captioning network with its processor; `size_px` is the side of the square pictures that it reads."""
+    """A captioning network with its processor.
+
+    Args:
+        size_px: side of the square pictures that it reads.
+        max_new_tokens: where a caption is stopped.
+    """
 
     model: nn.Module
     processor: Any
     name: str
     size_px: int
+    max_new_tokens: int = 40
 
     @torch.no_grad()
     def describe(self, pictures: Sequence[Image], prompt: str = "") -> list[tuple[str, bool]]:
@@ -39,7 +44,7 @@ class Captioner:
 
         Returns:
             The words after the prompt, spaces tidied and empty where the network had none; and whether they ended, or
-            were stopped at `MAX_NEW_TOKENS`.
+            were stopped at `max_new_tokens`.
         """
         # An empty prompt is left to the network, which begins as it was trained to.
         text = {"text": [prompt] * len(pictures)} if prompt else {}
@@ -48,10 +53,10 @@ class Captioner:
         inputs = {name: values.to(self.model.device) for name, values in inputs.items()}
         self._check_image_tokens(inputs.get("input_ids"))
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        ids = self.model.generate(**inputs, **greedy(MAX_NEW_TOKENS))
+        ids = self.model.generate(**inputs, **greedy(self.max_new_tokens))
         ids = _without_prompt(ids, inputs.get("input_ids"))
         words = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        ends = [ended(row, self.processor.tokenizer, MAX_NEW_TOKENS) for row in ids]
+        ends = [ended(row, self.processor.tokenizer, self.max_new_tokens) for row in ids]
         return [(" ".join(text.split()), end) for text, end in zip(words, ends, strict=True)]
 
     def _check_image_tokens(self, ids: Tensor | None) -> None:

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..geometry.cubemap import FACE_NAMES, erp_to_cubemap
 from ..records import FaceCaption, PanoramaClip, Progress
 from .budget import whole_sentences
-from .captioner import MAX_NEW_TOKENS, Captioner
+from .captioner import Captioner
 from .folders import is_out_of_memory
 from .prompts import FACE_PROMPT
 
@@ -64,7 +64,8 @@ def caption_faces(
     Raises:
         InputError: frames that are no finite panorama, numbers out of range, memory that runs out, or not one word.
     """
-    _check(clip.frames, times, batch_size)
+    check_numbers(times, batch_size)
+    _check_frames(clip.frames)
     notices: list[str] = []
     if times > clip.num_frames:
         notices.append(f"{times} times were asked for and the clip has {clip.num_frames} frames: each was captioned")
@@ -81,18 +82,26 @@ def caption_faces(
         items.append(FaceCaption(time_s, face, DIRECTIONS[face], text))
     stopped = sum(not ended for _, ended in texts)
     if stopped:
-        notices.append(f"{stopped} of {len(items)} face captions were stopped at {MAX_NEW_TOKENS} tokens")
+        notices.append(f"{stopped} of {len(items)} face captions were stopped at {captioner.max_new_tokens} tokens")
     return FaceCaptions(tuple(items), tuple(notices) + _empty_notices(items, captioner.name))
 
 
-def _check(frames: Tensor, times: int, batch_size: int) -> None:
+def check_numbers(times: int, batch_size: int) -> None:
+    """That both are in range.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name, value, low, high in (("caption times", times, 1, 32), ("caption batch size", batch_size, 1, 192)):
+        if not low <= value <= high:
+            raise InputError(f"{name}: {value} was asked for; choose {low} to {high}.")
+
+
+def _check_frames(frames: Tensor) -> None:
     if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames) or frames.shape[-1] != 2 * frames.shape[-2]:
         raise InputError(f"captions need [T, 3, H, 2H] panorama frames, not {list(frames.shape)}.")
     if not torch.isfinite(frames).all():
         raise InputError("the frames hold NaN or infinite values; captions need finite pixels in [0, 1].")
-    for name, value, low, high in (("caption times", times, 1, 32), ("caption batch size", batch_size, 1, 192)):
-        if not low <= value <= high:
-            raise InputError(f"{name}: {value} was asked for; choose {low} to {high}.")
 
 
 def _pictures(frames: Tensor, size: int) -> list[Image]:
@@ -123,8 +132,8 @@ def _describe_all(
             continue
         if halved or len(batch) == 1:
             raise InputError(
-                f"memory ran out while {captioner.name} captioned {len(batch)} faces at once; set a smaller caption "
-                f"batch size (1 needs the least), or use a smaller captioner or another device."
+                f"memory ran out while {captioner.name} captioned {len(batch)} faces at once; set a smaller batch "
+                f"size (--caption-batch, or the node's batch_size), or use a smaller captioner or another device."
             )
         size, halved = len(batch) // 2, True
         notices.append(f"memory ran out at {len(batch)} faces at once: captioned {size} at once")

@@ -23,7 +23,7 @@ LOG_FILE = "log.jsonl"
 
 def bucket_losses(name: str, timesteps: Tensor, errors: Tensor, total: int) -> dict[str, float]:
     """Mean error by quarter of the noise schedule, for the quarters that were drawn; quarter 0 is nearly clean."""
-    quarter = timesteps * BUCKETS // total
+    quarter = timesteps.long() * BUCKETS // total
     return {f"{name}/t{q}": float(errors[quarter == q].mean()) for q in quarter.unique().tolist()}
 
 

@@ -30,5 +30,5 @@ def test_other_stages_than_those_that_ran_are_refused(tmp_path):
 
 
 def test_only_modules_of_train_are_run(tmp_path):
-    with pytest.raises(InputError, match="no module of train"):
+    with pytest.raises(InputError, match="wanted a module of train"):
         run_stages(["os.path"], tmp_path)

@@ -1,4 +1,4 @@
-"""The recorded tiny networks, rebuilt from configurations, names and shapes (golden/published.json, golden/filler.py)."""
+"""The recorded tiny networks, rebuilt from configurations and names (golden/published.json, golden/filler.py)."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import View
-from .erp import _erp_directions
-from .perspective import _camera_directions, erp_to_perspective
-from .sphere import cached_grid, rotation
+from .erp import _erp_directions, check_erp, sample_at, sampling_dtype, sampling_grid, shrink_for
+from .perspective import _camera_directions, view_directions
+from .sphere import DEG, cached_grid, rotation
 
 FACE_NAMES = ("front", "right", "back", "left", "up", "down")
 FACES = (View(0.0), View(90.0), View(-180.0), View(-90.0), View(0.0, 90.0), View(0.0, -90.0))
@@ -38,7 +38,21 @@ def erp_to_cubemap(erp: Tensor, face_size: int, mode: str = "bilinear", antialia
     Returns:
         `[B, 6, C, s, s]`.
     """
-    return torch.stack([erp_to_perspective(erp, face, face_size, mode, antialias) for face in FACES], dim=1)
+    check_erp(erp, mode)
+    if antialias and mode == "bilinear":
+        erp = shrink_for(erp, 2.0 / face_size / DEG)
+    height, width = erp.shape[-2:]
+    grid = _faces_grid(face_size, height, width, sampling_dtype(erp), erp.device)
+    if len(erp) == 1:  # by face, so that several threads find work
+        return sample_at(erp, grid, mode)[None]
+    return sample_at(erp, grid.flatten(0, 1)[None], mode).unflatten(2, (6, face_size)).transpose(1, 2)
+
+
+@cached_grid
+def _faces_grid(size: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Where the faces' pixels lie in a panorama, `[6, s, s, 2]` for `sample_at`."""
+    dirs = [view_directions(face.yaw_deg, face.pitch_deg, face.fov_deg, size, torch.float64) for face in FACES]
+    return sampling_grid(torch.stack(dirs), height, width).to(device=device, dtype=dtype)
 
 
 def _strip_grid(dirs: Tensor, size: int, pad: int) -> Tensor:

@@ -84,14 +84,20 @@ def pad_erp(erp: Tensor, pad: int = 1) -> Tensor:
     Returns:
         `[..., H + 2 pad, W + 2 pad]`.
     """
-    width = erp.shape[-1]
+    height, width = erp.shape[-2:]
 
     def beyond(rows: Tensor) -> Tensor:
         turned = rows.flip(-2).roll(width // 2, -1)
         return turned if width % 2 == 0 else 0.5 * (turned + rows.flip(-2).roll(width // 2 + 1, -1))
 
-    tall = torch.cat((beyond(erp[..., :pad, :]), erp, beyond(erp[..., -pad:, :])), dim=-2)
-    return torch.cat((tall[..., -pad:], tall, tall[..., :pad]), dim=-1)
+    # Written into one tensor: joining pieces along both axes would copy the panorama twice.
+    padded = erp.new_empty(*erp.shape[:-2], height + 2 * pad, width + 2 * pad)
+    inner = slice(pad, pad + width)
+    padded[..., pad : pad + height, inner] = erp
+    padded[..., :pad, inner] = beyond(erp[..., :pad, :])
+    padded[..., pad + height :, inner] = beyond(erp[..., -pad:, :])
+    padded[..., :pad], padded[..., pad + width :] = padded[..., width : pad + width], padded[..., pad : 2 * pad]
+    return padded
 
 
 def sample_erp(erp: Tensor, dirs: Tensor, mode: str = "bilinear") -> Tensor:
@@ -110,10 +116,7 @@ def sample_erp(erp: Tensor, dirs: Tensor, mode: str = "bilinear") -> Tensor:
     Raises:
         InputError: shapes that do not fit, or another mode.
     """
-    if mode not in ("bilinear", "nearest"):
-        raise InputError(f"sampling mode {mode!r} is unknown; choose 'bilinear' or 'nearest'.")
-    if erp.dim() != 4 or not erp.is_floating_point():
-        raise InputError(f"a panorama must be a floating point [B, C, H, W] tensor, not {erp.dtype} {list(erp.shape)}.")
+    check_erp(erp, mode)
     dirs = dirs if dirs.dim() == 4 else dirs[None]
     batch = max(erp.shape[0], dirs.shape[0])
     if {erp.shape[0], dirs.shape[0]} - {1, batch} or dirs.dim() != 4 or dirs.shape[-1] != 3:
@@ -121,13 +124,37 @@ def sample_erp(erp: Tensor, dirs: Tensor, mode: str = "bilinear") -> Tensor:
             f"{erp.shape[0]} panoramas and directions {list(dirs.shape)} do not fit: "
             f"give [h, w, 3] for all frames or one [h, w, 3] per frame."
         )
-    height, width = erp.shape[-2:]
-    # Half precision has too few digits for a coordinate: 1/8 px at column 200.
-    work = torch.promote_types(erp.dtype, torch.float32)
-    x_px, y_px = erp_coordinates(dirs.to(device=erp.device, dtype=work), height, width)
-    grid = torch.stack(((x_px + 1.0) * (2.0 / (width + 1)) - 1.0, (y_px + 1.0) * (2.0 / (height + 1)) - 1.0), dim=-1)
-    padded = pad_erp(erp.to(work)).expand(batch, -1, -1, -1)
-    grid = grid.expand(batch, -1, -1, -1)
+    grid = sampling_grid(dirs.to(device=erp.device, dtype=sampling_dtype(erp)), *erp.shape[-2:])
+    return sample_at(erp, grid, mode)
+
+
+def check_erp(erp: Tensor, mode: str) -> None:
+    """What can be sampled, and how.
+
+    Raises:
+        InputError: anything but a floating point `[B, C, H, W]`, or another mode.
+    """
+    if mode not in ("bilinear", "nearest"):
+        raise InputError(f"sampling mode {mode!r} is unknown; choose 'bilinear' or 'nearest'.")
+    if erp.dim() != 4 or not erp.is_floating_point():
+        raise InputError(f"a panorama must be a floating point [B, C, H, W] tensor, not {erp.dtype} {list(erp.shape)}.")
+
+
+def sampling_dtype(erp: Tensor) -> torch.dtype:
+    """What coordinates are kept in; half precision has too few digits for one: 1/8 px at column 200."""
+    return torch.promote_types(erp.dtype, torch.float32)
+
+
+def sampling_grid(dirs: Tensor, height: int, width: int) -> Tensor:
+    """Directions `[..., 3]` as what `sample_at` reads, `[..., 2]`: corner-aligned places in a panorama padded by 1."""
+    x_px, y_px = erp_coordinates(dirs, height, width)
+    return torch.stack(((x_px + 1.0) * (2.0 / (width + 1)) - 1.0, (y_px + 1.0) * (2.0 / (height + 1)) - 1.0), dim=-1)
+
+
+def sample_at(erp: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
+    """`sample_erp` by a grid that can be kept: `[B or 1, h, w, 2]` in `sampling_dtype`, from `sampling_grid`."""
+    batch = max(erp.shape[0], grid.shape[0])
+    padded, grid = pad_erp(erp.to(grid.dtype)).expand(batch, -1, -1, -1), grid.expand(batch, -1, -1, -1)
     return F.grid_sample(padded, grid, mode=mode, padding_mode="border", align_corners=True).to(erp.dtype)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import View, ViewTrack
-from .erp import sample_erp, shrink_for
+from .erp import check_erp, sample_at, sampling_dtype, sampling_grid, shrink_for
 from .sphere import DEG, cached_grid, rotation
 
 Views = View | ViewTrack | Sequence[View]
@@ -51,6 +51,14 @@ def _view_directions(yaw: float, pitch: float, fov: float, size: int, dtype: tor
     check_view(View(yaw, pitch, fov))
     camera = _camera_directions(fov, size, torch.float64, torch.device("cpu"))
     return (camera @ rotation(yaw, pitch, dtype=torch.float64).T).to(device=device, dtype=dtype)
+
+
+@cached_grid
+def _view_grid(
+    yaw: float, pitch: float, fov: float, size: int, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Where a view's pixels lie in a panorama, `[s, s, 2]` for `sample_at`."""
+    return sampling_grid(_view_directions(yaw, pitch, fov, size, dtype, device), height, width)
 
 
 def view_directions(
@@ -112,10 +120,10 @@ def erp_to_perspective(
         erp = shrink_for(erp, 2.0 * math.tan(finest * DEG / 2) / size / DEG)
     if erp.shape[0] > 1 and len(set(chosen)) == 1:
         chosen = chosen[:1]
-    dtype = torch.promote_types(erp.dtype, torch.float32)
-    grids = [_view_directions(float(v.yaw_deg), float(v.pitch_deg), float(v.fov_deg), size, dtype, erp.device)
-             for v in chosen]
-    return sample_erp(erp, torch.stack(grids), mode)
+    check_erp(erp, mode)
+    where = (size, *erp.shape[-2:], sampling_dtype(erp), erp.device)
+    grids = [_view_grid(float(v.yaw_deg), float(v.pitch_deg), float(v.fov_deg), *where) for v in chosen]
+    return sample_at(erp, torch.stack(grids), mode)
 
 
 def to_camera(dirs: Tensor, view: View) -> Tensor:

@@ -140,8 +140,8 @@ def prediction(variant: str) -> Tensors:
     results["pred_stride4"] = full[..., ::4, ::4]
     if variant == "vac":
         # The published consistency of its two maps; nothing of ours uses their product, the maps are.
-        product = F.interpolate((maps[0] * maps[1])[None, None], size=OUTPUT_SIZE, mode="bilinear")
-        results["late_fusion_product_f16_stride4"] = product[..., ::4, ::4]
+        one, two = F.interpolate(torch.stack(maps)[:, None], size=OUTPUT_SIZE, mode="bilinear")
+        results["late_fusion_product_f16_stride4"] = (one * two)[None, :, ::4, ::4]
     return {f"salvit360/{variant}/{name}": value for name, value in results.items()}
 
 

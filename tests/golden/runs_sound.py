@@ -82,7 +82,8 @@ def encoded() -> Tensors:
     x, results = pipeline_inputs(), {}
     for name in ("vae_v", "vae_a"):
         vae, given = recorded_vae(name), x[f"{name}/enc_in"]
-        latents = encode_mel(vae, given[:, 0]) if name == "vae_a" else encode_frames(vae, (given + 1) / 2).transpose(0, 1)
+        audio = name == "vae_a"
+        latents = encode_mel(vae, given[:, 0]) if audio else encode_frames(vae, (given + 1) / 2).transpose(0, 1)
         mean, log_variance = latents / vae.config.scaling_factor, vae.encode(given).latent_dist.logvar
         results[f"pipeline_tiny/{name}/enc_moments"] = torch.cat([mean, log_variance], dim=1)
     return results

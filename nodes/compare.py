@@ -50,7 +50,7 @@ class OverlayPreview(io.ComfyNode):
         drawn = draw_overlay(small, previews.fitting(maps, small), track, progress=host.progress())
         sound = None if audio is None else sockets.sound_from_audio(audio)
         preview = previews.panorama_preview(frames, fps, previews.ROUND_PX, maps, track, sound)
-        return io.NodeOutput(sockets.image_from_frames(drawn), ui={"con360": [{"panorama": preview}]})
+        return io.NodeOutput(sockets.image_from_frames(drawn), ui={"con360": [{"panorama": preview, "overlay": True}]})
 
 
 class Con360Compare(io.ComfyNode):

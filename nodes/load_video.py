@@ -73,7 +73,7 @@ class Load360Video(io.ComfyNode):
     @classmethod
     def execute(cls, video: str, start: float, duration: float, fps: float, height: int, eye: str) -> io.NodeOutput:
         host.check_choice(eye, EYES, "the eye")
-        caption, shown = "", {}
+        caption, shown = "", {"video": video}
         if video == SAMPLE:
             clip, caption = _sample(start, duration, fps, height)
             # Files are streamed by the viewer itself; the sample has none.

@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,13 @@ class ComfyServer:
         base: folder for its input, output, models and the rest; the pack is linked into its custom_nodes.
         comfyui: the checkout.
         pack_name: name of the pack's folder there.
+        options: further arguments of the server.
     """
 
-    def __init__(self, base: Path, comfyui: Path, pack_name: str = "Con360-AV") -> None:
-        self.base, self.comfyui, self.pack_name = Path(base), comfyui, pack_name
+    def __init__(
+        self, base: Path, comfyui: Path, pack_name: str = "Con360-AV", options: Sequence[str] = ()
+    ) -> None:  # fmt: skip
+        self.base, self.comfyui, self.pack_name, self.options = Path(base), comfyui, pack_name, options
         self.log_path = self.base / "server.log"
         self.process: subprocess.Popen | None = None
 
@@ -100,7 +103,7 @@ class ComfyServer:
         command = [
             python_of(self.comfyui), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", self.address.split(":")[1],
             "--base-directory", str(self.base.resolve()), "--database-url", "sqlite:///:memory:",
-            "--disable-auto-launch", "--disable-api-nodes",
+            "--disable-auto-launch", "--disable-api-nodes", *self.options,
         ]  # fmt: skip
         self._log = self.log_path.open("w", encoding="utf-8")
         self.process = subprocess.Popen(command, cwd=self.comfyui, stdout=self._log, stderr=subprocess.STDOUT)

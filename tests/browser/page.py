@@ -1,0 +1,149 @@
+"""A real browser on a real ComfyUI: which ones there are, and a page that remembers every complaint of its console."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from comfyui.server import ComfyServer
+
+# Software rendering, so that WebGL works without a display; sound may start without a click.
+FLAGS = (
+    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--mute-audio",
+    "--autoplay-policy=no-user-gesture-required",
+)  # fmt: skip
+SIZE = {"width": 1200, "height": 800}
+SETTINGS = {
+    "Comfy.TutorialCompleted": True, "Comfy.UseNewMenu": "Top", "Comfy.VueNodes.AutoScaleLayout": False,
+    "Comfy.Workflow.Persist": True, "Comfy.Workflow.ShowMissingModelsWarning": False,
+}  # fmt: skip
+
+
+def missing() -> str | None:
+    """What the browser tests lack, in a sentence."""
+    if importlib.util.find_spec("playwright") is None:
+        return "no Playwright (pip install playwright): the widgets were NOT tested in a browser"
+    if chromium() is None:
+        return "no chromium on the PATH or at $CHROMIUM: the widgets were NOT tested in a browser"
+    return None
+
+
+def chromium() -> str | None:
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def current_frontend() -> Path:
+    """The files of the `comfyui-frontend-package` that is installed beside the tests."""
+    spec = importlib.util.find_spec("comfyui_frontend_package")
+    return Path(spec.submodule_search_locations[0]) / "static"
+
+
+@dataclass
+class ComfyPage:
+    """A page of the frontend."""
+
+    page: Any
+    server: ComfyServer
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(f"{message.text} ({message.location.get('url')})")
+
+    def open(self, **settings: Any) -> ComfyPage:
+        self.server.post("/settings", {**SETTINGS, **settings})
+        self.page.goto(f"http://{self.server.address}/", wait_until="commit", timeout=120_000)
+        return self.ready()
+
+    def ready(self) -> ComfyPage:
+        self.page.wait_for_function(
+            "() => window.app?.graph && window.app.extensions.some(e => e.name === 'Con360.Widgets') "
+            "&& !document.querySelector('#splash-loader')", timeout=240_000,
+        )  # fmt: skip
+        self.page.wait_for_timeout(1500)
+        return self
+
+    def run(self, script: str, argument: Any = None) -> Any:
+        return self.page.evaluate(script, argument)
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow as the frontend opens a file."""
+        self.run("async workflow => { await window.app.loadGraphData(workflow) }", workflow)
+        self.page.wait_for_timeout(1000)
+
+    def show(self, *types: str) -> None:
+        """Bring nodes into the middle of the window."""
+        self.run(
+            """types => {
+              const nodes = window.app.graph._nodes.filter((n) => types.includes(n.type));
+              const canvas = window.app.canvas;
+              const left = Math.min(...nodes.map((n) => n.pos[0])), top = Math.min(...nodes.map((n) => n.pos[1])) - 40;
+              const right = Math.max(...nodes.map((n) => n.pos[0] + n.size[0]));
+              const bottom = Math.max(...nodes.map((n) => n.pos[1] + n.size[1]));
+              const [w, h] = [canvas.canvas.clientWidth - 120, canvas.canvas.clientHeight - 120];
+              canvas.ds.scale = Math.min(1.5, w / (right - left), h / (bottom - top));
+              canvas.ds.offset[0] = (-(left + right) + (w + 120) / canvas.ds.scale) / 2;
+              canvas.ds.offset[1] = (-(top + bottom) + (h + 120) / canvas.ds.scale) / 2;
+              canvas.setDirty(true, true);
+            }""",
+            list(types),
+        )
+        self.page.wait_for_timeout(800)
+
+    def value(self, kind: str, name: str) -> Any:
+        return self.run(
+            "([kind, name]) => window.app.graph._nodes.find((n) => n.type === kind)"
+            ".widgets.find((w) => w.name === name).value", [kind, name],
+        )  # fmt: skip
+
+    def set_value(self, kind: str, name: str, value: Any) -> None:
+        self.run(
+            "([kind, name, value]) => { const w = window.app.graph._nodes.find((n) => n.type === kind)"
+            ".widgets.find((w) => w.name === name); w.value = value; w.callback?.(value) }", [kind, name, value],
+        )  # fmt: skip
+
+    def prompt(self) -> dict[str, Any]:
+        """What would be sent to the server now, in API format."""
+        return self.run("async () => (await window.app.graphToPrompt()).output")
+
+    def queue(self, timeout_s: float = 240) -> None:
+        """Run the workflow as the Run button does, and wait until the server has done it."""
+        before = len(self.server.get("/history"))
+        self.run("async () => { await window.app.queuePrompt(0, 1) }")
+        for _ in range(int(timeout_s * 5)):
+            history = self.server.get("/history")
+            if len(history) > before:
+                break
+            self.page.wait_for_timeout(200)
+        else:
+            raise TimeoutError("the server did not finish the prompt")
+        status = list(history.values())[-1]["status"]
+        assert status["status_str"] == "success", status["messages"][-1]
+        self.page.wait_for_timeout(2000)
+
+    def shot(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=str(path))
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        try:
+            yield running
+        finally:
+            running.close()

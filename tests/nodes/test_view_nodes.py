@@ -1,0 +1,190 @@
+"""Viewpoints by hand and along keyframes, overlays and previews, run in the stand-in."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from host import Host
+from host.modules import installed
+from host.v3 import VideoComponents, VideoFromComponents
+
+pytestmark = pytest.mark.standin
+
+PAN = json.dumps([{"time": 0, "yaw": 170, "pitch": 0, "fov": 90}, {"time": 0.25, "yaw": -170, "pitch": 10, "fov": 60}])
+LOAD = {
+    "class_type": "Load360Video",
+    "inputs": {"video": "[built-in sample]", "start": 0.0, "duration": 0.5, "fps": 8.0, "height": 64, "eye": "auto"},
+}
+SALIENCY = {"class_type": "SalViT360Saliency", "inputs": {"frames": ["1", 0], "method": "training-free (built in)"}}
+
+
+def graph(**inputs: Any) -> dict[str, Any]:
+    """Sample, saliency, Centroid→BASD as node 3, an overlay behind it."""
+    values = {
+        "saliency": ["2", 0], "fps": 8.0, "choose_by": "centroid", "rank": 1, "mode": "still", "yaw": 0.0,
+        "pitch": 0.0, "fov": 90.0, "normalization": "minmax", **inputs,
+    }  # fmt: skip
+    overlay = {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0], "basd": ["3", 0]}
+    return {
+        "1": LOAD, "2": SALIENCY, "3": {"class_type": "CentroidToBASD", "inputs": values},
+        "4": {"class_type": "OverlayPreview", "inputs": overlay},
+    }  # fmt: skip
+
+
+def by_hand(**inputs: Any) -> dict[str, Any]:
+    values = {
+        "frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": 30.0, "pitch": -10.0, "fov": 75.0,
+        "normalization": "minmax", "map_height": 64, **inputs,
+    }  # fmt: skip
+    overlay = {"frames": ["1", 0], "fps": 8.0, "height": 64, "basd": ["3", 0]}
+    return {
+        "1": LOAD, "3": {"class_type": "ViewpointByHand", "inputs": values},
+        "4": {"class_type": "OverlayPreview", "inputs": overlay},
+    }  # fmt: skip
+
+
+def done(run: Any, prompt: dict[str, Any]) -> Any:
+    result = run(prompt)
+    assert result.status == "done", (result.failed_node, result.error, result.complaints)
+    return result
+
+
+def views(result: Any) -> list[tuple[float, float, float]]:
+    return [(v.yaw_deg, v.pitch_deg, v.fov_deg) for v in result.outputs["3"][0].maps.track.views]
+
+
+def shown(result: Any, node: str) -> dict[str, Any]:
+    (data,) = result.ui[node]["con360"]
+    return data
+
+
+def pictures(host: Host, saved: dict[str, Any]) -> np.ndarray:
+    assert (saved["type"], saved["subfolder"]) == ("temp", "")
+    with av.open(str(host.base / "temp" / saved["filename"])) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.mark.parametrize(
+    "prompt", [graph(choose_by="keyframes", keyframes=PAN), by_hand(mode="keyframes", keyframes=PAN)],
+    ids=["CentroidToBASD", "ViewpointByHand"],
+)  # fmt: skip
+def test_keyframes_move_the_view_over_the_seam(run: Any, prompt: Any) -> None:
+    result = done(run, prompt)
+    assert views(result) == [(170, 0, 90), (-180, 5, 75), (-170, 10, 60), (-170, 10, 60)]
+    assert result.outputs["3"][2:] == (170.0, 0.0, 90.0)
+    assert not torch.equal(result.outputs["3"][1][0], result.outputs["3"][1][2])
+
+
+def test_a_still_view_by_hand_needs_no_saliency(run: Any) -> None:
+    result = done(run, by_hand())
+    assert views(result) == [(30, -10, 75)] * 4
+    assert result.outputs["3"][1].shape == (4, 64, 128)
+
+
+@pytest.mark.parametrize("make", [graph, by_hand])
+def test_keyframes_that_cannot_be_read_are_refused_before_anything_runs(run: Any, make: Any) -> None:
+    result = run(make(keyframes='[{"time": 0}]'))
+    assert result.status == "refused"
+    assert "keyframe 1 is" in result.complaints["3"][0]
+
+
+def test_asking_for_keyframes_without_any_is_an_error_on_the_node(run: Any) -> None:
+    result = run(graph(choose_by="keyframes"))
+    assert (result.status, result.failed_node) == ("error", "3")
+    assert "there are no keyframes" in str(result.error)
+
+
+def test_frames_of_another_clip_are_refused(host: Host, run: Any) -> None:
+    prompt = graph(frames=["5", 0])
+    prompt["5"] = {**LOAD, "inputs": {**LOAD["inputs"], "duration": 1.0}}
+    assert "there are 8 frames and 4 saliency maps" in str(run(prompt).error)
+
+
+def test_the_editor_gets_centroids_and_a_picture_with_heat(host: Host, run: Any) -> None:
+    result = done(run, graph(frames=["1", 0]))
+    data = shown(result, "3")
+    view = result.outputs["3"][0].first_view
+    assert data["regions"][0]["rank"] == 1
+    assert data["regions"][0]["views"] == [[view.yaw_deg, view.pitch_deg]]
+    assert (data["panorama"]["frames"], data["panorama"]["fps"]) == (4, 8.0)
+    film = pictures(host, data["panorama"])
+    assert film.shape == (4, 128, 128, 3)
+    source = (result.outputs["1"][0].numpy() * 255).round()
+    assert np.abs(film[:, :64] - source).mean() < 6
+    heat = result.outputs["2"][0][0]
+    row, column = np.array(divmod(int(heat.argmax()), heat.shape[1])) * 64 // heat.shape[0]
+    red, _, blue = film[0][64 + row, column].astype(int)
+    assert red - blue > 80
+    json.dumps(data)
+
+
+def test_a_tracks_centroids_move_with_time_and_by_hand_they_stay_on_offer(run: Any) -> None:
+    result = done(run, graph(mode="track"))
+    assert len(shown(result, "3")["regions"][0]["views"]) in (1, 4)
+    assert shown(done(run, graph(choose_by="yaw and pitch")), "3")["regions"]
+
+
+def test_the_overlay_is_drawn_into_the_frames_and_the_lower_half_of_its_preview(host: Host, run: Any) -> None:
+    result = done(run, graph())
+    (drawn,) = result.outputs["4"]
+    assert drawn.shape == (4, 64, 128, 3)
+    film = pictures(host, shown(result, "4")["panorama"]) / 255
+    plain, above, below = result.outputs["1"][0].numpy(), film[:, :64], film[:, 64:]
+    assert np.abs(above - plain).mean() < 0.03 < np.abs(below - plain).mean()
+    assert np.abs(below - drawn.numpy()).mean() < 0.05
+
+
+def test_a_preview_has_sound_that_a_browser_plays(host: Host, run: Any) -> None:
+    prompt = graph()
+    prompt["4"]["inputs"]["audio"] = ["1", 1]
+    saved = shown(done(run, prompt), "4")["panorama"]
+    with av.open(str(host.base / "temp" / saved["filename"])) as container:
+        assert container.streams.audio[0].codec_context.channels in (1, 2)
+
+
+def test_the_sample_has_a_preview_for_its_viewer_and_a_file_streams_itself(run: Any) -> None:
+    assert shown(done(run, by_hand()), "1")["panorama"]["frames"] == 4
+
+
+class TestCompare:
+    def compare(self, pack: Any, host: Host, **given: Any) -> dict[str, Any]:
+        with installed(host._modules), torch.inference_mode():
+            return pack("nodes.compare").Con360Compare.execute(**given).ui["con360"][0]
+
+    def clip(self, size: int = 33, rate: int = 11026, channels: int = 4) -> VideoFromComponents:
+        audio = {"waveform": torch.zeros(1, channels, rate // 2), "sample_rate": rate}
+        return VideoFromComponents(
+            VideoComponents(images=torch.rand(4, size, size, 3), frame_rate=Fraction(8), audio=audio)
+        )
+
+    def test_odd_sizes_odd_rates_and_ambisonics_are_made_playable(self, pack: Any, host: Host) -> None:
+        data = self.compare(pack, host, generated=self.clip())
+        assert set(data) == {"generated"}
+        path = Path(host.base / "temp" / data["generated"]["filename"])
+        with av.open(str(path)) as container:
+            assert (container.streams.video[0].width, container.streams.audio[0].rate) == (32, 48000)
+
+    def test_the_panorama_lasts_as_long_as_the_clip(self, pack: Any, host: Host) -> None:
+        frames = torch.rand(8, 64, 128, 3)
+        data = self.compare(pack, host, generated=self.clip(), real=self.clip(32, 16000, 1), frames=frames)
+        assert set(data) == {"generated", "real", "panorama"}
+        assert data["panorama"]["fps"] == 16.0
+
+    def test_a_clip_without_sound_is_shown(self, pack: Any, host: Host) -> None:
+        silent = VideoFromComponents(VideoComponents(images=torch.rand(2, 32, 32, 3), frame_rate=Fraction(8)))
+        assert self.compare(pack, host, generated=silent)["generated"]["frames"] == 2
+
+
+def test_previews_of_long_clips_keep_few_frames_and_their_length(host: Host, pack: Any) -> None:
+    frames = torch.zeros(1000, 16, 32, 3)
+    with installed(host._modules):
+        saved = pack("nodes.previews").panorama_preview(frames, 30.0, 16)
+    assert saved["frames"] <= 480
+    assert saved["frames"] / saved["fps"] == pytest.approx(1000 / 30, rel=0.01)

@@ -1,0 +1,380 @@
+// The viewpoint editor: panorama, saliency, centroids and the view's true outline. It owns no value: what it shows and
+// changes are the node's own widgets, so saving, undo, links and the API need nothing of their own.
+
+import { anglesAt, anglesOnMap, axes, clamp, fovOutline, linesOnMap, sees, viewAt, wrapYaw } from "./geometry.js";
+import { Transport } from "./transport.js";
+import * as parts from "./parts.js";
+
+const { el, t } = parts;
+const KEYFRAMES = "keyframes";
+/** The widget that says how the view is chosen, and its value for a still view by hand. */
+const CHOICE = { CentroidToBASD: ["choose_by", "yaw and pitch"], ViewpointByHand: ["mode", "still"] };
+const CENTROID = "centroid";
+const FOV_RANGE = [30, 150];
+const SAME_TIME_S = 0.02;
+const NEAR_PX = 14;
+const PINK = "#ff42a1";
+
+export function addEditor(node) {
+  const editor = new Editor(node);
+  parts.addPanel(node, "viewpoint_editor", editor.root);
+  const text = parts.widgetOf(node, KEYFRAMES);
+  if (text) Object.assign(text, { hidden: true, computeSize: () => [0, -4] }).options.hidden = true;
+  parts.watch(node, () => editor.read(), () => editor.update(), () => editor.transport.stop());
+}
+
+class Editor {
+  constructor(node) {
+    this.node = node;
+    [this.choice, this.byHand] = CHOICE[node.comfyClass];
+    this.overlay = true;
+    this.video = parts.video();
+    this.video.muted = true;
+    this.canvas = el("canvas", { tabindex: 0, role: "application", "aria-label": t("editor"), class: "con360-picture" });
+    this.status = el("div", { class: "con360-status", role: "status" });
+    this.hint = el("div", { class: "con360-hint" });
+    this.transport = new Transport(this.video, [], () => this.draw());
+    this.add = parts.button("plus-circle", t("setKeyframe"), () => this.setKeyframe());
+    this.remove = parts.button("trash", t("removeKeyframe"), () => this.removeKeyframe());
+    this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
+    this.transport.bar.append(this.add, this.remove, this.eye);
+    this.root = el("div", {}, el("div", { class: "con360-stage" }, this.canvas, this.hint), this.transport.bar, this.status);
+    this.canvas.addEventListener("pointerdown", (event) => this.press(event));
+    this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    parts.fitCanvas(this.canvas, () => this.draw());
+  }
+
+  // ---- what the widgets say
+
+  value(name) {
+    return parts.widgetOf(this.node, name)?.value;
+  }
+
+  read() {
+    const names = [this.choice, "rank", "yaw", "pitch", "fov", KEYFRAMES];
+    return [...names.map((name) => this.value(name)), parts.outputOf(this.node)];
+  }
+
+  get regions() {
+    return parts.outputOf(this.node)?.regions ?? [];
+  }
+
+  get keyframes() {
+    try {
+      const found = JSON.parse(this.value(KEYFRAMES) || "[]");
+      const numbers = (frame) => ["time", "yaw", "pitch", "fov"].every((name) => Number.isFinite(frame?.[name]));
+      return Array.isArray(found) && found.every(numbers) ? found.sort((a, b) => a.time - b.time) : [];
+    } catch {
+      // Text that came over the API or from a link: the server says what is wrong with it.
+      return [];
+    }
+  }
+
+  /** The view at the time shown; null where it is a centroid that no run has found yet. */
+  get view() {
+    const fov = Number(this.value("fov"));
+    if (this.value(this.choice) === CENTROID) {
+      const region = this.regions.find((found) => found.rank === this.value("rank"));
+      return region ? { ...this.place(region), fov } : null;
+    }
+    if (this.keyed && this.keyframes.length) return viewAt(this.keyframes, this.transport.time);
+    return { yaw: Number(this.value("yaw")), pitch: Number(this.value("pitch")), fov };
+  }
+
+  get keyed() {
+    return this.value(this.choice) === KEYFRAMES;
+  }
+
+  get keyframeHere() {
+    return this.keyframes.find((frame) => Math.abs(frame.time - this.transport.time) < SAME_TIME_S);
+  }
+
+  /** Where a centroid is at the time shown. */
+  place({ views }) {
+    const frame = Math.floor(this.transport.time * (this.panorama?.fps ?? 0) + 1e-6);
+    const [yaw, pitch] = views[Math.min(frame, views.length - 1)];
+    return { yaw, pitch };
+  }
+
+  // ---- what the user does
+
+  setView(change) {
+    const view = { ...(this.view ?? { yaw: 0, pitch: 0, fov: Number(this.value("fov")) }), ...change };
+    const round = (number) => Math.round(number * 10) / 10;
+    view.yaw = round(wrapYaw(view.yaw));
+    view.pitch = round(clamp(view.pitch, -90, 90));
+    view.fov = round(clamp(view.fov, ...FOV_RANGE));
+    if (this.keyed) this.storeKeyframes(this.withKeyframe(view));
+    else {
+      // A centroid keeps its rank while only the field of view changes.
+      const turned = "yaw" in change || "pitch" in change;
+      if (turned) parts.setWidget(this.node, this.choice, this.byHand);
+      if (turned) for (const name of ["yaw", "pitch"]) parts.setWidget(this.node, name, view[name]);
+      parts.setWidget(this.node, "fov", view.fov);
+    }
+    this.update();
+  }
+
+  withKeyframe(view) {
+    const time = this.keyframeHere?.time ?? Math.round(this.transport.time * 100) / 100;
+    const { yaw, pitch, fov } = view;
+    const others = this.keyframes.filter((frame) => frame.time !== time);
+    return [...others, { time, yaw, pitch, fov }].sort((a, b) => a.time - b.time);
+  }
+
+  storeKeyframes(frames) {
+    parts.setWidget(this.node, KEYFRAMES, frames.length ? JSON.stringify(frames) : "");
+  }
+
+  setKeyframe() {
+    if (!this.view) return;
+    this.storeKeyframes(this.withKeyframe(this.view));
+    parts.setWidget(this.node, this.choice, KEYFRAMES);
+    this.done();
+  }
+
+  removeKeyframe() {
+    const here = this.keyframeHere;
+    if (!here) return;
+    const left = this.keyframes.filter((frame) => frame !== here && frame.time !== here.time);
+    if (!left.length) {
+      for (const name of ["yaw", "pitch", "fov"]) parts.setWidget(this.node, name, here[name]);
+      parts.setWidget(this.node, this.choice, this.byHand);
+    }
+    this.storeKeyframes(left);
+    this.done();
+  }
+
+  choose(rank) {
+    if (!this.regions.some((region) => region.rank === rank)) return;
+    parts.setWidget(this.node, "rank", rank);
+    parts.setWidget(this.node, this.choice, CENTROID);
+    this.done();
+  }
+
+  toggleOverlay() {
+    this.overlay = !this.overlay;
+    parts.setButton(this.eye, this.overlay ? "eye" : "eye-slash", t(this.overlay ? "overlayOff" : "overlayOn"));
+    this.draw();
+  }
+
+  done() {
+    this.update();
+    parts.rememberForUndo();
+  }
+
+  /** Where a pointer is on the map, and how far from a place on it in pixels of the screen. */
+  pointer(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const [x, y, width, height] = parts.panoramaRect(box);
+    const [u, v] = [(event.clientX - box.left - x) / width, (event.clientY - box.top - y) / height];
+    const away = (place) => {
+      const [placeU, placeV] = anglesOnMap(place);
+      const across = Math.abs(placeU - u);
+      return Math.hypot(Math.min(across, 1 - across) * width, (placeV - v) * height);
+    };
+    return { u, v, away };
+  }
+
+  press(event) {
+    if (event.button !== 0) return;
+    const start = this.pointer(event);
+    const region = this.regions.find((found) => start.away(this.place(found)) < NEAR_PX);
+    if (region) return this.choose(region.rank);
+    const frame = this.keyed && this.keyframes.find((found) => start.away(found) < NEAR_PX);
+    if (frame && frame !== this.keyframeHere) return this.transport.seek(frame.time);
+    this.video.pause();
+    const under = anglesAt(start.u, start.v);
+    // A press inside the view takes hold of it, one outside brings it there.
+    if (!this.view || !sees(this.view, under)) this.setView(under);
+    const from = this.view;
+    const move = (moved) => {
+      const now = this.pointer(moved);
+      this.setView({ yaw: from.yaw + (now.u - start.u) * 360, pitch: from.pitch - (now.v - start.v) * 180 });
+    };
+    const lift = () => {
+      this.canvas.removeEventListener("pointermove", move);
+      this.canvas.removeEventListener("pointercancel", lift);
+      this.canvas.removeEventListener("pointerup", lift);
+      this.done();
+    };
+    this.canvas.setPointerCapture(event.pointerId);
+    this.canvas.addEventListener("pointermove", move);
+    this.canvas.addEventListener("pointercancel", lift);
+    this.canvas.addEventListener("pointerup", lift);
+  }
+
+  wheel(event) {
+    // With Ctrl, or two fingers, the whole graph zooms as everywhere.
+    if (event.ctrlKey || !this.view) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.setView({ fov: this.view.fov + 2 * Math.sign(event.deltaY) });
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => parts.rememberForUndo(), 300);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = event.shiftKey ? 10 : 1;
+    const { yaw, pitch, fov } = this.view ?? { yaw: 0, pitch: 0, fov: Number(this.value("fov")) };
+    const turn = (change) => {
+      this.setView(change);
+      this.done();
+    };
+    const actions = {
+      ArrowLeft: () => turn({ yaw: yaw - step }),
+      ArrowRight: () => turn({ yaw: yaw + step }),
+      ArrowUp: () => turn({ pitch: pitch + step }),
+      ArrowDown: () => turn({ pitch: pitch - step }),
+      "+": () => turn({ fov: fov - 2 }),
+      "=": () => turn({ fov: fov - 2 }),
+      "-": () => turn({ fov: fov + 2 }),
+      Enter: () => this.setKeyframe(),
+      Delete: () => this.removeKeyframe(),
+      Backspace: () => this.removeKeyframe(),
+      " ": () => this.transport.toggle(),
+    };
+    const action = actions[event.key] ?? (/^[1-8]$/.test(event.key) ? () => this.choose(Number(event.key)) : null);
+    if (!action) return;
+    event.preventDefault();
+    event.stopPropagation();
+    action();
+  }
+
+  // ---- what is shown
+
+  update() {
+    this.panorama = parts.outputOf(this.node)?.panorama;
+    parts.setSource(this.video, this.panorama && parts.fileUrl(this.panorama));
+    if (!this.panorama) this.transport.setFree(Math.max(4, this.keyframes.at(-1)?.time ?? 0));
+    this.hint.textContent = this.panorama ? "" : t("runToSee");
+    this.draw();
+  }
+
+  draw() {
+    const context = this.canvas.getContext("2d");
+    const { width, height } = this.canvas;
+    const rect = parts.panoramaRect(this.canvas);
+    context.clearRect(0, 0, width, height);
+    context.save();
+    context.beginPath();
+    context.rect(...rect);
+    context.clip();
+    context.translate(rect[0], rect[1]);
+    const inside = [0, 0, rect[2], rect[3]];
+    if (!parts.drawHalf(context, this.video, this.overlay ? 1 : 0, inside)) {
+      context.fillStyle = "#8882";
+      context.fillRect(...inside);
+    }
+    this.drawGrid(context, rect[2], rect[3]);
+    const pen = new Pen(context, rect[2], rect[3], width / Math.max(1, this.canvas.clientWidth));
+    this.drawPath(pen);
+    const view = this.view;
+    if (view) {
+      pen.lines(linesOnMap(fovOutline(view), true), PINK, 2.5);
+      pen.cross(anglesOnMap(view), PINK);
+    }
+    for (const region of this.regions) {
+      const chosen = this.value(this.choice) === CENTROID && region.rank === this.value("rank");
+      pen.badge(anglesOnMap(this.place(region)), String(region.rank), chosen ? PINK : "#fff", chosen ? "#fff" : "#000");
+    }
+    context.restore();
+    this.showStatus(view);
+  }
+
+  drawGrid(context, width, height) {
+    context.strokeStyle = "#8886";
+    context.lineWidth = 1;
+    context.beginPath();
+    for (let i = 1; i < 8; i++) {
+      context.moveTo((i * width) / 8, 0);
+      context.lineTo((i * width) / 8, height);
+    }
+    for (let i = 1; i < 4; i++) {
+      context.moveTo(0, (i * height) / 4);
+      context.lineTo(width, (i * height) / 4);
+    }
+    context.stroke();
+  }
+
+  drawPath(pen) {
+    const frames = this.keyframes;
+    if (!this.keyed || !frames.length) return;
+    const [first, last] = [frames[0].time, frames.at(-1).time];
+    const path = Array.from({ length: 97 }, (_, i) => axes(viewAt(frames, first + (i / 96) * (last - first))).forward);
+    pen.lines(linesOnMap(path), "#ffd600", 1.5);
+    for (const frame of frames) pen.dot(anglesOnMap(frame), frame === this.keyframeHere ? PINK : "#ffd600");
+  }
+
+  showStatus(view) {
+    const here = this.keyframeHere;
+    this.remove.disabled = !this.keyed || !here;
+    this.add.disabled = !view;
+    const how = {
+      [CENTROID]: () => t("centroid", { rank: this.value("rank") }),
+      [KEYFRAMES]: () => t("keyframesSet", { count: this.keyframes.length }),
+    }[this.value(this.choice)]?.() ?? t("byHand");
+    const degrees = (number) => `${Math.round(number)}°`;
+    const where = view
+      ? t("where", { yaw: degrees(view.yaw), pitch: degrees(view.pitch), fov: degrees(view.fov) })
+      : t("notFound");
+    const text = `${how} · ${where}`;
+    // Said aloud by screen readers whenever it is written, so only when it differs.
+    if (this.status.textContent !== text) this.status.textContent = text;
+  }
+}
+
+/** Draws on the map in sizes of the screen; each line with a dark edge, seen on any ground. */
+class Pen {
+  constructor(context, width, height, scale) {
+    Object.assign(this, { context, width, height, scale });
+  }
+
+  at([u, v]) {
+    return [u * this.width, v * this.height];
+  }
+
+  lines(lines, colour, thick) {
+    const { context } = this;
+    context.lineJoin = context.lineCap = "round";
+    for (const [style, extra] of [["#000b", 2], [colour, 0]]) {
+      context.strokeStyle = style;
+      context.lineWidth = (thick + extra) * this.scale;
+      for (const line of lines) {
+        context.beginPath();
+        for (const point of line) context.lineTo(...this.at(point));
+        context.stroke();
+      }
+    }
+  }
+
+  cross([u, v], colour) {
+    const [across, down] = [(6 * this.scale) / this.width, (6 * this.scale) / this.height];
+    this.lines([[[u - across, v], [u + across, v]], [[u, v - down], [u, v + down]]], colour, 2);
+  }
+
+  dot(place, colour, radius = 5) {
+    const { context } = this;
+    context.beginPath();
+    context.arc(...this.at(place), radius * this.scale, 0, 2 * Math.PI);
+    context.fillStyle = colour;
+    context.strokeStyle = "#000";
+    context.lineWidth = 1.5 * this.scale;
+    context.fill();
+    context.stroke();
+  }
+
+  badge([u, v], text, colour, ink) {
+    // Near the seam it shows on both sides.
+    for (const turn of [-1, 0, 1]) {
+      this.dot([u + turn, v], colour, 9);
+      this.context.fillStyle = ink;
+      this.context.font = `600 ${12 * this.scale}px sans-serif`;
+      this.context.textAlign = "center";
+      this.context.textBaseline = "middle";
+      this.context.fillText(text, ...this.at([u + turn, v]));
+    }
+  }
+}

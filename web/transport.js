@@ -1,0 +1,89 @@
+// Play, pause and time of one video, with others that follow it.
+
+import { button, el, setButton, t } from "./parts.js";
+
+const DRIFT_S = 0.08;
+
+export class Transport {
+  /** `lead` gives the time, `followers` keep to it, `draw` is called for each new picture. */
+  constructor(lead, followers, draw) {
+    Object.assign(this, { lead, followers, draw });
+    this.play = button("play", t("play"), () => this.toggle());
+    this.slider = el("input", { type: "range", min: 0, step: 0.01, value: 0, "aria-label": t("time") });
+    this.clock = el("span", { class: "con360-clock" });
+    this.bar = el("div", { class: "con360-bar" }, this.play, this.slider, this.clock);
+    this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
+    for (const name of ["play", "pause"]) lead.addEventListener(name, () => this.#playing(name === "play"));
+    for (const name of ["loadeddata", "seeked", "emptied"]) lead.addEventListener(name, () => this.#show());
+    for (const follower of followers) {
+      for (const name of ["loadeddata", "seeked"]) follower.addEventListener(name, () => this.#show());
+    }
+    this.free = { duration: 4, time: 0 };
+  }
+
+  /** Length and time of a clip that is not loaded; times can be chosen all the same. */
+  setFree(duration) {
+    this.free = { duration, time: Math.min(this.free.time, duration) };
+    this.#show();
+  }
+
+  get duration() {
+    return this.lead.duration || this.free.duration;
+  }
+
+  get time() {
+    return this.lead.readyState ? this.lead.currentTime : this.free.time;
+  }
+
+  seek(time) {
+    this.free.time = time;
+    for (const video of [this.lead, ...this.followers]) if (video.readyState) video.currentTime = time;
+    this.#show();
+  }
+
+  toggle() {
+    if (!this.lead.src) return;
+    if (this.lead.paused) this.lead.play();
+    else this.lead.pause();
+  }
+
+  stop() {
+    for (const video of [this.lead, ...this.followers]) {
+      video.pause();
+      video.removeAttribute("src");
+      video.load();
+    }
+  }
+
+  #playing(on) {
+    setButton(this.play, on ? "pause" : "play", t(on ? "pause" : "play"));
+    for (const video of this.followers) if (video.src) on ? video.play() : video.pause();
+    if (on) this.#step();
+    else this.#follow();
+  }
+
+  #step() {
+    if (this.lead.paused) return;
+    this.#follow();
+    this.#show();
+    requestAnimationFrame(() => this.#step());
+  }
+
+  #follow() {
+    for (const video of this.followers) {
+      const late = Math.abs(video.currentTime - this.lead.currentTime);
+      // Where a clip begins again, the ends may differ by a frame.
+      if (video.readyState && !video.seeking && late > DRIFT_S && this.lead.currentTime <= video.duration) {
+        video.currentTime = this.lead.currentTime;
+      }
+    }
+  }
+
+  #show() {
+    this.slider.max = this.duration;
+    this.slider.value = this.time;
+    this.clock.textContent = `${this.time.toFixed(1)} / ${this.duration.toFixed(1)} s`;
+    this.slider.setAttribute("aria-valuetext", this.clock.textContent);
+    this.draw();
+  }
+}

@@ -65,7 +65,7 @@ class TrainConfig:
     estimate_every: int = _option(3, "procedural: one clip in so many has estimated saliency; 0 is none")
     held_out: int = _option(8, "unseen clips for validation losses")
 
-    minutes: float = _option(1.8, "time for training steps; used where neither steps nor epochs are given")
+    minutes: float = _option(1.5, "time for training steps; used where neither steps nor epochs are given")
     steps: int | None = _option(None, "optimiser steps")
     epochs: float | None = _option(None, "passes over the data, instead of steps")
     batch_size: int = _option(4, "clips per process and forward pass (--batch)")

@@ -24,8 +24,14 @@ from train.preparation.settings import TRUTH, Settings
 from train.preparation.sources import SPLITS, Clip, procedural_scenes
 from train.shards import committed_shards, read_outcomes, read_shards
 
-SCENES = 8
+SCENES = 6
 PER_SHARD = 2
+PRELOAD = [
+    "train.preparation.run", "con360.models.loading", "con360.control",
+    "diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_motion_model",
+    "diffusers.schedulers.scheduling_ddim", "transformers.models.clip.modeling_clip",
+    "transformers.models.clap.modeling_clap", "transformers.models.speecht5.modeling_speecht5",
+]  # fmt: skip
 
 
 def run_prepare(out: Path, kill_at: str = "") -> None:
@@ -49,7 +55,7 @@ def run_prepare(out: Path, kill_at: str = "") -> None:
 
 def start(out: Path, kill_at: str = "") -> multiprocessing.Process:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train.preparation.run", "con360.models.loading", "diffusers", "transformers"])
+    context.set_forkserver_preload(PRELOAD)
     child = context.Process(target=run_prepare, args=(out, kill_at))
     child.start()
     return child
@@ -89,28 +95,7 @@ needs_forkserver = pytest.mark.skipif(
 )
 
 
-@needs_forkserver
-def test_killed_at_random_moments_and_around_the_rename(uninterrupted, tmp_path):
-    """Before the rename, after it, then at random moments; each resumed run leaves what was committed alone."""
-    rng, out = random.Random(4), tmp_path / "out"
-    for kill_at, shards in (("before", 0), ("after", 1)):
-        child = start(out, kill_at)
-        child.join(300)
-        assert child.exitcode == -signal.SIGKILL and len(shards_of(out)) == shards
-    killed = 0
-    while len(shards_of(out)) < 4 and killed < 6:
-        known = {path: path.stat().st_mtime_ns for path in shards_of(out)}
-        child = start(out)
-        deadline = time.monotonic() + 300
-        while child.is_alive() and len(shards_of(out)) == len(known) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        child.join(rng.uniform(0.0, 0.4))
-        child.kill()
-        child.join()
-        killed += child.exitcode == -signal.SIGKILL
-        assert {path: path.stat().st_mtime_ns for path in known} == known
-        assert all(read_outcomes(path) for path in shards_of(out))
-    assert killed >= 1
+def finish_and_compare(out: Path, uninterrupted: tuple[dict, dict]) -> None:
     child = start(out)
     child.join(300)
     assert child.exitcode == 0
@@ -118,6 +103,38 @@ def test_killed_at_random_moments_and_around_the_rename(uninterrupted, tmp_path)
     assert ends_of(out) == ends and set(ends.values()) == {"done", "failed"} and len(ends) == SCENES + 1
     assert content_of(out) == content and len(content) == SCENES
     assert not list(out.rglob(".*.part*"))
+
+
+@needs_forkserver
+def test_killed_around_the_rename(uninterrupted, tmp_path):
+    """The shard that was complete and not yet named is made again; the one that was just named is not."""
+    out = tmp_path / "out"
+    for kill_at, shards in (("before", 0), ("after", 1)):
+        child = start(out, kill_at)
+        child.join(300)
+        assert child.exitcode == -signal.SIGKILL and len(shards_of(out)) == shards
+    finish_and_compare(out, uninterrupted)
+
+
+@pytest.mark.slow
+@needs_forkserver
+def test_killed_at_random_moments(uninterrupted, tmp_path):
+    """Each round lets the run commit one more shard and kills it a random moment later; what was there stays."""
+    rng, out, killed = random.Random(4), tmp_path / "out", 0
+    for _ in range(3):
+        known = {path: path.stat().st_mtime_ns for path in shards_of(out)}
+        child = start(out)
+        deadline = time.monotonic() + 300
+        while child.is_alive() and len(shards_of(out)) == len(known) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        child.join(rng.uniform(0.0, 0.3))
+        child.kill()
+        child.join()
+        killed += child.exitcode == -signal.SIGKILL
+        assert {path: path.stat().st_mtime_ns for path in known} == known
+        assert all(read_outcomes(path) for path in shards_of(out))
+    assert killed >= 2
+    finish_and_compare(out, uninterrupted)
 
 
 def test_a_half_written_shard_is_not_seen_and_is_removed(uninterrupted, tmp_path):

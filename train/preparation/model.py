@@ -31,31 +31,6 @@ class ModelFacts:
         )
 
 
-def model_facts(name_or_folder: str | Path) -> ModelFacts:
-    """The facts of a model.
-
-    Raises:
-        InputError: as `load_joint_model`.
-    """
-    from con360.models.catalog import model_folder
-
-    folder = Path(model_folder(name_or_folder))
-    newest = max((file.stat().st_mtime_ns for file in (folder, *folder.rglob("*"))), default=0)
-    return _facts(str(name_or_folder), newest)
-
-
-@lru_cache(maxsize=4)
-def _facts(name_or_folder: str, newest: int) -> ModelFacts:
-    """Loaded once per state of the files: settings are made and changed more often than models."""
-    from con360.control import fingerprint
-
-    del newest
-    model = _load(name_or_folder)
-    spec = model.clip_spec(4.0)
-    weights = fingerprint(model.vae_v, model.vae_a, model.text_encoder_v, model.text_encoder_a)
-    return ModelFacts(model.name, model.picture_size_px, spec.latent_stride_a, spec.latent_multiple_a, weights)
-
-
 @dataclass(frozen=True)
 class Encoders:
     """The parts that make latents and text features; named as in `JointModel`."""
@@ -68,19 +43,42 @@ class Encoders:
     text_encoder_a: Any
 
 
+def model_facts(name_or_folder: str | Path) -> ModelFacts:
+    """The facts of a model.
+
+    Raises:
+        InputError: as `load_joint_model`.
+    """
+    return _open(str(name_or_folder), _newest(name_or_folder))[0]
+
+
 def load_encoders(name_or_folder: str | Path, device: str = "cpu") -> Encoders:
     """A model's encoders; its U-Nets are let go of.
 
     Raises:
         InputError: as `load_joint_model`.
     """
-    model = _load(name_or_folder)
-    parts = {name: getattr(model, name) for name in Encoders.__dataclass_fields__}
+    parts = vars(_open(str(name_or_folder), _newest(name_or_folder))[1])
     return Encoders(**{k: part if k.startswith("tokenizer") else part.to(device) for k, part in parts.items()})
 
 
-def _load(name_or_folder: str | Path) -> Any:
+def _newest(name_or_folder: str | Path) -> int:
+    from con360.models.catalog import model_folder
+
+    folder = Path(model_folder(name_or_folder))
+    return max(file.stat().st_mtime_ns for file in (folder, *folder.rglob("*")))
+
+
+@lru_cache(maxsize=1)
+def _open(name_or_folder: str, newest: int) -> tuple[ModelFacts, Encoders]:
+    """Loaded once per process and state of the files: settings are made more often than models change."""
+    from con360.control import fingerprint
     from con360.models.catalog import model_folder
     from con360.models.loading import load_joint_model
 
-    return load_joint_model(model_folder(name_or_folder))
+    del newest
+    model = load_joint_model(model_folder(name_or_folder))
+    spec = model.clip_spec(4.0)
+    weights = fingerprint(model.vae_v, model.vae_a, model.text_encoder_v, model.text_encoder_a)
+    facts = ModelFacts(model.name, model.picture_size_px, spec.latent_stride_a, spec.latent_multiple_a, weights)
+    return facts, Encoders(**{name: getattr(model, name) for name in Encoders.__dataclass_fields__})

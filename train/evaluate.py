@@ -275,6 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         _check(args)
+        plots.check_matplotlib()
         bench, request, baseline_is = make_bench(args)
         store, judges = Store(args.out, request), make_judges(args, bench, say)
         wanted = args.only or ("paired", *(PART_NAMES[1:] if args.probes is None else args.probes))

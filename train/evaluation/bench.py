@@ -15,14 +15,14 @@ from torch import Tensor
 
 from con360.basd import basd_maps
 from con360.control import Film, LoadedControl
-from con360.control.module import view_rays
+from con360.control.module import stack_maps, view_rays
 from con360.geometry.erp import erp_directions
 from con360.metrics.audio import codec_sound_embedding
 from con360.metrics.video import codec_video_embedding
 from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
 from con360.models.loading import JointModel
 from con360.models.text import encode_captions
-from con360.records import Sound, ViewTrack
+from con360.records import Conditions, SaliencyMaps, SceneCaption, Sound, ViewTrack
 from con360.saliency.predict import predict_saliency
 from con360.sampling.joint import SamplerSettings, sample_joint, video_noise
 from con360.scenes import Scene
@@ -143,8 +143,8 @@ class Bench:
         nothing = {site: (_identity(site, shape),) * 2 for site, shape in shapes.items()}
         if ask.use == "caption":
             return nothing
-        basd = basd_maps(ask.track, height=MAP_HEIGHT, normalization="minmax").maps
-        maps = torch.stack([ask.saliency, basd], dim=1)[None]
+        saliency = SaliencyMaps(ask.saliency, self.saliency)
+        maps = stack_maps(Conditions(saliency, basd_maps(ask.track, MAP_HEIGHT), SceneCaption(ask.caption)))
         sites = shapes
         if ask.use == "saliency":
             maps[:, :, 1] = 0.0

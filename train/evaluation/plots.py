@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.metrics.audio import mel_levels_db
 from con360.records import Sound
@@ -121,7 +123,7 @@ def spectrograms(shown: Sequence[tuple[dict[str, Any], dict[str, Tensor]]], path
     )
     for row, (result, clips) in zip(grid, shown, strict=True):
         for axes, (who, (label, colour)) in zip(row, ROWS.items(), strict=True):
-            levels = mel_levels_db(Sound(clips[f"{who}.sound"], 16000)).T
+            levels = mel_levels_db(Sound(clips[f"{who}.sound"], 16000)).T.numpy()
             picture = axes.imshow(
                 levels, origin="lower", aspect="auto", vmin=-60, vmax=0, cmap="magma", extent=(0, 4, 0, 64)
             )
@@ -138,6 +140,12 @@ def _picture(axes: Any, frame: Tensor, colour: str) -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=3)
+
+
+def check_matplotlib() -> None:
+    """Raises InputError where the pictures could not be drawn: better before the measurements than after."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError('the pictures need matplotlib, which is not installed; run pip install -e ".[train]".')
 
 
 def _pyplot() -> Any:

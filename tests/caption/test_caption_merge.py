@@ -83,7 +83,7 @@ def asked_of(writer: Writer, call) -> list[str]:
 
 
 def test_the_prompts_reach_the_network_as_the_folder_wants_to_be_asked(writer: Writer) -> None:
-    prompts = CaptionPrompts(merge="describe the band : {captions}", short="shorten {description} to a photo")
+    prompts = CaptionPrompts(merge="describe the band : {captions}", short="shorten {description} in a photo")
     caption = None
 
     def call() -> None:
@@ -95,7 +95,7 @@ def test_the_prompts_reach_the_network_as_the_folder_wants_to_be_asked(writer: W
     assert "1 . 0 s , behind : a crowd" in first and "below" not in first
     # The template's date is the fixed one: "26 Jul 2024" holds no known word, "today" would not be <unk> three times.
     assert first.endswith("<unk> <unk> <unk> assistant :")
-    assert second.startswith("<s> user : shorten ") and "to a photo" in second
+    assert second.startswith("<s> user : shorten ") and "in a photo" in second
     assert (caption.origin, caption.faces) == ("models", FACES.items)
     assert caption.short and caption.long and caption.long != caption.short
 
@@ -137,11 +137,11 @@ def test_cancel_comes_between_tokens(writer: Writer) -> None:
     assert told == [(i, 12, "long caption") for i in (1, 2, 3)]
 
 
-def test_a_stopped_answer_is_cut_and_said(writer: Writer) -> None:
-    text, ended = writer.write("describe", 5)
-    assert not ended and text
+def test_a_stopped_answer_is_cut_and_said(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "LONG_TOKENS", 2)
     caption = merge_captions(FACES, writer, budget=ROOMY)
-    assert any("stopped at 12 tokens of the long caption" in notice for notice in caption.notices)
+    assert len(caption.long.split()) == 2
+    assert any("stopped at 2 tokens of the long caption" in notice for notice in caption.notices)
 
 
 def test_a_request_that_is_too_long_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 TINY = "con360-tiny (built in)"
 BUILT_IN_CONTROL = "built in"
 PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
+PARTS_ALONE, OWN, NO_CONNECTORS = "(parts below)", "(the model's own)", "none"
+PART_TOOLTIPS = {
+    "video": "Another model for the picture: SD 1.5, from models/checkpoints, models/con360 or models/diffusers.",
+    "motion": "Its AnimateDiff motion module for SD 1.5, from models/animatediff_models, con360 or diffusers.",
+    "audio": "Another model for the sound: an AudioLDM folder in models/con360 or models/diffusers.",
+    "connectors": "The bridge between picture and sound; 'none' runs them side by side, and then no control acts.",
+    "vae": "Another VAE for the picture, from models/vae, con360 or diffusers.",
+}
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,15 @@ class Con360ModelLoader(io.ComfyNode):
             description="Loads the joint audio-visual model: two U-Nets, their connectors, codecs and text encoders.",
             inputs=[
                 io.Combo.Input(
-                    "model", options=[TINY, *host.model_entries(host.MODELS)],
-                    tooltip="The small model that comes with the pack, or a folder in models/con360.",
+                    "model", options=[TINY, *host.model_entries(host.MODELS), PARTS_ALONE],
+                    tooltip="The small model that comes with the pack, a folder in models/con360, or the parts below.",
                 ),
                 io.Combo.Input(
                     "precision", options=PRECISIONS, tooltip="'auto' is float16 where the GPU is good at it.",
+                ),
+                *(
+                    io.Combo.Input(part, options=_part_options(part), default=OWN, optional=True, tooltip=tooltip)
+                    for part, tooltip in PART_TOOLTIPS.items()
                 ),
             ],
             outputs=[sockets.Con360Model.Output(display_name="model")],
@@ -62,20 +74,25 @@ class Con360ModelLoader(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model: str | None) -> bool | str:
         # A widget that is linked has no value yet.
-        return host.verdict(lambda: model is None or _model_folder(model))
+        return host.verdict(lambda: model in (None, PARTS_ALONE) or _model_folder(model))
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None, **kwargs: Any) -> str:
-        return "" if model is None else host.identity(p for p in _model_folder(model).rglob("*") if p.is_file())
+        chosen = list(_picks({k: v for k, v in kwargs.items() if k in PART_TOOLTIPS}).values())
+        sources = [Path(path) for path in chosen if path != NO_CONNECTORS]
+        sources += [] if model in (None, PARTS_ALONE) else [_model_folder(model)]
+        files = [p for source in sources for p in ([source] if source.is_file() else source.rglob("*")) if p.is_file()]
+        return "|".join([str(NO_CONNECTORS in chosen), host.identity(files)])
 
     @classmethod
-    def execute(cls, model: str, precision: str) -> io.NodeOutput:
+    def execute(cls, model: str, precision: str, **parts: str) -> io.NodeOutput:
         from ..con360.models.loading import load_joint_model
 
         host.check_choice(precision, PRECISIONS, "the precision")
         report = host.progress()
         report(0, 1, "loading the model")
-        joint = load_joint_model(_model_folder(model), dtype=host.working_dtype(precision))
+        folder = None if model == PARTS_ALONE else _model_folder(model)
+        joint = load_joint_model(folder, picks=_picks(parts), dtype=host.working_dtype(precision))
         report(1, 1, "loading the model")
         return io.NodeOutput(ManagedModel(joint, host.manage(_networks(joint))))
 
@@ -119,11 +136,29 @@ def _networks(model: JointModel) -> dict[str, nn.Module]:
     return {name: part for name, part in vars(model).items() if isinstance(part, nn.Module)}
 
 
+def _part_options(part: str) -> list[str]:
+    return [OWN, *([NO_CONNECTORS] if part == "connectors" else []), *host.part_entries(part)]
+
+
+def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
+    """The parts that are not the model's own, by path; a checkpoint file gets the tokenizer that ComfyUI brings."""
+    picks: dict[str, str | Path] = {}
+    for part, choice in parts.items():
+        if choice in (None, OWN):
+            continue
+        host.check_choice(choice, _part_options(part), part)
+        picks[part] = NO_CONNECTORS if choice == NO_CONNECTORS else host.part_entries(part)[choice]
+    tokenizer = host.clip_tokenizer() if Path(picks.get("video", "")).is_file() else None
+    if tokenizer is not None:
+        picks["tokenizer"] = tokenizer
+    return picks
+
+
 def _model_folder(choice: str) -> Path:
     from ..con360.models.catalog import model_folder
 
     entries = host.model_entries(host.MODELS)
-    host.check_choice(choice, [TINY, *entries], "the model")
+    host.check_choice(choice, [TINY, *entries, PARTS_ALONE], "the model")
     return entries.get(choice) or model_folder()
 
 

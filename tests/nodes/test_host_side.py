@@ -49,7 +49,7 @@ def test_models_are_folders_with_an_index_and_controls_are_files(host: Host, sid
     assert list(side.model_entries("con360")) == ["big"]
     assert list(side.model_entries("con360_control")) == ["mine.safetensors"]
     combo = host.object_info()["Con360ModelLoader"]["input"]["required"]["model"][1]["options"]
-    assert combo == ["con360-tiny (built in)", "big"]
+    assert combo == ["con360-tiny (built in)", "big", "(parts below)"]
 
 
 def test_videos_of_the_input_folder_are_offered(host: Host, side: Any) -> None:

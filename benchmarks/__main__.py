@@ -1,0 +1,46 @@
+"""`python -m benchmarks [geometry saliency sampling ...] [--rounds N] [--threads N] [--json FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+
+import torch
+
+from . import geometry, saliency, sampling
+from .timing import Row, table
+
+SUITES = {"geometry": geometry.rows, "saliency": saliency.rows, "sampling": sampling.rows}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Times of ours beside the peers'.")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; all when none is named")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each race (default 5; slow ones take fewer)")
+    parser.add_argument("--threads", type=int, help="threads of each competitor (default: as torch chooses)")
+    parser.add_argument("--json", metavar="FILE", help="write the rows as JSON too")
+    args = parser.parse_args()
+    unknown = [name for name in args.suites if name not in SUITES]
+    if unknown or args.rounds < 1:
+        parser.error(f"suites are {', '.join(SUITES)}, rounds at least 1; got {unknown or args.rounds}")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows: list[Row] = []
+    start = time.perf_counter()
+    for name in args.suites or SUITES:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        rows += SUITES[name](args.rounds)
+    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}; medians of interleaved rounds\n")
+    print(table(rows))
+    print(f"\nwhole run: {time.perf_counter() - start:.0f} s")
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump([asdict(row) for row in rows], file, indent=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""One joint denoising step under guidance, ours beside the published forward's way of running the same networks.
+
+The published way, re-created with our networks: the connectors' encoders run for both halves of the guided batch though
+they read no text, text is repeated per frame and projected again at each step, and connectors attend by explicit
+matrices. Both ways walk the same steps from the same noise, and their results are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from con360.control import load_control
+from con360.control.module import ControlConfig, ControlModule
+from con360.models.catalog import control_file, model_folder
+from con360.models.connectors import ConnectorConfig, Connectors, Film, fold_frames
+from con360.models.dual_unet import DualUNet, run_blocks, time_embedding
+from con360.models.loading import load_joint_model
+from con360.sampling.guidance import guide
+from con360.sampling.joint import SamplerSettings, sample_joint
+from con360.sampling.schedule import NoiseSchedule, ddim_step, ddim_timesteps
+
+from .timing import Row, largest_difference, race
+
+STEPS = 2
+SCALE_V, SCALE_A = 7.5, 2.5
+
+
+class Scenario:
+    """A network with inputs, and ways to take `STEPS` steps with it."""
+
+    def __init__(
+        self, name: str, unet: DualUNet, schedulers: tuple, latent_v: tuple[int, ...], latent_a: tuple[int, ...],
+        text_v: tuple[int, ...], text_a: int, control: ControlModule | None = None,
+    ) -> None:  # fmt: skip
+        g = torch.Generator().manual_seed(0)
+        self.name, self.unet, self.schedulers, self.control = name, unet, schedulers, control
+        self.start = torch.randn(1, *latent_v, generator=g), torch.randn(1, *latent_a, generator=g)
+        # The negative text's features, then the caption's.
+        self.text_v = torch.randn(2, *text_v, generator=g)
+        self.text_a = torch.nn.functional.normalize(torch.randn(2, text_a, generator=g), dim=-1)
+        self.maps = torch.rand(1, latent_v[1], 2, 128, 256, generator=g)
+
+    def film(self) -> Film:
+        """The control's modulation, encoded from maps: once per clip is enough."""
+        shapes = self.unet.site_shapes(tuple(self.start[0].shape[2:]), tuple(self.start[1].shape[2:]))
+        rays = None
+        if self.control.config.geometry == "view":
+            size = self.control.config.view_grid
+            rays = torch.randn(1, self.maps.shape[1], size, size, 3, generator=torch.Generator().manual_seed(1))
+        film = self.control(self.maps, rays, shapes, fps=8.0, audio_seconds=4.16)
+        return {site: (scale + 0.1, shift) for site, (scale, shift) in film.items()}  # an untrained one is all zeros
+
+    def ours(self, film: Film | None = None) -> tuple[Tensor, Tensor]:
+        return sample_joint(
+            self.unet, *self.schedulers, text_v=self.text_v[1:], text_a=self.text_a[1:], negative_v=self.text_v[:1],
+            negative_a=self.text_a[:1], shape_v=self.start[0].shape[1:], shape_a=self.start[1].shape[1:],
+            start_v=self.start[0], start_a=self.start[1], film=film,
+            settings=SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
+        )  # fmt: skip
+
+    def published(self, explicit_attention: bool) -> list[Tensor]:
+        schedules = [NoiseSchedule.of(s) for s in self.schedulers]
+        timesteps = [ddim_timesteps(s, STEPS) for s in schedules]
+        x, x0 = list(self.start), [None, None]
+        with _explicit_attention(self.unet.connectors) if explicit_attention else _nothing():
+            for step in range(STEPS):
+                outputs = self._published_forward(x, [t[step] for t in timesteps], x0)
+                for m, scale in enumerate((SCALE_V, SCALE_A)):
+                    alpha, alpha_next = schedules[m].alpha_pairs(timesteps[m])[step]
+                    prediction = guide(list(outputs[m].chunk(2)), (scale,))
+                    x[m], x0[m] = ddim_step(schedules[m], prediction, x[m], alpha, alpha_next)
+        return x
+
+    def _published_forward(self, x: list[Tensor], t: list[int], x0: list[Tensor | None]) -> tuple[Tensor, Tensor]:
+        both = [torch.cat([v] * 2) for v in x]
+        known = [None if v is None else torch.cat([v] * 2) for v in x0]
+        cross = self.unet.encode_cross(*both, *t, *known)
+        frames, T = fold_frames(both[0])
+        temb = time_embedding(self.unet.unet_v, t[0], both[0]).repeat_interleave(T, dim=0)
+        bridge = self.unet._bridge("video", T, cross.into_video, None, True)
+        text = self.text_v.repeat_interleave(T, dim=0)
+        video = run_blocks(self.unet.unet_v, frames, temb, text, bridge, num_frames=T)
+        audio = self.unet.forward_audio(both[1], t[1], self.text_a, cross)
+        return video.unflatten(0, (-1, T)).transpose(1, 2), audio
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _explicit_attention(connectors: Connectors) -> Iterator[None]:
+    """Attention by explicit matrices inside the connectors and nowhere else."""
+    entered: list = []
+
+    def enter(*_) -> None:
+        entered.append(sdpa_kernel(SDPBackend.MATH))
+        entered[-1].__enter__()
+
+    def leave(*_) -> None:
+        entered.pop().__exit__(None, None, None)
+
+    modules = [*connectors.sites.values(), *connectors.encoders.values()]
+    hooks = [m.register_forward_pre_hook(enter) for m in modules] + [m.register_forward_hook(leave) for m in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def rows(rounds: int) -> list[Row]:
+    found = _compare(_tiny_bundle(), rounds)
+    return found + _compare(_middle(), min(rounds, 3))
+
+
+def _compare(scenario: Scenario, rounds: int) -> list[Row]:
+    with torch.no_grad():
+        film = scenario.film()
+        ours, theirs = scenario.ours(), scenario.published(explicit_attention=False)
+        explicit = scenario.published(explicit_attention=True)
+    error = max(largest_difference(a, b) for peer in (theirs, explicit) for a, b in zip(ours, peer, strict=True))
+    runs: dict[str, Callable] = {
+        "ours": scenario.ours,
+        "published way": lambda: scenario.published(explicit_attention=True),
+        "published way, fused attention": lambda: scenario.published(explicit_attention=False),
+        "with control": lambda: scenario.ours(film),
+        "control encoded at each step": lambda: [scenario.film() for _ in range(STEPS)] and scenario.ours(film),
+    }
+    seconds = {name: value / STEPS for name, value in race(runs, rounds, warm_up=False).items()}
+    step, equal = f"step, guided, {scenario.name}", f"differ by {error:.0e}"
+    overhead = 100 * (seconds["with control"] / seconds["ours"] - 1)
+    print(f"sampling: control adds {overhead:+.1f} % to a step of {scenario.name} (wanted at most 3)")
+    return [
+        Row(step, "published way", seconds["ours"], seconds["published way"], 1.3, equal),
+        Row(step, "published way, fused attention", seconds["ours"], seconds["published way, fused attention"], None,
+            equal),
+        Row(f"{step}, control kept", "the same without control", seconds["with control"], seconds["ours"], 0.97, ""),
+        Row(f"{step}, control kept", "control encoded at each step", seconds["with control"],
+            seconds["control encoded at each step"], None, ""),
+    ]  # fmt: skip
+
+
+def _tiny_bundle() -> Scenario:
+    folder = model_folder()
+    model = load_joint_model(folder)
+    control, spec = load_control(control_file(None, folder)), model.clip_spec(4.0)
+    text_v, text_a = (unet.config for unet in (model.unet.unet_v, model.unet.unet_a))
+    return Scenario(
+        f"the built-in model, {spec.num_frames} frames", model.unet, (model.scheduler_v, model.scheduler_a),
+        model.latent_shape_v(spec), model.latent_shape_a(spec), (77, text_v.cross_attention_dim),
+        text_a.projection_class_embeddings_input_dim, control.module,
+    )  # fmt: skip
+
+
+def _middle() -> Scenario:
+    """Published proportions at two fifths of the width: 8 frames of 128 px, 4 s of sound."""
+    from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+
+    torch.manual_seed(0)
+    widths_v, widths_a = (128, 256, 512, 512), (64, 128, 192, 320)
+    flat = UNet2DConditionModel(
+        sample_size=16, block_out_channels=widths_v, cross_attention_dim=768, attention_head_dim=8,
+    )  # fmt: skip
+    unet_v = UNetMotionModel.from_unet2d(flat, MotionAdapter(block_out_channels=widths_v))
+    unet_a = UNet2DConditionModel(
+        sample_size=16, in_channels=8, out_channels=8, block_out_channels=widths_a, cross_attention_dim=list(widths_a),
+        attention_head_dim=8, class_embed_type="simple_projection", class_embeddings_concat=True,
+        projection_class_embeddings_input_dim=512,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3 + ("UpBlock2D",),
+    )  # fmt: skip
+    connectors = Connectors(ConnectorConfig.for_unets(unet_v, unet_a, connector_channel=512))
+    for name, parameter in connectors.named_parameters():
+        if "proj_out" in name and parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.02)  # zero-initialised ones would say nothing
+    unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
+    shape_v, shape_a = (4, 8, 16, 16), (8, 104, 16)
+    sites = unet.site_shapes(shape_v[1:], shape_a[1:])
+    control = ControlModule(ControlConfig({site: shape[0] for site, shape in sites.items()})).eval()
+    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+    name = "a random model, 8 frames of 128 px"
+    return Scenario(name, unet, (scheduler, scheduler), shape_v, shape_a, (77, 768), 512, control)
+

@@ -1,0 +1,72 @@
+"""Races: every competitor once per round, by turns, so that whatever slows the machine slows all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Args:
+        what: the work. peer: whom it is compared with.
+        ours_s, peer_s: medians in seconds.
+        target: the ratio that the project asks for, peer over ours; None where nothing is asked.
+        equal: how the two results compare, in words.
+    """
+
+    what: str
+    peer: str
+    ours_s: float
+    peer_s: float
+    target: float | None
+    equal: str
+
+    @property
+    def ratio(self) -> float:
+        return self.peer_s / self.ours_s
+
+
+@torch.no_grad()
+def race(competitors: Mapping[str, Callable[[], Any]], rounds: int, warm_up: bool = True) -> dict[str, float]:
+    """Median seconds of each competitor."""
+    times: dict[str, list[float]] = {name: [] for name in competitors}
+    if warm_up:
+        for run in competitors.values():
+            run()
+    for index in range(rounds):
+        names = list(competitors)
+        # Nobody always runs in the wake of the same one.
+        for name in names[index % len(names) :] + names[: index % len(names)]:
+            start = time.perf_counter()
+            competitors[name]()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def largest_difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """As a part of the second's peak."""
+    return float((a.double() - b.double()).abs().max() / b.double().abs().max())
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = ["| what | beside | ours | peer | ratio | wanted | results |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        wanted = "" if row.target is None else f"{row.target:g}"
+        lines.append(
+            f"| {row.what} | {row.peer} | {_seconds(row.ours_s)} | {_seconds(row.peer_s)} "
+            f"| {row.ratio:.2f} | {wanted} | {row.equal} |"
+        )
+    return "\n".join(lines)
+
+
+def _seconds(value: float) -> str:
+    return f"{1000 * value:.1f} ms" if value < 1 else f"{value:.2f} s"

@@ -62,7 +62,8 @@ _TENSORS = ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")
 class Source(Protocol):
     """Clips by number. `groups` are runs of numbers that are cheap to read together."""
 
-    groups: Sequence[range]
+    @property
+    def groups(self) -> Sequence[range]: ...
 
     def __len__(self) -> int: ...
 
@@ -149,7 +150,7 @@ class Cached:
 
     def __getitem__(self, index: int) -> Sample:
         caption = scene_of(self.source.split, index).caption().short
-        return Sample(*(self.tensors[name][index] for name in _TENSORS), caption)
+        return Sample(**{name: self.tensors[name][index] for name in _TENSORS}, caption=caption)
 
     def describe(self) -> dict[str, Any]:
         return self.source.describe()
@@ -199,7 +200,7 @@ class PreparedShards:
     def __getitem__(self, index: int) -> Sample:
         number = int(self._group_of[index])
         row = self._read(number)[index - self.groups[number].start]
-        return Sample(*(getattr(row, name) for name in _TENSORS), row.caption)
+        return Sample(**{name: getattr(row, name) for name in _TENSORS}, caption=row.caption)
 
     def first(self, count: int) -> PreparedShards:
         """The same shards, of which only the first `count` clips are shown (validation, which asks by number)."""

@@ -211,7 +211,7 @@ def joint_predictions(
     noised = zip(schedulers, x0, draws.noise_con, draws.t_con, strict=True)
     x_con = tuple(s.add_noise(x, n, t) for s, x, n, t in noised)
     estimate = _previous_estimate(unet, schedulers, x_con, draws, text, film)
-    cross = unet.encode_cross(*x_con, *draws.t_con, *estimate)
+    cross = unet.encode_cross(x_con[0], x_con[1], *draws.t_con, *estimate)
     out = unet(*x_t, draws.t, draws.t, *text, cross, film)
     targets = tuple(target_of(s, x, n, draws.t) for s, x, n in zip(schedulers, x0, draws.noise, strict=True))
     return out, targets

@@ -172,6 +172,7 @@ def checkpoint_activations(model: JointModel, on: bool) -> None:
     for unet in (model.unet.unet_v, model.unet.unet_a):
         unet.enable_gradient_checkpointing() if on else unet.disable_gradient_checkpointing()
     connectors = model.unet.connectors
+    assert connectors is not None, "a trainee has connectors"
     for module in (*connectors.sites.values(), *connectors.encoders.values()):
         vars(module).pop("forward", None)
         if on:

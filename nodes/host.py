@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from comfy.model_patcher import ModelPatcher
     from comfy_api.v0_0_2 import io
+    from PIL.Image import Image
 
 CATEGORY = "Con360-AV"
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"}
@@ -208,15 +209,28 @@ def check_interrupt() -> None:
     model_management.throw_exception_if_processing_interrupted()
 
 
-def progress() -> Callable[[int, int, str], None]:
+class Report:
     """A progress callback for the library that fills the running node's bar; each call can cancel."""
-    bar = comfy.utils.ProgressBar(1)
 
-    def report(done: int, total: int, what: str) -> None:
+    def __init__(self) -> None:
+        self._bar = comfy.utils.ProgressBar(1)
+
+    def __call__(self, done: int, total: int, what: str, picture: torch.Tensor | None = None) -> None:
+        """`picture`, `[3, H, W]` in [0, 1], is shown on the node."""
         check_interrupt()
-        bar.update_absolute(done, max(total, 1))
+        preview = None if picture is None else ("JPEG", _pil(picture), PREVIEW_SIZE_PX)
+        self._bar.update_absolute(done, max(total, 1), preview)
 
-    return report
+
+def progress() -> Report:
+    """A `Report` for the node that runs."""
+    return Report()
+
+
+def _pil(picture: torch.Tensor) -> Image:
+    from PIL import Image
+
+    return Image.fromarray((picture * 255).round().byte().movedim(0, -1).cpu().numpy())
 
 
 # ---- memory
@@ -244,6 +258,11 @@ def manage(networks: dict[str, torch.nn.Module]) -> ModelPatcher:
     # ModelPatcher sets attributes such as `device` on what it holds, which diffusers' own classes refuse.
     holder = nn.ModuleDict(networks)
     return ModelPatcher(holder, device(), model_management.unet_offload_device())
+
+
+def make_room() -> None:
+    """Send everything that ComfyUI has on its device back to where it rests, this pack's networks as well."""
+    model_management.unload_all_models()
 
 
 def bring_in(*patchers: ModelPatcher) -> None:

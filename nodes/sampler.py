@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.records import Conditions, ViewTrack
+from ..con360.records import Conditions, StartClip, ViewTrack
 from . import host, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.models.loading import JointModel
+    from ..con360.pipeline import OnStep
     from .loaders import ManagedControl, ManagedModel
 
 MODEL_FPS = 8.0
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
+NOTHING = "nothing"
+HOLDS = [NOTHING, "picture", "sound"]
+SAMPLERS = ["ddim", "dpm++"]
+MEMORY_MODES = ["normal", "low"]
+# Each decodes one frame; a clip of many steps is not slowed down by more.
+MAX_PREVIEWS = 8
 
 
 class JointAVSampler(io.ComfyNode):
@@ -51,6 +59,18 @@ class JointAVSampler(io.ComfyNode):
                 io.Float.Input("control_end", default=1.0, min=0.0, max=1.0, step=0.01,
                                tooltip="Share of the steps after which control ends."),
                 sockets.Con360Control.Input("control", optional=True, tooltip="Without it, the caption alone steers."),
+                io.Image.Input("start_images", optional=True,
+                               tooltip="Frames to start from or to hold: one per frame of the clip, or a single one."),
+                io.Audio.Input("start_audio", optional=True, tooltip="Sound to start from or to hold."),
+                io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, optional=True,
+                               tooltip="How far to leave what is given to start from; 1 is from noise alone."),
+                io.Combo.Input("hold", options=HOLDS, default=NOTHING, optional=True,
+                               tooltip="Keep the given picture and make sound for it, or the other way round."),
+                io.Combo.Input("sampler", options=SAMPLERS, default=SAMPLERS[0], optional=True,
+                               tooltip="dpm++ needs fewer steps than ddim."),
+                host.advanced(io.Combo.Input(
+                    "memory", options=MEMORY_MODES, default=MEMORY_MODES[0], optional=True,
+                    tooltip="'low' has one network at a time on the device: slower, in less memory.")),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -65,19 +85,28 @@ class JointAVSampler(io.ComfyNode):
         cls, model: ManagedModel, saliency: Tensor, basd: sockets.BasdRecord, caption: str, negative: str, steps: int,
         seed: int, cfg_video: float, cfg_audio: float, saliency_strength: float, basd_strength: float,
         control_start: float, control_end: float, control: ManagedControl | None = None,
+        start_images: Tensor | None = None, start_audio: dict[str, Any] | None = None, denoise: float = 1.0,
+        hold: str = NOTHING, sampler: str = SAMPLERS[0], memory: str = MEMORY_MODES[0],
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
 
+        host.check_choice(hold, HOLDS, "hold")
+        strengths = {"denoise_video": start_images, "denoise_audio": start_audio}
         settings = default_settings(
             model.model, steps=steps, seed=seed, cfg_video=cfg_video, cfg_audio=cfg_audio, negative_prompt=negative,
-            control_start=control_start, control_end=control_end,
+            control_start=control_start, control_end=control_end, hold=None if hold == NOTHING else hold,
+            sampler=sampler, memory=memory, **{name: denoise for name, part in strengths.items() if part is not None},
         )  # fmt: skip
         conditions = _conditions(saliency, basd, caption)
-        host.bring_in(model.patcher, *([control.patcher] if control else []))
+        if memory == "low":
+            host.make_room()
+        host.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
+        report = host.progress()
         clip = generate(
             model.model, control and control.control, conditions, settings,
             seconds=len(conditions.track) / MODEL_FPS, saliency_strength=saliency_strength,
-            basd_strength=basd_strength, progress=host.progress(),
+            basd_strength=basd_strength, start=_start(start_images, start_audio, basd, len(conditions.track)),
+            device=host.device(), progress=report, on_step=_previews(model.model, report),
         )  # fmt: skip
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),
@@ -87,15 +116,42 @@ class JointAVSampler(io.ComfyNode):
         )
 
 
+def _previews(model: JointModel, report: host.Report) -> OnStep:
+    """Shows the present estimate of the middle frame on the node, a few times per clip."""
+    from ..con360.pipeline import preview_frame
+
+    def on_step(step: int, total: int, x0_v: Tensor) -> None:
+        if step * MAX_PREVIEWS // total > (step - 1) * MAX_PREVIEWS // total:
+            report(step, total, "sampling", preview_frame(model, x0_v))
+
+    return on_step
+
+
+def _start(
+    images: Tensor | None, audio: dict[str, Any] | None, basd: sockets.BasdRecord, num_frames: int
+) -> StartClip:
+    """What is given, at the model's frame rate."""
+    frames = None if images is None else sockets.frames_from_image(images)
+    if frames is not None and len(frames) == 1:
+        frames = frames.expand(num_frames, -1, -1, -1)
+    elif frames is not None and len(frames) == len(basd.maps.track):
+        frames = frames[_nearest_frames(len(frames), basd.fps)]
+    return StartClip(frames, None if audio is None else sockets.sound_from_audio(audio))
+
+
+def _nearest_frames(num_frames: int, fps: float) -> list[int]:
+    """The nearest frame in time for each frame at the model's rate, so that clips of any loader fit the model."""
+    count = max(1, round(num_frames / fps * MODEL_FPS))
+    return [min(num_frames - 1, round(i / MODEL_FPS * fps)) for i in range(count)]
+
+
 def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str) -> Conditions:
     """Saliency, viewpoint and caption at the model's frame rate."""
     from ..con360.caption import typed_caption
 
     maps, record = sockets.saliency_from_mask(saliency), basd.maps
     if basd.fps != MODEL_FPS and maps.maps.shape[0] == len(record.track):
-        # The nearest frame in time, so that clips of any loader fit the model.
-        count = max(1, round(len(record.track) / basd.fps * MODEL_FPS))
-        index = [min(len(record.track) - 1, round(i / MODEL_FPS * basd.fps)) for i in range(count)]
+        index = _nearest_frames(len(record.track), basd.fps)
         track = ViewTrack(tuple(record.track.views[i] for i in index))
         maps = replace(maps, maps=maps.maps[index])
         record = replace(record, maps=record.maps[index], track=track)

@@ -82,8 +82,8 @@ def _what_it_has(start: StartClip, source: str, settings: SamplerSettings, repor
         raise InputError(f"{source} has no {settings.hold} to hold; choose another file, or --start-from {VIEW}.")
     if "picture" in missing and settings.denoise_video < 1:
         settings = replace(settings, denoise_video=1.0)
-        report.notice(f"{source} has no picture: it is made from noise")
+        report.notice(f"the file {source} has no picture, which is made from noise")
     if "sound" in missing and settings.denoise_audio < 1:
         settings = replace(settings, denoise_audio=1.0)
-        report.notice(f"{source} has no sound: it is made from noise")
+        report.notice(f"the file {source} has no sound, which is made from noise")
     return settings

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 PACK = Path(__file__).resolve().parent.parent.parent
-BOOT_SECONDS = 120.0
+BOOT_SECONDS = 300.0
 
 
 def find_comfyui() -> Path | None:
@@ -64,6 +64,7 @@ class Outcome:
     messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     refusal: dict[str, Any] = field(default_factory=dict)
+    previews: list[bytes] = field(default_factory=list)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [data for name, data in self.messages if name == kind]
@@ -186,7 +187,8 @@ class ComfyServer:
                 outcome.refusal = queued.get("node_errors") or {}
                 async for message in socket_:
                     if message.type != aiohttp.WSMsgType.TEXT:
-                        continue  # previews are binary
+                        outcome.previews.append(message.data)
+                        continue
                     kind, data = (parsed := json.loads(message.data))["type"], parsed["data"]
                     if data.get("prompt_id") not in (None, outcome.prompt_id):
                         continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from pathlib import Path
@@ -85,6 +86,28 @@ def test_an_interrupt_stops_within_a_step_and_the_server_goes_on(server: ComfySe
     # Steps of this model take milliseconds: one may end while the request is on its way, and one is under way.
     assert max(steps) <= 4
     done(server.run(tiny_workflow(seed=32)))
+
+
+def test_steps_show_pictures_over_the_websocket(server: ComfyServer) -> None:
+    from PIL import Image
+
+    previews = done(server.run(tiny_workflow(steps=3, seed=41))).previews
+    assert len(previews) == 3
+    for message in previews:
+        # Four bytes say that it is a picture (1), four that it is JPEG (1).
+        assert message[:8] == bytes((0, 0, 0, 1, 0, 0, 0, 1))
+        with Image.open(io.BytesIO(message[8:])) as picture:
+            assert picture.format == "JPEG" and picture.size[0] == picture.size[1]
+
+
+def test_a_held_view_and_little_memory(server: ComfyServer) -> None:
+    prompt = tiny_workflow(seed=42, hold="picture", memory="low", sampler="dpm++")
+    crop = {"frames": ["1", 0], "basd": ["3", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
+    prompt["11"] = {"class_type": "ViewpointCrop", "inputs": crop}
+    prompt["12"] = {"class_type": "PreviewImage", "inputs": {"images": ["11", 0]}}
+    prompt["7"]["inputs"] |= {"start_images": ["11", 0], "start_audio": ["11", 1]}
+    outcome = done(server.run(prompt))
+    assert np.array_equal(pictures(server, outcome), pictures(server, outcome, "12"))
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,21 @@ class Signals:
     def __init__(self) -> None:
         self.interrupted = False
         self.listener: Callable[[float, float], None] | None = None
+        self.previews: list[tuple[str, Any, int | None]] = []
 
     def throw_if_interrupted(self) -> None:
         if self.interrupted:
             self.interrupted = False
             raise InterruptProcessingException
 
-    def report(self, done: float, total: float) -> None:
+    def report(self, done: float, total: float, preview: tuple[str, Any, int | None] | None = None) -> None:
         self.throw_if_interrupted()
+        if preview is not None:
+            kind, picture, _ = preview
+            # The server writes it with Pillow, in these two formats.
+            if kind not in ("JPEG", "PNG") or picture.mode not in ("RGB", "L"):
+                raise TypeError(f"a preview is a (format, Pillow image, largest side), got {kind} of {picture.mode}")
+            self.previews.append(preview)
         if self.listener is not None:
             self.listener(done, total)
 
@@ -67,9 +74,9 @@ def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
         def __init__(self, total: int) -> None:
             self.total = total
 
-        def update_absolute(self, value: int, total: int | None = None) -> None:
+        def update_absolute(self, value: int, total: int | None = None, preview: Any = None) -> None:
             self.total = self.total if total is None else total
-            signals.report(min(value, self.total), self.total)
+            signals.report(min(value, self.total), self.total, preview)
 
     def load_models_gpu(models: list[ModelPatcher], force_full_load: bool = False) -> None:
         for patcher in models:
@@ -92,6 +99,7 @@ def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
         unet_offload_device=lambda: cpu,
         should_use_fp16=lambda device: False,
         load_models_gpu=load_models_gpu,
+        unload_all_models=lambda: None,
     )
     utils = StrictModule("comfy.utils", ProgressBar=ProgressBar)
     patching = StrictModule("comfy.model_patcher", ModelPatcher=ModelPatcher)

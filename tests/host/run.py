@@ -34,6 +34,7 @@ class Run:
     failed_node: str | None = None
     error: BaseException | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    previews: dict[str, list[Any]] = field(default_factory=dict)
 
 
 class Host:
@@ -140,6 +141,7 @@ class Host:
                     return run
                 finally:
                     run.seconds[node_id] = time.perf_counter() - began
+                    run.previews[node_id], self._signals.previews = self._signals.previews, []
                 self._cache[node_id] = kept = (signature, result.args, result.ui)
                 run.executed.append(node_id)
             run.outputs[node_id] = kept[1]

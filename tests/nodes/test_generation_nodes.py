@@ -28,6 +28,16 @@ def result_of(done: Any) -> tuple[Any, ...]:
     return done.outputs["7"]
 
 
+CROP = {"frames": ["1", 0], "basd": ["3", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
+
+
+def with_view_as_start(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The true view, cropped by node 11, on the sampler's start inputs."""
+    prompt["11"] = {"class_type": "ViewpointCrop", "inputs": CROP}
+    prompt["7"]["inputs"] |= {"start_images": ["11", 0], "start_audio": ["11", 1]}
+    return prompt
+
+
 @pytest.mark.usefixtures("models")
 class TestSampler:
     def test_the_whole_way_from_sample_to_file(self, host: Host, run: Any) -> None:
@@ -77,6 +87,54 @@ class TestSampler:
         assert (done.status, done.failed_node) == ("interrupted", "7")
         assert seen[-1] == ("7", 2, 6)
         assert run(workflow()).status == "done"
+
+    def test_steps_show_the_middle_frame_a_few_times(self, run: Any) -> None:
+        done = run(workflow(steps=3))
+        previews = done.previews["7"]
+        assert [(kind, picture.size) for kind, picture, _ in previews] == [("JPEG", (32, 32))] * 3
+        assert len(run(workflow(steps=20, cfg_video=1.0, cfg_audio=1.0)).previews["7"]) == 8
+        # The last estimate is the clip itself.
+        shown = torch.tensor(list(previews[-1][1].getdata())).view(32, 32, 3) / 255
+        assert (shown - result_of(done)[0][2]).abs().max() < 0.01
+
+    @pytest.mark.parametrize(("hold", "kept"), [("picture", 0), ("sound", 1)])
+    def test_what_is_held_comes_out_as_it_went_in(self, run: Any, hold: str, kept: int) -> None:
+        free = result_of(run(workflow()))
+        prompt = with_view_as_start(workflow(hold=hold))
+        done = run(prompt)
+        held, (view, sound) = result_of(done), (done.outputs["11"][0], done.outputs["11"][1])
+        pairs = ((held[0], view), (held[1]["waveform"], sound["waveform"]))
+        assert [torch.allclose(a, b, atol=1e-6) for a, b in pairs] == [kept == 0, kept == 1]
+        assert not torch.equal(held[1 - kept] if kept else held[1]["waveform"],
+                               free[1 - kept] if kept else free[1]["waveform"])  # fmt: skip
+
+    def test_a_start_with_little_noise_stays_near(self, run: Any) -> None:
+        view = run(with_view_as_start(workflow())).outputs["11"][0]
+        near, far = (
+            (result_of(run(with_view_as_start(workflow(steps=4, denoise=strength))))[0] - view).abs().mean()
+            for strength in (0.25, 1.0)
+        )
+        assert near < far
+        assert torch.equal(result_of(run(with_view_as_start(workflow())))[0], result_of(run(workflow()))[0])
+
+    def test_sampler_and_memory_are_chosen_here(self, run: Any) -> None:
+        usual = result_of(run(workflow(steps=3)))[0]
+        assert torch.allclose(result_of(run(workflow(steps=3, memory="low")))[0], usual, atol=1e-4)
+        assert not torch.allclose(result_of(run(workflow(steps=3, sampler="dpm++")))[0], usual, atol=1e-4)
+        for name in ("hold", "sampler", "memory"):
+            assert "guess" in str(run(workflow(**{name: "guess"})).error)
+        assert "no picture to hold" in str(run(workflow(hold="picture")).error)
+
+    def test_starts_of_another_frame_rate_and_stills_fit(self, pack: Any) -> None:
+        sampler, sockets, records = (pack(f"{name}") for name in ("nodes.sampler", "nodes.sockets", "con360.records"))
+        record = sockets.BasdRecord(
+            records.BasdMaps(torch.zeros(20, 4, 8), records.ViewTrack((records.View(0.0),) * 20)), 20.0
+        )
+        images = (torch.arange(20.0) / 20).view(20, 1, 1, 1).expand(20, 2, 2, 3)
+        frames = sampler._start(images, None, record, 8).frames
+        assert (frames[:, 0, 0, 0] * 20).round().tolist() == [0, 2, 5, 8, 10, 12, 15, 18]
+        assert sampler._start(images[3:4], None, record, 8).frames.shape == (8, 3, 2, 2)
+        assert sampler._start(None, None, record, 8).frames is None
 
     @pytest.mark.parametrize("node", ["1", "2", "3", "5"])
     def test_cancel_stops_each_long_node(self, host: Host, run: Any, node: str) -> None:

@@ -207,10 +207,10 @@ class Editor {
 
   wheel(event) {
     // With Ctrl, or two fingers, the whole graph zooms as everywhere.
-    if (event.ctrlKey || !this.view) return;
+    if (event.ctrlKey) return;
     event.preventDefault();
     event.stopPropagation();
-    this.setView({ fov: this.view.fov + 2 * Math.sign(event.deltaY) });
+    this.setView({ fov: (this.view?.fov ?? Number(this.value("fov"))) + 2 * Math.sign(event.deltaY) });
     clearTimeout(this.resting);
     this.resting = setTimeout(() => parts.rememberForUndo(), 300);
   }

@@ -196,8 +196,10 @@ class Viewer {
 
 export function addViewer(node) {
   const viewer = new Viewer(node);
-  // The frontend would show its own flat preview, and ask the server for a file with the sample's name.
+  // Else the frontend shows its own flat preview as well, and asks the server for a file with the sample's name: the
+  // first keeps it from doing so in the classic canvas, the second in Nodes 2.0.
   node.isLoading = true;
+  node.hideOutputImages = true;
   parts.addPanel(node, "viewer_360", viewer.root);
   const gone = () => {
     viewer.transport.stop();

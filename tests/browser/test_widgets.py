@@ -1,0 +1,248 @@
+"""The pack's widgets in a real browser: open, steer, undo, reload, run, look around, play."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from browser.page import ComfyPage
+from comfyui.server import PACK
+from host import graph
+
+from con360.keyframes import keyframes_from_json
+from con360.media.writer import write_clip
+from con360.records import Sound
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+
+SHIPPED = sorted((PACK / "workflows").glob("*.json"))
+EDITOR = "CentroidToBASD"
+VIEW = ("choose_by", "rank", "yaw", "pitch", "fov", "keyframes")
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def page(comfy: ComfyPage) -> ComfyPage:
+    """The shipped workflow, short enough to run, its editor in sight."""
+    comfy.load(read(PACK / "workflows" / "con360_viewpoint.json"))
+    comfy.set_value("JointAVSampler", "steps", 1)
+    comfy.set_value("Load360Video", "duration", 1.0)
+    comfy.show(EDITOR)
+    comfy.complaints.clear()
+    return comfy
+
+
+def view(page: ComfyPage) -> dict[str, Any]:
+    return {name: page.value(EDITOR, name) for name in VIEW}
+
+
+def at(page: ComfyPage, yaw: float, pitch: float) -> tuple[float, float]:
+    """Where a direction is on the screen, by the editor's flat map."""
+    box = page.panel(EDITOR).bounding_box()
+    width = min(box["width"], 2 * box["height"])
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    return middle[0] + yaw / 360 * width, middle[1] - pitch / 180 * width / 2
+
+
+def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) -> None:
+    mouse = page.page.mouse
+    mouse.move(*start)
+    mouse.down()
+    mouse.move(*end, steps=4)
+    mouse.up()
+    page.page.wait_for_timeout(400)
+
+
+def undo(page: ComfyPage, keys: str = "Control+z") -> None:
+    page.page.keyboard.press(keys)
+    page.page.wait_for_timeout(1500)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_workflows_open_without_a_red_node(comfy: ComfyPage, shots: Path, path: Path) -> None:
+    comfy.complaints.clear()
+    comfy.load(read(path))
+    unknown = comfy.run(
+        "() => window.app.graph._nodes.filter((n) => n.has_errors || !window.LiteGraph.registered_node_types[n.type])"
+        ".map((n) => n.type)"
+    )
+    comfy.shot(shots / f"{comfy.name}_{path.stem}.png")
+    assert unknown == []
+    assert comfy.complaints == []
+
+
+def test_what_the_frontend_saves_and_sends_is_what_the_pack_expects(page: ComfyPage) -> None:
+    saved = page.run("() => window.app.graph.serialize()")
+    info = page.server.object_info()
+    wanted = graph.to_prompt(read(PACK / "workflows" / "con360_viewpoint.json"), info)
+    wanted["7"]["inputs"]["steps"], wanted["1"]["inputs"]["duration"] = 1, 1
+    sent = {key: node["inputs"] for key, node in page.prompt().items()}
+    assert sent == {key: node["inputs"] for key, node in wanted.items()}
+    by_id = {node["id"]: node for node in saved["nodes"]}
+    assert by_id[3]["widgets_values"] == [8, "centroid", 1, "still", 0, 0, 90, "minmax", ""]
+
+
+def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage) -> None:
+    before = view(page)
+    drag(page, at(page, 40, 10), at(page, 100, -20))
+    # A press outside the view brings it there, then it follows the pointer.
+    moved = view(page)
+    assert moved["choose_by"] == "yaw and pitch"
+    assert (moved["yaw"], moved["pitch"]) == (pytest.approx(100, abs=2), pytest.approx(-20, abs=2))
+    drag(page, at(page, 110, -10), at(page, 200, -10))
+    assert view(page)["yaw"] == pytest.approx(-170, abs=2)
+    assert page.prompt()["3"]["inputs"]["yaw"] == view(page)["yaw"]
+    undo(page)
+    assert view(page) == moved
+    undo(page)
+    assert view(page) == before
+    undo(page, "Control+y")
+    assert view(page) == moved
+    assert page.complaints == []
+
+
+def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -> None:
+    page.page.mouse.move(*at(page, 0, 0))
+    for _ in range(3):
+        page.page.mouse.wheel(0, 100)
+    page.page.wait_for_timeout(600)
+    assert (view(page)["fov"], view(page)["choose_by"]) == (96, "centroid")
+    for _ in range(40):
+        page.page.mouse.wheel(0, 100)
+    page.page.wait_for_timeout(600)
+    assert view(page)["fov"] == 150
+
+
+def test_the_keyboard_alone_is_enough(page: ComfyPage, shots: Path) -> None:
+    page.panel(EDITOR).focus()
+    for key in ("ArrowRight", "Shift+ArrowRight", "ArrowUp", "-", "Enter"):
+        page.page.keyboard.press(key)
+    page.page.wait_for_timeout(400)
+    assert keyframes_from_json(view(page)["keyframes"])[0].view == keyframes_from_json(
+        '[{"time": 0, "yaw": 11, "pitch": 1, "fov": 92}]')[0].view  # fmt: skip
+    assert view(page)["choose_by"] == "keyframes"
+    page.shot(shots / f"{page.name}_keyboard.png")
+    page.page.keyboard.press("Delete")
+    page.page.wait_for_timeout(400)
+    assert view(page) == {"choose_by": "yaw and pitch", "rank": 1, "yaw": 11, "pitch": 1, "fov": 92, "keyframes": ""}
+    assert page.run("() => window.app.graph._nodes.length") == 13, "the key must not delete nodes"
+
+
+def test_typed_numbers_are_the_editors_numbers(page: ComfyPage) -> None:
+    page.set_value(EDITOR, "choose_by", "yaw and pitch")
+    page.set_value(EDITOR, "yaw", -45)
+    page.page.wait_for_timeout(600)
+    assert "-45°" in page.panel(EDITOR, "[role=status]").inner_text()
+
+
+def test_text_that_is_no_keyframes_is_shown_to_nobody_as_html(page: ComfyPage) -> None:
+    page.set_value(EDITOR, "keyframes", '<img src=x onerror="window.hacked = 1">')
+    page.set_value(EDITOR, "choose_by", "keyframes")
+    page.page.wait_for_timeout(600)
+    assert page.run("() => window.hacked === undefined && !document.querySelector('.con360 img')")
+    assert page.complaints == []
+
+
+def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage, shots: Path) -> None:
+    page.queue()
+    page.show(EDITOR)
+    page.page.wait_for_timeout(1000)
+    assert "centroid 1 · yaw" in page.panel(EDITOR, "[role=status]").inner_text()
+    regions = page.run(
+        "() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Output.regions"
+    )
+    page.shot(shots / f"{page.name}_editor.png")
+    page.page.mouse.click(*at(page, *regions[1]["views"][0]))
+    page.page.wait_for_timeout(400)
+    assert (view(page)["choose_by"], view(page)["rank"]) == ("centroid", 2)
+
+    # Two keyframes: here, and at the end of the clip somewhere else.
+    page.panel(EDITOR, ".con360-bar button:nth-of-type(2)").click()
+    page.panel(EDITOR, "input[type=range]").evaluate("(e) => { e.value = 0.9; e.dispatchEvent(new Event('input')) }")
+    page.page.wait_for_timeout(1000)
+    start = at(page, *regions[1]["views"][0])
+    drag(page, (start[0] + 15, start[1] + 15), (start[0] + 75, start[1] + 35))
+    frames = keyframes_from_json(view(page)["keyframes"])
+    assert [frame.time_s for frame in frames] == [0, 0.9]
+    assert frames[1].view.yaw_deg > frames[0].view.yaw_deg + 20
+    page.shot(shots / f"{page.name}_keyframes.png")
+    steered = view(page)
+    page.queue()
+    assert page.prompt()["3"]["inputs"]["keyframes"] == steered["keyframes"]
+    play_results(page, shots)
+    look_around(page, shots)
+
+    page.page.reload(wait_until="commit")
+    page.ready()
+    assert view(page) == steered
+    page.shot(shots / f"{page.name}_reloaded.png")
+
+
+def play_results(page: ComfyPage, shots: Path) -> None:
+    page.show("Con360Compare")
+    page.panel("Con360Compare", "button").click()
+    page.page.wait_for_timeout(3000)
+    times = page.run(
+        "() => [...document.querySelectorAll('[data-test=Con360Compare] video')].map((v) => [v.currentTime, v.muted])"
+    )
+    page.shot(shots / f"{page.name}_compare.png")
+    page.panel("Con360Compare", "button").click()
+    page.page.wait_for_timeout(1000)
+    clips = "[...document.querySelectorAll('[data-test=Con360Compare] video')]"
+    still = page.run(f"() => {clips}.map((v) => v.currentTime)")
+    assert len(times) == 2 and all(time > 0 for time, _ in times)
+    assert max(still) - min(still) < 0.15
+    assert [muted for _, muted in times] == [False, True]
+    page.panel("Con360Compare", "button[aria-label^=Sound]").click()
+    assert page.panel("Con360Compare", "button[aria-label^='Sound: real view']").count() == 1
+
+
+def look_around(page: ComfyPage, shots: Path) -> None:
+    page.show("OverlayPreview")
+    picture = page.panel("OverlayPreview")
+    before = picture.screenshot()
+    page.panel("OverlayPreview", "button[aria-label='Hide the overlay']").click()
+    page.page.wait_for_timeout(400)
+    plain = picture.screenshot()
+    assert plain != before
+    box = picture.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    drag(page, middle, (middle[0] + 80, middle[1] + 10))
+    page.shot(shots / f"{page.name}_viewer.png")
+    assert picture.screenshot() != plain
+
+
+def test_a_file_is_streamed_by_its_address(page: ComfyPage, shots: Path, tmp_path: Path) -> None:
+    tone = 0.2 * torch.sin(torch.arange(16000) * 0.2)[None]
+    write_clip(tmp_path / "own clip.mp4", torch.rand(8, 3, 64, 128), 8.0, Sound(tone, 16000))
+    (page.server.base / "input" / "folder").mkdir(exist_ok=True)
+    shutil.copy(tmp_path / "own clip.mp4", page.server.base / "input" / "folder" / "own clip.mp4")
+    asked: list[Any] = []
+    page.page.on("response", lambda answer: asked.append(answer) if "own+clip" in answer.url else None)
+    page.set_value("Load360Video", "video", "folder/own clip.mp4")
+    page.show("Load360Video")
+    page.page.wait_for_timeout(1500)
+    assert page.panel("Load360Video", ".con360-clock").inner_text() == "0.0 / 1.0 s"
+    assert {answer.status for answer in asked} <= {200, 206} and asked
+    assert any("range" in answer.request.headers for answer in asked)
+    page.shot(shots / f"{page.name}_file.png")
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("language", ["zh"])
+def test_the_users_language_and_the_light_theme(comfy: ComfyPage, shots: Path, language: str) -> None:
+    nodes2 = comfy.name.endswith("nodes2")
+    comfy.open(**{"Comfy.Locale": language, "Comfy.ColorPalette": "light", "Comfy.VueNodes.Enabled": nodes2})
+    comfy.load(read(PACK / "workflows" / "con360_viewpoint.json"))
+    comfy.show(EDITOR)
+    assert comfy.panel(EDITOR, "button[aria-label='播放']").count() == 1
+    comfy.shot(shots / f"{comfy.name}_light_{language}.png")
+    comfy.open(**{"Comfy.Locale": "en", "Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": nodes2})
+    assert comfy.complaints == []

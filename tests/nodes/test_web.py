@@ -1,0 +1,154 @@
+"""The browser's side, as far as it can be judged without one: its geometry, its languages, what it must not contain."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from host import Host
+from host.run import PACK
+
+from con360.geometry.perspective import fov_outline, inside_view
+from con360.geometry.sphere import directions
+from con360.keyframes import keyframes_from_json, view_at
+from con360.records import View
+
+pytestmark = pytest.mark.standin
+
+SCRIPTS = sorted((PACK / "web").rglob("*.js"))
+LOCALES = sorted(path for path in (PACK / "locales").iterdir() if path.is_dir())
+VIEWS = [View(0.0), View(170.0, 10.0, 120.0), View(-60.0, 85.0, 60.0), View(33.3, -90.0, 150.0)]
+FRAMES = [
+    {"time": 0.5, "yaw": 170, "pitch": 0, "fov": 90}, {"time": 2, "yaw": -100, "pitch": 40, "fov": 60},
+    {"time": 3, "yaw": 80, "pitch": -40, "fov": 61},
+]  # fmt: skip
+
+
+def node(script: str, argument: Any) -> Any:
+    """What a script, given geometry.js as `g` and an argument as `a`, prints as JSON."""
+    binary = shutil.which("node")
+    if binary is None:
+        pytest.skip("no node on the PATH: the editor's geometry was NOT compared with the library's")
+    address = json.dumps((PACK / "web" / "geometry.js").as_uri())
+    code = f"import * as g from {address}; const a = JSON.parse(process.argv[1]); console.log(JSON.stringify({script}))"
+    command = [binary, "--input-type=module", "--no-warnings", "-e", code, json.dumps(argument)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def plain(view: View) -> dict[str, float]:
+    return {"yaw": view.yaw_deg, "pitch": view.pitch_deg, "fov": view.fov_deg}
+
+
+def test_the_editors_outline_is_the_librarys() -> None:
+    drawn = node("a.map((view) => g.fovOutline(view, 16))", [plain(view) for view in VIEWS])
+    ours = torch.stack([fov_outline(view, 16, dtype=torch.float64) for view in VIEWS])
+    assert torch.allclose(torch.tensor(drawn, dtype=torch.float64), ours, atol=1e-12)
+
+
+def test_the_editor_sees_what_the_view_sees() -> None:
+    places = [(yaw, pitch) for yaw in range(-180, 180, 15) for pitch in (-88, -40, -7, 0, 20, 61)]
+    script = "a[0].map((view) => a[1].map(([yaw, pitch]) => g.sees(view, { yaw, pitch })))"
+    seen = node(script, [[plain(view) for view in VIEWS], places])
+    dirs = directions(*torch.tensor(places, dtype=torch.float64).T)
+    for view, row in zip(VIEWS, seen, strict=True):
+        assert row == inside_view(dirs, view).tolist()
+
+
+def test_the_editors_path_is_the_librarys() -> None:
+    times = [0, 0.5, 0.7, 1.9, 2, 2.5, 3, 9]
+    drawn = node("a[1].map((time) => g.viewAt(a[0], time))", [FRAMES, times])
+    keyframes = keyframes_from_json(json.dumps(FRAMES))
+    for time, shown in zip(times, drawn, strict=True):
+        assert shown == pytest.approx(plain(view_at(keyframes, time))), time
+
+
+def test_a_line_over_the_seam_is_cut_and_ends_at_both_edges() -> None:
+    lines = node("g.linesOnMap(g.fovOutline({ yaw: 180, pitch: 0, fov: 90 }), true)", None)
+    assert len(lines) == 3
+    for line in lines:
+        assert max(abs(b[0] - a[0]) for a, b in zip(line, line[1:], strict=False)) < 0.1
+    assert lines[0][-1][0] >= 1 and lines[1][0][0] <= 0
+    (whole,) = node("g.linesOnMap(g.fovOutline({ yaw: 0, pitch: 0, fov: 90 }), true)", None)
+    assert (min(u for u, _ in whole), max(u for u, _ in whole)) == (pytest.approx(0.375), pytest.approx(0.625))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_read_no_html_and_fetch_nothing_from_elsewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", ".prototype"):
+        assert name not in text, name
+    assert not re.search(r"https?://", text)
+    for target in re.findall(r'from "([^"]+)"', text):
+        assert target in ("../../scripts/app.js", "../../scripts/api.js") or (path.parent / target).is_file(), target
+
+
+# ---- languages
+
+
+def texts(value: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(value, str):
+        return {prefix: value}
+    return {key: text for name, item in value.items() for key, text in texts(item, f"{prefix}/{name}").items()}
+
+
+def english(host: Host) -> dict[str, Any]:
+    """What `nodeDefs.json` has to name, from the nodes themselves."""
+    found = {}
+    for name, entry in host.object_info().items():
+        if entry["python_module"] != "pack":
+            continue
+        inputs = {}
+        for kind in ("required", "optional"):
+            for item, (_, options) in entry["input"].get(kind, {}).items():
+                inputs[item] = {"name": item} | ({"tooltip": options["tooltip"]} if "tooltip" in options else {})
+        outputs = {}
+        for i, (label, tooltip) in enumerate(zip(entry["output_name"], entry["output_tooltips"], strict=True)):
+            outputs[str(i)] = {"name": label} | ({"tooltip": tooltip} if tooltip else {})
+        found[name] = {"display_name": entry["display_name"], "description": entry["description"], "inputs": inputs}
+        found[name] |= {"outputs": outputs} if outputs else {}
+    return found
+
+
+def test_there_are_languages() -> None:
+    assert {"en", "zh"} <= {path.name for path in LOCALES}
+
+
+@pytest.mark.parametrize("path", LOCALES, ids=lambda path: path.name)
+def test_every_text_of_the_nodes_is_translated_and_none_is_left_over(host: Host, path: Path) -> None:
+    wanted = texts(english(host))
+    if path.name == "en":
+        # English is what the nodes say themselves.
+        assert not (path / "nodeDefs.json").exists()
+        return
+    found = texts(json.loads((path / "nodeDefs.json").read_text(encoding="utf-8")))
+    assert set(found) == set(wanted)
+    tooltips = [key for key in wanted if key.endswith(("/tooltip", "/description"))]
+    assert [key for key in tooltips if found[key] == wanted[key]] == []
+
+
+@pytest.mark.parametrize("path", LOCALES, ids=lambda path: path.name)
+def test_every_word_of_the_widgets_is_there_in_every_language(path: Path) -> None:
+    found = json.loads((path / "main.json").read_text(encoding="utf-8"))["con360"]
+    script = "\n".join(text.read_text(encoding="utf-8") for text in SCRIPTS)
+    # Names that are put together from values: the three sounds.
+    used = set(re.findall(r'"(\w+)"', script)) & set(found)
+    assert set(re.findall(r'\bt\("(\w+)"', script)) <= set(found)
+    assert used == set(found), "words that no script asks for"
+    fields = {key: sorted(re.findall(r"\{(\w+)\}", text)) for key, text in found.items()}
+    reference = json.loads((PACK / "locales" / "en" / "main.json").read_text(encoding="utf-8"))["con360"]
+    assert fields == {key: sorted(re.findall(r"\{(\w+)\}", text)) for key, text in reference.items()}
+
+
+@pytest.mark.parametrize("path", LOCALES, ids=lambda path: path.name)
+def test_no_text_has_signs_that_the_frontends_translator_reads_as_syntax(path: Path) -> None:
+    for file in path.glob("*.json"):
+        for key, text in texts(json.loads(file.read_text(encoding="utf-8"))).items():
+            assert not re.search(r"[@|]", text), (file.name, key)
+            if file.name == "nodeDefs.json":
+                assert not re.search(r"[{}]", text), (file.name, key)

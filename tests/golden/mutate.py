@@ -1,0 +1,156 @@
+"""Break the code once in each of the ways below and see a parity test fail: `python -m tests.golden.mutate`.
+
+Nothing on disk is touched: a changed source is compiled aside, its functions' code is put into the loaded module of a
+forked process, and the named group of test_published.py runs there. Exit status 1 where a change goes unseen.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import types
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import published_svg
+from golden import runs_salvit, runs_sound, runs_svg, test_published
+
+# (module, what stands there, what would be wrong, group or test that must fail)
+MUTATIONS = [
+    ("models.connectors", "FRAME_RATE_HZ = 8.0", "FRAME_RATE_HZ = 25.0", "additive case3"),
+    ("models.connectors", "_frame_positions(x_MTC), dim=1)", "_frame_positions(x_MTC), dim=-1)", "additive case3"),
+    ("models.connectors", "chunks = 8", "chunks = 4", "additive case3"),
+    ("models.connectors", "F.pad(moved, (0, 0, 1, -1))", "moved", "additive case3"),
+    ("models.connectors", "x = self.feed_forward(x) + x", "", "additive case3"),
+    ("models.connectors", "size=x_BThwC.shape[self.time_axis])", "size=x_BThwC.shape[self.time_axis], mode='linear')",
+     "additive case3"),
+    ("models.connectors", "_attend_in_frames(self.attend_self, x) + x",
+     "_attend_in_frames(self.attend_self, x) + x_BThwC", "additive case3"),
+    ("models.connectors", "vector_norm(signal, dim=-1", "vector_norm(signal, dim=1", "additive case3"),
+    ("models.connectors", "vector_norm(signal, dim=-1", "vector_norm(signal, dim=0", "attn case3"),
+    ("models.connectors", "self.heads = width // head_width", "self.heads = head_width", "additive case3"),
+    ("models.connectors", "eps=1e-6", "eps=1e-2", "additive case3"),
+    ("models.dual_unet", "h, added = bridged, (*added[:-1], bridged)", "h = bridged", "additive case3"),
+    ("models.dual_unet", "torch.cat([temb, label], dim=-1)", "torch.cat([label, temb], dim=-1)", "additive case3"),
+    ("sampling.schedule", "+ schedule.steps_offset", "", "timesteps"),
+    ("sampling.schedule", "np.float32(exponent)) * np.float32(count))", "np.float32(exponent)) * count - 0.5)",
+     "timesteps"),
+    ("sampling.schedule", "(1 - alpha_next - sigma**2) ** 0.5", "(1 - alpha_next) ** 0.5", "scheduler video"),
+    ("sampling.schedule", "alphas[1:], strict=False", "alphas, strict=False", "scheduler audio"),
+    ("sampling.guidance", "scale * (after - before)", "(scale - 1) * (after - before)", "sampling, adjusted timesteps"),
+    ("models.codecs", "MEL_FLOOR = 1e-5", "MEL_FLOOR = 1e-6", "mel"),
+    ("models.codecs", 'pad_mode="reflect"', 'pad_mode="constant"', "mel"),
+    ("models.codecs", 'norm="slaney"', "norm=None", "mel"),
+    ("models.codecs", "_decode(vae_v, part) / 2 + 0.5", "_decode(vae_v, part) / 2 + 0.49", "decoding"),
+    ("models.codecs", "posterior.mode().float() * vae.config.scaling_factor", "posterior.mode().float()", "encoding"),
+    ("saliency.salvit360", "reach = math.radians(scale.fov_deg) / 2\n    line",
+     "reach = math.tan(math.radians(scale.fov_deg) / 2)\n    line", "saliency geometry 0"),
+    ("saliency.salvit360", 'padding_mode="border", align_corners=True\n    )\n    return patches',
+     'padding_mode="border", align_corners=False\n    )\n    return patches', "saliency geometry 0"),
+    ("saliency.salvit360", "inverse_latitude=59.6", "inverse_latitude=60.0", "saliency geometry 1"),
+    ("saliency.salvit360", "weight > 1e-5", "weight > -1", "saliency geometry 0"),
+    ("saliency.salvit360", "place + self.time[:, :, None]", "place", "saliency of one scale"),
+    ("saliency.salvit360", "self.attn_s(self.norm_s(x)) + x", "self.attn_s(x) + x", "saliency of one scale"),
+    ("saliency.salvit360", "values = patches[..., :DECODED_PX, :DECODED_PX]",
+     "values = F.avg_pool2d(patches, patches.shape[-1] // DECODED_PX)", "saliency of one scale"),
+]  # fmt: skip
+
+
+def apply(module_name: str, old: str, new: str) -> None:
+    """Change a loaded module of this process."""
+    module = importlib.import_module(f"con360.{module_name}")
+    source = Path(module.__file__).read_text()
+    if old not in source:
+        raise SystemExit(f"{module_name} no longer holds {old!r}")
+    aside = types.ModuleType(module.__name__)
+    aside.__dict__.update(__package__=module.__package__, __file__=module.__file__)
+    sys.modules[module.__name__] = aside  # dataclasses look their module up
+    exec(compile(source.replace(old, new, 1), module.__file__, "exec"), aside.__dict__)  # noqa: S102
+    sys.modules[module.__name__] = module
+    _transplant(vars(aside), module)
+
+
+def _transplant(changed: dict, owner: object) -> None:
+    for name, value in changed.items():
+        mine = vars(owner).get(name)
+        plain, own = (getattr(v, "__func__", v) for v in (value, mine))
+        inner = getattr(getattr(own, "__wrapped__", None), "__closure__", None)
+        if isinstance(plain, types.FunctionType) and isinstance(own, types.FunctionType):
+            own.__code__ = plain.__code__
+        elif hasattr(own, "cache_clear"):
+            own.cache_clear()
+            _swap_inside(own, plain)
+        elif isinstance(value, type) and isinstance(mine, type) and value.__module__ == mine.__module__ and not inner:
+            _transplant(vars(value), mine)
+        elif isinstance(value, (int, float)) and not name.startswith("__"):
+            setattr(owner, name, value)
+    if "SCALES" in changed:
+        for mine, value in zip(owner.SCALES, changed["SCALES"], strict=True):
+            object.__setattr__(mine, "inverse_latitude", value.inverse_latitude)
+
+
+def _swap_inside(own: object, changed: object) -> None:
+    """The function that a cache wraps, however deep."""
+    for mine, theirs in zip(_wrapped(own), _wrapped(changed), strict=True):
+        mine.__code__ = theirs.__code__
+
+
+def _wrapped(function: object) -> list[types.FunctionType]:
+    found = []
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+        if isinstance(function, types.FunctionType) and not function.__closure__:
+            found.append(function)
+    return found
+
+
+def fails(group: str) -> bool:
+    try:
+        if group == "timesteps":
+            test_published.test_timesteps()
+        else:
+            test_published.test_equals_the_samples(group)
+    except AssertionError as error:
+        print(f"    {str(error).splitlines()[0][:110]}")
+        return True
+    return False
+
+
+def main() -> int:
+    published_svg.base_unets()
+    runs_svg.trajectory("gamma_1.5")
+    runs_sound.decoded()
+    runs_salvit.features("vst", 0)
+    unseen = []
+    for module, old, new, group in MUTATIONS:
+        print(f"{module}: {' '.join(old.split())}  ->  {' '.join(new.split()) or '(nothing)'}  [{group}]", flush=True)
+        child = os.fork()
+        if child == 0:
+            os._exit(_in_child(module, old, new, group))
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+            unseen.append((module, old))
+            print("    NOT SEEN", flush=True)
+    print(f"{len(MUTATIONS) - len(unseen)} of {len(MUTATIONS)} changes were seen")
+    return 1 if unseen else 0
+
+
+def _in_child(module: str, old: str, new: str, group: str) -> int:
+    """0 when the change was seen."""
+    apply(module, old, new)
+    # Results of the unchanged code, but for what the group builds on.
+    for run in (runs_svg.joint_forward, runs_svg.scheduler_steps, runs_sound.mels, runs_sound.encoded,
+                runs_salvit.geometry, runs_salvit.prediction, published_svg.tiny_dual_unet):  # fmt: skip
+        run.cache_clear()
+    if group == "decoding":
+        runs_sound.decoded.cache_clear()
+    if group.startswith("sampling"):
+        runs_svg.trajectory.cache_clear()
+    seen = fails(group)
+    sys.stdout.flush()
+    return 0 if seen else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

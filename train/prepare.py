@@ -62,6 +62,10 @@ def make_parser() -> argparse.ArgumentParser:
     clean.add_argument("--speech-model", default="", help="folder of a sound classifier, for --clean speech")
     clean.add_argument("--match-model", default="", help="folder of CLAP, for --clean match")
     clean.add_argument("--min-match", type=float, default=0.0, help="least cosine of sound and caption")
+    words = parser.add_argument_group("captions, for clips without one in the manifest or beside the file")
+    words.add_argument("--caption-model", default="", help="folder of a captioner (BLIP or BLIP-2)")
+    words.add_argument("--caption-writer", default="", help="folder of a language model that merges the faces")
+    words.add_argument("--caption-times", type=int, default=made["caption_times"].default, help="moments captioned")
     how = parser.add_argument_group("how")
     how.add_argument("--executor", choices=("process", "ray"), default=runs.name)
     how.add_argument("--workers", type=int, default=runs.workers, help="cores for Ray on this machine")
@@ -100,6 +104,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     return Settings(
         args.model, args.seconds, tuple(args.starts), args.height, saliency, args.viewpoints, fov, args.mode,
         args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
+        args.caption_model, args.caption_writer, args.caption_times,
         "given" if scenes else args.split_by, args.split_seed,
     )  # fmt: skip
 

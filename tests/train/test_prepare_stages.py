@@ -12,14 +12,25 @@ import pytest
 import torch
 from media.synthetic_clips import write_video
 from shared_data import data_path
+from tiny_captioners import write_blip
 
 from con360.basd import basd_maps
 from con360.errors import InputError
 from con360.media.sound import foa_encode, view_sound
+from con360.models.catalog import model_folder
 from con360.models.codecs import decode_frames
 from con360.records import Sound, View, ViewTrack
 from train.data import make_example
-from train.preparation.cleaning import check_rules, silent_share, static_share
+from train.preparation.cleaning import (
+    Rejected,
+    check_match,
+    check_rules,
+    check_speech,
+    silent_share,
+    sound_caption_cosine,
+    speech_probability,
+    static_share,
+)
 from train.preparation.model import load_encoders
 from train.preparation.plan import Segment, plan_segments
 from train.preparation.report import counts_text, price_text, stage_costs, stages_text
@@ -165,7 +176,7 @@ def test_a_stages_surprise_is_recorded_with_its_kind(tmp_path):
     segment = Segment(Clip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
     outcome = prepare_views(segment, quick(fov_deg=None)).outcome
     assert (outcome.status, outcome.stage) == ("failed", "views") and outcome.reason.startswith("TypeError: ")
-    assert set(outcome.seconds) == {"read", "clean", "saliency", "views"}
+    assert set(outcome.seconds) == {"read", "caption", "clean", "saliency", "views"}
 
 
 def test_scenes_are_stored_as_they_are_rendered(tmp_path):
@@ -231,6 +242,77 @@ def test_rules_that_need_a_model_say_which(rule, word):
     check_rules(("static", "silent"), "", "")
 
 
+def test_a_tiny_classifier_decides_about_speech(tmp_path):
+    """The same network with its bias for "Speech" up or down: rejected, or not; without that label, refused."""
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+    def write(bias: float, label: str) -> str:
+        size = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_mel_bins=32)
+        config = ASTConfig(**size, max_length=64, id2label={0: "Bird", 1: label}, label2id={"Bird": 0, label: 1})
+        torch.manual_seed(0)
+        model = ASTForAudioClassification(config)
+        with torch.no_grad():
+            model.classifier.dense.weight.zero_()
+            model.classifier.dense.bias.copy_(torch.tensor([-bias, bias]))
+        folder = tmp_path / f"{label}{bias}"
+        model.save_pretrained(folder)
+        ASTFeatureExtractor(num_mel_bins=32, max_length=64).save_pretrained(folder)
+        return str(folder)
+
+    sound = Sound(0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0)), 16000)
+    assert speech_probability(sound, write(2.0, "Speech")) == pytest.approx(1 / (1 + math.exp(-2.0)), abs=1e-4)
+    with pytest.raises(Rejected, match="speech: probability 0.88"):
+        check_speech(sound, write(2.0, "Speech"))
+    check_speech(sound, write(-2.0, "Speech"))
+    with pytest.raises(InputError, match="no label 'Speech'"):
+        check_speech(sound, write(2.0, "Whistle"))
+
+
+def test_clap_compares_the_sound_with_the_caption(tmp_path):
+    """A tiny CLAP: the cosine is that of its own embeddings, and the least cosine decides."""
+    folder = write_clap(tmp_path / "clap")
+    sound = Sound(0.1 * torch.randn(1, 32000, generator=torch.Generator().manual_seed(1)), 16000)
+    cosine = sound_caption_cosine(sound, "a red disc", folder)
+    assert -1 <= cosine <= 1 and cosine != sound_caption_cosine(sound, "ring", folder)
+    check_match(sound, "a red disc", folder, cosine - 0.01)
+    with pytest.raises(Rejected, match="the cosine of sound and caption is"):
+        check_match(sound, "a red disc", folder, cosine + 0.01)
+    with pytest.raises(InputError, match="has none"):
+        check_match(sound, "", folder, 0.0)
+
+
+def write_clap(folder: Path) -> str:
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFast
+
+    bundle = Path(model_folder("con360-tiny"))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(bundle / "tokenizer_a" / "tokenizer.json"), pad_token="<pad>", model_max_length=16
+    )
+    text = dict(vocab_size=len(tokenizer) + 8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                intermediate_size=16, max_position_embeddings=64, pad_token_id=0)  # fmt: skip
+    audio = dict(patch_embeds_hidden_size=16, depths=[1, 1], num_attention_heads=[2, 2], num_hidden_layers=2,
+                 hidden_size=32, num_mel_bins=64, spec_size=256, window_size=8, projection_dim=16)  # fmt: skip
+    torch.manual_seed(0)
+    ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=16)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    ClapFeatureExtractor(feature_size=64, truncation="rand_trunc", padding="repeatpad").save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_captioner_fills_in_for_a_missing_caption(tmp_path):
+    """Tiny random models caption the faces; a clip that has a caption keeps it."""
+    moving_clip(tmp_path / "c.mp4", 0.6)
+    model = str(write_blip(tmp_path / "blip"))
+    settings = quick(caption_model=model, caption_times=1)
+    clip = Clip("c", str(tmp_path / "c.mp4"), "c", "train")
+    work = prepare_views(Segment(clip, 0.0, "train"), settings)
+    assert work.outcome is None and work.caption
+    named = prepare_views(Segment(replace(clip, caption="a disc"), 0.0, "train"), settings)
+    assert named.caption == "a disc"
+    with pytest.raises(InputError, match="captioner folder"):
+        prepare(([clip], []), tmp_path / "out", quick(caption_model=str(tmp_path / "none")), say=quiet)
+
+
 # The command ----------------------------------------------------------------------------------------------------------
 
 
@@ -263,9 +345,9 @@ def test_command_refuses_in_a_sentence(options, sentence, tmp_path, capsys, monk
 def test_price_of_a_data_set_follows_from_the_stage_times(prepared):
     _, account = prepared
     costs = stage_costs(account.outcomes.values())
-    assert [c.stage for c in costs] == ["read", "clean", "saliency", "views", "encode"]
+    assert [c.stage for c in costs] == ["read", "caption", "clean", "saliency", "views", "encode"]
     assert all(c.count == 5 and c.core_seconds >= 0 for c in costs) and "| saliency |" in stages_text(costs)
     fixed = [replace(c, core_seconds=1.2 if c.stage == "encode" else 0.6) for c in costs]
     text = price_text(fixed, 1e6, 100_000, nodes=8, cores=32)
-    assert "300,000 segments: 300 core-hours at 3.60 core seconds" in text and "300 GB" in text
-    assert "8 nodes of 32 cores: 1.2 h" in text and "200 core-hours come before" in text and "33 %" in text
+    assert "300,000 segments: 350 core-hours at 4.20 core seconds" in text and "300 GB" in text
+    assert "8 nodes of 32 cores: 1.4 h" in text and "250 core-hours come before" in text and "29 %" in text

@@ -55,6 +55,7 @@ def benchmark(source: Source, settings: Settings, segments: int, nodes: int, cor
 
 def _usable(source: Source, settings: Settings, count: int) -> list[Clip]:
     """`count` clips of one segment each that can be prepared; few clips are taken again under other names."""
+    source = (source[0][:count], [])
     with tempfile.TemporaryDirectory() as folder:
         account = prepare(source, folder, settings, Executor(), say=lambda line: None)
     good = [

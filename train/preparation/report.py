@@ -10,7 +10,7 @@ from train.preparation.run import Account
 from train.shards import Outcome
 
 # In the order in which they run.
-STAGES = ("render", "read", "clean", "saliency", "views", "encode")
+STAGES = ("render", "read", "caption", "clean", "saliency", "views", "encode")
 SEGMENTS_PER_CLIP = 3
 
 

@@ -107,6 +107,7 @@ def prepare(
     """
     executor, folder = executor or Executor(), Path(out).expanduser().absolute()
     check_rules(settings.clean, settings.speech_model, settings.match_model)
+    _check_caption_models(settings)
     clips, problems = source
     plan = plan_segments(clips, settings)
     if not plan:
@@ -128,6 +129,17 @@ def prepare(
     if lost:
         raise InputError(f"{len(lost)} segments have no outcome (the first: {lost[0]}); run the same command again.")
     return account
+
+
+def _check_caption_models(settings: Settings) -> None:
+    """Raises InputError for a folder without a captioner or writer, before anything long starts."""
+    from con360.caption.captioner import check_captioner
+    from con360.caption.writer import check_writer
+
+    if settings.caption_model:
+        check_captioner(settings.caption_model)
+    if settings.caption_writer:
+        check_writer(settings.caption_writer)
 
 
 def _first(problems: Sequence[Problem]) -> str:
@@ -156,7 +168,7 @@ def run_in_process(
     for group in _groups(segments, executor.shard_segments):
         results = []
         for segment in group:
-            results.append(encode(prepare_views(segment, settings)))
+            results.append(encode(prepare_views(segment, settings, executor.device)))
             yield 1
         write(results)
 
@@ -175,15 +187,21 @@ def run_on_ray(
     ray = start_ray(executor)
     blocks = max(1, min(len(segments), 4 * executor.workers, -(-len(segments) // 4)))
     work = ray.data.from_items([{"segment": segment} for segment in segments], override_num_blocks=blocks)
-    work = work.map(lambda row: {"work": prepare_views(row["segment"], settings)}, num_cpus=1)
+    on_gpu = executor.device.startswith("cuda")
+    # With encoders apart, what comes before them needs no accelerator; without, every worker holds one.
+    first, gpus = ("cpu", 0) if executor.encoders else (executor.device, 1 if on_gpu else 0)
+    work = work.map(
+        lambda row: {"work": prepare_views(row["segment"], settings, first)}, num_cpus=1, num_gpus=gpus
+    )
     if executor.encoders:
         results = work.map_batches(
             _EncoderActor, fn_constructor_args=(settings, executor.device), batch_size=4,
             compute=ray.data.ActorPoolStrategy(size=executor.encoders), num_cpus=0,
-            num_gpus=1 if executor.device.startswith("cuda") else 0,
+            num_gpus=1 if on_gpu else 0,
         )  # fmt: skip
     else:
-        results = work.map(lambda row: {"result": _encoder(settings, executor.device)(row["work"])}, num_cpus=1)
+        results = work.map(lambda row: {"result": _encoder(settings, executor.device)(row["work"])}, num_cpus=1,
+                           num_gpus=gpus)
     written = results.map_batches(partial(_write_batch, write), batch_size=executor.shard_segments, num_cpus=0.1)
     for row in written.iter_rows():
         yield int(row["segments"])

@@ -51,6 +51,9 @@ class Settings:
         crops: whether the true pictures are stored beside their latents.
         clean: rules of `cleaning.RULES` that apply. speech_model, match_model: folders that two of them need.
         min_match: lowest cosine of sound and caption for the rule `match`.
+        caption_model: folder of a captioner for clips without a caption; "" leaves them without.
+        caption_writer: folder of the language model that merges the faces' captions; "" joins them by rule.
+        caption_times: moments of a segment that are captioned.
         split: `video` keeps every video in one split; `random` is the paper's 85/15 by clip; `given` is the source's.
         split_seed: of the first two.
     """
@@ -69,6 +72,9 @@ class Settings:
     speech_model: str = ""
     match_model: str = ""
     min_match: float = 0.0
+    caption_model: str = ""
+    caption_writer: str = ""
+    caption_times: int = 2
     split: SplitMethod = "video"
     split_seed: int = 0
     facts: ModelFacts = field(init=False)
@@ -92,7 +98,7 @@ class Settings:
         """What two runs must share to belong into one folder."""
         values = asdict(self)
         values.pop("model")
-        for name in ("saliency", "speech_model", "match_model"):
+        for name in ("saliency", "speech_model", "match_model", "caption_model", "caption_writer"):
             path = Path(values[name])
             if values[name] and path.exists():
                 values[name] = f"{path.name}:{file_digest(path)}" if path.is_file() else path.name

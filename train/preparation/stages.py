@@ -1,9 +1,10 @@
 """The stages: each takes a `Work` and returns a new one, and knows nothing of what runs it.
 
-    clips:   read -> clean -> saliency -> views -> encode
+    clips:   read -> caption -> clean -> saliency -> views -> encode
     scenes:  render -> encode
 
-Up to `encode` they need processor cores; `encode` (and SalViT360's saliency) is what an accelerator is for.
+Up to `encode` they need processor cores, unless models caption or SalViT360 looks; `encode` is what an accelerator is
+for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,8 +28,9 @@ from con360.media.reader import read_panorama
 from con360.media.sound import fit_length, omni_sound, resample, to_mono, view_sound
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.text import encode_sentences, encode_tokens
-from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, ViewTrack
-from con360.saliency.predict import predict_saliency
+from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
+from con360.saliency.predict import TRAINING_FREE, predict_saliency
+from con360.saliency.salvit360 import load_salvit360, saliency_maps
 from con360.viewpoint import viewpoint_notices, viewpoints
 from train.data import MAP_HEIGHT, make_example, scene_of
 from train.preparation.cleaning import Rejected, check_match, check_silent, check_speech, check_static
@@ -61,6 +65,7 @@ class Work:
         saliency: maps. drafts: one per viewpoint. foa: `[4, N]` where the clip is Ambisonic.
         caption: what the text encoders will read. notices: for people.
         seconds, core_seconds: per stage, as in `Outcome`.
+        device: where captioners and SalViT360 run. examples: what `encode` made.
         outcome: set when the segment ended early.
     """
 
@@ -73,7 +78,15 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
     core_seconds: dict[str, float] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    device: str = "cpu"
+    examples: tuple[Prepared, ...] = ()
     outcome: Outcome | None = None
+
+    @property
+    def clip(self) -> tuple[PanoramaClip, Sound]:
+        """What `read` gave: the panorama and its sound, which every later stage may rely on."""
+        assert self.panorama is not None and self.panorama.sound is not None, "a stage ran before `read`"
+        return self.panorama, self.panorama.sound
 
 
 Stage = Callable[[Work, Settings], Work]
@@ -102,10 +115,31 @@ def read(work: Work, settings: Settings) -> Work:
     )  # fmt: skip
 
 
+def caption(work: Work, settings: Settings) -> Work:
+    """The panorama in words, where the source has none and a captioner is named."""
+    if work.caption or not settings.caption_model:
+        return work
+    from con360.caption.faces import caption_faces
+    from con360.caption.merge import merge_captions
+
+    captioner, writer = _captioners(settings.caption_model, settings.caption_writer, work.device)
+    faces = caption_faces(captioner, work.clip[0], times=settings.caption_times)
+    made = merge_captions(faces, writer)
+    return replace(work, caption=made.short, notices=work.notices + made.notices)
+
+
+@lru_cache(maxsize=1)
+def _captioners(captioner: str, writer: str, device: str) -> tuple[Any, Any]:
+    from con360.caption.captioner import load_captioner
+    from con360.caption.writer import load_writer
+
+    return load_captioner(captioner, device=device), load_writer(writer, device=device) if writer else None
+
+
 def clean(work: Work, settings: Settings) -> Work:
     """Ends the segments that the chosen rules reject."""
-    clip = work.panorama
-    mono = omni_sound(clip.sound)
+    clip, sound = work.clip
+    mono = omni_sound(sound)
     if "static" in settings.clean:
         check_static(clip.frames, clip.fps)
     if "silent" in settings.clean:
@@ -119,24 +153,38 @@ def clean(work: Work, settings: Settings) -> Work:
 
 def saliency(work: Work, settings: Settings) -> Work:
     """Where people would look, per frame."""
-    return replace(work, saliency=predict_saliency(work.panorama.frames, settings.saliency, height=SALIENCY_HEIGHT))
+    return replace(work, saliency=_saliency_of(work.clip[0].frames, settings.saliency, SALIENCY_HEIGHT, work.device))
+
+
+def _saliency_of(frames: Tensor, method: str, height: int, device: str) -> SaliencyMaps:
+    if method == TRAINING_FREE or not Path(method).is_file():
+        return predict_saliency(frames, method, height=height)
+    model = _salvit360(method, device)
+    return SaliencyMaps(saliency_maps(model, frames, height).cpu(), f"SalViT360 {model.variant}")
+
+
+@lru_cache(maxsize=1)
+def _salvit360(weights: str, device: str) -> Any:
+    # `predict_saliency` loads the network for each clip; here it is loaded for each process.
+    return load_salvit360(weights, device)
 
 
 def views(work: Work, settings: Settings) -> Work:
     """The most salient viewpoints: the true picture and sound of each, its BASD and the maps that steer it."""
-    clip, maps = work.panorama, work.saliency
+    (clip, sound), maps = work.clip, work.saliency
+    assert maps is not None, "`views` ran before `saliency`"
     found = viewpoints(
         maps, clip.fps, fov_deg=settings.fov_deg, mode=settings.mode, max_viewpoints=settings.viewpoints
     )
-    drafts = tuple(_draft(clip, maps, viewpoint.track, settings) for viewpoint in found)
+    drafts = tuple(_draft(clip, sound, maps, viewpoint.track, settings) for viewpoint in found)
     notices = work.notices + viewpoint_notices(found)
     return replace(work, panorama=None, saliency=None, drafts=drafts, notices=notices)
 
 
-def _draft(clip: PanoramaClip, maps: SaliencyMaps, track: ViewTrack, settings: Settings) -> Draft:
+def _draft(clip: PanoramaClip, heard: Sound, maps: SaliencyMaps, track: ViewTrack, settings: Settings) -> Draft:
     crops = erp_to_perspective(clip.frames, track, settings.facts.picture_size_px).clamp(0, 1)
-    directed = settings.sound == "view" and clip.sound.layout == "ambix"
-    sound = view_sound(clip.sound, track, clip.fps) if directed else omni_sound(clip.sound)
+    directed = settings.sound == "view" and heard.layout == "ambix"
+    sound = view_sound(heard, track, clip.fps) if directed else omni_sound(heard)
     stacked = stack_maps(Conditions(maps, basd_maps(track, maps.maps.shape[-2]), SceneCaption("")))[0]
     small = torch.nn.functional.interpolate(stacked, (MAP_HEIGHT, 2 * MAP_HEIGHT), mode="area")
     return Draft(_bytes(crops), sound.waveform[0], _bytes(small), track, "view" if directed else "omni")
@@ -152,7 +200,7 @@ def render(work: Work, settings: Settings) -> Work:
     scene, maps = scene_of(split, index), example.maps
     if settings.saliency != TRUTH:
         panorama = scene.panorama(settings.read_height, spec)
-        estimated = predict_saliency(panorama.frames, settings.saliency, height=maps.shape[-2])
+        estimated = _saliency_of(panorama.frames, settings.saliency, maps.shape[-2], work.device)
         maps = torch.stack([estimated.maps, maps[:, 1]], dim=1)
     draft = Draft(_bytes(example.frames), example.waveform, _bytes(maps), example.track, "view")
     return replace(work, drafts=(draft,), foa=scene.foa(spec).waveform, caption=example.caption)
@@ -164,12 +212,12 @@ def _bytes(values: Tensor) -> Tensor:
 
 def stages_of(segment: Segment) -> tuple[Stage, ...]:
     """The stages before encoding."""
-    return (render,) if is_scene(segment.clip) else (read, clean, saliency, views)
+    return (render,) if is_scene(segment.clip) else (read, caption, clean, saliency, views)
 
 
-def prepare_views(segment: Segment, settings: Settings) -> Work:
+def prepare_views(segment: Segment, settings: Settings, device: str = "cpu") -> Work:
     """Every stage that comes before encoding; what goes wrong ends the segment and is said in its outcome."""
-    work = Work(segment)
+    work = Work(segment, device=device)
     for stage in stages_of(segment):
         work = _timed(stage.__name__, work, stage, settings)
         if work.outcome is not None:
@@ -214,18 +262,17 @@ class Encoder:
     def __call__(self, work: Work) -> Result:
         """A segment's result: its examples, or the outcome that an earlier stage gave."""
         if work.outcome is None:
-            made: list[Prepared] = []
-            work = _timed("encode", work, lambda w, s: made.extend(self._examples(w)) or w, self.settings)
+            work = _timed("encode", work, self._encode, self.settings)
         if work.outcome is not None:
             return Result(work.outcome)
         outcome = Outcome(
-            work.segment.id, "done", examples=len(made), seconds=work.seconds, core_seconds=work.core_seconds,
+            work.segment.id, "done", examples=len(work.examples), seconds=work.seconds, core_seconds=work.core_seconds,
             notices=work.notices,
         )  # fmt: skip
-        return Result(outcome, tuple(made))
+        return Result(outcome, work.examples)
 
     @torch.no_grad()
-    def _examples(self, work: Work) -> list[Prepared]:
+    def _encode(self, work: Work, settings: Settings) -> Work:
         text_v, text_a = self.text(work.caption)
         made = []
         for rank, draft in enumerate(work.drafts, start=1):
@@ -236,9 +283,9 @@ class Encoder:
                 torch.tensor([[v.yaw_deg, v.pitch_deg, v.fov_deg] for v in draft.track.views]), text_v, text_a,
                 sound=draft.sound.half(),
                 foa=work.foa.half() if work.foa is not None and rank == 1 else None,
-                crops=draft.crops if self.settings.crops else None,
+                crops=draft.crops if settings.crops else None,
             ))  # fmt: skip
-        return made
+        return replace(work, drafts=(), examples=tuple(made))
 
     def _latents(self, draft: Draft) -> tuple[Tensor, Tensor]:
         """`[T, 4, h, w]` and `[8, R, 16]`."""

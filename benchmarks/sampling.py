@@ -117,7 +117,7 @@ def _explicit_attention(connectors: Connectors) -> Iterator[None]:
 
 def rows(rounds: int) -> list[Row]:
     found = _compare(_tiny_bundle(), rounds)
-    return found + _compare(_middle(), min(rounds, 3))
+    return found + _compare(_middle(), min(rounds, 2))
 
 
 def _compare(scenario: Scenario, rounds: int) -> list[Row]:

@@ -151,6 +151,30 @@ def load_joint_model(
     return JointModel(unet=unet, **loaded, **tokenizers, **schedulers, **own)
 
 
+def load_part(
+    model: str | Path | ModelParts,
+    part: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """One of the small parts of a joint model, where the U-Nets are not needed.
+
+    Args:
+        model: as for `load_joint_model`.
+        part: `vae_v`, `vae_a`, `vocoder`, `text_encoder_v`, `text_encoder_a`, `tokenizer_v` or `tokenizer_a`.
+        device, dtype: where to; as asked, codecs too.
+
+    Raises:
+        InputError: as `load_joint_model`.
+    """
+    parts = model if isinstance(model, ModelParts) else model_parts(model)
+    if part in _VOCABULARIES:
+        return _load_tokenizer(parts.sources[part], _VOCABULARIES[part])
+    network = networks_of({part: parts.sources[part]})[part]
+    return network.load(network.check(), device, dtype)
+
+
 def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None) -> dict[str, nn.Module]:
     """That every part of a model fits, from headers alone; gives the networks without weights.
 

@@ -23,7 +23,7 @@ MUTATIONS = [
     ("models.connectors", "_frame_positions(x_MTC), dim=1)", "_frame_positions(x_MTC), dim=-1)", "additive case3"),
     ("models.connectors", "chunks = 8", "chunks = 4", "additive case3"),
     ("models.connectors", "F.pad(moved, (0, 0, 1, -1))", "moved", "additive case3"),
-    ("models.connectors", "x = self.feed_forward(x) + x", "", "additive case3"),
+    ("models.connectors", "        x = self.norm3(x)\n", "", "additive case3"),
     ("models.connectors", "size=x_BThwC.shape[self.time_axis])", "size=x_BThwC.shape[self.time_axis], mode='linear')",
      "additive case3"),
     ("models.connectors", "_attend_in_frames(self.attend_self, x) + x",

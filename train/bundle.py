@@ -10,8 +10,8 @@
 
 Each stage goes on from the last checkpoint in `--out` and leaves a new one. `read` trains single frames of half the
 size from pure noise, where only caption and maps can say what to draw: the binding of words to directions is learned
-there at a third of the cost. `picture` trains single frames, `sound` adds the audio side (both losses), `clip` trains
-32 frames with sound, motion modules and connectors.
+there at a third of the cost. `picture` trains single frames, `sound` trains the audio side, `clip` trains 32 frames
+with sound, motion modules, connectors and everything else together.
 
 The map features are resampled into the view and everything is trained together: with a frozen base and few steps
 control stays weak (method notes: 0.09 of true views matched, against 0.53 trained jointly).
@@ -177,6 +177,15 @@ class TinyModel(nn.Module):
         self.text_a.load_state_dict(text["text_a"])
         adopt_keys(self.unet.unet_v, text["reader"])
 
+    def train_sound_only(self) -> None:
+        """Leave the picture alone: the sound's U-Net, connectors and heads learn over the map features as they are.
+
+        Trained together at these batch sizes, the sound's gradients cost the picture what it had learned.
+        """
+        mine = ("unet.unet_a.", "unet.connectors.sites.audio", "control.heads.audio")
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(mine))
+
     def encode_text(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """`[B, L, D]` for the picture and unit-norm `[B, D]` for the sound."""
         return encode_tokens(self.tokenizer, self.text_v, captions), encode_sentences(
@@ -294,7 +303,8 @@ def read_step(
 
 def sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
-    return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g)}, {}
+    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.1)
+    return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)}, {}
 
 
 def clip_step(
@@ -320,15 +330,12 @@ def _streams(stage: str, model: TinyModel, out: Path, g: torch.Generator) -> tup
     if stage == "clip":
         reader = _reader(model, "clip")
         return [(partial(clip_step, reader=reader), batches(open_cache(out, "clip"), 2, g))], [reader]
+    if stage == "sound":
+        return [(sound_step, batches(open_cache(out, "sound"), 6, g))], []
     teacher = QueryTeacher(model.unet.unet_v, torch.load(out / "text.pt", weights_only=True)["reader"])
     reader = _reader(model, "picture", READ_GRID if stage == "read" else 16)
     step = partial(read_step if stage == "read" else picture_step, reader=reader, teacher=teacher)
-    # In the sound stage a few pictures keep the shared control module from forgetting them.
-    count = {"read": 64, "picture": 24, "sound": 6}[stage]
-    streams: list = [(step, batches(open_cache(out, "picture"), count, g))]
-    if stage == "sound":
-        streams.append((sound_step, batches(open_cache(out, "sound"), 6, g)))
-    return streams, [reader]
+    return [(step, batches(open_cache(out, "picture"), 64 if stage == "read" else 24, g))], [reader]
 
 
 def train_stage(stage: str, out: Path, minutes: float, learning_rate: float, seed: int, steps: int | None) -> None:
@@ -340,6 +347,8 @@ def train_stage(stage: str, out: Path, minutes: float, learning_rate: float, see
     else:
         model.start_from_text(torch.load(out / "text.pt", weights_only=True))
     average = Average({name: t.clone() for name, t in model.state_dict().items()})
+    if stage == "sound":
+        model.train_sound_only()
     streams, helpers = _streams(stage, model, out, g)
     parameters = [p for module in (model, *helpers) for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)

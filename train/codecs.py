@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from con360.geometry.perspective import view_directions
 from con360.models.codecs import log_mel
+from con360.scenes import VOICES, voice_waveform
 from con360.timing import ClipSpec
 from train.data import SPLIT_FIRST_SEED, random_track, random_view, scene_of
 
@@ -66,6 +67,12 @@ def make_vocoder() -> nn.Module:
     with torch.no_grad():  # the same offset, on the way in
         vocoder.conv_pre.weight.mul_(0.3)
     return vocoder
+
+
+def _vocoder_of(folder: Path) -> nn.Module:
+    from transformers import SpeechT5HifiGan
+
+    return SpeechT5HifiGan.from_pretrained(folder).train()
 
 
 def render_frames(count: int, first: int = 0) -> Tensor:
@@ -170,9 +177,36 @@ def spectral_loss(a: Tensor, b: Tensor) -> Tensor:
     return total / 4
 
 
-def train_vocoder(steps: int, batch: int, pool: int, seed: int) -> nn.Module:
+def relative_loss(a: Tensor, b: Tensor) -> Tensor:
+    """STFT distance of `[B, N]` waveforms where the target sounds, each bin relative to the target's own magnitude.
+
+    A voice that is missing costs little of the waveform beside a louder one, and much of what is heard. Magnitudes
+    count most: where the phase is not learned yet, silence would be the best answer to a complex distance.
+    """
+    window = torch.hann_window(512, device=a.device)
+    A, B = (torch.stft(x, 512, 128, window=window, return_complex=True) for x in (a, b))
+    level = B.abs()
+    weight = (level > 0.3) / level.clamp_min(0.3)
+    error = (A.abs() - level).abs() + 0.25 * (A - B).abs()
+    return (error * weight).sum() / (weight > 0).sum().clamp_min(1)
+
+
+def solo_voices(count: int) -> Tensor:
+    """`[count, N]`: one voice at a time, soft ones too. In a mixture the loudest voices decide the error."""
+    rng, spec = np.random.default_rng(7), ClipSpec()
+    time_s = np.arange(spec.num_samples) / spec.sample_rate_hz
+    names = list(VOICES)
+    waves = [
+        10 ** rng.uniform(-1.0, 0.0) * voice_waveform(names[i % len(names)], time_s, float(rng.random()))
+        for i in range(count)
+    ]
+    return torch.from_numpy(np.stack(waves)).float()
+
+
+def train_vocoder(steps: int, batch: int, pool: int, seed: int, start: Path | None = None) -> nn.Module:
     torch.manual_seed(seed)
-    sounds, vocoder = render_sounds(pool), make_vocoder()
+    sounds = torch.cat([render_sounds(pool), solo_voices(pool // 2)])
+    vocoder = _vocoder_of(start) if start else make_vocoder()
     mels = torch.cat([log_mel(chunk) for chunk in sounds.split(64)])
     parameters = list(vocoder.parameters())
     length = 48
@@ -182,7 +216,7 @@ def train_vocoder(steps: int, batch: int, pool: int, seed: int) -> nn.Module:
         target = torch.stack([sounds[r, s * 160 : (s + length) * 160] for r, s in places])
         made = vocoder(mel)[:, : length * 160]
         # Phases are fixed by the scenes' construction, so the waveform itself can be compared.
-        return spectral_loss(made, target) + 5.0 * F.l1_loss(made, target)
+        return spectral_loss(made, target) + 5.0 * F.l1_loss(made, target) + 2.0 * relative_loss(made, target)
 
     _optimise(parameters, steps, 2e-3, loss_of_step, "vocoder")
     return vocoder
@@ -200,11 +234,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="bundle folder; parts are written into it")
     parser.add_argument("--only", choices=list(TRAINERS), action="append", help="train this part alone (repeatable)")
     parser.add_argument("--steps", type=int, help="override the number of steps")
+    parser.add_argument("--start", type=Path, help="vocoder folder to go on from")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     for name in args.only or TRAINERS:
         trainer, settings = TRAINERS[name]
         settings = {**settings, **({"steps": args.steps} if args.steps else {})}
+        if args.start and name == "vocoder":
+            settings["start"] = args.start
         trainer(seed=args.seed, **settings).save_pretrained(args.out / name)
 
 

@@ -120,10 +120,11 @@ def picture_loss(
 
 
 def sound_loss(
-    unet: DualUNet, scheduler, x0_a: Tensor, text_a: Tensor, film: Film | None, g: torch.Generator
-) -> Tensor:
-    """Mean squared error of the audio U-Net alone; it sees no picture."""
-    t = random_timesteps(x0_a.shape[0], scheduler, g)
+    unet: DualUNet, scheduler, x0_a: Tensor, text_a: Tensor, film: Film | None, g: torch.Generator,
+    t: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Mean squared error of the audio U-Net alone, at timesteps `t [B]` or uniform ones; it sees no picture."""
+    t = random_timesteps(x0_a.shape[0], scheduler, g) if t is None else t
     noise = torch.randn(x0_a.shape, generator=g)
     prediction = unet.forward_audio(scheduler.add_noise(x0_a, noise, t), t, text_a, film=film)
     return F.mse_loss(prediction, target_of(scheduler, x0_a, noise, t))

@@ -113,7 +113,10 @@ def test_killed_around_the_rename(uninterrupted, tmp_path):
         child = start(out, kill_at)
         child.join(300)
         assert child.exitcode == -signal.SIGKILL and len(shards_of(out)) == shards
+    (named,) = shards_of(out)
+    written_ns = named.stat().st_mtime_ns
     finish_and_compare(out, uninterrupted)
+    assert named.stat().st_mtime_ns == written_ns, "what was committed was computed again"
 
 
 @pytest.mark.slow

@@ -127,7 +127,8 @@ def test_every_text_of_the_nodes_is_translated_and_none_is_left_over(host: Host,
         assert not (path / "nodeDefs.json").exists()
         return
     found = texts(json.loads((path / "nodeDefs.json").read_text(encoding="utf-8")))
-    assert set(found) == set(wanted)
+    assert set(wanted) - set(found) == set(), "texts to translate"
+    assert set(found) - set(wanted) == set(), "texts that no node has any more"
     tooltips = [key for key in wanted if key.endswith(("/tooltip", "/description"))]
     assert [key for key in tooltips if found[key] == wanted[key]] == []
 

@@ -1,0 +1,31 @@
+"""What the full-size networks weigh on the device, from their shapes: with little memory, the video stage decides."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from published_svg import connector_config, read_json
+from test_published_keys import _connector_settings
+
+from con360.models.connectors import Connectors
+from con360.models.dual_unet import DualUNet
+
+BYTES_BF16 = 2
+
+
+def test_stages_of_a_step_weigh_what_low_memory_needs():
+    """Weights alone: what the layers' outputs take comes on top and is not counted here."""
+    configs = dict(read_json("svg_full_report.json")["configs"])
+    configs["connector"] = {**_connector_settings(configs), "connector_in_type": "additive"}
+    with torch.device("meta"):
+        base = UNet2DConditionModel(**configs["unet_v_2d"])
+        unet_v = UNetMotionModel.from_unet2d(base, MotionAdapter(**configs["motion_adapter"]), load_weights=False)
+        unet = DualUNet(unet_v, UNet2DConditionModel(**configs["unet_a"]), Connectors(connector_config(configs)))
+    weight = {stage: _gigabytes(*unet.parts(stage)) for stage in ("cross", "video", "audio")}
+    assert {name: round(gb, 2) for name, gb in weight.items()} == {"cross": 0.24, "video": 3.07, "audio": 1.08}
+    # Every weight belongs to one stage.
+    assert round(_gigabytes(unet), 3) == round(sum(weight.values()), 3) == 4.393
+
+
+def _gigabytes(*modules: torch.nn.Module) -> float:
+    return sum(p.numel() for module in modules for p in module.parameters()) * BYTES_BF16 / 1e9

@@ -18,6 +18,7 @@ happens outside of it.
 commands:
   demo        make a 360° sample, two views of it and a picture that explains them
   generate    make a viewpoint clip from a 360° video or panorama of your own
+  reframe     make a flat video out of a 360° one: follow what is salient, a view or a path
   caption     describe a 360° video by a captioner and a language model of yours
   models      list which weights are here, which are missing, and where they belong
   convert     turn pickled checkpoints (.bin, .pt, .ckpt) into safetensors
@@ -40,6 +41,9 @@ examples:
   con360 generate concert.mp4 -o view.mp4 --part video=sd15.safetensors \
       --part motion=mm_sd_v15_v2.ckpt --part audio=audioldm-m-full
       AnimateDiff and AudioLDM side by side, without a joint model.
+
+  con360 reframe concert.mp4 -o flat.mp4 --size 1920x1080
+      No generation: the camera follows what is salient, with the sound turned along.
 
 exit status:
   0    done
@@ -85,6 +89,20 @@ wants to run code is refused by name, and nothing is written.
 CONVERT_NOTES = """\
 A folder's text files are copied, so that the new folder loads like the old one.
 OUTPUT appears whole or not at all; INPUT is never changed.
+"""
+
+REFRAME = """\
+Makes a flat video out of a 360° one, at its own resolution and frame rate: the camera
+follows what is salient (--follow), holds a view (--yaw, --pitch) or moves along a
+path (--path). Ambisonic sound turns with the view; other sound stays as it is. Files
+may have any length; no weights are needed.
+"""
+
+REFRAME_NOTES = """\
+KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
+in seconds from --start and degrees. The field of view spans the longer side of the
+picture. Stereo comes from two virtual cardioids, 75° to either side of the view.
+An existing OUT.mp4 is replaced when the new one is complete.
 """
 
 CAPTION = """\
@@ -156,6 +174,12 @@ def build_parser() -> Parser:
             epilog=GENERATE_NOTES, **form,
         )
     )  # fmt: skip
+    _add_reframe(
+        commands.add_parser(
+            "reframe", usage="con360 reframe INPUT -o OUT.mp4 [OPTIONS]", description=REFRAME, epilog=REFRAME_NOTES,
+            **form,
+        )
+    )  # fmt: skip
     _add_caption(
         commands.add_parser(
             "caption", usage="con360 caption INPUT --captioner FOLDER [OPTIONS]", description=CAPTION,
@@ -196,6 +220,40 @@ def _add_generate(parser: Parser) -> None:
     report.add_argument("--conditions", metavar="PNG", help="draw saliency, views, BASD, caption and spectrograms")
     report.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
     parser.set_defaults(run=_lazily("generate", "run_generate"))
+
+
+def _add_reframe(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="a 360° video, equirectangular, about 2:1")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the video to write")
+    look = parser.add_argument_group("where to look")
+    look.add_argument("--follow", type=_whole, metavar="K", help="the K-th most salient region (1, the most salient)")
+    look.add_argument("--yaw", type=_number, metavar="DEG", help="look there instead; right is positive (0)")
+    look.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
+    look.add_argument("--fov", type=_number, metavar="DEG", help="field of view across the longer side (90)")
+    look.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
+    look.add_argument(
+        "--saliency", default="training-free", metavar="NAME|FILE",
+        help="'training-free', or a file with SalViT360's weights (training-free)",
+    )  # fmt: skip
+    look.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where saliency is computed (cpu)")
+    part = parser.add_argument_group("which part of INPUT")
+    part.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    part.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
+    part.add_argument(
+        "--eye", choices=("left", "right", "whole"),
+        help="of stereo video: one eye, or the picture as it is (as the metadata says)",
+    )  # fmt: skip
+    made = parser.add_argument_group("result")
+    made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
+    made.add_argument("--fps", type=_number, metavar="N", help="a constant frame rate (each frame at its own time)")
+    made.add_argument(
+        "--sound", choices=("auto", "stereo", "mono", "foa", "none"), default="auto",
+        help="from Ambisonics: stereo, mono or turned FOA; auto is stereo, and other sound as it is (auto)",
+    )  # fmt: skip
+    made.add_argument("--fuma", action="store_true", help="four channels are FuMa (W, X, Y, Z), not AmbiX")
+    made.add_argument("--audio-track", type=_whole, metavar="N", help="which sound track, from 1 (the default one)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+    parser.set_defaults(run=_lazily("reframe", "run_reframe"))
 
 
 def _add_models(parser: Parser) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -54,6 +55,8 @@ NOTICE_GAP_S = 0.025
 RUN_GAP_S = 0.005
 # WebM's milliseconds place a block to half of one; counted from the file's start, sound is exact. Worth it up to here.
 COUNTED_SOUND_S = 60.0
+# An excerpt's ends are taken this exactly: finer than any frame, coarser than rounded milliseconds.
+EXCERPT_TOLERANCE_S = 0.0006
 # Decoders need this much sound before the first sample that counts (AAC overlap, Opus pre-roll).
 SOUND_PREROLL_S = 0.1
 # Seeking aims this much early; an index that still lands late costs a further attempt, at last from the beginning.
@@ -169,6 +172,128 @@ def read_sound(
     return sound, _sentences(*notices)
 
 
+@dataclass
+class PanoramaStream:
+    """A 360° video, frame after frame as it is stored: nothing is resized or dropped, and one frame is held at a time.
+
+    Args:
+        info: what `probe` found.
+        eye: as in `read_panorama`. audio_track: from 1; None takes the default one.
+        notices: filled while frames and sound pass.
+    """
+
+    info: MediaInfo
+    eye: Eye | None = None
+    audio_track: int | None = None
+    notices: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuses by name what is no full panorama.
+
+        Raises:
+            InputError: as in `read_panorama`.
+        """
+        if self.eye not in (None, "whole", "left", "right"):
+            raise InputError(f"eye '{self.eye}' is unknown; choose left, right or whole.")
+        if self.info.kind == "picture":
+            raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
+        _check_picture(self.info, self.eye, MAX_PIXELS)
+        self.notices += self.info.notices
+        self._painter = _Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices)
+        self.end_s, self.ended = 0.0, False
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The notices so far, each once."""
+        return _sentences(*dict.fromkeys(self.notices))
+
+    def frames(
+        self, start_s: float = 0.0, stop_s: float = math.inf
+    ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
+        """Each frame's time and a function that gives its pixels `[h, w, 3]` uint8, upright, one eye.
+
+        Convention: from the frame that shows `start_s` (its time may be earlier) to the last one before `stop_s`.
+        Pixels are converted when asked for. After the last frame `end_s` is where the picture ends, and `ended` says
+        whether that is the end of the file.
+        """
+        tally = _Tally()
+        with _decode_from(self.info, None, start_s, tally) as (timed, stream):
+            # A track's clock can be as coarse as its frames.
+            tolerance = min(float(stream.time_base) / 2, EXCERPT_TOLERANCE_S)
+            held: tuple[float, VideoFrame] | None = None
+            for time_s, frame in timed:
+                if held is not None and time_s > start_s + tolerance:
+                    yield held[0], partial(self._pixels, held[1])
+                if time_s > stop_s - tolerance:
+                    held = None
+                    break
+                held = time_s, frame
+            self.end_s, self.ended = tally.end_s, tally.at_end
+            if held is not None and tally.end_s > start_s + tolerance:
+                yield held[0], partial(self._pixels, held[1])
+        if tally.damaged:
+            self.notices.append(f"damaged pieces of the picture were skipped: {tally.damaged}")
+
+    def _pixels(self, frame: VideoFrame) -> np.ndarray:
+        return self._painter.part(_upright_pixels(frame, self.info))
+
+    @property
+    def track(self) -> AudioTrack | None:
+        """The sound track that is read; None where there is none that can be decoded."""
+        track, notices = _choose_track(self.info, self.audio_track)
+        self.notices += [notice for notice in notices if notice not in self.notices]
+        return track
+
+    def sound(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[np.ndarray]:
+        """Blocks `[C, n]` float32 of the track without a gap, sample 0 at `start_s`, AmbiX in its own order.
+
+        Convention: gaps in the file are silence, what overlaps is dropped; ends where the track ends.
+        """
+        track = self.track
+        if track is None:
+            return
+        rate, tally, gaps = track.sample_rate_hz, _Tally(), 0
+        origin, length = round(start_s * rate), math.inf if stop_s == math.inf else round((stop_s - start_s) * rate)
+        at: float | None = None  # where the next block goes if it follows on the one before
+        written = 0
+        with _decode_from(self.info, track.stream_index, start_s - SOUND_PREROLL_S, tally) as (timed, stream):
+            limit = _stream_end(stream, self.info.origin_s)
+            length = length if limit is None else min(length, limit - origin)
+            for time_s, frame in timed:
+                if frame.layout.nb_channels != track.channels or frame.sample_rate != rate:
+                    tally.damaged += 1
+                    continue
+                stamp = time_s * rate - origin
+                at = round(stamp) if at is None or abs(stamp - at) > max(RUN_GAP_S, track.tick_s) * rate else at
+                block, first, at = float_samples(frame), at, at + frame.samples
+                silent = max(0, min(first, length) - written)
+                gaps += silent if written else 0
+                for _ in range(0, silent, rate):
+                    part = min(rate, silent)
+                    yield np.zeros((self.sound_channels, part), np.float32)
+                    written, silent = written + part, silent - part
+                block = block[:, max(0, written - first) : int(max(0, min(first + block.shape[1], length) - first))]
+                if block.shape[1]:
+                    written += block.shape[1]
+                    yield self._ordered(block, track)
+                if written >= length:
+                    break
+        if tally.damaged:
+            self.notices.append(f"damaged pieces of the sound were skipped: {tally.damaged}")
+        if gaps:
+            self.notices.append(f"{gaps / rate:.3f} s within the sound are missing: silence there")
+
+    @property
+    def sound_channels(self) -> int:
+        track = self.track
+        return 0 if track is None else len(track.channel_order or range(track.channels))
+
+    @staticmethod
+    def _ordered(block: np.ndarray, track: AudioTrack) -> np.ndarray:
+        block = block if track.channel_order is None else block[list(track.channel_order)]
+        return np.where(np.isfinite(block), block, np.float32(0.0))
+
+
 def _sentences(*notices: str) -> tuple[str, ...]:
     return tuple(notice[0].upper() + notice[1:] + "." for notice in notices)
 
@@ -281,10 +406,14 @@ class _Painter:
         return self.height, 2 * self.height
 
     def paint(self, pixels: np.ndarray) -> Tensor:
+        return _resized(self.part(pixels), self.size)
+
+    def part(self, pixels: np.ndarray) -> np.ndarray:
+        """The eye's own pixels."""
         if self._part is None:
             self._part = self._choose_part(pixels)
             self._describe_shape(pixels[self._part])
-        return _resized(pixels[self._part], self.size)
+        return pixels[self._part]
 
     def _choose_part(self, pixels: np.ndarray) -> tuple[slice, slice]:
         height, width = pixels.shape[:2]
@@ -547,17 +676,9 @@ def _good_frames(container: InputContainer, stream: Stream, tally: _Tally) -> It
 def _read_track(
     info: MediaInfo, start_s: float, duration_s: float | None, number: int | None
 ) -> tuple[Sound | None, tuple[str, ...]]:
-    tracks, notices = info.audio_tracks, []
-    if number is not None and not 1 <= number <= len(tracks):
-        raise InputError(f"sound track {number} was asked for; {info.path.name} has {len(tracks)}, counted from 1.")
-    if not tracks:
-        return None, ("there is no sound track: silence is used",)
-    track = tracks[number - 1] if number else next((t for t in tracks if t.is_default), tracks[0])
-    if len(tracks) > 1:
-        labels = ", ".join(f"{t.number}: {t.label}" for t in tracks)
-        notices.append(f"there are {len(tracks)} sound tracks ({labels}); number {track.number} is used")
-    if track.channels < 1 or track.sample_rate_hz < 1:
-        return None, (*notices, "the sound track cannot be decoded: silence is used")
+    track, notices = _choose_track(info, number)
+    if track is None:
+        return None, (*notices[:-1], f"{notices[-1]}: silence is used")
     waveform = _read_samples(info, track, start_s, duration_s, notices)
     if waveform is None:
         return None, (*notices, "the sound track has no sound that can be decoded: silence is used")
@@ -568,6 +689,22 @@ def _read_track(
     if track.channel_order is not None:
         waveform = np.ascontiguousarray(waveform[list(track.channel_order)])
     return Sound(torch.from_numpy(waveform), track.sample_rate_hz, track.layout), (*notices, *track.notices)
+
+
+def _choose_track(info: MediaInfo, number: int | None) -> tuple[AudioTrack | None, list[str]]:
+    """The track of a number or the default one, and what to say; None, and at last why, where none can be decoded."""
+    tracks, notices = info.audio_tracks, []
+    if number is not None and not 1 <= number <= len(tracks):
+        raise InputError(f"sound track {number} was asked for; {info.path.name} has {len(tracks)}, counted from 1.")
+    if not tracks:
+        return None, ["there is no sound track"]
+    track = tracks[number - 1] if number else next((t for t in tracks if t.is_default), tracks[0])
+    if len(tracks) > 1:
+        labels = ", ".join(f"{t.number}: {t.label}" for t in tracks)
+        notices.append(f"there are {len(tracks)} sound tracks ({labels}); number {track.number} is used")
+    if track.channels < 1 or track.sample_rate_hz < 1:
+        return None, [*notices, "the sound track cannot be decoded"]
+    return track, notices
 
 
 @dataclass

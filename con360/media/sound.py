@@ -20,6 +20,8 @@ from ..records import Sound, View, ViewTrack
 # 0.75 W + 0.25 X': a source at angle a from the view has gain 0.75 + 0.25 cos a, so what is behind is heard at -6 dB.
 VIEW_OMNI_GAIN = 0.75
 VIEW_FRONT_GAIN = 0.25
+# Where the two virtual microphones of turned stereo look: 60 sounds narrower, at 90 front and back sound the same.
+STEREO_ANGLE_DEG = 75.0
 # torchaudio's kernel has about source x target entries after both rates lost their common divisor.
 _LARGEST_KERNEL = 20_000_000
 
@@ -148,3 +150,56 @@ def fuma_to_ambix(waveform: Tensor) -> Tensor:
         raise InputError(f"FuMa first order has 4 channels (W, X, Y, Z); got {waveform.shape[-2]}.")
     w, x, y, z = waveform.unbind(-2)
     return torch.stack((w * math.sqrt(2.0), y, z, x), -2)
+
+
+def turn_matrices(rotations: Tensor) -> Tensor:
+    """What turns first-order Ambisonics so that a camera's forward axis becomes its front.
+
+    Convention: W stays; the direction (right, up, forward) of AmbiX's dipoles is (-Y, Z, X).
+
+    Args:
+        rotations: `[..., 3, 3]` of the camera, as `geometry.sphere.rotation` makes them.
+
+    Returns:
+        `[..., 4, 4]`; turned = matrix @ waveform `[4, N]`.
+    """
+    signs = rotations.new_tensor([-1.0, 1.0, 1.0])
+    # Row of a dipole Y, Z, X in the camera's frame by column of the same in the world's.
+    dipoles = signs[:, None] * rotations.transpose(-1, -2) * signs
+    whole = torch.nn.functional.pad(dipoles, (1, 0, 1, 0))
+    whole[..., 0, 0] = 1.0
+    return whole
+
+
+def stereo_matrix() -> Tensor:
+    """`[2, 4]`: left and right out of AmbiX by two virtual cardioids at `STEREO_ANGLE_DEG` to either side.
+
+    Convention: a cardioid to azimuth a hears 0.5 (W + X cos a + Y sin a): full level there, nothing opposite. A source
+    straight ahead has 0.63 in both channels, one at the left 0.98 and 0.02, one behind 0.37 in both.
+    """
+    angle = math.radians(STEREO_ANGLE_DEG)
+    across, ahead = 0.5 * math.sin(angle), 0.5 * math.cos(angle)
+    return torch.tensor([[0.5, across, 0.0, ahead], [0.5, -across, 0.0, ahead]], dtype=torch.float64)
+
+
+def mono_matrix() -> Tensor:
+    """`[1, 4]`: the wide microphone of `view_sound`, to the front of turned AmbiX."""
+    return torch.tensor([[VIEW_OMNI_GAIN, 0.0, 0.0, VIEW_FRONT_GAIN]], dtype=torch.float64)
+
+
+def mix_moving(waveform: Tensor, matrices: Tensor, step: int) -> Tensor:
+    """Mixes channels by matrices that change over time, without a jump at any sample.
+
+    Args:
+        waveform: `[C, N]`. matrices: `[M, D, C]` at the samples 0, step, 2 step, ...; at least N / step + 1 of them.
+            Between two of them the outputs of both are faded into each other.
+
+    Returns:
+        `[D, N]`.
+    """
+    position = torch.arange(waveform.shape[1])
+    before = position // step
+    share = (position % step).to(waveform.dtype) / step
+    first, second = matrices[before].to(waveform), matrices[before + 1].to(waveform)
+    mixed = torch.lerp(first, second, share[:, None, None])
+    return torch.einsum("ndc,cn->dn", mixed, waveform)

@@ -11,9 +11,10 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +23,10 @@ from torch import Tensor
 from ..errors import InputError
 from ..records import Sound
 from .files import atomic_path
+from .spherical_tags import tag_file
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
     from av.container import OutputContainer
-    from av.video.frame import VideoFrame
 
 H264_CRF = 16
 # x264's macroblock tree reads memory that nothing wrote, at widths of a few blocks: the same frames then give other
@@ -34,6 +34,8 @@ H264_CRF = 16
 H264_OPTIONS = {"crf": str(H264_CRF), "x264-params": "mbtree=0"}
 AAC_BLOCK = 1024
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+# AAC's layouts by number of channels. Ambisonics has none: its four channels travel as 4.0, named by their SA3D box.
+LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0"}
 FRAME_NAME = "frame_{:05d}.png"
 
 
@@ -55,13 +57,17 @@ def write_clip(path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound
         raise InputError(f"H.264 needs even sizes; the frames are {width}x{height}. Crop or resize them by one pixel.")
     if not 0 < fps <= 1000:
         raise InputError(f"{fps:g} frames per second were given; choose more than 0 and at most 1000.")
-    if Path(path).suffix.lower() not in (".mp4", ".m4v", ".mov"):
-        raise InputError(f"{Path(path).name} does not end in .mp4, the format that clips are written in. Rename it.")
+    _check_suffix(path)
     if sound is not None:
         _check_clip_sound(sound)
     rate = Fraction(fps).limit_denominator(1001)
     with atomic_path(path) as temporary:
         _encode(temporary, frames, rate, sound)
+
+
+def _check_suffix(path: str | os.PathLike) -> None:
+    if Path(path).suffix.lower() not in (".mp4", ".m4v", ".mov"):
+        raise InputError(f"{Path(path).name} does not end in .mp4, the format that clips are written in. Rename it.")
 
 
 def _check_frames(frames: Tensor) -> None:
@@ -90,65 +96,119 @@ def _check_finite(waveform: Tensor) -> None:
 
 
 def _encode(path: Path, frames: Tensor, rate: Fraction, sound: Sound | None) -> None:
+    shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
+    with _open_stream(path, (frames.shape[-1], frames.shape[-2]), 1 / rate, rate, shape) as stream:
+        for i, image in enumerate(frames):
+            stream.add_frame(to_uint8(image), i)
+        if sound is not None:
+            stream.add_sound(sound.waveform.detach().cpu().float().numpy())
+
+
+@contextmanager
+def clip_stream(
+    path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, fps: float,
+    sound: tuple[int, int] | None = None,
+) -> Iterator[ClipStream]:  # fmt: skip
+    """An MP4 as of `write_clip` that grows frame by frame; it appears under its name when the block ends.
+
+    Args:
+        size: width and height, both even. time_base: seconds per tick of the frames' times.
+        fps: about how many frames a second has, for the coder's decisions and the last frame's length.
+        sound: number of channels (1, 2, or 4 for AmbiX, which becomes AAC's 4.0 with an SA3D box) and sampling rate.
+
+    Raises:
+        InputError: odd sizes, sound that AAC cannot hold, another suffix than .mp4, or a place that cannot be written.
+    """
+    if size[0] % 2 or size[1] % 2 or min(size) < 2:
+        raise InputError(f"H.264 needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")
+    _check_suffix(path)
+    if sound is not None and (sound[0] not in LAYOUTS or sound[1] not in AAC_RATES_HZ):
+        raise InputError(f"{sound[0]} channels at {sound[1]} Hz do not fit AAC; resample or mix them.")
+    with atomic_path(path) as temporary:
+        with _open_stream(temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound) as stream:
+            yield stream
+        if sound is not None and sound[0] == 4:
+            tag_file(temporary, ambisonic=True)
+
+
+@contextmanager
+def _open_stream(
+    path: Path, size: tuple[int, int], time_base: Fraction, rate: Fraction, sound: tuple[int, int] | None
+) -> Iterator[ClipStream]:
     import av
 
     # Edit lists count in the movie's time scale; FFmpeg's own 1000 would round the sound's end to a millisecond.
-    scale = math.lcm(rate.numerator, sound.sample_rate_hz if sound else 1)
-    scale = scale if scale < 2**31 else sound.sample_rate_hz
-    options = {"movflags": "+faststart", "movie_timescale": str(scale), "video_track_timescale": str(rate.numerator)}
+    ticks = time_base.denominator
+    scale = math.lcm(ticks, sound[1] if sound else 1)
+    scale = scale if scale < 2**31 else sound[1] if sound else ticks
+    options = {"movflags": "+faststart", "movie_timescale": str(scale), "video_track_timescale": str(ticks)}
     with av.open(str(path), "w", options=options) as container:
         video = container.add_stream("libx264", rate=rate, options=dict(H264_OPTIONS))
-        video.width, video.height, video.pix_fmt = frames.shape[-1], frames.shape[-2], "yuv420p"
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
         context = video.codec_context
-        context.time_base = 1 / rate
+        context.time_base = time_base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
         audio = None
         if sound is not None:
-            channels = sound.waveform.shape[0]
+            channels, rate_hz = sound
             # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.
-            audio = container.add_stream("aac", rate=sound.sample_rate_hz, options={"aac_pns": "0"})
-            audio.codec_context.layout = "stereo" if channels == 2 else "mono"
+            audio = container.add_stream("aac", rate=rate_hz, options={"aac_pns": "0"})
+            audio.codec_context.layout = LAYOUTS[channels]
             # AAC's own ceiling is 6 bits per sample and channel.
-            audio.codec_context.bit_rate = channels * min(192_000, 4 * sound.sample_rate_hz)
-        _feed(container, video, _video_frames(frames, rate))
-        if audio is not None:
-            _feed(container, audio, _audio_frames(sound))
+            audio.codec_context.bit_rate = channels * min(192_000, 4 * rate_hz)
+        stream = ClipStream(container, video, audio, time_base)
+        yield stream
+        stream.finish()
 
 
-def _feed(container: OutputContainer, stream, media: Iterator[VideoFrame | AudioFrame]) -> None:
-    for frame in media:
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+class ClipStream:
+    """A clip that is being written; give picture and sound by turns, so that neither waits for the other."""
 
+    def __init__(self, container: OutputContainer, video: Any, audio: Any, time_base: Fraction) -> None:
+        self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
+        # One block of silence before time 0, which the edit list cuts off. FFmpeg's AAC coder starves its first block
+        # of bits: without the lead-in, a clip that starts loud starts with a crack (measured at 16 kHz, 64 kbit/s:
+        # error 0.14 of a 0.9 sine in the first 2048 samples, 0.001 with it).
+        self._at = -AAC_BLOCK
+        channels = 0 if audio is None else audio.codec_context.channels
+        self._waiting = np.zeros((channels, AAC_BLOCK), np.float32)
 
-def _video_frames(frames: Tensor, rate: Fraction) -> Iterator[VideoFrame]:
-    import av
-    from av.video.reformatter import ColorRange, Colorspace
+    def add_frame(self, pixels: np.ndarray, tick: int) -> None:
+        """`pixels [h, w, 3]` uint8, shown from `tick` times the time base on; ticks rise."""
+        import av
+        from av.video.reformatter import ColorRange, Colorspace
 
-    for i, image in enumerate(frames):
-        frame = av.VideoFrame.from_ndarray(to_uint8(image), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-        frame.pts, frame.time_base = i, 1 / rate
-        yield frame
+        frame.pts, frame.time_base = tick, self._time_base
+        self._container.mux(self._video.encode(frame))
 
+    def add_sound(self, block: np.ndarray) -> None:
+        """`block [C, n]` float32, following on the one before."""
+        self._waiting = np.concatenate((self._waiting, block), axis=1)
+        whole = self._waiting.shape[1] // AAC_BLOCK * AAC_BLOCK
+        for at in range(0, whole, AAC_BLOCK):
+            self._encode_sound(self._waiting[:, at : at + AAC_BLOCK])
+        self._waiting = self._waiting[:, whole:]
 
-def _audio_frames(sound: Sound) -> Iterator[AudioFrame]:
-    """Blocks of sound, after one of silence before time 0, which the edit list cuts off.
+    def finish(self) -> None:
+        """Writes what the coders still hold."""
+        self._container.mux(self._video.encode(None))
+        if self._audio is not None:
+            if self._waiting.shape[1]:
+                self._encode_sound(self._waiting)
+            self._container.mux(self._audio.encode(None))
 
-    FFmpeg's AAC coder starves its first block of bits: without the lead-in, a clip that starts loud starts with a crack
-    (measured at 16 kHz, 64 kbit/s: error 0.14 of a 0.9 sine in the first 2048 samples, 0.001 with it).
-    """
-    import av
+    def _encode_sound(self, block: np.ndarray) -> None:
+        import av
 
-    waveform = sound.waveform.detach().cpu().float().numpy()
-    waveform = np.concatenate((np.zeros((len(waveform), AAC_BLOCK), np.float32), waveform), axis=1)
-    for at in range(0, waveform.shape[1], AAC_BLOCK):
-        part = np.ascontiguousarray(waveform[:, at : at + AAC_BLOCK])
-        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo" if len(part) == 2 else "mono")
-        frame.sample_rate, frame.time_base = sound.sample_rate_hz, Fraction(1, sound.sample_rate_hz)
-        frame.pts = at - AAC_BLOCK
-        yield frame
+        layout = self._audio.codec_context.layout.name
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
+        rate = self._audio.codec_context.sample_rate
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._at
+        self._at += block.shape[1]
+        self._container.mux(self._audio.encode(frame))
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

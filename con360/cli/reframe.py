@@ -1,0 +1,92 @@
+"""`con360 reframe`: a flat video out of a 360° one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .report import Report, stage_table, table
+
+if TYPE_CHECKING:
+    from ..keyframes import Keyframe
+    from ..records import View
+    from ..reframe import Follow
+
+
+def run_reframe(options: argparse.Namespace, started: float) -> None:
+    """Everything that is wrong with the options is said before anything is decoded."""
+    size = None if options.size is None else parse_size(options.size)
+    look = _look(options)
+    from ..media.files import existing_file
+    from ..reframe import reframe
+    from .generate import check_device
+
+    existing_file(options.input)
+    device = check_device(options.device)
+    report = Report(started)
+    with report.stage("reframe") as progress:
+        made = reframe(
+            options.input, options.output, look, size=size, sound=options.sound, start_s=options.start,
+            duration_s=options.duration, fps=options.fps, eye=options.eye, audio_track=options.audio_track,
+            is_fuma=options.fuma, saliency=options.saliency, device=device, progress=progress,
+        )  # fmt: skip
+    report.notice(*made.notices)
+    if options.json:
+        facts = {**asdict(made), "path": str(made.path), "notices": report.notices, "seconds": report.seconds}
+        print(json.dumps(facts))
+        return
+    rows = [("size", f"{made.width}x{made.height}"), ("frames", str(made.num_frames)),
+            ("length", f"{made.duration_s:.2f} s"), ("sound", made.sound)]  # fmt: skip
+    print(table(rows), end="\n\n")
+    print(stage_table(report), end="\n\n")
+    print(os.fspath(options.output))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`WIDTHxHEIGHT` as two numbers.
+
+    Raises:
+        InputError: another form.
+    """
+    found = re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", text.strip())
+    if found is None:
+        raise InputError(f"the size {text!r} is not understood; write WIDTHxHEIGHT in pixels, such as 1920x1080.")
+    return int(found[1]), int(found[2])
+
+
+def _look(options: argparse.Namespace) -> Follow | View | tuple[Keyframe, ...]:
+    by_hand = options.yaw is not None or options.pitch is not None
+    ways = [name for name, given in (
+        ("--follow", options.follow is not None), ("--yaw/--pitch", by_hand), ("--path", options.path is not None),
+    ) if given]  # fmt: skip
+    if len(ways) > 1:
+        raise InputError(f"{' and '.join(ways)} exclude each other; choose one way to say where to look.")
+    if options.path is not None:
+        if options.fov is not None:
+            raise InputError("--fov does not go with --path: each keyframe has its own field of view.")
+        return _keyframes(options.path)
+    from ..viewpoint import DEFAULT_FOV_DEG, manual_viewpoint
+
+    fov = DEFAULT_FOV_DEG if options.fov is None else options.fov
+    if by_hand:
+        return manual_viewpoint(options.yaw or 0.0, options.pitch or 0.0, fov, 1).track.views[0]
+    from ..reframe import Follow
+
+    return Follow(1 if options.follow is None else options.follow, fov)
+
+
+def _keyframes(path: str) -> tuple[Keyframe, ...]:
+    from ..keyframes import keyframes_from_json
+    from ..media.files import existing_file
+
+    found: Path = existing_file(path)
+    try:
+        return keyframes_from_json(found.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{found.name} is no text file; a JSON list of keyframes is wanted.") from None

@@ -1,0 +1,207 @@
+"""Writes spherical metadata into a finished MP4 or MOV: what players need to turn a picture into a panorama.
+
+Pictures get Spherical Video V2 (st3d, sv3d in the sample entry) and V1 (XML in a uuid box of the track), since players
+read the one or the other; Ambisonic sound gets SA3D. `moov` is rebuilt in memory, the media is copied as it is.
+
+Source: Spherical Video RFC (V1), Spherical Video V2 RFC, Spatial Audio RFC (google/spatial-media docs);
+ISO/IEC 14496-12.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from ..errors import InputError
+from .spherical import V1_UUID
+
+Packing = Literal["mono", "top-bottom", "left-right"]
+STEREO_MODES: dict[str, int] = {"mono": 0, "top-bottom": 1, "left-right": 2}
+SOFTWARE = "Con360-AV"
+MAX_MOOV_BYTES = 2**30
+# Where the boxes inside a box begin, behind its fixed fields.
+CONTAINERS = {b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0, b"stsd": 8}
+PICTURE_FIELDS, SOUND_FIELDS = 78, 28
+Edit = Callable[[bytes, bytes], bytes]
+
+
+def tag_file(path: Path, *, panorama: Packing | None = None, ambisonic: bool = False) -> None:
+    """Adds metadata to every track of a kind, in place.
+
+    Args:
+        path: an MP4 or MOV. The new file is written beside it and takes its name when complete.
+        panorama: tag picture tracks as full equirectangular, with this packing of the eyes.
+        ambisonic: tag sound tracks of four channels as first-order AmbiX.
+
+    Raises:
+        InputError: the file has no `moov` box, or its `moov` is larger than 1 GiB.
+    """
+    boxes = _top_boxes(path)
+    found = next(((start, size) for kind, start, size in boxes if kind == b"moov"), None)
+    if found is None or found[1] > MAX_MOOV_BYTES:
+        raise InputError(f"{path.name} has no usable moov box; only complete MP4 and MOV files can be tagged.")
+    start, size = found
+    with open(path, "rb") as file:
+        file.seek(start)
+        old = file.read(size)
+    new = _tagged(old, panorama, ambisonic)
+    if any(kind == b"mdat" and at > start for kind, at, _ in boxes):
+        new = _shifted(new, len(new) - len(old))
+    _replace(path, start, size, new)
+
+
+def _replace(path: Path, start: int, size: int, new: bytes) -> None:
+    temporary = path.with_name(f".{secrets.token_hex(6)}.tags{path.suffix}")
+    try:
+        with open(path, "rb") as source, open(temporary, "wb") as target:
+            _copy(source, target, start)
+            target.write(new)
+            source.seek(start + size)
+            shutil.copyfileobj(source, target, 2**20)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _copy(source, target, count: int) -> None:
+    while count:
+        part = source.read(min(count, 2**20))
+        target.write(part)
+        count -= len(part)
+
+
+def _top_boxes(path: Path) -> list[tuple[bytes, int, int]]:
+    """Type, start and whole size of each box of a file."""
+    found, end = [], path.stat().st_size
+    with open(path, "rb") as file:
+        at = 0
+        while at + 8 <= end:
+            file.seek(at)
+            header = file.read(16)
+            size = int.from_bytes(header[:4], "big")
+            size = int.from_bytes(header[8:16], "big") if size == 1 else size or end - at
+            if size < 8:
+                break
+            found.append((header[4:8], at, size))
+            at += size
+    return found
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    """A box of a type with its body."""
+    body = b"".join(parts)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def _edited(data: bytes, edit: Edit, at: int = 0) -> bytes:
+    """Boxes from `at` on, each body replaced by what `edit(kind, body)` gives; what precedes them is kept."""
+    parts = [data[:at]]
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        # No box of a moov needs 64 bits, and QuickTime ends lists of boxes with 32 zero bits.
+        if size < 8 or at + size > len(data):
+            break
+        kind = data[at + 4 : at + 8]
+        parts.append(box(kind, edit(kind, data[at + 8 : at + size])))
+        at += size
+    return b"".join((*parts, data[at:]))
+
+
+def _tagged(moov: bytes, panorama: Packing | None, ambisonic: bool) -> bytes:
+    def track(kind: bytes, body: bytes) -> bytes:
+        if kind == b"moov":
+            return _edited(body, track)
+        if kind != b"trak":
+            return body
+        handler = _handler(body)
+        if handler == b"vide" and panorama:
+            extra = box(b"uuid", V1_UUID, spherical_xml(panorama).encode())
+            return _edited(body, _in_entries(PICTURE_FIELDS, _v2_boxes(panorama))) + extra
+        if handler == b"soun" and ambisonic:
+            return _edited(body, _in_entries(SOUND_FIELDS, _sa3d_box(), only_channels=4))
+        return body
+
+    return _edited(moov, track)
+
+
+def _handler(trak: bytes) -> bytes:
+    found = [b""]
+
+    def look(kind: bytes, body: bytes) -> bytes:
+        if kind == b"mdia":
+            return _edited(body, look)
+        if kind == b"hdlr":
+            found[0] = body[8:12]
+        return body
+
+    _edited(trak, look)
+    return found[0]
+
+
+def _in_entries(fields: int, extra: bytes, only_channels: int | None = None) -> Edit:
+    """An edit that appends boxes to each sample entry, in place of those of the same types."""
+    kinds = {b"st3d", b"sv3d", b"SA3D"}
+
+    def entry(kind: bytes, body: bytes) -> bytes:
+        if only_channels is not None and int.from_bytes(body[16:18], "big") != only_channels:
+            return body
+        kept, at = [body[:fields]], fields
+        while at + 8 <= len(body) and (size := int.from_bytes(body[at : at + 4], "big")) >= 8:
+            if body[at + 4 : at + 8] not in kinds:
+                kept.append(body[at : at + size])
+            at += size
+        return b"".join((*kept, extra, body[at:]))
+
+    def edit(kind: bytes, body: bytes) -> bytes:
+        if kind == b"stsd":
+            return _edited(body, entry, at=CONTAINERS[kind])
+        return _edited(body, edit) if kind in CONTAINERS else body
+
+    return edit
+
+
+def _shifted(moov: bytes, by: int) -> bytes:
+    """The same moov for media that lies `by` bytes later."""
+
+    def edit(kind: bytes, body: bytes) -> bytes:
+        if kind in CONTAINERS and kind != b"stsd":
+            return _edited(body, edit)
+        if kind in (b"stco", b"co64"):
+            form = "I" if kind == b"stco" else "Q"
+            count = int.from_bytes(body[4:8], "big")
+            offsets = struct.unpack(f">{count}{form}", body[8 : 8 + count * struct.calcsize(form)])
+            return body[:8] + struct.pack(f">{count}{form}", *(offset + by for offset in offsets))
+        return body
+
+    return _edited(moov, edit)
+
+
+def _v2_boxes(packing: Packing) -> bytes:
+    """st3d and sv3d of a full equirectangular picture that is not turned."""
+    full = bytes(4)  # version and flags
+    projection = box(b"proj", box(b"prhd", full, bytes(12)), box(b"equi", full, bytes(16)))
+    made_by = box(b"svhd", full, SOFTWARE.encode() + b"\0")
+    return box(b"st3d", full, bytes([STEREO_MODES[packing]])) + box(b"sv3d", made_by, projection)
+
+
+def _sa3d_box() -> bytes:
+    """First-order AmbiX: version 0, periphonic, order 1, ACN, SN3D, channels in ACN order."""
+    return box(b"SA3D", struct.pack(">BBIBBI4I", 0, 0, 1, 0, 0, 4, 0, 1, 2, 3))
+
+
+def spherical_xml(packing: Packing) -> str:
+    """The V1 description of a full equirectangular picture."""
+    words = {"Spherical": "true", "Stitched": "true", "StitchingSoftware": SOFTWARE,
+             "ProjectionType": "equirectangular"}  # fmt: skip
+    if packing != "mono":
+        words["StereoMode"] = packing
+    lines = "".join(f"<GSpherical:{name}>{value}</GSpherical:{name}>" for name, value in words.items())
+    return (
+        '<?xml version="1.0"?><rdf:SphericalVideo xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
+        f'xmlns:GSpherical="http://ns.google.com/videos/1.0/spherical/">{lines}</rdf:SphericalVideo>'
+    )

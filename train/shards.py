@@ -97,7 +97,7 @@ class Outcome:
         segment: its id. status: `done`, `rejected` (cleaning, or too short) or `failed`.
         stage: where it ended. reason: a sentence, empty when done.
         examples: rows that it gave. seconds: per stage, on the clock. core_seconds: per stage, of all threads.
-        notices: what was done to the clip.
+        notices: what was done to the clip. finished_s: when, in Unix time.
     """
 
     segment: str
@@ -108,6 +108,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     core_seconds: dict[str, float] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    finished_s: float = 0.0
 
 
 @dataclass(frozen=True)

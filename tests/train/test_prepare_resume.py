@@ -19,7 +19,7 @@ from shared_data import ROOT
 
 import train.shards
 from con360.errors import InputError
-from train.preparation.run import Executor, commit, prepare
+from train.preparation.run import Executor, _blocks, commit, prepare
 from train.preparation.settings import TRUTH, Settings
 from train.preparation.sources import SPLITS, Clip, procedural_scenes
 from train.shards import committed_shards, read_outcomes, read_shards
@@ -161,6 +161,11 @@ def test_a_second_writer_is_refused_and_a_superseded_one_cannot_commit(tmp_path)
     with pytest.raises(RuntimeError, match="taken over"):
         commit(tmp_path, "the earlier run", "train", [train.shards.Result(outcome)])
     assert shards_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(("segments", "workers", "blocks"), [(1, 2, 1), (12, 2, 12), (64, 2, 8), (300_000, 8, 18_750)])
+def test_ray_gets_pieces_for_every_worker(segments, workers, blocks):
+    assert _blocks(segments, workers) == blocks
 
 
 @pytest.mark.slow

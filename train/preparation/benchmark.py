@@ -1,7 +1,7 @@
 """Measures the stages on real clips, with one and two workers, and says what a data set would cost.
 
-Stage times are core seconds (of all threads of a process), which a busy machine does not change. The rate of a run is
-taken from the times at which its shards appeared, so that starting processes and loading models is not in it.
+Stage times are core seconds (of all threads of a process), which a busy machine hardly changes. The rate of a run is
+taken from its first finished segment to its last, so that starting processes and loading models is not in it.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def benchmark(source: Source, settings: Settings, segments: int, nodes: int, cor
         InputError: not a single clip can be prepared.
     """
     clips = _usable(source, settings, segments)
-    alone = _measure(clips, settings, Executor(shard_segments=1))
+    alone = _measure(clips, settings, Executor())
     costs = stage_costs(alone.outcomes)
     print(f"\n## Stages, {len(alone.outcomes)} segments of real clips, one process\n\n{stages_text(costs)}\n")
     print("## Rates\n\n| executor | segments per s |\n|---|---|")
     print(f"| this process | {alone.per_second:.3f} |", flush=True)
     for workers in (1, 2):
         try:
-            run = _measure(clips, settings, Executor("ray", workers, shard_segments=1))
+            run = _measure(clips, settings, Executor("ray", workers))
         except InputError as error:
             print(f"| Ray, {workers} workers | not measured: {error} |")
         else:
@@ -74,8 +74,8 @@ def _measure(clips: list[Clip], settings: Settings, executor: Executor) -> Measu
     with tempfile.TemporaryDirectory() as folder:
         prepare((clips, []), folder, replace(settings, split="given"), executor, say=lambda line: None)
         shards = [path for split in SPLITS for path in committed_shards(Path(folder) / split)]
-        times = sorted(path.stat().st_mtime for path in shards)
         outcomes = tuple(outcome for path in shards for outcome in read_outcomes(path))
         size = sum(path.stat().st_size for path in shards)
+    times = sorted(outcome.finished_s for outcome in outcomes)
     span = times[-1] - times[0]
     return Measured(outcomes, (len(times) - 1) / span if span else 0.0, size / len(outcomes))

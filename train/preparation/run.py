@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FAILURES_FILE = "failures.jsonl"
 PLAN_FILE = "plan.json"
 _RUN_FILE = ".run"
+BLOCK_SEGMENTS = 16
 # A segment that has been tried twice keeps its best end.
 _ORDER = {"failed": 0, "rejected": 1, "done": 2}
 
@@ -185,8 +186,8 @@ def run_on_ray(
     On a cluster the code, the clips, the model and the output lie at the same paths on every node.
     """
     ray = start_ray(executor)
-    blocks = max(1, min(len(segments), 4 * executor.workers, -(-len(segments) // 4)))
-    work = ray.data.from_items([{"segment": segment} for segment in segments], override_num_blocks=blocks)
+    work = ray.data.from_items([{"segment": segment} for segment in segments],
+                               override_num_blocks=_blocks(len(segments), executor.workers))
     on_gpu = executor.device.startswith("cuda")
     # With encoders apart, what comes before them needs no accelerator; without, every worker holds one.
     first, gpus = ("cpu", 0) if executor.encoders else (executor.device, 1 if on_gpu else 0)
@@ -203,8 +204,17 @@ def run_on_ray(
         results = work.map(lambda row: {"result": _encoder(settings, executor.device)(row["work"])}, num_cpus=1,
                            num_gpus=gpus)
     written = results.map_batches(partial(_write_batch, write), batch_size=executor.shard_segments, num_cpus=0.1)
-    for row in written.iter_rows():
-        yield int(row["segments"])
+    try:
+        for row in written.iter_rows():
+            yield int(row["segments"])
+    finally:
+        if not executor.address:
+            ray.shutdown()
+
+
+def _blocks(segments: int, workers: int) -> int:
+    """Pieces that Ray hands out: several per worker, and small, since a lost worker's piece is done again."""
+    return -(-segments // max(1, min(BLOCK_SEGMENTS, segments // (4 * workers))))
 
 
 def start_ray(executor: Executor) -> Any:

@@ -246,7 +246,7 @@ def _timed(name: str, work: Work, stage: Stage, settings: Settings) -> Work:
         return made
     outcome = Outcome(
         work.segment.id, status, name, reason, seconds=made.seconds, core_seconds=made.core_seconds,
-        notices=work.notices,
+        notices=work.notices, finished_s=time.time(),
     )  # fmt: skip
     return replace(made, panorama=None, saliency=None, drafts=(), foa=None, outcome=outcome)
 
@@ -267,7 +267,7 @@ class Encoder:
             return Result(work.outcome)
         outcome = Outcome(
             work.segment.id, "done", examples=len(work.examples), seconds=work.seconds, core_seconds=work.core_seconds,
-            notices=work.notices,
+            notices=work.notices, finished_s=time.time(),
         )  # fmt: skip
         return Result(outcome, work.examples)
 

@@ -8,8 +8,11 @@ from .compare import Con360Compare, OverlayPreview
 from .crop import ViewpointCrop
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
+from .metrics import Con360SaliencyKL
+from .reframe import Reframe360Video
 from .saliency import SalViT360Saliency
 from .sampler import JointAVSampler
+from .save import Save360Video
 from .viewpoint import CentroidToBASD, ViewpointByHand
 
 NODES: list[type[io.ComfyNode]] = [
@@ -24,6 +27,9 @@ NODES: list[type[io.ComfyNode]] = [
     ViewpointByHand,
     OverlayPreview,
     Con360Compare,
+    Reframe360Video,
+    Save360Video,
+    Con360SaliencyKL,
 ]
 
 

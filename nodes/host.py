@@ -159,6 +159,20 @@ def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
     return folder / name, {"filename": name, "subfolder": "", "type": "temp"}
 
 
+def output_file(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
+    """The next numbered name in ComfyUI's output folder, and how its `/view` is asked for it.
+
+    Raises:
+        InputError: the prefix points outside that folder.
+    """
+    root = Path(os.path.realpath(folder_paths.get_output_directory()))
+    if not Path(os.path.realpath(root / os.path.dirname(os.path.normpath(prefix)))).is_relative_to(root):
+        raise InputError(f"the file name '{prefix}' points outside ComfyUI's output folder; choose another.")
+    folder, name, count, subfolder, _ = folder_paths.get_save_image_path(prefix, str(root), width, height)
+    path = Path(folder) / f"{name}_{count:05}_{suffix}"
+    return path, {"filename": path.name, "subfolder": subfolder, "type": "output"}
+
+
 def identity(paths: Iterable[Path]) -> str:
     """Names, sizes and modification times: changes when a file does, without reading it."""
     parts = []

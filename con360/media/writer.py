@@ -23,7 +23,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..records import Sound
 from .files import atomic_path
-from .spherical_tags import tag_file
+from .spherical_tags import Packing, tag_file
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -107,7 +107,7 @@ def _encode(path: Path, frames: Tensor, rate: Fraction, sound: Sound | None) -> 
 @contextmanager
 def clip_stream(
     path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, fps: float,
-    sound: tuple[int, int] | None = None,
+    sound: tuple[int, int] | None = None, *, panorama: Packing | None = None,
 ) -> Iterator[ClipStream]:  # fmt: skip
     """An MP4 as of `write_clip` that grows frame by frame; it appears under its name when the block ends.
 
@@ -115,6 +115,7 @@ def clip_stream(
         size: width and height, both even. time_base: seconds per tick of the frames' times.
         fps: about how many frames a second has, for the coder's decisions and the last frame's length.
         sound: number of channels (1, 2, or 4 for AmbiX, which becomes AAC's 4.0 with an SA3D box) and sampling rate.
+        panorama: tag the picture as full equirectangular, with this packing of the eyes.
 
     Raises:
         InputError: odd sizes, sound that AAC cannot hold, another suffix than .mp4, or a place that cannot be written.
@@ -127,8 +128,9 @@ def clip_stream(
     with atomic_path(path) as temporary:
         with _open_stream(temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound) as stream:
             yield stream
-        if sound is not None and sound[0] == 4:
-            tag_file(temporary, ambisonic=True)
+        is_ambisonic = sound is not None and sound[0] == 4
+        if is_ambisonic or panorama:
+            tag_file(temporary, panorama=panorama, ambisonic=is_ambisonic)
 
 
 @contextmanager

@@ -82,6 +82,15 @@ def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
         for patcher in models:
             patcher.model.to(patcher.load_device)
 
+    def get_save_image_path(
+        prefix: str, output_dir: str, image_width: int = 0, image_height: int = 0
+    ) -> tuple[str, str, int, str, str]:  # fmt: skip
+        folder = Path(output_dir) / Path(prefix).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        name = Path(prefix).name
+        subfolder = "" if str(Path(prefix).parent) == "." else str(Path(prefix).parent)
+        return str(folder), name, len(list(folder.glob(f"{name}_*"))) + 1, subfolder, prefix
+
     folder_paths = StrictModule(
         "folder_paths",
         models_dir=str(base / "models"),
@@ -89,6 +98,7 @@ def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
         get_input_directory=lambda: str(base / "input"),
         get_output_directory=lambda: str(base / "output"),
         get_temp_directory=lambda: str(base / "temp"),
+        get_save_image_path=get_save_image_path,
     )
     cpu = torch.device("cpu")
     management = StrictModule(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from . import graph
 from .core_nodes import CORE_NODES
 from .modules import InterruptProcessingException, Signals, build, installed
-from .v3 import ComfyExtension, ComfyNode, LockedClass, NodeOutput, VideoFromComponents
+from .v3 import ComfyExtension, ComfyNode, LockedClass, NodeOutput, VideoFromComponents, VideoFromFile
 
 PACK = Path(__file__).resolve().parent.parent.parent
 Listener = Callable[[str, float, float], None]
@@ -226,5 +226,5 @@ def wrong_value(io_type: str, value: Any) -> str | None:
     if io_type == "AUDIO":
         return _wrong_audio(value)
     if io_type == "VIDEO":
-        return None if isinstance(value, VideoFromComponents) else "no video object"
+        return None if isinstance(value, VideoFromComponents | VideoFromFile) else "no video object"
     return "None" if value is None else None

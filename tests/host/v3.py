@@ -153,9 +153,41 @@ class VideoFromComponents:
         return float(self._components.images.shape[0] / self._components.frame_rate)
 
 
+class VideoFromFile:
+    """A video file as core hands it on: decoded when asked for."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def get_stream_source(self) -> str:
+        return self._file
+
+    def get_components(self) -> VideoComponents:
+        import av
+        import numpy as np
+        import torch
+
+        with av.open(self._file) as container:
+            rate = container.streams.video[0].average_rate
+            images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            audio = None
+            if container.streams.audio:
+                container.seek(0)
+                blocks = [frame.to_ndarray() for frame in container.decode(audio=0)]
+                waveform = torch.from_numpy(np.concatenate(blocks, axis=1))[None]
+                audio = {"waveform": waveform, "sample_rate": container.streams.audio[0].rate}
+        return VideoComponents(images=torch.from_numpy(np.stack(images)).float() / 255, frame_rate=rate, audio=audio)
+
+    def get_dimensions(self) -> tuple[int, int]:
+        import av
+
+        with av.open(self._file) as container:
+            return container.streams.video[0].width, container.streams.video[0].height
+
+
 io = types.SimpleNamespace(
     ComfyNode=ComfyNode, Schema=Schema, NodeOutput=NodeOutput, Custom=Custom, UploadType=UploadType,
     Int=Int, Float=Float, String=String, Combo=Combo, Image=Image, Mask=Mask, Audio=Audio, Video=Video,
 )  # fmt: skip
 Types = types.SimpleNamespace(VideoComponents=VideoComponents)
-InputImpl = types.SimpleNamespace(VideoFromComponents=VideoFromComponents)
+InputImpl = types.SimpleNamespace(VideoFromComponents=VideoFromComponents, VideoFromFile=VideoFromFile)

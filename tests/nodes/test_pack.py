@@ -27,7 +27,8 @@ NAMES = {
     "ViewpointCrop": "Viewpoint Crop",
     "ViewpointByHand": "Viewpoint by Hand",
     "OverlayPreview": "Overlay Preview",
-    "Con360Compare": "Con360 Compare",
+    "Con360Compare": "Con360 Compare", "Reframe360Video": "Reframe 360° Video",
+    "Save360Video": "Save 360° Video", "Con360SaliencyKL": "S_KL",
 }
 NODE_FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").glob("*.py"))]
 

@@ -1,0 +1,129 @@
+"""A flat video out of a 360° file, at the file's own resolution and frame rate, without holding it in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import InputImpl, io
+
+from ..con360.errors import InputError
+from . import host
+from .load_video import EYES
+from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
+
+if TYPE_CHECKING:
+    from ..con360.keyframes import Keyframe
+    from ..con360.records import View
+    from ..con360.reframe import Follow
+
+FOLLOW = "follow"
+MODES = [FOLLOW, BY_HAND, BY_KEYFRAMES]
+SOUNDS = ["auto", "stereo", "mono", "foa", "none"]
+CHANNEL_ORDERS = ["AmbiX", "FuMa"]
+
+
+class Reframe360Video(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Reframe360Video",
+            display_name="Reframe 360° Video",
+            category=host.CATEGORY,
+            description="A flat video out of a 360° one at its own resolution and frame rate, with the sound turned "
+            "with the view. Needs no weights; files may have any length.",
+            inputs=[
+                io.Combo.Input(
+                    "video", options=host.input_videos(), upload=io.UploadType.video,
+                    tooltip="An equirectangular video of the input folder.",
+                ),
+                io.Combo.Input(
+                    "mode", options=MODES,
+                    tooltip="'follow' keeps what is salient in view, 'yaw and pitch' looks where you say, 'keyframes' "
+                    "moves along a path.",
+                ),
+                io.Int.Input("rank", default=1, min=1, max=8,
+                             tooltip="Which region to follow: 1 is the most salient. Used with 'follow'."),
+                io.Float.Input("yaw", **YAW,
+                               tooltip="Degrees to the right of the panorama's centre. Used with 'yaw and pitch'."),
+                io.Float.Input("pitch", **PITCH, tooltip="Degrees upwards. Used with 'yaw and pitch'."),
+                io.Float.Input("fov", **FOV,
+                               tooltip="Field of view in degrees across the longer side; keyframes have their own."),
+                io.Int.Input("width", default=0, min=0, max=8192, step=2,
+                             tooltip="In pixels; 0 with height 0 is a square as fine as the source."),
+                io.Int.Input("height", default=0, min=0, max=8192, step=2,
+                             tooltip="In pixels; 0 with width 0 is a square as fine as the source."),
+                io.Float.Input("start", default=0.0, min=0.0, max=86400.0, step=0.1,
+                               tooltip="Where to begin, in seconds."),
+                io.Float.Input("duration", default=0.0, min=0.0, max=86400.0, step=0.1,
+                               tooltip="How long, in seconds; 0 goes to the end."),
+                io.Combo.Input(
+                    "sound", options=SOUNDS,
+                    tooltip="'auto' is stereo out of Ambisonics and other sound as it is; 'foa' keeps four channels, "
+                    "turned; 'none' leaves the sound out.",
+                ),
+                io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
+                host.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
+                                             tooltip="Stereo videos: one eye, or the whole picture.")),
+                host.advanced(io.Combo.Input("channels", options=CHANNEL_ORDERS, default="AmbiX", optional=True,
+                                             tooltip="What four channels of sound are: AmbiX (W, Y, Z, X) or FuMa.")),
+                host.advanced(io.Float.Input("constant_fps", default=0.0, min=0.0, max=240.0, step=1.0, optional=True,
+                                             tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video"),
+                io.String.Output(display_name="notices", tooltip="What was done or is missing."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, video: str | None, keyframes: str | None = None) -> bool | str:
+        def check() -> None:
+            if video is not None:
+                host.input_file(video)
+            if keyframes:
+                _path(keyframes)
+
+        return host.verdict(check)
+
+    @classmethod
+    def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
+        return "" if video is None else host.identity([host.input_file(video)])
+
+    @classmethod
+    def execute(
+        cls, video: str, mode: str, rank: int, yaw: float, pitch: float, fov: float, width: int, height: int,
+        start: float, duration: float, sound: str, keyframes: str = "", eye: str = "auto", channels: str = "AmbiX",
+        constant_fps: float = 0.0,
+    ) -> io.NodeOutput:  # fmt: skip
+        from ..con360.reframe import reframe
+
+        for value, options, what in ((mode, MODES, "the mode"), (sound, SOUNDS, "the sound"), (eye, EYES, "the eye"),
+                                     (channels, CHANNEL_ORDERS, "the channels")):  # fmt: skip
+            host.check_choice(value, options, what)
+        if (width > 0) != (height > 0):
+            raise InputError(f"width {width} and height {height}: set both, or leave both at 0 for the source's own.")
+        path, _ = host.temp_file("con360_reframe", ".mp4")
+        made = reframe(
+            host.input_file(video), path, _look(mode, rank, yaw, pitch, fov, keyframes),
+            size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
+            fps=constant_fps or None, eye=None if eye == "auto" else eye, is_fuma=channels == "FuMa",
+            device=host.device(), progress=host.progress(),
+        )  # fmt: skip
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), "\n".join(made.notices))
+
+
+def _look(
+    mode: str, rank: int, yaw: float, pitch: float, fov: float, keyframes: str
+) -> Follow | View | tuple[Keyframe, ...]:  # fmt: skip
+    from ..con360.records import View
+    from ..con360.reframe import Follow
+
+    if mode == FOLLOW:
+        return Follow(rank, fov)
+    return View(yaw, pitch, fov) if mode == BY_HAND else _path(keyframes)
+
+
+def _path(text: str) -> tuple[Keyframe, ...]:
+    from ..con360.keyframes import keyframes_from_json
+
+    return keyframes_from_json(text)

@@ -1,0 +1,77 @@
+"""A panorama to a file that players show as one: spherical metadata, and Ambisonics in four channels."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..con360.records import Sound
+
+PACKINGS = ["mono", "top-bottom", "left-right"]
+
+
+class Save360Video(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Save360Video",
+            display_name="Save 360° Video",
+            category=host.CATEGORY,
+            is_output_node=True,
+            description="Writes panorama frames as an MP4 that players and platforms recognise as 360°, with stereo or "
+            "Ambisonic sound.",
+            inputs=[
+                io.Image.Input("frames", tooltip="Equirectangular frames of even width and height."),
+                io.Float.Input(
+                    "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames.",
+                ),
+                io.String.Input("filename_prefix", default="video/Con360",
+                                tooltip="Name in the output folder; a number is added."),
+                io.Combo.Input(
+                    "stereo", options=PACKINGS,
+                    tooltip="What the picture holds: one eye, or two above each other or side by side.",
+                ),
+                io.Audio.Input("audio", optional=True,
+                               tooltip="One, two, or four channels; four are AmbiX Ambisonics and stay it."),
+            ],
+            outputs=[],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, frames: Tensor, fps: float, filename_prefix: str, stereo: str, audio: dict[str, Any] | None = None
+    ) -> io.NodeOutput:
+        from ..con360.media.writer import clip_stream, to_uint8
+
+        host.check_choice(stereo, PACKINGS, "the stereo packing")
+        sound = None if audio is None else _fitting(sockets.sound_from_audio(audio))
+        shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
+        height, width = frames.shape[1:3]
+        path, saved = host.output_file(filename_prefix, ".mp4", width, height)
+        rate, report = Fraction(fps).limit_denominator(1001), host.progress()
+        with clip_stream(path, (width, height), 1 / rate, fps, shape, panorama=stereo) as clip:
+            for i in range(len(frames)):
+                report(i, len(frames), "writing")
+                clip.add_frame(to_uint8(sockets.frames_from_image(frames[i : i + 1])[0]), i)
+            if sound is not None:
+                clip.add_sound(sound.waveform.numpy())
+        report(len(frames), len(frames), "writing")
+        return io.NodeOutput(ui={"images": [saved], "animated": (True,)})
+
+
+def _fitting(sound: Sound) -> Sound:
+    """Channels and a rate that AAC can hold."""
+    from ..con360.media.sound import resample, to_mono
+    from ..con360.media.writer import AAC_RATES_HZ
+
+    if sound.waveform.shape[0] > 2 and sound.layout != "ambix":
+        host.log.warning("Save 360° Video: %d channels without directions were mixed to mono.", sound.waveform.shape[0])
+        sound = to_mono(sound)
+    return sound if sound.sample_rate_hz in AAC_RATES_HZ else resample(sound, 48000)

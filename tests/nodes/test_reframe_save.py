@@ -1,0 +1,134 @@
+"""Reframe, Save 360° Video and S_KL, run in the stand-in."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from host import Host
+
+from con360.media.info import probe
+from con360.media.reader import read_sound
+from con360.media.sound import foa_encode
+from con360.media.writer import clip_stream
+
+pytestmark = pytest.mark.standin
+
+RATE = 48000
+
+
+@pytest.fixture(scope="module")
+def footage(host: Host) -> str:
+    """Ten frames with a tone in front, as Ambisonics."""
+    wave = foa_encode(0.5 * torch.sin(torch.arange(RATE // 3) * 0.06), 0.0, 0.0)
+    with clip_stream(host.base / "input" / "in.mp4", (128, 64), Fraction(1, 30), 30, (4, RATE)) as clip:
+        for i in range(10):
+            clip.add_frame(np.full((64, 128, 3), 80 + i, np.uint8), i)
+        clip.add_sound(wave.numpy())
+    return "in.mp4"
+
+
+def prompt(footage: str, **inputs: Any) -> dict[str, Any]:
+    values = {
+        "video": footage, "mode": "yaw and pitch", "rank": 1, "yaw": 90.0, "pitch": 0.0, "fov": 90.0, "width": 64,
+        "height": 36, "start": 0.0, "duration": 0.0, "sound": "auto", **inputs,
+    }  # fmt: skip
+    saved = {"video": ["1", 0], "filename_prefix": "flat", "format": "auto", "codec": "auto"}
+    return {
+        "1": {"class_type": "Reframe360Video", "inputs": values},
+        "2": {"class_type": "SaveVideo", "inputs": saved},
+    }
+
+
+def written(result: Any) -> Path:
+    return Path(result.outputs["1"][0].get_stream_source())
+
+
+def test_reframe_writes_every_frame_and_turns_the_sound(run: Any, host: Host, footage: str) -> None:
+    result = run(prompt(footage))
+    assert result.status == "done", result.error
+    path = written(result)
+    assert path.parent == host.base / "temp"
+    assert (probe(path).width, probe(path).height) == (64, 36)
+    assert len(result.outputs["1"][0].get_components().images) == 10
+    left, right = read_sound(path)[0].waveform.square().mean(1).sqrt()
+    # The tone in front lies at the left of a view to the right.
+    assert float(right / left) < 0.05
+
+
+def test_an_unchanged_reframe_runs_once(host: Host, footage: str) -> None:
+    host.free()
+    assert "1" in host.run(prompt(footage)).executed
+    assert host.run(prompt(footage)).executed == []
+
+
+def test_cancel_removes_the_unfinished_file(run: Any, host: Host, footage: str) -> None:
+    before = set((host.base / "temp").iterdir())
+    seen: list[float] = []
+
+    def stop(node: str, done: float, total: float) -> None:
+        seen.append(done)
+        if done == 3:
+            host.interrupt()
+
+    assert run(prompt(footage), stop).status == "interrupted"
+    assert max(seen) == 3 and set((host.base / "temp").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [({"mode": "away"}, "the mode"), ({"height": 0}, "set both"), ({"mode": "keyframes"}, "no keyframes")],
+)
+def test_wrong_widgets_are_named(run: Any, footage: str, inputs: dict[str, Any], words: str) -> None:
+    result = run(prompt(footage, **inputs))
+    assert (result.status, result.failed_node) == ("error", "1") and words in str(result.error)
+
+
+def test_files_outside_the_input_folder_are_refused(run: Any, footage: str, tmp_path: Path) -> None:
+    result = run(prompt("../secret.mp4"))
+    assert result.status == "refused" and "outside" in str(result.complaints["1"])
+
+
+def save_graph(prefix: str = "video/pano", stereo: str = "mono") -> dict[str, Any]:
+    load = {"video": "in.mp4", "start": 0.0, "duration": 0.5, "fps": 8.0, "height": 64, "eye": "auto"}
+    saved = {"frames": ["1", 0], "fps": 8.0, "filename_prefix": prefix, "stereo": stereo, "audio": ["1", 1]}
+    return {
+        "1": {"class_type": "Load360Video", "inputs": load},
+        "2": {"class_type": "Save360Video", "inputs": saved},
+    }
+
+
+@pytest.mark.parametrize("stereo", ["mono", "top-bottom"])
+def test_a_saved_panorama_says_what_it_is(run: Any, host: Host, footage: str, stereo: str) -> None:
+    result = run(save_graph(stereo=stereo))
+    assert result.status == "done", result.error
+    (saved,) = result.ui["2"]["images"]
+    info = probe(host.base / saved["type"] / saved["subfolder"] / saved["filename"])
+    assert (info.spherical.projection, info.spherical.stereo) == ("equirectangular", stereo)
+    assert (info.audio_tracks[0].layout, info.audio_tracks[0].notices) == ("ambix", ())
+    sound = read_sound(info.path)[0].waveform
+    w, y, _, x = sound[:, 3000:12000].square().mean(1).sqrt()
+    assert float(x / w) == pytest.approx(1, abs=0.02) and float(y / w) < 0.02
+
+
+def test_saving_outside_the_output_folder_is_refused(run: Any, footage: str) -> None:
+    result = run(save_graph("../../away"))
+    assert (result.status, result.failed_node) == ("error", "2") and "outside" in str(result.error)
+
+
+def test_s_kl_is_zero_for_equal_clips_and_not_for_others(pack: Any, host: Host) -> None:
+    from host.modules import installed
+
+    clips = torch.rand(2, 4, 32, 32, 3, generator=torch.Generator().manual_seed(0))
+    clips[1, :, 10:20, 4:12] = torch.tensor([1.0, 0.0, 0.0])
+    with installed(host._modules):
+        node = pack("nodes.metrics").Con360SaliencyKL
+        equal = node.execute(clips[0], clips[0], "generated_to_target").args
+        other = node.execute(clips[0], clips[1], "generated_to_target").args
+    assert equal[0] == pytest.approx(0, abs=1e-9)
+    assert other[0] > 0.01
+    assert "estimator" in other[1]

@@ -21,7 +21,8 @@ FLAGS = (
 SIZE = {"width": 1200, "height": 800}
 SETTINGS = {
     "Comfy.TutorialCompleted": True, "Comfy.UseNewMenu": "Top", "Comfy.VueNodes.AutoScaleLayout": False,
-    "Comfy.Workflow.Persist": True, "Comfy.Workflow.ShowMissingModelsWarning": False,
+    "Comfy.Workflow.Persist": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasMenu": False,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
 }  # fmt: skip
 
 # What a new frontend asks an older server for, an unwritten profile, and the default workflow's model files.
@@ -88,7 +89,7 @@ class ComfyPage:
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow as the frontend opens a file."""
         self.run("async workflow => { await window.app.loadGraphData(workflow) }", workflow)
-        self.page.wait_for_timeout(1000)
+        self.drawn()
 
     def show(self, *types: str) -> None:
         """Bring nodes into the middle of the window."""
@@ -107,7 +108,13 @@ class ComfyPage:
             }""",
             list(types),
         )
-        self.page.wait_for_timeout(800)
+        self.drawn()
+
+    def drawn(self) -> None:
+        """Until the window was drawn anew a few times, so that widgets lie where their nodes are."""
+        frame = "new Promise((done) => requestAnimationFrame(done))"
+        self.run(f"async () => {{ for (let i = 0; i < 4; i++) await {frame}; }}")
+        self.page.wait_for_timeout(500)
 
     def value(self, kind: str, name: str) -> Any:
         return self.run(

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [geometry saliency sampling ...] [--rounds N] [--threads N] [--json FILE]`."""
+"""`python -m benchmarks [geometry saliency sampling ...] [--rounds N] [--threads N] [--clock wall|cpu] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import asdict
 import torch
 
 from . import geometry, saliency, sampling
-from .timing import Row, table
+from .timing import CLOCKS, Row, table, use_clock
 
 SUITES = {"geometry": geometry.rows, "saliency": saliency.rows, "sampling": sampling.rows}
 
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; all when none is named")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each race (default 5; slow ones take fewer)")
     parser.add_argument("--threads", type=int, help="threads of each competitor (default: as torch chooses)")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: the processor's time")
     parser.add_argument("--json", metavar="FILE", help="write the rows as JSON too")
     args = parser.parse_args()
     unknown = [name for name in args.suites if name not in SUITES]
@@ -28,12 +29,13 @@ def main() -> int:
         parser.error(f"suites are {', '.join(SUITES)}, rounds at least 1; got {unknown or args.rounds}")
     if args.threads:
         torch.set_num_threads(args.threads)
+    use_clock(args.clock)
     rows: list[Row] = []
     start = time.perf_counter()
     for name in args.suites or SUITES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         rows += SUITES[name](args.rounds)
-    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}; medians of interleaved rounds\n")
+    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}; medians of interleaved rounds, {args.clock} time\n")
     print(table(rows))
     print(f"\nwhole run: {time.perf_counter() - start:.0f} s")
     if args.json:

@@ -46,7 +46,7 @@ class JointAVSampler(io.ComfyNode):
                     "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
                     tooltip="The same seed and settings give the same clip.",
                 ),
-                io.Float.Input("cfg_video", default=5.0, min=1.0, max=30.0, step=0.1,
+                io.Float.Input("cfg_video", default=2.5, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance of the picture; 1 is off."),
                 io.Float.Input("cfg_audio", default=2.0, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance of the sound; 1 is off."),

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [geometry saliency sampling ...] [--rounds N] [--threads N] [--clock wall|cpu] [--json FILE]`."""
+"""`python -m benchmarks [SUITE ...] [--rounds N] [--threads N] [--clock wall|cpu] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def main() -> int:
     for name in args.suites or SUITES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         rows += SUITES[name](args.rounds)
-    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}; medians of interleaved rounds, {args.clock} time\n")
+    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}", end="; ")
+    print(f"medians of interleaved rounds, {args.clock} time\n")
     print(table(rows))
     print(f"\nwhole run: {time.perf_counter() - start:.0f} s")
     if args.json:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-
 # On a machine that others use, the processor's time is fairer; with several threads it adds them up.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 

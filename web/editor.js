@@ -30,7 +30,7 @@ class Editor {
     this.overlay = true;
     this.video = parts.video();
     this.video.muted = true;
-    this.canvas = el("canvas", { tabindex: 0, role: "application", "aria-label": t("editor"), class: "con360-picture" });
+    this.canvas = parts.picture(t("editor"));
     this.status = el("div", { class: "con360-status", role: "status" });
     this.hint = el("div", { class: "con360-hint" });
     this.transport = new Transport(this.video, [], () => this.draw());
@@ -206,10 +206,7 @@ class Editor {
   }
 
   wheel(event) {
-    // With Ctrl, or two fingers, the whole graph zooms as everywhere.
-    if (event.ctrlKey) return;
-    event.preventDefault();
-    event.stopPropagation();
+    if (!parts.takesWheel(this.canvas, event)) return;
     this.setView({ fov: (this.view?.fov ?? Number(this.value("fov"))) + 2 * Math.sign(event.deltaY) });
     clearTimeout(this.resting);
     this.resting = setTimeout(() => parts.rememberForUndo(), 300);

@@ -36,10 +36,27 @@ export function setButton(element, icon, label) {
   element.setAttribute("aria-label", label);
 }
 
+/** A canvas that takes keys, and the wheel once it has the focus. */
+export const picture = (label) =>
+  el("canvas", {
+    tabindex: 0, role: "application", "aria-label": label, class: "con360-picture", "data-capture-wheel": "true",
+  });
+
 export function video() {
   const element = el("video", { playsinline: "", preload: "auto" });
   element.loop = true;
   return element;
+}
+
+/**
+ * Whether a turn of the wheel is the element's own: after a click or Tab into it, as Nodes 2.0 does it everywhere. Else,
+ * and with Ctrl (two fingers), the whole graph moves.
+ */
+export function takesWheel(element, event) {
+  if (event.ctrlKey || document.activeElement !== element) return false;
+  event.preventDefault();
+  event.stopPropagation();
+  return true;
 }
 
 /** Where the server streams a file: {filename, subfolder, type}. */

@@ -90,7 +90,7 @@ class Viewer {
     this.view = { yaw: 0, pitch: 0, fov: 90 };
     this.overlay = true;
     this.video = parts.video();
-    this.canvas = el("canvas", { tabindex: 0, role: "application", "aria-label": t("viewer"), class: "con360-picture" });
+    this.canvas = parts.picture(t("viewer"));
     this.hint = el("div", { class: "con360-hint" });
     this.transport = new Transport(this.video, [], () => this.draw());
     this.sound = parts.button("volume-up", t("soundOff"), () => this.toggleSound());
@@ -160,9 +160,7 @@ class Viewer {
   }
 
   wheel(event) {
-    if (event.ctrlKey) return;
-    event.preventDefault();
-    event.stopPropagation();
+    if (!parts.takesWheel(this.canvas, event)) return;
     this.turn({ fov: this.view.fov + 4 * Math.sign(event.deltaY) });
   }
 

@@ -113,6 +113,11 @@ def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage)
 
 def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -> None:
     page.page.mouse.move(*at(page, 0, 0))
+    page.page.mouse.wheel(0, 100)
+    page.page.wait_for_timeout(500)
+    assert view(page)["fov"] == 90, "an editor without the focus leaves the wheel to the graph"
+    page.panel(EDITOR).focus()
+    page.page.mouse.move(*at(page, 0, 0))
     for _ in range(3):
         page.page.mouse.wheel(0, 100)
     wait(page, lambda: (view(page)["fov"], view(page)["choose_by"]), (96, "centroid"))

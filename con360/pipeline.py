@@ -149,6 +149,8 @@ def generate(
     """
     spec, watch = model.clip_spec(seconds), Stopwatch()
     _check_conditions(conditions, control, spec)
+    if control is not None:
+        _check_control(model, control, spec)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = _Visits(device, settings.memory == "low")

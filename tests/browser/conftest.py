@@ -17,7 +17,8 @@ from comfyui.server import ComfyServer, describe_installation, find_comfyui
 FRONTENDS = ["pinned-classic", "current-classic", "current-nodes2"]
 
 
-@pytest.fixture(scope="session")
+# Playwright's event loop runs as long as its browser: closed with the module, or no test after it could start its own.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     lacking = missing() or (None if find_comfyui() else describe_installation())
     if lacking:
@@ -33,7 +34,7 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(named) if named else tmp_path_factory.mktemp("screenshots")
 
 
-@pytest.fixture(scope="session", params=FRONTENDS)
+@pytest.fixture(scope="module", params=FRONTENDS)
 def comfy(request: Any, chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyPage]:
     """An open page, in the dark theme."""
     which, drawing = request.param.split("-")

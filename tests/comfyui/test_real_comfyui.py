@@ -44,10 +44,11 @@ def test_every_node_is_offered_and_the_contract_holds(server: ComfyServer) -> No
     expected = json.loads(contract.recorded().read_text(encoding="utf-8"))
     found = contract.normalise(info, ours)
     # The recorded server knows no model files; this one has the tests' own.
-    for name, item, choice in (
-        ("Con360ModelLoader", "model", "random"), ("Con360ControlLoader", "control", "random.safetensors"),
+    for name, kind, item, choice in (
+        ("Con360ModelLoader", "required", "model", "random"), ("Con360ModelLoader", "optional", "connectors", "random"),
+        ("Con360ControlLoader", "required", "control", "random.safetensors"),
     ):  # fmt: skip
-        found[name]["input"]["required"][item][1]["options"].remove(choice)
+        found[name]["input"][kind][item][1]["options"].remove(choice)
     assert found == expected, f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
     assert "Error while calling comfy_entrypoint" not in server.log()
 

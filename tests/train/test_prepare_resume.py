@@ -136,7 +136,7 @@ def test_killed_at_random_moments(uninterrupted, tmp_path):
         killed += child.exitcode == -signal.SIGKILL
         assert {path: path.stat().st_mtime_ns for path in known} == known
         assert all(read_outcomes(path) for path in shards_of(out))
-    assert killed >= 2
+    assert killed, "no run lived long enough to be killed"
     finish_and_compare(out, uninterrupted)
 
 

@@ -163,7 +163,8 @@ def test_shipped_workflows_run_as_they_are(server: ComfyServer, path: Path) -> N
     prompt = graph.to_prompt(json.loads(path.read_text(encoding="utf-8")), server.object_info())
     outcome = done(server.run(prompt))
     ends = {key for key, node in prompt.items() if node["class_type"].startswith(("Save", "Preview"))}
-    assert set(outcome.outputs) == ends
+    # Nodes with a viewer or an editor on them hand it something as well.
+    assert ends <= set(outcome.outputs)
     for saved in (file for output in outcome.outputs.values() for kind in output.values() for file in kind):
-        if isinstance(saved, dict):
+        if isinstance(saved, dict) and "filename" in saved:
             assert server.file(saved).stat().st_size > 0

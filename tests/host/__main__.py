@@ -39,7 +39,8 @@ def describe(run: Run, names: dict[str, str], base: Path) -> int:
     if run.error is not None:
         print(f"{names[run.failed_node]}: {run.error}")
     for node_id in run.executed:
-        files = [f["filename"] for values in run.ui.get(node_id, {}).values() for f in values if isinstance(f, dict) and "filename" in f]
+        shown = [f for values in run.ui.get(node_id, {}).values() for f in values]
+        files = [f["filename"] for f in shown if isinstance(f, dict) and "filename" in f]
         shown = files if len(files) < 4 else [files[0], "…", files[-1]]
         print(f"{names[node_id]:<24} {run.seconds[node_id]:6.1f} s  {' '.join(shown)}")
     print(f"{run.status}: files are in {base / 'output'} and {base / 'temp'}")

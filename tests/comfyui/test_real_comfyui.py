@@ -72,7 +72,17 @@ def test_only_what_changed_runs_again(server: ComfyServer) -> None:
     assert sorted(done(server.run(tiny_workflow(seed=22))).ran, key=int) == ["7", "8", "9", "10"]
 
 
+def shipped(server: ComfyServer, path: Path, **sampling: Any) -> dict[str, Any]:
+    """A shipped workflow as a prompt; `sampling` goes to its samplers."""
+    prompt = graph.to_prompt(json.loads(path.read_text(encoding="utf-8")), server.object_info())
+    for node in prompt.values():
+        if node["class_type"] == "JointAVSampler":
+            node["inputs"] |= sampling
+    return prompt
+
+
 def test_an_interrupt_stops_within_a_step_and_the_server_goes_on(server: ComfyServer) -> None:
+    """With the shipped model: its steps last long beside the request's way to the server."""
     steps: list[float] = []
 
     def stop_at_two(kind: str, data: dict[str, Any]) -> None:
@@ -81,11 +91,11 @@ def test_an_interrupt_stops_within_a_step_and_the_server_goes_on(server: ComfySe
             if data["value"] == 2:
                 server.interrupt()
 
-    outcome = server.run(tiny_workflow(steps=40, seed=31), stop_at_two)
+    outcome = server.run(shipped(server, PACK / "workflows" / "con360_viewpoint.json", steps=40), stop_at_two)
     assert outcome.status == "interrupted"
     assert outcome.of("execution_interrupted")[0]["node_type"] == "JointAVSampler"
-    # Steps of this model take milliseconds: one may end while the request is on its way, and one is under way.
-    assert max(steps) <= 4
+    # One step may end while the request is on its way.
+    assert max(steps) <= 3
     done(server.run(tiny_workflow(seed=32)))
 
 
@@ -160,7 +170,7 @@ def test_values_that_the_server_lets_through_are_errors_on_their_node(server: Co
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_workflows_run_as_they_are(server: ComfyServer, path: Path) -> None:
-    prompt = graph.to_prompt(json.loads(path.read_text(encoding="utf-8")), server.object_info())
+    prompt = shipped(server, path)
     outcome = done(server.run(prompt))
     ends = {key for key, node in prompt.items() if node["class_type"].startswith(("Save", "Preview"))}
     # Nodes with a viewer or an editor on them hand it something as well.

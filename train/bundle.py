@@ -7,6 +7,9 @@
     python -m train.bundle sound   --out runs/tiny --minutes 25
     python -m train.bundle clip    --out runs/tiny --minutes 30
     python -m train.bundle export  --out runs/tiny --bundle con360/bundle
+    # The baseline to compare with: the same networks, trained on without maps.
+    python -m train.bundle clip    --out runs/baseline --start runs/tiny --minutes 30 --rate 4e-4 --baseline
+    python -m train.bundle export  --out runs/baseline --start runs/tiny --bundle runs/baseline/bundle
 
 Each stage goes on from the last checkpoint in `--out` and leaves a new one. `read` trains single frames of half the
 size from pure noise, where only caption and maps can say what to draw: the binding of words to directions is learned
@@ -307,6 +310,16 @@ def sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) ->
     return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)}, {}
 
 
+def baseline_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
+    """As `clip_step`, from the caption alone: no map reaches the networks, and nothing asks them for places."""
+    keep_text = keep_mask(DROPOUT.text, len(batch.captions), g)
+    text = model.encode_text([c if k else "" for c, k in zip(batch.captions, keep_text, strict=True)])
+    latents = (batch.latents_v, batch.latents_a)
+    weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
+    losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, None, DROPOUT, g, weight, SHARED_NOISE)
+    return {"picture": losses[0], "sound": losses[1]}, {}
+
+
 def clip_step(
     model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader
 ) -> tuple[Losses, Losses]:
@@ -325,31 +338,42 @@ def _reader(model: TinyModel, name: str, grid: int = 16) -> PerformerReader:
     return PerformerReader(model.unet.unet_v, torch.stack(labels))
 
 
-def _streams(stage: str, model: TinyModel, out: Path, g: torch.Generator) -> tuple[list, list[nn.Module]]:
+def _streams(
+    stage: str, model: TinyModel, data: Path, g: torch.Generator, baseline: bool
+) -> tuple[list, list[nn.Module]]:
     """(step function, batches) pairs whose losses are summed in each step of a stage, and helpers trained with it."""
+    if baseline:
+        return [(baseline_step, batches(open_cache(data, "clip"), 2, g))], []
     if stage == "clip":
         reader = _reader(model, "clip")
-        return [(partial(clip_step, reader=reader), batches(open_cache(out, "clip"), 2, g))], [reader]
+        return [(partial(clip_step, reader=reader), batches(open_cache(data, "clip"), 2, g))], [reader]
     if stage == "sound":
-        return [(sound_step, batches(open_cache(out, "sound"), 6, g))], []
-    teacher = QueryTeacher(model.unet.unet_v, torch.load(out / "text.pt", weights_only=True)["reader"])
+        return [(sound_step, batches(open_cache(data, "sound"), 6, g))], []
+    teacher = QueryTeacher(model.unet.unet_v, torch.load(data / "text.pt", weights_only=True)["reader"])
     reader = _reader(model, "picture", READ_GRID if stage == "read" else 16)
     step = partial(read_step if stage == "read" else picture_step, reader=reader, teacher=teacher)
-    return [(step, batches(open_cache(out, "picture"), 64 if stage == "read" else 24, g))], [reader]
+    return [(step, batches(open_cache(data, "picture"), 64 if stage == "read" else 24, g))], [reader]
 
 
-def train_stage(stage: str, out: Path, minutes: float, learning_rate: float, seed: int, steps: int | None) -> None:
+def train_stage(
+    stage: str, out: Path, start: Path, minutes: float, learning_rate: float, seed: int, steps: int | None,
+    baseline: bool = False,
+) -> None:  # fmt: skip
+    """Go on from `out`'s checkpoint, else `start`'s; text encoders, codecs and caches are `start`'s."""
     torch.manual_seed(seed)
     model, scheduler, g = TinyModel(), make_scheduler(), torch.Generator().manual_seed(seed)
     checkpoint = out / "checkpoint.pt"
-    if checkpoint.is_file():
-        model.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    begin = next((path for path in (checkpoint, start / checkpoint.name) if path.is_file()), None)
+    if begin is not None:
+        model.load_state_dict(torch.load(begin, weights_only=True)["average"])
     else:
-        model.start_from_text(torch.load(out / "text.pt", weights_only=True))
+        model.start_from_text(torch.load(start / "text.pt", weights_only=True))
     average = Average({name: t.clone() for name, t in model.state_dict().items()})
     if stage == "sound":
         model.train_sound_only()
-    streams, helpers = _streams(stage, model, out, g)
+    if baseline:
+        model.control.requires_grad_(False)
+    streams, helpers = _streams(stage, model, start, g, baseline)
     parameters = [p for module in (model, *helpers) for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)
     started, step, running = time.time(), 0, {}
@@ -398,6 +422,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["cache", "read", "picture", "sound", "clip", "export"])
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
+    parser.add_argument("--start", type=Path, help="folder whose codecs, caches and last checkpoint to go on from")
+    parser.add_argument("--baseline", action="store_true", help="clip: without maps, the networks alone")
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--steps", type=int, help="steps instead of minutes")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
@@ -405,14 +431,19 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=Path("con360/bundle"), help="where `export` writes")
     parser.add_argument("--only", help="which cache `cache` builds")
     args = parser.parse_args()
+    start = args.start or args.out
+    if args.baseline and args.stage != "clip":
+        parser.error("--baseline belongs to the stage clip")
     if args.stage == "cache":
         open_cache(args.out, args.only)
     elif args.stage == "export":
         from train.export import export_bundle
 
-        export_bundle(args.out, args.bundle)
+        export_bundle(args.out, start, args.bundle)
     else:
-        train_stage(args.stage, args.out, args.minutes, args.rate, args.seed, args.steps)
+        train_stage(
+            args.stage, args.out, start, args.minutes, args.rate, args.seed, args.steps, args.baseline
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

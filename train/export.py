@@ -17,8 +17,8 @@ NAME = "con360-tiny"
 DEFAULTS = {"steps": 12, "cfg_video": 2.5, "cfg_audio": 2.0, "gamma": None, "shared_noise": 1.0}
 
 
-def export_bundle(out: Path, bundle: Path) -> None:
-    """Write `out`'s codecs and last checkpoint as a half-precision bundle with its control file."""
+def export_bundle(out: Path, codecs: Path, bundle: Path) -> None:
+    """Write `out`'s last checkpoint and the codecs beside it as a half-precision bundle with its control file."""
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan
 
@@ -28,9 +28,9 @@ def export_bundle(out: Path, bundle: Path) -> None:
     trained.eval()
     model = JointModel(
         unet=trained.unet,
-        vae_v=AutoencoderKL.from_pretrained(out / "vae_v"),
-        vae_a=AutoencoderKL.from_pretrained(out / "vae_a"),
-        vocoder=SpeechT5HifiGan.from_pretrained(out / "vocoder"),
+        vae_v=AutoencoderKL.from_pretrained(codecs / "vae_v"),
+        vae_a=AutoencoderKL.from_pretrained(codecs / "vae_a"),
+        vocoder=SpeechT5HifiGan.from_pretrained(codecs / "vocoder"),
         tokenizer_v=trained.tokenizer,
         text_encoder_v=trained.text_v,
         tokenizer_a=trained.tokenizer,

@@ -14,19 +14,25 @@ from . import geometry, saliency, sampling
 from .timing import CLOCKS, Row, table, use_clock
 
 SUITES = {"geometry": geometry.rows, "saliency": saliency.rows, "sampling": sampling.rows}
+# Run when named, and only then.
+LONG_SUITES = {"full-size": sampling.full_size_rows}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Times of ours beside the peers'.")
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; all when none is named")
+    parser.add_argument(
+        "suites", nargs="*", metavar="SUITE",
+        help=f"of {', '.join(SUITES)}, all when none is named; or {', '.join(LONG_SUITES)}",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each race (default 5; slow ones take fewer)")
     parser.add_argument("--threads", type=int, help="threads of each competitor (default: as torch chooses)")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: the processor's time")
     parser.add_argument("--json", metavar="FILE", help="write the rows as JSON too")
     args = parser.parse_args()
-    unknown = [name for name in args.suites if name not in SUITES]
+    known = SUITES | LONG_SUITES
+    unknown = [name for name in args.suites if name not in known]
     if unknown or args.rounds < 1:
-        parser.error(f"suites are {', '.join(SUITES)}, rounds at least 1; got {unknown or args.rounds}")
+        parser.error(f"suites are {', '.join(known)}, rounds at least 1; got {unknown or args.rounds}")
     if args.threads:
         torch.set_num_threads(args.threads)
     use_clock(args.clock)
@@ -34,7 +40,7 @@ def main() -> int:
     start = time.perf_counter()
     for name in args.suites or SUITES:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += SUITES[name](args.rounds)
+        rows += known[name](args.rounds)
     print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}", end="; ")
     print(f"medians of interleaved rounds, {args.clock} time\n")
     print(table(rows))

@@ -120,6 +120,20 @@ def rows(rounds: int) -> list[Row]:
     return found + _compare(_middle(), min(rounds, 2))
 
 
+def full_size_rows(rounds: int) -> list[Row]:
+    """Ours beside the published way alone: minutes and about 14 GB of memory, so only where it is asked for."""
+    scenario, results = _full(), {}
+
+    def keeping(name: str, run: Callable) -> Callable:
+        return lambda: results.__setitem__(name, run())
+
+    runs = {"ours": scenario.ours, "published way": lambda: scenario.published(explicit_attention=True)}
+    seconds = race({name: keeping(name, run) for name, run in runs.items()}, min(rounds, 2), warm_up=False)
+    error = max(largest_difference(a, b) for a, b in zip(results["ours"], results["published way"], strict=True))
+    ours, theirs = (seconds[name] / STEPS for name in runs)
+    return [Row(f"step, guided, {scenario.name}", "published way", ours, theirs, 1.3, f"differ by {error:.0e}")]
+
+
 def _compare(scenario: Scenario, rounds: int) -> list[Row]:
     with torch.no_grad():
         film = scenario.film()
@@ -161,12 +175,24 @@ def _tiny_bundle() -> Scenario:
 
 def _middle() -> Scenario:
     """Published proportions at two fifths of the width: 8 frames of 128 px, 4 s of sound."""
+    name = "a random model, 8 frames of 128 px"
+    return _published_shape(name, (128, 256, 512, 512), (64, 128, 192, 320), latent_px=16, connector_channel=512)
+
+
+def _full() -> Scenario:
+    """The published networks with random weights: 8 frames of 256 px, 4 s of sound."""
+    name = "the published networks, 8 frames of 256 px"
+    return _published_shape(name, (320, 640, 1280, 1280), (192, 384, 576, 960), latent_px=32)
+
+
+def _published_shape(
+    name: str, widths_v: tuple[int, ...], widths_a: tuple[int, ...], latent_px: int, **connector: int
+) -> Scenario:
     from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
     torch.manual_seed(0)
-    widths_v, widths_a = (128, 256, 512, 512), (64, 128, 192, 320)
     flat = UNet2DConditionModel(
-        sample_size=16, block_out_channels=widths_v, cross_attention_dim=768, attention_head_dim=8,
+        sample_size=latent_px, block_out_channels=widths_v, cross_attention_dim=768, attention_head_dim=8,
     )  # fmt: skip
     unet_v = UNetMotionModel.from_unet2d(flat, MotionAdapter(block_out_channels=widths_v))
     unet_a = UNet2DConditionModel(
@@ -176,15 +202,13 @@ def _middle() -> Scenario:
         down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 3,
         up_block_types=("CrossAttnUpBlock2D",) * 3 + ("UpBlock2D",),
     )  # fmt: skip
-    connectors = Connectors(ConnectorConfig.for_unets(unet_v, unet_a, connector_channel=512))
-    for name, parameter in connectors.named_parameters():
-        if "proj_out" in name and parameter.ndim > 1:
+    connectors = Connectors(ConnectorConfig.for_unets(unet_v, unet_a, **connector))
+    for key, parameter in connectors.named_parameters():
+        if "proj_out" in key and parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.02)  # zero-initialised ones would say nothing
     unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
-    shape_v, shape_a = (4, 8, 16, 16), (8, 104, 16)
+    shape_v, shape_a = (4, 8, latent_px, latent_px), (8, 104, 16)
     sites = unet.site_shapes(shape_v[1:], shape_a[1:])
     control = ControlModule(ControlConfig({site: shape[0] for site, shape in sites.items()})).eval()
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    name = "a random model, 8 frames of 128 px"
     return Scenario(name, unet, (scheduler, scheduler), shape_v, shape_a, (77, 768), 512, control)
-

@@ -27,7 +27,7 @@ from .geometry.erp import erp_coordinates
 from .geometry.sphere import DEG, rotation
 from .keyframes import Keyframe, view_at
 from .media.info import MediaInfo, probe
-from .media.reader import Eye, PanoramaStream
+from .media.reader import Eye, PanoramaStream, check_times
 from .media.sound import fuma_to_ambix, mix_moving, mono_matrix, stereo_matrix, turn_matrices
 from .media.writer import ClipStream, clip_stream
 from .records import Progress, View
@@ -148,10 +148,7 @@ def _check(
         raise InputError(f"a size of {size[0]}x{size[1]} was asked for; H.264 needs even numbers, {low} to {high}.")
     if sound not in SOUND_KINDS:
         raise InputError(f"sound {sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
-    if not 0 <= start_s < math.inf:
-        raise InputError(f"a start of {start_s:g} s was asked for; it must be 0 or later.")
-    if duration_s is not None and not 0 < duration_s < math.inf:
-        raise InputError(f"a duration of {duration_s:g} s was asked for; it must be positive.")
+    check_times(start_s, duration_s)
     if fps is not None and not 0 < fps <= 240:
         raise InputError(f"{fps:g} frames per second were asked for; choose more than 0 and at most 240.")
     if isinstance(look, Follow):
@@ -187,13 +184,15 @@ def _aim(
     if not isinstance(look, Follow):
         return lambda time_s: view_at(look, time_s)
     follower = Follower(SALIENCY_FPS, look.rank)
-    total = _seconds(stream.info, start_s, stop_s) * SALIENCY_FPS
-    for maps in _saliency_windows(stream, start_s, stop_s, saliency, device):
+    total = round(_seconds(stream.info, start_s, stop_s) * SALIENCY_FPS)
+
+    def tell(seen: int) -> None:
+        if progress is not None:
+            progress(seen, max(seen, total), "looking for what is salient")
+
+    for maps in _saliency_windows(stream, start_s, stop_s, saliency, device, tell):
         for one in maps:
             follower.add(one)
-        if progress is not None:
-            done = len(follower)
-            progress(done, max(done, round(total)), "looking for what is salient")
     if not len(follower):
         raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
     if not follower.found_something:
@@ -208,19 +207,29 @@ def _seconds(info: MediaInfo, start_s: float, stop_s: float) -> float:
 
 
 def _saliency_windows(
-    stream: PanoramaStream, start_s: float, stop_s: float, method: str | Path, device: torch.device | str
-) -> Iterator[Tensor]:
-    """Maps `[n, h, 2h]` at `SALIENCY_FPS`, window after window."""
+    stream: PanoramaStream, start_s: float, stop_s: float, method: str | Path, device: torch.device | str,
+    tell: Callable[[int], None],
+) -> Iterator[Tensor]:  # fmt: skip
+    """Maps `[n, h, 2h]` at `SALIENCY_FPS`, window after window; `tell` hears of each picture, and may raise."""
     kept: list[Tensor] = []
-    fresh = 0
+    fresh = seen = 0
+
+    def maps() -> Tensor:
+        pictures = torch.stack(kept)
+        found = predict_saliency(
+            pictures, method, height=MAP_HEIGHT, device=device, progress=lambda *_: tell(seen)
+        )  # fmt: skip
+        return found.maps[-fresh:]
+
     for pixels in _at_rate(stream, SALIENCY_FPS, start_s, stop_s):
         kept.append(_small(pixels()))
-        fresh += 1
+        fresh, seen = fresh + 1, seen + 1
+        tell(seen)
         if fresh == WINDOW:
-            yield predict_saliency(torch.stack(kept), method, height=MAP_HEIGHT, device=device).maps[-fresh:]
+            yield maps()
             kept, fresh = kept[-OVERLAP:], 0
     if fresh:
-        yield predict_saliency(torch.stack(kept), method, height=MAP_HEIGHT, device=device).maps[-fresh:]
+        yield maps()
 
 
 def _small(pixels: np.ndarray) -> Tensor:

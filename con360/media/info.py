@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import InputError
 from ..records import SoundLayout
 from .files import existing_file
+from .limits import max_pixels
 from .spherical import AmbisonicTags, SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from PIL.Image import Image
 
-# One decoded 8-bit 4:2:0 frame of this size takes 50 MB.
-MAX_PIXELS = 8192 * 4096
 MIN_HEIGHT_PX = 8
 # Without spherical metadata a picture outside this range of width / height is taken for a flat one: 3:2 photos and
 # portrait clips fall below, cinema's 2.35 above; 16:9 and 2.25 occur among real panoramas (Sphere360).
@@ -142,7 +141,7 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 def probe(path: str | os.PathLike) -> MediaInfo:
     """Reads what a video, still picture or sound file is.
 
-    Decodes at most one frame, and none that is larger than `MAX_PIXELS`.
+    Decodes at most one frame, and none that is larger than `limits.max_pixels`.
 
     Raises:
         InputError: no such file, or not one that can be read.
@@ -180,7 +179,7 @@ def _video_info(
 ) -> MediaInfo:
     context = stream.codec_context
     width, height, rotation = context.width, context.height, 0
-    if 0 < width * height <= MAX_PIXELS and (frame := _first_frame(container, stream)) is not None:
+    if 0 < width * height <= max_pixels() and (frame := _first_frame(container, stream)) is not None:
         width, height, rotation = frame.width, frame.height, round(frame.rotation / 90) % 4 * 90
     ratio = float(stream.sample_aspect_ratio or 1)
     # Far-off ratios are broken headers, not pictures.

@@ -25,7 +25,6 @@ from torch import Tensor
 from ..errors import InputError
 from ..records import PanoramaClip, Progress, Sound, StartClip
 from .info import (
-    MAX_PIXELS,
     MIN_HEIGHT_PX,
     PANORAMA_ASPECT,
     AudioTrack,
@@ -35,6 +34,7 @@ from .info import (
     probe,
     video_stream,
 )
+from .limits import CLIP_VARIABLE, MAX_TIME_S, PIXELS_VARIABLE, max_clip_bytes, max_pixels
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -46,13 +46,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Eye = Literal["whole", "left", "right"]
 
-MAX_FRAMES_BYTES = 8 * 2**30
 # Enough threads for real time; each of them holds a few decoded frames.
 MAX_THREADS = 4
 # Sound that starts or ends this close to the picture is coder granularity, not worth a sentence.
 NOTICE_GAP_S = 0.025
 # Timestamps further off than this from the running count of samples are a real gap, not rounding.
 RUN_GAP_S = 0.005
+# A step of a streamed track's timestamps beyond this is damage, not a pause to be filled with silence.
+MAX_GAP_S = 600.0
 # WebM's milliseconds place a block to half of one; counted from the file's start, sound is exact. Worth it up to here.
 COUNTED_SOUND_S = 60.0
 # An excerpt's ends are taken this exactly: finer than any frame, coarser than rounded milliseconds.
@@ -76,7 +77,6 @@ def read_panorama(
     height: int = 512,
     eye: Eye | None = None,
     audio_track: int | None = None,
-    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> PanoramaClip:
     """Reads `duration_s` of a 360° video (or a still panorama) as an equirectangular clip with its sound.
@@ -95,18 +95,17 @@ def read_panorama(
             `right` without metadata split top-bottom, or left-right from 3:1 on. `whole` takes the picture as it is,
             whatever its shape.
         audio_track: which sound track, from 1; None takes the default one.
-        max_pixels: largest source picture that is decoded.
         progress: called per output frame; may raise to cancel.
 
     Returns:
         `round(duration_s * fps)` frames, and sound of `round(duration_s * rate)` samples per channel, or no sound.
 
     Raises:
-        InputError: the file, the range or the options cannot be used.
+        InputError: the file, the range or the options cannot be used, or it is above a limit (`limits`).
     """
     num_frames = _check_request(start_s, duration_s, fps, height, eye)
     info = probe(path)
-    _check_picture(info, eye, max_pixels)
+    _check_picture(info, eye)
     painter = _Painter(info, height, eye, notices=list(info.notices))
     if info.kind == "picture":
         frames = painter.paint(_picture_pixels(info)).expand(num_frames, -1, -1, -1)
@@ -134,8 +133,7 @@ def read_view(
         InputError: the file cannot be used.
     """
     num_frames, info, painter = _check_request(0.0, duration_s, fps, size, None), probe(path), _SquarePainter(size)
-    if info.coded_width * info.coded_height > MAX_PIXELS:
-        raise InputError(f"{info.path.name} has more than {MAX_PIXELS} pixels. Scale it down first.")
+    _check_pixels(info)
     frames = None
     if info.kind == "picture":
         frames = painter.paint(_picture_pixels(info)).expand(num_frames, -1, -1, -1)
@@ -159,10 +157,7 @@ def read_sound(
     Raises:
         InputError: there is no sound to be read.
     """
-    if not (math.isfinite(start_s) and start_s >= 0):
-        raise InputError(f"a start of {start_s:g} s was asked for; it must be 0 or later.")
-    if duration_s is not None and not 0 < duration_s < math.inf:
-        raise InputError(f"a duration of {duration_s:g} s was asked for; it must be positive.")
+    check_times(start_s, duration_s)
     info = probe(path)
     sound, notices = _read_track(info, start_s, duration_s, audio_track)
     if sound is None:
@@ -197,7 +192,7 @@ class PanoramaStream:
             raise InputError(f"eye '{self.eye}' is unknown; choose left, right or whole.")
         if self.info.kind == "picture":
             raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
-        _check_picture(self.info, self.eye, MAX_PIXELS)
+        _check_picture(self.info, self.eye)
         self.notices += self.info.notices
         self._painter = _Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices)
         self.end_s, self.ended = 0.0, False
@@ -264,6 +259,9 @@ class PanoramaStream:
                     tally.damaged += 1
                     continue
                 stamp = time_s * rate - origin
+                if at is not None and abs(stamp - at) > MAX_GAP_S * rate:
+                    tally.damaged += 1
+                    stamp = at
                 at = round(stamp) if at is None or abs(stamp - at) > max(RUN_GAP_S, track.tick_s) * rate else at
                 block, first, at = float_samples(frame), at, at + frame.samples
                 silent = max(0, min(first, length) - written)
@@ -300,10 +298,7 @@ def _sentences(*notices: str) -> tuple[str, ...]:
 
 def _check_request(start_s: float, duration_s: float, fps: float, height: int, eye: str | None) -> int:
     """Number of output frames, once every number makes sense. Comparisons are written so that NaN fails them."""
-    if not 0 <= start_s < math.inf:
-        raise InputError(f"a start of {start_s:g} s was asked for; it must be 0 or later.")
-    if not 0 < duration_s < math.inf:
-        raise InputError(f"a duration of {duration_s:g} s was asked for; it must be positive.")
+    check_times(start_s, duration_s)
     if not 0 < fps <= 240:
         raise InputError(f"{fps:g} frames per second were asked for; choose more than 0 and at most 240.")
     if height < MIN_HEIGHT_PX:
@@ -312,24 +307,43 @@ def _check_request(start_s: float, duration_s: float, fps: float, height: int, e
         raise InputError(f"eye '{eye}' is unknown; choose left, right or whole.")
     num_frames = max(1, round(duration_s * fps))
     size = num_frames * 3 * height * 2 * height * 4
-    if size > MAX_FRAMES_BYTES:
+    if size > max_clip_bytes():
         raise InputError(
-            f"{num_frames} frames of {2 * height}x{height} would take {size / 2**30:.0f} GiB of memory. "
-            f"Ask for a shorter clip, fewer frames per second or a smaller height."
+            f"{num_frames} frames of {2 * height}x{height} would take {size / 2**30:.0f} GiB of memory, above the "
+            f"limit. Ask for a shorter clip, fewer frames per second or a smaller height, or raise {CLIP_VARIABLE}."
         )
     return num_frames
 
 
-def _check_picture(info: MediaInfo, eye: str | None, max_pixels: int) -> None:
+def check_times(start_s: float, duration_s: float | None) -> None:
+    """That an interval makes sense; comparisons are written so that NaN fails them.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not 0 <= start_s < math.inf:
+        raise InputError(f"a start of {start_s:g} s was asked for; it must be 0 or later.")
+    if duration_s is not None and not 0 < duration_s < math.inf:
+        raise InputError(f"a duration of {duration_s:g} s was asked for; it must be positive.")
+    if start_s > MAX_TIME_S or (duration_s or 0) > MAX_TIME_S:
+        longest = max(start_s, duration_s or 0)
+        raise InputError(f"{longest:g} s were asked for, longer than any recording; choose up to {MAX_TIME_S:g} s.")
+
+
+def _check_pixels(info: MediaInfo) -> None:
+    if info.coded_width * info.coded_height > max_pixels():
+        raise InputError(
+            f"{info.path.name} is {info.coded_width}x{info.coded_height} pixels; at most {max_pixels()} pixels are "
+            f"decoded. Scale it down first, or raise {PIXELS_VARIABLE}."
+        )
+
+
+def _check_picture(info: MediaInfo, eye: str | None) -> None:
     """Refuses by name what is no full panorama, before anything is decoded."""
     name, size = info.path.name, f"{info.width}x{info.height}"
     if info.kind == "sound":
         raise InputError(f"{name} has no video, only sound. Give a 360° video.")
-    if info.coded_width * info.coded_height > max_pixels:
-        raise InputError(
-            f"{name} is {info.coded_width}x{info.coded_height} pixels; at most {max_pixels} pixels are decoded. "
-            f"Scale it down first, or raise max_pixels."
-        )
+    _check_pixels(info)
     if 0 < info.height < MIN_HEIGHT_PX or 0 < info.width < 2 * MIN_HEIGHT_PX:
         raise InputError(f"{name} is only {size} pixels, too small for a panorama. Give a larger one.")
     refused = {
@@ -400,6 +414,7 @@ class _Painter:
     eye: Eye | None
     notices: list[str] = field(default_factory=list)
     _part: tuple[slice, slice] | None = None
+    _shape: tuple[int, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -411,9 +426,20 @@ class _Painter:
     def part(self, pixels: np.ndarray) -> np.ndarray:
         """The eye's own pixels."""
         if self._part is None:
-            self._part = self._choose_part(pixels)
+            self._part, self._shape = self._choose_part(pixels), pixels.shape
             self._describe_shape(pixels[self._part])
+        if pixels.shape != self._shape:
+            # A recording may change its size, and a damaged one may claim to.
+            pixels = self._as_before(pixels)
         return pixels[self._part]
+
+    def _as_before(self, pixels: np.ndarray) -> np.ndarray:
+        import cv2
+
+        notice = "the picture's size changes within the file: all of it is brought to that of its beginning"
+        if notice not in self.notices:
+            self.notices.append(notice)
+        return cv2.resize(np.ascontiguousarray(pixels), self._shape[1::-1], interpolation=cv2.INTER_AREA)
 
     def _choose_part(self, pixels: np.ndarray) -> tuple[slice, slice]:
         height, width = pixels.shape[:2]
@@ -631,6 +657,8 @@ def _timed_frames(
     if is_video:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+        # Frames may be larger than the first one, whose size was checked.
+        stream.codec_context.options = {"max_pixels": str(max_pixels())}
     rate = (stream.average_rate or stream.guessed_rate or Fraction(25)) if is_video else None
     last_s = -math.inf
     for frame in _good_frames(container, stream, tally):
@@ -745,6 +773,7 @@ def _read_samples(
     """`[C, N]` float32 of exactly the interval; None when nothing at all decodes."""
     rate, tally = track.sample_rate_hz, _Tally()
     origin, length = round(start_s * rate), None if duration_s is None else round(duration_s * rate)
+    _check_sound_size(info, track, length or 0)
     stop_s = math.inf if duration_s is None else start_s + duration_s
     runs: list[_Run] = []
     counted = track.tick_s * rate > 1.001 and start_s <= COUNTED_SOUND_S
@@ -761,14 +790,26 @@ def _read_samples(
                 runs.append(_Run(rate, track.tick_s * rate))
             keep = bool(runs[-1].blocks) or time_s + frame.samples / rate > start_s - RUN_GAP_S
             runs[-1].add(time_s, float_samples(frame) if keep else np.empty((0, frame.samples), np.float32), keep)
+            _check_sound_size(info, track, runs[-1].length)
     if tally.damaged:
         notices.append(f"damaged pieces of the sound were skipped: {tally.damaged}")
     if not runs:
         return None
     end = min(runs[-1].first + runs[-1].length, math.inf if limit is None else limit) - origin
-    samples, covered = _place(runs, track.channels, origin, max(0, end) if length is None else length, end)
+    length = max(0, end) if length is None else length
+    _check_sound_size(info, track, length)
+    samples, covered = _place(runs, track.channels, origin, length, end)
     _describe_gaps(covered, rate, start_s, notices)
     return samples
+
+
+def _check_sound_size(info: MediaInfo, track: AudioTrack, num_samples: int) -> None:
+    size = 4 * track.channels * num_samples
+    if size > max_clip_bytes():
+        raise InputError(
+            f"the sound of {info.path.name} ({track.channels} channels at {track.sample_rate_hz} Hz) would take "
+            f"{size / 2**30:.0f} GiB of memory, above the limit. Ask for a shorter part, or raise {CLIP_VARIABLE}."
+        )
 
 
 def _place(runs: list[_Run], channels: int, origin: int, length: int, end: int) -> tuple[np.ndarray, np.ndarray]:

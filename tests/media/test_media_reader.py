@@ -452,7 +452,8 @@ def test_exif_orientation_is_applied(tmp_path):
         ({"height": 4}, "height of 4"),
         ({"height": 4096, "duration_s": 100.0}, "GiB"),
         ({"eye": "third"}, "eye 'third'"),
-        ({"max_pixels": 1000}, "at most 1000 pixels"),
+        ({"start_s": 1e300}, "longer than any recording"),
+        ({"duration_s": 1e300}, "longer than any recording"),
         ({"audio_track": 1}, "has 0"),
     ],
 )
@@ -460,6 +461,34 @@ def test_wrong_requests(tmp_path, options, words):
     path = write_video(tmp_path / "c.mp4", constant(8, 0.5))
     with pytest.raises(InputError, match=words):
         read_panorama(path, **options)
+
+
+def test_limits_are_explicit_and_adjustable(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "c.mp4", constant(8, 0.5), sound=noise(2, 24000))
+    monkeypatch.setenv("CON360_MAX_PIXELS", "1000")
+    with pytest.raises(InputError, match="at most 1000 pixels.*raise CON360_MAX_PIXELS"):
+        read_panorama(path)
+    monkeypatch.setenv("CON360_MAX_PIXELS", "")
+    monkeypatch.setenv("CON360_MAX_CLIP_GIB", "0.0001")
+    with pytest.raises(InputError, match="frames of .* GiB.*CON360_MAX_CLIP_GIB"):
+        read_panorama(path)
+    with pytest.raises(InputError, match="the sound of c.mp4 .*CON360_MAX_CLIP_GIB"):
+        read_sound(path)
+    monkeypatch.setenv("CON360_MAX_CLIP_GIB", "much")
+    with pytest.raises(InputError, match="'much'; wanted a positive number"):
+        read_sound(path)
+
+
+def test_a_picture_that_changes_its_size_is_told(tmp_path):
+    # MPEG-TS may be joined by copying.
+    parts = [
+        write_video(tmp_path / f"{i}.ts", constant(8, 0.5), size=size)
+        for i, size in enumerate(((128, 64), (256, 128)))
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(p.read_bytes() for p in parts))
+    clip = read_panorama(joined, duration_s=1.0, height=32)
+    assert clip.frames.shape == (8, 3, 32, 64) and any("size changes" in n for n in clip.notices)
 
 
 def test_reading_a_playlist_is_refused(tmp_path):

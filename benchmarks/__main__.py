@@ -10,10 +10,10 @@ from dataclasses import asdict
 
 import torch
 
-from . import geometry, saliency, sampling
+from . import geometry, saliency, sampling, startup
 from .timing import CLOCKS, Row, table, use_clock
 
-SUITES = {"geometry": geometry.rows, "saliency": saliency.rows, "sampling": sampling.rows}
+SUITES = {"geometry": geometry.rows, "saliency": saliency.rows, "sampling": sampling.rows, "startup": startup.rows}
 # Run when named, and only then.
 LONG_SUITES = {"full-size": sampling.full_size_rows}
 

@@ -13,7 +13,7 @@ from .reframe import Reframe360Video
 from .saliency import SalViT360Saliency
 from .sampler import JointAVSampler
 from .save import Save360Video
-from .viewpoint import CentroidToBASD, ViewpointByHand
+from .viewpoint import CentroidToBASD, Con360Centroids, ViewpointByHand
 
 NODES: list[type[io.ComfyNode]] = [
     Load360Video,
@@ -30,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     Reframe360Video,
     Save360Video,
     Con360SaliencyKL,
+    Con360Centroids,
 ]
 
 

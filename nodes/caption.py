@@ -89,7 +89,9 @@ class CubemapCaption(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, captioner: str | None = None, language_model: str | None = None) -> bool | str:
-        return host.verdict(lambda: (_folder(captioner, NO_CAPTIONER), _folder(language_model, BY_RULE)))
+        choices = ((captioner, NO_CAPTIONER), (language_model, BY_RULE))
+        verdicts = [host.verdict(lambda one=one: _folder(*one)) for one in choices]
+        return " ".join(verdict for verdict in verdicts if isinstance(verdict, str)) or True
 
     @classmethod
     def fingerprint_inputs(
@@ -99,6 +101,7 @@ class CubemapCaption(io.ComfyNode):
         return host.identity(path for folder in folders if folder for path in folder.rglob("*") if path.is_file())
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, frames: Tensor, text: str, fps: float, audio: dict[str, Any] | None = None, scene_caption: str = "",
         captioner: str = NO_CAPTIONER, language_model: str = BY_RULE, times: int = 3, batch_size: int = 6,
@@ -170,9 +173,9 @@ def _folder(choice: str | None, nothing: str) -> Path | None:
     """The folder of a choice; None for the choice that stands for no model, and for a link without a value yet."""
     if choice in (None, nothing):
         return None
-    name, what = (
-        (host.CAPTIONERS, "the captioner") if nothing == NO_CAPTIONER else (host.LANGUAGE_MODELS, "the language model")
+    name, part = (
+        (host.CAPTIONERS, "captioner") if nothing == NO_CAPTIONER else (host.LANGUAGE_MODELS, "language model")
     )
     entries = host.model_entries(name)
-    host.check_choice(choice, [nothing, *entries], what)
+    host.check_weights(choice, [nothing, *entries], f"the {part}", part)
     return entries[choice]

@@ -38,6 +38,7 @@ class OverlayPreview(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, height: int, saliency: Tensor | None = None,
         basd: sockets.BasdRecord | None = None, audio: dict[str, Any] | None = None,
@@ -73,6 +74,7 @@ class Con360Compare(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, generated: Any, real: Any = None, frames: Tensor | None = None, saliency: Tensor | None = None,
         basd: sockets.BasdRecord | None = None,

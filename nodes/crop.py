@@ -46,6 +46,7 @@ class ViewpointCrop(io.ComfyNode):
         return host.verdict(lambda: sound is None or host.check_choice(sound, [VIEW, OMNI], "the sound"))
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, frames: Tensor, basd: sockets.BasdRecord, size: int, sound: str, audio: dict[str, Any] | None = None
     ) -> io.NodeOutput:

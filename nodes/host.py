@@ -5,12 +5,14 @@ Nothing else in the pack imports `folder_paths` or `comfy`. Written for ComfyUI 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as model_management
 import comfy.utils
@@ -206,6 +208,23 @@ def check_choice(value: str, options: Iterable[str], what: str) -> None:
         raise InputError(f"{what} '{value}' is not available; choose one of {offered}.")
 
 
+def check_weights(value: str, options: Iterable[str], what: str, part: str) -> None:
+    """`check_choice` for weights: also says where the published ones belong and can be had.
+
+    Args:
+        part: key of `con360.models.known.KNOWN_PARTS`.
+
+    Raises:
+        InputError: with the values on offer, and place, address, licence and size of what is missing.
+    """
+    try:
+        check_choice(value, options, what)
+    except InputError as error:
+        from ..con360.models.known import advice
+
+        raise InputError(f"{error} {advice(part)}") from None
+
+
 def verdict(check: Callable[[], object]) -> bool | str:
     """True, or the sentence of the `InputError` that `check` raises: what `validate_inputs` returns."""
     try:
@@ -213,6 +232,38 @@ def verdict(check: Callable[[], object]) -> bool | str:
     except InputError as error:
         return str(error)
     return True
+
+
+# ---- packages
+
+# What pip calls a module, where the names differ.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow"}
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+
+
+def needs_packages(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
+    """For `execute`: packages are imported when a node runs; one that is missing is named, with what installs it."""
+
+    @functools.wraps(execute)
+    def run(*args: Any, **kwargs: Any) -> io.NodeOutput:
+        try:
+            return execute(*args, **kwargs)
+        except ImportError as error:
+            module = (error.name or "").partition(".")[0]
+            if not module or module == __name__.partition(".")[0]:
+                raise
+            raise InputError(_missing(module, error)) from error
+
+    return run
+
+
+def _missing(module: str, error: ImportError) -> str:
+    name = DISTRIBUTIONS.get(module, module)
+    what = f"-r {REQUIREMENTS}" if name in REQUIREMENTS.read_text(encoding="utf-8") else f"--upgrade {name}"
+    return (
+        f"this node needs the Python package {name}, which is missing or too old ({error}). Install it into ComfyUI's "
+        f"Python and restart: {sys.executable} -m pip install {what}"
+    )
 
 
 # ---- progress and interrupt

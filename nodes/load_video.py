@@ -71,11 +71,12 @@ class Load360Video(io.ComfyNode):
         return SAMPLE if video in (SAMPLE, None) else host.identity([host.input_file(video)])
 
     @classmethod
+    @host.needs_packages
     def execute(cls, video: str, start: float, duration: float, fps: float, height: int, eye: str) -> io.NodeOutput:
         host.check_choice(eye, EYES, "the eye")
         caption, shown = "", {"video": video}
         if video == SAMPLE:
-            clip, caption = _sample(start, duration, fps, height)
+            clip, caption = sample_clip(start, duration, fps, height)
             # Files are streamed by the viewer itself; the sample has none.
             image = sockets.image_from_frames(clip.frames)
             shown["panorama"] = previews.panorama_preview(image, fps, previews.ROUND_PX, sound=clip.sound)
@@ -99,7 +100,8 @@ class Load360Video(io.ComfyNode):
         )
 
 
-def _sample(start: float, duration: float, fps: float, height: int) -> tuple[PanoramaClip, str]:
+def sample_clip(start: float, duration: float, fps: float, height: int) -> tuple[PanoramaClip, str]:
+    """The sample scene, rendered, and its caption."""
     from ..con360.scenes import demo_scene
 
     if start:

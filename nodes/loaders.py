@@ -85,6 +85,7 @@ class Con360ModelLoader(io.ComfyNode):
         return "|".join([str(NO_CONNECTORS in chosen), host.identity(files)])
 
     @classmethod
+    @host.needs_packages
     def execute(cls, model: str, precision: str, **parts: str) -> io.NodeOutput:
         from ..con360.models.loading import load_joint_model
 
@@ -123,6 +124,7 @@ class Con360ControlLoader(io.ComfyNode):
         return "" if control is None else host.identity([_control_file(control)])
 
     @classmethod
+    @host.needs_packages
     def execute(cls, control: str) -> io.NodeOutput:
         from ..con360.control import load_control
 
@@ -146,7 +148,10 @@ def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
     for part, choice in parts.items():
         if choice in (None, OWN):
             continue
-        host.check_choice(choice, _part_options(part), part)
+        if part == "vae":
+            host.check_choice(choice, _part_options(part), part)
+        else:
+            host.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
         picks[part] = NO_CONNECTORS if choice == NO_CONNECTORS else host.part_entries(part)[choice]
     tokenizer = host.clip_tokenizer() if Path(picks.get("video", "")).is_file() else None
     if tokenizer is not None:
@@ -158,7 +163,7 @@ def _model_folder(choice: str) -> Path:
     from ..con360.models.catalog import model_folder
 
     entries = host.model_entries(host.MODELS)
-    host.check_choice(choice, [TINY, *entries, PARTS_ALONE], "the model")
+    host.check_weights(choice, [TINY, *entries, PARTS_ALONE], "the model", "svg")
     return entries.get(choice) or model_folder()
 
 
@@ -166,7 +171,7 @@ def _control_file(choice: str) -> Path:
     from ..con360.models.catalog import control_file, model_folder
 
     entries = host.model_entries(host.CONTROLS)
-    host.check_choice(choice, [BUILT_IN_CONTROL, *entries], "the control file")
+    host.check_weights(choice, [BUILT_IN_CONTROL, *entries], "the control file", "control")
     path = entries.get(choice) or control_file(None, model_folder())
     if path is None:
         raise InputError("the built-in control file is missing from this installation; install the pack again.")

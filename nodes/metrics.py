@@ -37,6 +37,7 @@ class Con360SaliencyKL(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @host.needs_packages
     def execute(cls, generated: Tensor, target: Tensor, direction: str) -> io.NodeOutput:
         from ..con360.metrics.saliency import definition, s_kl
 

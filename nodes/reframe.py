@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import InputImpl, io
 
 from ..con360.errors import InputError
 from . import host
-from .load_video import EYES
+from .load_video import EYES, SAMPLE, sample_clip
 from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..con360.keyframes import Keyframe
     from ..con360.records import View
     from ..con360.reframe import Follow
@@ -33,8 +36,8 @@ class Reframe360Video(io.ComfyNode):
             "with the view. Needs no weights; files may have any length.",
             inputs=[
                 io.Combo.Input(
-                    "video", options=host.input_videos(), upload=io.UploadType.video,
-                    tooltip="An equirectangular video of the input folder.",
+                    "video", options=[SAMPLE, *host.input_videos()], upload=io.UploadType.video,
+                    tooltip="An equirectangular video of the input folder, or a procedural sample scene.",
                 ),
                 io.Combo.Input(
                     "mode", options=MODES,
@@ -78,7 +81,7 @@ class Reframe360Video(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, video: str | None, keyframes: str | None = None) -> bool | str:
         def check() -> None:
-            if video is not None:
+            if video not in (SAMPLE, None):
                 host.input_file(video)
             if keyframes:
                 _path(keyframes)
@@ -87,9 +90,10 @@ class Reframe360Video(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
-        return "" if video is None else host.identity([host.input_file(video)])
+        return SAMPLE if video in (SAMPLE, None) else host.identity([host.input_file(video)])
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, video: str, mode: str, rank: int, yaw: float, pitch: float, fov: float, width: int, height: int,
         start: float, duration: float, sound: str, keyframes: str = "", eye: str = "auto", channels: str = "AmbiX",
@@ -103,13 +107,30 @@ class Reframe360Video(io.ComfyNode):
         if (width > 0) != (height > 0):
             raise InputError(f"width {width} and height {height}: set both, or leave both at 0 for the source's own.")
         path, _ = host.temp_file("con360_reframe", ".mp4")
+        source = _sample_file() if video == SAMPLE else host.input_file(video)
         made = reframe(
-            host.input_file(video), path, _look(mode, rank, yaw, pitch, fov, keyframes),
+            source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
             fps=constant_fps or None, eye=None if eye == "auto" else eye, is_fuma=channels == "FuMa",
             device=host.device(), progress=host.progress(),
         )  # fmt: skip
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)), "\n".join(made.notices))
+
+
+def _sample_file() -> Path:
+    """The sample scene as a file such as a 360° camera leaves, with Ambisonic sound."""
+    from ..con360.media.writer import clip_stream, to_uint8
+
+    clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)
+    path, _ = host.temp_file("con360_sample", ".mp4")
+    height, width = clip.frames.shape[-2:]
+    shape = clip.sound.waveform.shape[0], clip.sound.sample_rate_hz
+    with clip_stream(path, (width, height), Fraction(1, 8), clip.fps, shape, panorama="mono") as stream:
+        for i, frame in enumerate(clip.frames):
+            host.check_interrupt()
+            stream.add_frame(to_uint8(frame), i)
+        stream.add_sound(clip.sound.waveform.numpy())
+    return path
 
 
 def _look(

@@ -41,6 +41,7 @@ class SalViT360Saliency(io.ComfyNode):
         return "" if method in (TRAINING_FREE, None) else host.identity([_method(method)])
 
     @classmethod
+    @host.needs_packages
     def execute(cls, frames: Tensor, method: str) -> io.NodeOutput:
         from ..con360.saliency.predict import predict_saliency
 
@@ -54,5 +55,5 @@ class SalViT360Saliency(io.ComfyNode):
 def _method(choice: str) -> Any:
     """What the library calls the choice: a name, or the path of the weights."""
     entries = host.model_entries(host.SALIENCY)
-    host.check_choice(choice, [TRAINING_FREE, *entries], "the saliency method")
+    host.check_weights(choice, [TRAINING_FREE, *entries], "the saliency method", "salvit360")
     return entries.get(choice, "training-free")

@@ -81,6 +81,7 @@ class JointAVSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, model: ManagedModel, saliency: Tensor, basd: sockets.BasdRecord, caption: str, negative: str, steps: int,
         seed: int, cfg_video: float, cfg_audio: float, saliency_strength: float, basd_strength: float,

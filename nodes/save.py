@@ -45,6 +45,7 @@ class Save360Video(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, filename_prefix: str, stereo: str, audio: dict[str, Any] | None = None
     ) -> io.NodeOutput:

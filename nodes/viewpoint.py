@@ -86,6 +86,7 @@ class CentroidToBASD(io.ComfyNode):
         return host.verdict(lambda: keyframes is None or _keyframes(keyframes))
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: str, yaw: float, pitch: float, fov: float,
         normalization: str, frames: Tensor | None = None, keyframes: str = "",
@@ -112,6 +113,46 @@ class CentroidToBASD(io.ComfyNode):
         result = _output(track, saliency.shape[1], normalization, fps, preview, previews.regions(found))
         report(3, 3, "BASD")
         return result
+
+
+class Con360Centroids(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Con360Centroids",
+            display_name="Centroids",
+            category=host.CATEGORY,
+            description="The salient regions as a list: what follows runs once for each of them.",
+            inputs=[
+                io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
+                io.Float.Input(
+                    "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the saliency maps.",
+                ),
+                io.Combo.Input("mode", options=MODES,
+                               tooltip="As in Centroid→BASD: regions of the whole clip, or followed over time."),
+                io.Int.Input("at_most", default=3, min=1, max=8,
+                             tooltip="So many at most, the most salient first; fewer where fewer are found."),
+            ],
+            outputs=[
+                io.Int.Output(display_name="rank", is_output_list=True, tooltip="For the rank of Centroid→BASD."),
+                io.Float.Output(display_name="yaw", is_output_list=True, tooltip="Of the first frame, in degrees."),
+                io.Float.Output(display_name="pitch", is_output_list=True, tooltip="Of the first frame, in degrees."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    @host.needs_packages
+    def execute(cls, saliency: Tensor, fps: float, mode: str, at_most: int) -> io.NodeOutput:
+        host.check_choice(mode, MODES, "the mode")
+        report = host.progress()
+        report(0, 1, "centroids")
+        found = _found(sockets.saliency_from_mask(saliency), fps, mode, FOV["default"])[:at_most]
+        report(1, 1, "centroids")
+        views = [viewpoint.track.views[0] for viewpoint in found]
+        return io.NodeOutput(
+            [viewpoint.rank for viewpoint in found], [view.yaw_deg for view in views],
+            [view.pitch_deg for view in views],
+        )  # fmt: skip
 
 
 class ViewpointByHand(io.ComfyNode):
@@ -157,6 +198,7 @@ class ViewpointByHand(io.ComfyNode):
         return host.verdict(lambda: keyframes is None or _keyframes(keyframes))
 
     @classmethod
+    @host.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float, normalization: str,
         map_height: int, keyframes: str = "",

@@ -204,6 +204,21 @@ def test_cancel_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+def test_cancel_is_heard_at_each_picture_that_saliency_looks_at(tmp_path: Path) -> None:
+    source = write_panorama(tmp_path / "in.mp4", list(range(60)), Fraction(1, 30))
+    heard: list[int] = []
+
+    def stop(done: int, total: int, what: str) -> None:
+        assert (what, total) == ("looking for what is salient", 8)
+        heard.append(done)
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reframe(source, tmp_path / "out.mp4", Follow(), size=(32, 32), progress=stop)
+    assert heard == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -120,6 +120,16 @@ def _problem(files: Sequence[Path]) -> str | None:
     return None
 
 
+def advice(key: str) -> str:
+    """Where a part that is not here belongs and where it can be had, in a sentence for people."""
+    part = next(part for part in KNOWN_PARTS if part.key == key)
+    weights, place = part.weights, f"models/{part.places[0]}/{part.name}"
+    return (
+        f"{weights.title} belongs into {place}; address: {weights.address}; licence: {weights.licence}; size: "
+        f"{weights.size}. Nothing is downloaded by itself."
+    )
+
+
 # ---- how a part is known
 
 

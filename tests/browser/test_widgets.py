@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from browser.page import ComfyPage
 from comfyui.server import PACK
 from host import graph
+from shipped_runs import SHIPPED, read
 
 from con360.keyframes import keyframes_from_json
 from con360.media.writer import write_clip
@@ -20,13 +20,8 @@ from con360.records import Sound
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
-SHIPPED = sorted((PACK / "workflows").glob("*.json"))
 EDITOR = "CentroidToBASD"
 VIEW = ("choose_by", "rank", "yaw", "pitch", "fov", "keyframes")
-
-
-def read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from comfyui.server import PACK, ComfyServer, Outcome, version_of
 from host import contract, graph
+from shipped_runs import FOLDER, FULL_SIZE, RUNNABLE, prepared, write_sample
 from tiny_workflow import tiny_workflow
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+from con360.media.writer import write_clip
 
-SHIPPED = sorted((PACK / "workflows").glob("*.json"))
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 
 def done(outcome: Outcome) -> Outcome:
@@ -168,13 +175,130 @@ def test_values_that_the_server_lets_through_are_errors_on_their_node(server: Co
     assert "the mode 'jump' is not available" in error["exception_message"]
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_workflows_run_as_they_are(server: ComfyServer, path: Path) -> None:
-    prompt = shipped(server, path)
+@pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: path.stem)
+def test_shipped_workflows_run(server: ComfyServer, path: Path) -> None:
+    """The first one as it is, the others short."""
+    prompt = prepared(shipped(server, path), path.stem)
     outcome = done(server.run(prompt))
     ends = {key for key, node in prompt.items() if node["class_type"].startswith(("Save", "Preview"))}
     # Nodes with a viewer or an editor on them hand it something as well.
     assert ends <= set(outcome.outputs)
+    if path.stem == "con360_every_centroid":
+        assert len(outcome.outputs["8"]["images"]) == 3
     for saved in (file for output in outcome.outputs.values() for kind in output.values() for file in kind):
         if isinstance(saved, dict) and "filename" in saved:
             assert server.file(saved).stat().st_size > 0
+
+
+def test_the_full_size_workflow_says_what_is_missing(server: ComfyServer) -> None:
+    outcome = server.run(shipped(server, FOLDER / f"{FULL_SIZE}.json"))
+    assert outcome.status == "refused"
+    said = {key: found["errors"][0]["details"] for key, found in outcome.refusal["node_errors"].items()}
+    assert {"2", "4", "5", "6"} <= set(said)
+    assert all("belongs into models/" in said[key] and "licence: " in said[key] for key in ("2", "4", "5", "6")), said
+
+
+def view_prompt() -> dict[str, Any]:
+    """Every node that neither loads a model nor samples, over half a second."""
+    nodes = {key: node for key, node in tiny_workflow().items() if key in "123"}
+    by_hand = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": 30.0, "pitch": 5.0, "fov": 90.0,
+               "normalization": "minmax", "map_height": 64, "keyframes": ""}  # fmt: skip
+    crop = {"frames": ["1", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
+    more = {
+        "20": ("ViewpointByHand", by_hand),
+        "21": ("ViewpointCrop", {**crop, "basd": ["20", 0]}),
+        "22": ("ViewpointCrop", {**crop, "basd": ["3", 0]}),
+        "23": ("Con360SaliencyKL", {"generated": ["21", 0], "target": ["22", 0], "direction": "generated_to_target"}),
+        "24": ("PreviewAny", {"source": ["23", 1]}),
+        "25": ("OverlayPreview", {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0],
+                                  "basd": ["20", 0], "audio": ["1", 1]}),
+        "26": ("Con360Compare", {"generated": ["21", 2], "real": ["22", 2], "frames": ["1", 0],
+                                 "saliency": ["2", 0], "basd": ["20", 0]}),
+        "27": ("Save360Video", {"frames": ["25", 0], "fps": 8.0, "filename_prefix": "pano", "stereo": "mono",
+                                "audio": ["1", 1]}),
+    }  # fmt: skip
+    return nodes | {key: {"class_type": kind, "inputs": values} for key, (kind, values) in more.items()}
+
+
+def test_views_overlays_and_panoramas_without_a_model(server: ComfyServer) -> None:
+    from con360.media.info import probe
+
+    outcome = done(server.run(view_prompt()))
+    assert outcome.outputs["24"]["text"][0].startswith("S_KL")
+    assert "estimator" in outcome.outputs["24"]["text"][0]
+    (overlay,), (compare,) = (outcome.outputs[key]["con360"] for key in ("25", "26"))
+    assert overlay["overlay"] and set(compare) == {"generated", "real", "panorama"}
+    for shown in (overlay["panorama"], *compare.values()):
+        assert (shown["type"], shown["frames"]) == ("temp", 4) and server.file(shown).stat().st_size > 0
+    saved = probe(server.file(outcome.outputs["27"]["images"][0]))
+    assert (saved.spherical.projection, saved.width, saved.height) == ("equirectangular", 128, 64)
+    assert saved.audio_tracks[0].layout == "ambix"
+
+
+def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> dict[str, Any]:
+    """A prompt that reframes a small panorama of 30 frames per second, which it writes."""
+    still = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    write_clip(server.base / "input" / name, still.expand(round(30 * seconds), -1, -1, -1), 30.0)
+    values = {
+        "video": name, "mode": "follow", "rank": 1, "yaw": 0.0, "pitch": 0.0, "fov": 90.0, "width": 64, "height": 36,
+        "start": 0.0, "duration": 0.0, "sound": "auto", **inputs,
+    }  # fmt: skip
+    saved = {"video": ["1", 0], "filename_prefix": "flat", "format": "auto", "codec": "auto"}
+    return {
+        "1": {"class_type": "Reframe360Video", "inputs": values},
+        "2": {"class_type": "SaveVideo", "inputs": saved},
+    }
+
+
+@pytest.mark.parametrize("mode", ["follow", "yaw and pitch"])
+def test_reframe_is_cancelled_within_a_few_frames(server: ComfyServer, mode: str) -> None:
+    """While it looks for what is salient, and while it writes."""
+    prompt, seen = reframing(server, f"{mode}.mp4", 20, mode=mode), []
+    before = set((server.base / "temp").iterdir())
+
+    def stop(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress" and data["node"] == "1":
+            seen.append((data["value"], data["max"]))
+            if data["value"] == 3:
+                server.interrupt()
+
+    outcome = server.run(prompt, stop)
+    assert outcome.status == "interrupted"
+    total = 80 if mode == "follow" else 600
+    # Small frames are many per second: some pass while the request is on its way, most never come.
+    assert {most for _, most in seen} == {total} and max(done for done, _ in seen) < 0.7 * total
+    assert set((server.base / "temp").iterdir()) == before
+
+
+def test_two_prompts_at_once_are_both_answered(server: ComfyServer) -> None:
+    alone = [pictures(server, done(server.run(tiny_workflow(seed=seed)))) for seed in (51, 52)]
+    server.free()
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda seed: done(server.run(tiny_workflow(seed=seed))), (51, 52)))
+    for outcome, wanted in zip(both, alone, strict=True):
+        assert {data["prompt_id"] for _, data in outcome.messages if "prompt_id" in data} == {outcome.prompt_id}
+        assert np.array_equal(pictures(server, outcome), wanted)
+
+
+def test_unloaded_networks_come_back_without_loading_the_file_again(server: ComfyServer) -> None:
+    first = done(server.run(tiny_workflow(seed=61)))
+    server.post("/free", {"unload_models": True})
+    time.sleep(2)
+    assert "5" not in done(server.run(tiny_workflow(seed=62))).ran
+    again = done(server.run(tiny_workflow(seed=61)))
+    assert np.array_equal(pictures(server, first), pictures(server, again))
+
+
+def test_the_headless_guides_example_runs_a_workflow_over_files(server: ComfyServer, tmp_path: Path) -> None:
+    text = (PACK / "docs" / "headless.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    lines = [line for line in code.splitlines() if line]
+    assert len(lines) <= 16
+    for name in ("first.mp4", "second.mp4"):
+        write_sample(server.base / "input" / name)
+    (tmp_path / "run.py").write_text(code, encoding="utf-8")
+    (tmp_path / "prompt.json").write_text(json.dumps(tiny_workflow(steps=1)), encoding="utf-8")
+    command = [sys.executable, "run.py", "prompt.json", "first.mp4", "second.mp4"]
+    environment = {**os.environ, "COMFYUI": f"http://{server.address}"}
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"first.mp4 success .*test_\d+_.mp4.*\nsecond.mp4 success .*test_\d+_.mp4.*\n", said), said

@@ -35,17 +35,13 @@ def is_link(value: Any) -> bool:
 def widget_names(entry: dict[str, Any]) -> list[Any]:
     """Names in the order of `widgets_values`; `EXTRA` for values that belong to the frontend alone."""
     names: list[Any] = []
-    uploads, previous = False, "required"
-    for kind, name, io_type, options in inputs_of(entry):
-        if kind != previous and uploads:
-            # The upload button stands behind the required widgets.
-            names.append(EXTRA)
-            uploads = False
-        previous = kind
+    uploads = False
+    for _, name, io_type, options in inputs_of(entry):
         if (isinstance(io_type, list) or io_type in WIDGET_TYPES) and not options.get("forceInput"):
             names.append(name)
             names += [EXTRA] * bool(options.get("control_after_generate"))
-            uploads |= bool(options.get("video_upload")) and kind == "required"
+            uploads |= bool(options.get("video_upload"))
+    # The upload button stands behind all widgets.
     return names + [EXTRA] * uploads
 
 

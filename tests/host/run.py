@@ -7,7 +7,7 @@ import importlib.util
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,10 @@ from .v3 import ComfyExtension, ComfyNode, LockedClass, NodeOutput, VideoFromCom
 
 PACK = Path(__file__).resolve().parent.parent.parent
 Listener = Callable[[str, float, float], None]
+
+
+class Listed(list):
+    """Values of an output that is a list, and of all that was run once for each of them."""
 
 
 @dataclass
@@ -167,24 +171,48 @@ class Host:
         self, prompt: dict[str, Any], info: dict[str, Any], node_id: str, outputs: dict[str, tuple[Any, ...]]
     ) -> NodeOutput:
         node = prompt[node_id]
-        self._signals.throw_if_interrupted()
         inputs = {
             name: outputs[value[0]][value[1]] if graph.is_link(value) else value
             for name, value in node["inputs"].items()
         }
-        cls = self.classes[node["class_type"]]
+        runs = max((len(value) for value in inputs.values() if isinstance(value, Listed)), default=None)
+        if runs is None:
+            return self._execute_once(node["class_type"], info, inputs)
+        results = [self._execute_once(node["class_type"], info, _item(inputs, i)) for i in range(runs)]
+        shown = {key: [v for one in results for v in one.ui[key]] for key in results[0].ui} if results[0].ui else None
+        columns = zip(*(one.args for one in results), strict=True)
+        return NodeOutput(*(Listed(_flat(column)) for column in columns), ui=shown)
+
+    def _execute_once(self, kind: str, info: dict[str, Any], inputs: dict[str, Any]) -> NodeOutput:
+        self._signals.throw_if_interrupted()
+        cls = self.classes[kind]
         locked = LockedClass(cls.__name__, (cls,), {})
         result = cls.execute.__func__(locked, **inputs)
         if not isinstance(result, NodeOutput):
-            raise TypeError(f"{node['class_type']} returned {type(result).__name__}; a node returns io.NodeOutput")
-        expected = info[node["class_type"]]["output"]
+            raise TypeError(f"{kind} returned {type(result).__name__}; a node returns io.NodeOutput")
+        expected, is_list = info[kind]["output"], info[kind]["output_is_list"]
         if len(result.args) != len(expected):
-            raise TypeError(f"{node['class_type']} returned {len(result.args)} values for {len(expected)} outputs")
-        for io_type, value in zip(expected, result.args, strict=True):
-            problem = wrong_value(io_type, value)
-            if problem:
-                raise TypeError(f"{node['class_type']}: its {io_type} output is {problem}")
-        return result
+            raise TypeError(f"{kind} returned {len(result.args)} values for {len(expected)} outputs")
+        for io_type, listed, value in zip(expected, is_list, result.args, strict=True):
+            for one in value if listed else [value]:
+                problem = wrong_value(io_type, one)
+                if problem:
+                    raise TypeError(f"{kind}: its {io_type} output is {problem}")
+        args = [Listed(value) if listed else value for value, listed in zip(result.args, is_list, strict=True)]
+        return NodeOutput(*args, ui=result.ui)
+
+
+def _item(inputs: dict[str, Any], index: int) -> dict[str, Any]:
+    """One of the runs over lists; the last item of a shorter list is repeated, as on the server."""
+    return {
+        name: value[min(index, len(value) - 1)] if isinstance(value, Listed) else value
+        for name, value in inputs.items()
+    }
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        yield from value if isinstance(value, Listed) else [value]
 
 
 def _wrong_pixels(value: Any, dims: int, channels: int | None) -> str | None:

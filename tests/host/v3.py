@@ -36,8 +36,10 @@ class Input(Socket):
 
 
 class Output(Socket):
-    def __init__(self, *, display_name: str | None = None, tooltip: str | None = None) -> None:
-        self.display_name, self.tooltip = display_name, tooltip
+    def __init__(
+        self, *, display_name: str | None = None, tooltip: str | None = None, is_output_list: bool = False
+    ) -> None:  # fmt: skip
+        self.display_name, self.tooltip, self.is_output_list = display_name, tooltip, is_output_list
 
 
 def Custom(io_type: str) -> type:
@@ -96,7 +98,7 @@ class Schema:
             "input": given,
             "input_order": {kind: list(items) for kind, items in given.items()},
             "output": [item.io_type for item in self.outputs],
-            "output_is_list": [False for _ in self.outputs],
+            "output_is_list": [item.is_output_list for item in self.outputs],
             "output_name": [item.display_name or item.io_type for item in self.outputs],
             "output_tooltips": [item.tooltip for item in self.outputs],
             "name": self.node_id, "display_name": self.display_name, "description": self.description,

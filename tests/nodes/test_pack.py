@@ -29,6 +29,7 @@ NAMES = {
     "OverlayPreview": "Overlay Preview",
     "Con360Compare": "Con360 Compare", "Reframe360Video": "Reframe 360° Video",
     "Save360Video": "Save 360° Video", "Con360SaliencyKL": "S_KL",
+    "Con360Centroids": "Centroids",
 }
 NODE_FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").glob("*.py"))]
 

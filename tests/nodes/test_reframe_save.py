@@ -60,6 +60,14 @@ def test_reframe_writes_every_frame_and_turns_the_sound(run: Any, host: Host, fo
     assert float(right / left) < 0.05
 
 
+def test_the_sample_stands_in_for_a_file(run: Any) -> None:
+    result = run(prompt("[built-in sample]", mode="follow", duration=0.5))
+    assert result.status == "done", result.error
+    parts = result.outputs["1"][0].get_components()
+    assert parts.images.shape == (4, 36, 64, 3) and parts.audio["waveform"].shape[1] == 2
+    assert parts.images.std() > 0.05
+
+
 def test_an_unchanged_reframe_runs_once(host: Host, footage: str) -> None:
     host.free()
     assert "1" in host.run(prompt(footage)).executed

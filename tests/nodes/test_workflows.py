@@ -1,8 +1,8 @@
-"""Each shipped workflow, UI and API format, run in the stand-in as it is."""
+"""Each shipped workflow, UI and API format, in the stand-in: made from its description, tidy, and running."""
 
 from __future__ import annotations
 
-import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,57 +11,114 @@ import pytest
 from host import Host, graph
 from host.contract import CORE_NAMES
 from host.run import PACK
+from PIL import Image
+from shipped_runs import FIRST, FOLDER, FULL_SIZE, RUNNABLE, SHIPPED, prepared, read
+
+from tests import shipped_workflows
 
 pytestmark = pytest.mark.standin
 
-SHIPPED = sorted((PACK / "workflows").glob("*.json"))
+each = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 
 
-def read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+def api_form(path: Path) -> dict[str, Any]:
+    return read(PACK / "tests" / "workflows_api" / f"{path.stem}.api.json")
 
 
-def api_form(path: Path) -> Path:
-    return PACK / "tests" / "workflows_api" / f"{path.stem}.api.json"
+def test_what_lies_there_is_what_is_described(host: Host) -> None:
+    info = host.object_info()
+    wanted: dict[Path, str] = {}
+    for workflow in shipped_workflows.SHIPPED:
+        wanted |= shipped_workflows.files_of(workflow, info)
+    for path, text in wanted.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `python -m tests.shipped_workflows`"
+    assert set(wanted) == {*FOLDER.glob("*.json"), *(PACK / "tests" / "workflows_api").glob("*.json")}
 
 
-def test_there_are_workflows_to_ship() -> None:
-    assert "con360_viewpoint" in [path.stem for path in SHIPPED]
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@each
 def test_both_formats_say_the_same(host: Host, path: Path) -> None:
-    assert graph.to_prompt(read(path), host.object_info()) == read(api_form(path))
+    assert graph.to_prompt(read(path), host.object_info()) == api_form(path)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@each
 def test_ends_in_core_nodes_or_ours_and_leaves_their_formats_alone(host: Host, path: Path) -> None:
     info = host.object_info()
-    for node in read(api_form(path)).values():
+    for node in api_form(path).values():
         if info[node["class_type"]]["output_node"]:
             assert node["class_type"] in (*CORE_NAMES, "OverlayPreview", "Con360Compare")
         if node["class_type"] == "SaveVideo":
             assert (node["inputs"]["format"], node["inputs"]["codec"]) == ("auto", "auto")
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@each
 def test_the_next_node_and_link_numbers_are_free(path: Path) -> None:
     workflow = read(path)
     assert workflow["last_node_id"] == max(node["id"] for node in workflow["nodes"])
     assert workflow["last_link_id"] == max(link[0] for link in workflow["links"])
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_runs_as_shipped_on_a_fresh_pack(tmp_path: Path, path: Path) -> None:
+@each
+def test_says_what_it_does_lies_in_groups_and_apart(path: Path) -> None:
+    workflow = read(path)
+    (note,) = [node for node in workflow["nodes"] if node["type"] == "MarkdownNote"]
+    assert len(note["widgets_values"][0]) > 200
+    for first, second in combinations(workflow["nodes"], 2):
+        apart = [first["pos"][i] + first["size"][i] + 10 <= second["pos"][i] or
+                 second["pos"][i] + second["size"][i] + 10 <= first["pos"][i] for i in (0, 1)]  # fmt: skip
+        assert any(apart), (first["type"], second["type"])
+    for node in workflow["nodes"]:
+        inside = [all(group["bounding"][i] <= node["pos"][i] and node["pos"][i] + node["size"][i] <=
+                      group["bounding"][i] + group["bounding"][i + 2] for i in (0, 1))
+                  for group in workflow["groups"]]  # fmt: skip
+        assert sum(inside) == 1, node["type"]
+
+
+@each
+def test_app_mode_shows_widgets_and_results_that_are_there(host: Host, path: Path) -> None:
+    prompt, info, app = api_form(path), host.object_info(), read(path)["extra"]["linearData"]
+    assert app["inputs"] and app["outputs"]
+    for number, widget in app["inputs"]:
+        assert not graph.is_link(prompt[str(number)]["inputs"][widget])
+    assert all(info[prompt[str(number)]["class_type"]]["output_node"] for number in app["outputs"])
+
+
+@each
+def test_has_a_small_picture_for_the_template_browser(path: Path) -> None:
+    picture = path.with_suffix(".jpg")
+    assert picture.stat().st_size < 40_000
+    with Image.open(picture) as image:
+        assert image.format == "JPEG" and image.width == image.height == 400
+
+
+def test_every_picture_has_its_workflow() -> None:
+    assert {path.with_suffix(".jpg") for path in SHIPPED} == set(FOLDER.glob("*.jpg"))
+
+
+@pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: path.stem)
+def test_runs_on_a_fresh_pack(tmp_path: Path, path: Path) -> None:
     host = Host(tmp_path)
-    done = host.run(read(path))
+    prompt = prepared(api_form(path), path.stem)
+    done = host.run(prompt)
     assert done.status == "done", (done.failed_node, done.error, done.complaints)
-    for number, node in read(api_form(path)).items():
-        if node["class_type"] == "SaveVideo":
-            saved = done.ui[number]["images"][0]
-            with av.open(str(tmp_path / saved["type"] / saved["subfolder"] / saved["filename"])) as container:
-                assert sum(1 for _ in container.decode(video=0)) == 32
-                container.seek(0)
-                assert sum(frame.samples for frame in container.decode(audio=0)) >= 4 * 16000
-    # The API format is the same prompt: nothing is left to compute.
-    assert host.run(read(api_form(path))).executed == []
+    frames, seconds = (32, 4.0) if path.stem == FIRST else (4, 0.5)
+    clips = [saved for number, node in prompt.items() if node["class_type"] == "SaveVideo"
+             for saved in done.ui[number]["images"]]  # fmt: skip
+    assert len(clips) == {"con360_control_ablation": 4, "con360_every_centroid": 3}.get(path.stem, len(clips)) > 0
+    for saved in clips:
+        with av.open(str(tmp_path / saved["type"] / saved["subfolder"] / saved["filename"])) as container:
+            assert sum(1 for _ in container.decode(video=0)) == frames
+            container.seek(0)
+            assert sum(frame.samples for frame in container.decode(audio=0)) >= seconds * 16000
+
+
+def test_the_full_size_workflow_says_of_each_part_where_it_belongs_and_where_to_get_it(host: Host) -> None:
+    complaints = host.run(read(FOLDER / f"{FULL_SIZE}.json")).complaints
+    wanted = {
+        "2": ["models/con360_saliency/salvit360.pt", "github.com/MertCokelek/SalViT360", "MIT"],
+        "4": ["models/con360_captioner/blip2-opt-2.7b", "15 GB", "models/con360_llm/Llama-3.2-1B-Instruct"],
+        "5": ["models/con360/svg", "2409.17550", "CC BY-NC-SA"],
+        "6": ["models/con360_control/control.safetensors", "none published"],
+    }
+    assert set(complaints) == set(wanted)
+    for number, words in wanted.items():
+        assert all(word in complaints[number][0] for word in [*words, "licence: ", "size: "]), complaints[number]

@@ -1,0 +1,44 @@
+"""The shipped workflows as tests run them: all but the first one short."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from con360.media.writer import clip_stream, to_uint8
+from con360.scenes import demo_scene
+from con360.timing import ClipSpec
+
+FOLDER = Path(__file__).resolve().parent.parent / "workflows"
+SHIPPED = sorted(FOLDER.glob("*.json"))
+# Runs in every detail as a new user runs it.
+FIRST = "con360_viewpoint"
+# Needs weights that no machine of ours has.
+FULL_SIZE = "con360_full_size"
+RUNNABLE = [path for path in SHIPPED if path.stem != FULL_SIZE]
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def prepared(prompt: dict[str, Any], name: str) -> dict[str, Any]:
+    """A prompt in API format that can run: two steps over half a second."""
+    prompt = json.loads(json.dumps(prompt))
+    for node in prompt.values():
+        inputs = node["inputs"]
+        if name != FIRST:
+            inputs |= {key: value for key, value in (("steps", 2), ("duration", 0.5)) if key in inputs}
+    return prompt
+
+
+def write_sample(path: Path) -> None:
+    """Half a second of the sample scene, 128 by 64, with Ambisonics."""
+    clip = demo_scene().panorama(64, ClipSpec(seconds=0.5))
+    heard = clip.sound.waveform
+    with clip_stream(path, (128, 64), Fraction(1, 8), 8.0, (len(heard), clip.sound.sample_rate_hz)) as stream:
+        for i, frame in enumerate(clip.frames):
+            stream.add_frame(to_uint8(frame), i)
+        stream.add_sound(heard.numpy())

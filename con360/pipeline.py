@@ -21,6 +21,7 @@ from .control import LoadedControl, encode_control, fingerprint
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .media.sound import fit_length, omni_sound, resample, to_mono, view_sound
+from .memory import in_smaller_pieces
 from .models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
 from .models.connectors import Film
 from .models.loading import JointModel
@@ -144,6 +145,7 @@ def generate(
     Raises:
         InputError: maps of another length, a field of view that the control never saw, or a control that this model
             has no place for.
+        TooLittleMemory: a step or the decoding does not fit, in smaller pieces either.
 
     Source: paper sections 2.2 and 2.3.
     """
@@ -197,6 +199,11 @@ class _Visits:
         """Frames that a codec takes at a time."""
         return 1 if self.low else usual
 
+    @property
+    def advice(self) -> str:
+        """What to change when memory runs out."""
+        return "ask for a shorter clip, or a smaller model" if self.low else "set memory to 'low', or shorten the clip"
+
 
 def _fitted_start(model: JointModel, start: StartClip | None, settings: SamplerSettings, spec: ClipSpec) -> StartClip:
     """Of a start what the settings use: frames of the model's size, mono sound of exactly the clip's length."""
@@ -241,12 +248,18 @@ def _encoded_start(
 
 def _picture(model: JointModel, latents: Tensor, there: _Visits, progress: Progress | None) -> Tensor:
     with there.bring(model.vae_v):
-        return decode_frames(model.vae_v, latents, chunk=there.chunk(4), progress=progress).cpu()
+        return in_smaller_pieces(
+            lambda chunk: decode_frames(model.vae_v, latents, chunk=chunk, progress=progress).cpu(),
+            there.chunk(4), 1, what="decoding frames", advice=there.advice,
+        )  # fmt: skip
 
 
 def _sound(model: JointModel, latents: Tensor, spec: ClipSpec, there: _Visits) -> Tensor:
     with there.bring(model.vae_a, model.vocoder):
-        return vocode(model.vocoder, decode_mel(model.vae_a, latents), spec.num_samples).cpu()
+        return in_smaller_pieces(
+            lambda _: vocode(model.vocoder, decode_mel(model.vae_a, latents), spec.num_samples).cpu(),
+            1, 1, what="decoding the sound", advice=there.advice,
+        )  # fmt: skip
 
 
 def preview_frame(model: JointModel, x0_v: Tensor) -> Tensor:
@@ -260,7 +273,10 @@ def preview_frame(model: JointModel, x0_v: Tensor) -> Tensor:
     """
     middle = x0_v.shape[2] // 2
     with torch.no_grad(), resident(x0_v.device, model.vae_v):
-        return decode_frames(model.vae_v, x0_v[0, :, middle : middle + 1])[0].cpu()
+        return in_smaller_pieces(
+            lambda chunk: decode_frames(model.vae_v, x0_v[0, :, middle : middle + 1], chunk=chunk)[0].cpu(),
+            1, 1, what="decoding a step's preview", advice="set memory to 'low', or shorten the clip",
+        )  # fmt: skip
 
 
 def _film(

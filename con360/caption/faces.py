@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry.cubemap import FACE_NAMES, erp_to_cubemap
+from ..memory import is_out_of_memory
 from ..records import FaceCaption, PanoramaClip, Progress
 from .budget import whole_sentences
 from .captioner import Captioner
-from .folders import is_out_of_memory
 from .prompts import FACE_PROMPT
 
 if TYPE_CHECKING:

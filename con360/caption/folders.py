@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..memory import is_out_of_memory
 from ..models.catalog import CAPTION_MODELS
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -137,13 +138,6 @@ def _check_complete(folder: Path, network: nn.Module, info: dict[str, Any], role
             f"the weights in the {role} folder {folder} do not fit its configuration: {'; '.join(problems[:3])}{more}. "
             f"Get it again."
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python ran out of memory, on a GPU or on the CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
 
 
 def ended(ids: Tensor, tokenizer: Any, max_new_tokens: int) -> bool:

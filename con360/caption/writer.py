@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..memory import is_out_of_memory
 from ..records import Progress
-from .folders import check_folder, class_name, ended, greedy, is_out_of_memory, load_network
+from .folders import check_folder, class_name, ended, greedy, load_network
 
 ROLE = "language model"
 # Llama 3.2's chat template writes today's date into the prompt; a fixed one gives the same words on every day.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ..errors import InputError
 from .parser import build_parser
 
+NO_MEMORY = "memory ran out; ask for a shorter clip, set --memory low, or close other programs."
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -37,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options, started)
     except InputError as error:
         return _complain(options, str(error), WRONG_INPUT)
+    except MemoryError as error:
+        return _complain(options, str(error) or NO_MEMORY, FAILED)
+    except RuntimeError as error:  # torch's and OpenCV's way to say it
+        from ..memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        return _complain(options, NO_MEMORY, FAILED)
     except OSError as error:  # the system said no: its own words, without a traceback
         return _complain(options, f"{error}; nothing more was written.", FAILED)
     except KeyboardInterrupt:

@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..memory import in_smaller_pieces
 from ..records import Progress, SaliencyMaps
 
 TRAINING_FREE = "training-free"
+# Where memory runs out; motion needs two frames.
+SMALL_CHUNK_FRAMES = 2
+ADVICE = "load the clip with a smaller height or a shorter duration, or compute saliency on another device"
 
 
 def predict_saliency(
@@ -32,6 +36,7 @@ def predict_saliency(
 
     Raises:
         InputError: frames of another shape or not finite, or weights that cannot be used.
+        TooLittleMemory: in smaller pieces as well.
     """
     if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames) or frames.shape[-1] != 2 * frames.shape[-2]:
         raise InputError(f"saliency needs [T, 3, H, 2H] panorama frames, not {list(frames.shape)}.")
@@ -39,17 +44,23 @@ def predict_saliency(
         raise InputError("the frames hold NaN or infinite values; saliency needs finite pixels in [0, 1].")
     frames = frames.to(torch.float32)
     if str(method) == TRAINING_FREE:
-        from .training_free import training_free_saliency
+        from .training_free import CHUNK_FRAMES, training_free_saliency
 
-        maps = training_free_saliency(frames.to(device), height, progress)
-        return SaliencyMaps(maps.cpu(), TRAINING_FREE)
+        maps = in_smaller_pieces(
+            lambda chunk: training_free_saliency(frames.to(device), height, progress, chunk=chunk).cpu(),
+            CHUNK_FRAMES, SMALL_CHUNK_FRAMES, what="looking for what is salient", advice=ADVICE,
+        )  # fmt: skip
+        return SaliencyMaps(maps, TRAINING_FREE)
     if not Path(method).is_file():
         raise InputError(
             f"saliency method {str(method)!r} is neither {TRAINING_FREE!r} nor a file; "
             f"give {TRAINING_FREE!r} or the path of SalViT360's weights."
         )
-    from .salvit360 import load_salvit360, saliency_maps
+    from .salvit360 import WINDOWS_AT_ONCE, load_salvit360, saliency_maps
 
     model = load_salvit360(method, device)
-    maps = saliency_maps(model, frames, height, progress)
-    return SaliencyMaps(maps.cpu(), f"SalViT360 {model.variant} ({Path(method).name})")
+    maps = in_smaller_pieces(
+        lambda count: saliency_maps(model, frames, height, progress, windows_at_once=count).cpu(),
+        WINDOWS_AT_ONCE, 1, what="looking for what is salient", advice=ADVICE,
+    )  # fmt: skip
+    return SaliencyMaps(maps, f"SalViT360 {model.variant} ({Path(method).name})")

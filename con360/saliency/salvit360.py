@@ -309,13 +309,16 @@ class SalViT360(nn.Module):
         return F.interpolate(mean[None], size=OUTPUT_SIZE, mode="bilinear", align_corners=False)[0, 0]
 
     @torch.no_grad()
-    def raw_maps(self, frames: Tensor, progress: Progress | None = None) -> Tensor:
+    def raw_maps(
+        self, frames: Tensor, progress: Progress | None = None, *, windows_at_once: int = WINDOWS_AT_ONCE
+    ) -> Tensor:
         """One unnormalised map per frame, `[T, 240, 480]`, on the published grid.
 
         Every frame closes a window of eight; where the clip has no seven frames before it, its first is repeated.
 
         Args:
             frames: `[T, 3, H, W]` in [0, 1], any size. progress: told after each frame is encoded.
+            windows_at_once: changes memory alone.
         """
         total, device = len(self.scales) * len(frames), self.mean.device
         maps = torch.zeros(len(frames), *MAP_SIZE, device=device)
@@ -330,8 +333,8 @@ class SalViT360(nn.Module):
                     progress(scale * len(frames) + t + 1, total, "saliency")
             padded = torch.cat(means[:1] * (WINDOW - 1) + means)
             windows = padded.unfold(0, WINDOW, 1).movedim(-1, 1)
-            for start in range(0, len(frames), WINDOWS_AT_ONCE):
-                part = slice(start, start + WINDOWS_AT_ONCE)
+            for start in range(0, len(frames), windows_at_once):
+                part = slice(start, start + windows_at_once)
                 maps[part] += self.decode(windows[part], torch.cat(lasts[part]), scale) / len(self.scales)
         return maps
 
@@ -428,8 +431,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def saliency_maps(
-    model: SalViT360, frames: Tensor, height: int = 256, progress: Progress | None = None
-) -> Tensor:
+    model: SalViT360, frames: Tensor, height: int = 256, progress: Progress | None = None, *,
+    windows_at_once: int = WINDOWS_AT_ONCE,
+) -> Tensor:  # fmt: skip
     """Saliency of a clip by SalViT360.
 
     Convention: one map per frame, on the project's grid of pixel centres, each brought to [0, 1] by its own minimum and
@@ -441,7 +445,7 @@ def saliency_maps(
     Returns:
         `[T, height, 2 height]` on the model's device.
     """
-    raw = model.raw_maps(frames, progress)
+    raw = model.raw_maps(frames, progress, windows_at_once=windows_at_once)
     yaw, pitch = erp_angles(height, device=raw.device)
     y, x = torch.meshgrid(-pitch / 90.0, yaw / 180.0, indexing="ij")
     grid = torch.stack((x, y), dim=-1).expand(len(raw), -1, -1, -1)

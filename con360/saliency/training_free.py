@@ -160,7 +160,9 @@ def _smooth_time(maps: Tensor) -> Tensor:
     return sum(held[i : i + len(maps)] * tap for i, tap in enumerate(taps / taps.sum()))
 
 
-def training_free_saliency(frames: Tensor, height: int = 256, progress: Progress | None = None) -> Tensor:
+def training_free_saliency(
+    frames: Tensor, height: int = 256, progress: Progress | None = None, *, chunk: int = CHUNK_FRAMES
+) -> Tensor:
     """Saliency of a clip, without weights.
 
     Convention: one map per frame, in [0, 1], maximum 1; a frame on which nothing stands out (black, plain) gets a flat
@@ -170,17 +172,18 @@ def training_free_saliency(frames: Tensor, height: int = 256, progress: Progress
 
     Args:
         frames: `[T, 3, H, W]` in [0, 1], on any device. height: rows of the maps. progress: told after each chunk.
+        chunk: frames at a time, two or more; changes memory alone.
 
     Returns:
         `[T, height, 2 height]` on the frames' device.
     """
     total, parts = len(frames), []
-    for start in range(0, total, CHUNK_FRAMES):
+    for start in range(0, total, chunk):
         # One frame more in front, for the motion into the chunk's first frame.
         first = max(0, start - 1)
-        parts.append(_cues(frames[first : start + CHUNK_FRAMES])[start - first :])
+        parts.append(_cues(frames[first : start + chunk])[start - first :])
         if progress is not None:
-            progress(min(start + CHUNK_FRAMES, total), total, "saliency")
+            progress(min(start + chunk, total), total, "saliency")
     maps = _join(torch.cat(parts))
     flat = maps.amin((-1, -2), keepdim=True) == 1.0
     maps = sample_erp(maps[:, None], erp_directions(height, maps.device))[:, 0].clamp(0.0, 1.0)

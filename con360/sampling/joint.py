@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..memory import in_smaller_pieces
 from ..models.connectors import CrossFeatures, Film
 from ..models.cross_attention import TextMemory
 from ..models.dual_unet import DualUNet, time_embedding
@@ -30,6 +31,8 @@ from .solvers import SAMPLERS, make_solver
 HOLDS = ("picture", "sound")
 MEMORY_MODES = ("normal", "low")
 _STAGES = ("video", "audio")
+# Guidance's passes at most: without anything, with the caption, with the control.
+_MOST_PASSES = 3
 
 # callback(step, total, latents_v, x0_v) after each step, `step` counting from 1; may raise to cancel.
 StepCallback = Callable[[int, int, Tensor, Tensor], None]
@@ -180,6 +183,7 @@ def sample_joint(
     Raises:
         InputError: a control without connectors to act in, guidance without negative text, or a strength or a hold
             without anything given.
+        TooLittleMemory: a step does not fit, guidance's passes one by one either.
     """
     if film and unet.connectors is None:
         raise InputError("this model has no connectors, and a control acts inside them; run it without control.")
@@ -291,6 +295,7 @@ class _Passes:
     ) -> None:  # fmt: skip
         self.unet, self.settings, self.film, self.device = unet, settings, film or None, device
         self.dtype, self.low = unet.unet_v.dtype, settings.memory == "low"
+        self.at_once = _MOST_PASSES if settings.passes_together and not self.low else 1
         self.caption = [t.to(device, self.dtype) for t in text]
         self.negative = [
             None if n is None else n.to(device, self.dtype).expand_as(t) for n, t in zip(negative, text, strict=True)
@@ -301,6 +306,18 @@ class _Passes:
         """Guided predictions in float32 of the modalities that are denoised in this step: 0 is video, 1 audio."""
         s = self.settings
         plan = guidance_plan(s.cfg_video, s.cfg_audio, s.cfg_control, self.film is not None and s.control_acts(step))
+        return in_smaller_pieces(
+            lambda at_once: self._predict(plan, step, sides, at_once), min(self.at_once, len(plan.passes)), 1,
+            what=f"computing step {step + 1} of {s.steps} (passes of guidance)",
+            advice="ask for a shorter clip, or a smaller model" if self.low else "set memory to 'low', or ask for a "
+            "shorter clip",
+        )  # fmt: skip
+
+    def _predict(self, plan: GuidancePlan, step: int, sides: list[_Side], at_once: int) -> dict[int, Tensor]:
+        if at_once < min(self.at_once, len(plan.passes)):
+            # The steps that follow need not fail first.
+            self.at_once = at_once
+            self._inputs.clear()
         if plan not in self._inputs:
             self._inputs[plan] = self._prepare(plan)
         active = [m for m in (0, 1) if sides[m].arrive(step)]
@@ -338,8 +355,7 @@ class _Passes:
             raise InputError(
                 "guidance needs the negative text's features; give them, or turn cfg_video and cfg_audio off."
             )
-        together = self.settings.passes_together and not self.low
-        groups = [plan.passes] if together else [(p,) for p in plan.passes]
+        groups = [plan.passes[i : i + self.at_once] for i in range(0, len(plan.passes), self.at_once)]
         return [
             _Call(TextMemory(self._texts(group, 0)), self._texts(group, 1), self._film(group), len(group))
             for group in groups

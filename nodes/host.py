@@ -8,10 +8,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import sys
 import uuid
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as model_management
@@ -19,6 +21,7 @@ import comfy.utils
 import folder_paths
 
 from ..con360.errors import InputError
+from ..con360.memory import TooLittleMemory
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +53,9 @@ PART_PLACES = {
 }
 
 PREVIEW_SIZE_PX = 512
+
+MAX_NAME_BYTES = 240
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 log = logging.getLogger("con360")
 
@@ -135,7 +141,8 @@ def input_file(name: str) -> Path:
     """Path of a file named by a widget: in the input folder, or `name [output]`, `name [temp]`.
 
     Raises:
-        InputError: the file does not exist, or lies outside that folder once links are followed.
+        InputError: the file does not exist, or lies outside that folder once links are followed, or the name leads out
+            of a folder on any system.
     """
     folders = {
         " [input]": folder_paths.get_input_directory,
@@ -145,12 +152,35 @@ def input_file(name: str) -> Path:
     suffix = next((s for s in folders if name.endswith(s)), "")
     bare = name[: len(name) - len(suffix)]
     folder = Path(os.path.realpath(folders[suffix or " [input]"]()))
+    _check_name(bare)
     path = Path(os.path.realpath(folder / bare))
     if not path.is_relative_to(folder):
         raise InputError(f"'{name}' lies outside ComfyUI's {folder.name} folder; copy the file into that folder.")
     if not path.is_file():
         raise InputError(f"there is no file '{bare}' in ComfyUI's {folder.name} folder; upload it or choose another.")
     return path
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name from a workflow that leads out of a folder, whichever system the workflow was made for.
+
+    Raises:
+        InputError: it is absolute, names a drive, climbs, or is no name at all.
+    """
+    windows = PureWindowsPath(name)
+    climbs = ".." in windows.parts or ".." in PurePosixPath(name).parts or name.startswith("~")
+    if climbs or windows.drive or windows.root or PurePosixPath(name).is_absolute():
+        raise InputError(f"'{_shown(name)}' lies outside ComfyUI's folders; give a name inside of them.")
+    sizes = [len(part.encode("utf-8", "replace")) for part in windows.parts]
+    # Lone surrogates cannot be part of a name.
+    unspeakable = _CONTROL.search(name) or any("\ud800" <= c <= "\udfff" for c in name)
+    if not sizes or max(sizes) > MAX_NAME_BYTES or len(name) > 1000 or unspeakable:
+        raise InputError(f"'{_shown(name)}' is no file name; give one of up to {MAX_NAME_BYTES} bytes.")
+
+
+def _shown(name: str) -> str:
+    plain = "".join(c if c.isprintable() else "?" for c in name)
+    return plain if len(plain) < 100 else plain[:99] + "…"
 
 
 def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
@@ -165,8 +195,9 @@ def output_file(prefix: str, suffix: str, width: int, height: int) -> tuple[Path
     """The next numbered name in ComfyUI's output folder, and how its `/view` is asked for it.
 
     Raises:
-        InputError: the prefix points outside that folder.
+        InputError: the prefix points outside that folder, or is no name.
     """
+    _check_name(prefix)
     root = Path(os.path.realpath(folder_paths.get_output_directory()))
     if not Path(os.path.realpath(root / os.path.dirname(os.path.normpath(prefix)))).is_relative_to(root):
         raise InputError(f"the file name '{prefix}' points outside ComfyUI's output folder; choose another.")
@@ -205,7 +236,7 @@ def check_choice(value: str, options: Iterable[str], what: str) -> None:
     options = list(options)
     if value not in options:
         offered = ", ".join(f"'{option}'" for option in options[:8]) + (", …" if len(options) > 8 else "")
-        raise InputError(f"{what} '{value}' is not available; choose one of {offered}.")
+        raise InputError(f"{what} '{_shown(str(value))}' is not available; choose one of {offered}.")
 
 
 def check_weights(value: str, options: Iterable[str], what: str, part: str) -> None:
@@ -323,6 +354,19 @@ def manage(networks: dict[str, torch.nn.Module]) -> ModelPatcher:
     # ModelPatcher sets attributes such as `device` on what it holds, which diffusers' own classes refuse.
     holder = nn.ModuleDict(networks)
     return ModelPatcher(holder, device(), model_management.unet_offload_device())
+
+
+@contextmanager
+def gives_way() -> Iterator[None]:
+    """Where memory ran out for good, everything on the device goes back to where it rests: the next prompt runs.
+
+    ComfyUI does so by itself for torch's own error alone.
+    """
+    try:
+        yield
+    except TooLittleMemory:
+        make_room()
+        raise
 
 
 def make_room() -> None:

@@ -48,7 +48,8 @@ class SalViT360Saliency(io.ComfyNode):
         report = host.progress()
         report(0, 1, "saliency")
         panorama = sockets.panorama_from_image(frames)
-        saliency = predict_saliency(panorama, _method(method), device=host.device(), progress=report)
+        with host.gives_way():
+            saliency = predict_saliency(panorama, _method(method), device=host.device(), progress=report)
         return io.NodeOutput(sockets.mask_from_maps(saliency.maps))
 
 

@@ -103,12 +103,13 @@ class JointAVSampler(io.ComfyNode):
             host.make_room()
         host.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
         report = host.progress()
-        clip = generate(
-            model.model, control and control.control, conditions, settings,
-            seconds=len(conditions.track) / MODEL_FPS, saliency_strength=saliency_strength,
-            basd_strength=basd_strength, start=_start(start_images, start_audio, basd, len(conditions.track)),
-            device=host.device(), progress=report, on_step=_previews(model.model, report),
-        )  # fmt: skip
+        with host.gives_way():
+            clip = generate(
+                model.model, control and control.control, conditions, settings,
+                seconds=len(conditions.track) / MODEL_FPS, saliency_strength=saliency_strength,
+                basd_strength=basd_strength, start=_start(start_images, start_audio, basd, len(conditions.track)),
+                device=host.device(), progress=report, on_step=_previews(model.model, report),
+            )  # fmt: skip
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),
             sockets.audio_from_sound(clip.sound),

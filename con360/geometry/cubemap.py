@@ -43,8 +43,6 @@ def erp_to_cubemap(erp: Tensor, face_size: int, mode: str = "bilinear", antialia
         erp = shrink_for(erp, 2.0 / face_size / DEG)
     height, width = erp.shape[-2:]
     grid = _faces_grid(face_size, height, width, sampling_dtype(erp), erp.device)
-    if len(erp) == 1:  # by face, so that several threads find work
-        return sample_at(erp, grid, mode)[None]
     return sample_at(erp, grid.flatten(0, 1)[None], mode).unflatten(2, (6, face_size)).transpose(1, 2)
 
 

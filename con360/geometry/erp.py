@@ -9,12 +9,17 @@ below the last. Longitude wraps; crossing a pole turns longitude by 180.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
 from .sphere import angles, cached_grid, directions
+
+# From here on several planes at once no longer fit a core's cache: 256 x 512 pixels.
+LARGE_PLANE_PX = 1 << 17
 
 
 def erp_angles(height: int, width: int | None = None, dtype: torch.dtype = torch.float32, device=None):
@@ -153,9 +158,31 @@ def sampling_grid(dirs: Tensor, height: int, width: int) -> Tensor:
 
 def sample_at(erp: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
     """`sample_erp` by a grid that can be kept: `[B or 1, h, w, 2]` in `sampling_dtype`, from `sampling_grid`."""
+    if erp.device.type == "cpu" and erp.shape[-2] * erp.shape[-1] >= LARGE_PLANE_PX:
+        return _sample_planes(erp.to(grid.dtype), grid, mode).to(erp.dtype)
     batch = max(erp.shape[0], grid.shape[0])
     padded, grid = pad_erp(erp.to(grid.dtype)).expand(batch, -1, -1, -1), grid.expand(batch, -1, -1, -1)
-    return F.grid_sample(padded, grid, mode=mode, padding_mode="border", align_corners=True).to(erp.dtype)
+    return _read_padded(padded, grid, mode).to(erp.dtype)
+
+
+def _read_padded(padded: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return F.grid_sample(padded, grid, mode=mode, padding_mode="border", align_corners=True)
+
+
+def _sample_planes(erp: Tensor, grid: Tensor, mode: str) -> Tensor:
+    """One plane after the other, which stays in the processor's cache; in strips, so that several threads find work."""
+    num_grids, h, w = grid.shape[:3]
+    if len(erp) == 1 and num_grids > 1:  # all read the same panorama: one grid below the other
+        together = _sample_planes(erp, grid.flatten(0, 1)[None], mode)
+        return together.unflatten(2, (num_grids, h)).transpose(1, 2)[0].contiguous()
+    strips = math.gcd(h, 8)
+    out = erp.new_empty(*erp.shape[:2], h, w)
+    for index, frame in enumerate(erp):
+        parts = grid[index % num_grids].unflatten(0, (strips, -1))
+        for channel, plane in enumerate(frame):
+            padded = pad_erp(plane[None, None]).expand(strips, -1, -1, -1)
+            out[index, channel] = _read_padded(padded, parts, mode).view(h, w)
+    return out
 
 
 @cached_grid

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import con360.geometry.erp as erp_module
 from con360.errors import InputError
 from con360.geometry.erp import (
     erp_angles,
@@ -110,6 +111,26 @@ def test_one_grid_per_frame_and_one_frame_for_many_grids():
     for i in range(3):
         torch.testing.assert_close(per_frame[i], sample_erp(erp[i : i + 1], grids[i])[0])
     assert sample_erp(erp[:1], grids).shape == (3, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("frames", "grids"), [(1, 1), (3, 1), (1, 3), (3, 3)])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(12, 24), (7, 15)])
+def test_large_panoramas_are_read_as_small_ones(monkeypatch, frames, grids, mode, size):
+    """Plane by plane or all at once: the same values and the same gradients."""
+    torch.manual_seed(0)
+    erp = torch.rand(frames, 2, *size, requires_grad=True)
+    dirs = torch.randn(grids, 8, 5, 3)
+    results = []
+    for limit in (1, 10**9):
+        monkeypatch.setattr(erp_module, "LARGE_PLANE_PX", limit)
+        read = sample_erp(erp, dirs, mode)
+        (gradient,) = torch.autograd.grad(read.square().sum(), erp)
+        results.append((read, gradient))
+    (planes, gradient), (at_once, wanted) = results
+    assert planes.is_contiguous()
+    torch.testing.assert_close(planes, at_once, rtol=0, atol=1e-6)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, F64])

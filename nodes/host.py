@@ -174,7 +174,7 @@ def _check_name(name: str) -> None:
     sizes = [len(part.encode("utf-8", "replace")) for part in windows.parts]
     # Lone surrogates cannot be part of a name.
     unspeakable = _CONTROL.search(name) or any("\ud800" <= c <= "\udfff" for c in name)
-    if not sizes or max(sizes) > MAX_NAME_BYTES or len(name) > 1000 or unspeakable:
+    if max(sizes, default=0) > MAX_NAME_BYTES or len(name) > 1000 or unspeakable:
         raise InputError(f"'{_shown(name)}' is no file name; give one of up to {MAX_NAME_BYTES} bytes.")
 
 

@@ -55,12 +55,12 @@ class Scenario:
         film = self.control(self.maps, rays, shapes, fps=8.0, audio_seconds=4.16)
         return {site: (scale + 0.1, shift) for site, (scale, shift) in film.items()}  # an untrained one is all zeros
 
-    def ours(self, film: Film | None = None) -> tuple[Tensor, Tensor]:
+    def ours(self, film: Film | None = None, settings: SamplerSettings | None = None) -> tuple[Tensor, Tensor]:
         return sample_joint(
             self.unet, *self.schedulers, text_v=self.text_v[1:], text_a=self.text_a[1:], negative_v=self.text_v[:1],
             negative_a=self.text_a[:1], shape_v=self.start[0].shape[1:], shape_a=self.start[1].shape[1:],
             start_v=self.start[0], start_a=self.start[1], film=film,
-            settings=SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
+            settings=settings or SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
         )  # fmt: skip
 
     def published(self, explicit_attention: bool) -> list[Tensor]:
@@ -122,7 +122,7 @@ def rows(rounds: int) -> list[Row]:
 
 def full_size_rows(rounds: int) -> list[Row]:
     """Ours beside the published way alone: minutes and about 14 GB of memory, so only where it is asked for."""
-    scenario, results = _full(), {}
+    scenario, results = full_size(), {}
 
     def keeping(name: str, run: Callable) -> Callable:
         return lambda: results.__setitem__(name, run())
@@ -179,14 +179,14 @@ def _middle() -> Scenario:
     return _published_shape(name, (128, 256, 512, 512), (64, 128, 192, 320), latent_px=16, connector_channel=512)
 
 
-def _full() -> Scenario:
-    """The published networks with random weights: 8 frames of 256 px, 4 s of sound."""
-    name = "the published networks, 8 frames of 256 px"
-    return _published_shape(name, (320, 640, 1280, 1280), (192, 384, 576, 960), latent_px=32)
+def full_size(latent_px: int = 32, frames: int = 8) -> Scenario:
+    """The published networks with random weights, 4 s of sound."""
+    name = f"the published networks, {frames} frames of {8 * latent_px} px"
+    return _published_shape(name, (320, 640, 1280, 1280), (192, 384, 576, 960), latent_px, frames)
 
 
 def _published_shape(
-    name: str, widths_v: tuple[int, ...], widths_a: tuple[int, ...], latent_px: int, **connector: int
+    name: str, widths_v: tuple[int, ...], widths_a: tuple[int, ...], latent_px: int, frames: int = 8, **connector: int
 ) -> Scenario:
     from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
@@ -207,7 +207,7 @@ def _published_shape(
         if "proj_out" in key and parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.02)  # zero-initialised ones would say nothing
     unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
-    shape_v, shape_a = (4, 8, latent_px, latent_px), (8, 104, 16)
+    shape_v, shape_a = (4, frames, latent_px, latent_px), (8, 104, 16)
     sites = unet.site_shapes(shape_v[1:], shape_a[1:])
     control = ControlModule(ControlConfig({site: shape[0] for site, shape in sites.items()})).eval()
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)

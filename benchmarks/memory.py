@@ -1,0 +1,81 @@
+"""`python -m benchmarks.memory [--px N] [--frames N]`: what a guided joint step of the published networks needs.
+
+The networks are built at the published size with random weights, in bfloat16, and run on the processor: each way of
+running in a process of its own, whose peak over the loaded weights is read from the operating system. An accelerator
+allocates otherwise; the figure says which arrays live at once, and stands for it until one is at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from con360.sampling.joint import SamplerSettings
+
+WAYS = {
+    "guided passes as one batch": {},
+    "low memory: passes one by one, one U-Net at a time": {"memory": "low"},
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=32)
+    parser.add_argument("--px", type=int, default=256, help="side of the picture (a multiple of 64)")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.way:
+        print(json.dumps(measure(args.way, args.frames, args.px)))
+        return 0
+    print(f"one step, {args.frames} frames of {args.px} px, 4 s of sound, bfloat16, guided\n")
+    print("| way | weights there at once | peak beyond the weights | together | seconds |\n|---|---|---|---|---|")
+    for way in WAYS:
+        command = [sys.executable, "-m", "benchmarks.memory", "--way", way]
+        command += ["--frames", str(args.frames), "--px", str(args.px)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        m = json.loads(done.stdout.splitlines()[-1])
+        both = m["weights_gb"] + m["peak_gb"]
+        print(f"| {way} | {m['weights_gb']:.2f} GB | {m['peak_gb']:.2f} GB | {both:.2f} GB | {m['seconds']:.0f} |")
+    return 0
+
+
+def measure(way: str, frames: int, px: int) -> dict[str, float]:
+    """Gigabytes of weights that must be there at once, of what one step takes beyond them, and its seconds."""
+    import torch
+
+    from .sampling import full_size
+
+    scenario = full_size(px // 8, frames)
+    scenario.unet.to(torch.bfloat16)
+    settings = SamplerSettings(steps=1, cfg_video=7.5, cfg_audio=2.5, **WAYS[way])
+    stages = {name: _weight_gb(*scenario.unet.parts(name)) for name in ("cross", "video", "audio")}
+    _forget_peak()
+    before, start = _kilobytes("VmRSS"), time.perf_counter()
+    with torch.no_grad():
+        scenario.ours(settings=settings)
+    seconds, peak = time.perf_counter() - start, (_kilobytes("VmHWM") - before) * 1024 / 1e9
+    weights = max(stages.values()) if settings.memory == "low" else sum(stages.values())
+    return {"weights_gb": weights, "peak_gb": peak, "seconds": seconds}
+
+
+def _weight_gb(*modules) -> float:
+    return sum(p.numel() * p.element_size() for module in modules for p in module.parameters()) / 1e9
+
+
+def _forget_peak() -> None:
+    with open(f"/proc/{os.getpid()}/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _kilobytes(field: str) -> int:
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(field))
+    return int(line.split()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..memory import is_out_of_memory
 from ..models.catalog import CAPTION_MODELS
+from ..models.checkpoints import shard_names
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -77,15 +78,8 @@ def _weight_names(path: Path, role: str) -> list[str]:
         if (path / name).is_file():
             return [name]
         if (path / f"{name}.index.json").is_file():
-            return _shard_names(path / f"{name}.index.json", role)
+            return shard_names(path / f"{name}.index.json")
     return [_WEIGHTS[0]]
-
-
-def _shard_names(index: Path, role: str) -> list[str]:
-    names = _read_json(index, role).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise InputError(f"{index} names no weight files; get the {role} again.")
-    return sorted(set(names.values()))
 
 
 def load_network(folder: Path, auto_class: Any, role: str, dtype: torch.dtype, device: torch.device | str) -> nn.Module:

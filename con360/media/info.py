@@ -28,6 +28,14 @@ MIN_HEIGHT_PX = 8
 PANORAMA_ASPECT = (1.55, 2.3)
 
 PICTURE_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+# Containers that hold what they say. Playlists and lists of files (hls, dash, concat, image2, sdp) point elsewhere: a
+# live one is waited for without end.
+CONTAINERS = (
+    "aac", "ac3", "aiff", "asf", "au", "avi", "caf", "dv", "eac3", "flac", "flv", "gif", "h264", "hevc", "ivf", "m4v",
+    "matroska", "mov", "mp3", "mpeg", "mpegts", "mpegvideo", "mxf", "nut", "obu", "ogg", "rm", "vc1", "w64", "wav",
+    "wv",
+)  # fmt: skip
+OPENING = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 FIRST_ORDER = 4
 
@@ -110,20 +118,18 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     """Opens a local media file with FFmpeg.
 
     Raises:
-        InputError: FFmpeg cannot read it, or it is a playlist that points elsewhere.
+        InputError: FFmpeg cannot read it, or it is none of `CONTAINERS` (a playlist, which points elsewhere).
     """
     import av
 
     try:
-        container = av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(str(path), options=OPENING, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path.name} is not a media file that can be read, or it is incomplete (FFmpeg: {_reason(error)}). "
             f"Give an MP4, MOV, WebM or MKV video, and copy it again if it was cut off."
         ) from error
     with container:
-        if container.format.name in ("hls", "dash", "concat", "image2", "tty"):
-            raise InputError(f"{path.name} is a {container.format.name} list, not a video. Give the video file itself.")
         yield container
 
 
@@ -132,10 +138,18 @@ def _reason(error: Exception) -> str:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The first picture track that is a video: cover art is not."""
+    """The first picture track that is a video: cover art is not.
+
+    Raises:
+        InputError: nothing decodes it.
+    """
     from av.stream import Disposition
 
-    return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+    found = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+    if found is not None and found.codec_context is None:
+        name = os.path.basename(container.name)
+        raise InputError(f"the picture of {name} is in a format that FFmpeg cannot decode. Convert it to H.264.")
+    return found
 
 
 def probe(path: str | os.PathLike) -> MediaInfo:
@@ -223,6 +237,8 @@ def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) ->
     from av.stream import Disposition
 
     context = stream.codec_context
+    if context is None:  # nothing decodes it
+        return AudioTrack(number, stream.index, 0, 0, "other", "none", "unknown", False, float(stream.time_base))
     label = context.layout.name if context.channels else "none"
     layout, order, notices = _sound_layout(context.channels, label, box)
     default = bool(stream.disposition & Disposition.default)

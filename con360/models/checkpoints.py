@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import torch
@@ -61,12 +61,28 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            files = [folder / file for file in sorted(set(read_json(index).get("weight_map", {}).values()))]
+            files = [folder / file for file in shard_names(index)]
             missing = [file.name for file in files if not file.is_file()]
-            if missing or not files:
-                raise InputError(f"{short(index)} names {', '.join(missing) or 'no file'}, missing; get them as well.")
+            if missing:
+                raise InputError(f"{short(index)} names {', '.join(missing)}, missing; get them as well.")
             return files
     raise InputError(f"{folder.name}/ of the model folder holds no weights; wanted one of {', '.join(WEIGHT_NAMES)}.")
+
+
+def shard_names(index: Path) -> list[str]:
+    """The weight files that an index names, sorted.
+
+    Raises:
+        InputError: it names none, or something that is no file beside it.
+    """
+    names = read_json(index).get("weight_map")
+    found = set(names.values()) if isinstance(names, dict) and all(isinstance(n, str) for n in names.values()) else ()
+    outside = [name for name in found if PureWindowsPath(name).name != name or name in (".", "..")]
+    if outside or not found:
+        raise InputError(
+            f"{short(index)} names {outside[0] if outside else 'no weight file'!r}; wanted names of files beside it."
+        )
+    return sorted(found)
 
 
 def read_header(path: Path) -> Header:

@@ -33,7 +33,7 @@ class Payload:
 
 def figures(effort: Effort) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        yield _doors(Path(folder))
+        yield _doors(Path(folder), forms=None if effort.all_files else 3)
         yield _others(Path(folder))
 
 
@@ -43,12 +43,12 @@ def write_hostile(folder: Path, mark: Path) -> list[Path]:
 
     payload, weight = Payload(mark), torch.zeros(2)
     folder.mkdir()
-    torch.save(payload, folder / "bare.pt")
-    torch.save({"state_dict": {"weight": weight, "more": payload}}, folder / "nested.ckpt")
+    torch.save(payload, folder / "a-bare.pt")
+    torch.save({"weight": weight, "x": payload}, folder / "b-legacy.bin", _use_new_zipfile_serialization=False)
+    torch.save({"state_dict": {"weight": weight, "more": payload}}, folder / "c-nested.ckpt")
     torch.save({"model": {"weight": weight}, "optimizer": payload}, folder / "beside.pth")
-    torch.save({"weight": weight, "x": payload}, folder / "legacy.bin", _use_new_zipfile_serialization=False)
     (folder / "plain.pt").write_bytes(pickle.dumps(payload))
-    shutil.copy(folder / "bare.pt", folder / "disguised.safetensors")
+    shutil.copy(folder / "a-bare.pt", folder / "disguised.safetensors")
     with zipfile.ZipFile(folder / "stored.pt", "w") as archive:
         # Another layout inside the archive than torch writes.
         archive.writestr("archive/data.pkl", pickle.dumps({"weight": payload}))
@@ -56,9 +56,9 @@ def write_hostile(folder: Path, mark: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def _doors(place: Path) -> Figure:
+def _doors(place: Path, forms: int | None) -> Figure:
     mark = place / "ran"
-    files, good = write_hostile(place / "hostile", mark), tiny_model_folder(place)
+    files, good = write_hostile(place / "hostile", mark)[:forms], tiny_model_folder(place)
     with timed("a weight file that would run a program is refused by name, and does not run it") as figure:
         _prove_live(files, mark, figure)
         tried = 0
@@ -113,8 +113,8 @@ def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
     from con360.saliency.salvit360 import load_salvit360
     from train.checkpoint import read_state
 
-    def part(name: str) -> Callable[[Path], Any]:
-        return lambda file: load_joint_model(good, picks={name: file})
+    def part(*names: str) -> Callable[[Path], Any]:
+        return lambda file: load_joint_model(good, picks=dict.fromkeys(names, file))
 
     def as_unet(file: Path) -> Any:
         model = place / f"model-{file.name}"
@@ -129,8 +129,8 @@ def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
             raise type(error)(str(error).replace("diffusion_pytorch_model", file.stem)) from error
 
     def convert(file: Path) -> Any:
-        return convert_file(file.rename(file) if file.suffix != ".safetensors" else _renamed(file, place),
-                            place / "converted.safetensors")  # fmt: skip
+        pickled = file if file.suffix != ".safetensors" else _renamed(file, place)
+        return convert_file(pickled, place / "converted.safetensors")
 
     def checkpoint(file: Path) -> Any:
         folder = place / f"step-{file.stem}"
@@ -140,7 +140,7 @@ def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
 
     return {
         "read_header": read_header, "read_tensors": read_tensors, "convert": convert, "control": load_control,
-        "SalViT360": load_salvit360, "video part": part("video"), "motion part": part("motion"), "vae": part("vae"),
+        "SalViT360": load_salvit360, "video and motion": part("video", "motion"), "vae": part("vae"),
         "model folder": as_unet, "training checkpoint": checkpoint,
     }  # fmt: skip
 
@@ -152,7 +152,7 @@ def _renamed(file: Path, place: Path) -> Path:
 def _others(place: Path) -> Figure:
     """Folders and files that could bring code in other ways, and the command line's exit status."""
     mark, good = place / "ran", tiny_model_folder(place)
-    hostile = place / "hostile" / "bare.pt"
+    hostile = place / "hostile" / "a-bare.pt"
     with timed("a folder that brings code, or points outside of itself, does not run it") as figure:
         status, _, errors = command("convert", hostile, place / "out.safetensors")
         figure.expect(status == 2 and "refused" in errors and "Traceback" not in errors, f"con360 convert: {errors}")

@@ -99,6 +99,7 @@ class Reframe360Video(io.ComfyNode):
         start: float, duration: float, sound: str, keyframes: str = "", eye: str = "auto", channels: str = "AmbiX",
         constant_fps: float = 0.0,
     ) -> io.NodeOutput:  # fmt: skip
+        from ..con360.media.info import probe
         from ..con360.reframe import reframe
 
         for value, options, what in ((mode, MODES, "the mode"), (sound, SOUNDS, "the sound"), (eye, EYES, "the eye"),
@@ -107,22 +108,29 @@ class Reframe360Video(io.ComfyNode):
         if (width > 0) != (height > 0):
             raise InputError(f"width {width} and height {height}: set both, or leave both at 0 for the source's own.")
         path, _ = host.temp_file("con360_reframe", ".mp4")
-        source = _sample_file() if video == SAMPLE else host.input_file(video)
+        shown: dict[str, Any] = {"video": video}
+        if video == SAMPLE:
+            source, shown["sample"] = _sample_file()
+        else:
+            source = host.input_file(video)
+            shown["stereo"] = probe(source).stereo
         made = reframe(
             source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
             fps=constant_fps or None, eye=None if eye == "auto" else eye, is_fuma=channels == "FuMa",
             device=host.device(), progress=host.progress(),
         )  # fmt: skip
-        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), "\n".join(made.notices))
+        return io.NodeOutput(
+            InputImpl.VideoFromFile(str(path)), "\n".join(made.notices), ui={"con360": [shown]}
+        )  # fmt: skip
 
 
-def _sample_file() -> Path:
+def _sample_file() -> tuple[Path, dict[str, str]]:
     """The sample scene as a file such as a 360° camera leaves, with Ambisonic sound."""
     from ..con360.media.writer import clip_stream, to_uint8
 
     clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)
-    path, _ = host.temp_file("con360_sample", ".mp4")
+    path, saved = host.temp_file("con360_sample", ".mp4")
     height, width = clip.frames.shape[-2:]
     shape = clip.sound.waveform.shape[0], clip.sound.sample_rate_hz
     with clip_stream(path, (width, height), Fraction(1, 8), clip.fps, shape, panorama="mono") as stream:
@@ -130,7 +138,7 @@ def _sample_file() -> Path:
             host.check_interrupt()
             stream.add_frame(to_uint8(frame), i)
         stream.add_sound(clip.sound.waveform.numpy())
-    return path
+    return path, saved
 
 
 def _look(

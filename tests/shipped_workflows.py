@@ -18,7 +18,7 @@ from tests.host import Host, graph
 from tests.host.contract import CORE_NAMES
 from tests.host.run import PACK
 
-GAP, TITLE, MARGIN, HEAD = 60, 30, 10, 80
+GAP, MARGIN, HEAD = 70, 10, 80
 SAMPLER_HEIGHT = 820
 NAMESPACE = uuid.UUID("6a1f2c1e-6d9b-4c35-9d5e-3a0c36f0d360")
 
@@ -175,15 +175,15 @@ def _values(node: Node, entry: dict[str, Any]) -> list[Any]:
 
 
 def _load(**inputs: Any) -> Node:
-    return Node(1, "Load360Video", 520, height=256, **inputs)
+    return Node(1, "Load360Video", 540, height=256, **inputs)
 
 
 def _saliency(number: int = 2, **inputs: Any) -> Node:
-    return Node(number, "SalViT360Saliency", 90, frames=To(1, "frames"), **inputs)
+    return Node(number, "SalViT360Saliency", 110, frames=To(1, "frames"), **inputs)
 
 
 def _viewpoint(number: int = 3, title: str | None = None, **inputs: Any) -> Node:
-    return Node(number, "CentroidToBASD", 640, title, saliency=To(2, "saliency"), frames=To(1, "frames"),
+    return Node(number, "CentroidToBASD", 660, title, saliency=To(2, "saliency"), frames=To(1, "frames"),
                 fps=To(1, "fps"), **inputs)  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def _caption(**inputs: Any) -> Node:
 
 
 def _loaders(model: str = "con360-tiny (built in)", control: str = "built in") -> list[Node]:
-    return [Node(5, "Con360ModelLoader", 210, model=model), Node(6, "Con360ControlLoader", 70, control=control)]
+    return [Node(5, "Con360ModelLoader", 250, model=model), Node(6, "Con360ControlLoader", 110, control=control)]
 
 
 def _sampler(number: int, basd: int, title: str | None = None, **inputs: Any) -> Node:
@@ -227,7 +227,7 @@ drag the view. Wheel: field of view.
     Column("Conditions", 420, [_saliency(), _viewpoint(), _caption()]),
     Column("Generation", 320, [
         _sampler(7, 3), *_loaders(),
-        Node(10, "ViewpointCrop", 150, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
     ]),
     Column("Results", 480, [
         _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
@@ -242,7 +242,7 @@ drag the view. Wheel: field of view.
 
 
 TWO_VIEWPOINTS = Workflow("con360_two_viewpoints", [
-    Column("The 360° clip", 320, [_load(), Note(16, 520, "What this does", """\
+    Column("The 360° clip", 320, [_load(), Note(16, 360, "What this does", """\
 Two viewpoints of **one** scene, generated with the same model, caption and seed, side by side.
 
 Runs as it is, without downloads. One branch looks at the most salient region (rank 1), the other one at the second \
@@ -275,7 +275,7 @@ def _strengths(number: int, title: str, saliency: float, basd: float) -> Column:
 
 
 ABLATION = Workflow("con360_control_ablation", [
-    Column("The 360° clip", 320, [_load(), *_loaders(), Note(16, 400, "What this does", """\
+    Column("The 360° clip", 320, [_load(), *_loaders(), Note(16, 320, "What this does", """\
 One viewpoint, generated four times with the same caption, seed and noise: without any control, with saliency \
 alone, with BASD alone, and with both. What differs between the clips is what the maps do.
 
@@ -293,7 +293,7 @@ is stronger.
 
 
 OWN_FOOTAGE = Workflow("con360_own_footage", [
-    Column("Your clip", 320, [_load(), Note(16, 520, "Your own footage, step by step", """\
+    Column("Your clip", 320, [_load(), Note(16, 440, "Your own footage, step by step", """\
 1. **Load 360° Video**: press *choose file to upload* and take an equirectangular video (any size and frame rate; \
 stereo and Ambisonic sound are fine). Until then the built-in sample stands in.
 2. **start** says where the 4 seconds begin.
@@ -307,15 +307,15 @@ the view lies, not what is in it. Choose a model of yours in *Con360 Model Loade
 To cut a view out of the clip as it is, without any model, take *con360_reframe*.
 """)]),
     Column("Where to look", 420, [_saliency(), _viewpoint()]),
-    Column("Generation", 340, [_sampler(7, 3, caption=demo_scene().caption().short)]),
-    Column("Result", 360, [*_loaders(), _save(8, 7, "own_footage", "Save Video")]),
+    Column("Generation", 340, [_sampler(7, 3, caption=demo_scene().caption().short), *_loaders()]),
+    Column("Result", 480, [_save(8, 7, "own_footage", "Save Video")]),
 ], app=([(1, "video"), (1, "start"), (7, "caption")], [8]))  # fmt: skip
 
 
 FULL_SIZE = Workflow("con360_full_size", [
     Column("The 360° clip", 340, [
-        Node(1, "Load360Video", 520, height=960),
-        Note(16, 640, "What has to be there", """\
+        Node(1, "Load360Video", 540, height=960),
+        Note(16, 540, "What has to be there", """\
 The method at full size. **Nothing is downloaded**: put these into ComfyUI's models folder, then press R. A node whose \
 weights are missing says so when you press Run, with place, address, licence and size.
 
@@ -337,7 +337,7 @@ with AnimateDiff and AudioLDM run side by side: *(parts below)* in the model loa
     ]),
     Column("Generation", 340, [
         _sampler(7, 3, steps=50, cfg_video=7.5, cfg_audio=2.5), *_loaders("svg", "control.safetensors"),
-        Node(10, "ViewpointCrop", 150, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
     ]),
     Column("Results", 480, [
         _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
@@ -347,7 +347,7 @@ with AnimateDiff and AudioLDM run side by side: *(parts below)* in the model loa
 
 
 CENTROIDS = Workflow("con360_every_centroid", [
-    Column("The 360° clip", 320, [_load(), Note(16, 420, "What this does", """\
+    Column("The 360° clip", 320, [_load(), Note(16, 340, "What this does", """\
 One clip per salient region, from one press of Run.
 
 *Centroids* lists the regions that were found, and everything behind it runs once for each: *Centroid→BASD* takes the \
@@ -361,7 +361,7 @@ Runs as it is, without downloads.
 """)]),
     Column("Conditions", 420, [
         _saliency(),
-        Node(9, "Con360Centroids", 150, saliency=To(2, "saliency"), fps=To(1, "fps")),
+        Node(9, "Con360Centroids", 190, saliency=To(2, "saliency"), fps=To(1, "fps")),
         _viewpoint(rank=To(9, "rank")), _caption(),
     ]),
     Column("Generation", 340, [_sampler(7, 3), *_loaders()]),
@@ -370,8 +370,8 @@ Runs as it is, without downloads.
 
 
 REFRAME = Workflow("con360_reframe", [
-    Column("Your clip", 400, [Node(1, "Reframe360Video", 520)]),
-    Column("Result", 480, [_save(2, 1, "reframed", "Save Video"), Note(16, 260, "What this does", """\
+    Column("Your clip", 400, [Node(1, "Reframe360Video", 800)]),
+    Column("Result", 480, [_save(2, 1, "reframed", "Save Video"), Note(16, 300, "What this does", """\
 A flat video out of a 360° one, at its own resolution and frame rate, with the sound turned with the view. No model, \
 any length.
 

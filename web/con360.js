@@ -11,6 +11,7 @@ const WIDGETS = {
   ViewpointByHand: addEditor,
   Load360Video: addViewer,
   OverlayPreview: addViewer,
+  Reframe360Video: addViewer,
   Con360Compare: addPlayer,
 };
 

@@ -116,7 +116,8 @@ class Viewer {
     this.stacked = !fromFile && Boolean(shown?.panorama);
     this.part = fromFile && shown?.video === file ? eyePart(shown.stereo, eye) : [0, 0, 1, 1];
     this.eye.hidden = !shown?.overlay;
-    const url = fromFile ? parts.fileUrl(named(file)) : shown?.panorama && parts.fileUrl(shown.panorama);
+    const made = shown?.panorama ?? shown?.sample;
+    const url = fromFile ? parts.fileUrl(named(file)) : made && parts.fileUrl(made);
     this.hint.textContent = url ? "" : t("runToSee");
     this.transport.play.disabled = !url;
     parts.setSource(this.video, url);

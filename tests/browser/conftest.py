@@ -5,9 +5,7 @@ Frontend 1.27, which ComfyUI 0.3.64 brings, has an early Nodes 2.0 that draws no
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,13 +23,6 @@ def chromium() -> Iterator[Any]:
         pytest.skip(lacking)
     with browser() as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go, to be looked at: `$CON360_SCREENSHOTS` or the run's temporary folder."""
-    named = os.environ.get("CON360_SCREENSHOTS")
-    return Path(named) if named else tmp_path_factory.mktemp("screenshots")
 
 
 @pytest.fixture(scope="module", params=FRONTENDS)

@@ -155,9 +155,12 @@ class ComfyPage:
         )  # fmt: skip
         return self.page.locator(f"[data-test={kind}] {what}").first
 
-    def shot(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=str(path))
+    def shot(self, what: str) -> None:
+        """A picture of the window into `$CON360_SCREENSHOTS`; none where it names no folder, as drawing takes seconds."""
+        folder = os.environ.get("CON360_SCREENSHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=str(Path(folder) / f"{self.name}_{what}.png"))
 
 
 @contextmanager

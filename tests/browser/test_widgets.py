@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from browser.page import ComfyPage
 from comfyui.server import PACK
 from host import graph
-from shipped_runs import SHIPPED, read
+from shipped_runs import FULL_SIZE, SHIPPED, read
 
 from con360.keyframes import keyframes_from_json
 from con360.media.writer import write_clip
@@ -21,6 +22,9 @@ from con360.records import Sound
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 EDITOR = "CentroidToBASD"
+NEED_WEIGHTS = {"SalViT360Saliency", "Con360ControlLoader", "Con360ModelLoader", "CubemapCaption"}
+# The height of a node's title, which its box leaves out.
+TITLE = 30
 VIEW = ("choose_by", "rank", "yaw", "pitch", "fov", "keyframes")
 
 
@@ -65,17 +69,28 @@ def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) 
     page.page.wait_for_timeout(400)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_workflows_open_without_a_red_node(comfy: ComfyPage, shots: Path, path: Path) -> None:
+def test_shipped_workflows_open_without_a_red_node(comfy: ComfyPage) -> None:
+    """All of them as the classic canvas draws them; Nodes 2.0 takes its time, so two of them there."""
+    for path in SHIPPED:
+        if not comfy.name.endswith("nodes2") or path.stem in ("con360_reframe", "con360_viewpoint"):
+            opens(comfy, path)
+            comfy.shot(path.stem)
+
+
+def opens(comfy: ComfyPage, path: Path) -> None:
     comfy.complaints.clear()
     comfy.load(read(path))
-    unknown = comfy.run(
-        "() => window.app.graph._nodes.filter((n) => n.has_errors || !window.LiteGraph.registered_node_types[n.type])"
-        ".map((n) => n.type)"
+    nodes = comfy.run(
+        """() => window.app.graph._nodes.map((n) => ({ type: n.type, box: [...n.pos, ...n.size],
+        known: Boolean(window.LiteGraph.registered_node_types[n.type]), red: Boolean(n.has_errors) }))"""
     )
-    comfy.shot(shots / f"{comfy.name}_{path.stem}.png")
-    assert unknown == []
-    assert comfy.complaints == []
+    assert [node["type"] for node in nodes if not node["known"]] == []
+    # The frontend marks what it takes for missing models; there they are missing.
+    red = {node["type"] for node in nodes if node["red"]}
+    assert red <= (NEED_WEIGHTS if path.stem == FULL_SIZE else set()), path.stem
+    for (x, y, w, h), (x2, y2, w2, h2) in combinations([node["box"] for node in nodes], 2):
+        assert x + w <= x2 or x2 + w2 <= x or y + h + TITLE <= y2 or y2 + h2 + TITLE <= y, path.stem
+    assert comfy.complaints == [], path.stem
 
 
 def test_what_the_frontend_saves_and_sends_is_what_the_pack_expects(page: ComfyPage) -> None:
@@ -121,7 +136,7 @@ def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -
     wait(page, lambda: view(page)["fov"], 150)
 
 
-def test_the_keyboard_alone_is_enough(page: ComfyPage, shots: Path) -> None:
+def test_the_keyboard_alone_is_enough(page: ComfyPage) -> None:
     page.panel(EDITOR).focus()
     for key in ("ArrowRight", "Shift+ArrowRight", "ArrowUp", "-", "Enter"):
         page.page.keyboard.press(key)
@@ -129,7 +144,7 @@ def test_the_keyboard_alone_is_enough(page: ComfyPage, shots: Path) -> None:
     assert keyframes_from_json(view(page)["keyframes"])[0].view == keyframes_from_json(
         '[{"time": 0, "yaw": 11, "pitch": 1, "fov": 92}]')[0].view  # fmt: skip
     assert view(page)["choose_by"] == "keyframes"
-    page.shot(shots / f"{page.name}_keyboard.png")
+    page.shot("keyboard")
     page.page.keyboard.press("Delete")
     page.page.wait_for_timeout(400)
     assert view(page) == {"choose_by": "yaw and pitch", "rank": 1, "yaw": 11, "pitch": 1, "fov": 92, "keyframes": ""}
@@ -150,7 +165,7 @@ def test_text_that_is_no_keyframes_is_shown_to_nobody_as_html(page: ComfyPage) -
     assert page.complaints == []
 
 
-def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage, shots: Path) -> None:
+def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage) -> None:
     page.queue()
     page.show(EDITOR)
     page.panel(EDITOR)
@@ -160,7 +175,7 @@ def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage, sh
     regions = page.run(
         "() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Output.regions"
     )
-    page.shot(shots / f"{page.name}_editor.png")
+    page.shot("editor")
     page.page.mouse.click(*at(page, *regions[1]["views"][0]))
     page.page.wait_for_timeout(400)
     assert (view(page)["choose_by"], view(page)["rank"]) == ("centroid", 2)
@@ -174,27 +189,27 @@ def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage, sh
     frames = keyframes_from_json(view(page)["keyframes"])
     assert [frame.time_s for frame in frames] == [0, 0.9]
     assert frames[1].view.yaw_deg > frames[0].view.yaw_deg + 20
-    page.shot(shots / f"{page.name}_keyframes.png")
+    page.shot("keyframes")
     steered = view(page)
     page.queue()
     assert page.prompt()["3"]["inputs"]["keyframes"] == steered["keyframes"]
-    play_results(page, shots)
-    look_around(page, shots)
+    play_results(page)
+    look_around(page)
 
     page.page.reload(wait_until="commit")
     page.ready()
     assert view(page) == steered
-    page.shot(shots / f"{page.name}_reloaded.png")
+    page.shot("reloaded")
 
 
-def play_results(page: ComfyPage, shots: Path) -> None:
+def play_results(page: ComfyPage) -> None:
     page.show("Con360Compare")
     play = page.panel("Con360Compare", "button")
     clips = "[...document.querySelectorAll('[data-test=Con360Compare] video')]"
     assert page.run(f"() => {clips}.map((v) => v.muted)") == [False, True]
     play.click()
     wait(page, lambda: page.run(f"() => {clips}.length === 2 && {clips}.every((v) => v.currentTime > 0)"), True)
-    page.shot(shots / f"{page.name}_compare.png")
+    page.shot("compare")
     play.click()
     wait(page, lambda: page.run(f"() => {clips}.every((v) => v.paused && !v.seeking)"), True)
     page.page.wait_for_timeout(1000)
@@ -205,7 +220,7 @@ def play_results(page: ComfyPage, shots: Path) -> None:
     assert page.run(f"() => {clips}.map((v) => v.muted)") == [True, False]
 
 
-def look_around(page: ComfyPage, shots: Path) -> None:
+def look_around(page: ComfyPage) -> None:
     page.show("OverlayPreview")
     picture = page.panel("OverlayPreview")
     before = picture.screenshot()
@@ -216,11 +231,11 @@ def look_around(page: ComfyPage, shots: Path) -> None:
     box = picture.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     drag(page, middle, (middle[0] + 80, middle[1] + 10))
-    page.shot(shots / f"{page.name}_viewer.png")
+    page.shot("viewer")
     assert picture.screenshot() != plain
 
 
-def test_a_file_is_streamed_by_its_address(page: ComfyPage, shots: Path, tmp_path: Path) -> None:
+def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> None:
     tone = 0.2 * torch.sin(torch.arange(16000) * 0.2)[None]
     write_clip(tmp_path / "own clip.mp4", torch.rand(8, 3, 64, 128), 8.0, Sound(tone, 16000))
     (page.server.base / "input" / "folder").mkdir(exist_ok=True)
@@ -232,17 +247,17 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, shots: Path, tmp_pat
     wait(page, lambda: page.panel("Load360Video", ".con360-clock").inner_text(), "0.0 / 1.0 s")
     assert {answer.status for answer in asked} <= {200, 206} and asked
     assert any("range" in answer.request.headers for answer in asked)
-    page.shot(shots / f"{page.name}_file.png")
+    page.shot("file")
     assert page.complaints == []
 
 
 @pytest.mark.parametrize("language", ["zh"])
-def test_the_users_language_and_the_light_theme(comfy: ComfyPage, shots: Path, language: str) -> None:
+def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str) -> None:
     nodes2 = comfy.name.endswith("nodes2")
     comfy.open(**{"Comfy.Locale": language, "Comfy.ColorPalette": "light", "Comfy.VueNodes.Enabled": nodes2})
     comfy.load(read(PACK / "workflows" / "con360_viewpoint.json"))
     comfy.show(EDITOR)
     assert comfy.panel(EDITOR, "button[aria-label='播放']").count() == 1
-    comfy.shot(shots / f"{comfy.name}_light_{language}.png")
+    comfy.shot(f"light_{language}")
     comfy.open(**{"Comfy.Locale": "en", "Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": nodes2})
     assert comfy.complaints == []

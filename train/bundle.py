@@ -9,7 +9,7 @@
     python -m train.bundle export  --out runs/tiny --bundle con360/bundle
     # The baseline to compare with: the same networks, trained on without maps.
     python -m train.bundle clip    --out runs/baseline --start runs/tiny --minutes 30 --rate 4e-4 --baseline
-    python -m train.bundle export  --out runs/baseline --start runs/tiny --bundle runs/baseline/bundle
+    python -m train.bundle export  --out runs/baseline --start runs/tiny --bundle runs/baseline/bundle --baseline
 
 Each stage goes on from the last checkpoint in `--out` and leaves a new one. `read` trains single frames of half the
 size from pure noise, where only caption and maps can say what to draw: the binding of words to directions is learned
@@ -423,7 +423,7 @@ def main() -> None:
     parser.add_argument("stage", choices=["cache", "read", "picture", "sound", "clip", "export"])
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
     parser.add_argument("--start", type=Path, help="folder whose codecs, caches and last checkpoint to go on from")
-    parser.add_argument("--baseline", action="store_true", help="clip: without maps, the networks alone")
+    parser.add_argument("--baseline", action="store_true", help="clip, export: the networks alone, without maps")
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--steps", type=int, help="steps instead of minutes")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
@@ -432,14 +432,14 @@ def main() -> None:
     parser.add_argument("--only", help="which cache `cache` builds")
     args = parser.parse_args()
     start = args.start or args.out
-    if args.baseline and args.stage != "clip":
-        parser.error("--baseline belongs to the stage clip")
+    if args.baseline and args.stage not in ("clip", "export"):
+        parser.error("--baseline belongs to the stages clip and export")
     if args.stage == "cache":
         open_cache(args.out, args.only)
     elif args.stage == "export":
         from train.export import export_bundle
 
-        export_bundle(args.out, start, args.bundle)
+        export_bundle(args.out, start, args.bundle, baseline=args.baseline)
     else:
         train_stage(
             args.stage, args.out, start, args.minutes, args.rate, args.seed, args.steps, args.baseline

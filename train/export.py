@@ -17,11 +17,16 @@ NAME = "con360-tiny"
 DEFAULTS = {"steps": 12, "cfg_video": 2.5, "cfg_audio": 2.0, "gamma": None, "shared_noise": 1.0}
 
 
-def export_bundle(out: Path, codecs: Path, bundle: Path) -> None:
-    """Write `out`'s last checkpoint and the codecs beside it as a half-precision bundle with its control file."""
+def export_bundle(out: Path, codecs: Path, bundle: Path, baseline: bool = False) -> None:
+    """Write `out`'s last checkpoint with these codecs as a half-precision bundle and its control file.
+
+    Args:
+        baseline: the networks were trained on without maps; there is no control to write.
+    """
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan
 
+    name = f"{NAME}-baseline" if baseline else NAME
     checkpoint = torch.load(out / "checkpoint.pt", weights_only=True)
     trained = TinyModel()
     trained.load_state_dict(checkpoint["average"])
@@ -37,15 +42,22 @@ def export_bundle(out: Path, codecs: Path, bundle: Path) -> None:
         text_encoder_a=trained.text_a,
         scheduler_v=make_scheduler(),
         scheduler_a=make_scheduler(),
-        name=NAME,
+        name=name,
         metadata={
-            "name": NAME,
+            "name": name,
             "picture_size_px": 64,
             "defaults": DEFAULTS,
             "trained_on": "procedural scenes (con360/scenes.py)",
         },
     )
     save_joint_model(model, bundle, dtype=torch.float16)
+    if not baseline:
+        _write_control(trained, bundle, checkpoint)
+    size = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
+    print(f"bundle written to {bundle}: {size / 1e6:.1f} MB")
+
+
+def _write_control(trained: TinyModel, bundle: Path, checkpoint: dict) -> None:
     # The fingerprint is of what the folder holds, so it is taken from what the folder gives back.
     stored = load_joint_model(bundle)
     training = {
@@ -60,5 +72,3 @@ def export_bundle(out: Path, codecs: Path, bundle: Path) -> None:
         training=training, half=True,
     )  # fmt: skip
     load_control(path)
-    size = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
-    print(f"bundle written to {bundle}: {size / 1e6:.1f} MB")

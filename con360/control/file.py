@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..media.files import atomic_path
+from ..models.checkpoints import is_finite
 from .module import ControlConfig, ControlModule
 
 FORMAT = "con360-control"
@@ -130,10 +131,12 @@ def _read_json(path: Path, text: str) -> dict:
 
 def _build(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> ControlModule:
     try:
-        module = ControlModule(ControlConfig.from_dict(_read_json(path, metadata.get("config", "{}"))))
+        config = ControlConfig.from_dict(_read_json(path, metadata.get("config", "{}")))
+        # Without memory: what the configuration claims is held against the tensors first.
+        with torch.device("meta"):
+            wanted = ControlModule(config).state_dict()
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"the configuration in {path.name} cannot be used: {error}") from error
-    wanted = module.state_dict()
     problems = [f"{n} is missing" for n in wanted if n not in tensors]
     problems += [f"{n} is unknown" for n in tensors if n not in wanted]
     problems += [
@@ -141,8 +144,9 @@ def _build(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tensor
         for n, t in tensors.items()
         if n in wanted and t.shape != wanted[n].shape
     ]
-    problems += [f"{n} holds NaN or infinity" for n, t in tensors.items() if not torch.isfinite(t).all()]
+    problems += [f"{n} holds NaN or infinity" for n, t in tensors.items() if not is_finite(t)]
     if problems:
         raise InputError(f"{path.name} does not fit its own configuration: {'; '.join(problems[:3])}.")
+    module = ControlModule(config)
     module.load_state_dict({name: t.float() for name, t in tensors.items()})
     return module

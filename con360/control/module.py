@@ -17,9 +17,21 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..geometry.erp import erp_area_weights, erp_directions, sample_erp
 from ..geometry.perspective import view_directions
+from ..models.connectors import SITES
 from ..records import Conditions, ViewTrack
 from .film import Film, FilmHead, add_film, apply_strength, pool_to_audio_site, pool_to_video_site
 from .map_encoder import MapEncoder
+
+# Whole numbers of a configuration, and what they may be.
+_RANGES = {
+    "map_channels": (1, 64), "map_height": (1, 1024), "widths": (1, 8192), "strides": (1, 64), "hidden": (1, 8192),
+    "view_grid": (1, 512),
+}  # fmt: skip
+
+
+def _check_count(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name} of a control is {value!r:.80}; wanted a whole number, {low} to {high}.")
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,26 @@ class ControlConfig:
     directions_at_sites: bool = False
     sound: Literal["omni", "view"] = "omni"
     fov_range_deg: tuple[float, float] = (60.0, 120.0)
+
+    def __post_init__(self) -> None:
+        """Numbers that make sense: a file's own configuration decides how much is allocated for it.
+
+        Raises:
+            InputError: names the first that does not.
+        """
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            for one in value if isinstance(value, tuple) else (value,):
+                _check_count(name, one, low, high)
+        if not isinstance(self.site_channels, dict) or not set(self.site_channels) <= set(SITES):
+            raise InputError(f"a control acts at sites of {', '.join(SITES)}; got {self.site_channels!r:.200}.")
+        for site, channels in self.site_channels.items():
+            _check_count(f"channels of {site}", channels, 1, 16384)
+        if self.geometry not in ("pooled", "view") or self.sound not in ("omni", "view"):
+            raise InputError(f"geometry {self.geometry!r:.40} with sound {self.sound!r:.40} is not known.")
+        low, high = self.fov_range_deg if len(self.fov_range_deg) == 2 else (0, 0)
+        if not (isinstance(low, int | float) and isinstance(high, int | float) and 0 < low <= high < 180):
+            raise InputError(f"fov_range_deg is {self.fov_range_deg!r:.80}; wanted two angles between 0 and 180.")
 
     def to_dict(self) -> dict:
         return asdict(self)

@@ -283,10 +283,10 @@ def is_picture(path: Path) -> bool:
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image]:
-    """Opens a still picture without decoding it.
+    """Opens a still picture without decoding it; the block decodes.
 
     Raises:
-        InputError: it is damaged, or so large that Pillow takes it for an attack.
+        InputError: it is damaged, as far as the block reads it, or so large that Pillow takes it for an attack.
     """
     import warnings
 
@@ -302,14 +302,22 @@ def open_picture(path: Path) -> Iterator[Image]:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{path.name} is not a picture that can be read. Copy it again, or save it as PNG.") from error
     with picture:
-        yield picture
+        try:
+            yield picture
+        except (InputError, MemoryError):
+            raise
+        # A damaged picture fails in Pillow with whatever its bytes happen to provoke.
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:160]
+            raise InputError(f"{path.name} is damaged or incomplete ({reason}). Copy or download it again.") from error
 
 
 def _picture_info(path: Path, picture: Image) -> MediaInfo:
     xmp = picture.info.get("xmp", b"")
     text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
-    # EXIF orientations 5 to 8 exchange width and height.
-    turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    # EXIF orientations 5 to 8 exchange width and height. Of a PNG they are known when all of it is decoded.
+    small = picture.width * picture.height <= max_pixels()
+    turned = small and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     width, height = picture.size[::-1] if turned else picture.size
     notices = ("the picture is animated; its first frame is used",) if getattr(picture, "n_frames", 1) > 1 else ()
     return MediaInfo(

@@ -511,11 +511,7 @@ def _picture_pixels(info: MediaInfo) -> np.ndarray:
     from PIL import Image, ImageOps
 
     with open_picture(info.path) as picture:
-        try:
-            picture = ImageOps.exif_transpose(picture)
-        except (OSError, SyntaxError, ValueError) as error:
-            problem = f"{info.path.name} is damaged or incomplete ({error})"
-            raise InputError(f"{problem}. Copy or download it again.") from error
+        picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith(("I", "F")):
             values = np.asarray(picture, dtype=np.float32)
             gray = (np.nan_to_num(values) / (257.0 if values.max() > 255 else 1.0)).clip(0, 255)

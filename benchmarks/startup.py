@@ -18,7 +18,8 @@ from .timing import Row
 PACK = Path(__file__).resolve().parent.parent
 LIMIT_S = 0.3
 
-# Prints the seconds that loading took, by the wall's and the processor's clock, and how many nodes came of it. Arguments: the pack, a folder for files.
+# Prints the seconds that loading took, by the wall's and the processor's clock, and how many nodes came of it.
+# Arguments: the pack, a folder for files.
 IN_COMFYUI = """
 import sys, time
 pack, base = sys.argv[1:3]

@@ -156,7 +156,7 @@ class ComfyPage:
         return self.page.locator(f"[data-test={kind}] {what}").first
 
     def shot(self, what: str) -> None:
-        """A picture of the window into `$CON360_SCREENSHOTS`; none where it names no folder, as drawing takes seconds."""
+        """A picture of the window into `$CON360_SCREENSHOTS`; none where it names no folder: drawing takes long."""
         folder = os.environ.get("CON360_SCREENSHOTS")
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,6 @@ that draw from them. Everything is read with `weights_only=True`: nothing unpick
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 
 from con360.errors import InputError
+from con360.media.files import put_folder, remove_folder
 from train.config import TrainConfig, from_yaml, to_yaml
 
 FORMAT = 1
@@ -62,20 +62,10 @@ def save_checkpoint(
     torch.save(_chance(), partial / f"chance-{rank}.pt")
     wait()
     if rank == 0:
-        _put(partial, final)
+        put_folder(partial, final)
         _prune(folder, config.keep)
     wait()
     return final
-
-
-def _put(partial: Path, final: Path) -> None:
-    """Rename into place; a folder of the same step from an earlier run steps aside first."""
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        os.replace(final, old)
-    os.replace(partial, final)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _chance() -> dict[str, Any]:
@@ -84,7 +74,7 @@ def _chance() -> dict[str, Any]:
 
 def _prune(folder: Path, keep: int) -> None:
     for old in checkpoints(folder)[keep:]:
-        shutil.rmtree(old)
+        remove_folder(old)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,36 @@ def existing_file(path: str | os.PathLike) -> Path:
     if not os.access(found, os.R_OK):
         raise InputError(f"{found.name} may not be read. Change its permissions.")
     return found
+
+
+def put_folder(staging: Path, final: Path) -> None:
+    """Give the complete folder `staging` the name `final`; a folder that has it steps aside first.
+
+    Both lie in the same folder. Whatever interrupts, nothing half-written or half-removed has the name.
+    """
+    if final.exists():
+        with _aside(final):
+            os.replace(staging, final)
+    else:
+        os.replace(staging, final)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and what is in it; its name goes first, so that none is half there."""
+    with _aside(folder):
+        pass
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[None]:
+    old = folder.with_name(f".{secrets.token_hex(6)}.old")
+    os.replace(folder, old)
+    try:
+        yield
+    except BaseException:
+        os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound
-from .files import atomic_path
+from .files import atomic_path, put_folder
 from .spherical_tags import Packing, tag_file
 
 if TYPE_CHECKING:
@@ -277,8 +277,6 @@ def write_frames(folder: str | os.PathLike, frames: Tensor) -> None:
     try:
         for i, image in enumerate(frames):
             write_png(temporary / FRAME_NAME.format(i), image)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
+        put_folder(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..media.files import put_folder
 from ..timing import ClipSpec
 from .checkpoints import WEIGHT_NAMES, read_json, short
 from .codecs import spatial_stride
@@ -202,22 +202,22 @@ def _new_connectors(unet_v: nn.Module, unet_a: nn.Module) -> Connectors:
 def save_joint_model(model: JointModel, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
     """Write a joint model in the published layout, safetensors under the published names.
 
-    All files are written beside the folder first and then moved into it, so that none is ever half-written.
+    The folder appears whole, or in place of the one before; what else lay in that one stays.
 
     Args:
         dtype: precision of the stored weights; None keeps the model's.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=folder.parent))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = folder.with_name(f".{secrets.token_hex(6)}.part")
     try:
         _write_parts(model, staging, dtype)
-        for source in sorted(p for p in staging.rglob("*") if p.is_file()):
-            target = folder / source.relative_to(staging)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
+        for other in folder.iterdir() if folder.is_dir() else ():
+            if not (staging / other.name).exists():
+                (shutil.copytree if other.is_dir() else shutil.copy2)(other, staging / other.name)
+        put_folder(staging, folder)
     finally:
-        shutil.rmtree(staging)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_parts(model: JointModel, folder: Path, dtype: torch.dtype | None) -> None:

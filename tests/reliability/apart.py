@@ -91,12 +91,12 @@ def _context() -> Any:
 
 
 def _quietly(work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    _one_thread()
+    _settle()
     work(*arguments)
 
 
 def _report(sender: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    _one_thread()
+    _settle()
     before, value, trace = resident_mb(), None, ""
     try:
         value = work(*arguments)
@@ -106,8 +106,12 @@ def _report(sender: Connection, work: Callable[..., Any], arguments: tuple[Any, 
     sender.send((value, trace, max(0.0, peak - before)))
 
 
-def _one_thread() -> None:
+def _settle() -> None:
     import torch
+
+    # Progress bars and decoders' remarks; what fails comes back through the pipe.
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
     # Another number of threads rounds other last bits.
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The template browser's pictures, from what the workflows give: `python -m tests.shipped_pictures`.
+"""The template browser's pictures, from what the workflows give: `python -m tests.shipped_pictures [NAME ...]`.
 
 Each workflow runs in the stand-in as it is (minutes on a processor); the one for full-size models shows the conditions
 of the first.
@@ -6,6 +6,7 @@ of the first.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from con360.overlay import draw_overlay
 from con360.records import SaliencyMaps, ViewTrack
+from con360.scenes import demo_scene
+from con360.timing import ClipSpec
 from tests.host import Host
 from tests.host.run import PACK
 from tests.shipped_workflows import SHIPPED, VIEWPOINT, Workflow, ui_format
@@ -69,9 +72,9 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         return [(picture(middle(outputs[key][0]), (half, half)), place, word)
                 for (key, word), place in zip(words.items(), places, strict=True)]  # fmt: skip
     if name == "con360_reframe":
-        parts = outputs["1"][0].get_components()
-        shown = (picture(frame, (half, half)) for frame in parts.images[:: len(parts.images) // 4][:4])
-        return [(image, (half * (i % 2), half * (i // 2)), f"{i} s") for i, image in enumerate(shown)]
+        source = demo_scene().panorama(256, ClipSpec(seconds=0.5)).frames[0].movedim(0, -1)
+        flat = picture(middle(outputs["1"][0].get_components().images), (half, half))
+        return [(picture(source, (SIDE, half)), (0, 0), "360°"), (flat, (half // 2, half), "flat")]
     top = (picture(overlay(outputs), (SIDE, half)), (0, 0), "")
     if name == "con360_every_centroid":
         views = [middle(frames) for frames in outputs["7"][0]]
@@ -97,6 +100,8 @@ def _square(frame: Tensor) -> Tensor:
 
 def main() -> None:
     for workflow in SHIPPED:
+        if sys.argv[1:] and workflow.name not in sys.argv[1:]:
+            continue
         with tempfile.TemporaryDirectory() as base:
             outputs = run(VIEWPOINT if workflow.name == "con360_full_size" else workflow, Path(base))
             page = sheet(tiles_of(workflow.name, outputs))

@@ -138,6 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # the system said no: a full disk, a folder that may not be written to
+        print(f"prepare: {error}; complete shards are whole, and the same command goes on.", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from train.checkpoint import Progress, checkpoint_to_resume  # noqa: E402
 from train.config import PROCEDURAL, TrainConfig, describe, from_arguments  # noqa: E402
 from train.dataset import Cached, PreparedShards, ProceduralScenes, Source  # noqa: E402
 from train.devices import make_accelerator  # noqa: E402
+from train.locks import hold  # noqa: E402
 from train.loop import Interrupted, Loop  # noqa: E402
 from train.stages import run_stages  # noqa: E402
 from train.trainee import make_trainee, trained_sound  # noqa: E402
@@ -60,10 +62,18 @@ def train(
         The training record, which the control file holds as well.
 
     Raises:
-        InputError: settings, data or a checkpoint that cannot be used. Interrupted: a signal ended the run.
+        InputError: settings, data or a checkpoint that cannot be used, or another run is writing there.
+        Interrupted: a signal ended the run.
     """
     accelerator = make_accelerator(config)
-    say = say if accelerator.is_main_process else lambda text: None
+    with hold(config.folder, "--out") if accelerator.is_main_process else nullcontext():
+        return _train(config, model, say if accelerator.is_main_process else lambda text: None, on_step, accelerator)
+
+
+def _train(
+    config: TrainConfig, model: JointModel | None, say: Callable[[str], None],
+    on_step: Callable[[Progress], None] | None, accelerator: Any,
+) -> dict[str, Any]:  # fmt: skip
     start = checkpoint_to_resume(config)
     torch.manual_seed(config.seed)
     model = model or load_joint_model(model_folder(config.base), device=accelerator.device)
@@ -175,6 +185,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # the system said no: a full disk, a folder that may not be written to
+        print(f"train: {error}; the last complete checkpoint is whole, and the same command goes on.", file=sys.stderr)
+        return 1
     except Interrupted as stop:
         return 128 + stop.signum
     return 0

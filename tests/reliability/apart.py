@@ -112,7 +112,6 @@ def _settle() -> None:
     # Progress bars and decoders' remarks; what fails comes back through the pipe.
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-
     # Another number of threads rounds other last bits.
     torch.set_num_threads(1)
 

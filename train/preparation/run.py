@@ -18,6 +18,7 @@ from typing import Any
 
 from con360.errors import InputError
 from con360.media.files import atomic_path
+from train.locks import hold
 from train.preparation.cleaning import check_rules
 from train.preparation.plan import Segment, plan_segments
 from train.preparation.settings import Settings, claim_folder
@@ -273,24 +274,13 @@ def commit(folder: Path, token: str, split: str, results: Sequence[Result]) -> N
 @contextmanager
 def _writing(folder: Path) -> Iterator[str]:
     """Hold a folder for writing, and remove what killed writers left half done."""
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        # The system lets go of it when the process ends, however it ends.
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise InputError(f"another run is writing {folder}; wait for it, or choose another --out.") from error
-    try:
+    with hold(folder, "--out"):
         token = secrets.token_hex(8)
         with atomic_path(folder / _RUN_FILE) as temporary:
             temporary.write_text(token)
         for left in (*folder.glob(".*.part*"), *folder.glob("*/.*.part*")):
             left.unlink(missing_ok=True)
         yield token
-    finally:
-        lock.release()
 
 
 def _write_plan(folder: Path, plan: Sequence[Segment]) -> None:

@@ -44,6 +44,11 @@ def use_clock(name: str) -> None:
     _clock[0] = CLOCKS[name]
 
 
+def is_processors() -> bool:
+    """Whether the processor's clock was chosen."""
+    return _clock[0] is CLOCKS["cpu"]
+
+
 @torch.no_grad()
 def race(competitors: Mapping[str, Callable[[], Any]], rounds: int, warm_up: bool = True) -> dict[str, float]:
     """Median seconds of each competitor, by the clock that `use_clock` set."""

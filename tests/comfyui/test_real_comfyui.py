@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 import torch
 from comfyui.server import PACK, ComfyServer, Outcome, version_of
 from host import contract, graph
-from shipped_runs import FOLDER, FULL_SIZE, RUNNABLE, prepared, write_sample
+from shipped_runs import FOLDER, FULL_SIZE, RUNNABLE, SHIPPED, prepared, write_sample
 from tiny_workflow import tiny_workflow
 
 from con360.media.writer import write_clip
@@ -58,6 +59,18 @@ def test_every_node_is_offered_and_the_contract_holds(server: ComfyServer) -> No
         found[name]["input"][kind][item][1]["options"].remove(choice)
     assert found == expected, f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
     assert "Error while calling comfy_entrypoint" not in server.log()
+
+
+def test_templates_and_help_are_served_with_their_pictures(server: ComfyServer) -> None:
+    def kind(path: str) -> str:
+        with urllib.request.urlopen(f"http://{server.address}{path}") as answer:
+            return answer.headers["Content-Type"].partition(";")[0]
+
+    names = server.get("/workflow_templates")["Con360-AV"]
+    assert sorted(names) == [path.stem for path in SHIPPED]
+    assert {kind(f"/api/workflow_templates/Con360-AV/{name}.jpg") for name in names} == {"image/jpeg"}
+    ours = [name for name, entry in server.object_info().items() if entry["category"] == "Con360-AV"]
+    assert {kind(f"/extensions/Con360-AV/docs/images/{name}.jpg") for name in ours} == {"image/jpeg"}
 
 
 def test_the_same_seed_gives_the_same_clip_after_everything_was_freed(server: ComfyServer) -> None:

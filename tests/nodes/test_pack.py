@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from host import Host, contract, graph
 from host.run import PACK
+from PIL import Image
 
 pytestmark = pytest.mark.standin
 
@@ -80,6 +81,31 @@ def test_every_node_has_a_help_page_that_names_its_widgets(host: Host) -> None:
             widgets = [item for item in graph.widget_names(entry) if item is not graph.EXTRA]
             missing = [item for item in widgets if f"**{item}**" not in text]
             assert not missing, f"{name}.md does not speak of {missing}"
+
+
+def test_every_help_page_shows_its_node() -> None:
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (PACK / "web" / "docs").glob("*.md")}
+    assert set(pages) == set(NAMES)
+    for name, text in pages.items():
+        assert f"![{NAMES[name]}](images/{name}.jpg)" in text
+    pictures = {path.stem: path for path in (PACK / "web" / "docs" / "images").iterdir()}
+    assert set(pictures) == set(NAMES)
+    for path in pictures.values():
+        with Image.open(path) as picture:
+            assert picture.format == "JPEG" and min(picture.size) > 80 and path.stat().st_size < 60_000, path
+
+
+def test_the_registry_is_told_what_it_asks_for() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML: the registry entry was NOT checked")
+    told = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))
+    project, comfy = told["project"], told["tool"]["comfy"]
+    assert "comfyui" not in project["name"].lower() and re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+    assert project["urls"]["Repository"].startswith("https://github.com/") and (PACK / "LICENSE").is_file()
+    # WEB_DIRECTORY alone: with `web` here too, each script is loaded twice.
+    assert set(comfy) == {"PublisherId", "DisplayName", "Icon", "requires-comfyui"}
+    assert comfy["requires-comfyui"] == ">=0.3.64" and contract.recorded().stem.endswith("0.3.64")
+    with Image.open(PACK / comfy["Icon"].partition("/main/")[2]) as icon:
+        assert icon.width == icon.height <= 400
 
 
 def test_registers_through_the_entrypoint_alone(host: Host) -> None:

@@ -12,6 +12,7 @@ from .errors import InputError
 
 MIN_SECONDS = 0.5
 MAX_SECONDS = 4.0
+MAX_FPS = 240.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ClipSpec:
         latent_multiple_a: audio latent rows are padded to a multiple of this.
 
     Raises:
-        InputError: the duration is outside [0.5, 4] seconds.
+        InputError: the duration is outside [0.5, 4] seconds, or the frame rate outside (0, 240].
     """
 
     seconds: float = MAX_SECONDS
@@ -44,6 +45,8 @@ class ClipSpec:
                 f"a clip of {self.seconds:g} s was asked for; the model makes {MIN_SECONDS:g} to {MAX_SECONDS:g} s. "
                 f"Choose a duration in that range, and make longer pieces from several clips."
             )
+        if not 0 < self.fps <= MAX_FPS:
+            raise InputError(f"{self.fps:g} frames per second were asked for; choose more than 0, up to {MAX_FPS:g}.")
 
     @property
     def num_frames(self) -> int:

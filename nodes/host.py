@@ -144,6 +144,8 @@ def input_file(name: str) -> Path:
         InputError: the file does not exist, or lies outside that folder once links are followed, or the name leads out
             of a folder on any system.
     """
+    if not isinstance(name, str):
+        raise InputError(f"a file is named by text, not by {_shown(repr(name))}; choose one.")
     folders = {
         " [input]": folder_paths.get_input_directory,
         " [output]": folder_paths.get_output_directory,

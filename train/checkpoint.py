@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from con360.errors import InputError
-from con360.media.files import put_folder, remove_folder
+from con360.media.files import full_disk_told, put_folder, remove_folder
 from train.config import TrainConfig, from_yaml, to_yaml
 
 FORMAT = 1
@@ -53,19 +53,31 @@ def save_checkpoint(
     """
     final = folder / f"step-{progress.step:07d}"
     partial = folder / f".{final.name}.part"
-    if rank == 0:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        (partial / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-        torch.save({"format": FORMAT, "progress": asdict(progress), **state}, partial / "state.pt")
-    wait()
-    torch.save(_chance(), partial / f"chance-{rank}.pt")
-    wait()
+    try:
+        with full_disk_told(final):
+            _write(partial, config, {"format": FORMAT, "progress": asdict(progress), **state}, rank, wait)
+    except BaseException:
+        if rank == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     if rank == 0:
         put_folder(partial, final)
         _prune(folder, config.keep)
     wait()
     return final
+
+
+def _write(
+    partial: Path, config: TrainConfig, state: dict[str, Any], rank: int, wait: Callable[[], None]
+) -> None:
+    if rank == 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        torch.save(state, partial / "state.pt")
+    wait()
+    torch.save(_chance(), partial / f"chance-{rank}.pt")
+    wait()
 
 
 def _chance() -> dict[str, Any]:

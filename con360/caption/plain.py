@@ -9,12 +9,12 @@ MAX_CHARACTERS = 2000
 
 
 def typed_caption(text: str) -> SceneCaption:
-    """A caption that a person wrote; line breaks and repeated spaces are one space.
+    """A caption that a person wrote; line breaks and repeated spaces are one space, halves of a character "?".
 
     Raises:
         InputError: longer than 2000 characters.
     """
-    short = " ".join(text.split())
+    short = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
     if len(short) > MAX_CHARACTERS:
         raise InputError(f"the caption has {len(short)} characters; the text encoders read at most {MAX_CHARACTERS}.")
     return SceneCaption(short=short, long=short, origin="typed")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,6 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+# safetensors and torch raise errors of their own; torch only notices that its position in the file is wrong.
+_FULL_WORDS = re.compile(r"os error (28|27|122)\b|No space left|File too large|unexpected pos|StreamWriter failed")
 
 
 def existing_file(path: str | os.PathLike) -> Path:
@@ -75,7 +81,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     created beforehand: the writer's own file mode applies.
 
     Raises:
-        InputError: the place cannot be written to.
+        InputError: the place cannot be written to. OSError: the disk is full.
     """
     final = Path(path).expanduser().absolute()
     if final.is_dir():
@@ -89,7 +95,26 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     # Short, so that a name near the file system's limit still has room.
     temporary = final.with_name(f".{secrets.token_hex(6)}.part{final.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, final)
+        with full_disk_told(final):
+            yield temporary
+            os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_told(path: Path) -> Iterator[None]:
+    """One kind of error and one sentence for a disk that is full, whichever library meets it.
+
+    Raises:
+        OSError: `path` could not be written; other errors pass as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) not in _FULL and not _FULL_WORDS.search(str(error)):
+            raise
+        raise OSError(
+            f"{path.name} cannot be written to {path.parent}: the disk is full, or takes no file of that size. Free "
+            f"some space or choose another place; what was there before is unchanged"
+        ) from error

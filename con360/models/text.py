@@ -41,6 +41,8 @@ def encode_captions(model: JointModel, captions: Sequence[str]) -> TextFeatures:
     Returns:
         Features on the encoders' device and in their dtype.
     """
+    # Halves of a character, which broken JSON and undecodable arguments hold, are no text for tokenizers.
+    captions = [text.encode("utf-8", "replace").decode("utf-8") for text in captions]
     text_v = encode_tokens(model.tokenizer_v, model.text_encoder_v, captions)
     text_a = encode_sentences(model.tokenizer_a, model.text_encoder_a, captions)
     sides = (("picture", model.tokenizer_v, model.text_encoder_v), ("sound", model.tokenizer_a, model.text_encoder_a))

@@ -160,6 +160,8 @@ def _check_inputs(
     for name, (kind, io_type, options) in known.items():
         if name not in inputs:
             found += [f"{name}: a required input is missing"] * (kind == "required")
+        elif is_link(inputs[name]) and len(inputs[name]) != 2:
+            found.append(f"{name}: a link is a node and a number, got {inputs[name]}")
         elif is_link(inputs[name]):
             source, slot = inputs[name]
             given = info[prompt[source]["class_type"]]["output"]

@@ -1,0 +1,65 @@
+"""The promises of SECURITY.md, each tried in small; `python -m tests.reliability` tries them in earnest."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shared_data import ROOT
+
+from reliability.__main__ import CHECKS, run_check
+from reliability.figures import EFFORTS
+
+pytestmark = pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes apart are started by a fork server"
+)
+# What takes seconds even in small.
+SLOW = {"hostile_weights", "network", "kills", "disk", "two_at_once", "determinism", "soak", "memory_faults", "prompts"}
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CHECKS])
+def test_promises_hold(name):
+    found = run_check(name, EFFORTS["test"])
+    assert found and [line for figure in found for line in figure.failures] == []
+
+
+def test_every_check_stands_in_the_security_policy():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`reliability/(\w+)`", text))
+    here = {path.stem for path in Path(__file__).parent.glob("*.py") if "def figures(" in path.read_text()}
+    assert named == set(CHECKS) == here
+    tests = re.findall(r"`(tests/[\w/.]+\.py)`", text)
+    assert tests and all((ROOT / name).is_file() for name in tests)
+
+
+def test_no_server_routes_and_no_markup_from_strangers():
+    """The pack adds no route to ComfyUI's server, and its web extension never makes markup of text."""
+    python = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "nodes").rglob("*.py"))
+    assert not re.search(r"PromptServer|aiohttp|add_routes|\.routes\b", python + (ROOT / "__init__.py").read_text())
+    scripts = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "web").rglob("*.js")}
+    forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|DOMParser"
+    assert scripts and {name for name, text in scripts.items() if re.search(forbidden, text)} == set()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet=st.characters(), max_size=300))
+def test_captions_of_any_unicode(tokenizers, text):
+    from con360.caption import typed_caption
+
+    caption = typed_caption(text)
+    for tokenizer in tokenizers:
+        ids = tokenizer(caption.short, truncation=True, max_length=12)["input_ids"]
+        assert ids and max(ids) < len(tokenizer)
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    from con360.models.catalog import model_folder
+    from con360.models.loading import load_part
+
+    return [load_part(model_folder(), name) for name in ("tokenizer_v", "tokenizer_a")]

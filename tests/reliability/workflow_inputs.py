@@ -1,0 +1,75 @@
+"""Numbers, texts and choices in workflows that no widget would give: refused, or a sentence on the node.
+
+Every input of every node in a whole workflow, through the server's own checks and, since linked values come without
+them, past these.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .figures import Effort, Figure, timed
+
+NUMBERS = (-1, 0, -1e9, 1e9, 1e300, float("nan"), float("inf"), float("-inf"), 2**63, 2**64, -(2**63), 0.5)
+OTHERS = ("", "x", "NaN", None, True, [], {}, "9" * 400, "\0", "\ud800", "🎥" * 500, "\u202e\u0000", "%n%s", "../x")
+
+
+def figures(effort: Effort) -> Iterator[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield _through_the_server(Path(folder), every=1 if effort.all_files else 7)
+
+
+def _through_the_server(folder: Path, every: int) -> Figure:
+    from host import Host
+    from host.graph import WorkflowError
+    from tiny_workflow import tiny_workflow, write_model_files
+
+    host = Host(folder)
+    write_model_files(host.base / "models")
+    prompt = tiny_workflow(steps=1)
+    with timed("inputs that no widget would give: refused, or one sentence on the node") as figure:
+        first = host.run(prompt)
+        figure.expect(first.status == "done", f"the workflow as it is: {first.error or first.complaints}")
+        tried, refused = 0, 0
+        for number, (node, name, value) in enumerate(_changes(prompt)):
+            if number % every:
+                continue
+            if not _affordable(name, value):
+                continue
+            changed = {**prompt, node: {**prompt[node], "inputs": {**prompt[node]["inputs"], name: value}}}
+            tried += 1
+            where = f"{prompt[node]['class_type']}.{name} = {value!r:.40}"
+            try:
+                run = host.run(changed)
+            except WorkflowError:
+                refused += 1  # no such link, no such node: the server's own business
+                continue
+            except Exception as error:
+                figure.failures.append(f"{where}: {type(error).__name__}: {str(error)[:120]}")
+                continue
+            refused += run.status == "refused"
+            if run.status == "error" and type(run.error).__name__ != "InputError":
+                figure.failures.append(f"{where}: {type(run.error).__name__}: {str(run.error)[:120]}")
+        again = host.run(prompt)
+        figure.expect(again.status == "done", f"the workflow afterwards: {again.error or again.complaints}")
+        figure.tried = f"{tried} values at {sum(1 for n in prompt.values() for _ in n['inputs'])} inputs"
+        figure.outcome = f"{refused} refused by the server's checks, the others run or a sentence"
+    return figure
+
+
+def _changes(prompt: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for node, content in prompt.items():
+        if content["class_type"] in ("SaveVideo", "PreviewImage", "PreviewAudio"):
+            continue  # core's own
+        for name, value in content["inputs"].items():
+            if not isinstance(value, list):
+                for other in (*NUMBERS, *OTHERS):
+                    yield node, name, other
+
+
+def _affordable(name: str, value: Any) -> bool:
+    """Values within the widgets' ranges that only take long (a clip of a minute, pictures of 4K) are no test."""
+    return not (name in ("steps", "duration", "height") and isinstance(value, float) and 1 < value < 1e6)

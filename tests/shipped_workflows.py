@@ -238,7 +238,7 @@ drag the view. Wheel: field of view.
         _save(8, 7, "generated", "Save Video: generated"),
         _save(11, 10, "real_view", "Save Video: real view, to compare with"),
     ]),
-], app=([(1, "video"), (3, "yaw"), (3, "pitch"), (7, "steps"), (7, "seed")], [8, 11]))  # fmt: skip
+], app=([(1, "video"), (4, "text"), (3, "rank"), (7, "seed")], [8, 11]))  # fmt: skip
 
 
 TWO_VIEWPOINTS = Workflow("con360_two_viewpoints", [

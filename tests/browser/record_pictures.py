@@ -1,4 +1,4 @@
-"""The pictures of the help pages, `web/docs/images`: `python -m tests.browser.record_pictures`.
+"""The pictures of the help pages, `web/docs/images`: `python -m tests.browser.record_pictures [NODE ...]`.
 
 Taken in a browser on a real ComfyUI after a run, so that a changed node is seen by taking them again.
 """
@@ -25,7 +25,7 @@ SCALE, EDGE = 0.8, 8
 OTHERS = Workflow("others", [Column("others", 420, [
     Node(1, "Load360Video", 540, height=256),
     Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), fps=To(1, "fps"), yaw=60, pitch=10),
-    Node(3, "Save360Video", 160, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
+    Node(3, "Save360Video", 380, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
     Node(4, "OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
     Node(5, "Con360SaliencyKL", 110, generated=To(1, "frames"), target=To(4, "frames")),
 ])], app=([], []))  # fmt: skip
@@ -70,7 +70,10 @@ def main() -> None:
             context.set_default_timeout(300_000)
             page = ComfyPage(context.new_page(), server, "pictures")
             page.open(**{"Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": False})
-            for workflow, run, kinds in TAKEN:
+            for workflow, run, shown in TAKEN:
+                kinds = [kind for kind in shown if not sys.argv[1:] or kind in sys.argv[1:]]
+                if not kinds:
+                    continue
                 page.load(ui_format(workflow, server.object_info()))
                 if run:
                     page.queue(600)

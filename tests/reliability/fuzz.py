@@ -201,7 +201,7 @@ def figures(effort: Effort) -> Iterator[Figure]:
     yield _fuzz("weights", "control files and checkpoints, mutated: weights or one sentence", some)
     yield _fuzz("headers", "safetensors headers that claim other shapes, types and sizes: one sentence", some)
     yield _fuzz("keyframes", "keyframes, mutated: a path or one sentence", effort.fuzz)
-    yield _models(max(12, effort.fuzz // 100))
+    yield _models(max(5, effort.fuzz // 100))
 
 
 SUBJECTS: dict[str, tuple[Callable[[], dict[str, bytes]], Callable[[Path], None]]] = {

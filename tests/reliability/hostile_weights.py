@@ -33,7 +33,7 @@ class Payload:
 
 def figures(effort: Effort) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        yield _doors(Path(folder), forms=None if effort.all_files else 3)
+        yield _doors(Path(folder), forms=None if effort.all_files else 3 if effort.name == "quick" else 2)
         yield _others(Path(folder))
 
 

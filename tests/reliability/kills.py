@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .apart import apart, start
+from .apart import End, apart, start
 from .bad_files import frames_and_sound, tiny_model_folder
 from .figures import Effort, Figure, timed
 
-STEPS = 6
+STEPS = 4
 
 
 def figures(effort: Effort) -> Iterator[Figure]:
@@ -62,10 +62,9 @@ def _generations(folder: Path, kills: int) -> Figure:
     model, chance = tiny_model_folder(folder), random.Random(0)
     names = ("view.mp4", "why.png")
     with timed("generate killed at any moment: the whole file or none, and the next run gives it") as figure:
-        end = apart(generate, folder, model)
+        longest, end = _timed_apart(generate, folder, model)
         figure.expect(not end.trouble, end.trouble)
         whole = {name: digest(folder / "out" / name) for name in names}
-        longest = seconds_of(generate, folder, model)
         hit = 0
         for _ in range(kills):
             # Every other run replaces a file that is there.
@@ -84,11 +83,11 @@ def _generations(folder: Path, kills: int) -> Figure:
     return figure
 
 
-def seconds_of(work: Callable[..., None], *arguments: object) -> float:
-    """How long a piece of work takes, process and all."""
+def _timed_apart(work: Callable[..., object], *arguments: object) -> tuple[float, End]:
+    """How long a piece of work takes, process and all, and how it ended."""
     began = time.perf_counter()
-    apart(work, *arguments, timeout_s=600)
-    return time.perf_counter() - began
+    end = apart(work, *arguments, timeout_s=600)
+    return time.perf_counter() - began, end
 
 
 def digest(path: Path) -> str:
@@ -120,9 +119,9 @@ def _trainings(folder: Path, kills: int) -> Figure:
 
     chance = random.Random(1)
     with timed("train killed at any moment: checkpoints load, it goes on, same weights in the end") as figure:
-        end = apart(train, folder / "whole", timeout_s=300)
+        longest, end = _timed_apart(train, folder / "whole")
         figure.expect(not end.trouble, end.trouble)
-        wanted, longest = _weights(folder / "whole"), seconds_of(train, folder / "timed")
+        wanted = _weights(folder / "whole")
         hit = 0
         run = folder / "killed"
         for _ in range(kills):
@@ -202,9 +201,7 @@ def _preparations(folder: Path, kills: int) -> Figure:
 
     chance = random.Random(2)
     with timed("prepare killed at any moment: nothing lost, nothing doubled, same shards in the end") as figure:
-        began = time.perf_counter()
-        end = apart(run_prepare, folder / "whole", timeout_s=600)
-        longest = time.perf_counter() - began
+        longest, end = _timed_apart(run_prepare, folder / "whole")
         figure.expect(not end.trouble, end.trouble)
         content, ends, out = content_of(folder / "whole"), ends_of(folder / "whole"), folder / "killed"
         hit = 0

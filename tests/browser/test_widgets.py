@@ -251,6 +251,28 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
     assert page.complaints == []
 
 
+def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None:
+    if page.name != "current-classic":
+        pytest.skip("frontend 1.27 has neither, and they do not depend on how nodes are drawn")
+    toggle = "async () => { await window.app.extensionManager.command.execute('Comfy.ToggleLinear') }"
+    page.run(toggle)
+    wait(page, lambda: page.page.get_by_text("[built-in sample]").count() > 0, True)
+    for widget in ("video", "text", "rank", "seed"):
+        assert page.page.get_by_text(widget, exact=True).count() > 0
+    assert page.page.get_by_text("cfg_video", exact=True).count() == 0
+    page.shot("app")
+    page.run(toggle)
+    page.page.wait_for_timeout(1000)
+    page.page.keyboard.press("Escape")
+    select = "kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))"
+    page.run(select, EDITOR)
+    # Beside a node as large as this one the button may lie outside the window.
+    page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
+    shown = f"() => [...document.images].some((i) => i.src.endsWith('/docs/images/{EDITOR}.jpg') && i.naturalWidth)"
+    wait(page, lambda: page.run(shown), True)
+    page.shot("help")
+
+
 @pytest.mark.parametrize("language", ["zh"])
 def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str) -> None:
     nodes2 = comfy.name.endswith("nodes2")

@@ -188,3 +188,20 @@ def test_previews_of_long_clips_keep_few_frames_and_their_length(host: Host, pac
         saved = pack("nodes.previews").panorama_preview(frames, 30.0, 16)
     assert saved["frames"] <= 480
     assert saved["frames"] / saved["fps"] == pytest.approx(1000 / 30, rel=0.01)
+
+
+def test_centroids_are_listed_as_centroid_to_basd_ranks_them(host: Host, pack: Any) -> None:
+    maps = torch.zeros(4, 64, 128)
+    for rows, columns in ((slice(28, 36), slice(60, 68)), (slice(20, 26), slice(100, 106))):
+        maps[:, rows, columns] = 1
+    with installed(host._modules):
+        nodes = pack("nodes.viewpoint")
+        ranks, yaws, pitches = nodes.Con360Centroids.execute(maps, 8.0, "still", 8).args
+        values = {"choose_by": "centroid", "mode": "still", "yaw": 0.0, "pitch": 0.0, "fov": 90.0}
+        for rank, yaw, pitch in zip(ranks, yaws, pitches, strict=True):
+            made = nodes.CentroidToBASD.execute(maps, 8.0, rank=rank, normalization="minmax", **values).args
+            assert made[2:4] == (yaw, pitch)
+        assert nodes.Con360Centroids.execute(maps, 8.0, "still", 1).args[0] == [1]
+        # Nothing stands out: one view, to the front.
+        assert nodes.Con360Centroids.execute(maps * 0, 8.0, "still", 3).args == ([1], [0.0], [0.0])
+    assert ranks == [1, 2] and abs(yaws[0]) < 3 and yaws[1] > 90

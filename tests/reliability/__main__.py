@@ -29,10 +29,12 @@ def run_check(name: str, effort: Effort) -> list[Figure]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under 3 minutes on two cores")
+    parser.add_argument("--small", action="store_true", help="as pytest tries them")
     parser.add_argument("--only", nargs="+", choices=CHECKS, default=CHECKS, metavar="NAME", help=", ".join(CHECKS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(argv)
-    effort, started, found = EFFORTS["quick" if options.quick else "full"], time.perf_counter(), []
+    effort = EFFORTS["test" if options.small else "quick" if options.quick else "full"]
+    started, found = time.perf_counter(), []
     for name in options.only:
         print(f"{name} ...", file=sys.stderr, flush=True)
         found += run_check(name, effort)

@@ -15,8 +15,9 @@ from .kills import digest
 
 
 def figures(effort: Effort) -> Iterator[Figure]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield _one_file(Path(folder), rounds=max(1, effort.kills // 10))
+    if effort.name != "test":
+        with tempfile.TemporaryDirectory() as folder:
+            yield _one_file(Path(folder), rounds=max(1, effort.kills // 10))
     with tempfile.TemporaryDirectory() as folder:
         yield _one_folder(Path(folder))
     yield _one_process(rounds=max(1, effort.kills // 10))

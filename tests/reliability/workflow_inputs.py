@@ -19,7 +19,7 @@ OTHERS = ("", "x", "NaN", None, True, [], {}, "9" * 400, "\0", "\ud800", "🎥" 
 
 def figures(effort: Effort) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        yield _through_the_server(Path(folder), every=1 if effort.all_files else 17)
+        yield _through_the_server(Path(folder), every=1 if effort.all_files else 29)
 
 
 def _through_the_server(folder: Path, every: int) -> Figure:

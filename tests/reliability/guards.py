@@ -1,0 +1,124 @@
+"""Takes each promise's guard out, one at a time and in a copy of the project, and sees its check fail.
+
+    python -m tests.reliability.guards [WORDS ...]
+
+WORDS choose guards by their checks' names. Exit status 1 when a check holds without its guard.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIMEOUT_S = 1200
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A guard: the check that must notice when, in `file`, `text` becomes `instead`."""
+
+    check: str
+    what: str
+    file: str
+    text: str
+    instead: str
+
+
+GUARDS = (
+    Guard("bad_files", "the limit on pixels", "con360/media/reader.py",
+          "    if info.coded_width * info.coded_height > max_pixels():", "    if False:"),
+    Guard("memory_faults", "the second attempt", "con360/memory.py",
+          "for size in (usual, smaller) if smaller != usual else (usual,):", "for size in (usual,):"),
+    Guard("memory_faults", "a step that keeps its smaller size", "con360/sampling/joint.py",
+          "            self.at_once = at_once\n            self._inputs.clear()", "            pass"),
+    Guard("memory_faults", "memory given back to ComfyUI", "nodes/host.py",
+          "        make_room()\n        raise", "        raise"),
+    Guard("paths", "links followed before a name is judged", "nodes/host.py",
+          "    if not path.is_relative_to(folder):", "    if False:"),
+    Guard("paths", "names of every system", "nodes/host.py",
+          "    if climbs or windows.drive or windows.root or PurePosixPath(name).is_absolute():", "    if False:"),
+    Guard("hostile_weights", "weights_only", "con360/models/checkpoints.py",
+          "weights_only=True, mmap", "weights_only=False, mmap"),
+    Guard("hostile_weights", "weights_only of SalViT360", "con360/saliency/salvit360.py",
+          'map_location="cpu", weights_only=True', 'map_location="cpu", weights_only=False'),
+    Guard("hostile_weights", "shards beside their index", "con360/models/checkpoints.py",
+          "    if outside or not found:", "    if not found:"),
+    Guard("network", "no connection", "con360/pipeline.py", "    spec, watch = model.clip_spec(seconds), Stopwatch()",
+          "    import socket\n    socket.getaddrinfo('localhost', 80)\n"
+          "    spec, watch = model.clip_spec(seconds), Stopwatch()"),
+    Guard("network", "playlists are no media", "con360/media/info.py",
+          '{"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}', "{}"),
+    Guard("fuzz", "damaged pictures", "con360/media/info.py", "        except Exception as error:\n            reason",
+          "        except ZeroDivisionError as error:\n            reason"),
+    Guard("fuzz", "headers held against the file", "con360/models/checkpoints.py",
+          "    if size != end:", "    if False:"),
+    Guard("workflow_inputs", "the rate of a clip", "con360/timing.py",
+          "        if not 0 < self.fps <= MAX_FPS:", "        if False:"),
+    Guard("kills", "a temporary name first", "con360/media/files.py",
+          '    temporary = final.with_name(f".{secrets.token_hex(6)}.part{final.suffix}")', "    temporary = final"),
+    Guard("kills", "checkpoints appear whole", "train/checkpoint.py", '    partial = folder / f".{final.name}.part"',
+          "    partial = final"),
+    Guard("disk", "one sentence for a full disk", "con360/media/files.py",
+          '        if getattr(error, "errno", None) not in _FULL and not _FULL_WORDS.search(str(error)):',
+          "        if True:"),
+    Guard("two_at_once", "one training per folder", "train/train.py",
+          'hold(config.folder, "--out") if accelerator.is_main_process else nullcontext()', "nullcontext()"),
+    Guard("prompts", "nothing is kept of a clip", "con360/pipeline.py", "    mismatch = control.mismatch(",
+          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n    mismatch = control.mismatch("),
+    Guard("soak", "nothing is kept of a clip", "con360/pipeline.py", "    mismatch = control.mismatch(",
+          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n    mismatch = control.mismatch("),
+    Guard("determinism", "noise from the seed alone", "con360/sampling/joint.py",
+          "        return torch.Generator().manual_seed(self.seed)",
+          "        own = torch.Generator()\n        own.seed()\n        return own"),
+    Guard("sync", "sound that begins where it should", "con360/media/writer.py", "        self._at = -AAC_BLOCK",
+          "        self._at = 0"),
+)  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    chosen = [guard for guard in GUARDS if not words or guard.check in words]
+    held = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "project"
+        listing = [shutil.which("git") or "git", "ls-files"]
+        names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in names.splitlines():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+        for guard in chosen:
+            noticed, seconds = _without(guard, copy)
+            held += not noticed
+            print(f"{guard.check:<16} {guard.what:<42} {'noticed' if noticed else 'NOT NOTICED':<12} {seconds:4.0f} s",
+                  flush=True)  # fmt: skip
+    print(f"{len(chosen)} guards taken out, {held} not noticed")
+    return 1 if held else 0
+
+
+def _without(guard: Guard, copy: Path) -> tuple[bool, float]:
+    """Whether the check fails, and fails by its own judgement, without the guard."""
+    path, began = copy / guard.file, time.perf_counter()
+    before = path.read_text(encoding="utf-8")
+    if before.count(guard.text) != 1:
+        raise SystemExit(f"{guard.file} holds {before.count(guard.text)} times {guard.text!r}; wanted once")
+    path.write_text(before.replace(guard.text, guard.instead), encoding="utf-8")
+    command = [sys.executable, "-m", "tests.reliability", "--small", "--only", guard.check]
+    # The copy has no shared data beside it.
+    data = {"CON360_TEST_DATA": os.environ.get("CON360_TEST_DATA") or str(ROOT.parent / "shared")}
+    try:
+        done = subprocess.run(
+            command, cwd=copy, capture_output=True, text=True, timeout=TIMEOUT_S, env={**os.environ, **data}
+        )
+    finally:
+        path.write_text(before, encoding="utf-8")
+    return done.returncode == 1 and "BROKEN" in done.stdout, time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

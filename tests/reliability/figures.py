@@ -67,7 +67,7 @@ class Effort:
 
 EFFORTS = {
     "test": Effort("test", 120, 1, 3, 3, 6.0, False, False),
-    "quick": Effort("quick", 1000, 3, 12, 8, 20.0, False, False),
+    "quick": Effort("quick", 500, 1, 8, 5, 10.0, False, False),
     "full": Effort("full", 100_000, 70, 200, 50, 60.0, True, True),
 }
 

@@ -6,6 +6,7 @@ sees each file that Python opens.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -56,6 +57,10 @@ class _World:
         for name in ("input", "output"):
             (self.host.base / name / "linked").symlink_to(self.outside)
             (self.host.base / name / "link-secret.mp4").symlink_to(self.outside / "secret.mp4")
+        if os.sep == "/":
+            # Names that climb on Windows are plain ones elsewhere; a workflow must not mean two things.
+            for name in ("..\\secret.mp4", "C:\\secret.mp4", "\\\\server\\share\\secret.mp4"):
+                shutil.copy(self.outside / "secret.mp4", self.host.base / "input" / name)
 
     def names(self, name: str) -> list[str]:
         return [form.format(name=name, outside=self.outside) for form in FORMS]

@@ -85,7 +85,8 @@ def ui_format(workflow: Workflow, info: dict[str, Any]) -> dict[str, Any]:
         "last_node_id": max(node["id"] for node in placed), "last_link_id": len(links),
         "nodes": sorted(placed, key=lambda node: node["id"]), "links": links, "groups": groups, "config": {},
         "extra": {
-            "ds": {"scale": 0.6, "offset": [60, 120]},
+            # Clear of the frontend's bars.
+            "ds": {"scale": 0.6, "offset": [150, 260]},
             "linearData": {"inputs": [list(item) for item in inputs], "outputs": outputs},
         },
         "version": 0.4,

@@ -101,8 +101,11 @@ def ddim_timesteps(schedule: NoiseSchedule, steps: int, exponent: float | None =
     else:
         t = np.round(count - index * (count / steps)).astype(np.int64) - 1
     if exponent is not None:
-        # In float32 as published: a few timesteps round differently in float64.
-        t = np.round(np.power(t.astype(np.float32) / np.float32(count), np.float32(exponent)) * np.float32(count))
+        # In float32 as published: a few timesteps round differently in float64. The power alone is taken in float64
+        # and rounded then, since the last bit of numpy's float32 power depends on its version and on the processor.
+        share = t.astype(np.float32) / np.float32(count)
+        power = np.power(share.astype(np.float64), np.float64(np.float32(exponent))).astype(np.float32)
+        t = np.round(power * np.float32(count))
     return tuple(int(v) for v in np.clip(t, 0, count - 1))
 
 

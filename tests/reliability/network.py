@@ -75,9 +75,9 @@ def connect() -> None:
 
 
 def demo(folder: Path) -> None:
-    from con360.cli import main
+    from .bad_files import command
 
-    assert main(["demo", "--out", str(folder / "demo"), "--steps", "2"]) == 0
+    assert command("demo", "--out", folder / "demo", "--steps", "2")[0] == 0
 
 
 def models(folder: Path) -> None:

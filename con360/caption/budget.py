@@ -67,12 +67,14 @@ class TokenBudget:
 
 def _text_side(folder: Path, modality: str) -> tuple[Any, SimpleNamespace]:
     """A text encoder's tokenizer and configuration."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer, ClapTextConfig, CLIPTextConfig
 
+    # By name: transformers 4 does not know a CLAP's text side by its model type.
+    config_class = {"v": CLIPTextConfig, "a": ClapTextConfig}[modality]
     parts = (folder / f"tokenizer_{modality}", folder / f"text_encoder_{modality}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(parts[0], local_files_only=True, trust_remote_code=False)
-        return tokenizer, SimpleNamespace(config=AutoConfig.from_pretrained(parts[1], local_files_only=True))
+        return tokenizer, SimpleNamespace(config=config_class.from_pretrained(parts[1], local_files_only=True))
     except Exception as error:  # the tokenizers library raises bare Exception
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise InputError(

@@ -125,7 +125,7 @@ def test_maps_are_on_our_grid_one_per_frame_with_maximum_one(small_model):
 def test_leaving_the_corner_aligned_grid(small_model, monkeypatch):
     """A published map that holds its own latitude and longitude comes out at our pixel centres."""
     lat = torch.linspace(90, -90, 240)[:, None].expand(-1, 480)
-    monkeypatch.setattr(small_model, "raw_maps", lambda frames, progress: lat[None])
+    monkeypatch.setattr(small_model, "raw_maps", lambda frames, progress, windows_at_once: lat[None])
     maps = saliency_maps(small_model, torch.rand(1, 3, 4, 8), height=10)[0]
     # Pitches 81, 63, ... -81 brought to [0, 1] by their extremes.
     torch.testing.assert_close(maps[:, 0], torch.linspace(1, 0, 10), atol=1e-5, rtol=0)

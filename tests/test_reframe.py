@@ -98,7 +98,8 @@ def test_the_picture_is_the_librarys_view(tmp_path: Path, view: View) -> None:
     erp = torch.from_numpy(picture()).permute(2, 0, 1)[None].float()
     whole = erp_to_perspective(erp, view, 64, antialias=False)[0].permute(1, 2, 0).numpy()
     # The field of view spans the longer side: the wide picture is the middle of the square one.
-    assert np.abs(found - whole[16:48]).mean() < 3.0
+    # Cubic against linear; OpenCV before 5 places samples on a grid of 1/32 pixel.
+    assert np.abs(found - whole[16:48]).mean() < 8.0
 
 
 def test_default_size_has_the_sources_pixels_per_degree(tmp_path: Path) -> None:

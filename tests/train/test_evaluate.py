@@ -72,12 +72,13 @@ def test_clips_do_not_depend_on_their_batch_and_the_caption_alone_is_no_control(
     asks = [maps, replace(maps, use="caption"), replace(maps, use="saliency"), replace(maps, seed=4)]
     together = replace(bench, batch=4).generate(asks, SECONDS)
     for ask, clip in zip(asks, together, strict=True):
-        assert torch.allclose(bench.generate([ask], SECONDS)[0].frames, clip.frames, atol=1e-4)
+        # Untrained networks enlarge what a batch of another size rounds otherwise.
+        assert torch.allclose(bench.generate([ask], SECONDS)[0].frames, clip.frames, atol=1e-3)
     differ = [float((a.frames - together[0].frames).abs().max()) for a in together[1:]]
-    assert min(differ) > 1e-3
+    assert min(differ) > 1e-2
     plain = Conditions(SaliencyMaps(maps.saliency, ""), basd_maps(track, MAP_HEIGHT), typed_caption(maps.caption))
     alone = generate(bench.model, None, plain, replace(bench.settings, seed=3), seconds=SECONDS)
-    assert torch.allclose(alone.frames, together[1].frames, atol=1e-4)
+    assert torch.allclose(alone.frames, together[1].frames, atol=1e-3)
 
 
 def test_without_basd_nothing_knows_the_view(bench, track):

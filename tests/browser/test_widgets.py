@@ -26,6 +26,8 @@ NEED_WEIGHTS = {"SalViT360Saliency", "Con360ControlLoader", "Con360ModelLoader",
 # The height of a node's title, which its box leaves out.
 TITLE = 30
 VIEW = ("choose_by", "rank", "yaw", "pitch", "fov", "keyframes")
+# The oldest and the newest way to draw nodes: what takes minutes in each is tried there alone.
+ENDS = ["pinned-classic", "current-nodes2"]
 
 
 @pytest.fixture
@@ -121,6 +123,7 @@ def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage)
     assert page.complaints == []
 
 
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -> None:
     page.page.mouse.move(*at(page, 0, 0))
     page.page.mouse.wheel(0, 100)
@@ -165,6 +168,7 @@ def test_text_that_is_no_keyframes_is_shown_to_nobody_as_html(page: ComfyPage) -
     assert page.complaints == []
 
 
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage) -> None:
     page.queue()
     page.show(EDITOR)
@@ -274,6 +278,7 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
 
 
 @pytest.mark.parametrize("language", ["zh"])
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str) -> None:
     nodes2 = comfy.name.endswith("nodes2")
     comfy.open(**{"Comfy.Locale": language, "Comfy.ColorPalette": "light", "Comfy.VueNodes.Enabled": nodes2})

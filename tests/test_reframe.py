@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -99,7 +100,8 @@ def test_the_picture_is_the_librarys_view(tmp_path: Path, view: View) -> None:
     whole = erp_to_perspective(erp, view, 64, antialias=False)[0].permute(1, 2, 0).numpy()
     # The field of view spans the longer side: the wide picture is the middle of the square one.
     # Cubic against linear; OpenCV before 5 places samples on a grid of 1/32 pixel.
-    assert np.abs(found - whole[16:48]).mean() < 8.0
+    limit = 3.0 if int(cv2.__version__.split(".")[0]) >= 5 else 8.0
+    assert np.abs(found - whole[16:48]).mean() < limit
 
 
 def test_default_size_has_the_sources_pixels_per_degree(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from con360.models.dual_unet import DualUNet
 from con360.models.text import encode_sentences, encode_tokens
 from con360.scenes import COLOURS, SHAPES
 from con360.timing import ClipSpec
-from train.data import Batch, Cache, batches, build_cache, rays_of, seen_performers
+from train.data import Batch, Cache, batches, build_cache, heard_voices, rays_of, seen_performers
 from train.losses import (
     Dropout,
     drop_maps,
@@ -70,11 +70,13 @@ DROPOUT = Dropout()
 # Share of single frames trained from pure noise, where nothing but caption and maps can tell what to draw.
 BLANK = 0.3
 READ_GRID = 8
+# As many as a caption has words for directions (con360.scenes.DIRECTION_WORDS).
+AUDIO_SECTORS = 8
 # Names, sizes and batch sizes of the caches that the stages read.
 CACHES = {
     "picture": dict(count=12_000, first=0, num_frames=1),
     # All frames: the maps pulse with the voices.
-    "sound": dict(count=800, first=100_000, num_frames=32, estimate_every=8),
+    "sound": dict(count=2000, first=100_000, num_frames=32, estimate_every=8),
     "clip": dict(count=400, first=200_000, num_frames=32),
 }
 
@@ -116,6 +118,36 @@ class PerformerReader(nn.Module):
         wanted = self.labels[batch.indices].flatten(0, 1)[:, 0][rows]
         read, seen = self.colour(self.features[rows]).argmax(dim=1), wanted < len(COLOURS)
         return (read == wanted)[seen].float().mean()
+
+
+class VoiceReader(nn.Module):
+    """Deep supervision of the sound: the audio U-Net's features must say how loud each voice is at each moment.
+
+    The caption says which voice comes from where, the saliency when something pulses there, the BASD how far it is from
+    the view's axis. The squared error of a mel spectrogram teaches the product of the three slowly. As with
+    `PerformerReader` it counts at high noise, and the reader is dropped after training.
+    """
+
+    # Variance of the amplitudes over training scenes, about: the loss is relative to it.
+    VARIANCE = 0.06
+
+    def __init__(self, unet_a: nn.Module, levels: Tensor) -> None:
+        """Args: levels: `[N, R, voices]` of the cache's examples, see `heard_voices`."""
+        super().__init__()
+        self.levels = levels
+        self.level = nn.Linear(unet_a.config.block_out_channels[1], levels.shape[-1])
+        self.features: Tensor | None = None
+        # The first features behind the last FiLM.
+        unet_a.up_blocks[2].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        self.features = output
+
+    def loss(self, batch: Batch, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """(error relative to the amplitudes' variance with samples weighed by `weight [B]`, error of each sample)."""
+        read = self.level(self.features.mean(dim=-1).transpose(1, 2))
+        error = (read - self.levels[batch.indices]).square().mean(dim=(1, 2)) / self.VARIANCE
+        return (error * weight).sum() / weight.sum().clamp_min(1e-6), error.detach()
 
 
 class QueryTeacher:
@@ -199,7 +231,8 @@ class TinyModel(nn.Module):
 def control_config(site_channels: dict[str, int]) -> ControlConfig:
     return ControlConfig(
         site_channels, map_height=64, widths=(24, 48, 96), strides=(2, 2, 2), hidden=96, with_directions=True,
-        geometry="view", view_grid=VIEW_GRID, directions_at_sites=True, sound="view", fov_range_deg=(60.0, 120.0),
+        geometry="view", view_grid=VIEW_GRID, directions_at_sites=True, audio_sectors=AUDIO_SECTORS, sound="view",
+        fov_range_deg=(60.0, 120.0),
     )  # fmt: skip
 
 
@@ -256,15 +289,20 @@ def seen_saliency(batch: Batch, rays: Tensor) -> Tensor:
 
 
 def conditioned(
-    model: TinyModel, batch: Batch, g: torch.Generator, fps: float, grid: int = 16
+    model: TinyModel, batch: Batch, g: torch.Generator, fps: float, grid: int | None = 16
 ) -> tuple[tuple[Tensor, Tensor], Film]:
-    """Text and modulation of a batch for latents `grid` pixels wide, with everything dropped that guidance needs."""
+    """Text and modulation of a batch for latents `grid` pixels wide, with everything dropped that guidance needs.
+
+    Args:
+        grid: None leaves the picture's sites out.
+    """
     count = len(batch.captions)
     keep_text, keep_control = keep_mask(DROPOUT.text, count, g), keep_mask(DROPOUT.control, count, g)
     text = model.encode_text([c if k else "" for c, k in zip(batch.captions, keep_text, strict=True)])
-    shapes = model.unet.site_shapes((batch.maps.shape[1], grid, grid), tuple(batch.latents_a.shape[2:]))
+    picture = None if grid is None else (batch.maps.shape[1], grid, grid)
+    shapes = model.unet.site_shapes(picture, tuple(batch.latents_a.shape[2:]))
     film = model.control(
-        drop_maps(batch.maps, DROPOUT, g), rays_of(batch.views, VIEW_GRID), shapes,
+        drop_maps(batch.maps, DROPOUT, g), None if grid is None else rays_of(batch.views, VIEW_GRID), shapes,
         fps=fps, audio_seconds=SPEC.latent_seconds_a,
     )  # fmt: skip
     return text, mask_film(film, keep_text * keep_control)
@@ -304,10 +342,15 @@ def read_step(
     return {"picture": 0.3 * loss, "reading": reading, "query": query}, report
 
 
-def sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
-    text, film = conditioned(model, batch, g, fps=SPEC.fps)
-    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.1)
-    return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)}, {}
+def sound_step(
+    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: VoiceReader
+) -> tuple[Losses, Losses]:
+    text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None)
+    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.5, blank=BLANK)
+    loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
+    reading, error = reader.loss(batch, (t / 1000.0) ** 4)
+    blank = t == scheduler.config.num_train_timesteps - 1
+    return {"sound": loss, "reading": 0.1 * reading}, {"levels": error[blank].mean()}
 
 
 def baseline_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
@@ -321,14 +364,15 @@ def baseline_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator)
 
 
 def clip_step(
-    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader
+    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader, voices: VoiceReader
 ) -> tuple[Losses, Losses]:
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
     latents = (batch.latents_v, batch.latents_a)
     weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
     losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, film, DROPOUT, g, weight, SHARED_NOISE)
     reading = reader.loss(batch, torch.ones(batch.maps.shape[0] * batch.maps.shape[1]))
-    return {"picture": losses[0], "sound": losses[1], "reading": 0.1 * reading}, {}
+    heard, _ = voices.loss(batch, torch.ones(len(batch.captions)))
+    return {"picture": losses[0], "sound": losses[1], "reading": 0.1 * reading, "voices": 0.05 * heard}, {}
 
 
 def _reader(model: TinyModel, name: str, grid: int = 16) -> PerformerReader:
@@ -338,6 +382,13 @@ def _reader(model: TinyModel, name: str, grid: int = 16) -> PerformerReader:
     return PerformerReader(model.unet.unet_v, torch.stack(labels))
 
 
+def _voice_reader(model: TinyModel, name: str) -> VoiceReader:
+    first, count = CACHES[name]["first"], CACHES[name]["count"]
+    rows, seconds = SPEC.num_latent_rows_padded, SPEC.latent_seconds_a / SPEC.num_latent_rows_padded
+    levels = [heard_voices("train", i, rows=rows, row_seconds=seconds, spec=SPEC) for i in range(first, first + count)]
+    return VoiceReader(model.unet.unet_a, torch.stack(levels))
+
+
 def _streams(
     stage: str, model: TinyModel, data: Path, g: torch.Generator, baseline: bool
 ) -> tuple[list, list[nn.Module]]:
@@ -345,10 +396,12 @@ def _streams(
     if baseline:
         return [(baseline_step, batches(open_cache(data, "clip"), 2, g))], []
     if stage == "clip":
-        reader = _reader(model, "clip")
-        return [(partial(clip_step, reader=reader), batches(open_cache(data, "clip"), 2, g))], [reader]
+        reader, voices = _reader(model, "clip"), _voice_reader(model, "clip")
+        step = partial(clip_step, reader=reader, voices=voices)
+        return [(step, batches(open_cache(data, "clip"), 2, g))], [reader, voices]
     if stage == "sound":
-        return [(sound_step, batches(open_cache(data, "sound"), 6, g))], []
+        voices = _voice_reader(model, "sound")
+        return [(partial(sound_step, reader=voices), batches(open_cache(data, "sound"), 6, g))], [voices]
     teacher = QueryTeacher(model.unet.unet_v, torch.load(data / "text.pt", weights_only=True)["reader"])
     reader = _reader(model, "picture", READ_GRID if stage == "read" else 16)
     step = partial(read_step if stage == "read" else picture_step, reader=reader, teacher=teacher)

@@ -22,9 +22,10 @@ from con360.geometry.erp import erp_directions
 from con360.geometry.perspective import view_directions
 from con360.geometry.sphere import directions
 from con360.media.files import atomic_path
+from con360.media.sound import VIEW_FRONT_GAIN, VIEW_OMNI_GAIN
 from con360.records import View, ViewTrack
 from con360.saliency.predict import predict_saliency
-from con360.scenes import COLOURS, SHAPES, Scene, random_scene
+from con360.scenes import COLOURS, SHAPES, VOICES, Scene, random_scene, voice_envelope
 from con360.timing import ClipSpec
 
 SPLIT_FIRST_SEED = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
@@ -108,6 +109,27 @@ def seen_performers(split: str, index: int, *, num_frames: int, spec: ClipSpec, 
             labels[row, 0][inside] = list(COLOURS).index(p.colour)
             labels[row, 1][inside] = SHAPES.index(p.shape)
     return labels
+
+
+def heard_voices(split: str, index: int, *, rows: int, row_seconds: float, spec: ClipSpec) -> Tensor:
+    """How loud each voice is in an example's view sound: `[rows, voices]`, amplitudes in the order of `VOICES`.
+
+    A performer's own level is left out: no condition tells it.
+
+    Args:
+        rows, row_seconds: of the audio latent; rows past the clip's end are silent.
+    """
+    scene, full, _ = _staging(split, index, 1, spec)
+    time_s = (np.arange(rows) + 0.5) * row_seconds
+    frame = np.clip(np.rint(time_s * spec.fps), 0, spec.num_frames - 1).astype(int)
+    towards = torch.stack([directions(v.yaw_deg, v.pitch_deg) for v in full.views])[frame]
+    heard = torch.zeros(rows, len(VOICES))
+    for p in scene.performers:
+        cosine = (towards * directions(torch.from_numpy(p.yaw_at(time_s)), p.pitch_deg).to(towards)).sum(-1)
+        envelope = torch.from_numpy(voice_envelope(p.voice, time_s, p.phase)).to(towards)
+        heard[:, list(VOICES).index(p.voice)] = (VIEW_OMNI_GAIN + VIEW_FRONT_GAIN * cosine) * envelope
+    heard[time_s >= spec.seconds] = 0
+    return heard
 
 
 def make_example(

@@ -25,7 +25,7 @@ from .map_encoder import MapEncoder
 # Whole numbers of a configuration, and what they may be.
 _RANGES = {
     "map_channels": (1, 64), "map_height": (1, 1024), "widths": (1, 8192), "strides": (1, 64), "hidden": (1, 8192),
-    "view_grid": (1, 512),
+    "view_grid": (1, 512), "audio_sectors": (0, 360),
 }  # fmt: skip
 
 
@@ -47,6 +47,8 @@ class ControlConfig:
         directions_at_sites: give the heads directions beside the features: video sites, those that the view looks in
             (geometry `view` only); audio sites, the direction each map points in. A caption speaks of directions, and
             an encoder trained for minutes keeps elevation (sky, ground) but loses azimuth.
+        audio_sectors: give the audio heads each map's mean in so many sectors around the listener (`sector_means`); 0,
+            the paper's, leaves them the mean over all directions, which does not say from where a pulse comes.
         sound: which sound the module was trained towards, `omni` (the downmix) or `view` (wide microphone).
         fov_range_deg: fields of view that it has seen in training.
     """
@@ -61,6 +63,7 @@ class ControlConfig:
     geometry: Literal["pooled", "view"] = "pooled"
     view_grid: int = 16
     directions_at_sites: bool = False
+    audio_sectors: int = 0
     sound: Literal["omni", "view"] = "omni"
     fov_range_deg: tuple[float, float] = (60.0, 120.0)
 
@@ -107,6 +110,7 @@ class ControlModule(nn.Module):
             if config.geometry != "view":
                 raise ValueError(f"directions_at_sites needs feature geometry 'view'; got {config.geometry!r}")
             extra = {"video": 3, "audio": 3 * config.map_channels}
+        extra["audio"] += config.audio_sectors * config.map_channels
         # Module names cannot hold dots.
         self.heads = nn.ModuleDict(
             {
@@ -137,11 +141,9 @@ class ControlModule(nn.Module):
             Site to `(scale, shift)`: `[B, C, T, h, w]` for video, `[B, C, rows, 1]` for audio.
         """
         features = self.encoder(maps)
-        seen = self._resample_into_view(features, rays) if self.config.geometry == "view" else features
-        heard = features
-        if self.config.directions_at_sites:
-            seen = torch.cat([seen, rays.movedim(-1, 2).to(seen)], dim=2)
-            heard = torch.cat([heard, pointing(maps)[..., None, None].expand(-1, -1, -1, *heard.shape[-2:])], dim=2)
+        heard = self._with_sources(features, maps)
+        # A sound trained alone asks for no picture, and resampling costs more than the heads.
+        seen = self._seen(features, rays) if any(site.startswith("video") for site in site_shapes) else features
         film: Film = {}
         for site, shape in site_shapes.items():
             if site.startswith("video"):
@@ -151,6 +153,21 @@ class ControlModule(nn.Module):
                 pooled = pool_to_audio_site(heard, shape[1], audio_seconds / shape[1], fps)
             film[site] = self.heads[site.replace(".", "_")](pooled)
         return film
+
+    def _with_sources(self, features: Tensor, maps: Tensor) -> Tensor:
+        """Features of the audio heads: beside each, what the configuration tells them of directions."""
+        told = [pointing(maps)] if self.config.directions_at_sites else []
+        if self.config.audio_sectors:
+            told.append(sector_means(maps, self.config.audio_sectors))
+        size = features.shape[-2:]
+        return torch.cat([features, *(t[..., None, None].expand(-1, -1, -1, *size) for t in told)], dim=2)
+
+    def _seen(self, features: Tensor, rays: Tensor | None) -> Tensor:
+        """Features of the video heads."""
+        if self.config.geometry == "pooled":
+            return features
+        seen = self._resample_into_view(features, rays)
+        return torch.cat([seen, rays.movedim(-1, 2).to(seen)], dim=2) if self.config.directions_at_sites else seen
 
     def _resample_into_view(self, features: Tensor, rays: Tensor | None) -> Tensor:
         if rays is None:
@@ -169,6 +186,21 @@ def pointing(maps: Tensor) -> Tensor:
     H = maps.shape[-2]
     weight = erp_area_weights(H).to(maps) * erp_directions(H).permute(2, 0, 1).to(maps)
     return 6 * torch.einsum("btchw,dhw->btcd", maps, weight / (2 * H)).flatten(2)
+
+
+def sector_means(maps: Tensor, sectors: int) -> Tensor:
+    """Each map's mean around each of `sectors` azimuths: `[B, T, C, H, W]` to `[B, T, sectors * C]`.
+
+    Sector k looks at yaw `360 k / sectors`. Neighbours overlap linearly, so that nothing jumps from one to the next and
+    all of them add up to the whole. Scaled as `pointing`.
+    """
+    H, W = maps.shape[-2:]
+    position = (torch.arange(W, dtype=torch.float64) + 0.5) / W * sectors - sectors / 2
+    apart = (position - torch.arange(sectors)[:, None] + sectors / 2) % sectors - sectors / 2
+    columns = (1 - apart.abs()).clamp_min(0.0) * sectors / W
+    rows = 6 * erp_area_weights(H).flatten()
+    means = torch.einsum("btchw,h,kw->btkc", maps, rows.to(maps), columns.to(maps))
+    return means.flatten(2)
 
 
 def view_rays(tracks: Sequence[ViewTrack], grid: int) -> Tensor:

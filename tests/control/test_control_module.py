@@ -12,8 +12,10 @@ from con360.basd import basd_maps
 from con360.control import ControlConfig, ControlModule, encode_control, load_control, save_control
 from con360.control.film import pool_to_audio_site
 from con360.control.map_encoder import MapEncoder
-from con360.control.module import stack_maps, view_rays
+from con360.control.module import sector_means, stack_maps, view_rays
 from con360.errors import InputError
+from con360.geometry.erp import erp_directions
+from con360.geometry.sphere import directions
 from con360.records import Conditions, SaliencyMaps, SceneCaption, View, ViewTrack
 
 SHAPES = {
@@ -123,6 +125,35 @@ def test_audio_rows_are_aligned_by_time_not_stretched():
     crossing = int((rows > 0.5).nonzero()[0])
     assert crossing == 50
     assert rows[-1] == 1 and rows[0] == 0
+
+
+@pytest.mark.parametrize("sector", range(8))
+def test_a_sector_is_where_captions_say_it_is(sector):
+    """A spot at yaw 45 k is heard in sector k most, equally in its neighbours, not at all elsewhere."""
+    spot = (erp_directions(64) @ directions(45.0 * sector, 0.0).float() > 0.999).float()[None, None, None]
+    means = sector_means(spot, 8)[0, 0]
+    assert int(means.argmax()) == sector
+    assert torch.allclose(means[(sector + 1) % 8], means[(sector - 1) % 8], atol=1e-5)
+    assert means.roll(-sector)[2:-1].abs().max() == 0
+
+
+def test_sectors_of_all_maps_add_up_to_the_whole():
+    maps = torch.rand(1, 2, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(sector_means(torch.ones_like(maps), 4), torch.tensor(6.0), atol=1e-5)
+    # The mean over all sectors is the mean over all directions, however many there are.
+    few, many = (sector_means(maps, n).view(1, 2, n, 3).mean(2) for n in (4, 8))
+    assert torch.allclose(few, many, atol=1e-5)
+
+
+def test_a_pulse_reaches_the_sound_with_its_direction_where_sectors_are_asked_for():
+    """Maps turned by a quarter: without directions and sectors the sound hears the same, with sectors it does not."""
+    maps = stack_maps(conditions())
+    for sectors, hears in ((0, False), (8, True)):
+        made = module(audio_sectors=sectors, with_directions=False)
+        with torch.no_grad():
+            a, b = (made(m, None, {"audio.up.1": SHAPES["audio.up.1"]}, **TIME)["audio.up.1"][1]
+                    for m in (maps, maps.roll(16, -1)))  # fmt: skip
+        assert torch.allclose(a, b, atol=1e-5) is not hears
 
 
 def test_flat_maps_do_not_become_nan():

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from con360.scenes import COLOURS, SHAPES, VOICES, Performer, Scene
+from con360.metrics.audio import band_level_db
+from con360.records import Sound
+from con360.scenes import COLOURS, SHAPES, VOICES, Performer, Scene, voice_envelope, voice_waveform
 from con360.timing import ClipSpec
-from train.data import make_example, seen_performers
+from train.data import heard_voices, make_example, scene_of, seen_performers
 from train.losses import random_timesteps, squared_error
 from train.networks import make_scheduler, make_text_encoder_v, make_tokenizer
 from train.text import EAR_YAWS_DEG, TRAITS, TokenReader, loudness, questions
@@ -27,6 +29,29 @@ def test_labelled_pixels_show_the_labelled_colour(index):
             continue  # a ring's middle shows the background
         seen = example.frames[0][:, there].median(dim=1).values
         assert torch.nn.functional.cosine_similarity(seen, torch.tensor(rgb), dim=0) > 0.95
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_labelled_voices_are_as_loud_as_they_are_heard(index):
+    """Mean power in a voice's band over the clip: the labels', times the performer's level, is the sound's."""
+    spec = ClipSpec()
+    rows, seconds = spec.num_latent_rows_padded, spec.latent_seconds_a / spec.num_latent_rows_padded
+    levels = heard_voices("train", index, rows=rows, row_seconds=seconds, spec=spec)
+    assert levels.shape == (rows, len(VOICES)) and (levels[spec.num_latent_rows :] == 0).all()
+    waveform = make_example("train", index, num_frames=32, spec=spec, with_picture=False).waveform[None]
+    sound = Sound(waveform, spec.sample_rate_hz)
+    performers = {p.voice: p for p in scene_of("train", index).performers}
+    for number, (voice, kind) in enumerate(VOICES.items()):
+        if voice not in performers:
+            assert levels[:, number].max() == 0
+            continue
+        full = voice_waveform(voice, np.arange(spec.num_samples) / spec.sample_rate_hz, performers[voice].phase)
+        gain = levels[:, number].square().mean().sqrt() * performers[voice].level
+        carrier = np.sqrt(np.square(full).mean()) / np.sqrt(
+            np.square(voice_envelope(voice, np.linspace(0, 4, 1000), performers[voice].phase)).mean()
+        )
+        wanted = 20 * np.log10(float(gain) * carrier)
+        assert band_level_db(sound, kind.band_hz) == pytest.approx(wanted, abs=1.5)
 
 
 def test_answers_name_who_stands_there_and_nobody_elsewhere():

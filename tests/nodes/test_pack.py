@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from host import Host, contract, graph
@@ -32,6 +34,9 @@ NAMES = {
     "Save360Video": "Save 360° Video", "Con360SaliencyKL": "S_KL",
     "Con360Centroids": "Centroids",
 }
+DOCS = PACK / "web" / "docs"
+LANGUAGES = sorted(path.name for path in (PACK / "locales").iterdir() if path.is_dir())
+PICTURE, CODE = re.compile(r"!\[[^]]*\]\(([^)]+)\)"), re.compile(r"`[^`\n]+`")
 NODE_FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").glob("*.py"))]
 
 
@@ -73,22 +78,64 @@ def test_every_node_and_input_explains_itself(host: Host) -> None:
                 assert spec[1].get("tooltip") or spec[0] in ("CON360_MODEL",), f"{name}.{item} has no tooltip"
 
 
-def test_every_node_has_a_help_page_that_names_its_widgets(host: Host) -> None:
-    for name, entry in host.object_info().items():
-        if name in NAMES:
-            text = (PACK / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
-            assert text.startswith(f"# {NAMES[name]}\n")
-            widgets = [item for item in graph.widget_names(entry) if item is not graph.EXTRA]
-            missing = [item for item in widgets if f"**{item}**" not in text]
-            assert not missing, f"{name}.md does not speak of {missing}"
+def help_page(name: str, language: str) -> str:
+    """Frontends ask for `docs/NODE/LOCALE.md`, then for `docs/NODE.md`, which is English and the rest's too."""
+    return (DOCS / (f"{name}.md" if language == "en" else f"{name}/{language}.md")).read_text(encoding="utf-8")
 
 
-def test_every_help_page_shows_its_node() -> None:
-    pages = {path.stem: path.read_text(encoding="utf-8") for path in (PACK / "web" / "docs").glob("*.md")}
-    assert set(pages) == set(NAMES)
-    for name, text in pages.items():
-        assert f"![{NAMES[name]}](images/{name}.jpg)" in text
-    pictures = {path.stem: path for path in (PACK / "web" / "docs" / "images").iterdir()}
+def names_shown(host: Host, name: str, language: str) -> dict[str, Any]:
+    """A node's own name, and those of its inputs and outputs, as the frontend shows them."""
+    entry = host.object_info()[name]
+    inputs, outputs = [item for _, item, _, _ in graph.inputs_of(entry)], entry["output_name"]
+    if language == "en":
+        return {"display_name": NAMES[name], "inputs": {i: i for i in inputs}, "outputs": {o: o for o in outputs}}
+    told = json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))[name]
+    return {
+        "display_name": told["display_name"],
+        "inputs": {item: told["inputs"][item]["name"] for item in inputs},
+        "outputs": {item: told["outputs"][str(i)]["name"] for i, item in enumerate(outputs)},
+    }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_help_page_names_every_input_and_output(host: Host, language: str) -> None:
+    for name in NAMES:
+        shown, english = names_shown(host, name, language), help_page(name, "en").split("\n## ")
+        _, *parts = help_page(name, language).split("\n## ")
+        (at,) = [i for i, part in enumerate(english[1:]) if part.startswith("Outputs\n")] or [len(parts)]
+        for kind, text in (("outputs", "".join(parts[at : at + 1])), ("inputs", "".join(parts[:at] + parts[at + 1 :]))):
+            for item, label in shown[kind].items():
+                wanted = f"**{label}**" if label == item else f"**{label}**（`{item}`）"
+                assert wanted in text, f"{name}, {language}: {kind} without {wanted}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_help_page_shows_its_node(host: Host, language: str) -> None:
+    for name in NAMES:
+        text, title = help_page(name, language), names_shown(host, name, language)["display_name"]
+        assert text.startswith(f"# {title}\n\n![{title}](images/{name}.jpg)\n"), (name, language)
+        # Frontends put `docs/` before the links of every page, also where it lies a folder deeper.
+        assert [link for link in PICTURE.findall(text) if not (DOCS / link).is_file()] == [], (name, language)
+
+
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
+def test_translated_help_pages_say_what_the_english_ones_say(language: str) -> None:
+    same = {
+        "headings": r"(?m)^#+ ", "items": r"(?m)^(?:-|\d+\.) ", "pictures": PICTURE, "links": r"\]\((http[^)]+)\)",
+        "figures": r"\d+(?:\.\d+)?",
+    }  # fmt: skip
+    for name in NAMES:
+        english, own = help_page(name, "en"), help_page(name, language)
+        for what, pattern in same.items():
+            assert Counter(re.findall(pattern, english)) == Counter(re.findall(pattern, own)), (name, what)
+        # Values, files and keys; the other page has the names of inputs and outputs besides.
+        assert set(CODE.findall(english)) - set(CODE.findall(own)) == set(), name
+
+
+def test_there_is_no_help_page_or_picture_too_many() -> None:
+    pages = {DOCS / (f"{name}.md" if each == "en" else f"{name}/{each}.md") for name in NAMES for each in LANGUAGES}
+    assert set(DOCS.rglob("*.md")) == pages
+    pictures = {path.stem: path for path in (DOCS / "images").iterdir()}
     assert set(pictures) == set(NAMES)
     for path in pictures.values():
         with Image.open(path) as picture:

@@ -71,6 +71,16 @@ def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) 
     page.page.wait_for_timeout(400)
 
 
+def show_help(page: ComfyPage, title: str) -> None:
+    """Until the editor's help page of this title is there with its picture."""
+    page.run("kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))", EDITOR)
+    # Beside a node as large as this one the button may lie outside the window.
+    page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
+    shown = """([end, title]) => [...document.images].some(
+      (i) => i.src.endsWith(end) && i.alt === title && i.naturalWidth)"""
+    wait(page, lambda: page.run(shown, [f"/docs/images/{EDITOR}.jpg", title]), True)
+
+
 def test_shipped_workflows_open_without_a_red_node(comfy: ComfyPage) -> None:
     """All of them as the classic canvas draws them; Nodes 2.0 takes its time, so two of them there."""
     for path in SHIPPED:
@@ -268,12 +278,7 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
     page.run(toggle)
     page.page.wait_for_timeout(1000)
     page.page.keyboard.press("Escape")
-    select = "kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))"
-    page.run(select, EDITOR)
-    # Beside a node as large as this one the button may lie outside the window.
-    page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
-    shown = f"() => [...document.images].some((i) => i.src.endsWith('/docs/images/{EDITOR}.jpg') && i.naturalWidth)"
-    wait(page, lambda: page.run(shown), True)
+    show_help(page, "Centroid→BASD")
     page.shot("help")
 
 
@@ -285,6 +290,8 @@ def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str)
     comfy.load(read(PACK / "workflows" / "con360_viewpoint.json"))
     comfy.show(EDITOR)
     assert comfy.panel(EDITOR, "button[aria-label='播放']").count() == 1
+    show_help(comfy, "质心→BASD")
     comfy.shot(f"light_{language}")
+    assert comfy.complaints == []
     comfy.open(**{"Comfy.Locale": "en", "Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": nodes2})
     assert comfy.complaints == []

@@ -71,6 +71,9 @@ def test_templates_and_help_are_served_with_their_pictures(server: ComfyServer) 
     assert {kind(f"/api/workflow_templates/Con360-AV/{name}.jpg") for name in names} == {"image/jpeg"}
     ours = [name for name, entry in server.object_info().items() if entry["category"] == "Con360-AV"]
     assert {kind(f"/extensions/Con360-AV/docs/images/{name}.jpg") for name in ours} == {"image/jpeg"}
+    # Newer frontends take HTML for the answer to a page that is not there.
+    pages = [f"{name}{end}" for name in ours for end in (".md", "/zh.md")]
+    assert "text/html" not in {kind(f"/extensions/Con360-AV/docs/{page}") for page in pages}
 
 
 def test_the_same_seed_gives_the_same_clip_after_everything_was_freed(server: ComfyServer) -> None:

@@ -127,6 +127,7 @@ class ControlModule(nn.Module):
         *,
         fps: float,
         audio_seconds: float,
+        features: Tensor | None = None,
     ) -> Film:
         """Modulation of each site.
 
@@ -136,11 +137,13 @@ class ControlModule(nn.Module):
             site_shapes: site to `(channels, T, h, w)` for video, `(channels, rows, freq)` for audio.
             fps: frame rate of the maps.
             audio_seconds: time that all audio latent rows span, padding included.
+            features: what the encoder made of these maps, where that is known already; their mean over the panorama,
+                `[B, T, hidden, 1, 1]`, is enough for audio sites.
 
         Returns:
             Site to `(scale, shift)`: `[B, C, T, h, w]` for video, `[B, C, rows, 1]` for audio.
         """
-        features = self.encoder(maps)
+        features = self.encoder(maps) if features is None else features
         heard = self._with_sources(features, maps)
         # A sound trained alone asks for no picture, and resampling costs more than the heads.
         seen = self._seen(features, rays) if any(site.startswith("video") for site in site_shapes) else features

@@ -6,7 +6,9 @@ nor doubled, and what comes out is what an undisturbed run gives.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import random
 import shutil
 import tempfile
@@ -41,6 +43,27 @@ def _kill_at_random(work: Callable[..., None], arguments: tuple, longest_s: floa
     return was_running
 
 
+def _kill_in_the_write(work: Callable[..., None], arguments: tuple, out: Path, chance: random.Random) -> bool:
+    """Start work and kill it within milliseconds of the first change in `out`, which a random moment seldom hits."""
+
+    def names() -> dict[str, tuple[int, int]]:
+        found = {}
+        with contextlib.suppress(FileNotFoundError):  # renamed between the listing and the look
+            for entry in os.scandir(out):
+                found[entry.name] = (entry.stat().st_size, entry.stat().st_mtime_ns)
+        return found
+
+    before = names()
+    process = start(work, *arguments)
+    while process.is_alive() and names() == before:
+        time.sleep(0.0005)
+    time.sleep(0.01 * chance.random())
+    was_running = process.is_alive()
+    process.kill()
+    process.join()
+    return was_running
+
+
 # Generation -----------------------------------------------------------------------------------------------------------
 
 
@@ -66,11 +89,14 @@ def _generations(folder: Path, kills: int) -> Figure:
         figure.expect(not end.trouble, end.trouble)
         whole = {name: digest(folder / "out" / name) for name in names}
         hit = 0
-        for _ in range(kills):
+        for i in range(kills):
             # Every other run replaces a file that is there.
             if chance.random() < 0.5:
                 shutil.rmtree(folder / "out", ignore_errors=True)
-            hit += _kill_at_random(generate, (folder, model), longest, chance)
+            if i % 2:
+                hit += _kill_at_random(generate, (folder, model), longest, chance)
+            else:
+                hit += _kill_in_the_write(generate, (folder, model), folder / "out", chance)
             for name in names:
                 path = folder / "out" / name
                 figure.expect(not path.exists() or digest(path) == whole[name], f"{name} is another file after a kill")

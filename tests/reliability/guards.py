@@ -22,13 +22,14 @@ TIMEOUT_S = 1200
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard: the check that must notice when, in `file`, `text` becomes `instead`."""
+    """A guard: the check that must notice, with this effort, when in `file` `text` becomes `instead`."""
 
     check: str
     what: str
     file: str
     text: str
     instead: str
+    effort: str = "--small"
 
 
 GUARDS = (
@@ -63,9 +64,12 @@ GUARDS = (
     Guard("workflow_inputs", "the rate of a clip", "con360/timing.py",
           "        if not 0 < self.fps <= MAX_FPS:", "        if False:"),
     Guard("kills", "a temporary name first", "con360/media/files.py",
-          '    temporary = final.with_name(f".{secrets.token_hex(6)}.part{final.suffix}")', "    temporary = final"),
+          '    temporary = final.with_name(f".{secrets.token_hex(6)}.part{final.suffix}")\n    try:\n'
+          "        with full_disk_told(final):\n            yield temporary\n            os.replace(temporary, final)\n"
+          "    finally:\n        temporary.unlink(missing_ok=True)",
+          "    with full_disk_told(final):\n        yield final"),
     Guard("kills", "checkpoints appear whole", "train/checkpoint.py", '    partial = folder / f".{final.name}.part"',
-          "    partial = final"),
+          "    partial, put_folder = final, lambda *_: None", effort="--quick"),
     Guard("disk", "one sentence for a full disk", "con360/media/files.py",
           '        if getattr(error, "errno", None) not in _FULL and not _FULL_WORDS.search(str(error)):',
           "        if True:"),
@@ -109,7 +113,7 @@ def _without(guard: Guard, copy: Path) -> tuple[bool, float]:
     if before.count(guard.text) != 1:
         raise SystemExit(f"{guard.file} holds {before.count(guard.text)} times {guard.text!r}; wanted once")
     path.write_text(before.replace(guard.text, guard.instead), encoding="utf-8")
-    command = [sys.executable, "-m", "tests.reliability", "--small", "--only", guard.check]
+    command = [sys.executable, "-m", "tests.reliability", guard.effort, "--only", guard.check]
     # The copy has no shared data beside it.
     data = {"CON360_TEST_DATA": os.environ.get("CON360_TEST_DATA") or str(ROOT.parent / "shared")}
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import random
 import shutil
 import tempfile
@@ -43,21 +42,21 @@ def _kill_at_random(work: Callable[..., None], arguments: tuple, longest_s: floa
     return was_running
 
 
-def _kill_in_the_write(work: Callable[..., None], arguments: tuple, out: Path, chance: random.Random) -> bool:
-    """Start work and kill it within milliseconds of the first change in `out`, which a random moment seldom hits."""
+def _kill_in_the_write(work: Callable[..., None], arguments: tuple, out: Path, changes: int) -> bool:
+    """Start work and kill it at once when `out` has changed so many times: a random moment seldom hits the writing."""
 
-    def names() -> dict[str, tuple[int, int]]:
+    def names() -> dict[Path, tuple[int, int]]:
         found = {}
         with contextlib.suppress(FileNotFoundError):  # renamed between the listing and the look
-            for entry in os.scandir(out):
-                found[entry.name] = (entry.stat().st_size, entry.stat().st_mtime_ns)
+            for path in out.rglob("*"):
+                found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
         return found
 
-    before = names()
+    seen = names()
     process = start(work, *arguments)
-    while process.is_alive() and names() == before:
-        time.sleep(0.0005)
-    time.sleep(0.01 * chance.random())
+    while process.is_alive() and changes:
+        if (now := names()) != seen:
+            seen, changes = now, changes - 1
     was_running = process.is_alive()
     process.kill()
     process.join()
@@ -96,7 +95,7 @@ def _generations(folder: Path, kills: int) -> Figure:
             if i % 2:
                 hit += _kill_at_random(generate, (folder, model), longest, chance)
             else:
-                hit += _kill_in_the_write(generate, (folder, model), folder / "out", chance)
+                hit += _kill_in_the_write(generate, (folder, model), folder / "out", 1 + i // 2 % 4)
             for name in names:
                 path = folder / "out" / name
                 figure.expect(not path.exists() or digest(path) == whole[name], f"{name} is another file after a kill")
@@ -150,8 +149,11 @@ def _trainings(folder: Path, kills: int) -> Figure:
         wanted = _weights(folder / "whole")
         hit = 0
         run = folder / "killed"
-        for _ in range(kills):
-            hit += _kill_at_random(train, (run,), longest, chance)
+        for i in range(kills):
+            if i % 2:
+                hit += _kill_at_random(train, (run,), longest, chance)
+            else:
+                hit += _kill_in_the_write(train, (run,), _config_folder(run) / "checkpoints", 1 + i // 2 % 8)
             figure.failures += _broken_checkpoints(run)
             for path, load in ((run / "control.safetensors", load_control), (_model(run), load_joint_model)):
                 if path.exists():

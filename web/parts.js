@@ -79,6 +79,7 @@ export function addPanel(node, name, element) {
   for (const type of ["pointerdown", "pointermove", "pointerup", "dblclick"]) {
     element.addEventListener(type, (event) => event.button <= 0 && event.stopPropagation());
   }
+  element.append(pages(node));
   const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false });
   widget.serialize = false;
   return widget;
@@ -93,8 +94,31 @@ export function setWidget(node, name, value) {
   widget.callback?.(value);
 }
 
-/** What the node's last run sent to its widgets. */
-export const outputOf = (node) => node.con360Output ?? app.nodeOutputs?.[node.id]?.con360?.[0];
+/** What the node's last run sent to its widgets: several where a list came in and it ran for each. */
+const outputsOf = (node) => node.con360Outputs ?? app.nodeOutputs?.[node.id]?.con360 ?? [];
+
+/** Which of them is shown. */
+const shownOf = (node) => Math.min(node.con360Shown ?? 0, Math.max(outputsOf(node).length - 1, 0));
+
+export const outputOf = (node) => outputsOf(node)[shownOf(node)];
+
+/** A bar to leaf through the results of a list, hidden where there is but one. */
+function pages(node) {
+  const count = el("output");
+  const leaf = (by) => {
+    const total = outputsOf(node).length;
+    node.con360Shown = (shownOf(node) + by + total) % total;
+  };
+  const back = button("chevron-left", t("previousResult"), () => leaf(-1));
+  const on = button("chevron-right", t("nextResult"), () => leaf(1));
+  const bar = el("div", { class: "con360-bar con360-pages" }, back, count, on);
+  bar.hidden = true;
+  watch(node, () => [outputsOf(node).length, shownOf(node)], () => {
+    bar.hidden = outputsOf(node).length < 2;
+    count.textContent = `${shownOf(node) + 1} / ${outputsOf(node).length}`;
+  });
+  return bar;
+}
 
 /**
  * Call `changed` whenever what `read` returns differs, until the node is removed; `gone` then.
@@ -110,7 +134,7 @@ export function watch(node, read, changed, gone) {
   };
   const timer = setInterval(look, 200);
   chain(node, "onExecuted", (output) => {
-    if (output?.con360) node.con360Output = output.con360[0];
+    if (output?.con360) node.con360Outputs = output.con360;
     look();
   });
   chain(node, "onRemoved", () => {

@@ -187,7 +187,7 @@ def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage) ->
     wait(page, lambda: page.run(loaded), True)
     assert "centroid 1 · yaw" in page.panel(EDITOR, "[role=status]").inner_text()
     regions = page.run(
-        "() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Output.regions"
+        "() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Outputs[0].regions"
     )
     page.shot("editor")
     page.page.mouse.click(*at(page, *regions[1]["views"][0]))
@@ -247,6 +247,33 @@ def look_around(page: ComfyPage) -> None:
     drag(page, middle, (middle[0] + 80, middle[1] + 10))
     page.shot("viewer")
     assert picture.screenshot() != plain
+
+
+def test_the_results_of_a_list_are_leafed_through(page: ComfyPage) -> None:
+    """A node behind a list runs once for each; its widget shows one of them at a time."""
+    give = """(count) => {
+        const node = window.app.graph._nodes.find((n) => n.type === 'Con360Compare');
+        const clip = (i) => ({ filename: `view ${i}.mp4`, subfolder: '', type: 'temp' });
+        node.onExecuted({ con360: [...Array(count).keys()].map((i) => ({ generated: clip(i) })) });
+    }"""
+    shown = "() => document.querySelector('[data-test=Con360Compare] video').dataset.url"
+    page.show("Con360Compare")
+    bar = page.panel("Con360Compare", ".con360-pages")
+    page.run(give, 1)
+    wait(page, lambda: "view+0" in (page.run(shown) or ""), True)
+    assert not bar.is_visible()
+    page.run(give, 3)
+    wait(page, bar.is_visible, True)
+    assert bar.locator("output").inner_text() == "1 / 3"
+    bar.get_by_label("Previous result").click()
+    wait(page, lambda: ("view+2" in page.run(shown), bar.locator("output").inner_text()), (True, "3 / 3"))
+    page.shot("list")
+    bar.get_by_label("Next result").click()
+    wait(page, lambda: ("view+0" in page.run(shown), bar.locator("output").inner_text()), (True, "1 / 3"))
+    # A later run of two: never a result that is not there.
+    bar.get_by_label("Previous result").click()
+    page.run(give, 2)
+    wait(page, lambda: ("view+1" in page.run(shown), bar.locator("output").inner_text()), (True, "2 / 2"))
 
 
 def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> None:

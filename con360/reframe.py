@@ -27,7 +27,8 @@ from .geometry.erp import erp_coordinates
 from .geometry.sphere import DEG, rotation
 from .keyframes import Keyframe, view_at
 from .media.info import MediaInfo, probe
-from .media.reader import Eye, PanoramaStream, check_times
+from .media.painting import Eye
+from .media.reader import PanoramaStream, check_times
 from .media.sound import fuma_to_ambix, mix_moving, mono_matrix, stereo_matrix, turn_matrices
 from .media.writer import ClipStream, clip_stream
 from .records import Progress, View

@@ -16,8 +16,9 @@ from shared_data import data_path
 from synthetic_clips import noise, numbered_frame, read_number, write_video
 
 from con360.errors import InputError
+from con360.media.decoding import pick_by_time
 from con360.media.info import probe
-from con360.media.reader import pick_by_time, read_panorama, read_sound
+from con360.media.reader import read_panorama, read_sound
 
 HEIGHT = 64
 

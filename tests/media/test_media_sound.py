@@ -151,7 +151,7 @@ def test_fit_length_cuts_and_pads():
 def test_integer_blocks_become_full_scale_floats():
     import av
 
-    from con360.media.reader import float_samples
+    from con360.media.track import float_samples
 
     for kind, value, expected in (
         ("s16", -32768, -1.0),

@@ -1,0 +1,149 @@
+"""Decodes one stream of a file from any time on: what is damaged is counted and left out, a wrong index is met."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .info import MediaInfo, open_media, video_stream
+from .limits import max_pixels
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.frame import Frame
+    from av.stream import Stream
+
+T = TypeVar("T")
+
+# Enough threads for real time; each of them holds a few decoded frames.
+MAX_THREADS = 4
+# Seeking aims this much early; an index that still lands late costs a further attempt, at last from the beginning.
+SEEK_BACK_S = (0.5, 10.0, math.inf)
+
+
+@dataclass
+class Tally:
+    """What happened while decoding: damaged packets and frames, where the last good frame ended, end of file.
+
+    `durations` are those of packets on their way, in ticks by timestamp: older PyAV's frames have none.
+    """
+
+    damaged: int = 0
+    end_s: float = 0.0
+    at_end: bool = False
+    durations: dict[int, int] = field(default_factory=dict)
+
+    def reset(self) -> None:
+        self.damaged, self.end_s, self.at_end = 0, 0.0, False
+        self.durations.clear()
+
+    @property
+    def after(self) -> str:
+        return f" (damaged pieces: {self.damaged})" if self.damaged else ""
+
+
+@contextmanager
+def decode_from(
+    info: MediaInfo, stream_index: int | None, target_s: float, tally: Tally
+) -> Iterator[tuple[Iterator[tuple[float, Frame]], Stream]]:
+    """Frames of one stream with their times, from `target_s` or earlier on, and the stream.
+
+    A file's index can be missing or wrong. Each attempt seeks further back and is checked by the first frame's own
+    time; the last one reads from the beginning.
+    """
+    for back_s in SEEK_BACK_S:
+        with open_media(info.path) as container:
+            # What `probe` found is there.
+            stream: Any = video_stream(container) if stream_index is None else container.streams[stream_index]
+            from_start = target_s - back_s <= 0
+            if from_start or _seek(container, info.origin_s + target_s - back_s):
+                timed = _timed_frames(container, stream, info.origin_s, tally)
+                first = next(timed, None)
+                if from_start or first is not None and first[0] <= target_s + float(stream.time_base) / 2:
+                    yield (timed if first is None else chain((first,), timed)), stream
+                    return
+        tally.reset()
+
+
+def _seek(container: InputContainer, time_s: float) -> bool:
+    import av
+
+    try:
+        container.seek(int(time_s * 1_000_000), backward=True)
+    except av.FFmpegError:  # no index: the caller reads from the beginning instead
+        return False
+    return True
+
+
+def _timed_frames(
+    container: InputContainer, stream: Stream, origin_s: float, tally: Tally
+) -> Iterator[tuple[float, Frame]]:
+    """Frames with their times in seconds, never going back; frames without a time follow on the one before."""
+    is_video = stream.type == "video"
+    if is_video:
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+        # Frames may be larger than the first one, whose size was checked.
+        stream.codec_context.options = {"max_pixels": str(max_pixels())}
+    usual_s = float(1 / (stream.average_rate or stream.guessed_rate or Fraction(25))) if is_video else 0.0
+    last_s = -math.inf
+    for frame in _good_frames(container, stream, tally):
+        known = frame.pts is not None and frame.time_base
+        time_s = float(frame.pts * frame.time_base) - origin_s if known else max(0.0, tally.end_s)
+        time_s = max(time_s, last_s) if is_video else time_s
+        if is_video:
+            ticks = tally.durations.pop(frame.pts, None)
+            seconds = float(ticks * frame.time_base) if known and ticks else usual_s
+        else:
+            seconds = frame.samples / frame.sample_rate
+        last_s, tally.end_s = time_s, time_s + seconds
+        yield time_s, frame
+    tally.at_end = True
+
+
+def _good_frames(container: InputContainer, stream: Stream, tally: Tally) -> Iterator[Frame]:
+    """Decodes what can be decoded; damaged packets and frames are counted and left out."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            if packet.duration:
+                tally.durations[packet.pts] = packet.duration
+            frames = packet.decode()
+        except StopIteration:
+            return
+        except av.FFmpegError:
+            tally.damaged += 1
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                tally.damaged += 1
+            else:
+                yield frame
+
+
+def pick_by_time(timed: Iterable[tuple[float, T]], times: Iterable[float], tolerance: float) -> Iterator[T]:
+    """For each of the rising `times`, the last item not later than it (within `tolerance`); the first for earlier ones.
+
+    Reads no further than it must: up to the first item after the last time.
+    """
+    wanted, current = iter(times), list[T]()  # at most one item, which may itself be None
+    time = next(wanted, None)
+    for item_time, item in timed:
+        while current and time is not None and time + tolerance < item_time:
+            yield current[0]
+            time = next(wanted, None)
+        if time is None:
+            return
+        current = [item]
+    while current and time is not None:
+        yield current[0]
+        time = next(wanted, None)

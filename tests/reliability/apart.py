@@ -116,7 +116,7 @@ def _settle() -> None:
     torch.set_num_threads(1)
 
 
-def resident_mb() -> float:
-    """Memory of this process at present."""
-    with open("/proc/self/statm") as file:
+def resident_mb(pid: int | str = "self") -> float:
+    """Memory of a process at present, by default this one."""
+    with open(f"/proc/{pid}/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -4,6 +4,7 @@
     python -m train.text --out runs/tiny                         # text encoders
     python -m train.bundle read    --out runs/tiny --minutes 8
     python -m train.bundle picture --out runs/tiny --minutes 30
+    python -m train.bundle listen  --out runs/tiny --minutes 20
     python -m train.bundle sound   --out runs/tiny --minutes 25
     python -m train.bundle clip    --out runs/tiny --minutes 30
     python -m train.bundle export  --out runs/tiny --bundle con360/bundle
@@ -13,8 +14,9 @@
 
 Each stage goes on from the last checkpoint in `--out` and leaves a new one. `read` trains single frames of half the
 size from pure noise, where only caption and maps can say what to draw: the binding of words to directions is learned
-there at a third of the cost. `picture` trains single frames, `sound` trains the audio side, `clip` trains 32 frames
-with sound, motion modules, connectors and everything else together.
+there at a third of the cost. `picture` trains single frames. `listen` is to the sound what `read` is to the picture:
+from pure noise, where only caption and maps can say which voice is how loud when. `sound` trains the audio side, `clip`
+trains 32 frames with sound, motion modules, connectors and everything else together.
 
 The map features are resampled into the view and everything is trained together: with a frozen base and few steps
 control stays weak (method notes: 0.09 of true views matched, against 0.53 trained jointly).
@@ -378,6 +380,17 @@ def sound_step(
     return {"sound": loss, "reading": 0.1 * reading}, {"levels": error[blank].mean()}
 
 
+def listen_step(
+    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
+) -> tuple[Losses, Losses]:
+    """Sounds from pure noise alone: (losses, figures to report)."""
+    text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
+    t = torch.full((len(batch.captions),), scheduler.config.num_train_timesteps - 1)
+    loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
+    reading, error = reader.loss(batch, torch.ones(len(batch.captions)))
+    return {"sound": 0.3 * loss, "reading": reading}, {"levels": error.median()}
+
+
 def baseline_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
     """As `clip_step`, from the caption alone: no map reaches the networks, and nothing asks them for places."""
     keep_text = keep_mask(DROPOUT.text, len(batch.captions), g)
@@ -424,9 +437,10 @@ def _streams(
         reader, voices = _reader(model, "clip"), _voice_reader(model, "clip")
         step = partial(clip_step, reader=reader, voices=voices)
         return [(step, batches(open_cache(data, "clip"), 2, g))], [reader, voices]
-    if stage == "sound":
+    if stage in ("listen", "sound"):
         voices = _voice_reader(model, "sound")
-        step = partial(sound_step, reader=voices, known=KnownFeatures(model.control.encoder))
+        known = KnownFeatures(model.control.encoder)
+        step = partial(listen_step if stage == "listen" else sound_step, reader=voices, known=known)
         return [(step, batches(open_cache(data, "sound"), 6, g))], [voices]
     teacher = QueryTeacher(model.unet.unet_v, torch.load(data / "text.pt", weights_only=True)["reader"])
     reader = _reader(model, "picture", READ_GRID if stage == "read" else 16)
@@ -448,7 +462,7 @@ def train_stage(
     else:
         model.start_from_text(torch.load(start / "text.pt", weights_only=True))
     average = Average({name: t.clone() for name, t in model.state_dict().items()})
-    if stage == "sound":
+    if stage in ("listen", "sound"):
         model.train_sound_only()
     if baseline:
         model.control.requires_grad_(False)
@@ -499,7 +513,7 @@ def _save(path: Path, average: Average, stage: str, step: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["cache", "read", "picture", "sound", "clip", "export"])
+    parser.add_argument("stage", choices=["cache", "read", "picture", "listen", "sound", "clip", "export"])
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
     parser.add_argument("--start", type=Path, help="folder whose codecs, caches and last checkpoint to go on from")
     parser.add_argument("--baseline", action="store_true", help="clip, export: the networks alone, without maps")

@@ -39,7 +39,7 @@ def tag_file(path: Path, *, panorama: Packing | None = None, ambisonic: bool = F
         ambisonic: tag sound tracks of four channels as first-order AmbiX.
 
     Raises:
-        InputError: the file has no `moov` box, or its `moov` is larger than 1 GiB.
+        InputError: the file has no `moov` box, it is larger than 1 GiB, or damaged.
     """
     boxes = _top_boxes(path)
     found = next(((start, size) for kind, start, size in boxes if kind == b"moov"), None)
@@ -49,9 +49,14 @@ def tag_file(path: Path, *, panorama: Packing | None = None, ambisonic: bool = F
     with open(path, "rb") as file:
         file.seek(start)
         old = file.read(size)
-    new = _tagged(old, panorama, ambisonic)
-    if any(kind == b"mdat" and at > start for kind, at, _ in boxes):
-        new = _shifted(new, len(new) - len(old))
+    try:
+        new = _tagged(old, panorama, ambisonic)
+        if any(kind == b"mdat" and at > start for kind, at, _ in boxes):
+            new = _shifted(new, len(new) - len(old))
+    except (struct.error, RecursionError) as error:  # tables that claim more than they hold, boxes a thousand deep
+        raise InputError(
+            f"{path.name} has damaged boxes ({error}); only complete MP4 and MOV files can be tagged."
+        ) from error
     _replace(path, start, size, new)
 
 

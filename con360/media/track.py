@@ -104,12 +104,13 @@ def _read_samples(
     _check_sound_size(info, track, length or 0)
     stop_s = math.inf if duration_s is None else start_s + duration_s
     runs: list[_Run] = []
+    later = False
     counted = track.tick_s * rate > 1.001 and start_s <= COUNTED_SOUND_S
     target_s = 0.0 if counted else start_s - SOUND_PREROLL_S
     with decode_from(info, track.stream_index, target_s, tally) as (timed, stream):
         limit = stream_end(stream, info.origin_s)
         for time_s, frame in timed:
-            if time_s > stop_s + RUN_GAP_S:
+            if later := time_s > stop_s + RUN_GAP_S:
                 break
             if frame.layout.nb_channels != track.channels or frame.sample_rate != rate:
                 tally.damaged += 1
@@ -121,8 +122,10 @@ def _read_samples(
             _check_sound_size(info, track, runs[-1].length)
     if tally.damaged:
         notices.append(f"damaged pieces of the sound were skipped: {tally.damaged}")
-    if not runs:
+    if not runs and not later:
         return None
+    if not runs:  # the track begins behind the interval
+        runs.append(_Run(rate, track.tick_s * rate, offsets=[origin + (length or 0)]))
     end = runs[-1].first + runs[-1].length
     end = (end if limit is None else min(end, limit)) - origin
     wanted = max(0, end) if length is None else length

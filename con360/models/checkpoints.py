@@ -194,6 +194,8 @@ def _safetensors_header(path: Path) -> Header:
     try:
         entries = json.loads(text)
         metadata = entries.pop("__metadata__", {})
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise TypeError("metadata is no text")
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         tensors = {
             name: torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]], device="meta")

@@ -318,6 +318,14 @@ def test_late_sound_is_padded_in_front(tmp_path):
     assert any("starts 0.50 s late" in n for n in clip.notices)
 
 
+def test_sound_that_begins_behind_the_interval_is_silence_that_keeps_its_channels(tmp_path):
+    sound = noise(2, 48000)
+    path = write_video(tmp_path / "late.mkv", constant(8, 2), sound=sound, sound_codec="flac", sound_start_s=0.7)
+    clip = read_panorama(path, duration_s=0.5, height=16)
+    assert clip.sound.waveform.shape == (2, 24000) and clip.sound.waveform.abs().max() == 0
+    assert "The sound track has nothing in this interval: silence is used." in clip.notices
+
+
 def test_no_sound_track(tmp_path):
     clip = read_panorama(write_video(tmp_path / "mute.mp4", constant(8, 1)), duration_s=1.0, height=HEIGHT)
     assert clip.sound is None and any("no sound track" in n for n in clip.notices)

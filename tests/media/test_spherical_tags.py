@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_data import data_path
 
+from con360.errors import InputError
 from con360.media.spherical import V1_UUID, SphericalTags, merge_tags, parse_spherical_xml, read_track_tags
+from con360.media.spherical_tags import tag_file
 
 
 def box(kind: bytes, *body: bytes) -> bytes:
@@ -50,6 +52,27 @@ def tags_of(tmp_path: Path, content: bytes):
     path = tmp_path / "boxes.mp4"
     path.write_bytes(content)
     return read_track_tags(path)
+
+
+def nested(deep: int) -> bytes:
+    """A moov with so many trak boxes in each other."""
+    sizes = [8 * (deep - i) for i in range(deep)]
+    return box(b"moov", b"".join(struct.pack(">I4s", size, b"trak") for size in sizes))
+
+
+@pytest.mark.parametrize(
+    "moov",
+    [movie(box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", box(b"stco", bytes(4), b"\xa0\0\0\0", bytes(8))))))),
+     nested(3000)],
+    ids=["a table that claims more than it holds", "boxes in boxes"],
+)  # fmt: skip
+def test_damaged_boxes_are_refused_before_anything_is_written(tmp_path, moov):
+    path = tmp_path / "boxes.mp4"
+    path.write_bytes(moov + box(b"mdat", bytes(8)))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="damaged boxes"):
+        tag_file(path, panorama="mono")
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_v2_boxes(tmp_path):

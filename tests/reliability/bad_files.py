@@ -302,17 +302,17 @@ def _host(place: Path) -> Any:
 
 
 def through_cli(path: Path, place: Path) -> Came:
-    """`con360 generate`, half a second and one step, over a tiny untrained model."""
+    """`con360 generate`, four seconds in one step, over a tiny untrained model."""
     out = Path(tempfile.mkdtemp(dir=place))
     status, said, errors = command(
-        "generate", path, "-o", out / "view.mp4", "--model", tiny_model_folder(place), "--duration", "0.5", "--steps",
+        "generate", path, "-o", out / "view.mp4", "--model", tiny_model_folder(place), "--duration", "4", "--steps",
         "1", "--json",
     )  # fmt: skip
     left = sorted(p.name for p in out.iterdir())
     if status == 0:
         facts = json.loads(said.strip().splitlines()[-1])
         frames, samples = frames_and_sound(out / "view.mp4")
-        whole = left == ["view.mp4"] and (frames, samples) == (4, 8000)
+        whole = left == ["view.mp4"] and (frames, samples) == (32, 64000)
         return Came(notices=" ".join(facts["warnings"]), wrong="" if whole else f"{left}: {frames} frames, {samples}")
     sentence = json.loads(said.strip().splitlines()[-1])["error"]
     clean = status == 2 and not left and "Traceback" not in errors

@@ -26,6 +26,8 @@ FAST = {"paths", "fuzz", "sync"}
 def test_promises_hold(name):
     found = run_check(name, EFFORTS["test"])
     assert found and [line for figure in found for line in figure.failures] == []
+    if untried := [figure.outcome for figure in found if "NOT TRIED" in figure.outcome]:
+        pytest.skip(untried[0])
 
 
 def test_every_check_stands_in_the_security_policy():

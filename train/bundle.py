@@ -9,6 +9,7 @@
     python -m train.bundle clip    --out runs/tiny --minutes 30
     python -m train.bundle export  --out runs/tiny --bundle con360/bundle
     # The baseline to compare with: the same networks, trained on without maps.
+    python -m train.bundle sound   --out runs/baseline --start runs/tiny --minutes 45 --baseline
     python -m train.bundle clip    --out runs/baseline --start runs/tiny --minutes 30 --rate 4e-4 --baseline
     python -m train.bundle export  --out runs/baseline --start runs/tiny --bundle runs/baseline/bundle --baseline
 
@@ -401,6 +402,14 @@ def baseline_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator)
     return {"picture": losses[0], "sound": losses[1]}, {}
 
 
+def baseline_sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
+    """As `sound_step`, from the caption alone."""
+    keep_text = keep_mask(DROPOUT.text, len(batch.captions), g)
+    text = model.encode_text([c if k else "" for c, k in zip(batch.captions, keep_text, strict=True)])
+    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
+    return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], None, g, t)}, {}
+
+
 def clip_step(
     model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader, voices: VoiceReader
 ) -> tuple[Losses, Losses]:
@@ -431,6 +440,8 @@ def _streams(
     stage: str, model: TinyModel, data: Path, g: torch.Generator, baseline: bool
 ) -> tuple[list, list[nn.Module]]:
     """(step function, batches) pairs whose losses are summed in each step of a stage, and helpers trained with it."""
+    if baseline and stage == "sound":
+        return [(baseline_sound_step, batches(open_cache(data, "sound"), 6, g))], []
     if baseline:
         return [(baseline_step, batches(open_cache(data, "clip"), 2, g))], []
     if stage == "clip":
@@ -516,7 +527,7 @@ def main() -> None:
     parser.add_argument("stage", choices=["cache", "read", "picture", "listen", "sound", "clip", "export"])
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
     parser.add_argument("--start", type=Path, help="folder whose codecs, caches and last checkpoint to go on from")
-    parser.add_argument("--baseline", action="store_true", help="clip, export: the networks alone, without maps")
+    parser.add_argument("--baseline", action="store_true", help="sound, clip, export: the networks alone, without maps")
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--steps", type=int, help="steps instead of minutes")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
@@ -525,8 +536,8 @@ def main() -> None:
     parser.add_argument("--only", help="which cache `cache` builds")
     args = parser.parse_args()
     start = args.start or args.out
-    if args.baseline and args.stage not in ("clip", "export"):
-        parser.error("--baseline belongs to the stages clip and export")
+    if args.baseline and args.stage not in ("sound", "clip", "export"):
+        parser.error("--baseline belongs to the stages sound, clip and export")
     if args.stage == "cache":
         open_cache(args.out, args.only)
     elif args.stage == "export":

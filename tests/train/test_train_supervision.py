@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from con360.control import ControlConfig, ControlModule
 from con360.metrics.audio import band_level_db
 from con360.records import Sound
 from con360.scenes import COLOURS, SHAPES, VOICES, Performer, Scene, voice_envelope, voice_waveform
 from con360.timing import ClipSpec
+from train.bundle import KnownFeatures
 from train.data import heard_voices, make_example, scene_of, seen_performers
 from train.losses import random_timesteps, squared_error
 from train.networks import make_scheduler, make_text_encoder_v, make_tokenizer
@@ -52,6 +54,26 @@ def test_labelled_voices_are_as_loud_as_they_are_heard(index):
         )
         wanted = 20 * np.log10(float(gain) * carrier)
         assert band_level_db(sound, kind.band_hz) == pytest.approx(wanted, abs=1.5)
+
+
+def test_features_known_already_give_the_same_sound_and_each_is_computed_once():
+    torch.manual_seed(0)
+    config = ControlConfig(
+        {"audio.up.1": 4}, map_height=16, widths=(4, 4), strides=(2, 2), hidden=4, geometry="view",
+        directions_at_sites=True, audio_sectors=8,
+    )  # fmt: skip
+    module, calls = ControlModule(config), []
+    torch.nn.init.normal_(module.heads["audio_up_1"].linear.weight)
+    module.encoder.register_forward_hook(lambda *_: calls.append(1))
+    maps, known = torch.rand(3, 4, 2, 16, 32), KnownFeatures(module.encoder)
+    maps[1, :, 0] = 0  # a dropped map: another entry of the same example
+    rest = dict(site_shapes={"audio.up.1": (4, 13, 2)}, fps=8.0, audio_seconds=0.52)
+    with torch.no_grad():
+        whole = module(maps, None, **rest)["audio.up.1"]
+        for _ in range(2):
+            short = module(maps, None, **rest, features=known.of(maps, torch.tensor([5, 5, 7])))["audio.up.1"]
+            assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(whole, short, strict=True))
+    assert len(known.known) == 3 and len(calls) == 2
 
 
 def test_answers_name_who_stands_there_and_nobody_elsewhere():

@@ -378,7 +378,7 @@ def sound_step(
     loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
     reading, error = reader.loss(batch, (t / 1000.0) ** 4)
     blank = t == scheduler.config.num_train_timesteps - 1
-    return {"sound": loss, "reading": 0.1 * reading}, {"levels": error[blank].mean()}
+    return {"sound": loss, "reading": 0.3 * reading}, {"levels": error[blank].mean()}
 
 
 def listen_step(
@@ -461,9 +461,13 @@ def _streams(
 
 def train_stage(
     stage: str, out: Path, start: Path, minutes: float, learning_rate: float, seed: int, steps: int | None,
-    baseline: bool = False,
+    baseline: bool = False, keep_picture: bool = False,
 ) -> None:  # fmt: skip
-    """Go on from `out`'s checkpoint, else `start`'s; text encoders, codecs and caches are `start`'s."""
+    """Go on from `out`'s checkpoint, else `start`'s; text encoders, codecs and caches are `start`'s.
+
+    Args:
+        baseline: without maps. keep_picture: of clips, only the sound learns.
+    """
     torch.manual_seed(seed)
     model, scheduler, g = TinyModel(), make_scheduler(), torch.Generator().manual_seed(seed)
     checkpoint = out / "checkpoint.pt"
@@ -473,7 +477,7 @@ def train_stage(
     else:
         model.start_from_text(torch.load(start / "text.pt", weights_only=True))
     average = Average({name: t.clone() for name, t in model.state_dict().items()})
-    if stage in ("listen", "sound"):
+    if stage in ("listen", "sound") or keep_picture:
         model.train_sound_only()
     if baseline:
         model.control.requires_grad_(False)
@@ -528,6 +532,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
     parser.add_argument("--start", type=Path, help="folder whose codecs, caches and last checkpoint to go on from")
     parser.add_argument("--baseline", action="store_true", help="sound, clip, export: the networks alone, without maps")
+    parser.add_argument("--keep-picture", action="store_true", help="clip: only the sound learns, beside the picture")
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--steps", type=int, help="steps instead of minutes")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
@@ -546,7 +551,8 @@ def main() -> None:
         export_bundle(args.out, start, args.bundle, baseline=args.baseline)
     else:
         train_stage(
-            args.stage, args.out, start, args.minutes, args.rate, args.seed, args.steps, args.baseline
+            args.stage, args.out, start, args.minutes, args.rate, args.seed, args.steps, args.baseline,
+            args.keep_picture,
         )  # fmt: skip
 
 

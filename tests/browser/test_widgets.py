@@ -149,6 +149,7 @@ def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -
     wait(page, lambda: view(page)["fov"], 150)
 
 
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_keyboard_alone_is_enough(page: ComfyPage) -> None:
     page.panel(EDITOR).focus()
     for key in ("ArrowRight", "Shift+ArrowRight", "ArrowUp", "-", "Enter"):
@@ -164,12 +165,14 @@ def test_the_keyboard_alone_is_enough(page: ComfyPage) -> None:
     assert page.run("() => window.app.graph._nodes.length") == 13, "the key must not delete nodes"
 
 
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_typed_numbers_are_the_editors_numbers(page: ComfyPage) -> None:
     page.set_value(EDITOR, "choose_by", "yaw and pitch")
     page.set_value(EDITOR, "yaw", -45)
     wait(page, lambda: "-45°" in page.panel(EDITOR, "[role=status]").inner_text(), True)
 
 
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_text_that_is_no_keyframes_is_shown_to_nobody_as_html(page: ComfyPage) -> None:
     page.set_value(EDITOR, "keyframes", '<img src=x onerror="window.hacked = 1">')
     page.set_value(EDITOR, "choose_by", "keyframes")
@@ -249,6 +252,7 @@ def look_around(page: ComfyPage) -> None:
     assert picture.screenshot() != plain
 
 
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_results_of_a_list_are_leafed_through(page: ComfyPage) -> None:
     """A node behind a list runs once for each; its widget shows one of them at a time."""
     give = """(count) => {

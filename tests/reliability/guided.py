@@ -45,7 +45,7 @@ SLOW_S, MAX_MB, TIMEOUT_S = 10, 3000, 3600
 
 
 def figures(effort: Effort) -> Iterator[Figure]:
-    runs = max(300, effort.fuzz // 2)
+    runs = max(2000, effort.fuzz // 2)
     for kind, (what, _) in KINDS.items():
         with timed(f"{what}, by a fuzzer that follows the code: a result or one sentence") as figure:
             if importlib.util.find_spec("atheris") is None:

@@ -313,6 +313,12 @@ def seen_saliency(batch: Batch, rays: Tensor) -> Tensor:
     return 1 + 4 * saliency.view(B, T, *saliency.shape[-2:])
 
 
+def captioned(model: TinyModel, batch: Batch, g: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Text for (picture, sound), some captions dropped for guidance, and which were kept: `[B]` of 0 and 1."""
+    keep = keep_mask(DROPOUT.text, len(batch.captions), g)
+    return model.encode_text([c if k else "" for c, k in zip(batch.captions, keep, strict=True)]), keep
+
+
 def conditioned(
     model: TinyModel, batch: Batch, g: torch.Generator, fps: float, grid: int | None = 16,
     known: KnownFeatures | None = None,
@@ -323,9 +329,8 @@ def conditioned(
         grid: None leaves the picture's sites out.
         known: features of a frozen encoder.
     """
-    count = len(batch.captions)
-    keep_text, keep_control = keep_mask(DROPOUT.text, count, g), keep_mask(DROPOUT.control, count, g)
-    text = model.encode_text([c if k else "" for c, k in zip(batch.captions, keep_text, strict=True)])
+    text, keep_text = captioned(model, batch, g)
+    keep_control = keep_mask(DROPOUT.control, len(batch.captions), g)
     picture = None if grid is None else (batch.maps.shape[1], grid, grid)
     shapes = model.unet.site_shapes(picture, tuple(batch.latents_a.shape[2:]))
     maps, rays = drop_maps(batch.maps, DROPOUT, g), None if grid is None else rays_of(batch.views, VIEW_GRID)
@@ -388,14 +393,13 @@ def listen_step(
     text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
     t = torch.full((len(batch.captions),), scheduler.config.num_train_timesteps - 1)
     loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
-    reading, error = reader.loss(batch, torch.ones(len(batch.captions)))
-    return {"sound": 0.3 * loss, "reading": reading}, {"levels": error.median()}
+    reading, _ = reader.loss(batch, torch.ones(len(batch.captions)))
+    return {"sound": 0.3 * loss, "reading": reading}, {}
 
 
 def baseline_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
     """As `clip_step`, from the caption alone: no map reaches the networks, and nothing asks them for places."""
-    keep_text = keep_mask(DROPOUT.text, len(batch.captions), g)
-    text = model.encode_text([c if k else "" for c, k in zip(batch.captions, keep_text, strict=True)])
+    text, _ = captioned(model, batch, g)
     latents = (batch.latents_v, batch.latents_a)
     weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
     losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, None, DROPOUT, g, weight, SHARED_NOISE)
@@ -404,8 +408,7 @@ def baseline_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator)
 
 def baseline_sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
     """As `sound_step`, from the caption alone."""
-    keep_text = keep_mask(DROPOUT.text, len(batch.captions), g)
-    text = model.encode_text([c if k else "" for c, k in zip(batch.captions, keep_text, strict=True)])
+    text, _ = captioned(model, batch, g)
     t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
     return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], None, g, t)}, {}
 

@@ -97,9 +97,10 @@ export function setWidget(node, name, value) {
 /** What the node's last run sent to its widgets: several where a list came in and it ran for each. */
 const outputsOf = (node) => node.con360Outputs ?? app.nodeOutputs?.[node.id]?.con360 ?? [];
 
-/** Which of them is shown. */
+/** Which of them the widgets show: the last that there is, where a later run brought fewer. */
 const shownOf = (node) => Math.min(node.con360Shown ?? 0, Math.max(outputsOf(node).length - 1, 0));
 
+/** The one that is shown. */
 export const outputOf = (node) => outputsOf(node)[shownOf(node)];
 
 /** A bar to leaf through the results of a list, hidden where there is but one. */

@@ -32,6 +32,15 @@ SOUND_PREROLL_S = 0.1
 def read_track(
     info: MediaInfo, start_s: float, duration_s: float | None, number: int | None
 ) -> tuple[Sound | None, tuple[str, ...]]:
+    """Sound of an interval, None where there is none to decode, and the notices.
+
+    Args:
+        start_s, duration_s: in seconds; None reads to the end.
+        number: of the track, from 1; None takes the default one.
+
+    Raises:
+        InputError: there is no track of that number, or it would take more memory than allowed.
+    """
     track, notices = choose_track(info, number)
     if track is None:
         return None, (*notices[:-1], f"{notices[-1]}: silence is used")

@@ -197,8 +197,8 @@ def figures(effort: Effort) -> Iterator[Figure]:
             yield door("the library as sound", sounds, SOUNDS, through_library_as_sound)
         yield door("Load360Video", names, TABLE, through_node)
         # A clip of four seconds leaves memory behind that the next file in the process would be blamed for.
-        one_by_one = door if effort.name == "test" else partial(_door, place=Path(folder), together=1)
-        yield one_by_one("con360 generate", by_command, TABLE, through_cli)
+        together = 12 if effort.name == "test" else 1
+        yield door("con360 generate", by_command, TABLE, through_cli, together=together)
 
 
 def _door(

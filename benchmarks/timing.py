@@ -59,8 +59,9 @@ def race(competitors: Mapping[str, Callable[[], Any]], rounds: int, warm_up: boo
             run()
     for index in range(rounds):
         names = list(competitors)
-        # Nobody always runs in the wake of the same one.
-        for name in names[index % len(names) :] + names[: index % len(names)]:
+        # Nobody always runs in the wake of the same one: neighbours change sides every other round.
+        names = names[index % len(names) :] + names[: index % len(names)]
+        for name in names[:: -1 if index % 2 else 1]:
             start = now()
             competitors[name]()
             times[name].append(now() - start)

@@ -28,6 +28,7 @@ if __name__ == "__main__":
 from con360.control import fingerprint, load_control  # noqa: E402
 from con360.errors import InputError  # noqa: E402
 from con360.metrics.audio import load_clap, load_classifier  # noqa: E402
+from con360.metrics.saliency import load_tempsal  # noqa: E402
 from con360.metrics.video import load_i3d  # noqa: E402
 from con360.models.catalog import BUILT_IN_MODEL, control_file, model_folder  # noqa: E402
 from con360.models.loading import load_joint_model  # noqa: E402
@@ -42,8 +43,8 @@ from train.evaluation.store import Store, write_json  # noqa: E402
 DEFAULT_MINUTES = 15.0
 MAPS_OFF = "the same model with maps off (it was trained with its maps dropped in part of the examples)"
 TEMPSAL = (
-    "S_KL's saliency is the training-free estimator of con360/metrics/saliency.py, not the paper's TempSAL, whose "
-    "network is not part of this project"
+    "S_KL's saliency is the training-free estimator of con360/metrics/saliency.py, not the paper's TempSAL (--tempsal "
+    "FILE, its network as TorchScript)"
 )
 
 
@@ -146,7 +147,7 @@ def collect(store: Store, judges: Callable[[], Judges], request: dict[str, Any],
 
 
 def _not_measured(request: dict[str, Any]) -> dict[str, str]:
-    missing = {"S_KL by TempSAL": TEMPSAL}
+    missing = {} if "tempsal" in request else {"S_KL by TempSAL": TEMPSAL}
     if not request["clap"]:
         missing["CLAP score, FAD, FAVD"] = "no CLAP model was given (--clap FOLDER); fad_tiny and text_sound stand in"
     if not request["i3d"]:
@@ -197,6 +198,8 @@ def make_bench(args: argparse.Namespace) -> tuple[Bench, dict[str, Any], str]:
         "seed": settings.seed, "saliency": args.saliency, "clap": _name(args.clap), "i3d": _name(args.i3d),
         "classifier": _name(args.classifier),
     }  # fmt: skip
+    # Only where given: folders of results made before it existed go on.
+    request |= {"tempsal": _name(args.tempsal)} if args.tempsal else {}
     baseline_is = f"{baseline.name}, a model of its own, without maps" if baseline else MAPS_OFF
     return Bench(model, control, baseline, settings, args.saliency, args.batch), request, baseline_is
 
@@ -211,14 +214,18 @@ def make_judges(args: argparse.Namespace, bench: Bench, say: Callable) -> Callab
 
     def judges() -> Judges:
         if not made:
-            say(f"{TEMPSAL}.")
+            estimator = {}
+            if args.tempsal:
+                estimator = {"saliency_method": load_tempsal(args.tempsal), "saliency_name": _name(args.tempsal)}
+            else:
+                say(f"{TEMPSAL}.")
             classifier = load_classifier(args.classifier) if args.classifier else None
             made.append(
                 Judges(
                     joint_space(bench, args.out / "joint_space.safetensors"),
                     clap=load_clap(args.clap) if args.clap else None,
                     i3d=load_i3d(args.i3d) if args.i3d else None, i3d_name=_name(args.i3d), classifier=classifier,
-                    classifier_name=_name(args.classifier) or paired.BAND_CLASSIFIER,
+                    classifier_name=_name(args.classifier) or paired.BAND_CLASSIFIER, **estimator,
                 )
             )  # fmt: skip
         return made[0]
@@ -245,6 +252,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--saliency", choices=("truth", "estimated"), default="truth", help="what the control reads")
     add("--batch", type=int, default=2, help="clips sampled together")
     add("--clap", type=Path, help="local ClapModel folder, for CLAP score, FAD and FAVD")
+    add("--tempsal", type=Path, help="TempSAL's network as a local TorchScript file, for S_KL as the paper has it")
     add("--i3d", type=Path, help="local I3D TorchScript file, for FVD and FAVD")
     add("--classifier", type=Path, help="local audio classifier folder (transformers), for KL and IS")
     return parser

@@ -3,9 +3,9 @@
 Shape legend: T frames, H W pixels.
 
 The paper's saliency model is TempSAL. Its network (two PNASNet-5 encoders with decoders and a mixing module) is not
-re-made here: there are neither weights nor recorded outputs to check a copy against. Whoever has it passes it as
-`method`, a function from frames to maps. The estimator here is training-free, and fixed: a figure made with it
-compares with figures of the same name only.
+re-made here: there are neither weights nor recorded outputs to check a copy against. Whoever has it saves it as
+TorchScript and passes it as `method` (`load_tempsal`). The estimator here is training-free, and fixed: a figure made
+with it compares with figures of the same name only.
 
 Source: paper section 3.1; TempSAL (arXiv 2301.02315), whose `kldiv` gives the epsilon and the other direction.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +22,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from .figure import Definition
+from .torchscript import load_torchscript
 
 # TempSAL's constant.
 EPS = 2.2204e-16
+TEMPSAL_PX = 256
 TRAINING_FREE = "training-free"
 # maps = method(frames): [T, 3, H, W] in [0, 1] to [T, h, w], not negative.
 SaliencyMethod = str | Callable[[Tensor], Tensor]
@@ -67,7 +70,7 @@ def s_kl(
 
     Args:
         generated, target: `[T, 3, H, W]` in [0, 1]; heights and widths may differ.
-        method: "training-free", or a function from frames to maps `[T, h, w]` (TempSAL, say).
+        method: "training-free", or a function from frames to maps `[T, h, w]` (`load_tempsal`).
         direction: a key of `DIRECTIONS`.
 
     Returns:
@@ -107,9 +110,47 @@ def saliency_of(frames: Tensor, method: SaliencyMethod = TRAINING_FREE) -> Tenso
     if method == TRAINING_FREE:
         return view_saliency(frames)
     raise InputError(
-        f"saliency method {method!r} is unknown; give {TRAINING_FREE!r}, or a function from frames to maps (TempSAL's "
-        f"network is not part of this project)."
+        f"saliency method {method!r} is unknown; give {TRAINING_FREE!r}, or a function from frames to maps "
+        f"(`load_tempsal` makes one of TempSAL's network)."
     )
+
+
+def load_tempsal(path: str | Path, device: str = "cpu") -> Callable[[Tensor], Tensor]:
+    """The paper's saliency model from a local TorchScript file, made by its authors' code from its authors' weights.
+
+    `torch.jit.trace(model.module_or_model, torch.zeros(1, 3, 256, 256)).save("tempsal.pt")` there makes the file.
+    TorchScript is a program: use a file that you trust. Nothing is downloaded.
+
+    Convention: pictures of 256 px in [-1, 1] in; the image's map out, alone or first of (map, maps over time).
+
+    Returns:
+        A function from frames `[T, 3, H, W]` in [0, 1] to maps `[T, 256, 256]`, frame by frame: the network divides
+        its maps over time by their maximum over the whole batch.
+
+    Raises:
+        InputError: no file, one that is no TorchScript, or a network that gives something else.
+
+    Source: TempSAL (arXiv 2301.02315), inference of the published code.
+    """
+    network = load_torchscript(path, "TempSAL's network as TorchScript", device)
+
+    @torch.no_grad()
+    def maps(frames: Tensor) -> Tensor:
+        size = (TEMPSAL_PX, TEMPSAL_PX)
+        small = F.interpolate(frames.float(), size, mode="bilinear", align_corners=False, antialias=True)
+        return torch.stack([of_picture((2 * picture - 1).to(device)) for picture in small])
+
+    def of_picture(picture: Tensor) -> Tensor:
+        answer = network(picture[None])
+        found = answer[0] if isinstance(answer, tuple) else answer
+        if found.numel() != TEMPSAL_PX**2:
+            raise InputError(
+                f"the network in {Path(path).name} gives {list(found.shape)} for a picture; wanted one map of "
+                f"{TEMPSAL_PX} px, alone or first of two."
+            )
+        return found.reshape(TEMPSAL_PX, TEMPSAL_PX).float().cpu()
+
+    return maps
 
 
 def view_saliency(frames: Tensor) -> Tensor:

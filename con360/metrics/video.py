@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..media.files import existing_file
 from .figure import Definition
+from .torchscript import load_torchscript
 
 I3D_PX = 224
 I3D_LEAST_FRAMES = 10
@@ -77,12 +77,7 @@ def load_i3d(path: str | Path, device: str = "cpu") -> Callable[[Tensor], Tensor
     Raises:
         InputError: no file, or one that is no TorchScript.
     """
-    file = existing_file(path)
-    try:
-        network = torch.jit.load(str(file), map_location=device).eval()
-    except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0][:160]
-        raise InputError(f"{file.name} cannot be read as TorchScript ({reason}); give i3d_torchscript.pt.") from error
+    network = load_torchscript(path, "i3d_torchscript.pt", device)
 
     @torch.no_grad()
     def logits(clips: Tensor) -> Tensor:

@@ -257,7 +257,7 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
         ("con360_metrics",), I3D_FILE, lambda path: path.name == I3D_FILE,
     ),
     KnownPart(
-        "tempsal", "the saliency model of the paper's S_KL; its network is not part of this project",
+        "tempsal", "the saliency model of the paper's S_KL, as TorchScript (train/evaluate.py --tempsal)",
         PublishedWeights("TempSAL", "https://github.com/IVRL/Tempsal (arXiv 2301.02315)", UNKNOWN, UNKNOWN),
         ("con360_metrics",), "tempsal.pt", _is_tempsal,
     ),

@@ -5,7 +5,9 @@ Frontend 1.27, which ComfyUI 0.3.64 brings, has an early Nodes 2.0 that draws no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
@@ -25,14 +27,25 @@ def chromium() -> Iterator[Any]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def servers(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ComfyServer]]:
+    """One server for each frontend, started when its first page opens."""
+    with ExitStack() as running:
+
+        @cache
+        def server_of(which: str) -> ComfyServer:
+            options = ["--front-end-root", str(current_frontend())] if which == "current" else []
+            return running.enter_context(ComfyServer(tmp_path_factory.mktemp(which), find_comfyui(), options=options))
+
+        yield server_of
+
+
 @pytest.fixture(scope="module", params=FRONTENDS)
-def comfy(request: Any, chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyPage]:
+def comfy(request: Any, chromium: Any, servers: Callable[[str], ComfyServer]) -> Iterator[ComfyPage]:
     """An open page, in the dark theme."""
     which, drawing = request.param.split("-")
-    options = ["--front-end-root", str(current_frontend())] if which == "current" else []
-    with ComfyServer(tmp_path_factory.mktemp(which), find_comfyui(), options=options) as server:
-        context = chromium.new_context(viewport=SIZE)
-        context.set_default_timeout(300_000)
-        page = ComfyPage(context.new_page(), server, request.param)
-        yield page.open(**{"Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": drawing == "nodes2"})
-        context.close()
+    context = chromium.new_context(viewport=SIZE)
+    context.set_default_timeout(300_000)
+    page = ComfyPage(context.new_page(), servers(which), request.param)
+    yield page.open(**{"Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": drawing == "nodes2"})
+    context.close()

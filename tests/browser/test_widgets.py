@@ -144,7 +144,8 @@ def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -
     for _ in range(3):
         page.page.mouse.wheel(0, 100)
     wait(page, lambda: (view(page)["fov"], view(page)["choose_by"]), (96, "centroid"))
-    for _ in range(40):
+    page.set_value(EDITOR, "fov", 147)
+    for _ in range(4):
         page.page.mouse.wheel(0, 100)
     wait(page, lambda: view(page)["fov"], 150)
 

@@ -13,9 +13,11 @@ from con360.metrics.saliency import (
     TRAINING_FREE,
     definition,
     kl_divergence,
+    load_tempsal,
     s_kl,
     s_kl_of_maps,
     saliency_density,
+    saliency_of,
     view_saliency,
 )
 
@@ -90,7 +92,7 @@ def test_a_function_takes_the_place_of_the_estimator_and_of_its_name():
     ("call", "says"),
     [
         (lambda: s_kl(disc(1, frames=2), disc(1, frames=3)), "2 and 3 frames"),
-        (lambda: s_kl(disc(1), disc(1), method="tempsal.pth"), "TempSAL"),
+        (lambda: s_kl(disc(1), disc(1), method="tempsal.pth"), "load_tempsal"),
         (lambda: s_kl(disc(1), disc(1), direction="sideways"), "direction"),
         (lambda: s_kl(disc(1) * math.nan, disc(1)), "NaN"),
         (lambda: saliency_density(torch.zeros(1, 4, 4)), "zero everywhere"),
@@ -100,3 +102,30 @@ def test_a_function_takes_the_place_of_the_estimator_and_of_its_name():
 def test_what_cannot_be_compared_is_refused_with_its_reason(call, says):
     with pytest.raises(InputError, match=says):
         call()
+
+
+class ReadsTheFirstColour(torch.nn.Module):
+    """Stands where TempSAL does: (map, maps over time) of a picture in [-1, 1]."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert x.shape[0] == 1 and x.shape[2] == 256 and bool((x.abs() <= 1).all())
+        return (x[:, 0] + 1) / 2, x.expand(1, 3, 256, 256)
+
+
+def test_tempsal_from_a_file_sees_each_frame_at_256_px_and_minus_one_to_one(tmp_path):
+    torch.jit.script(ReadsTheFirstColour()).save(str(tmp_path / "tempsal.pt"))
+    method = load_tempsal(tmp_path / "tempsal.pt")
+    frames = torch.stack((torch.zeros(3, 32, 64), torch.ones(3, 32, 64)))
+    maps = saliency_of(frames, method)
+    assert maps.shape == (2, 256, 256) and maps[0].abs().max() == 0 and (maps[1] - 1).abs().max() < 1e-6
+    assert s_kl(disc(16), disc(16), method=method) == pytest.approx(0, abs=1e-9)
+    assert s_kl(disc(16), disc(48), method=method) > 0.005
+
+
+def test_a_file_without_tempsals_network_is_refused(tmp_path):
+    (tmp_path / "x.pt").write_bytes(b"no network")
+    with pytest.raises(InputError, match="TempSAL's network as TorchScript"):
+        load_tempsal(tmp_path / "x.pt")
+    torch.jit.script(torch.nn.AvgPool2d(2)).save(str(tmp_path / "half.pt"))
+    with pytest.raises(InputError, match="one map of 256 px"):
+        saliency_of(disc(16), load_tempsal(tmp_path / "half.pt"))

@@ -130,6 +130,22 @@ def test_metrics_json_has_the_promised_keys_and_plots_are_pictures(evaluated):
     assert "maps off" in table and "S_KL (generated_to_target)" in table and "| turn" in table
 
 
+def test_tempsal_judges_where_the_user_has_it(models, tmp_path, monkeypatch):
+    class Flat(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.ones(1, 256, 256)
+
+    torch.jit.script(Flat()).save(str(tmp_path / "own_tempsal.pt"))
+    given = ["--tempsal", str(tmp_path / "own_tempsal.pt")]
+    args = evaluate.make_parser().parse_args(arguments(models, tmp_path, *given))
+    monkeypatch.setattr(evaluate, "joint_space", lambda *_: None)
+    bench, request, _ = evaluate.make_bench(args)
+    judges = evaluate.make_judges(args, bench, print)()
+    assert judges.saliency_name == request["tempsal"] == "own_tempsal.pt"
+    assert judges.saliency_method(torch.rand(2, 3, 8, 8)).tolist() == torch.ones(2, 256, 256).tolist()
+    assert "S_KL by TempSAL" not in evaluate._not_measured(request)
+
+
 def test_a_folder_of_another_request_is_refused_by_name(evaluated, models, capsys):
     assert evaluate.main(arguments(models, evaluated, "--seed", "1", "--minutes", "0")) == 2
     assert "seed 0, and 1 was asked for" in capsys.readouterr().err

@@ -1,7 +1,8 @@
 """Evaluation over unseen procedural scenes: paired figures and probes, as a table, JSON and pictures.
 
-    python train/evaluate.py --out runs/evaluation                      # as many scenes as fit 15 minutes
-    python train/evaluate.py --out runs/evaluation --scenes 256         # the published table
+    python train/evaluate.py --out runs/evaluation                      # paired, as many scenes as fit 15 minutes
+    python train/evaluate.py --out runs/evaluation --probes all --minutes 120
+    python train/evaluate.py --out runs/evaluation --scenes 256 --probes all
     python train/evaluate.py --out runs/evaluation --only turn --scenes 64
     python train/evaluate.py --out runs/evaluation --minutes 0          # the table of what is measured already
 
@@ -246,7 +247,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--scenes", type=int, help="paired scenes and turns; the other probes take one in four or eight of them")
     add("--minutes", type=float, help=f"time of this run (default: {DEFAULT_MINUTES:g}; no limit with --scenes)")
     add("--only", type=_part_list, help=f"measure these parts alone, separated by commas: {', '.join(PART_NAMES)}")
-    add("--probes", type=_part_list, help="probes to run beside the paired figures (default: all; none)")
+    add("--probes", type=_part_list, default=(), help="probes to run beside the paired figures: names, or all")
     add("--steps", type=int, help="sampler steps (default: the model's)")
     add("--seed", type=int, default=0, help="of the noise")
     add("--saliency", choices=("truth", "estimated"), default="truth", help="what the control reads")
@@ -259,7 +260,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _part_list(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip() != "none")
+    names = PART_NAMES if text.strip() == "all" else tuple(name.strip() for name in text.split(","))
     unknown = [name for name in names if name not in PART_NAMES]
     if unknown:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no part; choose from {', '.join(PART_NAMES)}")
@@ -286,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         plots.check_matplotlib()
         bench, request, baseline_is = make_bench(args)
         store, judges = Store(args.out, request), make_judges(args, bench, say)
-        wanted = args.only or ("paired", *(PART_NAMES[1:] if args.probes is None else args.probes))
+        wanted = args.only or ("paired", *args.probes)
         parts = {name: part for name, part in parts_of(bench, judges).items() if name in wanted}
         minutes = DEFAULT_MINUTES if args.minutes is None and args.scenes is None else args.minutes
         run(store, parts, args.scenes, minutes, say)

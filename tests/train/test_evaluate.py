@@ -130,6 +130,12 @@ def test_metrics_json_has_the_promised_keys_and_plots_are_pictures(evaluated):
     assert "maps off" in table and "S_KL (generated_to_target)" in table and "| turn" in table
 
 
+def test_paired_figures_alone_unless_probes_are_asked_for():
+    parse = evaluate.make_parser().parse_args
+    assert parse(["--out", "x"]).probes == () and parse(["--out", "x", "--probes", "all"]).probes == evaluate.PART_NAMES
+    assert parse(["--out", "x", "--probes", "turn, level"]).probes == ("turn", "level")
+
+
 def test_tempsal_judges_where_the_user_has_it(models, tmp_path, monkeypatch):
     class Flat(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -85,7 +85,8 @@ class Load360Video(io.ComfyNode):
             from ..con360.media.reader import read_panorama
 
             path = host.input_file(video)
-            shown["stereo"] = probe(path).stereo
+            info = probe(path)
+            shown |= {"stereo": info.stereo, "ambisonic": previews.turns_in_a_browser(info)}
             clip = read_panorama(
                 path, start_s=start, duration_s=duration, fps=fps, height=height,
                 eye=None if eye == "auto" else eye, progress=host.progress(),

@@ -13,6 +13,7 @@ from . import host, sockets
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.media.info import MediaInfo
     from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
 
 # A flat picture on a node, and one that is looked into.
@@ -43,21 +44,32 @@ def panorama_preview(
     maps = saliency and SaliencyMaps(saliency.maps[::stride], saliency.method)
     track = track and ViewTrack(track.views[::stride])
     drawn = draw_overlay(small, fitting(maps, small), track, progress=lambda *_: host.check_interrupt())
-    return clip_preview(torch.cat((small, drawn), dim=-2), fps / stride, sound)
+    return clip_preview(torch.cat((small, drawn), dim=-2), fps / stride, sound, turns=True)
 
 
-def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None) -> dict[str, Any]:
-    """Write frames `[T, 3, H, W]` with their sound, without odd edges and channels that a browser cannot play."""
+def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: bool = False) -> dict[str, Any]:
+    """Write frames `[T, 3, H, W]` with their sound, without odd edges and channels that a browser cannot play.
+
+    Args:
+        turns: keep Ambisonics, which the widget mixes for the view that it shows.
+    """
     from ..con360.media.sound import resample, to_mono
     from ..con360.media.writer import AAC_RATES_HZ, write_clip
 
-    if sound is not None and sound.waveform.shape[0] > 2:
+    ambisonic = turns and sound is not None and sound.layout == "ambix"
+    if sound is not None and sound.waveform.shape[0] > 2 and not ambisonic:
         sound = to_mono(sound)
     if sound is not None and sound.sample_rate_hz not in AAC_RATES_HZ:
         sound = resample(sound, 48000)
     path, saved = host.temp_file("con360_preview", ".mp4")
     write_clip(path, frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2], fps, sound)
-    return {**saved, "fps": fps, "frames": len(frames)}
+    return {**saved, "fps": fps, "frames": len(frames), "sound": sound is not None, "ambisonic": ambisonic}
+
+
+def turns_in_a_browser(info: MediaInfo) -> bool:
+    """Whether a file's sound, as a browser decodes it, is W, Y, Z, X: what the viewer mixes for its view."""
+    tracks = sorted(info.audio_tracks, key=lambda track: not track.is_default)
+    return bool(tracks) and (tracks[0].layout, tracks[0].channels, tracks[0].channel_order) == ("ambix", 4, None)
 
 
 def small_panorama(image: Tensor, height: int) -> Tensor:

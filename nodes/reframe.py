@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import InputImpl, io
 
 from ..con360.errors import InputError
-from . import host
+from . import host, previews
 from .load_video import EYES, SAMPLE, sample_clip
 from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
 
@@ -113,7 +112,8 @@ class Reframe360Video(io.ComfyNode):
             source, shown["sample"] = _sample_file()
         else:
             source = host.input_file(video)
-            shown["stereo"] = probe(source).stereo
+            info = probe(source)
+            shown |= {"stereo": info.stereo, "ambisonic": previews.turns_in_a_browser(info) and channels != "FuMa"}
         made = reframe(
             source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
@@ -125,20 +125,14 @@ class Reframe360Video(io.ComfyNode):
         )  # fmt: skip
 
 
-def _sample_file() -> tuple[Path, dict[str, str]]:
+def _sample_file() -> tuple[Path, dict[str, Any]]:
     """The sample scene as a file such as a 360° camera leaves, with Ambisonic sound."""
-    from ..con360.media.writer import clip_stream, to_uint8
+    from ..con360.media.writer import write_clip
 
     clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)
     path, saved = host.temp_file("con360_sample", ".mp4")
-    height, width = clip.frames.shape[-2:]
-    shape = clip.sound.waveform.shape[0], clip.sound.sample_rate_hz
-    with clip_stream(path, (width, height), Fraction(1, 8), clip.fps, shape, panorama="mono") as stream:
-        for i, frame in enumerate(clip.frames):
-            host.check_interrupt()
-            stream.add_frame(to_uint8(frame), i)
-        stream.add_sound(clip.sound.waveform.numpy())
-    return path, saved
+    write_clip(path, clip.frames, clip.fps, clip.sound, panorama="mono")
+    return path, {**saved, "ambisonic": clip.sound.layout == "ambix"}
 
 
 def _look(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..con360.keyframes import Keyframe
-    from ..con360.records import SaliencyMaps, Viewpoint, ViewTrack
+    from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
 
 BY_CENTROID, BY_HAND, BY_KEYFRAMES = "centroid", "yaw and pitch", "keyframes"
 CHOICES = [BY_CENTROID, BY_HAND, BY_KEYFRAMES]
@@ -31,6 +31,7 @@ KEYFRAMES_HELP = (
     'The path over time as a JSON list: [{"time": 0, "yaw": 0, "pitch": 0, "fov": 90}, ...], seconds and degrees. '
     "The editor writes it."
 )
+AUDIO_HELP = "Played in the editor; Ambisonics (four channels) turns with the view while you drag it."
 
 
 class CentroidToBASD(io.ComfyNode):
@@ -71,6 +72,7 @@ class CentroidToBASD(io.ComfyNode):
                     "frames", optional=True, tooltip="The panorama that the saliency is of, for the editor's picture.",
                 ),
                 io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
+                io.Audio.Input("audio", optional=True, tooltip=AUDIO_HELP),
             ],
             outputs=[
                 sockets.Con360Basd.Output(display_name="basd"),
@@ -89,7 +91,7 @@ class CentroidToBASD(io.ComfyNode):
     @host.needs_packages
     def execute(
         cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: str, yaw: float, pitch: float, fov: float,
-        normalization: str, frames: Tensor | None = None, keyframes: str = "",
+        normalization: str, frames: Tensor | None = None, keyframes: str = "", audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         host.check_choice(choose_by, CHOICES, "choose_by")
         host.check_choice(mode, MODES, "the mode")
@@ -108,7 +110,7 @@ class CentroidToBASD(io.ComfyNode):
             track = _by_hand(choose_by == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(saliency))
         report(1, 3, "picture")
         picture = saliency.new_zeros(*saliency.shape, 3) if frames is None else frames
-        preview = previews.panorama_preview(picture, fps, previews.FLAT_PX, maps)
+        preview = previews.panorama_preview(picture, fps, previews.FLAT_PX, maps, sound=_sound(audio))
         report(2, 3, "BASD")
         result = _output(track, saliency.shape[1], normalization, fps, preview, previews.regions(found))
         report(3, 3, "BASD")
@@ -183,6 +185,7 @@ class ViewpointByHand(io.ComfyNode):
                 io.Int.Input("map_height", default=256, min=64, max=2048, step=2,
                              tooltip="Height of the BASD maps in pixels; the width is twice that."),
                 io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
+                io.Audio.Input("audio", optional=True, tooltip=AUDIO_HELP),
             ],
             outputs=[
                 sockets.Con360Basd.Output(display_name="basd"),
@@ -201,17 +204,21 @@ class ViewpointByHand(io.ComfyNode):
     @host.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float, normalization: str,
-        map_height: int, keyframes: str = "",
+        map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         host.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
         report = host.progress()
         report(0, 2, "picture")
         track = _by_hand(mode == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(frames))
-        preview = previews.panorama_preview(frames, fps, previews.FLAT_PX)
+        preview = previews.panorama_preview(frames, fps, previews.FLAT_PX, sound=_sound(audio))
         report(1, 2, "BASD")
         result = _output(track, map_height, normalization, fps, preview, [])
         report(2, 2, "BASD")
         return result
+
+
+def _sound(audio: dict[str, Any] | None) -> Sound | None:
+    return None if audio is None else sockets.sound_from_audio(audio)
 
 
 def _keyframes(text: str) -> tuple[Keyframe, ...]:

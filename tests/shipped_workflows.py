@@ -185,7 +185,7 @@ def _saliency(number: int = 2, **inputs: Any) -> Node:
 
 def _viewpoint(number: int = 3, title: str | None = None, **inputs: Any) -> Node:
     return Node(number, "CentroidToBASD", 660, title, saliency=To(2, "saliency"), frames=To(1, "frames"),
-                fps=To(1, "fps"), **inputs)  # fmt: skip
+                audio=To(1, "audio"), fps=To(1, "fps"), **inputs)  # fmt: skip
 
 
 def _caption(**inputs: Any) -> Node:

@@ -2,6 +2,7 @@
 // changes are the node's own widgets, so saving, undo, links and the API need nothing of their own.
 
 import { anglesAt, anglesOnMap, axes, clamp, fovOutline, linesOnMap, sees, viewAt, wrapYaw } from "./geometry.js";
+import { Hearing } from "./hearing.js";
 import { Transport } from "./transport.js";
 import * as parts from "./parts.js";
 
@@ -20,7 +21,11 @@ export function addEditor(node) {
   parts.addPanel(node, "viewpoint_editor", editor.root);
   const text = parts.widgetOf(node, KEYFRAMES);
   if (text) Object.assign(text, { hidden: true, computeSize: () => [0, -4] }).options.hidden = true;
-  parts.watch(node, () => editor.read(), () => editor.update(), () => editor.transport.stop());
+  const gone = () => {
+    editor.transport.stop();
+    editor.hearing.stop();
+  };
+  parts.watch(node, () => editor.read(), () => editor.update(), gone);
 }
 
 class Editor {
@@ -29,15 +34,16 @@ class Editor {
     [this.choice, this.byHand] = CHOICE[node.comfyClass];
     this.overlay = true;
     this.video = parts.video();
-    this.video.muted = true;
     this.canvas = parts.picture(t("editor"));
     this.status = el("div", { class: "con360-status", role: "status" });
     this.hint = el("div", { class: "con360-hint" });
+    this.hearing = new Hearing(this.video);
     this.transport = new Transport(this.video, [], () => this.draw());
+    this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
     this.add = parts.button("plus-circle", t("setKeyframe"), () => this.setKeyframe());
     this.remove = parts.button("trash", t("removeKeyframe"), () => this.removeKeyframe());
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
-    this.transport.bar.append(this.add, this.remove, this.eye);
+    this.transport.bar.append(this.add, this.remove, this.sound, this.eye);
     this.root = el("div", {}, el("div", { class: "con360-stage" }, this.canvas, this.hint), this.transport.bar, this.status);
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
     this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
@@ -184,7 +190,8 @@ class Editor {
     if (region) return this.choose(region.rank);
     const frame = this.keyed && this.keyframes.find((found) => start.away(found) < NEAR_PX);
     if (frame && frame !== this.keyframeHere) return this.transport.seek(frame.time);
-    this.video.pause();
+    // A keyframe belongs to the time of the press; a still view is turned while the clip plays, and heard.
+    if (this.keyed) this.video.pause();
     const under = anglesAt(start.u, start.v);
     // A press inside the view takes hold of it, one outside brings it there.
     if (!this.view || !sees(this.view, under)) this.setView(under);
@@ -244,6 +251,8 @@ class Editor {
 
   update() {
     this.panorama = parts.outputOf(this.node)?.panorama;
+    this.hearing.ambisonic = Boolean(this.panorama?.ambisonic);
+    this.sound.hidden = !this.panorama?.sound;
     parts.setSource(this.video, this.panorama && parts.fileUrl(this.panorama));
     if (!this.panorama) this.transport.setFree(Math.max(4, this.keyframes.at(-1)?.time ?? 0));
     this.hint.textContent = this.panorama ? "" : t("runToSee");
@@ -270,6 +279,7 @@ class Editor {
     this.drawPath(pen);
     const view = this.view;
     if (view) {
+      this.hearing.turn(view);
       pen.lines(linesOnMap(fovOutline(view), true), PINK, 2.5);
       pen.cross(anglesOnMap(view), PINK);
     }

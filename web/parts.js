@@ -36,6 +36,12 @@ export function setButton(element, icon, label) {
   element.setAttribute("aria-label", label);
 }
 
+/** Mute or unmute a video; the button says what a click does next. */
+export function toggleSound(element, toggle) {
+  element.muted = !element.muted;
+  setButton(toggle, element.muted ? "volume-off" : "volume-up", t(element.muted ? "soundOn" : "soundOff"));
+}
+
 /** A canvas that takes keys, and the wheel once it has the focus. */
 export const picture = (label) =>
   el("canvas", {

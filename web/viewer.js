@@ -1,6 +1,7 @@
 // Looking around in a 360° video: drag to turn, wheel to zoom.
 
 import { axes, clamp, wrapYaw } from "./geometry.js";
+import { Hearing } from "./hearing.js";
 import { Transport } from "./transport.js";
 import * as parts from "./parts.js";
 
@@ -92,8 +93,9 @@ class Viewer {
     this.video = parts.video();
     this.canvas = parts.picture(t("viewer"));
     this.hint = el("div", { class: "con360-hint" });
+    this.hearing = new Hearing(this.video);
     this.transport = new Transport(this.video, [], () => this.draw());
-    this.sound = parts.button("volume-up", t("soundOff"), () => this.toggleSound());
+    this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
     this.home = parts.button("refresh", t("lookAhead"), () => this.turn({ yaw: 0, pitch: 0, fov: 90 }));
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
     this.transport.bar.append(this.sound, this.home, this.eye);
@@ -120,18 +122,13 @@ class Viewer {
     const url = fromFile ? parts.fileUrl(named(file)) : made && parts.fileUrl(made);
     this.hint.textContent = url ? "" : t("runToSee");
     this.transport.play.disabled = !url;
+    this.hearing.ambisonic = fromFile ? shown?.video === file && Boolean(shown.ambisonic) : Boolean(made?.ambisonic);
     parts.setSource(this.video, url);
     this.draw();
   }
 
   failed() {
     if (this.video.dataset.url) this.hint.textContent = t("cannotPlay");
-  }
-
-  toggleSound() {
-    this.video.muted = !this.video.muted;
-    const on = !this.video.muted;
-    parts.setButton(this.sound, on ? "volume-up" : "volume-off", t(on ? "soundOff" : "soundOn"));
   }
 
   toggleOverlay() {
@@ -145,6 +142,7 @@ class Viewer {
     this.view.yaw = wrapYaw(this.view.yaw);
     this.view.pitch = clamp(this.view.pitch, -90, 90);
     this.view.fov = clamp(this.view.fov, ...FOV_RANGE);
+    this.hearing.turn(this.view);
     this.draw();
   }
 
@@ -202,6 +200,7 @@ export function addViewer(node) {
   parts.addPanel(node, "viewer_360", viewer.root);
   const gone = () => {
     viewer.transport.stop();
+    viewer.hearing.stop();
     viewer.sphere?.free();
   };
   parts.watch(node, () => viewer.read(), () => viewer.update(), gone);

@@ -39,17 +39,21 @@ LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0"}
 FRAME_NAME = "frame_{:05d}.png"
 
 
-def write_clip(path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None) -> None:
+def write_clip(
+    path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None
+) -> None:
     """Writes an MP4: H.264 (yuv420p, BT.709, CRF 16) and, where there is sound, AAC.
 
     Args:
         frames: `[T, 3, H, W]` in [0, 1], any device; H and W even, as H.264's chroma needs.
         fps: frames per second.
-        sound: mono or stereo. The AAC coder itself turns blocks with peaks above 0.95 down; nothing is clipped here.
+        sound: mono, stereo or `ambix` (tagged as such). The AAC coder itself turns blocks with peaks above 0.95 down;
+            nothing is clipped here.
+        panorama: tag the picture as full equirectangular, with this packing of the eyes.
 
     Raises:
-        InputError: odd sizes, more than two channels (this writer would lose what they mean), a sampling rate that
-            AAC lacks, or a place that cannot be written to.
+        InputError: odd sizes, other channels (this writer would lose what they mean), a sampling rate that AAC lacks,
+            or a place that cannot be written to.
     """
     _check_frames(frames)
     height, width = frames.shape[-2:]
@@ -60,9 +64,13 @@ def write_clip(path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound
     _check_suffix(path)
     if sound is not None:
         _check_clip_sound(sound)
-    rate = Fraction(fps).limit_denominator(1001)
-    with atomic_path(path) as temporary:
-        _encode(temporary, frames, rate, sound)
+    shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
+    time_base = 1 / Fraction(fps).limit_denominator(1001)
+    with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama) as stream:
+        for i, image in enumerate(frames):
+            stream.add_frame(to_uint8(image), i)
+        if sound is not None:
+            stream.add_sound(sound.waveform.detach().cpu().float().numpy())
 
 
 def _check_suffix(path: str | os.PathLike) -> None:
@@ -77,10 +85,10 @@ def _check_frames(frames: Tensor) -> None:
 
 def _check_clip_sound(sound: Sound) -> None:
     channels, rate = sound.waveform.shape[0], sound.sample_rate_hz
-    if channels > 2:
+    if channels > 2 and (sound.layout, channels) != ("ambix", 4):
         raise InputError(
-            f"an MP4 clip holds mono or stereo; this sound is {sound.layout} with {channels} channels. "
-            f"Make it mono (to_mono, view_sound) or write it with write_wav."
+            f"an MP4 clip holds mono, stereo or first-order AmbiX; this sound is {sound.layout} with {channels} "
+            f"channels. Make it mono (to_mono, view_sound) or write it with write_wav."
         )
     if channels < 1 or sound.waveform.shape[1] < 1:
         raise InputError(f"the sound is empty ({list(sound.waveform.shape)}). Leave it out instead.")
@@ -93,15 +101,6 @@ def _check_clip_sound(sound: Sound) -> None:
 def _check_finite(waveform: Tensor) -> None:
     if not torch.isfinite(waveform).all():
         raise InputError("the sound holds values that are not numbers (NaN or infinite). Repair it before writing.")
-
-
-def _encode(path: Path, frames: Tensor, rate: Fraction, sound: Sound | None) -> None:
-    shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
-    with _open_stream(path, (frames.shape[-1], frames.shape[-2]), 1 / rate, rate, shape) as stream:
-        for i, image in enumerate(frames):
-            stream.add_frame(to_uint8(image), i)
-        if sound is not None:
-            stream.add_sound(sound.waveform.detach().cpu().float().numpy())
 
 
 @contextmanager

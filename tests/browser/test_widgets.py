@@ -15,9 +15,13 @@ from comfyui.server import PACK
 from host import graph
 from shipped_runs import FULL_SIZE, SHIPPED, read
 
+from con360.geometry.sphere import rotation
 from con360.keyframes import keyframes_from_json
+from con360.media.sound import stereo_matrix, turn_matrices
 from con360.media.writer import write_clip
 from con360.records import Sound
+from con360.scenes import demo_scene
+from con360.timing import ClipSpec
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
@@ -194,6 +198,7 @@ def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage) ->
         "() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Outputs[0].regions"
     )
     page.shot("editor")
+    hear_the_scene_turn(page)
     page.page.mouse.click(*at(page, *regions[1]["views"][0]))
     page.page.wait_for_timeout(400)
     assert (view(page)["choose_by"], view(page)["rank"]) == ("centroid", 2)
@@ -218,6 +223,72 @@ def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage) ->
     page.ready()
     assert view(page) == steered
     page.shot("reloaded")
+
+
+# Notes what the gains of a page's sound are set to, in order.
+RECORD = """() => {
+    const set = AudioParam.prototype.setTargetAtTime;
+    window.heard = [];
+    AudioParam.prototype.setTargetAtTime = function (value, ...rest) {
+        window.heard.push(value);
+        return set.call(this, value, ...rest);
+    };
+}"""
+# The loudness of either ear in decibels over two seconds of the sample, looking to a yaw, by the widget's own module.
+LISTEN = """async ([url, module, yaw]) => {
+    const { Hearing } = await import(module);
+    const video = Object.assign(document.createElement("video"), { src: url, loop: true });
+    const hearing = new Hearing(video);
+    hearing.ambisonic = true;
+    hearing.turn({ yaw, pitch: 0 });
+    await video.play();
+    const ears = hearing.gains.map((row) => {
+        const analyser = new AnalyserNode(row[0].context, { fftSize: 2048 });
+        for (const gain of row) gain.connect(analyser);
+        return analyser;
+    });
+    await new Promise((done) => setTimeout(done, 300));
+    const sums = [0, 0], samples = new Float32Array(2048);
+    for (let i = 0; i < 40; i++) {
+        await new Promise((done) => setTimeout(done, 46));
+        ears.forEach((ear, k) => {
+            ear.getFloatTimeDomainData(samples);
+            sums[k] += samples.reduce((sum, value) => sum + value * value, 0);
+        });
+    }
+    video.pause();
+    hearing.stop();
+    return sums.map((sum) => 10 * Math.log10(sum));
+}"""
+
+
+def hear_the_scene_turn(page: ComfyPage) -> None:
+    """Drags the view while the clip plays; the editor mixes what the library's reframing would."""
+    saved = page.run("() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Outputs[0].panorama")
+    assert saved["sound"] and saved["ambisonic"]
+    page.run(RECORD)
+    play = page.panel(EDITOR, "button")
+    play.click()
+    wait(page, lambda: play.get_attribute("aria-label"), "Pause")
+    # From the ground, where no centroid is pressed.
+    drag(page, at(page, 10, -60), at(page, 100, 20))
+    gains = torch.tensor(page.run("() => window.heard.slice(-8)")).view(2, 4)
+    seen = view(page)
+    turned = turn_matrices(rotation(seen["yaw"], seen["pitch"], dtype=torch.float64))
+    assert seen["yaw"] > 40 and torch.allclose(gains.double(), stereo_matrix() @ turned, atol=1e-6)
+    play.click()
+    page.panel(EDITOR, "input[type=range]").evaluate("(e) => { e.value = 0; e.dispatchEvent(new Event('input')) }")
+
+    # What comes out, left against right, is what the sample's sound has there.
+    scene_sound = demo_scene().panorama(64, ClipSpec(seconds=1.0, fps=8.0)).sound.waveform.double()
+    module = next(url for url in page.run("() => performance.getEntriesByType('resource').map((e) => e.name)")
+                  if url.endswith("/hearing.js"))  # fmt: skip
+    address = f"/view?filename={saved['filename']}&subfolder={saved['subfolder']}&type={saved['type']}"
+    for yaw in (-135, 45):
+        left, right = page.run(LISTEN, [address, module, yaw])
+        mixed = stereo_matrix() @ turn_matrices(rotation(yaw, 0.0, dtype=torch.float64)) @ scene_sound
+        wanted = 10 * mixed.square().sum(1).log10()
+        assert left - right == pytest.approx(float(wanted[0] - wanted[1]), abs=1.5), yaw
 
 
 def play_results(page: ComfyPage) -> None:

@@ -67,6 +67,14 @@ def test_round_trip_as_a_panorama(tmp_path):
     assert not [n for n in clip.notices if "ends" in n or "late" in n]
 
 
+def test_ambisonics_stays_ambisonics(tmp_path):
+    written = melody(32000, 16000) * torch.tensor([[1.0], [0.5], [-0.3], [0.0]])
+    write_clip(tmp_path / "foa.mp4", smooth_frames(16), 8.0, Sound(written, 16000, "ambix"), panorama="mono")
+    clip = read_panorama(tmp_path / "foa.mp4", duration_s=2.0, height=64)
+    assert clip.sound.layout == "ambix" and not [notice for notice in clip.notices if "sound" in notice]
+    assert (clip.sound.waveform - written).square().mean(1).sqrt().max() < 0.01
+
+
 def test_saturated_colours_survive(tmp_path):
     colours = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.7, 0.2], [0.1, 0.1, 0.9], [0.95, 0.9, 0.1]])
     frames = colours[:, :, None, None].expand(-1, -1, 64, 128)
@@ -93,7 +101,7 @@ def test_loud_sound_is_turned_down_and_not_clipped(tmp_path):
         ((4, 4, 64, 64), 8.0, None, "c.mp4", r"\[T, 3, H, W\]"),
         ((4, 3, 64, 64), 0.0, None, "c.mp4", "frames per second"),
         ((4, 3, 64, 64), 8.0, None, "c.avi", "does not end in .mp4"),
-        ((4, 3, 64, 64), 8.0, Sound(torch.zeros(4, 8000), 16000, "ambix"), "c.mp4", "ambix with 4 channels"),
+        ((4, 3, 64, 64), 8.0, Sound(torch.zeros(4, 8000), 16000, "other"), "c.mp4", "other with 4 channels"),
         ((4, 3, 64, 64), 8.0, Sound(torch.zeros(1, 8000), 44099), "c.mp4", "no sampling rate of 44099"),
         ((4, 3, 64, 64), 8.0, Sound(torch.zeros(1, 0), 16000), "c.mp4", "empty"),
         ((4, 3, 64, 64), 8.0, Sound(torch.full((1, 8000), math.nan), 16000), "c.mp4", "NaN"),

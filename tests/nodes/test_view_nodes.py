@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ import torch
 from host import Host
 from host.modules import installed
 from host.v3 import VideoComponents, VideoFromComponents
+
+from con360.media.info import probe
+from con360.media.writer import write_clip
+from con360.records import Sound
 
 pytestmark = pytest.mark.standin
 
@@ -141,12 +146,44 @@ def test_the_overlay_is_drawn_into_the_frames_and_the_lower_half_of_its_preview(
     assert np.abs(below - drawn.numpy()).mean() < 0.05
 
 
-def test_a_preview_has_sound_that_a_browser_plays(host: Host, run: Any) -> None:
-    prompt = graph()
-    prompt["4"]["inputs"]["audio"] = ["1", 1]
-    saved = shown(done(run, prompt), "4")["panorama"]
+def channels(host: Host, saved: dict[str, Any]) -> int:
     with av.open(str(host.base / "temp" / saved["filename"])) as container:
-        assert container.streams.audio[0].codec_context.channels in (1, 2)
+        return container.streams.audio[0].codec_context.channels if container.streams.audio else 0
+
+
+@pytest.mark.parametrize("prompt", [graph, by_hand])
+def test_previews_keep_ambisonics_for_widgets_that_turn_it(host: Host, run: Any, prompt: Any) -> None:
+    heard = prompt(audio=["1", 1])
+    heard["4"]["inputs"]["audio"] = ["1", 1]
+    result, silent = done(run, heard), done(run, prompt())
+    for number in "34":
+        saved, without = shown(result, number)["panorama"], shown(silent, number)["panorama"]
+        assert (saved["sound"], saved["ambisonic"], channels(host, saved)) == (True, True, 4)
+        assert (without["sound"], without["ambisonic"], channels(host, without)) == (False, False, 0)
+
+
+def test_other_channels_are_mixed_for_the_browser(host: Host, pack: Any) -> None:
+    with installed(host._modules):
+        previews = pack("nodes.previews")
+        for layout, number, kept in (("other", 6, 1), ("stereo", 2, 2), ("mono", 1, 1)):
+            sound = Sound(torch.zeros(number, 8000), 16000, layout)
+            saved = previews.panorama_preview(torch.rand(4, 32, 64, 3), 8.0, 32, sound=sound)
+            assert (saved["ambisonic"], channels(host, saved)) == (False, kept)
+
+
+def test_a_files_sound_turns_where_the_browser_gets_its_four_channels_in_order(
+    host: Host, pack: Any, tmp_path: Path
+) -> None:  # fmt: skip
+    with installed(host._modules):
+        turns_in_a_browser = pack("nodes.previews").turns_in_a_browser
+    for sound, turns in ((Sound(torch.zeros(4, 8000), 16000, "ambix"), True),
+                         (Sound(torch.zeros(2, 8000), 16000, "stereo"), False), (None, False)):  # fmt: skip
+        write_clip(tmp_path / "a.mp4", torch.rand(4, 3, 32, 64), 8.0, sound)
+        assert turns_in_a_browser(probe(tmp_path / "a.mp4")) is turns
+    write_clip(tmp_path / "a.mp4", torch.rand(4, 3, 32, 64), 8.0, Sound(torch.zeros(4, 8000), 16000, "ambix"))
+    info = probe(tmp_path / "a.mp4")
+    moved = replace(info, audio_tracks=(replace(info.audio_tracks[0], channel_order=(0, 2, 3, 1)),))
+    assert turns_in_a_browser(moved) is False
 
 
 def test_the_sample_has_a_preview_for_its_viewer_and_a_file_streams_itself(run: Any) -> None:

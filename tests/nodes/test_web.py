@@ -15,8 +15,9 @@ from host import Host
 from host.run import PACK
 
 from con360.geometry.perspective import fov_outline, inside_view
-from con360.geometry.sphere import directions
+from con360.geometry.sphere import directions, rotation
 from con360.keyframes import keyframes_from_json, view_at
+from con360.media.sound import stereo_matrix, turn_matrices
 from con360.records import View
 
 pytestmark = pytest.mark.standin
@@ -30,13 +31,17 @@ FRAMES = [
 ]  # fmt: skip
 
 
+# Those that need no page.
+MODULES = ("geometry.js", "hearing.js")
+
+
 def node(script: str, argument: Any) -> Any:
-    """What a script, given geometry.js as `g` and an argument as `a`, prints as JSON."""
+    """What a script, given geometry.js as `g`, hearing.js as `h` and an argument as `a`, prints as JSON."""
     binary = shutil.which("node")
     if binary is None:
         pytest.skip("no node on the PATH: the editor's geometry was NOT compared with the library's")
-    address = json.dumps((PACK / "web" / "geometry.js").as_uri())
-    code = f"import * as g from {address}; const a = JSON.parse(process.argv[1]); console.log(JSON.stringify({script}))"
+    imports = [f"import * as {name[0]} from {json.dumps((PACK / 'web' / name).as_uri())};" for name in MODULES]
+    code = f"{''.join(imports)} const a = JSON.parse(process.argv[1]); console.log(JSON.stringify({script}))"
     command = [binary, "--input-type=module", "--no-warnings", "-e", code, json.dumps(argument)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -66,6 +71,13 @@ def test_the_editors_path_is_the_librarys() -> None:
     keyframes = keyframes_from_json(json.dumps(FRAMES))
     for time, shown in zip(times, drawn, strict=True):
         assert shown == pytest.approx(plain(view_at(keyframes, time))), time
+
+
+def test_what_is_heard_of_a_view_is_what_reframing_mixes() -> None:
+    mixed = node("a.map((view) => h.stereoGains(view))", [plain(view) for view in VIEWS])
+    for view, gains in zip(VIEWS, mixed, strict=True):
+        turned = turn_matrices(rotation(view.yaw_deg, view.pitch_deg, dtype=torch.float64))
+        assert torch.allclose(torch.tensor(gains, dtype=torch.float64), stereo_matrix() @ turned, atol=1e-12), view
 
 
 def test_a_line_over_the_seam_is_cut_and_ends_at_both_edges() -> None:

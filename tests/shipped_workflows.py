@@ -221,7 +221,7 @@ the pack. It draws coloured shapes of 64 pixels.
 - **Your own clip**: choose a video in *Load 360° Video* (equirectangular, any resolution) and write what is seen and \
 heard into *Cubemap Caption*.
 - **Another viewpoint**: after the first run the picture in *Centroid→BASD* shows what was found: click a number, or \
-drag the view. Wheel: field of view.
+drag the view. Wheel: field of view. Press play there and drag: the sound turns with the view.
 - **A moving view**: set keyframes there, at the times of its slider.
 - **Real view**: *Viewpoint Crop* cuts the same view out of the clip, with its sound; *Con360 Compare* plays both.
 """)]),

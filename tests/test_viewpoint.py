@@ -165,7 +165,8 @@ def test_track_of_a_still_thing_is_still():
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-180, 179.9), st.floats(-90, 90), st.floats(8, 60))
 def test_any_disc_is_one_region_at_its_centre(yaw, pitch, radius):
-    (region,) = find_regions(disc(yaw, pitch, radius, height=45))
+    # A hard edge near a pole may take in half a row of pixels, and pull the centroid by half a pixel.
+    (region,) = find_regions(disc(yaw, pitch, radius, height=90))
     assert away_deg(region, yaw, pitch) < 1.5
     assert 0 < region.width_deg <= 360 and 0 < region.height_deg <= 180
 

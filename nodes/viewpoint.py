@@ -34,6 +34,31 @@ KEYFRAMES_HELP = (
 AUDIO_HELP = "Played in the editor; Ambisonics (four channels) turns with the view while you drag it."
 
 
+def _normalization() -> io.Combo.Input:
+    return io.Combo.Input(
+        "normalization", options=NORMALIZATIONS,
+        tooltip="'minmax' is the Con360-AV paper's, 'diagonal' the BASD paper's.",
+    )  # fmt: skip
+
+
+def _editor_inputs() -> list[io.Input]:
+    """What the editor writes and what it plays."""
+    return [
+        io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
+        io.Audio.Input("audio", optional=True, tooltip=AUDIO_HELP),
+    ]
+
+
+def _outputs() -> list[io.Output]:
+    return [
+        sockets.Con360Basd.Output(display_name="basd"),
+        io.Mask.Output(display_name="preview", tooltip="The BASD maps: bright inside the view."),
+        io.Float.Output(display_name="yaw", tooltip="Of the first frame, in degrees."),
+        io.Float.Output(display_name="pitch", tooltip="Of the first frame, in degrees."),
+        io.Float.Output(display_name="fov"),
+    ]
+
+
 class CentroidToBASD(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -64,23 +89,13 @@ class CentroidToBASD(io.ComfyNode):
                                tooltip="Degrees upwards. Used with 'yaw and pitch'."),
                 io.Float.Input("fov", **FOV,
                                tooltip="Field of view in degrees, across and down."),
-                io.Combo.Input(
-                    "normalization", options=NORMALIZATIONS,
-                    tooltip="'minmax' is the Con360-AV paper's, 'diagonal' the BASD paper's.",
-                ),
+                _normalization(),
                 io.Image.Input(
                     "frames", optional=True, tooltip="The panorama that the saliency is of, for the editor's picture.",
                 ),
-                io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
-                io.Audio.Input("audio", optional=True, tooltip=AUDIO_HELP),
+                *_editor_inputs(),
             ],
-            outputs=[
-                sockets.Con360Basd.Output(display_name="basd"),
-                io.Mask.Output(display_name="preview", tooltip="The BASD maps: bright inside the view."),
-                io.Float.Output(display_name="yaw", tooltip="Of the first frame, in degrees."),
-                io.Float.Output(display_name="pitch", tooltip="Of the first frame, in degrees."),
-                io.Float.Output(display_name="fov"),
-            ],
+            outputs=_outputs(),
         )  # fmt: skip
 
     @classmethod
@@ -178,22 +193,12 @@ class ViewpointByHand(io.ComfyNode):
                                tooltip="Degrees to the right of the panorama's centre. Used with 'still'."),
                 io.Float.Input("pitch", **PITCH, tooltip="Degrees upwards. Used with 'still'."),
                 io.Float.Input("fov", **FOV, tooltip="Field of view in degrees, across and down. Used with 'still'."),
-                io.Combo.Input(
-                    "normalization", options=NORMALIZATIONS,
-                    tooltip="'minmax' is the Con360-AV paper's, 'diagonal' the BASD paper's.",
-                ),
+                _normalization(),
                 io.Int.Input("map_height", default=256, min=64, max=2048, step=2,
                              tooltip="Height of the BASD maps in pixels; the width is twice that."),
-                io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
-                io.Audio.Input("audio", optional=True, tooltip=AUDIO_HELP),
+                *_editor_inputs(),
             ],
-            outputs=[
-                sockets.Con360Basd.Output(display_name="basd"),
-                io.Mask.Output(display_name="preview", tooltip="The BASD maps: bright inside the view."),
-                io.Float.Output(display_name="yaw", tooltip="Of the first frame, in degrees."),
-                io.Float.Output(display_name="pitch", tooltip="Of the first frame, in degrees."),
-                io.Float.Output(display_name="fov"),
-            ],
+            outputs=_outputs(),
         )  # fmt: skip
 
     @classmethod

@@ -11,10 +11,10 @@ from con360.metrics.audio import band_level_db
 from con360.records import Sound
 from con360.scenes import COLOURS, SHAPES, VOICES, Performer, Scene, voice_envelope, voice_waveform
 from con360.timing import ClipSpec
-from train.bundle import KnownFeatures
 from train.data import heard_voices, make_example, scene_of, seen_performers
 from train.losses import random_timesteps, squared_error
 from train.networks import make_scheduler, make_text_encoder_v, make_tokenizer
+from train.readers import KnownFeatures
 from train.text import EAR_YAWS_DEG, TRAITS, TokenReader, loudness, questions
 
 ALONE = Scene((Performer("cyan", "square", "bell", 90.0),))

@@ -74,7 +74,7 @@ class Load360Video(io.ComfyNode):
     @host.needs_packages
     def execute(cls, video: str, start: float, duration: float, fps: float, height: int, eye: str) -> io.NodeOutput:
         host.check_choice(eye, EYES, "the eye")
-        caption, shown = "", {"video": video}
+        caption, shown = "", dict[str, Any](video=video)
         if video == SAMPLE:
             clip, caption = sample_clip(start, duration, fps, height)
             # Files are streamed by the viewer itself; the sample has none.
@@ -85,12 +85,12 @@ class Load360Video(io.ComfyNode):
             from ..con360.media.reader import read_panorama
 
             path = host.input_file(video)
-            info = probe(path)
-            shown |= {"stereo": info.stereo, "ambisonic": previews.turns_in_a_browser(info)}
+            shown |= previews.file_facts(probe(path))
             clip = read_panorama(
                 path, start_s=start, duration_s=duration, fps=fps, height=height,
                 eye=None if eye == "auto" else eye, progress=host.progress(),
             )  # fmt: skip
+        shown["notices"] = list(clip.notices)
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),
             sockets.audio_from_sound(clip.sound or sockets.silence(clip.num_frames, clip.fps)),

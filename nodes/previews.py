@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from . import host, sockets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from ..con360.media.info import MediaInfo
+    from ..con360.media.info import AudioTrack, MediaInfo
     from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
 
 # A flat picture on a node, and one that is looked into.
@@ -66,9 +68,21 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
     return {**saved, "fps": fps, "frames": len(frames), "sound": sound is not None, "ambisonic": ambisonic}
 
 
-def turns_in_a_browser(info: MediaInfo) -> bool:
-    """Whether a file's sound, as a browser decodes it, is W, Y, Z, X: what the viewer mixes for its view."""
+def file_facts(info: MediaInfo) -> dict[str, Any]:
+    """What the viewer needs to know of a file that it streams, and shows below it."""
     tracks = sorted(info.audio_tracks, key=lambda track: not track.is_default)
+    found: dict[str, Any] = {
+        "width": info.width, "height": info.height, "fps": info.fps, "seconds": info.duration_s,
+        "projection": info.projection, "stereo": info.stereo, "channels": 0,
+    }  # fmt: skip
+    if tracks:
+        sound = tracks[0]
+        found |= {"channels": sound.channels, "layout": sound.layout, "sample_rate_hz": sound.sample_rate_hz}
+    return {"stereo": info.stereo, "ambisonic": _turns_in_a_browser(tracks), "found": found}
+
+
+def _turns_in_a_browser(tracks: Sequence[AudioTrack]) -> bool:
+    """Whether a file's sound, as a browser decodes it, is W, Y, Z, X: what the viewer mixes for its view."""
     return bool(tracks) and (tracks[0].layout, tracks[0].channels, tracks[0].channel_order) == ("ambix", 4, None)
 
 

@@ -112,14 +112,15 @@ class Reframe360Video(io.ComfyNode):
             source, shown["sample"] = _sample_file()
         else:
             source = host.input_file(video)
-            info = probe(source)
-            shown |= {"stereo": info.stereo, "ambisonic": previews.turns_in_a_browser(info) and channels != "FuMa"}
+            facts = previews.file_facts(probe(source))
+            shown |= facts | {"ambisonic": facts["ambisonic"] and channels != "FuMa"}
         made = reframe(
             source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
             fps=constant_fps or None, eye=None if eye == "auto" else eye, is_fuma=channels == "FuMa",
             device=host.device(), progress=host.progress(),
         )  # fmt: skip
+        shown["notices"] = list(made.notices)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)), "\n".join(made.notices), ui={"con360": [shown]}
         )  # fmt: skip

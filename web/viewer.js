@@ -99,7 +99,9 @@ class Viewer {
     this.home = parts.button("refresh", t("lookAhead"), () => this.turn({ yaw: 0, pitch: 0, fov: 90 }));
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
     this.transport.bar.append(this.sound, this.home, this.eye);
-    this.root = el("div", {}, el("div", { class: "con360-stage" }, this.canvas, this.hint), this.transport.bar);
+    this.facts = el("div", { class: "con360-facts" });
+    const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
+    this.root = el("div", {}, stage, this.transport.bar, this.facts);
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
     this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
@@ -123,6 +125,10 @@ class Viewer {
     this.hint.textContent = url ? "" : t("runToSee");
     this.transport.play.disabled = !url;
     this.hearing.ambisonic = fromFile ? shown?.video === file && Boolean(shown.ambisonic) : Boolean(made?.ambisonic);
+    // What a run found; of another file than it read, nothing is known yet.
+    const known = shown?.video === file ? shown : {};
+    const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
+    this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);
     this.draw();
   }
@@ -204,6 +210,15 @@ export function addViewer(node) {
     viewer.sphere?.free();
   };
   parts.watch(node, () => viewer.read(), () => viewer.update(), gone);
+}
+
+/** A file in one line: size, rate, length, projection, sound. */
+function describe({ width, height, fps, seconds, projection, stereo, channels, layout, sample_rate_hz }) {
+  const heard = { mono: t("mono"), stereo: t("stereo"), ambix: t("ambix") }[layout] ?? t("channels", { count: channels });
+  return [
+    `${width}×${height}`, fps && `${Number(fps.toFixed(2))} fps`, seconds && `${seconds.toFixed(1)} s`, projection,
+    stereo !== "mono" && stereo, channels ? `${heard} ${sample_rate_hz / 1000} kHz` : t("silent"),
+  ].filter(Boolean).join(" · ");
 }
 
 /** A file as the server's `/view` wants it, from a widget's value: `folder/name.mp4 [output]`. */

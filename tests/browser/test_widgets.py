@@ -364,7 +364,18 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
     wait(page, lambda: page.panel("Load360Video", ".con360-clock").inner_text(), "0.0 / 1.0 s")
     assert {answer.status for answer in asked} <= {200, 206} and asked
     assert any("range" in answer.request.headers for answer in asked)
+    found = {
+        "width": 3840, "height": 1920, "fps": 30000 / 1001, "seconds": 12.34, "projection": "equirectangular",
+        "stereo": "mono", "channels": 4, "layout": "ambix", "sample_rate_hz": 48000,
+    }  # fmt: skip
+    give = "(data) => window.app.graph._nodes.find((n) => n.type === 'Load360Video').onExecuted({ con360: [data] })"
+    page.run(give, {"video": "folder/own clip.mp4", "found": found, "notices": ["<b>a notice</b>"]})
+    line = "3840×1920 · 29.97 fps · 12.3 s · equirectangular · Ambisonics 48 kHz"
+    facts = page.panel("Load360Video", ".con360-facts")
+    wait(page, lambda: facts.inner_text().split("\n"), [line, "<b>a notice</b>"])
     page.shot("file")
+    page.set_value("Load360Video", "video", "[built-in sample]")
+    wait(page, facts.inner_text, "")
     assert page.complaints == []
 
 

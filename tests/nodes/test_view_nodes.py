@@ -162,6 +162,21 @@ def test_previews_keep_ambisonics_for_widgets_that_turn_it(host: Host, run: Any,
         assert (without["sound"], without["ambisonic"], channels(host, without)) == (False, False, 0)
 
 
+def test_a_run_says_what_it_found_in_a_file(host: Host, run: Any) -> None:
+    sound = Sound(torch.zeros(4, 16000), 16000, "ambix")
+    write_clip(host.base / "input" / "found.mp4", torch.rand(8, 3, 32, 64), 8.0, sound, panorama="mono")
+    prompt = by_hand()
+    prompt["1"] = {**LOAD, "inputs": {**LOAD["inputs"], "video": "found.mp4", "duration": 2.0}}
+    data = shown(done(run, prompt), "1")
+    assert data["found"] == {
+        "width": 64, "height": 32, "fps": 8.0, "seconds": 1.0, "projection": "equirectangular", "stereo": "mono",
+        "channels": 4, "layout": "ambix", "sample_rate_hz": 16000,
+    }  # fmt: skip
+    assert (data["video"], data["ambisonic"]) == ("found.mp4", True)
+    assert any("1 s" in notice or "ends" in notice for notice in data["notices"]), data["notices"]
+    json.dumps(data)
+
+
 def test_other_channels_are_mixed_for_the_browser(host: Host, pack: Any) -> None:
     with installed(host._modules):
         previews = pack("nodes.previews")
@@ -175,15 +190,15 @@ def test_a_files_sound_turns_where_the_browser_gets_its_four_channels_in_order(
     host: Host, pack: Any, tmp_path: Path
 ) -> None:  # fmt: skip
     with installed(host._modules):
-        turns_in_a_browser = pack("nodes.previews").turns_in_a_browser
+        file_facts = pack("nodes.previews").file_facts
     for sound, turns in ((Sound(torch.zeros(4, 8000), 16000, "ambix"), True),
                          (Sound(torch.zeros(2, 8000), 16000, "stereo"), False), (None, False)):  # fmt: skip
         write_clip(tmp_path / "a.mp4", torch.rand(4, 3, 32, 64), 8.0, sound)
-        assert turns_in_a_browser(probe(tmp_path / "a.mp4")) is turns
+        assert file_facts(probe(tmp_path / "a.mp4"))["ambisonic"] is turns
     write_clip(tmp_path / "a.mp4", torch.rand(4, 3, 32, 64), 8.0, Sound(torch.zeros(4, 8000), 16000, "ambix"))
     info = probe(tmp_path / "a.mp4")
     moved = replace(info, audio_tracks=(replace(info.audio_tracks[0], channel_order=(0, 2, 3, 1)),))
-    assert turns_in_a_browser(moved) is False
+    assert file_facts(moved)["ambisonic"] is False
 
 
 def test_the_sample_has_a_preview_for_its_viewer_and_a_file_streams_itself(run: Any) -> None:

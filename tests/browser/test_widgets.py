@@ -281,8 +281,7 @@ def hear_the_scene_turn(page: ComfyPage) -> None:
 
     # What comes out, left against right, is what the sample's sound has there.
     scene_sound = demo_scene().panorama(64, ClipSpec(seconds=1.0, fps=8.0)).sound.waveform.double()
-    module = next(url for url in page.run("() => performance.getEntriesByType('resource').map((e) => e.name)")
-                  if url.endswith("/hearing.js"))  # fmt: skip
+    module = next(url for url in page.server.get("/extensions") if url.endswith("/hearing.js"))
     address = f"/view?filename={saved['filename']}&subfolder={saved['subfolder']}&type={saved['type']}"
     for yaw in (-135, 45):
         left, right = page.run(LISTEN, [address, module, yaw])

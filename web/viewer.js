@@ -126,7 +126,7 @@ class Viewer {
     this.transport.play.disabled = !url;
     this.hearing.ambisonic = fromFile ? shown?.video === file && Boolean(shown.ambisonic) : Boolean(made?.ambisonic);
     // What a run found; of another file than it read, nothing is known yet.
-    const known = shown?.video === file ? shown : {};
+    const known = shown && shown.video === file ? shown : {};
     const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);

@@ -14,9 +14,9 @@ export class Transport {
     this.bar = el("div", { class: "con360-bar" }, this.play, this.slider, this.clock);
     this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
     for (const name of ["play", "pause"]) lead.addEventListener(name, () => this.#playing(name === "play"));
-    for (const name of ["loadeddata", "seeked", "emptied"]) lead.addEventListener(name, () => this.#show());
+    for (const name of ["loadeddata", "seeked", "emptied"]) lead.addEventListener(name, () => this.#arrived());
     for (const follower of followers) {
-      for (const name of ["loadeddata", "seeked"]) follower.addEventListener(name, () => this.#show());
+      for (const name of ["loadeddata", "seeked"]) follower.addEventListener(name, () => this.#arrived());
     }
     this.free = { duration: 4, time: 0 };
   }
@@ -60,6 +60,12 @@ export class Transport {
     for (const video of this.followers) if (video.src) on ? video.play() : video.pause();
     if (on) this.#step();
     else this.#follow();
+  }
+
+  #arrived() {
+    // A pause while one of them begins again, which is a seek, finds it on its way.
+    if (this.lead.paused) this.#follow();
+    this.#show();
   }
 
   #step() {

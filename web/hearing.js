@@ -24,9 +24,16 @@ export function stereoGains(view) {
 export class Hearing {
   constructor(video) {
     this.video = video;
-    this.ambisonic = false;
+    this.on = false;
     this.view = { yaw: 0, pitch: 0 };
     video.addEventListener("play", () => this.#connect());
+  }
+
+  /** Whether the video's sound is Ambisonics; a run may say so of a file that plays already. */
+  set ambisonic(on) {
+    if (on === this.on) return;
+    this.on = on;
+    if (!this.video.paused) this.#connect();
   }
 
   turn(view) {
@@ -42,13 +49,13 @@ export class Hearing {
   }
 
   #connect() {
-    if (!this.ambisonic && !this.source) return;
+    if (!this.on && !this.source) return;
     shared ??= new AudioContext();
     shared.resume();
     // A video has one source for good: what it plays next, in whatever channels, goes through it as well.
     this.source ??= shared.createMediaElementSource(this.video);
     this.source.disconnect();
-    if (!this.ambisonic) {
+    if (!this.on) {
       this.source.connect(shared.destination);
       return;
     }

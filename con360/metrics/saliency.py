@@ -118,7 +118,7 @@ def saliency_of(frames: Tensor, method: SaliencyMethod = TRAINING_FREE) -> Tenso
 def load_tempsal(path: str | Path, device: str = "cpu") -> Callable[[Tensor], Tensor]:
     """The paper's saliency model from a local TorchScript file, made by its authors' code from its authors' weights.
 
-    `torch.jit.trace(model.module_or_model, torch.zeros(1, 3, 256, 256)).save("tempsal.pt")` there makes the file.
+    `torch.jit.trace(model, torch.zeros(1, 3, 256, 256)).save("tempsal.pt")`, with their loaded model, makes the file.
     TorchScript is a program: use a file that you trust. Nothing is downloaded.
 
     Convention: pictures of 256 px in [-1, 1] in; the image's map out, alone or first of (map, maps over time).

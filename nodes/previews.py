@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 from . import host, sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
-    from ..con360.media.info import AudioTrack, MediaInfo
+    from ..con360.media.info import MediaInfo
     from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
 
 # A flat picture on a node, and one that is looked into.
@@ -70,20 +68,19 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
 
 def file_facts(info: MediaInfo) -> dict[str, Any]:
     """What the viewer needs to know of a file that it streams, and shows below it."""
-    tracks = sorted(info.audio_tracks, key=lambda track: not track.is_default)
+    from ..con360.media.track import choose_track
+
     found: dict[str, Any] = {
         "width": info.width, "height": info.height, "fps": info.fps, "seconds": info.duration_s,
         "projection": info.projection, "stereo": info.stereo, "channels": 0,
     }  # fmt: skip
-    if tracks:
-        sound = tracks[0]
-        found |= {"channels": sound.channels, "layout": sound.layout, "sample_rate_hz": sound.sample_rate_hz}
-    return {"stereo": info.stereo, "ambisonic": _turns_in_a_browser(tracks), "found": found}
-
-
-def _turns_in_a_browser(tracks: Sequence[AudioTrack]) -> bool:
-    """Whether a file's sound, as a browser decodes it, is W, Y, Z, X: what the viewer mixes for its view."""
-    return bool(tracks) and (tracks[0].layout, tracks[0].channels, tracks[0].channel_order) == ("ambix", 4, None)
+    track, _ = choose_track(info, None)
+    if track is None:
+        return {"stereo": info.stereo, "ambisonic": False, "found": found}
+    found |= {"channels": track.channels, "layout": track.layout, "sample_rate_hz": track.sample_rate_hz}
+    # As a browser decodes it: W, Y, Z, X, which the viewer mixes for its view.
+    turns = (track.layout, track.channels, track.channel_order) == ("ambix", 4, None)
+    return {"stereo": info.stereo, "ambisonic": turns, "found": found}
 
 
 def small_panorama(image: Tensor, height: int) -> Tensor:

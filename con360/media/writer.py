@@ -61,7 +61,6 @@ def write_clip(
         raise InputError(f"H.264 needs even sizes; the frames are {width}x{height}. Crop or resize them by one pixel.")
     if not 0 < fps <= 1000:
         raise InputError(f"{fps:g} frames per second were given; choose more than 0 and at most 1000.")
-    _check_suffix(path)
     if sound is not None:
         _check_clip_sound(sound)
     shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)

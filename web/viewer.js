@@ -117,16 +117,16 @@ class Viewer {
     const shown = parts.outputOf(this.node);
     const [file, eye] = this.read();
     const fromFile = typeof file === "string" && file !== SAMPLE;
+    // What a run found; of another file than it read, nothing is known yet.
+    const known = shown && shown.video === file ? shown : {};
     this.stacked = !fromFile && Boolean(shown?.panorama);
-    this.part = fromFile && shown?.video === file ? eyePart(shown.stereo, eye) : [0, 0, 1, 1];
+    this.part = fromFile ? eyePart(known.stereo, eye) : [0, 0, 1, 1];
     this.eye.hidden = !shown?.overlay;
     const made = shown?.panorama ?? shown?.sample;
     const url = fromFile ? parts.fileUrl(named(file)) : made && parts.fileUrl(made);
     this.hint.textContent = url ? "" : t("runToSee");
     this.transport.play.disabled = !url;
-    this.hearing.ambisonic = fromFile ? shown?.video === file && Boolean(shown.ambisonic) : Boolean(made?.ambisonic);
-    // What a run found; of another file than it read, nothing is known yet.
-    const known = shown && shown.video === file ? shown : {};
+    this.hearing.ambisonic = Boolean((fromFile ? known : made)?.ambisonic);
     const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);

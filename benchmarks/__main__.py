@@ -1,4 +1,4 @@
-"""`python -m benchmarks [SUITE ...] [--rounds N] [--threads N] [--clock wall|cpu] [--json FILE]`."""
+"""`python -m benchmarks [SUITE ...] [--rounds N] [--threads N] [--clock CLOCK] [--published CLONE] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -27,9 +29,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each race (default 5; slow ones take fewer)")
     parser.add_argument("--threads", type=int, help="threads of each competitor (default: as torch chooses)")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: the processor's time")
+    parser.add_argument(
+        "--published", type=Path, metavar="CLONE", help="of github.com/SonyResearch/SVG_baseline, to race as well"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the rows as JSON too")
     args = parser.parse_args()
     known = SUITES | LONG_SUITES
+    known |= {name: partial(known[name], published=args.published) for name in ("sampling", "full-size")}
     unknown = [name for name in args.suites if name not in known]
     if unknown or args.rounds < 1:
         parser.error(f"suites are {', '.join(known)}, rounds at least 1; got {unknown or args.rounds}")

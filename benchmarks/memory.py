@@ -48,8 +48,11 @@ def measure(way: str, frames: int, px: int) -> dict[str, float]:
     """Gigabytes of weights that must be there at once, of what one step takes beyond them, and its seconds."""
     import torch
 
+    from con360.models import feed_forward
+
     from .sampling import full_size
 
+    feed_forward.ROWS = sys.maxsize  # as on an accelerator: all tokens at once
     scenario = full_size(px // 8, frames)
     scenario.unet.to(torch.bfloat16)
     settings = SamplerSettings(steps=1, cfg_video=7.5, cfg_audio=2.5, **WAYS[way])

@@ -1,14 +1,18 @@
 """One joint denoising step under guidance, ours beside the published forward's way of running the same networks.
 
 The published way, re-created with our networks: the connectors' encoders run for both halves of the guided batch though
-they read no text, text is repeated per frame and projected again at each step, and connectors attend by explicit
-matrices. Both ways walk the same steps from the same noise, and their results are compared.
+they read no text, text is repeated per frame and projected again at each step, connectors attend by explicit matrices,
+and feed-forward layers take all tokens at once. Where a clone of the published code is at hand, it races too
+(`benchmarks/published.py`). All walk the same steps from the same noise, and their results are compared.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -16,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from con360.control import load_control
 from con360.control.module import ControlConfig, ControlModule
+from con360.models import feed_forward
 from con360.models.catalog import control_file, model_folder
 from con360.models.connectors import ConnectorConfig, Connectors, Film, fold_frames
 from con360.models.dual_unet import DualUNet, run_blocks, time_embedding
@@ -24,7 +29,11 @@ from con360.sampling.guidance import guide
 from con360.sampling.joint import SamplerSettings, sample_joint
 from con360.sampling.schedule import NoiseSchedule, ddim_step, ddim_timesteps
 
+from .published import PublishedForward
 from .timing import Row, largest_difference, race
+
+# (noisy latents, timesteps, previous estimates) of the guided batch, video first, to predictions (video, audio).
+Forward = Callable[[list[Tensor], list[int], list[Tensor | None]], tuple[Tensor, Tensor]]
 
 STEPS = 2
 SCALE_V, SCALE_A = 7.5, 2.5
@@ -63,35 +72,46 @@ class Scenario:
             settings=settings or SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
         )  # fmt: skip
 
-    def published(self, explicit_attention: bool) -> list[Tensor]:
+    def published_ways(self, clone: Path | None) -> dict[str, Callable[[], list[Tensor]]]:
+        """The same steps as the published code takes them: re-created, and by a clone of it."""
+        connectors = self.unet.connectors
+        ways = {
+            "published way": lambda: self._guided(self._recreated, _explicit_attention(connectors)),
+            "published way, fused attention": lambda: self._guided(self._recreated, nullcontext()),
+        }
+        if clone is not None:
+            network = PublishedForward(clone, self.unet, self.text_v, self.text_a)
+            ways["published code"] = lambda: self._guided(network, nullcontext())
+        return ways
+
+    def _guided(self, forward: Forward, attention: AbstractContextManager[None]) -> list[Tensor]:
+        # The library's feed-forward layers as they were before we took them in hand.
+        with attention, mock.patch.object(feed_forward, "ROWS", sys.maxsize):
+            return self._steps(forward)
+
+    def _steps(self, forward: Forward) -> list[Tensor]:
         schedules = [NoiseSchedule.of(s) for s in self.schedulers]
         timesteps = [ddim_timesteps(s, STEPS) for s in schedules]
         x, x0 = list(self.start), [None, None]
-        with _explicit_attention(self.unet.connectors) if explicit_attention else _nothing():
-            for step in range(STEPS):
-                outputs = self._published_forward(x, [t[step] for t in timesteps], x0)
-                for m, scale in enumerate((SCALE_V, SCALE_A)):
-                    alpha, alpha_next = schedules[m].alpha_pairs(timesteps[m])[step]
-                    prediction = guide(list(outputs[m].chunk(2)), (scale,))
-                    x[m], x0[m] = ddim_step(schedules[m], prediction, x[m], alpha, alpha_next)
+        for step in range(STEPS):
+            both = [torch.cat([v] * 2) for v in x]
+            known = [None if v is None else torch.cat([v] * 2) for v in x0]
+            outputs = forward(both, [t[step] for t in timesteps], known)
+            for m, scale in enumerate((SCALE_V, SCALE_A)):
+                alpha, alpha_next = schedules[m].alpha_pairs(timesteps[m])[step]
+                prediction = guide(list(outputs[m].chunk(2)), (scale,))
+                x[m], x0[m] = ddim_step(schedules[m], prediction, x[m], alpha, alpha_next)
         return x
 
-    def _published_forward(self, x: list[Tensor], t: list[int], x0: list[Tensor | None]) -> tuple[Tensor, Tensor]:
-        both = [torch.cat([v] * 2) for v in x]
-        known = [None if v is None else torch.cat([v] * 2) for v in x0]
-        cross = self.unet.encode_cross(*both, *t, *known)
-        frames, T = fold_frames(both[0])
-        temb = time_embedding(self.unet.unet_v, t[0], both[0]).repeat_interleave(T, dim=0)
+    def _recreated(self, x: list[Tensor], t: list[int], x0: list[Tensor | None]) -> tuple[Tensor, Tensor]:
+        cross = self.unet.encode_cross(*x, *t, *x0)
+        frames, T = fold_frames(x[0])
+        temb = time_embedding(self.unet.unet_v, t[0], x[0]).repeat_interleave(T, dim=0)
         bridge = self.unet._bridge("video", T, cross.into_video, None, True)
         text = self.text_v.repeat_interleave(T, dim=0)
         video = run_blocks(self.unet.unet_v, frames, temb, text, bridge, num_frames=T)
-        audio = self.unet.forward_audio(both[1], t[1], self.text_a, cross)
+        audio = self.unet.forward_audio(x[1], t[1], self.text_a, cross)
         return video.unflatten(0, (-1, T)).transpose(1, 2), audio
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager
@@ -115,35 +135,38 @@ def _explicit_attention(connectors: Connectors) -> Iterator[None]:
             hook.remove()
 
 
-def rows(rounds: int) -> list[Row]:
-    found = _compare(_tiny_bundle(), rounds)
-    return found + _compare(_middle(), min(rounds, 2))
+def rows(rounds: int, published: Path | None = None) -> list[Row]:
+    """Args: published: clone of the published code, to race as well."""
+    found = _compare(_tiny_bundle(), rounds, published)
+    return found + _compare(_middle(), min(rounds, 2), published)
 
 
-def full_size_rows(rounds: int) -> list[Row]:
+def full_size_rows(rounds: int, published: Path | None = None) -> list[Row]:
     """Ours beside the published way alone: minutes and about 14 GB of memory, so only where it is asked for."""
-    scenario, results = full_size(), {}
+    scenario = full_size()
+    ways = scenario.published_ways(published)
+    # One peer is enough at this size: the code itself where it is at hand.
+    peer = "published code" if published else "published way"
+    results: dict[str, list[Tensor]] = {}
 
     def keeping(name: str, run: Callable) -> Callable:
         return lambda: results.__setitem__(name, run())
 
-    runs = {"ours": scenario.ours, "published way": lambda: scenario.published(explicit_attention=True)}
+    runs = {"ours": scenario.ours, peer: ways[peer]}
     seconds = race({name: keeping(name, run) for name, run in runs.items()}, min(rounds, 2), warm_up=False)
-    error = max(largest_difference(a, b) for a, b in zip(results["ours"], results["published way"], strict=True))
+    error = max(largest_difference(a, b) for a, b in zip(results["ours"], results[peer], strict=True))
     ours, theirs = (seconds[name] / STEPS for name in runs)
-    return [Row(f"step, guided, {scenario.name}", "published way", ours, theirs, 1.3, f"differ by {error:.0e}")]
+    return [Row(f"step, guided, {scenario.name}", peer, ours, theirs, 1.3, f"differ by {error:.0e}")]
 
 
-def _compare(scenario: Scenario, rounds: int) -> list[Row]:
+def _compare(scenario: Scenario, rounds: int, published: Path | None) -> list[Row]:
+    ways = scenario.published_ways(published)
     with torch.no_grad():
-        film = scenario.film()
-        ours, theirs = scenario.ours(), scenario.published(explicit_attention=False)
-        explicit = scenario.published(explicit_attention=True)
-    error = max(largest_difference(a, b) for peer in (theirs, explicit) for a, b in zip(ours, peer, strict=True))
+        film, ours = scenario.film(), scenario.ours()
+        error = max(largest_difference(a, b) for way in ways.values() for a, b in zip(ours, way(), strict=True))
     runs: dict[str, Callable] = {
         "ours": scenario.ours,
-        "published way": lambda: scenario.published(explicit_attention=True),
-        "published way, fused attention": lambda: scenario.published(explicit_attention=False),
+        **ways,
         "with control": lambda: scenario.ours(film),
         "control encoded at each step": lambda: [scenario.film() for _ in range(STEPS)] and scenario.ours(film),
     }
@@ -151,10 +174,10 @@ def _compare(scenario: Scenario, rounds: int) -> list[Row]:
     step, equal = f"step, guided, {scenario.name}", f"differ by {error:.0e}"
     overhead = 100 * (seconds["with control"] / seconds["ours"] - 1)
     print(f"sampling: control adds {overhead:+.1f} % to a step of {scenario.name} (wanted at most 3)")
+    # Fused attention is ours already: beside it there is nothing to reach.
+    targets = {"published way": None if published else 1.3, "published code": 1.3}
     return [
-        Row(step, "published way", seconds["ours"], seconds["published way"], 1.3, equal),
-        Row(step, "published way, fused attention", seconds["ours"], seconds["published way, fused attention"], None,
-            equal),
+        *(Row(step, way, seconds["ours"], seconds[way], targets.get(way), equal) for way in ways),
         Row(f"{step}, control kept", "the same without control", seconds["with control"], seconds["ours"], 0.97, ""),
         Row(f"{step}, control kept", "control encoded at each step", seconds["with control"],
             seconds["control encoded at each step"], None, ""),

@@ -4,6 +4,8 @@
     python train/evaluate.py --out runs/evaluation --probes all --minutes 120
     python train/evaluate.py --out runs/evaluation --scenes 256 --probes all
     python train/evaluate.py --out runs/evaluation --only turn --scenes 64
+    python train/evaluate.py --out runs/evaluation --scenes 256 --share 1/2 & # two processes, or machines, over one
+    python train/evaluate.py --out runs/evaluation --scenes 256 --share 2/2   # folder; the last to end has it all
     python train/evaluate.py --out runs/evaluation --minutes 0          # the table of what is measured already
 
 Each scene's result is a file in `--out`: a killed run goes on where it was, and a longer run uses a shorter one's.
@@ -81,15 +83,32 @@ def parts_of(bench: Bench, judges: Callable[[], Judges]) -> dict[str, Part]:
     }
 
 
+@dataclass(frozen=True)
+class Share:
+    """The scenes of one of several processes over one folder: every `of`-th, from `number` (1 to `of`) on."""
+
+    number: int = 1
+    of: int = 1
+
+    @property
+    def first(self) -> int:
+        return self.number - 1
+
+
+WHOLE = Share()
+
+
 class Clock:
     """Which scene of which part comes next, while there is time and work."""
 
-    def __init__(self, store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None) -> None:
-        self.store, self.parts, self.scenes = store, parts, scenes
+    def __init__(
+        self, store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None, share: Share = WHOLE
+    ) -> None:
+        self.store, self.parts, self.scenes, self.share = store, parts, scenes, share
         self.started, self.budget_s = time.monotonic(), math.inf if minutes is None else 60 * minutes
         # What earlier runs spent counts, so that a continued run ends with the same shares.
         self.spent = {name: [row["seconds"] for row in store.rows(name)] for name in parts}
-        self.next_index = dict.fromkeys(parts, 0)
+        self.next_index = dict.fromkeys(parts, share.first)
 
     @property
     def elapsed_s(self) -> float:
@@ -108,13 +127,16 @@ class Clock:
 
     def _first_missing(self, name: str) -> int:
         while self.store.has(name, self.next_index[name]):
-            self.next_index[name] += 1
+            self.next_index[name] += self.share.of
         return self.next_index[name]
 
 
-def run(store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None, say: Callable) -> None:
+def run(
+    store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None, say: Callable,
+    share: Share = WHOLE,
+) -> None:  # fmt: skip
     """Measure until the scenes or the time are used up."""
-    clock = Clock(store, parts, scenes, minutes)
+    clock = Clock(store, parts, scenes, minutes, share)
     while (job := clock.next()) is not None:
         name, index = job
         before = time.monotonic()
@@ -251,6 +273,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--steps", type=int, help="sampler steps (default: the model's)")
     add("--seed", type=int, default=0, help="of the noise")
     add("--saliency", choices=("truth", "estimated"), default="truth", help="what the control reads")
+    add("--share", type=_share, default=WHOLE, metavar="K/N", help="measure every N-th scene alone, from the K-th on")
     add("--batch", type=int, default=2, help="clips sampled together")
     add("--clap", type=Path, help="local ClapModel folder, for CLAP score, FAD and FAVD")
     add("--tempsal", type=Path, help="TempSAL's network as a local TorchScript file, for S_KL as the paper has it")
@@ -265,6 +288,13 @@ def _part_list(text: str) -> tuple[str, ...]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no part; choose from {', '.join(PART_NAMES)}")
     return names
+
+
+def _share(text: str) -> Share:
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; wanted K/N with K from 1 to N, such as 1/2")
+    return Share(int(number), int(of))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -290,7 +320,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = args.only or ("paired", *args.probes)
         parts = {name: part for name, part in parts_of(bench, judges).items() if name in wanted}
         minutes = DEFAULT_MINUTES if args.minutes is None and args.scenes is None else args.minutes
-        run(store, parts, args.scenes, minutes, say)
+        run(store, parts, args.scenes, minutes, say, args.share)
         written = write(store, collect(store, judges, request, baseline_is))
     except InputError as error:
         print(f"evaluate: {error}", file=sys.stderr)

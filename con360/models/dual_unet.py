@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .connectors import Connectors, CrossFeatures, Film, fold_frames
 from .cross_attention import TextMemory, share_text
+from .feed_forward import by_rows
 
 # Behind block `site`, features `h`: the features that go on, or None where nothing sits.
 Bridge = Callable[[str, Tensor], Tensor | None]
@@ -38,6 +39,8 @@ class DualUNet(nn.Module):
         super().__init__()
         self.unet_v, self.unet_a, self.connectors = unet_v, unet_a, connectors
         share_text(unet_v)
+        for unet in (unet_v, unet_a):
+            by_rows(unet)
 
     def parts(self, stage: str) -> list[nn.Module]:
         """The networks that a stage of a step needs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import replace
 
@@ -198,6 +199,20 @@ def test_the_number_of_scenes_ends_a_run(tmp_path):
     evaluate.run(Store(tmp_path, {}), parts, 9, None, lambda line: None)
     counts = [len(list((tmp_path / "scenes" / name).glob("*.json"))) for name in ("paired", "level")]
     assert counts == [9, 2]
+
+
+def test_shares_make_up_the_whole(tmp_path):
+    parts = {"paired": evaluate.Part(lambda i: ({"index": i}, {}), 1.0)}
+    for text, counts in (("2/3", 3), ("3/3", 5), ("1/3", 8)):
+        evaluate.run(Store(tmp_path, {}), parts, 8, None, lambda line: None, evaluate._share(text))
+        assert len(Store(tmp_path, {}).rows("paired")) == counts
+    assert [row["index"] for row in Store(tmp_path, {}).rows("paired")] == list(range(8))
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/2"])
+def test_a_share_that_is_none_is_named(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="wanted K/N"):
+        evaluate._share(text)
 
 
 def test_ratio_above_the_floor_by_hand():

@@ -77,7 +77,7 @@ def erp_coordinates(dirs: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     return (yaw / 360.0 + 0.5) * width - 0.5, (0.5 - pitch / 180.0) * height - 0.5
 
 
-def pad_erp(erp: Tensor, pad: int = 1) -> Tensor:
+def pad_erp(erp: Tensor, pad: int = 1, out: Tensor | None = None) -> Tensor:
     """Surround a panorama with what the sphere shows there.
 
     Convention: beyond the seam comes the other side; beyond a pole come the same rows, mirrored and turned by half
@@ -85,6 +85,7 @@ def pad_erp(erp: Tensor, pad: int = 1) -> Tensor:
 
     Args:
         erp: `[..., H, W]`. pad: pixels on each side, at most H and W.
+        out: written to and returned; None is a new tensor.
 
     Returns:
         `[..., H + 2 pad, W + 2 pad]`.
@@ -96,7 +97,7 @@ def pad_erp(erp: Tensor, pad: int = 1) -> Tensor:
         return turned if width % 2 == 0 else 0.5 * (turned + rows.flip(-2).roll(width // 2 + 1, -1))
 
     # Written into one tensor: joining pieces along both axes would copy the panorama twice.
-    padded = erp.new_empty(*erp.shape[:-2], height + 2 * pad, width + 2 * pad)
+    padded = erp.new_empty(*erp.shape[:-2], height + 2 * pad, width + 2 * pad) if out is None else out
     inner = slice(pad, pad + width)
     padded[..., pad : pad + height, inner] = erp
     padded[..., :pad, inner] = beyond(erp[..., :pad, :])
@@ -177,11 +178,14 @@ def _sample_planes(erp: Tensor, grid: Tensor, mode: str) -> Tensor:
         return together.unflatten(2, (num_grids, h)).transpose(1, 2)[0].contiguous()
     strips = math.gcd(h, 8)
     out = erp.new_empty(*erp.shape[:2], h, w)
+    # Fresh memory for each plane costs more than filling it; a backward pass needs them all.
+    differentiable, padded = torch.is_grad_enabled() and (erp.requires_grad or grid.requires_grad), None
     for index, frame in enumerate(erp):
         parts = grid[index % num_grids].unflatten(0, (strips, -1))
         for channel, plane in enumerate(frame):
-            padded = pad_erp(plane[None, None]).expand(strips, -1, -1, -1)
-            out[index, channel] = _read_padded(padded, parts, mode).view(h, w)
+            padded = pad_erp(plane[None, None], out=None if differentiable else padded)
+            read = _read_padded(padded.expand(strips, -1, -1, -1), parts, mode)
+            out[index, channel] = read.view(h, w)
     return out
 
 

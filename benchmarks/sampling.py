@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -36,6 +37,8 @@ from .timing import Row, largest_difference, race
 Forward = Callable[[list[Tensor], list[int], list[Tensor | None]], tuple[Tensor, Tensor]]
 
 STEPS = 2
+# Of forwards that stand alone.
+TIMESTEP = 500
 SCALE_V, SCALE_A = 7.5, 2.5
 
 
@@ -72,22 +75,31 @@ class Scenario:
             settings=settings or SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
         )  # fmt: skip
 
-    def published_ways(self, clone: Path | None) -> dict[str, Callable[[], list[Tensor]]]:
-        """The same steps as the published code takes them: re-created, and by a clone of it."""
-        connectors = self.unet.connectors
-        ways = {
-            "published way": lambda: self._guided(self._recreated, _explicit_attention(connectors)),
-            "published way, fused attention": lambda: self._guided(self._recreated, nullcontext()),
+    def ours_once(self) -> tuple[Tensor, Tensor]:
+        """One forward without guidance: batch 1."""
+        cross = self.unet.encode_cross(*self.start, TIMESTEP, TIMESTEP)
+        return self.unet(*self.start, TIMESTEP, TIMESTEP, self.text_v[1:], self.text_a[1:], cross)
+
+    def published(self, clone: Path | None) -> dict[str, Callable[[], list[Tensor]]]:
+        """The guided steps as published: re-created, and by a clone of the code."""
+        forwards = self._forwards(clone, self.text_v, self.text_a)
+        return {name: lambda forward=forward: self._steps(forward) for name, forward in forwards.items()}
+
+    def published_once(self, clone: Path | None) -> dict[str, Callable[[], tuple[Tensor, Tensor]]]:
+        forwards = self._forwards(clone, self.text_v[1:], self.text_a[1:])
+        inputs = [*self.start], [TIMESTEP] * 2, [None, None]
+        return {name: lambda forward=forward: forward(*inputs) for name, forward in forwards.items()}
+
+    def _forwards(self, clone: Path | None, text_v: Tensor, text_a: Tensor) -> dict[str, Forward]:
+        recreated = partial(self._recreated, text_v, text_a)
+        forwards: dict[str, Forward] = {
+            "published way": _as_it_was(recreated, lambda: _explicit_attention(self.unet.connectors)),
+            "published way, fused attention": _as_it_was(recreated, nullcontext),
         }
         if clone is not None:
-            network = PublishedForward(clone, self.unet, self.text_v, self.text_a)
-            ways["published code"] = lambda: self._guided(network, nullcontext())
-        return ways
-
-    def _guided(self, forward: Forward, attention: AbstractContextManager[None]) -> list[Tensor]:
-        # The library's feed-forward layers as they were before we took them in hand.
-        with attention, mock.patch.object(feed_forward, "ROWS", sys.maxsize):
-            return self._steps(forward)
+            code = PublishedForward(clone, self.unet, text_v, text_a)
+            forwards["published code"] = _as_it_was(code, nullcontext)
+        return forwards
 
     def _steps(self, forward: Forward) -> list[Tensor]:
         schedules = [NoiseSchedule.of(s) for s in self.schedulers]
@@ -103,15 +115,27 @@ class Scenario:
                 x[m], x0[m] = ddim_step(schedules[m], prediction, x[m], alpha, alpha_next)
         return x
 
-    def _recreated(self, x: list[Tensor], t: list[int], x0: list[Tensor | None]) -> tuple[Tensor, Tensor]:
+    def _recreated(
+        self, text_v: Tensor, text_a: Tensor, x: list[Tensor], t: list[int], x0: list[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
         cross = self.unet.encode_cross(*x, *t, *x0)
         frames, T = fold_frames(x[0])
         temb = time_embedding(self.unet.unet_v, t[0], x[0]).repeat_interleave(T, dim=0)
         bridge = self.unet._bridge("video", T, cross.into_video, None, True)
-        text = self.text_v.repeat_interleave(T, dim=0)
+        text = text_v.repeat_interleave(T, dim=0)
         video = run_blocks(self.unet.unet_v, frames, temb, text, bridge, num_frames=T)
-        audio = self.unet.forward_audio(x[1], t[1], self.text_a, cross)
+        audio = self.unet.forward_audio(x[1], t[1], text_a, cross)
         return video.unflatten(0, (-1, T)).transpose(1, 2), audio
+
+
+def _as_it_was(forward: Forward, attention: Callable[[], AbstractContextManager[None]]) -> Forward:
+    """A forward over the library's feed-forward layers as they are before we take them in hand."""
+
+    def run(x: list[Tensor], t: list[int], x0: list[Tensor | None]) -> tuple[Tensor, Tensor]:
+        with attention(), mock.patch.object(feed_forward, "ROWS", sys.maxsize):
+            return forward(x, t, x0)
+
+    return run
 
 
 @contextmanager
@@ -144,23 +168,31 @@ def rows(rounds: int, published: Path | None = None) -> list[Row]:
 def full_size_rows(rounds: int, published: Path | None = None) -> list[Row]:
     """Ours beside the published way alone: minutes and about 14 GB of memory, so only where it is asked for."""
     scenario = full_size()
-    ways = scenario.published_ways(published)
     # One peer is enough at this size: the code itself where it is at hand.
     peer = "published code" if published else "published way"
+    races = {
+        f"step, guided, {scenario.name}": (scenario.ours, scenario.published(published)[peer], STEPS, 1.3),
+        f"forward, batch 1, {scenario.name}": (scenario.ours_once, scenario.published_once(published)[peer], 1, None),
+    }
+    return [_full_size_row(name, peer, *race_of, min(rounds, 2)) for name, race_of in races.items()]
+
+
+def _full_size_row(
+    name: str, peer: str, ours: Callable, theirs: Callable, steps: int, target: float | None, rounds: int
+) -> Row:
     results: dict[str, list[Tensor]] = {}
 
-    def keeping(name: str, run: Callable) -> Callable:
-        return lambda: results.__setitem__(name, run())
+    def keeping(key: str, run: Callable) -> Callable:
+        return lambda: results.__setitem__(key, run())
 
-    runs = {"ours": scenario.ours, peer: ways[peer]}
-    seconds = race({name: keeping(name, run) for name, run in runs.items()}, min(rounds, 2), warm_up=False)
+    runs = {key: keeping(key, run) for key, run in (("ours", ours), (peer, theirs))}
+    seconds = race(runs, rounds, warm_up=False)
     error = max(largest_difference(a, b) for a, b in zip(results["ours"], results[peer], strict=True))
-    ours, theirs = (seconds[name] / STEPS for name in runs)
-    return [Row(f"step, guided, {scenario.name}", peer, ours, theirs, 1.3, f"differ by {error:.0e}")]
+    return Row(name, peer, seconds["ours"] / steps, seconds[peer] / steps, target, f"differ by {error:.0e}")
 
 
 def _compare(scenario: Scenario, rounds: int, published: Path | None) -> list[Row]:
-    ways = scenario.published_ways(published)
+    ways = scenario.published(published)
     with torch.no_grad():
         film, ours = scenario.film(), scenario.ours()
         error = max(largest_difference(a, b) for way in ways.values() for a, b in zip(ours, way(), strict=True))

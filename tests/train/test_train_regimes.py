@@ -251,5 +251,8 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, accelerate):
     assert together.training["processes"] == 2 and alone.training["processes"] == 1
     assert together.training["samples"] == alone.training["samples"] == 6
     for a, b, close in zip(one, two, (1e-4, 2e-2, 2e-2), strict=True):
-        for name in ("loss/picture", "loss/sound", "gradient norm"):
+        for name in ("loss/picture", "loss/sound"):
             assert a[name] == pytest.approx(b[name], rel=close), json.dumps([a, b])
+        # PyTorch adds up a million squares in float32, by lanes that the processor has and in another order for gradients
+        # that lie in one buffer: seen 4e-4 from the float64 sum of gradients that agree to 4e-7.
+        assert a["gradient norm"] == pytest.approx(b["gradient norm"], rel=max(close, 1e-3)), json.dumps([a, b])

@@ -253,6 +253,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, accelerate):
     for a, b, close in zip(one, two, (1e-4, 2e-2, 2e-2), strict=True):
         for name in ("loss/picture", "loss/sound"):
             assert a[name] == pytest.approx(b[name], rel=close), json.dumps([a, b])
-        # PyTorch adds up a million squares in float32, by lanes that the processor has and in another order for gradients
-        # that lie in one buffer: seen 4e-4 from the float64 sum of gradients that agree to 4e-7.
-        assert a["gradient norm"] == pytest.approx(b["gradient norm"], rel=max(close, 1e-3)), json.dumps([a, b])
+    # The first step's gradients alone: Adam then moves weights by signs, those of mere rounding too. PyTorch adds up a
+    # million squares in float32, in another order where they lie in one buffer: seen 4e-4 from the float64 sum of
+    # gradients that agree to 4e-7.
+    assert one[0]["gradient norm"] == pytest.approx(two[0]["gradient norm"], rel=1e-3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,10 +84,13 @@ def _timed_frames(
     container: InputContainer, stream: Stream, origin_s: float, tally: Tally
 ) -> Iterator[tuple[float, Frame]]:
     """Frames with their times in seconds, never going back; frames without a time follow on the one before."""
+    import torch
+
     is_video = stream.type == "video"
     if is_video:
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+        # A worker among many was given one thread by whoever runs them (OMP_NUM_THREADS), and keeps to it here too.
+        stream.codec_context.thread_count = min(MAX_THREADS, torch.get_num_threads())
         # Frames may be larger than the first one, whose size was checked.
         stream.codec_context.options = {"max_pixels": str(max_pixels())}
     usual_s = float(1 / (stream.average_rate or stream.guessed_rate or Fraction(25))) if is_video else 0.0

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .connectors import Connectors, CrossFeatures, Film, fold_frames
 from .cross_attention import TextMemory, share_text
 from .feed_forward import by_rows
+from .winograd import by_winograd
 
 # Behind block `site`, features `h`: the features that go on, or None where nothing sits.
 Bridge = Callable[[str, Tensor], Tensor | None]
@@ -41,6 +42,7 @@ class DualUNet(nn.Module):
         share_text(unet_v)
         for unet in (unet_v, unet_a):
             by_rows(unet)
+        by_winograd(self)
 
     def parts(self, stage: str) -> list[nn.Module]:
         """The networks that a stage of a step needs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -12,6 +13,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from first_gradients import write_first_gradients
+from safetensors.torch import load_file
 from shared_data import ROOT
 from tiny_clips import RandomClips, make_loop, quick_config
 from tiny_model import make_tiny_joint_model
@@ -224,21 +227,43 @@ def test_a_regime_that_trains_connectors_leaves_a_folder_that_loads_with_its_con
     assert any(not torch.equal(t, fresh[name]) for name, t in loaded.unet.connectors.state_dict().items())
 
 
-def launch(folder, *arguments, processes=1):
-    """Run the script; without a GPU, Accelerate's `--multi_gpu` starts processes that talk over gloo."""
+def start(script, *arguments, processes=1) -> None:
+    """Run a script; without a GPU, Accelerate's `--multi_gpu` starts processes that talk over gloo."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     several = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no",
                "--dynamo_backend", "no", "--num_processes", str(processes), "--main_process_port", port]  # fmt: skip
-    common = ["seconds=0.5", "steps=3", "warmup=2", "pool=4", "held_out=1", "log_every=1", "train=all"]
-    command = [sys.executable, *(several if processes > 1 else []), "train/train.py", *common, *arguments]
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
     done = subprocess.run(
-        [*command, f"out={folder / 'control.safetensors'}"], cwd=ROOT, capture_output=True, text=True, timeout=500,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        [sys.executable, *(several if processes > 1 else []), script, *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=500,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": paths},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return read_log(folder / "control"), load_control(folder / "control.safetensors")
+
+
+def launch(folder, *arguments, processes=1):
+    """Train with the script; its log and what it made."""
+    common = ["seconds=0.5", "steps=3", "warmup=2", "pool=4", "held_out=1", "log_every=1", "train=all"]
+    out = folder / "control.safetensors"
+    start("train/train.py", *common, *arguments, f"out={out}", processes=processes)
+    return read_log(folder / "control"), load_control(out)
+
+
+@pytest.mark.slow
+def test_gradients_of_two_processes_are_those_of_one_with_twice_the_batch(tmp_path, accelerate):
+    files = [tmp_path / name for name in ("one.safetensors", "two.safetensors")]
+    write_first_gradients(files[0], tmp_path / "one", 2)
+    start("tests/train/first_gradients.py", files[1], tmp_path / "two", 1, processes=2)
+    one, two = map(load_file, files)
+    assert one.keys() == two.keys() and len(one) > 500
+    apart = {name: float((one[name] - two[name]).double().norm()) for name in one}
+    size = {name: float(gradient.double().norm()) for name, gradient in one.items()}
+    whole = math.hypot(*size.values())
+    assert math.hypot(*apart.values()) < 1e-4 * whole
+    # Sums of many terms that cancel are small, and of their rounding the more.
+    assert all(apart[name] < 1e-2 * size[name] + 1e-6 * whole for name in one)
 
 
 @pytest.mark.slow

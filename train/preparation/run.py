@@ -230,8 +230,10 @@ def start_ray(executor: Executor) -> Any:
     except ImportError as error:
         raise InputError("the executor 'ray' needs Ray Data: pip install -e '.[cluster]'.") from error
     if not ray.is_initialized():
-        # The workers import this project as their driver does.
-        options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}, "logging_level": "ERROR"}
+        # The workers import this project as their driver does. Ray gives PyTorch a thread for each worker; OpenCV
+        # would take every core in all of them.
+        variables = {"PYTHONPATH": str(ROOT), "OPENCV_FOR_THREADS_NUM": "1"}
+        options: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "logging_level": "ERROR"}
         if executor.address:
             options["address"] = executor.address
         else:

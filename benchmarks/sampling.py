@@ -2,8 +2,9 @@
 
 The published way, re-created with our networks: the connectors' encoders run for both halves of the guided batch though
 they read no text, text is repeated per frame and projected again at each step, connectors attend by explicit matrices,
-and feed-forward layers take all tokens at once. Where a clone of the published code is at hand, it races too
-(`benchmarks/published.py`). All walk the same steps from the same noise, and their results are compared.
+feed-forward layers take all tokens at once, and convolutions go the direct way. Where a clone of the published code is
+at hand, it races too (`benchmarks/published.py`). All walk the same steps from the same noise, and their results are
+compared.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from con360.control import load_control
 from con360.control.module import ControlConfig, ControlModule
-from con360.models import feed_forward
+from con360.models import feed_forward, winograd
 from con360.models.catalog import control_file, model_folder
 from con360.models.connectors import ConnectorConfig, Connectors, Film, fold_frames
 from con360.models.dual_unet import DualUNet, run_blocks, time_embedding
@@ -129,10 +130,12 @@ class Scenario:
 
 
 def _as_it_was(forward: Forward, attention: Callable[[], AbstractContextManager[None]]) -> Forward:
-    """A forward over the library's feed-forward layers as they are before we take them in hand."""
+    """A forward over the library's feed-forward and convolution layers as they are before we take them in hand."""
 
     def run(x: list[Tensor], t: list[int], x0: list[Tensor | None]) -> tuple[Tensor, Tensor]:
-        with attention(), mock.patch.object(feed_forward, "ROWS", sys.maxsize):
+        all_tokens = mock.patch.object(feed_forward, "ROWS", sys.maxsize)
+        direct = mock.patch.object(winograd, "MIN_CHANNELS", sys.maxsize)
+        with attention(), all_tokens, direct:
             return forward(x, t, x0)
 
     return run

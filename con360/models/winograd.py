@@ -15,9 +15,8 @@ et al. (arXiv 1803.10986) for what the choice of points does to rounding.
 
 from __future__ import annotations
 
-import weakref
+import math
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +25,12 @@ from torch import Tensor, nn
 MADE, READ = 4, 6
 # Narrower layers spend what they win on carrying windows to the points and back (measured at 64 to 2560 channels).
 MIN_CHANNELS = 256
-# Filters at the points take four times their memory. Layers of small frames have by far the largest filters: at the
-# published size they would add 5 GB for a sixth of the convolutions' products; those of larger frames add 1 GB.
-MIN_PIXELS = 256
+# Fewer windows do not pay for carrying the filters to the points.
+MIN_WINDOWS = 64
 # Windows at once: more leave the cache, fewer read the filters too often.
 WINDOWS = 256
+# Filters at the points take four times their memory: so many bytes of them exist at once.
+FILTER_BYTES = 16 << 20
 
 # Rows are points. Each point's factors multiply to one over the three; powers of two keep them near 1.
 _INPUT = (
@@ -60,25 +60,17 @@ _OUTPUT = (
 @cache
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
     """To the points `[36, 36]`, filters to the points `[36, 9]`, back from them `[16, 36]`: both axes at once."""
-    with torch.inference_mode(False):
-        to_points, filters, back = (
-            torch.kron(m, m).float() for m in (torch.tensor(t, dtype=torch.float64) for t in (_INPUT, _FILTER, _OUTPUT))
-        )
+    exact = (torch.tensor(t, dtype=torch.float64) for t in (_INPUT, _FILTER, _OUTPUT))
+    to_points, filters, back = (torch.kron(m, m).float() for m in exact)
     return to_points, filters, back
 
 
-def filters_at_points(weight: Tensor) -> Tensor:
-    """Filters `[O, C, 3, 3]` as `winograd_conv2d` wants them: `[36, C, O]`."""
-    out_channels, channels = weight.shape[:2]
-    return (_transforms()[1] @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(-1, channels, out_channels)
-
-
-def winograd_conv2d(x_NChw: Tensor, filters_36CO: Tensor, bias_O: Tensor | None = None) -> Tensor:
+def winograd_conv2d(x_NChw: Tensor, weight: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """A 3x3 convolution of stride 1 with a border of one zero.
 
     Args:
         x_NChw: float32 on the processor.
-        filters_36CO: from `filters_at_points`.
+        weight: `[O, C, 3, 3]`.
         bias_O: added to the outputs.
 
     Returns:
@@ -86,66 +78,58 @@ def winograd_conv2d(x_NChw: Tensor, filters_36CO: Tensor, bias_O: Tensor | None 
     """
     to_points, _, back = _transforms()
     N, C, h, w = x_NChw.shape
-    O = filters_36CO.shape[2]  # noqa: E741 (the legend's name)
-    rows, columns = -(-h // MADE), -(-w // MADE)
+    rows, columns = _windows(h, w)
     at_once = max(1, WINDOWS // (rows * columns))
+    groups = weight.split(max(1, FILTER_BYTES // (READ * READ * C * weight.element_size())))
+    whole = _at_points(weight) if len(groups) == 1 else None
     bordered = x_NChw.new_zeros(min(N, at_once), MADE * rows + 2, MADE * columns + 2, C)
-    out = x_NChw.new_empty(N, MADE * rows, MADE * columns, O)
+    out = x_NChw.new_empty(N, MADE * rows, MADE * columns, len(weight))
     for start in range(0, N, at_once):
         frames = x_NChw[start : start + at_once].permute(0, 2, 3, 1)
         n = len(frames)
         bordered[:n, 1 : h + 1, 1 : w + 1] = frames
         windows = bordered[:n].unfold(1, READ, MADE).unfold(2, READ, MADE).permute(4, 5, 0, 1, 2, 3)
         points_36PC = (to_points @ windows.reshape(READ * READ, -1)).view(READ * READ, -1, C)
-        products = torch.bmm(points_36PC, filters_36CO).view(READ * READ, -1)
-        made = (back @ products).view(MADE, MADE, n, rows, columns, O).permute(2, 3, 0, 4, 1, 5)
-        here = out[start : start + n].view(n, rows, MADE, columns, MADE, O)
-        here.copy_(made) if bias_O is None else torch.add(made, bias_O, out=here)
+        places = out[start : start + n].view(n, rows, MADE, columns, MADE, -1).split(len(groups[0]), dim=-1)
+        for group, place in zip(groups, places, strict=True):
+            filters_36OC = _at_points(group) if whole is None else whole
+            products = torch.bmm(points_36PC, filters_36OC.transpose(1, 2)).view(READ * READ, -1)
+            made = (back @ products).view(MADE, MADE, n, rows, columns, -1)
+            place.copy_(made.permute(2, 3, 0, 4, 1, 5))
+    if bias_O is not None:
+        out += bias_O
     return out[:, :h, :w].permute(0, 3, 1, 2)
 
 
-class WinogradConv2d(nn.Conv2d):
-    """PyTorch's 3x3 layer with its own weights, computed by `winograd_conv2d` where that pays.
+def _windows(h: int, w: int) -> tuple[int, int]:
+    """Rows and columns of windows that cover a frame."""
+    return -(-h // MADE), -(-w // MADE)
 
-    Filters at the points are kept until the weights change. They are no part of the state, nor of copies.
-    """
+
+def _at_points(weight: Tensor) -> Tensor:
+    """Filters `[O, C, 3, 3]` at the points: `[36, O, C]`."""
+    filters = _transforms()[1] @ weight.reshape(-1, 9).t()
+    return filters.view(READ * READ, *weight.shape[:2])
+
+
+class WinogradConv2d(nn.Conv2d):
+    """PyTorch's 3x3 layer with its own weights, computed by `winograd_conv2d` where that pays."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self._pays(input):
             return super().forward(input)
-        return winograd_conv2d(input, self._filters(), self.bias)
+        return winograd_conv2d(input, self.weight, self.bias)
 
     def _pays(self, x: Tensor) -> bool:
         return (
             x.ndim == 4
             and x.device.type == "cpu"
             and x.dtype == self.weight.dtype == torch.float32
-            # Weights that train are written to in ways that leave no trace (moving averages).
-            and not (torch.is_grad_enabled() or self.weight.requires_grad)
+            and not torch.is_grad_enabled()
             and not torch.is_autocast_enabled("cpu")
             and min(self.in_channels, self.out_channels) >= MIN_CHANNELS
-            and x.shape[-2] * x.shape[-1] >= MIN_PIXELS
+            and len(x) * math.prod(_windows(*x.shape[2:])) >= MIN_WINDOWS
         )
-
-    def _filters(self) -> Tensor:
-        # Tensors made in inference mode have no version; they change by being loaded or moved, and those are below.
-        version = None if self.weight.is_inference() else self.weight._version
-        weight, state, filters = self.__dict__.get("_kept", (lambda: None, None, None))
-        if weight() is not self.weight or state != (self.weight.data_ptr(), version):
-            state, filters = (self.weight.data_ptr(), version), filters_at_points(self.weight)
-            self.__dict__["_kept"] = (weakref.ref(self.weight), state, filters)
-        return filters
-
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        self.__dict__.pop("_kept", None)
-        return super()._apply(*args, **kwargs)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.__dict__.pop("_kept", None)
-        super()._load_from_state_dict(*args, **kwargs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
 
 def by_winograd(model: nn.Module) -> None:

@@ -239,8 +239,12 @@ def start_ray(executor: Executor) -> Any:
         else:
             options.update(num_cpus=executor.workers, include_dashboard=False)
         ray.init(log_to_driver=False, **options)
+    context = ray.data.DataContext.get_current()
     # Our own bar says how far it is; what went wrong is in the outcomes.
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context.enable_progress_bars = False
+    # Ray Data keeps a share of the cores for each operator, needed or not: writing shards, a hundredth of the work,
+    # would leave one of two cores idle, and a quarter of many.
+    context.op_resource_reservation_enabled = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray
 

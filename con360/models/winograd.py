@@ -4,8 +4,8 @@ Four by four outputs of a 3x3 convolution cost 144 products the direct way and 3
 and the filters are carried to 36 points, multiplied there, and carried back. cuDNN chooses such algorithms by itself;
 PyTorch's processor library never does, and a third of a joint step is such convolutions.
 
-The points are 0, 3/4, -3/4, 3/2, -3/2 and infinity. With the textbook's 0, 1, -1, 2, -2 rounding errors are three
-times as large; these come within four times of the direct way's (about 1e-6 of the output's scale).
+The points are 0, 3/4, -3/4, 3/2, -3/2 and infinity. With the textbook's 0, 1, -1, 2, -2 the largest rounding error is
+three times as large. At 320 channels the root mean square is 1.8e-6 of the output's spread, the direct way's 2.3e-7.
 
 Shape legend: N frames, C channels read, O channels made, P windows of a group of frames.
 

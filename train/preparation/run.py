@@ -243,7 +243,7 @@ def start_ray(executor: Executor) -> Any:
     # Our own bar says how far it is; what went wrong is in the outcomes.
     context.enable_progress_bars = False
     # Ray Data keeps a share of the cores for each operator, needed or not: writing shards, a hundredth of the work,
-    # would leave one of two cores idle, and a quarter of many.
+    # left one of two cores idle; by its rule it would be a quarter of many.
     context.op_resource_reservation_enabled = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray

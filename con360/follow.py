@@ -1,121 +1,123 @@
-"""A camera that follows what is salient through a recording of any length, map by map.
+"""A camera that follows the subject through a recording of any length, map by map.
 
-`viewpoints` looks at a clip as a whole; here only regions of the last second are remembered, so that an hour takes no
-more memory than a minute (but for its path: one direction per map).
+Of the maps only subjects and their weights are kept, a hundred bytes or so per map; the camera's way is planned when all
+are known, so that it stands right from the first picture on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from array import array
 
 import numpy as np
 import torch
 from scipy import ndimage
 
 from .errors import InputError
-from .geometry.sphere import angles, directions
-from .records import Region, View
-from .viewpoint import MAX_GAP_S, MAX_STEP_DEG, find_regions
+from .framing import APART_DEG, SubjectTracker, is_flat
+from .geometry.sphere import angles
+from .records import View
 
-# The camera stays with its region until another has been this much heavier, on average over about a second.
-LEAVE_AT = 1.5
-MASS_MEMORY_S = 1.0
-# It swings to a new region no faster than this, and its path is smoothed over this time.
+# A change of subject costs as much as the best subject's weight over this time: glances aside are not followed.
+CHANGE_COST_S = 1.0
+# The camera swings to a new subject no faster than this, and its path is smoothed over this time.
 MAX_SPEED_DEG_S = 60.0
 SMOOTHING_S = 0.5
+# Subjects per map that are kept, the heaviest.
+MOST_KEPT = 6
 
 
-@dataclass
-class _Seen:
-    """A region that is followed from map to map."""
-
-    direction: np.ndarray
-    mass: float
-    at: int
-
-
-@dataclass
 class Follower:
-    """Chooses one direction per saliency map.
+    """Plans one direction per saliency map.
 
     Args:
-        fps: maps per second. rank: follow the heaviest region (1), the second (2), ...; where fewer are seen, the last.
-        threshold: as in `find_regions`.
+        fps: maps per second. rank: follow the heaviest subject (1), the second (2), ...; where fewer are seen, the last.
+
+    Raises:
+        InputError: a rank below 1.
     """
 
-    fps: float
-    rank: int = 1
-    threshold: float = 0.5
-    _seen: list[_Seen] = field(default_factory=list)
-    _target: _Seen | None = None
-    _path: list[np.ndarray] = field(default_factory=list)
-    _found: bool = False
-    _had_target: bool = False
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"rank {self.rank} was asked for; 1 is the most salient region.")
+    def __init__(self, fps: float, rank: int = 1) -> None:
+        if rank < 1:
+            raise InputError(f"rank {rank} was asked for; 1 is the most salient subject.")
+        self._fps, self._rank, self._found = fps, rank, False
+        self._tracker = SubjectTracker(fps)
+        # Per map `MOST_KEPT` rows of: number of the subject, direction, weight; weight -1 where there is none.
+        self._rows = array("f")
 
     def __len__(self) -> int:
-        return len(self._path)
+        return len(self._rows) // (5 * MOST_KEPT)
 
     @property
     def found_something(self) -> bool:
-        """Whether any map had a region so far."""
+        """Whether any map had a subject so far."""
         return self._found
 
     def add(self, saliency_map: torch.Tensor) -> None:
         """Takes the next map `[H, W]`."""
-        now = len(self._path)
-        regions = find_regions(saliency_map, self.threshold)
-        self._found |= bool(regions)
-        self._remember(regions, now)
-        target = self._choose()
-        aim = np.array([0.0, 0.0, 1.0]) if target is None else target.direction
-        if not self._path or not self._had_target:
-            self._path.append(aim)
-        else:
-            self._path.append(_swing(self._path[-1], aim, MAX_SPEED_DEG_S / self.fps))
-        self._had_target = target is not None
-
-    def _remember(self, regions: Iterable[Region], now: int) -> None:
-        keep = math.exp(-1.0 / (MASS_MEMORY_S * self.fps))
-        self._seen = [one for one in self._seen if now - one.at <= max(1.0, MAX_GAP_S * self.fps)]
-        free = list(self._seen)
-        for one in self._seen:
-            one.mass *= keep
-        for region in regions:
-            there = directions(region.yaw_deg, region.pitch_deg, dtype=torch.float64).numpy()
-            near = max(free, key=lambda one: float(one.direction @ there), default=None)
-            if near is not None and near.direction @ there >= math.cos(math.radians(MAX_STEP_DEG)):
-                free = [one for one in free if one is not near]
-                near.direction, near.at = there, now
-            else:
-                # What is seen for the first time has to prove itself, but for the very first map.
-                near = _Seen(there, region.mass * keep if not now else 0.0, now)
-                self._seen.append(near)
-            near.mass += (1 - keep) * region.mass
-
-    def _choose(self) -> _Seen | None:
-        ranked = sorted(self._seen, key=lambda one: -one.mass)
-        if not ranked:
-            return self._target
-        best = ranked[min(self.rank, len(ranked)) - 1]
-        current = self._target
-        # By identity: two regions may hold equal numbers, and arrays do not compare to one truth.
-        alive = current is not None and any(one is current for one in ranked)
-        if alive and current is not None and LEAVE_AT * current.mass > best.mass > current.mass / LEAVE_AT:
-            return current
-        self._target = best
-        return best
+        self._found |= not is_flat(saliency_map)
+        seen = sorted(self._tracker.add(saliency_map), key=lambda one: -one.weight)[:MOST_KEPT]
+        for one in seen:
+            self._rows.extend((one.number, *one.place, one.weight))
+        self._rows.extend((-1.0, 0.0, 0.0, 1.0, -1.0) * (MOST_KEPT - len(seen)))
 
     def path(self) -> np.ndarray:
         """Unit vectors `[maps, 3]` of where the camera looks, smoothed."""
-        raw = np.stack(self._path)
-        smooth = ndimage.gaussian_filter1d(raw, SMOOTHING_S * self.fps, axis=0, mode="nearest")
+        rows = np.array(self._rows, dtype=np.float64).reshape(-1, MOST_KEPT, 5)
+        numbers, places, weights = rows[..., 0], rows[..., 1:4], rows[..., 4]
+        aims = _plan(numbers, places, weights, self._fps)
+        for _ in range(self._rank - 1):
+            near = (places * aims[:, None]).sum(-1) > math.cos(math.radians(APART_DEG))
+            weights = np.where(near, -1.0, weights)
+            # Where no other subject is left, the one before.
+            alone = (weights < 0).all(1)
+            aims = np.where(alone[:, None], aims, _plan(numbers, places, weights, self._fps))
+        steady = _limited(aims, MAX_SPEED_DEG_S / self._fps)
+        smooth = ndimage.gaussian_filter1d(steady, SMOOTHING_S * self._fps, axis=0, mode="nearest")
         return smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
+
+
+def _plan(numbers: np.ndarray, places: np.ndarray, weights: np.ndarray, fps: float) -> np.ndarray:
+    """The directions `[T, 3]` of the subjects that weigh most over time, changes paid for (Viterbi's algorithm).
+
+    Args:
+        numbers, weights: `[T, N]`; a weight below 0 is no subject. places: `[T, N, 3]`.
+    """
+    count, most = weights.shape
+    there = weights >= 0
+    cost = CHANGE_COST_S * fps * float(weights.max(1).clip(0).mean())
+    total, came_from = np.where(there[0], weights[0], -np.inf), np.zeros((count, most), dtype=np.int16)
+    for t in range(1, count):
+        same = numbers[t][:, None] == numbers[t - 1]
+        reached = total - np.where(same, 0.0, cost)
+        came_from[t] = reached.argmax(1)
+        best = reached.max(1)
+        # Maps without any subject hold what was there before.
+        total = np.where(there[t], (best if np.isfinite(best).any() else 0.0) + weights[t], -np.inf)
+        if not there[t].any():
+            total = np.zeros(most)
+    chosen = np.empty(count, dtype=int)
+    chosen[-1] = int(total.argmax())
+    for t in range(count - 1, 0, -1):
+        chosen[t - 1] = came_from[t, chosen[t]]
+    picked = np.arange(count)
+    return _held(places[picked, chosen], there[picked, chosen])
+
+
+def _held(aims: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Directions kept over maps without a subject, from before, else from after; to the front without any."""
+    if not known.any():
+        return np.tile((0.0, 0.0, 1.0), (len(aims), 1))
+    last = np.maximum.accumulate(np.where(known, np.arange(len(aims)), -1))
+    return aims[np.where(last < 0, int(known.argmax()), last)]
+
+
+def _limited(aims: np.ndarray, most_deg: float) -> np.ndarray:
+    """Directions that swing towards `aims` by at most an angle per map."""
+    steps = [aims[0]]
+    for aim in aims[1:]:
+        steps.append(_swing(steps[-1], aim, most_deg))
+    return np.stack(steps)
 
 
 def _swing(start: np.ndarray, aim: np.ndarray, most_deg: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,8 +22,12 @@ from .errors import InputError
 from .geometry.erp import erp_area_weights, erp_directions
 from .geometry.perspective import to_camera
 from .geometry.sphere import angles, wrap_yaw_deg
+from .framing import find_subjects, follow_subjects
 from .records import Region, SaliencyMaps, View, Viewpoint, ViewTrack
 
+# What a viewpoint looks at: a subject, or the paper's centroid of a region cut out by a threshold.
+Ranking = Literal["subject", "centroid"]
+RANKINGS: tuple[str, ...] = get_args(Ranking)
 FOV_RANGE_DEG = (30.0, 150.0)
 DEFAULT_FOV_DEG = 90.0
 # A field of view taken from a region's box: room around it, and what a view can reasonably show.
@@ -162,35 +166,37 @@ def box_fov_deg(region: Region) -> float:
 
 def viewpoints(
     saliency: SaliencyMaps, fps: float, *, fov_deg: float | Literal["box"] = DEFAULT_FOV_DEG,
-    mode: Literal["still", "track"] = "still", max_viewpoints: int = 8, threshold: float = 0.5,
+    mode: Literal["still", "track"] = "still", ranking: Ranking = "subject", max_viewpoints: int = 8,
+    threshold: float = 0.5,
 ) -> tuple[Viewpoint, ...]:
     """The views worth looking at, the most salient first.
 
-    Convention: `still` looks at the regions of the time-averaged map; `track` finds regions in each frame, follows each
-    to the nearest region of the next, and smooths the path on the sphere over a quarter of a second. Where nothing
-    stands out there is one viewpoint, to the front, without a region: `viewpoint_notices` says so.
+    Convention: `still` looks at the time-averaged map; `track` finds places in each map, follows each to the next, and
+    smooths the path on the sphere over a quarter of a second. Where nothing stands out there is one viewpoint, to the
+    front, without a region: `viewpoint_notices` says so.
 
     Args:
         saliency: one map per frame. fps: their rate.
         fov_deg: 30 to 150 for every view, or "box" for the region's own size (60 to 120; one size for a whole track).
-        mode: "still" or "track". max_viewpoints: at most so many. threshold: as in `find_regions`.
+        mode: "still" or "track".
+        ranking: "subject" frames what is heaviest under a narrow window, then the next outside it (`framing`);
+            "centroid" is the paper's: regions above a threshold, by their mass, each looked at in its centroid.
+        max_viewpoints: at most so many. threshold: as in `find_regions`, for centroids alone.
 
     Returns:
         At least one viewpoint; ranks count from 1.
 
     Raises:
-        InputError: maps, threshold, mode or field of view that cannot be used.
+        InputError: maps, threshold, mode, ranking or field of view that cannot be used.
     """
     if mode not in ("still", "track"):
         raise InputError(f"viewpoint mode {mode!r} is unknown; choose 'still' or 'track'.")
+    if ranking not in RANKINGS:
+        raise InputError(f"viewpoint ranking {ranking!r} is unknown; choose 'subject' or 'centroid'.")
     if fov_deg != "box":
         check_fov_deg(fov_deg)
+    found = _ranked_paths(_as_maps(saliency.maps), fps, mode, ranking, max_viewpoints, threshold)
     num_frames = len(saliency.maps)
-    if mode == "track":
-        found = _follow(saliency.maps, fps, threshold, max_viewpoints)
-    else:
-        found = [(region, np.array(_vector(region))[None].repeat(num_frames, 0))
-                 for region in find_regions(saliency.maps, threshold, max_viewpoints)]
     if not found:
         front = View(0.0, 0.0, DEFAULT_FOV_DEG if fov_deg == "box" else float(fov_deg))
         return (Viewpoint(1, None, ViewTrack.still(front, num_frames)),)
@@ -198,6 +204,20 @@ def viewpoints(
         Viewpoint(rank, region, _as_track(path, box_fov_deg(region) if fov_deg == "box" else float(fov_deg)))
         for rank, (region, path) in enumerate(found, start=1)
     )
+
+
+def _ranked_paths(
+    maps: np.ndarray, fps: float, mode: str, ranking: str, most: int, threshold: float
+) -> list[tuple[Region, np.ndarray]]:
+    """(region, directions `[T, 3]`) in the order of their rank."""
+    if mode == "track":
+        if ranking == "centroid":
+            return _follow(maps, fps, threshold, most)
+        subjects = follow_subjects(torch.from_numpy(maps), fps, most)
+        return [(region, _smooth(path, SMOOTHING_S * fps)) for region, path in subjects]
+    mean = torch.from_numpy(maps.mean(0))
+    still = find_regions(mean, threshold, most) if ranking == "centroid" else find_subjects(mean, most)
+    return [(region, np.array(_vector(region))[None].repeat(len(maps), 0)) for region in still]
 
 
 def viewpoint_notices(found: Sequence[Viewpoint]) -> tuple[str, ...]:
@@ -227,9 +247,8 @@ def _degrees_of(cosine: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
-def _follow(maps: torch.Tensor, fps: float, threshold: float, max_tracks: int) -> list[tuple[Region, np.ndarray]]:
+def _follow(frames: np.ndarray, fps: float, threshold: float, max_tracks: int) -> list[tuple[Region, np.ndarray]]:
     """Regions followed through time: (the region over the clip, its smoothed path `[T, 3]`), heaviest first."""
-    frames = _as_maps(maps)
     tracks: list[dict[int, Region]] = []
     for t, frame in enumerate(frames):
         regions = find_regions(torch.from_numpy(frame), threshold, 2 * max_tracks)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,23 +13,32 @@ from ..errors import InputError
 from ..memory import in_smaller_pieces
 from ..records import Progress, SaliencyMaps
 
-TRAINING_FREE = "training-free"
+if TYPE_CHECKING:
+    from .human_faces import HumanFace
+
+# Both need no weights. What a control was trained with stands in its file; maps of another kind mean less to it.
+MULTICUE, TRAINING_FREE = "multi-cue", "training-free"
+NAMED_METHODS = (MULTICUE, TRAINING_FREE)
 # Where memory runs out; motion needs two frames.
 SMALL_CHUNK_FRAMES = 2
 ADVICE = "load the clip with a smaller height or a shorter duration, or compute saliency on another device"
 
 
 def predict_saliency(
-    frames: Tensor, method: str | Path = TRAINING_FREE, *, height: int = 256, device: torch.device | str = "cpu",
+    frames: Tensor, method: str | Path = MULTICUE, *, fps: float = 8.0, heard: Tensor | None = None,
+    faces: Sequence[Sequence[HumanFace]] | None = None, height: int = 256, device: torch.device | str = "cpu",
     progress: Progress | None = None,
-) -> SaliencyMaps:
+) -> SaliencyMaps:  # fmt: skip
     """Where people would look, for each frame of a panorama clip.
 
     Convention: one map per frame, in [0, 1], maximum 1; a flat map of ones where nothing stands out; columns wrap.
 
     Args:
         frames: `[T, 3, H, W]` equirectangular, `W = 2 H`, in [0, 1].
-        method: "training-free" (needs no weights), or the path of SalViT360's weights.
+        method: "multi-cue" or "training-free" (neither needs weights), or the path of SalViT360's weights.
+        fps: frames per second, by which "multi-cue" knows speed.
+        heard: `[T, 4]`, from `heard.sound_intensity`; read by "multi-cue" alone, as are
+        faces: of each frame, from `human_faces.find_faces`.
         height: rows of the maps. device: where to compute; the maps come back on the CPU.
         progress: told of each step; may raise to cancel.
 
@@ -35,7 +46,7 @@ def predict_saliency(
         Maps `[T, height, 2 height]` float32.
 
     Raises:
-        InputError: frames of another shape or not finite, or weights that cannot be used.
+        InputError: frames of another shape or not finite, cues of another length, or weights that cannot be used.
         TooLittleMemory: in smaller pieces as well.
     """
     if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames) or frames.shape[-1] != 2 * frames.shape[-2]:
@@ -43,24 +54,56 @@ def predict_saliency(
     if not torch.isfinite(frames).all():
         raise InputError("the frames hold NaN or infinite values; saliency needs finite pixels in [0, 1].")
     frames = frames.to(torch.float32)
+    if str(method) == MULTICUE:
+        from .multicue import CHUNK_FRAMES, multicue_saliency
+
+        _check_cues(len(frames), fps, heard, faces)
+        maps = _in_chunks(CHUNK_FRAMES, lambda chunk: multicue_saliency(
+            frames.to(device), fps, height, progress, heard=heard, faces=faces, chunk=chunk))  # fmt: skip
+        return SaliencyMaps(maps, MULTICUE)
     if str(method) == TRAINING_FREE:
         from .training_free import CHUNK_FRAMES, training_free_saliency
 
-        maps = in_smaller_pieces(
-            lambda chunk: training_free_saliency(frames.to(device), height, progress, chunk=chunk).cpu(),
-            CHUNK_FRAMES, SMALL_CHUNK_FRAMES, what="looking for what is salient", advice=ADVICE,
-        )  # fmt: skip
-        return SaliencyMaps(maps, TRAINING_FREE)
-    if not Path(method).is_file():
-        raise InputError(
-            f"saliency method {str(method)!r} is neither {TRAINING_FREE!r} nor a file; "
-            f"give {TRAINING_FREE!r} or the path of SalViT360's weights."
+        maps = _in_chunks(
+            CHUNK_FRAMES, lambda chunk: training_free_saliency(frames.to(device), height, progress, chunk=chunk)
         )
+        return SaliencyMaps(maps, TRAINING_FREE)
     from .salvit360 import WINDOWS_AT_ONCE, load_salvit360, saliency_maps
 
+    check_method(method)
     model = load_salvit360(method, device)
     maps = in_smaller_pieces(
         lambda count: saliency_maps(model, frames, height, progress, windows_at_once=count).cpu(),
         WINDOWS_AT_ONCE, 1, what="looking for what is salient", advice=ADVICE,
     )  # fmt: skip
     return SaliencyMaps(maps, f"SalViT360 {model.variant} ({Path(method).name})")
+
+
+def check_method(method: str | Path) -> None:
+    """That a saliency method is there; weights are opened when they are used.
+
+    Raises:
+        InputError: neither a known name nor a file.
+    """
+    if str(method) not in NAMED_METHODS and not Path(method).is_file():
+        raise InputError(
+            f"saliency method {str(method)!r} is neither {' nor '.join(map(repr, NAMED_METHODS))} nor a file; "
+            f"give one of the names, or the path of SalViT360's weights."
+        )
+
+
+def _in_chunks(usual: int, maps: Callable[[int], Tensor]) -> Tensor:
+    return in_smaller_pieces(
+        lambda chunk: maps(chunk).cpu(), usual, SMALL_CHUNK_FRAMES, what="looking for what is salient", advice=ADVICE
+    )
+
+
+def _check_cues(
+    count: int, fps: float, heard: Tensor | None, faces: Sequence[Sequence[HumanFace]] | None
+) -> None:  # fmt: skip
+    if not 0 < fps < float("inf"):
+        raise InputError(f"the frames come at {fps:g} per second; give a positive rate.")
+    if heard is not None and heard.shape != (count, 4):
+        raise InputError(f"the sound's intensity is {list(heard.shape)} for {count} frames; wanted [{count}, 4].")
+    if faces is not None and len(faces) != count:
+        raise InputError(f"faces of {len(faces)} frames were given for {count} frames; give one list per frame.")

@@ -1,0 +1,58 @@
+"""Gaussian smoothing of maps on the sphere, exact at the seam and over the poles.
+
+Shape legend: H W map rows and columns, M = W // 2 + 1 frequencies along a row.
+
+A kernel that depends on the angle alone is, between two rows, a circular convolution along longitude. So it is one small
+matrix per frequency.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .erp import erp_angles, erp_area_weights
+from .sphere import DEG, cached_grid
+
+# A matrix per frequency of a taller map would take more memory than smoothing is worth.
+MAX_HEIGHT = 128
+
+
+@cached_grid
+def _row_matrices(height: int, width: int, sigma_deg: float, device: torch.device) -> Tensor:
+    """`[M, H, H]` float32: what each row gives to each other row, per frequency along longitude."""
+    yaw, pitch = (angle * DEG for angle in erp_angles(height, width, torch.float64))
+    up, level, turn = pitch.sin(), pitch.cos(), (yaw - yaw[0]).cos()
+    cosine = up[:, None, None] * up[:, None] + level[:, None, None] * level[:, None] * turn
+    kernel = torch.exp(-0.5 * (cosine.clamp(-1.0, 1.0).acos() / (sigma_deg * DEG)) ** 2)
+    kernel = kernel * erp_area_weights(height, dtype=torch.float64)
+    kernel = kernel / kernel.sum((1, 2), keepdim=True)
+    # Even in longitude, so the spectrum is real.
+    return torch.fft.rfft(kernel).real.permute(2, 0, 1).to(device=device, dtype=torch.float32).contiguous()
+
+
+def smooth_on_sphere(maps: Tensor, sigma_deg: float) -> Tensor:
+    """Average each place of a map with its surroundings, weighted by a Gaussian of the angle and by area.
+
+    Convention: a constant map stays as it is; columns wrap, the poles are ordinary places.
+
+    Args:
+        maps: `[..., H, W]` over the panorama, `W = 2 H`, H at most 128. sigma_deg: of the Gaussian, in degrees; from
+            about half a row on it is more than the map's own grid.
+
+    Returns:
+        Maps of the same shape, float32.
+
+    Raises:
+        InputError: another shape, or a sigma that is not positive.
+    """
+    height, width = maps.shape[-2:]
+    if width != 2 * height or height > MAX_HEIGHT:
+        raise InputError(f"smoothing takes maps [..., H, 2 H] of at most {MAX_HEIGHT} rows, not {list(maps.shape)}.")
+    if not sigma_deg > 0:
+        raise InputError(f"smoothing by {sigma_deg:g} degrees was asked for; it must be positive.")
+    matrices = _row_matrices(height, width, float(sigma_deg), maps.device)
+    spectrum = torch.fft.rfft(maps.float())
+    mixed = torch.einsum("mij,...jm->...im", matrices.to(spectrum.dtype), spectrum)
+    return torch.fft.irfft(mixed, n=width)

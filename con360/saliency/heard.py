@@ -1,0 +1,74 @@
+"""Where the sound of a clip comes from: the mean intensity of Ambisonics around each frame.
+
+Shape legend: T frames, N samples.
+
+Source: the intensity vector of first-order Ambisonics, as in Directional Audio Coding (Pulkki 2007).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..records import Sound
+
+# A frame hears what sounds within half of this around it.
+LISTENING_S = 1.0
+
+
+class Listener:
+    """Adds up intensity and energy of a sound that comes in blocks.
+
+    Args:
+        sample_rate_hz: of the sound. fps: frames per second; frame i stands at i / fps seconds.
+    """
+
+    def __init__(self, sample_rate_hz: int, fps: float) -> None:
+        self._rate, self._fps, self._at = sample_rate_hz, fps, 0
+        # Per frame step: intensity to the right, up and ahead, and energy.
+        self._sums: list[np.ndarray] = []
+
+    def add(self, block: np.ndarray) -> None:
+        """Takes the next samples, AmbiX `[4 or more, n]`."""
+        w, y, z, x = np.asarray(block[:4], dtype=np.float64)
+        # Right-positive: the dipole Y points to the left.
+        values = np.stack((-w * y, w * z, w * x, (w * w + x * x + y * y + z * z) / 2))
+        bins = ((self._at + np.arange(block.shape[1])) * (self._fps / self._rate)).astype(np.int64)
+        missing = int(bins[-1]) + 1 - len(self._sums) if len(bins) else 0
+        self._sums += [np.zeros(4) for _ in range(missing)]
+        first, edges = (int(bins[0]), np.flatnonzero(np.diff(bins)) + 1) if len(bins) else (0, np.array([], int))
+        for offset, part in enumerate(np.split(values, edges, axis=1) if len(bins) else ()):
+            self._sums[first + offset] += part.sum(1)
+        self._at += block.shape[1]
+
+    def intensity(self, num_frames: int) -> Tensor:
+        """`[T, 4]`, as `sound_intensity` gives it."""
+        sums = np.zeros((num_frames, 4))
+        known = np.array(self._sums[:num_frames]).reshape(-1, 4)
+        sums[: len(known)] = known
+        reach = max(0, round(LISTENING_S * self._fps / 2))
+        padded = np.pad(np.cumsum(np.pad(sums, ((1, 0), (0, 0))), axis=0), ((reach, reach), (0, 0)), mode="edge")
+        # Steps i - reach to i + reach - 1: half of them before the frame's time, half behind it.
+        wide = padded[2 * reach : 2 * reach + num_frames] - padded[:num_frames] if reach else sums
+        return torch.from_numpy(wide).float()
+
+
+def sound_intensity(sound: Sound | None, fps: float, num_frames: int) -> Tensor | None:
+    """Intensity and energy of the second of sound around each frame.
+
+    Convention: frame i stands at i / fps seconds. For one plane wave the intensity is as long as the energy; for sound
+    from everywhere it is next to nothing.
+
+    Args:
+        sound: any. fps: of the frames.
+
+    Returns:
+        `[T, 4]`: intensity to the right, up and ahead, and energy, summed over samples; None for sound without
+        directions (mono, stereo, loudspeakers) or no sound.
+    """
+    if sound is None or sound.layout != "ambix":
+        return None
+    listener = Listener(sound.sample_rate_hz, fps)
+    listener.add(np.nan_to_num(sound.waveform.numpy(), nan=0.0, posinf=0.0, neginf=0.0))
+    return listener.intensity(num_frames)

@@ -1,0 +1,187 @@
+"""Saliency without weights: what stands out of the picture, what moves by itself, who is seen, and what is heard.
+
+Shape legend: T frames, C channels, H W panorama, h w map rows and columns.
+
+Structure, motion and faces are added, drawn to the horizon, and multiplied by where the sound comes from. Constants were
+fixed on still pairs of pictures and measured gazes and on a few real clips; `benchmarks/saliency_truth.py` and
+`benchmarks/framing.py` say how far they carry.
+
+Source: spectral residual after Hou and Zhang (CVPR 2007); the ways of joining the cues are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.erp import erp_angles, erp_area_weights, erp_directions, sample_erp
+from ..geometry.smoothing import smooth_on_sphere
+from ..records import Progress
+from .human_faces import HumanFace, draw_faces
+from .motion import grey_rows, own_motion_deg
+
+WORK_HEIGHT = 64
+CHUNK_FRAMES = 8
+# Structure is looked for in colour on a coarse panorama and in grey on one twice as fine.
+COARSE_HEIGHT, FINE_HEIGHT = 64, 128
+STRUCTURE_BLUR_DEG, MOTION_BLUR_DEG = 8.0, 5.0
+# Amplitude that rounding leaves, and the mean structure, coarse and fine, below which a picture is plain: half of what one
+# grey level of noise leaves, a tenth of what photos have.
+LEAST_AMPLITUDE, PLAIN_STRUCTURE = 0.003, (0.5, 0.2)
+# Motion is measured over about this time; what moves at this speed or faster counts fully, and so does the fastest.
+MOTION_STEP_S, PLAIN_SPEED_DEG_S = 2 / 15, 4.5
+# People look along the horizon: a place at a pole counts this much of one at the horizon.
+POLE_SHARE, HORIZON_DEG = 0.2, 20.0
+HEARD_DEG = 25.0
+
+
+@dataclass(frozen=True)
+class CueStrengths:
+    """How much each cue counts; 0 leaves it out.
+
+    Args:
+        structure: of what stands out of a still picture, whose mean over the sphere is 1.
+        motion: of what plainly moves by itself. faces: of a sure, large face.
+        sound: how many times more a place counts from which one plane wave comes.
+    """
+
+    structure: float = 1.0
+    motion: float = 6.0
+    faces: float = 6.0
+    sound: float = 4.0
+
+
+def multicue_saliency(
+    frames: Tensor, fps: float, height: int = 256, progress: Progress | None = None, *,
+    heard: Tensor | None = None, faces: Sequence[Sequence[HumanFace]] | None = None,
+    strengths: CueStrengths | None = None, chunk: int = CHUNK_FRAMES,
+) -> Tensor:  # fmt: skip
+    """Saliency of a clip from all cues that it has.
+
+    Convention: one map per frame, in [0, 1], maximum 1; a frame in which nothing stands out (black, plain, silent) gets
+    a flat map of ones. Columns wrap. The first frames have no motion of their own: they take the first that is known.
+
+    Args:
+        frames: `[T, 3, H, W]` in [0, 1], on any device. fps: frames per second.
+        height: rows of the maps. progress: told after each chunk.
+        heard: `[T, 4]`, from `sound_intensity`. faces: of each frame, from `find_faces`.
+        strengths: of the cues; None is all of them.
+        chunk: frames at a time; changes memory alone.
+
+    Returns:
+        `[T, height, 2 height]` on the frames' device.
+    """
+    use = strengths or CueStrengths()
+    total, parts = len(frames), []
+    # The same pairs of frames whatever the chunk.
+    step = max(1, round(MOTION_STEP_S * fps))
+    grey = np.concatenate([grey_rows(part.permute(0, 2, 3, 1).cpu().numpy()) for part in frames.split(chunk)])
+    for start in range(0, total, chunk):
+        part = frames[start : start + chunk]
+        evidence = use.structure * _structure(part)
+        if use.motion:
+            moving = [_motion(grey, index, step, fps) for index in range(start, start + len(part))]
+            evidence = evidence + use.motion * torch.stack(moving).to(evidence)
+        parts.append(evidence)
+        if progress is not None:
+            progress(min(start + chunk, total), total, "saliency")
+    evidence = torch.cat(parts)
+    if faces is not None and use.faces:
+        evidence = evidence + torch.stack([draw_faces(tuple(f), WORK_HEIGHT, use.faces) for f in faces]).to(evidence)
+    return _finish(evidence, None if heard is None or not use.sound else use.sound * _sounding(heard), height)
+
+
+def _finish(evidence: Tensor, sounding: Tensor | None, height: int) -> Tensor:
+    """Maps of maximum 1 at the wanted size; flat where nothing is seen or heard."""
+    nothing = evidence.amax((-1, -2), keepdim=True) < FLAT_BELOW
+    _, pitch = erp_angles(WORK_HEIGHT, dtype=evidence.dtype, device=evidence.device)
+    habit = POLE_SHARE + (1 - POLE_SHARE) * torch.exp(-0.5 * (pitch / HORIZON_DEG) ** 2)
+    maps = torch.where(nothing, torch.ones_like(evidence), evidence * habit[:, None])
+    if sounding is not None:
+        silent = sounding.amax((-1, -2), keepdim=True) < SILENT_BELOW
+        maps = maps * (1 + sounding.to(maps))
+        nothing = nothing & silent.to(nothing.device)
+    maps = sample_erp(maps[:, None], erp_directions(height, maps.device))[:, 0].clamp_min(0.0)
+    maps = maps / maps.amax((-1, -2), keepdim=True).clamp_min(1e-12)
+    return torch.where(nothing, torch.ones_like(maps), maps)
+
+
+# Cues -----------------------------------------------------------------------------------------------------------------
+
+# Evidence below which nothing stands out, and sound whose direction does not count.
+FLAT_BELOW, SILENT_BELOW = 2.0, 0.5
+
+
+def _structure(frames: Tensor) -> Tensor:
+    """What the smooth spectrum of the panorama does not predict: `[T, 3, H, W]` to `[T, h, w]`, mean 1 on the sphere."""
+    coarse = _residual(_opponent_colours(_shrunk(frames, COARSE_HEIGHT)))
+    fine = _residual(_shrunk(frames.mean(1, keepdim=True), FINE_HEIGHT))
+    return (_of_mean_one(coarse, PLAIN_STRUCTURE[0]) + _of_mean_one(fine, PLAIN_STRUCTURE[1])) / 2
+
+
+def _shrunk(frames: Tensor, height: int) -> Tensor:
+    mode = "area" if frames.shape[-2] >= height else "nearest"
+    return F.interpolate(frames, size=(height, 2 * height), mode=mode)
+
+
+def _opponent_colours(rgb: Tensor) -> Tensor:
+    """`[T, 3, h, w]` light, red-green and blue-yellow, each spanning about one unit."""
+    r, g, b = rgb.unbind(-3)
+    return torch.stack(((r + g + b) / 3, (r - g) / 2 * 1.5, (b - (r + g) / 2) / 2 * 1.5), dim=-3)
+
+
+def _residual(planes: Tensor) -> Tensor:
+    """`[T, C, h, w]` to `[T, WORK_HEIGHT, 2 WORK_HEIGHT]`, blurred on the sphere."""
+    spectrum = torch.fft.fft2(planes - planes.mean((-1, -2), keepdim=True), norm="ortho")
+    # An amplitude below what rounding leaves is taken as that: noise has no structure.
+    log_amplitude = (spectrum.abs() + LEAST_AMPLITUDE).log()
+    usual = F.avg_pool2d(F.pad(log_amplitude, (1, 1, 1, 1), mode="circular"), 3, stride=1)
+    sharp = torch.fft.ifft2(spectrum / usual.exp(), norm="ortho").abs().square().sum(1)
+    return smooth_on_sphere(_shrunk(sharp[:, None], WORK_HEIGHT)[:, 0], STRUCTURE_BLUR_DEG)
+
+
+def _of_mean_one(maps: Tensor, plain: float) -> Tensor:
+    """Scaled to mean 1 on the sphere; plain pictures stay below it."""
+    mean = (maps * erp_area_weights(WORK_HEIGHT, maps.device)).sum((-1, -2), keepdim=True) / maps.shape[-1]
+    return maps / mean.clamp_min(plain)
+
+
+def _motion(grey: np.ndarray, index: int, step: int, fps: float) -> Tensor:
+    """What moves by itself into one frame, 1 where it plainly does: `[h, w]`."""
+    index = max(index, min(step, len(grey) - 1))
+    before = max(0, index - step)
+    if index == before:
+        return torch.zeros(WORK_HEIGHT, 2 * WORK_HEIGHT)
+    speed = torch.from_numpy(own_motion_deg(grey[before], grey[index])) * (fps / (index - before))
+    area = erp_area_weights(len(speed)).expand_as(speed)
+    # A camera that is carried moves everything: only what moves more than the whole stands out.
+    speed = (speed - (speed * area).sum() / area.sum()).clamp_min(0.0)
+    fastest = _weighted_quantile(speed, area, 0.995)
+    moving = (speed / max(PLAIN_SPEED_DEG_S, fastest)).clamp_max(1.0)
+    return smooth_on_sphere(_shrunk(moving[None, None], WORK_HEIGHT)[0, 0], MOTION_BLUR_DEG)
+
+
+def _weighted_quantile(values: Tensor, weights: Tensor, share: float) -> float:
+    order = values.flatten().argsort()
+    reached = weights.flatten()[order].cumsum(0)
+    at = torch.searchsorted(reached, share * reached[-1]).clamp_max(len(order) - 1)
+    return float(values.flatten()[order[at]])
+
+
+def _sounding(heard: Tensor) -> Tensor:
+    """`[T, 4]` to `[T, h, w]`: how plainly the sound comes from there, up to 1.
+
+    An orchestra around the microphone has a mean direction too, in which nobody is: a direction counts as far as more
+    than half of the energy comes from it.
+    """
+    strength = heard[:, :3].norm(dim=1)
+    clear = (2 * strength / heard[:, 3].clamp_min(1e-12) - 1).clamp(0.0, 1.0)
+    there = torch.where(strength[:, None] > 0, heard[:, :3], torch.tensor([0.0, 0.0, 1.0]))
+    cosine = erp_directions(WORK_HEIGHT) @ F.normalize(there, dim=1).T
+    angle = torch.rad2deg(cosine.clamp(-1, 1).acos()).permute(2, 0, 1)
+    return clear[:, None, None] * torch.exp(-0.5 * (angle / HEARD_DEG) ** 2)

@@ -131,4 +131,4 @@ def viewpoint_table(found: Sequence[Viewpoint], chosen: Iterable[int] = ()) -> s
         box = "-" if region is None else f"{region.width_deg:.0f}° x {region.height_deg:.0f}°"
         share = "-" if region is None else f"{100 * region.mass:.0f} %"
         rows.append((name, f"{round(view.yaw_deg)}°", f"{round(view.pitch_deg)}°", box, share))
-    return table(rows)
+    return table(rows) + ("\n* generated" if chosen else "")

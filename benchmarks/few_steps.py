@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from con360.devices import describe_device, resolve_device
 from con360.models.catalog import BUILT_IN_MODEL, control_file, model_folder
 
 STEPS = (12, 15, 20, 50)
@@ -23,14 +24,16 @@ REFERENCE_STEPS = 50
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=BUILT_IN_MODEL)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--gamma", type=float)
     options = parser.parse_args()
+    options.device = resolve_device(options.device)
     if options.seeds < 2:
         parser.error("--seeds must be at least 2: the distance between two clips is the scale")
-    print(f"{options.model}, {options.seconds:g} s, {options.seeds} seeds, {options.device}, gamma {options.gamma}")
+    print(f"{options.model}, {options.seconds:g} s, {options.seeds} seeds, gamma {options.gamma}")
+    print(f"device: {describe_device(options.device)}")
     print(f"{'sampler, steps':<16}{'picture':>9}{'sound':>9}{'seconds':>9}", flush=True)
     for name, (picture, sound, seconds) in measure(options):
         took = "" if seconds != seconds else f"{seconds:.1f}"

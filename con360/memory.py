@@ -16,7 +16,10 @@ T = TypeVar("T")
 log = logging.getLogger("con360")
 
 # torch and OpenCV raise a bare RuntimeError or their own kind for the processor's memory.
-_WORDS = ("can't allocate memory", "not enough memory", "CUDA out of memory", "Insufficient memory", "bad_alloc")
+_WORDS = (
+    "can't allocate memory", "not enough memory", "CUDA out of memory", "MPS backend out of memory",
+    "Insufficient memory", "bad_alloc",
+)  # fmt: skip
 
 
 class TooLittleMemory(MemoryError):
@@ -60,5 +63,9 @@ def release() -> None:
     """Give back what nothing refers to any more, on the GPU as well."""
     gc.collect()
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is None:
+        return
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -181,8 +181,21 @@ def generate(
             "the model produced values that are not finite; its weights or precision do not fit together"
         )
     mismatch = control.mismatch(model.name, fingerprint(model.unet.unet_v, model.unet.unet_a)) if control else None
-    notices = model.notices + text.notices + ((mismatch,) if mismatch else ())
+    notices = model.notices + drawing_notices(model, conditions.caption, settings) + text.notices
+    notices += (mismatch,) if mismatch else ()
     return ViewpointClip(frames, spec.fps, sound, settings.seed, notices, stage_seconds=watch.seconds)
+
+
+def drawing_notices(model: JointModel, caption: SceneCaption, settings: SamplerSettings) -> tuple[str, ...]:
+    """What a model that knows one kind of picture draws in place of footage.
+
+    Nothing where the model's folder names no such kind, where the picture is held, and for a procedural scene, which
+    is known by its own caption.
+    """
+    draws = model.metadata.get("draws")
+    if not draws or caption.origin == "scene" or settings.hold == HOLDS[0]:
+        return ()
+    return (f"the model {model.name} draws {draws}, whatever the footage shows",)
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,8 @@ class SceneCaption:
     """The scene in words: `short` is what the text encoders read (CLIP keeps 77 tokens), `long` is for people.
 
     Args:
-        origin: who wrote it; "models" is a captioner and a language model, "rules" a captioner's words joined by rule.
+        origin: who wrote it; "scene" is a procedural scene's own, "models" is a captioner and a language model, "rules"
+            a captioner's words joined by rule.
         faces: what was said of each cube face, by time and then by direction.
         notices: sentences about what was cut or missing.
     """

@@ -10,6 +10,7 @@ Convention: world axes x right, y up, z forward (see `geometry/sphere.py`); yaw 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -337,6 +338,14 @@ def demo_scene() -> Scene:
         sky="dusk",
         ground="stone",
     )
+
+
+def is_scene_caption(text: str) -> bool:
+    """Whether a caption is, word for word, one that `Scene.caption` writes."""
+    verbs = [voice.verb for voice in VOICES.values()]
+    colour, shape, verb, where, sky, ground = map("|".join, (COLOURS, SHAPES, verbs, DIRECTION_WORDS, SKIES, GROUNDS))
+    one = f"a ({colour}) ({shape}) ({verb}) ({where})"
+    return re.fullmatch(f"({one}(, {one})*|nobody), under a ({sky}) sky over ({ground})", text) is not None
 
 
 def caption_vocabulary() -> tuple[str, ...]:

@@ -340,12 +340,18 @@ def device() -> torch.device:
 
 
 def working_dtype(precision: str) -> torch.dtype:
-    """The dtype that `auto`, `float32`, `float16` or `bfloat16` means on ComfyUI's device."""
+    """The dtype that `auto`, `float32`, `float16` or `bfloat16` means on ComfyUI's device.
+
+    The library's rule, so that command line and nodes make the same clip. `auto` stays float32 where ComfyUI has half
+    precision switched off.
+    """
     import torch
 
-    if precision != "auto":
-        return getattr(torch, precision)
-    return torch.float16 if model_management.should_use_fp16(device()) else torch.float32
+    from ..con360.models.precision import working_dtype as library_dtype
+
+    if precision == "auto" and not model_management.should_use_fp16(device()):
+        return torch.float32
+    return library_dtype(precision, device())
 
 
 def manage(networks: dict[str, torch.nn.Module]) -> ModelPatcher:

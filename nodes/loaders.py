@@ -61,7 +61,8 @@ class Con360ModelLoader(io.ComfyNode):
                     tooltip="The small model that comes with the pack, a folder in models/con360, or the parts below.",
                 ),
                 io.Combo.Input(
-                    "precision", options=PRECISIONS, tooltip="'auto' is float16 where the GPU is good at it.",
+                    "precision", options=PRECISIONS,
+                    tooltip="'auto' is bfloat16 where the GPU has it, else float16; float32 on a processor.",
                 ),
                 *(
                     io.Combo.Input(part, options=_part_options(part), default=OWN, optional=True, tooltip=tooltip)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.records import Conditions, StartClip, ViewTrack
+from ..con360.records import Conditions, SceneCaption, StartClip, ViewTrack
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -149,12 +149,19 @@ def _nearest_frames(num_frames: int, fps: float) -> list[int]:
 
 def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str) -> Conditions:
     """Saliency, viewpoint and caption at the model's frame rate."""
-    from ..con360.caption import typed_caption
-
     maps, record = sockets.saliency_from_mask(saliency), basd.maps
     if basd.fps != MODEL_FPS and maps.maps.shape[0] == len(record.track):
         index = _nearest_frames(len(record.track), basd.fps)
         track = ViewTrack(tuple(record.track.views[i] for i in index))
         maps = replace(maps, maps=maps.maps[index])
         record = replace(record, maps=record.maps[index], track=track)
-    return Conditions(maps, record, typed_caption(caption))
+    return Conditions(maps, record, _scene_or_typed(caption))
+
+
+def _scene_or_typed(text: str) -> SceneCaption:
+    """A link carries words alone: the sample's caption is known by its form."""
+    from ..con360.caption import typed_caption
+    from ..con360.scenes import is_scene_caption
+
+    caption = typed_caption(text)
+    return replace(caption, origin="scene") if is_scene_caption(caption.short) else caption

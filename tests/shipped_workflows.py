@@ -320,8 +320,9 @@ FULL_SIZE = Workflow("con360_full_size", [
 The method at full size. **Nothing is downloaded**: put these into ComfyUI's models folder, then press R. A node whose \
 weights are missing says so when you press Run, with place, address, licence and size.
 
-- `con360/svg`: the joint model, [SVG baseline](https://arxiv.org/abs/2409.17550), a diffusers folder. Licence \
-unknown; it contains AudioLDM, CC BY-NC-SA 4.0 (not for commercial use).
+- `con360/svg`: the joint model, [SVG baseline](https://arxiv.org/abs/2409.17550), a diffusers folder; trained on \
+Greatest Hits: it draws drumsticks hitting things. Licence unknown; it contains AudioLDM, CC BY-NC-SA 4.0 (not for \
+commercial use).
 - `con360_control/control.safetensors`: the control module. **None is published**; `python train/train.py` makes one.
 - `con360_saliency/salvit360.pt`: [SalViT360](https://github.com/MertCokelek/SalViT360); its code is MIT.
 - `con360_captioner/blip2-opt-2.7b`: [BLIP-2](https://huggingface.co/Salesforce/blip2-opt-2.7b), MIT, 15 GB.

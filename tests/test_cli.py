@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -21,8 +22,12 @@ import torch
 from shared_data import ROOT, data_path
 from tiny_workflow import write_model_files
 
+from con360 import figures
 from con360.cli import demo, main
+from con360.devices import devices_here
+from con360.media.info import probe
 from con360.media.reader import read_panorama, read_sound
+from con360.media.spherical import SphericalTags
 from con360.media.writer import write_clip, write_wav
 from con360.models.catalog import model_folder
 from con360.records import Sound, View, Viewpoint, ViewTrack
@@ -39,6 +44,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model_files(models)
     folder = models / "con360" / "random"
     shutil.copy(models / "con360_control" / "random.safetensors", folder / "control.safetensors")
+    return folder
+
+
+@pytest.fixture
+def drawing_spoons(model: Path, tmp_path: Path) -> Path:
+    """The same model, whose folder says what alone it draws."""
+    folder = shutil.copytree(model, tmp_path / "spoons")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["_con360"] = {**index.get("_con360", {}), "draws": "spoons"}
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
 
@@ -96,8 +111,27 @@ def test_a_clip_and_its_picture(generate) -> None:
 
     with Image.open("why.png") as picture:
         assert picture.size[0] == 1680
-    assert "viewpoint 1 *" in out and "sampling" in out and "peak memory" in out and "view.mp4" in out
+    assert all(words in out for words in ("viewpoint 1 *", "sampling", "peak memory", "device: ", "view.mp4"))
     assert "100%" in err  # the bars
+
+
+def test_what_a_model_draws_stands_in_the_notices_and_in_the_picture(
+    generate, con360, drawing_spoons: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    draw = figures.conditions_figure
+
+    def noted(*given: Any, **options: Any) -> Any:
+        drawn.extend(panel.note for panel in given[5])
+        return draw(*given, **options)
+
+    monkeypatch.setattr(figures, "conditions_figure", noted)
+    status, _, err = generate("-o", "v.mp4", "--conditions", "why.png", "--model", drawing_spoons)
+    assert status == 0 and "draws spoons, whatever the footage shows." in err
+    assert "draws spoons, whatever the footage shows" in drawn[0] and drawn[1] == "", "under what was generated"
+    monkeypatch.setattr(demo, "SAMPLE_HEIGHT", 96)
+    status, out, err = con360("demo", "--steps", "1", "--model", drawing_spoons)
+    assert status == 0 and "spoons" not in out + err
 
 
 def test_json_is_one_line_that_says_everything(generate) -> None:
@@ -105,6 +139,7 @@ def test_json_is_one_line_that_says_everything(generate) -> None:
     assert status == 0, err
     [line] = out.splitlines()
     facts = json.loads(line)
+    assert facts["device"].startswith(devices_here()[0])
     assert facts["seed"] == 5 and facts["settings"]["steps"] == 1
     assert facts["view"]["rank"] == 2 and len(facts["viewpoints"]) >= 2
     chosen = facts["viewpoints"][1]
@@ -259,8 +294,8 @@ WRONG = {
     "follow and yaw": (["--track", "follow", "--yaw", "0"], "follows a salient region"),
     "control span": (["--control-start", "0.8", "--control-end", "0.2"], "swap them"),
     "caption": (["--caption", "word " * 1000], "the caption has"),
-    "device": (["--device", "tpu"], "device 'tpu' is unknown"),
-    "device 99": (["--device", "cuda:99"], "use --device cpu"),
+    "device": (["--device", "tpu"], "there is no device 'tpu' here; torch sees"),
+    "device 99": (["--device", "cuda:99"], "there is no device 'cuda:99' here"),
     "model": (["--model", "no-such-model"], "there is no model 'no-such-model'"),
     "control": (["--control", "no-such-file"], "there is no control file"),
     "saliency": (["--saliency", "no-such-method"], "no saliency method or file 'no-such-method'"),
@@ -403,9 +438,14 @@ def check_demo(folder: Path, out: str, size: tuple[int, int]) -> None:
     for name in (demo.FIRST, demo.SECOND, demo.ALONE):
         assert streams(folder / name) == ("h264", 32, "aac", 16000, 1)
         assert read_sound(folder / name)[0].waveform.shape == (1, 64000)
-    assert streams(folder / demo.SAMPLE) == ("h264", 32, "aac", 16000, 2)
-    assert read_sound(folder / demo.SAMPLE_SOUND)[0].waveform.shape == (4, 64000)
-    assert read_panorama(folder / demo.SAMPLE, height=size[1]).frames.shape[-2:] == size[::-1]
+    assert streams(folder / demo.SAMPLE) == ("h264", 32, "aac", 16000, 4)
+    assert probe(folder / demo.SAMPLE).spherical == SphericalTags("equirectangular", "mono")
+    sample = read_panorama(folder / demo.SAMPLE, height=size[1])
+    assert sample.frames.shape[-2:] == size[::-1]
+    assert sample.sound.layout == "ambix" and sample.sound.waveform.shape == (4, 64000) and sample.notices == ()
+    # AAC keeps what is heard: the disc in front hums in W and X (20 dB and more above the error), not in Y.
+    error = (sample.sound.waveform - demo_scene().foa().waveform)[[0, 3]].square().mean(-1).sqrt()
+    assert (error < 0.1 * sample.sound.waveform[[0, 3]].square().mean(-1).sqrt()).all()
     for words in (*demo.FILES, "viewpoint 1 *", "viewpoint 2 *", "stage", "total", "peak memory", "Behind the camera"):
         assert words in out
     first, alone = ((folder / name).read_bytes() for name in (demo.FIRST, demo.ALONE))

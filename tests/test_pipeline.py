@@ -13,8 +13,10 @@ from tiny_workflow import write_model_files
 from con360.caption import typed_caption
 from con360.control import LoadedControl, load_control
 from con360.errors import InputError
+from con360.models.catalog import model_folder
 from con360.models.loading import JointModel
-from con360.pipeline import Stopwatch, conditions_of, crop_view, default_settings, generate
+from con360.models.parts import model_parts
+from con360.pipeline import Stopwatch, conditions_of, crop_view, default_settings, drawing_notices, generate
 from con360.records import Conditions, PanoramaClip, Sound, View, ViewTrack
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
@@ -143,6 +145,20 @@ def test_notices_name_unknown_words_and_a_foreign_control(
     foreign = replace(control, base="another model", base_fingerprint="0" * 16)
     clip = generate(model, foreign, conditions(panorama), settings(model, steps=1), seconds=SECONDS)
     assert len(clip.notices) == 1 and "trained over 'another model'" in clip.notices[0]
+
+
+def test_a_model_that_draws_one_thing_says_so_unless_it_is_a_scene(model: JointModel, panorama: PanoramaClip) -> None:
+    narrow = replace(model, name="narrow", metadata={**model.metadata, "draws": "spoons"})
+    given = conditions(panorama)
+    told = generate(narrow, None, given, settings(narrow, steps=1), seconds=SECONDS).notices
+    assert told == ("the model narrow draws spoons, whatever the footage shows",)
+    assert drawing_notices(model, given.caption, settings(model)) == (), "its folder names no such thing"
+    assert drawing_notices(narrow, given.caption, settings(narrow, hold="picture")) == ()
+    assert drawing_notices(narrow, demo_scene().caption(), settings(narrow)) == ()
+
+
+def test_the_built_in_models_folder_says_what_it_draws() -> None:
+    assert model_parts(model_folder()).metadata["draws"] == "coloured shapes of 64 px"
 
 
 def test_broken_weights_are_a_defect_and_no_clip(panorama: PanoramaClip) -> None:

@@ -20,6 +20,7 @@ from con360.scenes import (
     _spread_yaws,
     caption_vocabulary,
     demo_scene,
+    is_scene_caption,
     random_scene,
     voice_waveform,
 )
@@ -133,6 +134,14 @@ def test_captions_bind_colour_shape_sound_and_direction():
 def test_vocabulary_covers_every_caption(seed):
     words = random_scene(seed).caption().short.replace(",", " ,").split()
     assert set(words) <= set(caption_vocabulary())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_scenes_own_caption_is_known_by_its_form(seed):
+    own = random_scene(seed).caption().short
+    assert is_scene_caption(own) and is_scene_caption(Scene(()).caption().short)
+    for other in (own.replace("sky", "roof"), f"{own}, at night", own.partition(", under")[0], own.upper(), ""):
+        assert not is_scene_caption(other), other
 
 
 def test_too_many_performers_is_refused():

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from con360.devices import resolve_device
 from con360.errors import InputError
 from train.config import TrainConfig
 
@@ -25,7 +26,7 @@ class OneProcess:
     process_index, num_processes, is_main_process, scaler = 0, 1, True, None
 
     def __init__(self, accumulate: int = 1) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(resolve_device())
         self.accumulate_steps, self.calls, self.sync_gradients = accumulate, 0, True
 
     def prepare(self, module: nn.Module, optimiser: Any) -> tuple[nn.Module, Any]:

@@ -136,10 +136,11 @@ class Loop:
             norm = self._step(batches, window)
             if self.on_step is not None:
                 self.on_step(self.progress)
-            mine = [float(received[0] if received else 0), before + time.monotonic() - started]
+            # Whole numbers: float64 is more than Apple's GPUs have.
+            mine = [received[0] if received else 0, round(1e6 * (before + time.monotonic() - started))]
             # All processes must agree on when to stop: any signal counts, and the first process's clock.
-            told = self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device, dtype=torch.float64))
-            signum, self.progress.seconds = int(told[:, 0].max()), float(told[0, 1])
+            told = self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device))
+            signum, self.progress.seconds = int(told[:, 0].max()), int(told[0, 1]) / 1e6
             self.progress.finished = self.fraction() >= 1
             monitor.advance(self.progress, window.latest())
             step = self.progress.step

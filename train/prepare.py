@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
+from con360.devices import AUTO, describe_device, resolve_device  # noqa: E402
 from con360.errors import InputError  # noqa: E402
 from train.preparation.cleaning import RULES  # noqa: E402
 from train.preparation.settings import TRUTH, Settings  # noqa: E402
@@ -70,7 +71,8 @@ def make_parser() -> argparse.ArgumentParser:
     how.add_argument("--executor", choices=("process", "ray"), default=runs.name)
     how.add_argument("--workers", type=int, default=runs.workers, help="cores for Ray on this machine")
     how.add_argument("--ray-address", default="", help="of a running cluster, for example 'auto'")
-    how.add_argument("--device", default=runs.device, help="of the encoders")
+    how.add_argument("--device", default=AUTO, help="of the encoders: cuda, cuda:1, mps or cpu; auto is the first "
+                     "that is here, and on Ray the processor unless there are --encoders (auto)")
     how.add_argument("--encoders", type=int, default=runs.encoders,
                      help="Ray processes that only encode, one per GPU; 0 encodes where the views are cut")
     how.add_argument("--shard-segments", type=int, default=runs.shard_segments, help="segments per shard")
@@ -109,6 +111,21 @@ def settings_of(args: argparse.Namespace) -> Settings:
     )  # fmt: skip
 
 
+def device_of(args: argparse.Namespace) -> str:
+    """The encoders' device.
+
+    On Ray a named device is the workers' affair, and a GPU that each worker waited for would idle all of their cores.
+
+    Raises:
+        InputError: a device that is not there.
+    """
+    if args.executor == "process":
+        return resolve_device(args.device)
+    if args.device != AUTO:
+        return args.device
+    return resolve_device() if args.encoders else "cpu"
+
+
 def run(args: argparse.Namespace) -> None:
     """Prepare, or measure, and say what came of it."""
     from train.preparation.report import counts_text, stage_costs, stages_text
@@ -122,8 +139,9 @@ def run(args: argparse.Namespace) -> None:
     if args.out is None:
         raise InputError("--out is missing; name the folder for the shards.")
     executor = Executor(
-        args.executor, args.workers, args.device, args.encoders, args.ray_address, args.shard_segments
+        args.executor, args.workers, device_of(args), args.encoders, args.ray_address, args.shard_segments
     )
+    print(f"device: {executor.device if executor.name == 'ray' else describe_device(executor.device)}")
     account = prepare(source, args.out, settings, executor, retry_failed=args.retry_failed)
     print(counts_text(account))
     costs = stage_costs(account.outcomes.values())

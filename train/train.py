@@ -29,6 +29,7 @@ import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from con360.control import fingerprint, save_control  # noqa: E402
+from con360.devices import describe_device  # noqa: E402
 from con360.errors import InputError  # noqa: E402
 from con360.models.catalog import model_folder  # noqa: E402
 from con360.models.loading import JointModel, load_joint_model, save_joint_model  # noqa: E402
@@ -81,6 +82,7 @@ def _train(
     net = make_trainee(model, config)
     source = _source(config, model, "train", config.pool, sound, accelerator)
     held_out = _source(config, model, "validation", config.held_out, sound, accelerator)
+    say(f"device: {describe_device(accelerator.device)}")
     loop = Loop(config, model, net, source, held_out, accelerator, say, on_step)
     before = loop.validate(with_control=False)
     if start is not None:
@@ -135,6 +137,8 @@ def _write(config: TrainConfig, model: JointModel, control: Any, record: dict[st
     if config.train != "control":
         name = f"{model.name}+{config.train}"
         metadata = {**model.metadata, "name": name, "trained_on": record["data"]}
+        if config.data != PROCEDURAL:
+            metadata.pop("draws", None)  # what the base was trained to draw; this one learned from other data
         save_joint_model(replace(model, name=name, metadata=metadata), folder)
     if control is None:
         # A control of the base that was trained over does not belong to the new one.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..caption.prompts import CaptionPrompts
+from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
 from .report import Report, stage_table, table
@@ -100,9 +101,9 @@ def merge_faces(
 
 
 def _dtype(device: str) -> Any:
-    import torch
+    from ..models.precision import working_dtype
 
-    return torch.float32 if device == "cpu" else torch.float16
+    return working_dtype("auto", device)
 
 
 def face_facts(caption: SceneCaption) -> list[dict[str, Any]]:
@@ -113,17 +114,16 @@ def face_facts(caption: SceneCaption) -> list[dict[str, Any]]:
 def run_caption(options: argparse.Namespace, started: float) -> None:
     """Everything that is wrong with the options is said before anything is decoded."""
     from ..media.files import existing_file
-    from .generate import check_device
 
     existing_file(options.input)
     spec = ClipSpec(options.duration)
     asked = captioning(options)
     assert asked is not None  # --captioner is required here
-    device = check_device(options.device)
+    device = resolve_device(options.device)
     budget = _budget(options)
     from ..media.reader import read_panorama
 
-    report = Report(started)
+    report = Report(started, device)
     with report.stage("reading") as progress:
         clip = read_panorama(
             options.input, start_s=options.start, duration_s=spec.seconds, fps=spec.fps, eye=options.eye,
@@ -162,6 +162,7 @@ def _facts(options: argparse.Namespace, asked: Captioning, caption: SceneCaption
         "captioner": str(asked.captioner),
         "language_model": asked.writer and str(asked.writer),
         "prompts": asdict(asked.prompts),
+        "device": report.device,
         "stages_s": {name: round(seconds, 3) for name, seconds in report.seconds.items()},
         "total_s": round(report.total_seconds, 3),
         "warnings": report.notices,

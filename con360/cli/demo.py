@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
-from .generate import check_device, check_writable, load
+from .generate import check_writable, load
 from .report import Report, stage_table, table, viewpoint_table
 
 if TYPE_CHECKING:
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
     from ..scenes import Performer, Scene
 
 SAMPLE_HEIGHT = 512
-SAMPLE, SAMPLE_SOUND, PICTURE = "sample-360.mp4", "sample-360-ambix.wav", "conditions.png"
+SAMPLE, PICTURE = "sample-360.mp4", "conditions.png"
 FIRST, SECOND, ALONE = "viewpoint-1.mp4", "viewpoint-2.mp4", "viewpoint-1-alone.mp4"
 FILES = {
-    SAMPLE: "the 360° sample: procedural, rendered and not filmed",
-    SAMPLE_SOUND: "its sound: first-order Ambisonics (ACN, SN3D)",
+    SAMPLE: "the 360° sample, rendered and not filmed; players turn it, picture and sound",
     FIRST: "the view of what is most salient",
     SECOND: "the view of what comes second",
     ALONE: "the first view without the performer behind the camera",
@@ -64,7 +64,7 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
     """Render, look, generate three times, write, explain."""
     folder = Path(options.out).expanduser().absolute()
     _check_folder(folder)
-    device = check_device(options.device)
+    device = resolve_device(options.device)
     from ..media.writer import write_clip
     from ..pipeline import default_settings
     from ..sampling.joint import SamplerSettings
@@ -73,7 +73,7 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
 
     given = {"steps": options.steps, "seed": options.seed}
     SamplerSettings(**{name: value for name, value in given.items() if value is not None})
-    report, scene = Report(started), demo_scene()
+    report, scene = Report(started, device), demo_scene()
     model, control = load(options, device, report)
     generator = Generator(model, control, default_settings(model, **given), report)
     whole = _set_up(scene, device, "sample", report)
@@ -113,19 +113,10 @@ def _set_up(scene: Scene, device: str, name: str, report: Report) -> Stage:
 
 
 def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
-    import torch
+    from ..media.writer import write_clip
 
-    from ..media.sound import view_sound
-    from ..media.writer import write_clip, write_wav
-    from ..records import Sound, View
-
-    # Two wide microphones, to the left and to the right: an MP4 clip holds no more than stereo.
-    ambix = stage.scene.foa()
-    sides = [view_sound(ambix, View(yaw), stage.clip.fps).waveform for yaw in (-90.0, 90.0)]
     with report.stage("writing the sample", steps=False):
-        stereo = Sound(torch.cat(sides), ambix.sample_rate_hz, "stereo")
-        write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, stereo)
-        write_wav(folder / SAMPLE_SOUND, ambix)
+        write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, stage.clip.sound, panorama="mono")
 
 
 def opposite_viewpoint(viewpoint: Viewpoint) -> Viewpoint:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
 from .caption import captioning, describe_faces, face_facts, merge_faces
@@ -35,11 +35,11 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     spec = ClipSpec(options.duration)
     _check_files(options)
     check_start(options)
-    device = check_device(options.device)
+    device = resolve_device(options.device)
     from ..caption import typed_caption
     from ..caption.budget import TokenBudget
     from ..models.precision import working_dtype
-    from ..pipeline import conditions_of, default_settings, generate
+    from ..pipeline import conditions_of, default_settings, drawing_notices, generate
     from ..sampling.joint import SamplerSettings
 
     working_dtype(options.dtype, device)
@@ -49,7 +49,7 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
         raise InputError("--caption and --captioner exclude each other; type the caption or have it written.")
     given = _given_settings(options)
     SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
-    report = Report(started)
+    report = Report(started, device)
     clip, saliency, found, viewpoint = _look(options, spec, device, report)
     # The captioner goes before the joint model comes: the two need not fit into memory together.
     faces = None if asked is None else describe_faces(asked, clip, device, report)
@@ -68,7 +68,7 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     report.seconds.update(made.stage_seconds)
     del report.seconds["generation"]
     report.notice(*made.notices)
-    _write(out, picture, clip, conditions, found, made, report)
+    _write(out, picture, clip, conditions, found, made, drawing_notices(model, conditions.caption, settings), report)
     if options.json:
         facts = _facts(options, settings, model, control, conditions, found, viewpoint, made, report)
         print(json.dumps({**facts, "output": str(out), "conditions": picture and str(picture)}))
@@ -158,24 +158,6 @@ def _check_files(options: argparse.Namespace) -> None:
         existing_file(options.saliency)
 
 
-def check_device(name: str) -> str:
-    """A device that is there.
-
-    Raises:
-        InputError: an unknown name, or a GPU that torch does not see.
-    """
-    if name == "cpu":
-        return name
-    if not re.fullmatch(r"cuda(:\d+)?", name):
-        raise InputError(f"device {name!r} is unknown; choose cpu, cuda, or cuda:1 for the second GPU.")
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(name.partition(":")[2] or 0) >= count:
-        raise InputError(f"device {name} was asked for and torch sees {count} CUDA GPUs here; use --device cpu.")
-    return name
-
-
 # The work -------------------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +233,7 @@ def _notice_missing(
 
 def _write(
     out: Path, picture: Path | None, clip: PanoramaClip, conditions: Conditions, found: tuple[Viewpoint, ...],
-    made: ViewpointClip, report: Report,
+    made: ViewpointClip, remarks: tuple[str, ...], report: Report,
 ) -> None:  # fmt: skip
     from ..media.writer import write_clip
 
@@ -264,10 +246,12 @@ def _write(
 
     with report.stage("picture", steps=False):
         true = crop_view(clip, conditions.track, max(256, made.frames.shape[-1]))
-        figure = conditions_figure(
-            clip, conditions.saliency, found, [LookingView("view", conditions.track)], conditions.caption,
-            [Panel(f"generated: {out.name}", made, VIEW_COLOURS[0]), Panel("the same view in the panorama", true, INK)],
-        )  # fmt: skip
+        panels = [
+            Panel(f"generated: {out.name}", made, VIEW_COLOURS[0], "; ".join(remarks)),
+            Panel("the same view in the panorama", true, INK),
+        ]
+        views = [LookingView("view", conditions.track)]
+        figure = conditions_figure(clip, conditions.saliency, found, views, conditions.caption, panels)
         write_figure(picture, figure)
 
 
@@ -306,6 +290,7 @@ def _facts(
             "samples": made.sound.waveform.shape[-1],
             "sample_rate_hz": made.sound.sample_rate_hz,
         },  # fmt: skip
+        "device": report.device,
         "stages_s": {name: round(seconds, 3) for name, seconds in report.seconds.items()},
         "total_s": round(report.total_seconds, 3),
         "peak_memory_mb": None if memory is None else round(memory, 1),

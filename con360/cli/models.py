@@ -39,6 +39,7 @@ def as_dict(part: KnownPart, found: Sequence[FoundPart], roots: Sequence[Path]) 
         "looked_for_in": [str(root / place) for root in roots for place in part.places],
         "belongs": [str(root / part.places[0] / part.name) for root in roots] if part.places else [],
         "size": weights.size, "licence": weights.licence, "address": weights.address,
+        "note": weights.note,
     }  # fmt: skip
 
 
@@ -58,6 +59,7 @@ def describe(part: KnownPart, found: Sequence[FoundPart], roots: Sequence[Path])
     if status(found) != "found" and part.places:
         lines.append(f"  belongs  {roots[0] / part.places[0] / part.name}")
         lines += [f"  also in  {', '.join(f'{place}/' for place in part.places[1:])}"] if part.places[1:] else []
+    lines += [f"  note     {weights.note}"] if weights.note else []
     lines.append(f"  size     {weights.size}")
     lines.append(f"  licence  {weights.licence}")
     lines.append(f"  address  {weights.address}")

@@ -126,13 +126,15 @@ seed: whatever is heard no more was heard from behind the camera.
 
 DEMO_NOTES = """\
 files:
-  sample-360.mp4         the sample, with stereo sound
-  sample-360-ambix.wav   its sound in full: first-order Ambisonics (ACN, SN3D)
+  sample-360.mp4         the sample; players turn it, its Ambisonic sound too
   viewpoint-1.mp4        the view of what is most salient
   viewpoint-2.mp4        the view of what comes second
   viewpoint-1-alone.mp4  the first view without the performer behind the camera
   conditions.png         all of it explained in one picture
 """
+
+
+DEVICES = "cuda, cuda:1, mps or cpu; auto is the first that is there (auto)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -235,7 +237,7 @@ def _add_reframe(parser: Parser) -> None:
         "--saliency", default="training-free", metavar="NAME|FILE",
         help="'training-free', or a file with SalViT360's weights (training-free)",
     )  # fmt: skip
-    look.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where saliency is computed (cpu)")
+    look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
     part = parser.add_argument_group("which part of INPUT")
     part.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     part.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
@@ -278,7 +280,7 @@ def _add_caption(parser: Parser) -> None:
         "--model", metavar="NAME|FOLDER",
         help="joint model whose tokenizers measure the short caption (CLIP's 77 tokens are estimated)",
     )  # fmt: skip
-    parser.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to compute (cpu)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help=f"where to compute: {DEVICES}")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
     parser.set_defaults(run=_lazily("caption", "run_caption"))
 
@@ -366,10 +368,10 @@ def _add_model(group: Any) -> None:
         help="one part from elsewhere: video, motion, audio, connectors, vae or tokenizer; may be repeated",
     )  # fmt: skip
     group.add_argument("--control", metavar="FILE|none", help="control module, or none (the model's own)")
-    group.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where to compute (cpu)")
+    group.add_argument("--device", default="auto", metavar="NAME", help=f"where to compute: {DEVICES}")
     group.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
-        help="precision; auto is float32 on a CPU and bfloat16 on a GPU (auto)",
+        help="precision; auto is bfloat16 on a CUDA GPU that has it, float32 on a CPU and mps (auto)",
     )  # fmt: skip
 
 

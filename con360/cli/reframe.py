@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..devices import resolve_device
 from ..errors import InputError
 from .report import Report, stage_table, table
 
@@ -25,11 +26,10 @@ def run_reframe(options: argparse.Namespace, started: float) -> None:
     look = _look(options)
     from ..media.files import existing_file
     from ..reframe import reframe
-    from .generate import check_device
 
     existing_file(options.input)
-    device = check_device(options.device)
-    report = Report(started)
+    device = resolve_device(options.device)
+    report = Report(started, device)
     with report.stage("reframe") as progress:
         made = reframe(
             options.input, options.output, look, size=size, sound=options.sound, start_s=options.start,
@@ -39,7 +39,7 @@ def run_reframe(options: argparse.Namespace, started: float) -> None:
     report.notice(*made.notices)
     if options.json:
         facts = {**asdict(made), "path": str(made.path), "notices": report.notices, "seconds": report.seconds}
-        print(json.dumps(facts))
+        print(json.dumps({**facts, "device": report.device}))
         return
     rows = [("size", f"{made.width}x{made.height}"), ("frames", str(made.num_frames)),
             ("length", f"{made.duration_s:.2f} s"), ("sound", made.sound)]  # fmt: skip

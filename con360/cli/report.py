@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..devices import describe_device
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -19,10 +21,11 @@ class Report:
 
     Args:
         started: `time.perf_counter()` when the command began; what came before the first stage is "start-up".
+        device: where networks compute; None where the command has none.
     """
 
-    def __init__(self, started: float) -> None:
-        self.started = started
+    def __init__(self, started: float, device: str | None = None) -> None:
+        self.started, self.device = started, device and describe_device(device)
         self.seconds: dict[str, float] = {"start-up": time.perf_counter() - started}
         self.notices: list[str] = []
 
@@ -110,11 +113,13 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 
 def stage_table(report: Report) -> str:
-    """Seconds of each stage, their total, and the peak of memory."""
+    """Seconds of each stage, their total, the peak of memory, and where networks computed."""
     rows = [("stage", "seconds"), *((name, f"{seconds:.1f}") for name, seconds in report.seconds.items())]
     memory = peak_memory_mb()
     rows.append(("total", f"{report.total_seconds:.1f}"))
-    return f"{table(rows)}\npeak memory: {'unknown' if memory is None else f'{memory:.0f} MB'}"
+    peak = "unknown" if memory is None else f"{memory:.0f} MB"
+    device = f"\ndevice: {report.device}" if report.device else ""
+    return f"{table(rows)}\npeak memory: {peak}{device}"
 
 
 def viewpoint_table(found: Sequence[Viewpoint], chosen: Iterable[int] = ()) -> str:
@@ -126,4 +131,4 @@ def viewpoint_table(found: Sequence[Viewpoint], chosen: Iterable[int] = ()) -> s
         box = "-" if region is None else f"{region.width_deg:.0f}° x {region.height_deg:.0f}°"
         share = "-" if region is None else f"{100 * region.mass:.0f} %"
         rows.append((name, f"{round(view.yaw_deg)}°", f"{round(view.pitch_deg)}°", box, share))
-    return table(rows)
+    return table(rows) + ("\n* generated" if chosen else "")

@@ -10,12 +10,17 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights that others publish and nothing here downloads: what to say when they are missing."""
+    """Weights that others publish and nothing here downloads: what to say when they are missing.
+
+    Args:
+        note: what they draw, where that is less than their title promises.
+    """
 
     title: str
     address: str
     licence: str
     size: str
+    note: str = ""
 
 
 CAPTION_MODELS = {

@@ -52,7 +52,8 @@ class JointModel:
         scheduler_v, scheduler_a: DDIMScheduler; the sampler reads their configurations.
         folder: where it was read from, empty for a model made in memory.
         name: for people and for control files.
-        metadata: what the folder says about itself (`_con360` in model_index.json, or the manifest).
+        metadata: what the folder says about itself (`_con360` in model_index.json, or the manifest). `draws` is what a
+            model that knows one kind of picture draws, whatever it is asked for.
         notices: sentences for people about what this combination of parts does.
     """
 

@@ -14,22 +14,27 @@ from ..errors import InputError
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 # Parts of a joint model that are loaded in float32 in any case.
 FLOAT32_PARTS = ("vae_v", "vae_a", "vocoder")
+# Where `auto` is float32.
+FLOAT32_DEVICES = ("cpu", "mps")
 
 
 def working_dtype(name: str, device: str | torch.device) -> torch.dtype:
-    """What a name in `DTYPES` means on a device: `auto` is float32 on a CPU, bfloat16 on a GPU that has it, or float16.
+    """What a name in `DTYPES` means on a device: `auto` is bfloat16 on a CUDA GPU that has it, else float16.
+
+    On a CPU and on Apple's GPUs `auto` is float32; on those no half precision was ever tried.
 
     Raises:
         InputError: an unknown name, or float16 on a CPU.
     """
     if name not in DTYPES:
         raise InputError(f"precision {name!r} is not known; choose {', '.join(DTYPES)}.")
-    on_cpu = torch.device(device).type == "cpu"
+    kind = torch.device(device).type
     if name == "auto":
-        if on_cpu:
+        if kind in FLOAT32_DEVICES:
             return torch.float32
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    if name == "float16" and on_cpu:
+        has_bfloat16 = kind == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    if name == "float16" and kind == "cpu":
         raise InputError("float16 is for GPUs; choose float32 or bfloat16 on a CPU.")
     return getattr(torch, name)
 

@@ -58,6 +58,7 @@ def test_what_is_here_is_found_by_what_it_is(models, capsys):
     assert parts["video"]["found"][0]["bytes"] == (models / "checkpoints" / "any name.safetensors").stat().st_size
     assert parts["salvit360"]["status"] == "unusable" and "LFS pointer" in parts["salvit360"]["found"][0]["problem"]
     assert parts["clap"]["status"] == "missing"
+    assert "drumsticks" in parts["svg"]["note"] and "drumsticks" in known.advice("svg") and not parts["audio"]["note"]
     assert parts["clap"]["belongs"] == [str(models / "con360_metrics" / "clap-htsat-unfused")]
 
 

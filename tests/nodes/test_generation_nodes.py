@@ -141,6 +141,13 @@ class TestSampler:
         done = run(workflow(), lambda key, *_: host.interrupt() if key == node else None)
         assert (done.status, done.failed_node) == ("interrupted", node)
 
+    def test_the_built_in_model_says_what_it_draws_unless_it_is_the_sample(self, run: Any) -> None:
+        prompt = workflow(control=False, steps=1)
+        prompt["5"]["inputs"]["model"] = "con360-tiny (built in)"
+        assert result_of(run(prompt))[3] == ""
+        prompt["7"]["inputs"]["caption"] = "a red disc hums in front"
+        assert "draws coloured shapes of 64 px, whatever the footage shows" in result_of(run(prompt))[3]
+
     def test_words_that_the_model_does_not_know_are_named(self, run: Any) -> None:
         assert "elephant" in result_of(run(workflow(caption="an elephant")))[3]
 

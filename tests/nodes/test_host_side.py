@@ -140,3 +140,19 @@ def test_managed_networks_are_held_together_and_brought_in(host: Host, side: Any
     assert patcher.model["b"] is networks["b"]
     assert side.working_dtype("auto") == torch.float32
     assert side.working_dtype("bfloat16") == torch.bfloat16
+
+
+@pytest.mark.parametrize("capability", [(9, 0), (7, 5)])
+def test_auto_precision_is_that_of_the_command_line(
+    side: Any, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
+) -> None:
+    import torch
+
+    from con360.models.precision import working_dtype
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(side.model_management, "get_torch_device", lambda: torch.device("cuda", 0))
+    monkeypatch.setattr(side.model_management, "should_use_fp16", lambda device: True)
+    assert side.working_dtype("auto") == working_dtype("auto", "cuda:0") != torch.float32
+    monkeypatch.setattr(side.model_management, "should_use_fp16", lambda device: False)
+    assert side.working_dtype("auto") == torch.float32, "ComfyUI has half precision switched off"

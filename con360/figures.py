@@ -350,7 +350,7 @@ def _side_text(
 ) -> list[tuple[str, str, Colour]]:  # fmt: skip
     """(kind, text, colour) of each item beside the panorama."""
     items = [("head", "Saliency", INK), ("text", f"{saliency.method}, mean over time:", INK), ("heat", "", INK)]
-    items += [("head", "Found: centroid, box, share of saliency", INK)]
+    items += [("head", "Found: place, box, share of saliency", INK)]
     for viewpoint in found:
         region = viewpoint.region
         if region is None:

@@ -1,7 +1,7 @@
 """A camera that follows the subject through a recording of any length, map by map.
 
-Of the maps only subjects and their weights are kept, a hundred bytes or so per map; the camera's way is planned when all
-are known, so that it stands right from the first picture on.
+Of each map only the subjects' places and weights are kept, about a hundred bytes. The camera's way is planned when all
+maps are known, so that it stands right from the first picture on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Follower:
     """Plans one direction per saliency map.
 
     Args:
-        fps: maps per second. rank: follow the heaviest subject (1), the second (2), ...; where fewer are seen, the last.
+        fps: maps per second.
+        rank: follow the heaviest subject (1), the second (2), ...; where fewer are seen, the last.
 
     Raises:
         InputError: a rank below 1.

@@ -1,4 +1,4 @@
-"""Where a camera frames the subject: the heaviest places of a saliency map under a narrow window, and their paths in time.
+"""Frames the subject: the heaviest places of a saliency map under a narrow window, and their paths through time.
 
 A region cut out by a threshold can be 300 degrees wide, and its centroid then lies beside everything that it holds. A
 window as wide as a subject has no such centre.
@@ -74,14 +74,13 @@ def find_subjects(saliency_map: Tensor, max_subjects: int = 8) -> tuple[Region, 
     small = small_maps(saliency_map[None])[0]
     wide = smooth_on_sphere(small, WINDOW_DEG)
     places, weights = _peaks(wide)
-    _, pitch = angles(places)
+    weights = weights - wide.min()
+    level = angles(places)[1].abs() <= HIGHEST_PITCH_DEG
+    places, weights = places[level], weights[level]
     found: list[Tensor] = []
-    low = float(wide.min())
-    for place, weight in zip(places[pitch.abs() <= HIGHEST_PITCH_DEG], weights[pitch.abs() <= HIGHEST_PITCH_DEG],
-                             strict=True):  # fmt: skip
-        enough = not found or weight - low >= MIN_RELATIVE_MASS * (first - low)
-        if enough and all(float(place @ other) <= math.cos(math.radians(APART_DEG)) for other in found):
-            first = float(weight) if not found else first
+    for place, weight in zip(places, weights, strict=True):
+        apart = all(float(place @ other) <= math.cos(math.radians(APART_DEG)) for other in found)
+        if apart and weight >= MIN_RELATIVE_MASS * weights[0]:
             found.append(place)
     return tuple(_region(small, place) for place in found[:max_subjects])
 
@@ -97,7 +96,7 @@ def _peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _between_pixels(padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Where a parabola through a peak and its neighbours is highest: the map's grid is coarser than a subject's step."""
+    """Where a parabola through a peak and its neighbours is highest: a subject's steps are finer than the grid."""
 
     def shift(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
         curve = before - 2 * here + after

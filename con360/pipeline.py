@@ -40,6 +40,7 @@ from .records import (
     ViewpointClip,
     ViewTrack,
 )
+from .saliency.predict import NAMED_METHODS, clip_saliency
 from .sampling.joint import HOLDS, SamplerSettings, sample_joint
 from .timing import ClipSpec
 
@@ -80,6 +81,32 @@ def conditions_of(
     """
     basd = basd_maps(viewpoint.track, saliency.maps.shape[-2], normalization)
     return Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
+
+
+def control_saliency(
+    clip: PanoramaClip, control: LoadedControl | None, found: SaliencyMaps, *, device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> tuple[SaliencyMaps, tuple[str, ...]]:  # fmt: skip
+    """The saliency that a control reads: by the method that it was trained with.
+
+    Args:
+        found: maps by which the viewpoint was chosen; used again where the method is the same, and where the control
+            was trained with weights of SalViT360, which only the user can name.
+
+    Returns:
+        The maps and the notices.
+
+    Raises:
+        InputError, TooLittleMemory: as in `predict_saliency`.
+    """
+    if control is None or control.saliency == found.method:
+        return found, ()
+    if control.saliency in NAMED_METHODS:
+        return clip_saliency(clip, control.saliency, device=device, progress=progress), ()
+    return found, (
+        f"the control was trained with saliency by {control.saliency} and reads maps by {found.method}; name the "
+        "weights as the saliency method for what it knows.",
+    )
 
 
 def crop_view(clip: PanoramaClip, track: ViewTrack, size: int) -> ViewpointClip:

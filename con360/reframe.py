@@ -32,7 +32,9 @@ from .media.reader import PanoramaStream, check_times
 from .media.sound import fuma_to_ambix, mix_moving, mono_matrix, stereo_matrix, turn_matrices
 from .media.writer import ClipStream, clip_stream
 from .records import Progress, View
-from .saliency.predict import TRAINING_FREE, predict_saliency
+from .saliency.heard import Listener
+from .saliency.human_faces import FaceDetector, HumanFace
+from .saliency.predict import MULTICUE, predict_saliency
 from .viewpoint import check_fov_deg, manual_viewpoint
 
 SoundKind = Literal["auto", "stereo", "mono", "foa", "none"]
@@ -46,6 +48,7 @@ MAX_DEFAULT_SIDE_PX = 4096
 # the one before, for motion and smoothing.
 SALIENCY_FPS, SALIENCY_HEIGHT, MAP_HEIGHT = 4.0, 192, 96
 WINDOW, OVERLAP = 32, 2
+FACES_EVERY_S = 1.0
 # Samples from one mixing matrix to the next (about 10 ms); in between they fade into each other.
 MIX_STEP = 512
 # Columns and rows that cubic interpolation reads beyond the panorama's edges.
@@ -86,8 +89,8 @@ def reframe(
     source: str | os.PathLike, out: str | os.PathLike, look: Follow | View | Sequence[Keyframe], *,
     size: tuple[int, int] | None = None, sound: SoundKind = "auto", start_s: float = 0.0,
     duration_s: float | None = None, fps: float | None = None, eye: Eye | None = None, audio_track: int | None = None,
-    is_fuma: bool = False, saliency: str | Path = TRAINING_FREE, device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    is_fuma: bool = False, saliency: str | Path = MULTICUE, detector: FaceDetector | None = None,
+    device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> Reframed:  # fmt: skip
     """Writes what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
 
@@ -102,7 +105,7 @@ def reframe(
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
         eye, audio_track: as in `read_panorama`. is_fuma: four channels are FuMa (W, X, Y, Z) rather than AmbiX.
-        saliency, device: of `predict_saliency`, for `Follow`.
+        saliency, device: of `predict_saliency`, for `Follow`. detector: finds faces for it; None does without.
         progress: told of each frame; may raise to cancel, which leaves no file.
 
     Returns:
@@ -118,7 +121,7 @@ def reframe(
     stream = PanoramaStream(info, eye, audio_track)
     stop_s = math.inf if duration_s is None else start_s + duration_s
     mix = _choose_mix(stream, sound, is_fuma)
-    aim = _aim(stream, look, start_s, stop_s, saliency, device, progress)
+    aim = _aim(stream, look, start_s, stop_s, _Estimator(saliency, detector, device), progress)
     job = _Job(stream, aim, start_s, stop_s, fps, progress)
     shots = job.shots()
     first = next(shots, None)
@@ -177,7 +180,7 @@ def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
 
 def _aim(
     stream: PanoramaStream, look: Follow | View | Sequence[Keyframe], start_s: float, stop_s: float,
-    saliency: str | Path, device: torch.device | str, progress: Progress | None,
+    estimator: _Estimator, progress: Progress | None,
 ) -> Aim:  # fmt: skip
     if isinstance(look, View):
         still = manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1).track.views[0]
@@ -191,7 +194,7 @@ def _aim(
         if progress is not None:
             progress(seen, max(seen, total), "looking for what is salient")
 
-    for maps in _saliency_windows(stream, start_s, stop_s, saliency, device, tell):
+    for maps in _saliency_windows(stream, start_s, stop_s, estimator, tell):
         for one in maps:
             follower.add(one)
     if not len(follower):
@@ -207,28 +210,59 @@ def _seconds(info: MediaInfo, start_s: float, stop_s: float) -> float:
     return max(0.0, min(stop_s, info.duration_s or 0.0) - start_s)
 
 
+@dataclass(frozen=True)
+class _Estimator:
+    """How saliency is looked for: `method` and `device` of `predict_saliency`, and the user's face detector."""
+
+    method: str | Path
+    detector: FaceDetector | None
+    device: torch.device | str
+
+    @property
+    def uses_cues(self) -> bool:
+        return str(self.method) == MULTICUE
+
+
+def _listened(stream: PanoramaStream, start_s: float, stop_s: float) -> Listener | None:
+    """Where the sound of an excerpt comes from; None for sound without directions."""
+    track = stream.track
+    if track is None or track.layout != "ambix":
+        return None
+    listener = Listener(track.sample_rate_hz, SALIENCY_FPS)
+    for block in stream.sound(start_s, stop_s):
+        listener.add(block)
+    return listener
+
+
 def _saliency_windows(
-    stream: PanoramaStream, start_s: float, stop_s: float, method: str | Path, device: torch.device | str,
-    tell: Callable[[int], None],
-) -> Iterator[Tensor]:  # fmt: skip
+    stream: PanoramaStream, start_s: float, stop_s: float, estimator: _Estimator, tell: Callable[[int], None]
+) -> Iterator[Tensor]:
     """Maps `[n, h, 2h]` at `SALIENCY_FPS`, window after window; `tell` hears of each picture, and may raise."""
+    listener = _listened(stream, start_s, stop_s) if estimator.uses_cues else None
+    detector = estimator.detector if estimator.uses_cues else None
     kept: list[Tensor] = []
+    faces: list[tuple[HumanFace, ...]] = []
     fresh = seen = 0
 
     def maps() -> Tensor:
-        pictures = torch.stack(kept)
         found = predict_saliency(
-            pictures, method, height=MAP_HEIGHT, device=device, progress=lambda *_: tell(seen)
+            torch.stack(kept), estimator.method, fps=SALIENCY_FPS, height=MAP_HEIGHT, device=estimator.device,
+            heard=None if listener is None else listener.intensity(seen)[-len(kept) :],
+            faces=faces if detector is not None else None, progress=lambda *_: tell(seen),
         )  # fmt: skip
         return found.maps[-fresh:]
 
     for pixels in _at_rate(stream, SALIENCY_FPS, start_s, stop_s):
-        kept.append(_small(pixels()))
+        picture = pixels()
+        kept.append(_small(picture))
+        if detector is not None:
+            due = not faces or seen % round(FACES_EVERY_S * SALIENCY_FPS) == 0
+            faces.append(detector.find(picture) if due else faces[-1])
         fresh, seen = fresh + 1, seen + 1
         tell(seen)
         if fresh == WINDOW:
             yield maps()
-            kept, fresh = kept[-OVERLAP:], 0
+            kept, faces, fresh = kept[-OVERLAP:], faces[-OVERLAP:], 0
     if fresh:
         yield maps()
 

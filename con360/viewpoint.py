@@ -19,10 +19,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .errors import InputError
+from .framing import find_subjects, follow_subjects
 from .geometry.erp import erp_area_weights, erp_directions
 from .geometry.perspective import to_camera
 from .geometry.sphere import angles, wrap_yaw_deg
-from .framing import find_subjects, follow_subjects
 from .records import Region, SaliencyMaps, View, Viewpoint, ViewTrack
 
 # What a viewpoint looks at: a subject, or the paper's centroid of a region cut out by a threshold.

@@ -43,7 +43,7 @@ from con360.models.connectors import MODALITIES, ConnectorConfig, Connectors
 from con360.models.dual_unet import DualUNet
 from con360.models.text import encode_sentences, encode_tokens
 from con360.timing import ClipSpec
-from train.data import Batch, Cache, batches, build_cache, heard_voices, rays_of, seen_performers
+from train.data import ESTIMATOR, Batch, Cache, batches, build_cache, heard_voices, rays_of, seen_performers
 from train.losses import (
     Dropout,
     drop_maps,
@@ -405,7 +405,7 @@ def train_stage(
 def _save(path: Path, average: Average, stage: str, step: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        torch.save({"average": average.shadow, "stage": stage, "step": step}, temporary)
+        torch.save({"average": average.shadow, "stage": stage, "step": step, "saliency": ESTIMATOR}, temporary)
 
 
 def main() -> None:

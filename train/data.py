@@ -24,12 +24,15 @@ from con360.geometry.sphere import directions
 from con360.media.files import atomic_path
 from con360.media.sound import VIEW_FRONT_GAIN, VIEW_OMNI_GAIN
 from con360.records import View, ViewTrack
-from con360.saliency.predict import predict_saliency
+from con360.saliency.heard import sound_intensity
+from con360.saliency.predict import MULTICUE, predict_saliency
 from con360.scenes import COLOURS, SHAPES, VOICES, Scene, random_scene, voice_envelope
 from con360.timing import ClipSpec
 
 SPLIT_FIRST_SEED = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 MAP_HEIGHT = 64
+# The saliency that a control learns to read, as far as it is estimated; its file names it.
+ESTIMATOR = MULTICUE
 
 
 def scene_of(split: str, index: int) -> Scene:
@@ -150,7 +153,7 @@ def make_example(
         rays = [view_directions(v.yaw_deg, v.pitch_deg, v.fov_deg, size) for v in track.views]
         frames = torch.stack([scene.render(r, t) for r, t in zip(rays, times, strict=True)])
     if estimated:
-        saliency = _estimated_saliency(scene, times, spec)
+        saliency = _estimated_saliency(scene, kept, spec)
     else:
         saliency = torch.stack([scene.saliency_at(erp_directions(MAP_HEIGHT), t) for t in times])
     basd = basd_maps(track, height=MAP_HEIGHT, normalization="minmax").maps
@@ -158,11 +161,13 @@ def make_example(
     return Example(frames, waveform, torch.stack([saliency, basd], dim=1), track, scene.caption().short)
 
 
-def _estimated_saliency(scene: Scene, times: list[float], spec: ClipSpec) -> Tensor:
-    """`[T, H, W]`: the training-free estimate; a single frame gets a neighbour, for motion is one of its cues."""
-    shown = times if len(times) > 1 else [times[0], times[0] + 1 / spec.fps]
-    panorama = torch.stack([scene.render(erp_directions(2 * MAP_HEIGHT), t) for t in shown])
-    maps = predict_saliency(panorama).maps[: len(times)]
+def _estimated_saliency(scene: Scene, kept: np.ndarray, spec: ClipSpec) -> Tensor:
+    """`[T, H, W]` by `ESTIMATOR`, of frames `kept`; a single frame gets a neighbour, for motion is one of its cues."""
+    shown = kept if len(kept) > 1 else np.array([kept[0], kept[0] + 1])
+    panorama = torch.stack([scene.render(erp_directions(2 * MAP_HEIGHT), float(t)) for t in shown / spec.fps])
+    heard = sound_intensity(scene.foa(spec), spec.fps, spec.num_frames + 1)
+    assert heard is not None, "scenes sound in Ambisonics"
+    maps = predict_saliency(panorama, ESTIMATOR, fps=spec.fps, heard=heard[shown]).maps[: len(kept)]
     return torch.nn.functional.interpolate(maps[:, None], (MAP_HEIGHT, 2 * MAP_HEIGHT), mode="area")[:, 0]
 
 
@@ -207,7 +212,7 @@ def build_cache(
         encode_a: waveform `[1, N]` to scaled, padded latents `[1, 8, R, 16]`; None leaves the sound out (zeros).
         estimate_every: one example in so many has estimated saliency, as users have; the others the scene's truth.
     """
-    request = json.dumps([split, count, first, num_frames, spec.seconds, spec.fps, estimate_every])
+    request = json.dumps([split, count, first, num_frames, spec.seconds, spec.fps, estimate_every, ESTIMATOR])
     if path.is_file():
         with safe_open(path, framework="pt") as file:
             if file.metadata().get("request") == request:

@@ -27,7 +27,8 @@ from con360.models.loading import JointModel
 from con360.models.text import encode_captions
 from con360.records import Progress
 from con360.timing import ClipSpec
-from train.data import make_example, rays_of, scene_of
+from train.data import ESTIMATOR, make_example, rays_of, scene_of
+from train.preparation.settings import TRUTH
 from train.shards import Prepared, group_sizes, read_group, read_settings, shard_paths
 
 # Row groups of shards that are shuffled together: enough to mix many clips, few enough to hold in memory.
@@ -114,7 +115,7 @@ class ProceduralScenes:
 
     def describe(self) -> dict[str, Any]:
         return {"data": "procedural scenes", "split": self.split, "clips": self.count, "sound": self.sound,
-                "estimated_saliency_every": self.estimate_every}  # fmt: skip
+                "saliency": ESTIMATOR, "estimated_saliency_every": self.estimate_every}  # fmt: skip
 
     def identity(self) -> str:
         """The same for the same request to the same encoders."""
@@ -209,7 +210,14 @@ class PreparedShards:
         return few
 
     def describe(self) -> dict[str, Any]:
-        return {"data": str(self.folder), "split": self.split, "clips": len(self), "sound": self.sound}
+        return {"data": str(self.folder), "split": self.split, "clips": len(self), "sound": self.sound,
+                "saliency": self._saliency}  # fmt: skip
+
+    @property
+    def _saliency(self) -> str:
+        """Method of the maps; scenes with their truth count as what a user's scene is estimated by."""
+        made_by = str(self.settings["saliency"])
+        return ESTIMATOR if made_by == TRUTH else made_by
 
     def __getstate__(self) -> dict[str, Any]:
         # Reading processes start with an empty cache of their own.

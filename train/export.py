@@ -70,6 +70,6 @@ def _write_control(trained: TinyModel, bundle: Path, checkpoint: dict) -> None:
     path = bundle / "control.safetensors"
     save_control(
         path, trained.control, base=NAME, base_fingerprint=fingerprint(stored.unet.unet_v, stored.unet.unet_a),
-        training=training, half=True,
+        training=training, saliency=checkpoint["saliency"], half=True,
     )  # fmt: skip
     load_control(path)

@@ -49,7 +49,9 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--seconds", type=float, default=made["seconds"].default, help="length of a segment")
     what.add_argument("--starts", type=float, nargs="+", default=made["starts_s"].default, help="of the segments, s")
     what.add_argument("--height", type=int, default=0, help="rows of the panorama as read (default: by the model)")
-    what.add_argument("--saliency", help="training-free, SalViT360's weights, or truth (scenes alone, the default)")
+    what.add_argument(
+        "--saliency", help="multi-cue (default), training-free, SalViT360's weights, or truth (scenes alone, their default)"
+    )
     what.add_argument("--viewpoints", type=int, default=made["viewpoints"].default, help="at most, per segment")
     what.add_argument("--fov", default=made["fov_deg"].default, help="degrees, or 'box' for each region's own")
     what.add_argument("--mode", choices=("still", "track"), default="still", help="views that stand, or follow")
@@ -98,7 +100,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     scenes = args.scenes is not None
     saliency = args.saliency or (TRUTH if scenes else Settings.saliency)
     if saliency == TRUTH and not scenes:
-        raise InputError("--saliency truth is known for procedural scenes alone; use training-free, or weights.")
+        raise InputError("--saliency truth is known for procedural scenes alone; use another method, or weights.")
     try:
         fov = args.fov if args.fov == "box" else float(args.fov)
     except ValueError as error:

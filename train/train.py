@@ -146,7 +146,7 @@ def _write(config: TrainConfig, model: JointModel, control: Any, record: dict[st
         return
     base = fingerprint(model.unet.unet_v, model.unet.unet_a)
     for path in [config.out] + ([folder / "control.safetensors"] if config.train != "control" else []):
-        save_control(path, control, base=name, base_fingerprint=base, training=record)
+        save_control(path, control, base=name, base_fingerprint=base, training=record, saliency=record["saliency"])
 
 
 def _report(config: TrainConfig, record: dict[str, Any]) -> str:

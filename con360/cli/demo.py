@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A scene as the program sees it: rendered, and its saliency estimated."""
+    """A scene as the program sees it: rendered, and the saliency that the control reads."""
 
     scene: Scene
     clip: PanoramaClip
@@ -67,6 +67,7 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
     device = resolve_device(options.device)
     from ..media.writer import write_clip
     from ..pipeline import default_settings
+    from ..saliency.predict import clip_saliency
     from ..sampling.joint import SamplerSettings
     from ..scenes import demo_scene
     from ..viewpoint import viewpoints
@@ -76,13 +77,14 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
     report, scene = Report(started, device), demo_scene()
     model, control = load(options, device, report)
     generator = Generator(model, control, default_settings(model, **given), report)
-    whole = _set_up(scene, device, "sample", report)
+    whole = _set_up(scene, control, device, "sample", report)
     _write_sample(folder, whole, report)
-    with report.stage("viewpoints", steps=False):
-        found = viewpoints(whole.saliency, whole.clip.fps)
+    with report.stage("viewpoints") as progress:
+        saliency = clip_saliency(whole.clip, device=device, progress=progress)
+        found = viewpoints(saliency, whole.clip.fps)
         first, second = found[0], found[1] if len(found) > 1 else opposite_viewpoint(found[0])
     behind = performer_behind(scene, first)
-    alone = _set_up(scene.without(behind), device, "sample without one", report)
+    alone = _set_up(scene.without(behind), control, device, "sample without one", report)
     clips = {
         FIRST: generator.view(FIRST, whole, first),
         SECOND: generator.view(SECOND, whole, second),
@@ -92,7 +94,8 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
         for name, clip in clips.items():
             write_clip(folder / name, clip.frames, clip.fps, clip.sound)
     with report.stage("picture", steps=False):
-        _draw(folder / PICTURE, whole, found, (first, second), clips, scene.performers[behind])
+        shown = replace(whole, saliency=saliency)
+        _draw(folder / PICTURE, shown, found, (first, second), clips, scene.performers[behind])
     _tell(folder, found, (first, second), clips, scene.performers[behind], report)
 
 
@@ -102,14 +105,15 @@ def _check_folder(folder: Path) -> None:
     check_writable(folder / SAMPLE)
 
 
-def _set_up(scene: Scene, device: str, name: str, report: Report) -> Stage:
+def _set_up(scene: Scene, control: LoadedControl | None, device: str, name: str, report: Report) -> Stage:
     """Saliency is estimated from the picture, as for any footage; the scene's own truth is not used."""
-    from ..saliency.predict import predict_saliency
+    from ..saliency.predict import MULTICUE, clip_saliency
 
     with report.stage(f"rendering the {name}", steps=False):
         clip = scene.panorama(SAMPLE_HEIGHT)
     with report.stage(f"saliency of the {name}") as progress:
-        return Stage(scene, clip, predict_saliency(clip.frames, device=device, progress=progress))
+        method = MULTICUE if control is None else control.saliency
+        return Stage(scene, clip, clip_saliency(clip, method, device=device, progress=progress))
 
 
 def _write_sample(folder: Path, stage: Stage, report: Report) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..models.loading import JointModel
     from ..models.parts import ModelParts
     from ..records import Conditions, PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip
+    from ..saliency.human_faces import FaceDetector
 
 MAX_STRENGTH = 10.0
 BUILT_IN_MODEL = "con360-tiny"
@@ -35,7 +36,7 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     spec = ClipSpec(options.duration)
     _check_files(options)
     check_start(options)
-    device = resolve_device(options.device)
+    device, detector = resolve_device(options.device), face_detector(options.faces)
     from ..caption import typed_caption
     from ..caption.budget import TokenBudget
     from ..models.precision import working_dtype
@@ -50,14 +51,15 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     given = _given_settings(options)
     SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
     report = Report(started, device)
-    clip, saliency, found, viewpoint = _look(options, spec, device, report)
+    clip, saliency, found, viewpoint = _look(options, spec, device, detector, report)
     # The captioner goes before the joint model comes: the two need not fit into memory together.
     faces = None if asked is None else describe_faces(asked, clip, device, report)
     model, control = load(options, device, report, rest="cpu" if options.memory == "low" else device)
     if asked is not None and faces is not None:
         caption = merge_faces(asked, faces, TokenBudget.of_model(model), device, report)
     settings = default_settings(model, **given)
-    conditions = conditions_of(clip, saliency, viewpoint, caption)
+    read = _saliency_read(options, clip, control, saliency, device, report)
+    conditions = conditions_of(clip, read, viewpoint, caption)
     _notice_missing(conditions, control, options, report)
     start, settings = read_start(options, settings, clip, conditions.track, model, report)
     with report.stage("generation") as progress:
@@ -68,9 +70,12 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     report.seconds.update(made.stage_seconds)
     del report.seconds["generation"]
     report.notice(*made.notices)
-    _write(out, picture, clip, conditions, found, made, drawing_notices(model, conditions.caption, settings), report)
+    remarks = drawing_notices(model, conditions.caption, settings)
+    _write(out, picture, clip, saliency, conditions, found, made, remarks, report)
     if options.json:
-        facts = _facts(options, settings, model, control, conditions, found, viewpoint, made, report)
+        facts = _facts(
+            options, settings, model, control, saliency.method, conditions, found, viewpoint, made, report
+        )
         print(json.dumps({**facts, "output": str(out), "conditions": picture and str(picture)}))
         return
     print(viewpoint_table(found, [viewpoint.rank]) if viewpoint.rank else _by_hand(viewpoint), end="\n\n")
@@ -141,7 +146,6 @@ def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _check_files(options: argparse.Namespace) -> None:
     """That model, control and saliency weights are there, before a long video is read."""
-    from ..media.files import existing_file
 
     parts, _ = _chosen(options)
     if options.model != BUILT_IN_MODEL or options.part:
@@ -149,24 +153,37 @@ def _check_files(options: argparse.Namespace) -> None:
         from ..models.loading import check_model
 
         check_model(parts)
-    if options.saliency != "training-free":
-        if not Path(options.saliency).exists():
-            raise InputError(
-                f"there is no saliency method or file {options.saliency!r}; give 'training-free' or a file with "
-                f"SalViT360's weights."
-            )
-        existing_file(options.saliency)
+    check_saliency(options.saliency)
+
+
+def check_saliency(name: str | None) -> None:
+    """That a saliency method is known or its file is there, before a long video is read."""
+    from ..media.files import existing_file
+    from ..saliency.predict import NAMED_METHODS, check_method
+
+    if name is not None and name not in NAMED_METHODS:
+        check_method(name)
+        existing_file(name)
+
+
+def face_detector(name: str | None) -> FaceDetector | None:
+    """The detector in a file, or the one in the model folders; None for "none", or where there is none."""
+    from ..models.known import face_detector_file
+    from ..saliency.human_faces import FaceDetector
+
+    path = face_detector_file(name)
+    return None if path is None else FaceDetector(path)
 
 
 # The work -------------------------------------------------------------------------------------------------------------
 
 
 def _look(
-    options: argparse.Namespace, spec: ClipSpec, device: str, report: Report
+    options: argparse.Namespace, spec: ClipSpec, device: str, detector: FaceDetector | None, report: Report
 ) -> tuple[PanoramaClip, SaliencyMaps, tuple[Viewpoint, ...], Viewpoint]:
     """The panorama, its saliency, the viewpoints in it, and the chosen one."""
     from ..media.reader import read_panorama
-    from ..saliency.predict import predict_saliency
+    from ..saliency.predict import MULTICUE, clip_saliency
     from ..viewpoint import DEFAULT_FOV_DEG, check_fov_deg, manual_viewpoint, viewpoint_notices, viewpoints
 
     fov_deg = DEFAULT_FOV_DEG if options.fov is None else check_fov_deg(options.fov)
@@ -180,10 +197,14 @@ def _look(
         )  # fmt: skip
     report.notice(*clip.notices)
     with report.stage("saliency") as progress:
-        saliency = predict_saliency(clip.frames, options.saliency, device=device, progress=progress)
+        saliency = clip_saliency(
+            clip, options.saliency or MULTICUE, detector=detector, device=device, progress=progress
+        )
     with report.stage("viewpoints", steps=False):
         follow = options.track == "follow"
-        found = viewpoints(saliency, spec.fps, fov_deg=fov_deg, mode="track" if follow else "still")
+        found = viewpoints(
+            saliency, spec.fps, fov_deg=fov_deg, mode="track" if follow else "still", ranking=options.choose_by
+        )
     if manual is not None:
         return clip, saliency, found, manual
     rank = options.viewpoint or 1
@@ -194,6 +215,23 @@ def _look(
         )
     report.notice(*viewpoint_notices(found))
     return clip, saliency, found, found[rank - 1]
+
+
+def _saliency_read(
+    options: argparse.Namespace, clip: PanoramaClip, control: LoadedControl | None, found: SaliencyMaps, device: str,
+    report: Report,
+) -> SaliencyMaps:  # fmt: skip
+    """The maps that the control reads: by the method that was asked for, else by the one that it was trained with."""
+    from ..pipeline import control_saliency
+
+    if options.saliency is not None:
+        if control is not None and control.saliency != found.method:
+            report.notice(f"the control was trained with saliency by {control.saliency}; it reads {found.method}")
+        return found
+    with report.stage("the control's saliency") as progress:
+        read, notices = control_saliency(clip, control, found, device=device, progress=progress)
+    report.notice(*notices)
+    return read
 
 
 def load(
@@ -232,9 +270,10 @@ def _notice_missing(
 
 
 def _write(
-    out: Path, picture: Path | None, clip: PanoramaClip, conditions: Conditions, found: tuple[Viewpoint, ...],
-    made: ViewpointClip, remarks: tuple[str, ...], report: Report,
+    out: Path, picture: Path | None, clip: PanoramaClip, saliency: SaliencyMaps, conditions: Conditions,
+    found: tuple[Viewpoint, ...], made: ViewpointClip, remarks: tuple[str, ...], report: Report,
 ) -> None:  # fmt: skip
+    """The clip, and where it is asked for the picture, with the saliency by which the viewpoints were found."""
     from ..media.writer import write_clip
 
     with report.stage("writing", steps=False):
@@ -251,7 +290,7 @@ def _write(
             Panel("the same view in the panorama", true, INK),
         ]
         views = [LookingView("view", conditions.track)]
-        figure = conditions_figure(clip, conditions.saliency, found, views, conditions.caption, panels)
+        figure = conditions_figure(clip, saliency, found, views, conditions.caption, panels)
         write_figure(picture, figure)
 
 
@@ -265,7 +304,8 @@ def _by_hand(viewpoint: Viewpoint) -> str:
 
 def _facts(
     options: argparse.Namespace, settings: Any, model: JointModel, control: LoadedControl | None,
-    conditions: Conditions, found: tuple[Viewpoint, ...], viewpoint: Viewpoint, made: ViewpointClip, report: Report,
+    saliency_method: str, conditions: Conditions, found: tuple[Viewpoint, ...], viewpoint: Viewpoint,
+    made: ViewpointClip, report: Report,
 ) -> dict[str, Any]:  # fmt: skip
     memory = peak_memory_mb()
     return {
@@ -277,6 +317,7 @@ def _facts(
         "model": model.name,
         "control": None if control is None else control.path,
         "saliency": conditions.saliency.method,
+        "viewpoints_by": {"saliency": saliency_method, "choice": options.choose_by},
         "caption": {
             "text": conditions.caption.short, "origin": conditions.caption.origin, "long": conditions.caption.long,
             "faces": face_facts(conditions.caption),

@@ -233,10 +233,7 @@ def _add_reframe(parser: Parser) -> None:
     look.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
     look.add_argument("--fov", type=_number, metavar="DEG", help="field of view across the longer side (90)")
     look.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
-    look.add_argument(
-        "--saliency", default="training-free", metavar="NAME|FILE",
-        help="'training-free', or a file with SalViT360's weights (training-free)",
-    )  # fmt: skip
+    _add_saliency(look)
     look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
     part = parser.add_argument_group("which part of INPUT")
     part.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
@@ -314,13 +311,25 @@ def _add_view(group: Any) -> None:
     group.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
     group.add_argument("--fov", type=_number, metavar="DEG", help="field of view, across and down (90)")
     group.add_argument(
+        "--choose-by", choices=("subject", "centroid"), default="subject",
+        help="frame what is heaviest under a narrow window, or the paper's centroids of regions (subject)",
+    )  # fmt: skip
+    group.add_argument(
         "--track", choices=("still", "follow"), default="still",
         help="hold the camera still, or follow the region (still)",
     )  # fmt: skip
+    _add_saliency(group)
+
+
+def _add_saliency(group: Any) -> None:
     group.add_argument(
-        "--saliency", default="training-free", metavar="NAME|FILE",
-        help="'training-free', or a file with SalViT360's weights (training-free)",
+        "--saliency", metavar="NAME|FILE",
+        help="'multi-cue', 'training-free', or a file with SalViT360's weights (multi-cue; maps that the control reads "
+        "as it was trained)",
     )  # fmt: skip
+    group.add_argument(
+        "--faces", metavar="FILE|none", help="CenterFace as ONNX, by which multi-cue sees faces (the model folders')"
+    )
 
 
 def _add_sampling(group: Any) -> None:

@@ -25,16 +25,21 @@ def run_reframe(options: argparse.Namespace, started: float) -> None:
     size = None if options.size is None else parse_size(options.size)
     look = _look(options)
     from ..media.files import existing_file
-    from ..reframe import reframe
+    from ..reframe import Follow, reframe
+    from ..saliency.predict import MULTICUE
+    from .generate import check_saliency, face_detector
 
     existing_file(options.input)
+    check_saliency(options.saliency)
     device = resolve_device(options.device)
+    detector = face_detector(options.faces) if isinstance(look, Follow) else None
     report = Report(started, device)
     with report.stage("reframe") as progress:
         made = reframe(
             options.input, options.output, look, size=size, sound=options.sound, start_s=options.start,
             duration_s=options.duration, fps=options.fps, eye=options.eye, audio_track=options.audio_track,
-            is_fuma=options.fuma, saliency=options.saliency, device=device, progress=progress,
+            is_fuma=options.fuma, saliency=options.saliency or MULTICUE, detector=detector, device=device,
+            progress=progress,
         )  # fmt: skip
     report.notice(*made.notices)
     if options.json:

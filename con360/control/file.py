@@ -1,7 +1,8 @@
 """The control-module file: safetensors whose metadata says what it is and what it belongs to.
 
 Metadata keys: `format` ("con360-control"), `format_version`, `config` (JSON of `ControlConfig`), `base` (name of the
-base model), `base_fingerprint`, `training` (JSON record: data, steps, seed, losses).
+base model), `base_fingerprint`, `saliency` (method of the maps that it was trained with; absent: "training-free", which
+was the only one), `training` (JSON record: data, steps, seed, losses).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import nn
 from ..errors import InputError
 from ..media.files import atomic_path
 from ..models.checkpoints import is_finite
+from ..saliency.predict import TRAINING_FREE
 from .module import ControlConfig, ControlModule
 
 FORMAT = "con360-control"
@@ -34,6 +36,7 @@ class LoadedControl:
     base_fingerprint: str = ""
     training: dict = field(default_factory=dict)
     path: str = ""
+    saliency: str = TRAINING_FREE
 
     def mismatch(self, base_name: str, base_fingerprint: str) -> str | None:
         """A sentence when the base model is not the one that this module was trained over, else None."""
@@ -60,9 +63,14 @@ def fingerprint(*modules: nn.Module) -> str:
 
 
 def save_control(
-    path: str | Path, module: ControlModule, *, base: str, base_fingerprint: str, training: dict, half: bool = False
-) -> None:
-    """Write a control module: to a temporary name, then renamed."""
+    path: str | Path, module: ControlModule, *, base: str, base_fingerprint: str, training: dict, saliency: str,
+    half: bool = False,
+) -> None:  # fmt: skip
+    """Write a control module: to a temporary name, then renamed.
+
+    Args:
+        saliency: method of the maps that it was trained with, as `predict_saliency` names it.
+    """
     dtype = torch.float16 if half else torch.float32
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in module.state_dict().items()}
     metadata = {
@@ -71,6 +79,7 @@ def save_control(
         "config": json.dumps(module.config.to_dict()),
         "base": base,
         "base_fingerprint": base_fingerprint,
+        "saliency": saliency,
         "training": json.dumps(training),
     }
     with atomic_path(path) as temporary:
@@ -103,6 +112,7 @@ def load_control(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = 
         base_fingerprint=metadata.get("base_fingerprint", ""),
         training=_read_json(path, metadata.get("training", "{}")),
         path=str(path),
+        saliency=metadata.get("saliency", TRAINING_FREE),
     )
 
 

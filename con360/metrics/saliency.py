@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from ..geometry.erp import erp_area_weights
 from .figure import Definition
 from .torchscript import load_torchscript
 
@@ -37,6 +38,8 @@ SURROUND_PX = (2.0, 5.0, 12.0)
 BLUR_PX = 2.0
 # A colour difference from the surroundings that is plain to see; a frame that stays below it gets a flatter map.
 PLAIN_TO_SEE = 0.15
+# Rows of the maps that `panorama_agreement` compares.
+AGREEMENT_ROWS = 128
 # Every place keeps this share of the strongest, as a sigmoid's output would: a density without zeros.
 LEAST = 0.02
 
@@ -201,6 +204,40 @@ def kl_divergence(p: Tensor, q: Tensor, eps: float = EPS) -> Tensor:
     """
     # Rounding alone could make it negative.
     return (p * torch.log(eps + p / (q + eps))).sum((-1, -2)).clamp_min(0.0)
+
+
+def panorama_agreement(estimate: Tensor, truth: Tensor) -> tuple[float, float, float]:
+    """How well a saliency map over a panorama agrees with measured gazes: CC, KL(truth to estimate) and NSS.
+
+    Convention: every place counts by its area on the sphere. NSS is the mean of the standardised estimate under the
+    truth's density, since fixations are often published blurred. By chance CC and NSS are 0.
+
+    Args:
+        estimate, truth: `[H, W]` and `[h, w]`, not negative, `W = 2 H`; both are averaged to 128 rows.
+
+    Returns:
+        (correlation, nats, standard deviations).
+
+    Raises:
+        InputError: a map that is negative, not finite or zero all over.
+
+    Source: the measures of the MIT saliency benchmark (Bylinskii et al., PAMI 2019), weighted by area.
+    """
+    size = (AGREEMENT_ROWS, 2 * AGREEMENT_ROWS)
+    area = erp_area_weights(AGREEMENT_ROWS, dtype=torch.float64).expand(size) / size[1]
+    p, q = (_resized(one, size) for one in (truth, estimate))
+    density_p, density_q = (saliency_density((one * area)[None])[0] for one in (p, q))
+    off_p, off_q = (one - (one * area).sum() for one in (p, q))
+    spread_p, spread_q = ((off.square() * area).sum().sqrt().clamp_min(1e-12) for off in (off_p, off_q))
+    return (
+        float((off_p * off_q * area).sum() / (spread_p * spread_q)),
+        float((density_p * torch.log(1e-12 + density_p / (density_q + 1e-12))).sum()),
+        float((density_p * off_q).sum() / spread_q),
+    )
+
+
+def _resized(one: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(one[None, None].double(), size, mode="area")[0, 0]
 
 
 def _strength(colours: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..media.files import existing_file
 from .catalog import BUILT_IN_MODEL, CAPTION_MODELS, PublishedWeights, model_folder
 from .checkpoints import PICKLE_SUFFIXES, check_is_weights, read_header
 from .kinds import CONTROL, MOTION, SALVIT360, SD15, kind_of
@@ -232,7 +233,7 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
         ("con360_control",), "control.safetensors", lambda path: _is_file_of(path, CONTROL),
     ),
     KnownPart(
-        "salvit360", "saliency of 360° video; without it, the training-free method",
+        "salvit360", "saliency of 360° video; without it, methods that need no weights",
         PublishedWeights(
             "SalViT360",
             "https://drive.google.com/drive/folders/1cJ9ln4sH0IIdv2L-Xcyk6N17_4_7FFOW "
@@ -240,6 +241,11 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
             "MIT (its code; the weights' page names none)", UNKNOWN,
         ),
         ("con360_saliency",), "salvit360.pt", lambda path: _is_file_of(path, SALVIT360),
+    ),
+    KnownPart(
+        "faces", "finds faces, which saliency then draws the camera to",
+        PublishedWeights("CenterFace", "https://github.com/Star-Clouds/CenterFace", "MIT", "7.3 MB"),
+        ("con360_faces",), "centerface.onnx", lambda path: path.is_file() and path.suffix == ".onnx",
     ),
     KnownPart(
         "captioner", "describes the six faces of the panorama", CAPTION_MODELS["captioner"], ("con360_captioner",),
@@ -304,6 +310,20 @@ def joint_models(roots: Iterable[Path]) -> dict[str, Path]:
             if (path / MANIFEST).is_file() or (path / "unet_v").is_dir() and (path / INDEX).is_file():
                 found.setdefault(path.name, path)
     return found
+
+
+def face_detector_file(name: str | Path | None = None) -> Path | None:
+    """File of a face detector: the first in the model folders (None), none at all for "none", any other by its path.
+
+    Raises:
+        InputError: the named file does not exist.
+    """
+    if str(name) == "none":
+        return None
+    if name is not None:
+        return existing_file(name)
+    part = next(part for part in KNOWN_PARTS if part.key == "faces")
+    return next(_candidates(part, model_roots()), None)
 
 
 def clip_tokenizer(roots: Iterable[Path]) -> Path | None:

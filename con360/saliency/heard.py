@@ -43,15 +43,14 @@ class Listener:
         self._at += block.shape[1]
 
     def intensity(self, num_frames: int) -> Tensor:
-        """`[T, 4]`, as `sound_intensity` gives it."""
-        sums = np.zeros((num_frames, 4))
-        known = np.array(self._sums[:num_frames]).reshape(-1, 4)
-        sums[: len(known)] = known
-        reach = max(0, round(LISTENING_S * self._fps / 2))
-        padded = np.pad(np.cumsum(np.pad(sums, ((1, 0), (0, 0))), axis=0), ((reach, reach), (0, 0)), mode="edge")
+        """Of the first frames: `[T, 4]`, as `sound_intensity` gives it."""
+        reach = max(1, round(LISTENING_S * self._fps / 2))
+        sums = np.zeros((num_frames + 2 * reach, 4))
+        known = np.array(self._sums[: num_frames + reach]).reshape(-1, 4)
+        sums[reach : reach + len(known)] = known
         # Steps i - reach to i + reach - 1: half of them before the frame's time, half behind it.
-        wide = padded[2 * reach : 2 * reach + num_frames] - padded[:num_frames] if reach else sums
-        return torch.from_numpy(wide).float()
+        total = np.cumsum(np.pad(sums, ((1, 0), (0, 0))), axis=0)
+        return torch.from_numpy(total[2 * reach :][:num_frames] - total[:num_frames]).float()
 
 
 def sound_intensity(sound: Sound | None, fps: float, num_frames: int) -> Tensor | None:

@@ -1,6 +1,6 @@
 """Human faces in a panorama, by a detector that the user has.
 
-Source: CenterFace (arXiv 1911.03599) as ONNX: a heat map of face centres, sizes and offsets at a quarter of the picture.
+Source: CenterFace (arXiv 1911.03599) as ONNX: a heat map of face centres, log sizes and offsets, on every fourth pixel.
 """
 
 from __future__ import annotations

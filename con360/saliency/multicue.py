@@ -3,8 +3,8 @@
 Shape legend: T frames, C channels, H W panorama, h w map rows and columns.
 
 Structure, motion and faces are added, drawn to the horizon, and multiplied by where the sound comes from. Constants were
-fixed on still pairs of pictures and measured gazes and on a few real clips; `benchmarks/saliency_truth.py` and
-`benchmarks/framing.py` say how far they carry.
+fixed on a few still pictures with measured gazes and on a few real clips; `benchmarks/saliency_truth.py` and
+`benchmarks/framing.py` tell how far they carry.
 
 Source: spectral residual after Hou and Zhang (CVPR 2007); the ways of joining the cues are ours.
 """
@@ -30,9 +30,11 @@ CHUNK_FRAMES = 8
 # Structure is looked for in colour on a coarse panorama and in grey on one twice as fine.
 COARSE_HEIGHT, FINE_HEIGHT = 64, 128
 STRUCTURE_BLUR_DEG, MOTION_BLUR_DEG = 8.0, 5.0
-# Amplitude that rounding leaves, and the mean structure, coarse and fine, below which a picture is plain: half of what one
-# grey level of noise leaves, a tenth of what photos have.
-LEAST_AMPLITUDE, PLAIN_STRUCTURE = 0.003, (0.5, 0.2)
+CONTRAST_DEG = (8.0, 16.0, 32.0)
+STRUCTURE_SHARES = (0.35, 0.35, 0.3)
+# Amplitude that rounding leaves, and the mean structure (coarse, fine, contrast) below which a picture is plain: more
+# than a grey level of noise leaves, far less than photos have.
+LEAST_AMPLITUDE, PLAIN_STRUCTURE = 0.003, (0.5, 0.2, 0.004)
 # Motion is measured over about this time; what moves at this speed or faster counts fully, and so does the fastest.
 MOTION_STEP_S, PLAIN_SPEED_DEG_S = 2 / 15, 4.5
 # People look along the horizon: a place at a pole counts this much of one at the horizon.
@@ -118,13 +120,18 @@ FLAT_BELOW, SILENT_BELOW = 2.0, 0.5
 
 
 def _structure(frames: Tensor) -> Tensor:
-    """What the smooth spectrum of the panorama does not predict: `[T, 3, H, W]` to `[T, h, w]`, mean 1 on the sphere."""
-    coarse = _residual(_opponent_colours(_shrunk(frames, COARSE_HEIGHT)))
-    fine = _residual(_shrunk(frames.mean(1, keepdim=True), FINE_HEIGHT))
-    return (_of_mean_one(coarse, PLAIN_STRUCTURE[0]) + _of_mean_one(fine, PLAIN_STRUCTURE[1])) / 2
+    """What stands out of each picture: `[T, 3, H, W]` to `[T, h, w]`, mean 1 on the sphere."""
+    colours = _opponent_colours(shrunk(frames, COARSE_HEIGHT))
+    parts = (
+        spectral_residual(colours),
+        spectral_residual(shrunk(frames.mean(1, keepdim=True), FINE_HEIGHT)),
+        _contrast(colours),
+    )
+    shares = zip(parts, PLAIN_STRUCTURE, STRUCTURE_SHARES, strict=True)
+    return sum(share * _of_mean_one(part, plain) for part, plain, share in shares)
 
 
-def _shrunk(frames: Tensor, height: int) -> Tensor:
+def shrunk(frames: Tensor, height: int) -> Tensor:
     mode = "area" if frames.shape[-2] >= height else "nearest"
     return F.interpolate(frames, size=(height, 2 * height), mode=mode)
 
@@ -135,14 +142,31 @@ def _opponent_colours(rgb: Tensor) -> Tensor:
     return torch.stack(((r + g + b) / 3, (r - g) / 2 * 1.5, (b - (r + g) / 2) / 2 * 1.5), dim=-3)
 
 
-def _residual(planes: Tensor) -> Tensor:
-    """`[T, C, h, w]` to `[T, WORK_HEIGHT, 2 WORK_HEIGHT]`, blurred on the sphere."""
+def spectral_residual(planes: Tensor) -> Tensor:
+    """What the smooth spectrum of a panorama does not predict, blurred by 8 degrees on the sphere.
+
+    Args:
+        planes: `[T, C, h, 2 h]`, of 64 rows or more.
+
+    Returns:
+        `[T, 64, 128]`, not negative, in no unit.
+    """
     spectrum = torch.fft.fft2(planes - planes.mean((-1, -2), keepdim=True), norm="ortho")
     # An amplitude below what rounding leaves is taken as that: noise has no structure.
     log_amplitude = (spectrum.abs() + LEAST_AMPLITUDE).log()
     usual = F.avg_pool2d(F.pad(log_amplitude, (1, 1, 1, 1), mode="circular"), 3, stride=1)
     sharp = torch.fft.ifft2(spectrum / usual.exp(), norm="ortho").abs().square().sum(1)
-    return smooth_on_sphere(_shrunk(sharp[:, None], WORK_HEIGHT)[:, 0], STRUCTURE_BLUR_DEG)
+    return smooth_on_sphere(shrunk(sharp[:, None], WORK_HEIGHT)[:, 0], STRUCTURE_BLUR_DEG)
+
+
+def _contrast(colours: Tensor) -> Tensor:
+    """How far places of three sizes differ from their surroundings: `[T, C, h, w]` to `[T, h, w]`.
+
+    What is usual at a height above the horizon is taken off first: sky and ground are no events.
+    """
+    unusual = colours - colours.median(dim=-1, keepdim=True).values
+    steps = ((smooth_on_sphere(unusual, size), smooth_on_sphere(unusual, 2.5 * size)) for size in CONTRAST_DEG)
+    return sum((inner - outer).square().sum(1).sqrt() for inner, outer in steps)
 
 
 def _of_mean_one(maps: Tensor, plain: float) -> Tensor:
@@ -163,7 +187,7 @@ def _motion(grey: np.ndarray, index: int, step: int, fps: float) -> Tensor:
     speed = (speed - (speed * area).sum() / area.sum()).clamp_min(0.0)
     fastest = _weighted_quantile(speed, area, 0.995)
     moving = (speed / max(PLAIN_SPEED_DEG_S, fastest)).clamp_max(1.0)
-    return smooth_on_sphere(_shrunk(moving[None, None], WORK_HEIGHT)[0, 0], MOTION_BLUR_DEG)
+    return smooth_on_sphere(shrunk(moving[None, None], WORK_HEIGHT)[0, 0], MOTION_BLUR_DEG)
 
 
 def _weighted_quantile(values: Tensor, weights: Tensor, share: float) -> float:

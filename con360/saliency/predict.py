@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..memory import in_smaller_pieces
-from ..records import Progress, SaliencyMaps
+from ..records import PanoramaClip, Progress, SaliencyMaps
 
 if TYPE_CHECKING:
-    from .human_faces import HumanFace
+    from .human_faces import FaceDetector, HumanFace
 
 # Both need no weights. What a control was trained with stands in its file; maps of another kind mean less to it.
 MULTICUE, TRAINING_FREE = "multi-cue", "training-free"
@@ -77,6 +77,31 @@ def predict_saliency(
         WINDOWS_AT_ONCE, 1, what="looking for what is salient", advice=ADVICE,
     )  # fmt: skip
     return SaliencyMaps(maps, f"SalViT360 {model.variant} ({Path(method).name})")
+
+
+def clip_saliency(
+    clip: PanoramaClip, method: str | Path = MULTICUE, *, detector: FaceDetector | None = None, height: int = 256,
+    device: torch.device | str = "cpu", progress: Progress | None = None,
+) -> SaliencyMaps:  # fmt: skip
+    """`predict_saliency` of a clip, by every cue that the clip and the machine have.
+
+    Args:
+        clip: its Ambisonic sound, where it has some, says where to look. detector: finds faces; None does without.
+        method, height, device, progress: as in `predict_saliency`.
+
+    Raises:
+        InputError, TooLittleMemory: as in `predict_saliency`.
+    """
+    heard = faces = None
+    if str(method) == MULTICUE:
+        from .heard import sound_intensity
+        from .human_faces import find_faces
+
+        heard = sound_intensity(clip.sound, clip.fps, clip.num_frames)
+        faces = None if detector is None else find_faces(detector, clip.frames, clip.fps)
+    return predict_saliency(
+        clip.frames, method, fps=clip.fps, heard=heard, faces=faces, height=height, device=device, progress=progress
+    )
 
 
 def check_method(method: str | Path) -> None:

@@ -22,8 +22,8 @@ from con360.metrics.video import codec_video_embedding
 from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
 from con360.models.loading import JointModel
 from con360.models.text import encode_captions
-from con360.records import Conditions, SaliencyMaps, SceneCaption, Sound, ViewTrack
-from con360.saliency.predict import predict_saliency
+from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
+from con360.saliency.predict import clip_saliency
 from con360.sampling.joint import SamplerSettings, sample_joint, video_noise
 from con360.scenes import Scene
 from con360.timing import ClipSpec
@@ -82,7 +82,7 @@ class Bench:
 
     def ask(self, scene: Scene, track: ViewTrack, seed: int, use: Use = "maps", seconds: float = 4.0) -> Ask:
         """A clip of a scene, by its own caption and saliency."""
-        saliency = saliency_maps(scene, self.spec(seconds), self.saliency)
+        saliency = saliency_maps(scene, self.spec(seconds), self.saliency, self.control.saliency)
         return Ask(scene.caption().short, track, saliency, seed, use)
 
     def truth(self, scene: Scene, track: ViewTrack, seconds: float = 4.0) -> Clip:
@@ -190,11 +190,11 @@ def decode(model: JointModel, latents_v: Tensor, latents_a: Tensor, spec: ClipSp
 
 
 @lru_cache(maxsize=8)
-def saliency_maps(scene: Scene, spec: ClipSpec, kind: Saliency) -> Tensor:
-    """`[T, 64, 128]`: the scene's true saliency, or the training-free estimate from its panorama."""
+def saliency_maps(scene: Scene, spec: ClipSpec, kind: Saliency, method: str) -> Tensor:
+    """`[T, 64, 128]`: the scene's true saliency, or what a method of `predict_saliency` estimates from its clip."""
     if kind == "truth":
         rays = erp_directions(MAP_HEIGHT)
         return torch.stack([scene.saliency_at(rays, t) for t in spec.frame_times_s()])
     panorama = torch.stack([scene.render(erp_directions(2 * MAP_HEIGHT), t) for t in spec.frame_times_s()])
-    maps = predict_saliency(panorama).maps
+    maps = clip_saliency(PanoramaClip(panorama, spec.fps, scene.foa(spec)), method).maps
     return torch.nn.functional.interpolate(maps[:, None], (MAP_HEIGHT, 2 * MAP_HEIGHT), mode="area")[:, 0]

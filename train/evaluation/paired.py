@@ -79,7 +79,7 @@ def measure(bench: Bench, judges: Judges, index: int) -> tuple[dict[str, Any], d
         for who in ("target", "baseline", "con360"):
             kept[f"{who}.frames"] = (clips[who].frames * 255).round().byte()
             kept[f"{who}.sound"] = clips[who].sound.waveform
-        kept["saliency"] = saliency_maps(scene, bench.spec(SECONDS), bench.saliency)[:1].half()
+        kept["saliency"] = saliency_maps(scene, bench.spec(SECONDS), bench.saliency, bench.control.saliency)[:1].half()
     return result, kept
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.models.catalog import BUILT_IN_MODEL
-from con360.saliency.predict import TRAINING_FREE
+from con360.saliency.predict import MULTICUE
 from con360.timing import ClipSpec
 from train.preparation.model import ModelFacts, model_facts
 from train.shards import FORMAT, SETTINGS_FILE, read_settings
@@ -44,7 +44,7 @@ class Settings:
         model: joint model, by name or folder: its autoencoders and text encoders make the latents.
         seconds: length of a segment. starts_s: where segments begin in each clip.
         height: rows of the panorama as read; 0 takes twice the model's picture, at least 256.
-        saliency: "training-free", the path of SalViT360's weights, or, for procedural scenes alone, "truth".
+        saliency: "multi-cue", "training-free", the path of SalViT360's weights, or "truth" for procedural scenes.
         viewpoints: at most so many views per segment, the most salient first.
         fov_deg: of every view, or "box" for the region's own. mode: "still" or "track".
         sound: `view` hears the view's side of Ambisonic sound, `omni` the downmix; sound without directions is omni.
@@ -62,7 +62,7 @@ class Settings:
     seconds: float = 4.0
     starts_s: tuple[float, ...] = PAPER_STARTS_S
     height: int = 0
-    saliency: str = TRAINING_FREE
+    saliency: str = MULTICUE
     viewpoints: int = 2
     fov_deg: float | Literal["box"] = 90.0
     mode: Literal["still", "track"] = "still"

@@ -29,7 +29,7 @@ from con360.media.sound import fit_length, omni_sound, resample, to_mono, view_s
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
-from con360.saliency.predict import TRAINING_FREE, predict_saliency
+from con360.saliency.predict import NAMED_METHODS, clip_saliency
 from con360.saliency.salvit360 import load_salvit360, saliency_maps
 from con360.viewpoint import viewpoint_notices, viewpoints
 from train.data import MAP_HEIGHT, make_example, scene_of
@@ -153,14 +153,14 @@ def clean(work: Work, settings: Settings) -> Work:
 
 def saliency(work: Work, settings: Settings) -> Work:
     """Where people would look, per frame."""
-    return replace(work, saliency=_saliency_of(work.clip[0].frames, settings.saliency, SALIENCY_HEIGHT, work.device))
+    return replace(work, saliency=_saliency_of(work.clip[0], settings.saliency, SALIENCY_HEIGHT, work.device))
 
 
-def _saliency_of(frames: Tensor, method: str, height: int, device: str) -> SaliencyMaps:
-    if method == TRAINING_FREE or not Path(method).is_file():
-        return predict_saliency(frames, method, height=height)
+def _saliency_of(clip: PanoramaClip, method: str, height: int, device: str) -> SaliencyMaps:
+    if method in NAMED_METHODS or not Path(method).is_file():
+        return clip_saliency(clip, method, height=height)
     model = _salvit360(method, device)
-    return SaliencyMaps(saliency_maps(model, frames, height).cpu(), f"SalViT360 {model.variant}")
+    return SaliencyMaps(saliency_maps(model, clip.frames, height).cpu(), f"SalViT360 {model.variant}")
 
 
 @lru_cache(maxsize=1)

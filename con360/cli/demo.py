@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..timing import ClipSpec
-from .generate import check_device, check_writable, load
+from .generate import check_device, load
 from .report import Report, stage_table, table, viewpoint_table
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
     }
     with report.stage("writing", steps=False):
         for name, clip in clips.items():
-            write_clip(folder / name, clip.frames, clip.fps, clip.sound)
+            report.notice(*write_clip(folder / name, clip.frames, clip.fps, clip.sound))
     with report.stage("picture", steps=False):
         _draw(folder / PICTURE, whole, found, (first, second), clips, scene.performers[behind])
     _tell(folder, found, (first, second), clips, scene.performers[behind], report)
@@ -99,6 +99,8 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; a folder is wanted. Choose another name.")
+    from ..media.files import check_writable
+
     check_writable(folder / SAMPLE)
 
 
@@ -124,7 +126,7 @@ def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
     sides = [view_sound(ambix, View(yaw), stage.clip.fps).waveform for yaw in (-90.0, 90.0)]
     with report.stage("writing the sample", steps=False):
         stereo = Sound(torch.cat(sides), ambix.sample_rate_hz, "stereo")
-        write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, stereo)
+        report.notice(*write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, stereo))
         write_wav(folder / SAMPLE_SOUND, ambix)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..records import SoundLayout
+from .channels import Channels, channel_meaning
 from .files import existing_file
 from .limits import max_pixels
 from .spherical import AmbisonicTags, SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
@@ -37,7 +38,6 @@ CONTAINERS = (
 )  # fmt: skip
 OPENING = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-FIRST_ORDER = 4
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,42 @@ class AudioTrack:
     Args:
         number: counts from 1 among the file's sound tracks, as `audio_track` does.
         stream_index: FFmpeg's index of the stream.
-        layout: what the channels mean to us; `ambix` covers the first four channels.
-        label: FFmpeg's name of the channel layout.
+        label, names: FFmpeg's names of the channel layout and of each channel.
         tick_s: step of the track's timestamps.
-        channel_order: source channel of W, Y, Z, X; None where no channel is moved or dropped.
-        notices: what was assumed about the channels.
+        heard: what the channels mean to us, and what becomes of them. tags: the SA3D box, where there is one.
     """
 
     number: int
     stream_index: int
     channels: int
     sample_rate_hz: int
-    layout: SoundLayout
     label: str
     codec: str
     is_default: bool
     tick_s: float
-    channel_order: tuple[int, ...] | None = None
-    notices: tuple[str, ...] = ()
+    heard: Channels
+    names: tuple[str, ...] = ()
+    tags: AmbisonicTags | None = None
+
+    @property
+    def layout(self) -> SoundLayout:
+        return self.heard.layout
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was assumed about the channels."""
+        return self.heard.notices
+
+    def taken_as(self, ambisonics: str, head_locked: bool) -> AudioTrack:
+        """The same track, its channels understood as `channel_meaning` does with these options.
+
+        Raises:
+            InputError: they cannot be what was said.
+        """
+        heard = channel_meaning(
+            self.channels, self.label, self.names, self.tags, ambisonics=ambisonics, head_locked=head_locked
+        )
+        return replace(self, heard=heard)
 
 
 @dataclass(frozen=True)
@@ -238,37 +256,15 @@ def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) ->
 
     context = stream.codec_context
     if context is None:  # nothing decodes it
-        return AudioTrack(number, stream.index, 0, 0, "other", "none", "unknown", False, float(stream.time_base))
+        nothing = Channels("other")
+        return AudioTrack(number, stream.index, 0, 0, "none", "unknown", False, float(stream.time_base), nothing)
     label = context.layout.name if context.channels else "none"
-    layout, order, notices = _sound_layout(context.channels, label, box)
+    names = tuple(channel.name for channel in context.layout.channels) if context.channels else ()
     default = bool(stream.disposition & Disposition.default)
     return AudioTrack(
-        number, stream.index, context.channels, context.sample_rate or 0, layout, label, context.name, default,
-        float(stream.time_base), order, notices,
+        number, stream.index, context.channels, context.sample_rate or 0, label, context.name, default,
+        float(stream.time_base), channel_meaning(context.channels, label, names, box), names, box,
     )  # fmt: skip
-
-
-def _sound_layout(
-    channels: int, label: str, box: AmbisonicTags | None
-) -> tuple[SoundLayout, tuple[int, ...] | None, tuple[str, ...]]:
-    """Layout, source channels of W, Y, Z, X where they are not the channels as they come, and what to tell people."""
-    whole = box is not None and set(range(FIRST_ORDER)) <= set(box.channel_map[:channels])
-    if whole and box.is_ambix and box.order >= 1:
-        order = tuple(box.channel_map.index(component) for component in range(FIRST_ORDER))
-        dropped = f"the sound has {channels} channels (Ambisonics of order {box.order}); its first-order part is used"
-        same = order == tuple(range(channels))
-        return "ambix", None if same else order, (dropped,) if channels > FIRST_ORDER else ()
-    if box is not None and channels == FIRST_ORDER:
-        return "other", None, ("the sound's Ambisonic metadata is of an unknown kind; it is used without direction",)
-    if label.startswith("ambisonic") and channels >= FIRST_ORDER:
-        if channels == FIRST_ORDER:
-            return "ambix", None, ()
-        dropped = f"the sound is {label} ({channels} channels); its first-order part is used"
-        return "ambix", tuple(range(FIRST_ORDER)), (dropped,)
-    if channels == FIRST_ORDER and label in ("quad", "4.0", "4 channels", "quad(side)"):
-        taken = f"the sound has four channels labelled '{label}'; they are taken as AmbiX (W, Y, Z, X, SN3D)"
-        return "ambix", None, (taken,)
-    return {1: "mono", 2: "stereo"}.get(channels, "other"), None, ()
 
 
 # Still pictures -------------------------------------------------------------------------------------------------------

@@ -45,11 +45,19 @@ class SphericalTags:
 
 @dataclass(frozen=True)
 class AmbisonicTags:
-    """The SA3D box of one sound track: `order` of the Ambisonics, and which component each channel carries."""
+    """The SA3D box of one sound track.
+
+    Args:
+        order: of the Ambisonics.
+        channel_map: ACN component of each channel; from (order + 1)^2 on, left and right of the head-locked pair.
+        normalization: "" where the box names a kind of Ambisonics that is not known.
+        head_locked: there is such a pair.
+    """
 
     order: int
     channel_map: tuple[int, ...]
-    is_ambix: bool = True
+    normalization: Literal["", "ambix", "n3d"] = "ambix"
+    head_locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,9 @@ def _sound_entry(file: BinaryIO, entry: Span) -> AmbisonicTags | None:
             if order > 16 or count > 64 or len(body) < 12 + 4 * count:
                 return None
             channel_map = struct.unpack(f">{count}I", body[12 : 12 + 4 * count])
-            return AmbisonicTags(order, channel_map, (layout & 0x7F, ordering, normalization) == (0, 0, 0))
+            known = (layout & 0x7F, ordering) == (0, 0)
+            kinds: dict[int, Literal["ambix", "n3d"]] = {0: "ambix", 1: "n3d"}
+            return AmbisonicTags(order, channel_map, kinds.get(normalization, "") if known else "", layout > 0x7F)
     return None
 
 

@@ -11,6 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..records import Sound
+from .channels import check_ambisonics
 from .decoding import Tally, decode_from
 from .info import AudioTrack, MediaInfo
 from .limits import CLIP_VARIABLE, max_clip_bytes
@@ -30,18 +31,21 @@ SOUND_PREROLL_S = 0.1
 
 
 def read_track(
-    info: MediaInfo, start_s: float, duration_s: float | None, number: int | None
-) -> tuple[Sound | None, tuple[str, ...]]:
+    info: MediaInfo, start_s: float, duration_s: float | None, number: int | None, ambisonics: str = "auto",
+    head_locked: bool = False,
+) -> tuple[Sound | None, tuple[str, ...]]:  # fmt: skip
     """Sound of an interval, None where there is none to decode, and the notices.
 
     Args:
         start_s, duration_s: in seconds; None reads to the end.
         number: of the track, from 1; None takes the default one.
+        ambisonics, head_locked: of `channels.channel_meaning`.
 
     Raises:
-        InputError: there is no track of that number, or it would take more memory than allowed.
+        InputError: there is no track of that number, its channels cannot be what was said, or it would take more
+            memory than allowed.
     """
-    track, notices = choose_track(info, number)
+    track, notices = choose_track(info, number, ambisonics, head_locked)
     if track is None:
         return None, (*notices[:-1], f"{notices[-1]}: silence is used")
     waveform = _read_samples(info, track, start_s, duration_s, notices)
@@ -51,13 +55,21 @@ def read_track(
     if bad:
         waveform = np.where(np.isfinite(waveform), waveform, np.float32(0.0))
         notices.append(f"{bad} samples of the sound are not numbers (NaN or infinite): they are silenced")
-    if track.channel_order is not None:
-        waveform = np.ascontiguousarray(waveform[list(track.channel_order)])
-    return Sound(torch.from_numpy(waveform), track.sample_rate_hz, track.layout), (*notices, *track.notices)
+    sound = Sound(
+        torch.from_numpy(track.heard.taken(waveform)), track.sample_rate_hz, track.layout, track.heard.speakers
+    )
+    return sound, (*notices, *track.notices)
 
 
-def choose_track(info: MediaInfo, number: int | None) -> tuple[AudioTrack | None, list[str]]:
-    """The track of a number or the default one, and what to say; None, and at last why, where none can be decoded."""
+def choose_track(
+    info: MediaInfo, number: int | None, ambisonics: str = "auto", head_locked: bool = False
+) -> tuple[AudioTrack | None, list[str]]:
+    """The track of a number or the default one, and what to say; None, and at last why, where none can be decoded.
+
+    Raises:
+        InputError: there is no track of that number, or its channels cannot be what was said.
+    """
+    check_ambisonics(ambisonics, head_locked)
     tracks, notices = info.audio_tracks, []
     if number is not None and not 1 <= number <= len(tracks):
         raise InputError(f"sound track {number} was asked for; {info.path.name} has {len(tracks)}, counted from 1.")
@@ -69,7 +81,7 @@ def choose_track(info: MediaInfo, number: int | None) -> tuple[AudioTrack | None
         notices.append(f"there are {len(tracks)} sound tracks ({labels}); number {track.number} is used")
     if track.channels < 1 or track.sample_rate_hz < 1:
         return None, [*notices, "the sound track cannot be decoded"]
-    return track, notices
+    return track.taken_as(ambisonics, head_locked), notices
 
 
 @dataclass

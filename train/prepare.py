@@ -23,6 +23,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
 from con360.errors import InputError  # noqa: E402
+from con360.media.channels import AMBISONICS  # noqa: E402
 from train.preparation.cleaning import RULES  # noqa: E402
 from train.preparation.settings import TRUTH, Settings  # noqa: E402
 from train.preparation.sources import SPLITS, Source, procedural_scenes, read_source, read_sphere360  # noqa: E402
@@ -53,6 +54,10 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--fov", default=made["fov_deg"].default, help="degrees, or 'box' for each region's own")
     what.add_argument("--mode", choices=("still", "track"), default="still", help="views that stand, or follow")
     what.add_argument("--sound", choices=("view", "omni"), default="view", help="microphone towards the view, or mono")
+    what.add_argument("--ambisonics", choices=AMBISONICS, default="auto",
+                      help="what 4, 9 or 16 channels are; none: loudspeakers; auto: by metadata, else AmbiX")
+    what.add_argument("--head-locked", action="store_true",
+                      help="of 6, 11 or 18 channels the last two are a stereo pair that does not turn")
     what.add_argument("--no-crops", dest="crops", action="store_false", help="leave the true pictures out")
     what.add_argument("--split-by", choices=("video", "random", "given"), default="video",
                       help="video: no video in two splits; random: the paper's 85/15 by clip; given: the source's own")
@@ -105,7 +110,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         args.model, args.seconds, tuple(args.starts), args.height, saliency, args.viewpoints, fov, args.mode,
         args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
         args.caption_model, args.caption_writer, args.caption_times,
-        "given" if scenes else args.split_by, args.split_seed,
+        "given" if scenes else args.split_by, args.split_seed, args.ambisonics, args.head_locked,
     )  # fmt: skip
 
 

@@ -54,8 +54,8 @@ class Load360Video(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
-                io.Audio.Output(display_name="audio", tooltip="As recorded, with all its channels. Ambisonics (four "
-                                "channels) goes to Viewpoint Crop: core's audio nodes write one or two channels only."),
+                io.Audio.Output(display_name="audio", tooltip="As recorded; Ambisonics as AmbiX of first order. "
+                                "More than two channels go to Viewpoint Crop: core's audio nodes write one or two."),
                 io.Float.Output(display_name="fps"),
                 io.String.Output(display_name="caption", tooltip="The sample's own caption; empty for files."),
                 io.String.Output(display_name="notices", tooltip="What was done to the clip or is missing in it."),

@@ -39,7 +39,7 @@ class Save360Video(io.ComfyNode):
                     tooltip="What the picture holds: one eye, or two above each other or side by side.",
                 ),
                 io.Audio.Input("audio", optional=True,
-                               tooltip="One, two, or four channels; four are AmbiX Ambisonics and stay it."),
+                               tooltip="Mono, stereo or Ambisonics (its first order); 5.1 and 7.1 become stereo."),
             ],
             outputs=[],
         )  # fmt: skip

@@ -28,7 +28,7 @@ STEREO_ANGLE_DEG = 75.0
 # torchaudio's kernel has about source x target entries after both rates lost their common divisor.
 _LARGEST_KERNEL = 2_000_000
 # Samples that a resampler reads at once, at least; and how many of the slower rate's it looks to either side.
-_RESAMPLED_AT_ONCE, _RESAMPLER_REACH = 65536, 12
+_RESAMPLED_AT_ONCE, _RESAMPLER_REACH = 16384, 12
 # -3 dB; left and right of what stands in front.
 _HALF = math.sqrt(0.5)
 _FRONT_GAINS = {
@@ -70,7 +70,7 @@ def resample(sound: Sound, sample_rate_hz: int) -> Sound:
 def resample_blocks(blocks: Iterable[Tensor], rate_hz: int, new_rate_hz: int) -> Iterator[Tensor]:
     """Resamples sound that comes in blocks `[C, n]`: the samples of `resample` on all of it, without seams.
 
-    Pieces overlap by the filter's length and begin where both rates have a sample; about a second is held.
+    Pieces overlap by the filter's length and begin where both rates have a sample; a second or two are held.
     """
     if rate_hz == new_rate_hz:
         yield from blocks

@@ -514,8 +514,8 @@ def _gain(
     for block in _sound_blocks(stream, mix, aim, start_s, stop_s):
         peak, heard = max(peak, float(block.abs().max())), heard + block.shape[1]
         if progress is not None and mix.shape is not None:
-            second, total = heard // mix.shape[1], round(_seconds(stream.info, start_s, stop_s))
-            progress(second, max(second, total), "measuring the sound")
+            second, total = heard // mix.shape[1], int(_seconds(stream.info, start_s, stop_s))
+            progress(second, max(second, total, 1), "measuring the sound")
     return aac_gain(peak)
 
 

@@ -96,7 +96,7 @@ def channel_meaning(
         return _loudspeakers(count, names)
     if ambisonics != "auto":
         return _as_said(count, ambisonics, head_locked)
-    found = _as_tagged(count, label, tags)
+    found = _as_tagged(count, names, tags)
     if head_locked and (found is None or len(found.picks or ()) != FIRST_ORDER + PAIR):
         return _as_said(count, "ambix", head_locked)
     return found or _as_counted(count, label) or _loudspeakers(count, names)
@@ -148,7 +148,7 @@ def _first_order(
     return Channels("ambix", (), None if same else picks, notices)
 
 
-def _as_tagged(count: int, label: str, tags: AmbisonicTags | None) -> Channels | None:
+def _as_tagged(count: int, names: tuple[str, ...], tags: AmbisonicTags | None) -> Channels | None:
     if tags is not None and count >= FIRST_ORDER:
         at = {component: channel for channel, component in reversed(list(enumerate(tags.channel_map[:count])))}
         if tags.order < 1 or not tags.normalization or not set(range(FIRST_ORDER)) <= set(at):
@@ -158,13 +158,12 @@ def _as_tagged(count: int, label: str, tags: AmbisonicTags | None) -> Channels |
         last = (tags.order + 1) ** 2
         pair = (at[last], at[last + 1]) if tags.head_locked and {last, last + 1} <= set(at) else ()
         return _first_order(field, pair, count, tags.order)
-    named = re.match(r"ambisonic (\d+)", label)
-    if named and count >= FIRST_ORDER:
-        order = int(named[1])
-        own = (order + 1) ** 2
-        pair = (own, own + 1) if count == own + PAIR else ()
-        return _first_order(sn3d_of("ambix", FIRST_ORDER), pair, count, order)
-    return None
+    # FFmpeg's names of components, which are AmbiX.
+    at = {int(name[4:]): channel for channel, name in enumerate(names) if re.fullmatch(r"AMBI\d+", name)}
+    if not set(range(FIRST_ORDER)) <= set(at):
+        return None
+    pair = (names.index("FL"), names.index("FR")) if {"FL", "FR"} <= set(names) else ()
+    return _first_order(tuple((at[i], 1.0) for i in range(FIRST_ORDER)), pair, count, math.isqrt(len(at)) - 1)
 
 
 def _as_counted(count: int, label: str) -> Channels | None:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .info import MediaInfo, open_media, video_stream
+from .info import MediaInfo, forget_order, open_media, video_stream
 from .limits import max_pixels
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def _timed_frames(
         stream.codec_context.thread_count = min(MAX_THREADS, torch.get_num_threads())
         # Frames may be larger than the first one, whose size was checked.
         stream.codec_context.options = {"max_pixels": str(max_pixels())}
+    else:
+        forget_order(stream.codec_context)
     usual_s = float(1 / (stream.average_rate or stream.guessed_rate or Fraction(25))) if is_video else 0.0
     last_s = -math.inf
     for frame in _good_frames(container, stream, tally):

@@ -16,6 +16,8 @@ from .limits import max_pixels
 from .spherical import AmbisonicTags, SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
 
 if TYPE_CHECKING:
+    from av.audio.codeccontext import AudioCodecContext
+    from av.audio.layout import AudioLayout
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.video.frame import VideoFrame
@@ -239,13 +241,35 @@ def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) ->
     context = stream.codec_context
     if context is None:  # nothing decodes it
         return AudioTrack(number, stream.index, 0, 0, "other", "none", "unknown", False, float(stream.time_base))
-    label = context.layout.name if context.channels else "none"
-    layout, order, notices = _sound_layout(context.channels, label, box)
+    known = kept_layout(context)
+    channels, label = known.nb_channels, known.name if known.nb_channels else "none"
+    layout, order, notices = _sound_layout(channels, label, box)
     default = bool(stream.disposition & Disposition.default)
     return AudioTrack(
-        number, stream.index, context.channels, context.sample_rate or 0, layout, label, context.name, default,
+        number, stream.index, channels, context.sample_rate or 0, layout, label, context.name, default,
         float(stream.time_base), order, notices,
     )  # fmt: skip
+
+
+def kept_layout(context: AudioCodecContext) -> AudioLayout:
+    """The channel layout of a track; the only way to ask for it, or for `context.channels`.
+
+    PyAV 18's layouts free the list of a custom channel order, which is the track's own and is freed once more: the
+    heap is broken from there on. So a layout is never let go (some 60 bytes).
+    """
+    import ctypes
+
+    layout = context.layout
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
+    return layout
+
+
+def forget_order(context: AudioCodecContext) -> None:
+    """Before decoding: frames come with as many channels and without the header's order, which `kept_layout` tells.
+
+    A frame's layout cannot be kept as one can that is asked for once.
+    """
+    context.layout = f"{kept_layout(context).nb_channels} channels"
 
 
 def _sound_layout(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..records import SoundLayout
+from .early import early_times
 from .files import existing_file
 from .limits import max_pixels
 from .spherical import AmbisonicTags, SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
@@ -81,7 +82,7 @@ class MediaInfo:
         fps: average frame rate, None where the file does not say.
         duration_s: of the picture where known, else of the file, else None (live recordings).
         spherical: projection and stereo packing that the metadata states.
-        origin_s: file time that counts as 0.
+        origin_s: file time that counts as 0; below 0 where Matroska stores more (`early_times`).
         notices: sentences for people.
     """
 
@@ -168,13 +169,14 @@ def probe(path: str | os.PathLike) -> MediaInfo:
             return _picture_info(path, picture)
     with open_media(path) as container:
         tags = read_track_tags(path)
-        # Live recordings start at any time; a negative start is decoder priming, which players cut.
-        origin_s = max(0.0, (container.start_time or 0) / 1_000_000)
+        # Live recordings start at any time. A negative start is decoder priming, which players cut, but in Matroska's
+        # own blocks it is picture and sound.
+        origin_s = early_times(path)[0] or max(0.0, (container.start_time or 0) / 1_000_000)
         sounds = enumerate(container.streams.audio, 1)
         tracks = tuple(_audio_track(number, sound, _tags_of(sound, tags).ambisonic) for number, sound in sounds)
         stream = video_stream(container)
         if stream is None:
-            seconds = container.duration / 1_000_000 if container.duration else None
+            seconds = container.duration / 1_000_000 - min(0.0, origin_s) if container.duration else None
             return MediaInfo(path, "sound", duration_s=seconds, audio_tracks=tracks, origin_s=origin_s)
         return _video_info(path, container, stream, _tags_of(stream, tags).spherical, tracks, origin_s)
 
@@ -206,6 +208,8 @@ def _video_info(
         seconds = float(stream.duration * stream.time_base)
     else:
         seconds = container.duration / 1_000_000 if container.duration else None
+    if seconds is not None:  # Matroska counts it from 0, wherever its blocks begin
+        seconds -= min(0.0, origin_s)
     rate = stream.average_rate or stream.guessed_rate
     notices = []
     if context.color_trc in HDR_TRANSFERS:

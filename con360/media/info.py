@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import InputError
 from ..records import SoundLayout
 from .channels import Channels, channel_meaning
+from .early import early_times
 from .files import existing_file
 from .limits import max_pixels
 from .spherical import AmbisonicTags, SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
 
 if TYPE_CHECKING:
+    from av.audio.codeccontext import AudioCodecContext
+    from av.audio.layout import AudioLayout
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.video.frame import VideoFrame
@@ -97,7 +100,7 @@ class MediaInfo:
         fps: average frame rate, None where the file does not say.
         duration_s: of the picture where known, else of the file, else None (live recordings).
         spherical: projection and stereo packing that the metadata states.
-        origin_s: file time that counts as 0.
+        origin_s: file time that counts as 0; below 0 where Matroska stores more (`early_times`).
         notices: sentences for people.
     """
 
@@ -184,13 +187,14 @@ def probe(path: str | os.PathLike) -> MediaInfo:
             return _picture_info(path, picture)
     with open_media(path) as container:
         tags = read_track_tags(path)
-        # Live recordings start at any time; a negative start is decoder priming, which players cut.
-        origin_s = max(0.0, (container.start_time or 0) / 1_000_000)
+        # Live recordings start at any time. A negative start is decoder priming, which players cut, but in Matroska's
+        # own blocks it is picture and sound.
+        origin_s = early_times(path)[0] or max(0.0, (container.start_time or 0) / 1_000_000)
         sounds = enumerate(container.streams.audio, 1)
         tracks = tuple(_audio_track(number, sound, _tags_of(sound, tags).ambisonic) for number, sound in sounds)
         stream = video_stream(container)
         if stream is None:
-            seconds = container.duration / 1_000_000 if container.duration else None
+            seconds = container.duration / 1_000_000 - min(0.0, origin_s) if container.duration else None
             return MediaInfo(path, "sound", duration_s=seconds, audio_tracks=tracks, origin_s=origin_s)
         return _video_info(path, container, stream, _tags_of(stream, tags).spherical, tracks, origin_s)
 
@@ -222,6 +226,8 @@ def _video_info(
         seconds = float(stream.duration * stream.time_base)
     else:
         seconds = container.duration / 1_000_000 if container.duration else None
+    if seconds is not None:  # Matroska counts it from 0, wherever its blocks begin
+        seconds -= min(0.0, origin_s)
     rate = stream.average_rate or stream.guessed_rate
     notices = []
     if context.color_trc in HDR_TRANSFERS:
@@ -258,13 +264,35 @@ def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) ->
     if context is None:  # nothing decodes it
         nothing = Channels("other")
         return AudioTrack(number, stream.index, 0, 0, "none", "unknown", False, float(stream.time_base), nothing)
-    label = context.layout.name if context.channels else "none"
-    names = tuple(channel.name for channel in context.layout.channels) if context.channels else ()
+    known = kept_layout(context)
+    channels, label = known.nb_channels, known.name if known.nb_channels else "none"
+    names = tuple(channel.name for channel in known.channels) if channels else ()
     default = bool(stream.disposition & Disposition.default)
     return AudioTrack(
-        number, stream.index, context.channels, context.sample_rate or 0, label, context.name, default,
-        float(stream.time_base), channel_meaning(context.channels, label, names, box), names, box,
+        number, stream.index, channels, context.sample_rate or 0, label, context.name, default,
+        float(stream.time_base), channel_meaning(channels, label, names, box), names, box,
     )  # fmt: skip
+
+
+def kept_layout(context: AudioCodecContext) -> AudioLayout:
+    """The channel layout of a track; the only way to ask for it, or for `context.channels`.
+
+    PyAV 18's layouts free the list of a custom channel order, which is the track's own and is freed once more: the
+    heap is broken from there on. So a layout is never let go (some 60 bytes).
+    """
+    import ctypes
+
+    layout = context.layout
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
+    return layout
+
+
+def forget_order(context: AudioCodecContext) -> None:
+    """Before decoding: frames come with as many channels and without the header's order, which `kept_layout` tells.
+
+    A frame's layout cannot be kept as one can that is asked for once.
+    """
+    context.layout = f"{kept_layout(context).nb_channels} channels"
 
 
 # Still pictures -------------------------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ COUNTED_SOUND_S = 60.0
 # Decoders need this much sound before the first sample that counts (AAC overlap, Opus pre-roll).
 SOUND_PREROLL_S = 0.1
 
+# FFmpeg's sample formats, packed and planar ("p") alike.
+SAMPLES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+
 
 def read_track(
     info: MediaInfo, start_s: float, duration_s: float | None, number: int | None, ambisonics: str = "auto",
@@ -203,10 +206,16 @@ def stream_end(stream: Stream, origin_s: float) -> int | None:
 
 def float_samples(frame: AudioFrame) -> np.ndarray:
     """A decoded block as `[C, n]` float32 with full scale 1. No mixer: channels stay as they are."""
-    values, kind = frame.to_ndarray(), frame.format.name.removesuffix("p")
+    from av.audio.plane import AudioPlane
+
+    kind, channels = frame.format.name, frame.layout.nb_channels
+    # Plane by plane: PyAV's `planes` and `to_ndarray` look for an end that eight and more planes do not have.
+    count = channels if frame.format.is_planar else 1
+    dtype, size = SAMPLES[kind.removesuffix("p")], frame.samples * channels // count
+    values = np.stack([np.frombuffer(AudioPlane(frame, i), dtype, size) for i in range(count)])
     if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    if kind == "u8":
+        values = values.reshape(-1, channels).T
+    if dtype is np.uint8:
         return (values.astype(np.float32) - 128.0) / 128.0
     if values.dtype.kind == "f":
         return values.astype(np.float32)

@@ -24,6 +24,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..records import Sound
 from .files import atomic_path, check_writable, put_folder
+from .painting import ACCURATE
 from .sound import resample
 from .spherical_tags import Packing, tag_file
 
@@ -228,7 +229,9 @@ class ClipStream:
         from av.video.reformatter import ColorRange, Colorspace
 
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        frame = frame.reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
+        )  # fmt: skip
         frame.pts, frame.time_base = tick, self._time_base
         self._container.mux(self._video.encode(frame))
 

@@ -227,6 +227,14 @@ def test_tags_of_unknown_kinds_have_no_direction() -> None:
     assert channel_meaning(4, "4.0", (), AmbisonicTags(1, (0, 1, 2, 3), ""), ambisonics="ambix").layout == "ambix"
 
 
+def test_channels_of_any_order_are_known_by_ffmpegs_names() -> None:
+    heard = channel_meaning(4, "4 channels (AMBI0+AMBI3+AMBI1+AMBI2)", ("AMBI0", "AMBI3", "AMBI1", "AMBI2"))
+    assert heard.picks == ((0, 1.0), (2, 1.0), (3, 1.0), (1, 1.0)) and heard.notices == ()
+    speakers = ("FC", "FL", "FR", "SL", "SR", "LFE")
+    assert channel_meaning(6, "6 channels (FC+FL+FR+SL+SR+LFE)", speakers).speakers == speakers
+    assert downmix_matrix(speakers, 1)[0].tolist() == pytest.approx([1, HALF, HALF, 0.5, 0.5, 0])
+
+
 def test_the_words_are_these() -> None:
     assert AMBISONICS == ("auto", "ambix", "n3d", "fuma", "none")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -150,7 +150,8 @@ def reframe(
             shot = next(shots, None)
         # Sound may outlast the picture, as in the source.
         heard.advance(math.inf)
-    notices = (*stream.sentences, *mix.notices, *(aac_notices(mix.rate_hz, gain) if mix.shape else ()), *job.notices())
+    stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
+    notices = (*stream.sentences, *job.notices())
     return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices)
 
 
@@ -426,7 +427,6 @@ class _Mix:
     channels: int = 0
     turned: Tensor | None = None
     flat: Tensor | None = None
-    notices: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -442,43 +442,40 @@ class _Mix:
 
 
 def _choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
+    """What to make of the sound; what had to be assumed or mixed is among the stream's notices then."""
     track = None if kind == "none" else stream.track
     if track is None:
         return _Mix("none")
-    channels, rate = stream.sound_channels, track.sample_rate_hz
-    said = list(track.notices)
+    channels, rate, speakers = stream.sound_channels, track.sample_rate_hz, track.heard.speakers
+    stream.notices += track.notices
     if track.layout == "ambix":
-        return _turned_mix(kind, rate, channels > FIRST_ORDER, said)
+        return _turned_mix(stream, kind, rate)
     if kind == "foa":
         raise InputError(
             f"turned Ambisonics was asked for, but the sound is {track.layout} with {channels} channels; "
             "choose auto, stereo, mono or none."
         )
     if channels <= 2 and (kind != "mono" or channels == 1):
-        said += ["the sound is mono and stays it"] if kind == "stereo" and channels == 1 else []
-        return _Mix("as recorded", rate, channels, notices=_sentences(said))
-    speakers = track.heard.speakers
+        stream.notices += ["the sound is mono and stays it"] if kind == "stereo" and channels == 1 else []
+        return _Mix("as recorded", rate, channels)
     if not speakers:
-        said += [f"the mean of the sound's {channels} channels is used: mono"] if channels > 2 else []
-        return _Mix("mono", rate, 1, flat=torch.full((1, channels), 1 / channels), notices=_sentences(said))
+        stream.notices += [f"the mean of the sound's {channels} channels is used: mono"] if channels > 2 else []
+        return _Mix("mono", rate, 1, flat=torch.full((1, channels), 1 / channels))
     name = "mono" if kind == "mono" else "stereo"
+    stream.notices.append(mixed_notice(speakers, name))
     flat = downmix_matrix(speakers, 1 if name == "mono" else 2)
-    return _Mix(name, rate, len(flat), flat=flat, notices=_sentences([*said, mixed_notice(speakers, name)]))
+    return _Mix(name, rate, len(flat), flat=flat)
 
 
-def _turned_mix(kind: str, rate_hz: int, has_pair: bool, said: list[str]) -> _Mix:
+def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
     name = "stereo" if kind == "auto" else kind
     turned = {"stereo": stereo_matrix, "mono": mono_matrix}.get(name, lambda: torch.eye(4, dtype=torch.float64))()
-    flat = None
+    flat, has_pair = None, stream.sound_channels > FIRST_ORDER
     if has_pair and name == "foa":
-        said = [*said, PAIR_LEFT_OUT]
+        stream.notices.append(PAIR_LEFT_OUT)
     elif has_pair:
         flat = downmix_matrix(("FL", "FR"), len(turned))
-    return _Mix(name, rate_hz, len(turned), turned, flat, _sentences(said))
-
-
-def _sentences(said: Iterable[str]) -> tuple[str, ...]:
-    return tuple(notice[0].upper() + notice[1:] + "." for notice in said)
+    return _Mix(name, rate_hz, len(turned), turned, flat)
 
 
 def _sound_blocks(

@@ -102,13 +102,13 @@ def aac_gain(peak: float) -> float:
 
 
 def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
-    """What was done to sound of a rate, in sentences."""
+    """What was done to sound of a rate."""
     new_rate_hz, said = aac_rate_hz(rate_hz), []
     if new_rate_hz != rate_hz:
-        said.append(f"The sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate.")
+        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
     if gain < 1:
         decibels = -20 * math.log10(gain)
-        said.append(f"The sound was turned down by {decibels:.1f} dB, all channels alike: AAC would clip its peaks.")
+        said.append(f"the sound was turned down by {decibels:.1f} dB, all channels alike: AAC would clip its peaks")
     return tuple(said)
 
 

@@ -91,7 +91,7 @@ def test_loud_sound_is_turned_down_and_not_clipped(tmp_path):
     read = read_sound(tmp_path / "loud.mp4")[0].waveform
     gain = float((read * written).sum() / written.square().sum())
     assert gain == pytest.approx(0.95 / 1.2, abs=0.005)
-    assert notices == ("The sound was turned down by 2.0 dB, all channels alike: AAC would clip its peaks.",)
+    assert notices == ("the sound was turned down by 2.0 dB, all channels alike: AAC would clip its peaks",)
     # Clipping at 1 would leave harmonics of about 0.06.
     assert (read - gain * written)[:, 2048:-2048].square().mean().sqrt() < 0.01
 
@@ -113,7 +113,7 @@ def test_loud_ambisonics_keeps_its_direction(tmp_path):
 @pytest.mark.parametrize(("rate", "kept"), [(192000, 96000), (37800, 44100), (44099, 44100), (6000, 8000)])
 def test_rates_that_aac_lacks_are_resampled(tmp_path, rate, kept):
     notices = write_clip(tmp_path / "c.mp4", smooth_frames(8), 8.0, Sound(melody(rate, rate), rate))
-    assert notices == (f"The sound was resampled from {rate} to {kept} Hz, since AAC lacks its rate.",)
+    assert notices == (f"the sound was resampled from {rate} to {kept} Hz, since AAC lacks its rate",)
     sound, _ = read_sound(tmp_path / "c.mp4")
     assert sound.waveform.shape == (1, kept) and sound.sample_rate_hz == kept
     assert (sound.waveform - melody(kept, kept))[:, 200:-200].square().mean().sqrt() < 0.005

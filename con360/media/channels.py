@@ -96,8 +96,8 @@ def channel_meaning(
         return _loudspeakers(count, names)
     if ambisonics != "auto":
         return _as_said(count, ambisonics, head_locked)
-    found = _as_tagged(count, names, tags)
-    if head_locked and (found is None or len(found.picks or ()) != FIRST_ORDER + PAIR):
+    found = _as_tagged(count, names, tags, head_locked)
+    if head_locked and (found is None or len(found.picks or range(count)) != FIRST_ORDER + PAIR):
         return _as_said(count, "ambix", head_locked)
     return found or _as_counted(count, label) or _loudspeakers(count, names)
 
@@ -143,20 +143,23 @@ def _first_order(
     """AmbiX of first order with what is to be said of the source; `pair` are its head-locked channels."""
     picks = (*field, *((channel, 1.0) for channel in pair))
     dropped = f"the sound is Ambisonics of order {order} ({count} channels); its first-order part is used"
-    notices = tuple(notice for notice in (said, dropped if order > 1 else "") if notice)
+    notices = tuple(notice for notice in (said, dropped if count > len(picks) else "") if notice)
     same = picks == tuple((i, 1.0) for i in range(count))
     return Channels("ambix", (), None if same else picks, notices)
 
 
-def _as_tagged(count: int, names: tuple[str, ...], tags: AmbisonicTags | None) -> Channels | None:
+def _as_tagged(
+    count: int, names: tuple[str, ...], tags: AmbisonicTags | None, head_locked: bool
+) -> Channels | None:  # fmt: skip
     if tags is not None and count >= FIRST_ORDER:
-        at = {component: channel for channel, component in reversed(list(enumerate(tags.channel_map[:count])))}
+        at = {component: channel for channel, component in enumerate(tags.channel_map[:count])}
         if tags.order < 1 or not tags.normalization or not set(range(FIRST_ORDER)) <= set(at):
             said = "the sound's Ambisonic metadata is of an unknown kind; it is used without direction"
             return Channels("other", notices=(said,))
         field = tuple((at[i], gain) for i, gain in sn3d_of(tags.normalization, FIRST_ORDER))
         last = (tags.order + 1) ** 2
-        pair = (at[last], at[last + 1]) if tags.head_locked and {last, last + 1} <= set(at) else ()
+        has_pair = (tags.head_locked or head_locked) and {last, last + 1} <= set(at)
+        pair = (at[last], at[last + 1]) if has_pair else ()
         return _first_order(field, pair, count, tags.order)
     # FFmpeg's names of components, which are AmbiX.
     at = {int(name[4:]): channel for channel, name in enumerate(names) if re.fullmatch(r"AMBI\d+", name)}

@@ -220,6 +220,15 @@ def test_a_head_locked_pair_by_word(tmp_path: Path, order: int) -> None:
             read_sound(path, ambisonics="ambix")
 
 
+def test_a_word_about_the_pair_adds_to_the_tags() -> None:
+    tags = AmbisonicTags(1, (4, 5, 0, 1, 2, 3), "n3d")
+    heard = channel_meaning(6, "hexagonal", (), tags)
+    assert len(heard.picks) == 4 and "(6 channels); its first-order part" in heard.notices[0]
+    heard = channel_meaning(6, "hexagonal", (), tags, head_locked=True)
+    assert [source for source, _ in heard.picks] == [2, 3, 4, 5, 0, 1] and heard.notices == ()
+    assert heard.picks[1][1] == pytest.approx(3**-0.5)
+
+
 def test_tags_of_unknown_kinds_have_no_direction() -> None:
     for tags in (AmbisonicTags(1, (0, 1, 2, 3), ""), AmbisonicTags(1, (0, 1, 2, 2)), AmbisonicTags(0, (0, 0, 0, 0))):
         heard = channel_meaning(4, "4.0", ("FL", "FR", "FC", "BC"), tags)

@@ -28,12 +28,15 @@ class Sound:
     Args:
         waveform: `[C, N]` float32. Peaks above 1 are kept, not clipped.
         sample_rate_hz: sampling rate.
-        layout: what the channels mean. `ambix` is first-order Ambisonics, ACN order W, Y, Z, X, SN3D.
+        layout: what the channels mean. `ambix` is Ambisonics, ACN order W, Y, Z, X, ..., SN3D: 4, 9 or 16 channels by
+            its order, and two more where a head-locked stereo pair follows. `other` are loudspeakers or plain channels.
+        speakers: FFmpeg's names of `other`'s channels (FL, FR, FC, LFE, ...); empty where they are not known.
     """
 
     waveform: Tensor
     sample_rate_hz: int
     layout: SoundLayout = "mono"
+    speakers: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:

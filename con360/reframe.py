@@ -26,11 +26,21 @@ from .follow import Follower, view_on_path
 from .geometry.erp import erp_coordinates
 from .geometry.sphere import DEG, rotation
 from .keyframes import Keyframe, view_at
+from .media.channels import FIRST_ORDER
 from .media.info import MediaInfo, probe
 from .media.painting import Eye
 from .media.reader import PanoramaStream, check_times
-from .media.sound import fuma_to_ambix, mix_moving, mono_matrix, stereo_matrix, turn_matrices
-from .media.writer import ClipStream, clip_stream
+from .media.sound import (
+    PAIR_LEFT_OUT,
+    downmix_matrix,
+    mix_moving,
+    mixed_notice,
+    mono_matrix,
+    resample_blocks,
+    stereo_matrix,
+    turn_matrices,
+)
+from .media.writer import ClipStream, aac_gain, aac_notices, aac_rate_hz, check_clip_path, clip_stream
 from .records import Progress, View
 from .saliency.heard import Listener
 from .saliency.human_faces import FaceDetector, HumanFace
@@ -89,7 +99,8 @@ def reframe(
     source: str | os.PathLike, out: str | os.PathLike, look: Follow | View | Sequence[Keyframe], *,
     size: tuple[int, int] | None = None, sound: SoundKind = "auto", start_s: float = 0.0,
     duration_s: float | None = None, fps: float | None = None, eye: Eye | None = None, audio_track: int | None = None,
-    is_fuma: bool = False, saliency: str | Path = MULTICUE, detector: FaceDetector | None = None,
+    ambisonics: str = "auto", head_locked: bool = False, saliency: str | Path = MULTICUE,
+    detector: FaceDetector | None = None,
     device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> Reframed:  # fmt: skip
     """Writes what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
@@ -100,11 +111,13 @@ def reframe(
         source: a 360° video. out: the MP4 to write; it appears when it is complete.
         look: where the camera looks: a salient region to follow, one view, or keyframes.
         size: width and height, even. None gives a square of as many pixels per degree as the source has.
-        sound: `auto` is stereo from Ambisonics and the sound as it is otherwise; `stereo` and `mono` are virtual
-            microphones turned with the view (`stereo_matrix`, `view_sound`); `foa` is the turned Ambisonics itself.
+        sound: `stereo` and `mono` are virtual microphones turned with the view (`stereo_matrix`, `view_sound`), or the
+            downmix of loudspeakers (`downmix_matrix`); `foa` is the turned Ambisonics itself; `auto` leaves mono and
+            stereo as they are and makes stereo of the rest. A head-locked pair is added without a turn. All of it is
+            resampled where AAC lacks the rate, and turned down by one gain where it would be too loud.
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
-        eye, audio_track: as in `read_panorama`. is_fuma: four channels are FuMa (W, X, Y, Z) rather than AmbiX.
+        eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
         saliency, device: of `predict_saliency`, for `Follow`. detector: finds faces for it; None does without.
         progress: told of each frame; may raise to cancel, which leaves no file.
 
@@ -115,12 +128,13 @@ def reframe(
         InputError: the file, the range, the path or the options cannot be used.
     """
     _check(look, size, sound, start_s, duration_s, fps)
+    check_clip_path(out)
     info = probe(source)
     if Path(out).expanduser().resolve() == info.path.resolve():
         raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
-    stream = PanoramaStream(info, eye, audio_track)
+    stream = PanoramaStream(info, eye, audio_track, ambisonics, head_locked)
     stop_s = math.inf if duration_s is None else start_s + duration_s
-    mix = _choose_mix(stream, sound, is_fuma)
+    mix = _choose_mix(stream, sound)
     aim = _aim(stream, look, start_s, stop_s, _Estimator(saliency, detector, device), progress)
     job = _Job(stream, aim, start_s, stop_s, fps, progress)
     shots = job.shots()
@@ -129,8 +143,9 @@ def reframe(
         raise InputError(f"{info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
     width, height = size or _default_size(first.pixels.shape[1], _widest_deg(look))
     camera = _Camera(width, height)
+    gain = _gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(out, (width, height), job.time_base, job.rate, mix.shape) as clip:
-        heard = _Heard(stream, mix, aim, start_s, stop_s, clip)
+        heard = _Heard(_sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
         shot: _Shot | None = first
         while shot is not None:
             clip.add_frame(camera.picture(shot.pixels, aim(shot.time_s)), shot.tick)
@@ -139,7 +154,8 @@ def reframe(
             shot = next(shots, None)
         # Sound may outlast the picture, as in the source.
         heard.advance(math.inf)
-    notices = (*stream.sentences, *mix.notices, *job.notices())
+    stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
+    notices = (*stream.sentences, *job.notices())
     return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices)
 
 
@@ -226,7 +242,7 @@ class _Estimator:
 def _listened(stream: PanoramaStream, start_s: float, stop_s: float) -> Listener | None:
     """Where the sound of an excerpt comes from; None for sound without directions."""
     track = stream.track
-    if track is None or track.layout != "ambix":
+    if track is None or track.heard.layout != "ambix":
         return None
     listener = Listener(track.sample_rate_hz, SALIENCY_FPS)
     for block in stream.sound(start_s, stop_s):
@@ -435,55 +451,111 @@ class _Mix:
     """What is made of the sound.
 
     Args:
-        name: as in `Reframed.sound`. shape: channels and rate of the result; None for no sound.
+        name: as in `Reframed.sound`. rate_hz: of the source. channels: of the result; 0 for no sound.
         turned: `[D, 4]` after the turn with the view; None where the sound is not turned.
-        flat: `[D, C]` without a turn; None keeps the channels.
+        flat: `[D, C]` for the channels that do not turn: all of them, or a head-locked pair; None leaves them as they
+            are, or the pair out.
     """
 
     name: str
-    shape: tuple[int, int] | None = None
+    rate_hz: int = 0
+    channels: int = 0
     turned: Tensor | None = None
     flat: Tensor | None = None
-    is_fuma: bool = False
-    notices: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Channels and rate of the result; None for no sound."""
+        return (self.channels, aac_rate_hz(self.rate_hz)) if self.channels else None
+
+    def of(self, block: Tensor, turns: Tensor | None) -> Tensor:
+        """`[D, n]` of a block `[C, n]` and its turns `[M, 4, 4]` every `MIX_STEP` samples."""
+        if self.turned is None or turns is None:
+            return block if self.flat is None else self.flat.to(block) @ block
+        field = mix_moving(block[:FIRST_ORDER], self.turned @ turns, MIX_STEP)
+        return field if self.flat is None else field + self.flat.to(block) @ block[FIRST_ORDER:]
 
 
-def _choose_mix(stream: PanoramaStream, kind: str, is_fuma: bool) -> _Mix:
-    if kind == "none":
-        return _Mix("none")
-    track = stream.track
+def _choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
+    """What to make of the sound; what had to be assumed or mixed is among the stream's notices then."""
+    track = None if kind == "none" else stream.track
     if track is None:
         return _Mix("none")
-    channels, rate = stream.sound_channels, track.sample_rate_hz
-    if is_fuma and channels != 4:
-        raise InputError(f"FuMa Ambisonics of first order has 4 channels; the sound has {channels}. Leave FuMa out.")
-    if is_fuma or track.layout == "ambix":
-        made = {"auto": stereo_matrix(), "stereo": stereo_matrix(), "mono": mono_matrix(),
-                "foa": torch.eye(4, dtype=torch.float64)}[kind]  # fmt: skip
-        name = "stereo" if kind == "auto" else kind
-        said = () if is_fuma else track.notices
-        said = tuple(notice[0].upper() + notice[1:] + "." for notice in said)
-        return _Mix(name, (len(made), rate), turned=made, is_fuma=is_fuma, notices=said)
+    channels, rate, speakers = stream.sound_channels, track.sample_rate_hz, track.heard.speakers
+    stream.notices += track.notices
+    if track.layout == "ambix":
+        return _turned_mix(stream, kind, rate)
     if kind == "foa":
         raise InputError(
             f"turned Ambisonics was asked for, but the sound is {track.layout} with {channels} channels; "
             "choose auto, stereo, mono or none."
         )
-    if kind == "mono" and channels > 1 or channels > 2:
-        said = (f"The sound has {channels} channels without directions: mixed to mono.",) if channels > 2 else ()
-        return _Mix("mono", (1, rate), flat=torch.full((1, channels), 1 / channels), notices=said)
-    said = ("The sound is mono and stays it.",) if kind == "stereo" and channels == 1 else ()
-    return _Mix("as recorded", (channels, rate), notices=said)
+    if channels <= 2 and (kind != "mono" or channels == 1):
+        stream.notices += ["the sound is mono and stays it"] if kind == "stereo" and channels == 1 else []
+        return _Mix("as recorded", rate, channels)
+    if not speakers:
+        stream.notices += [f"the mean of the sound's {channels} channels is used: mono"] if channels > 2 else []
+        return _Mix("mono", rate, 1, flat=torch.full((1, channels), 1 / channels))
+    name = "mono" if kind == "mono" else "stereo"
+    stream.notices.append(mixed_notice(speakers, name))
+    flat = downmix_matrix(speakers, 1 if name == "mono" else 2)
+    return _Mix(name, rate, len(flat), flat=flat)
+
+
+def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
+    name = "stereo" if kind == "auto" else kind
+    turned = {"stereo": stereo_matrix, "mono": mono_matrix}.get(name, lambda: torch.eye(4, dtype=torch.float64))()
+    flat, has_pair = None, stream.sound_channels > FIRST_ORDER
+    if has_pair and name == "foa":
+        stream.notices.append(PAIR_LEFT_OUT)
+    elif has_pair:
+        flat = downmix_matrix(("FL", "FR"), len(turned))
+    return _Mix(name, rate_hz, len(turned), turned, flat)
+
+
+def _sound_blocks(
+    stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float
+) -> Iterator[Tensor]:  # fmt: skip
+    """What is heard of an excerpt, `[D, n]` after `[D, n]` in the result's channels and rate."""
+    if mix.shape is None:
+        return iter(())
+
+    def mixed() -> Iterator[Tensor]:
+        at = 0
+        for block in _in_steps(stream.sound(start_s, stop_s)):
+            turns = None if mix.turned is None else _turns(aim, at, block.shape[1], mix.rate_hz)
+            yield mix.of(torch.from_numpy(block), turns)
+            at += block.shape[1]
+
+    return resample_blocks(mixed(), mix.rate_hz, mix.shape[1])
+
+
+def _turns(aim: Aim, at: int, count: int, rate_hz: int) -> Tensor:
+    """`[M, 4, 4]`: how the field turns at the samples `at`, `at + MIX_STEP`, ..."""
+    views = [aim((at + edge) / rate_hz) for edge in range(0, count + MIX_STEP, MIX_STEP)]
+    yaw = torch.tensor([view.yaw_deg for view in views], dtype=torch.float64)
+    pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
+    return turn_matrices(rotation(yaw, pitch))
+
+
+def _gain(
+    stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float, progress: Progress | None
+) -> float:  # fmt: skip
+    """The one factor by which the sound fits AAC: all of it is heard once before the picture, to find its peak."""
+    peak, heard = 0.0, 0
+    for block in _sound_blocks(stream, mix, aim, start_s, stop_s):
+        peak, heard = max(peak, float(block.abs().max())), heard + block.shape[1]
+        if progress is not None and mix.shape is not None:
+            second, total = heard // mix.shape[1], int(_seconds(stream.info, start_s, stop_s))
+            progress(second, max(second, total, 1), "measuring the sound")
+    return aac_gain(peak)
 
 
 class _Heard:
-    """Reads, turns and writes the sound, as far as the picture has come."""
+    """Writes the sound, as far as the picture has come."""
 
-    def __init__(
-        self, stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float, clip: ClipStream
-    ) -> None:  # fmt: skip
-        self._mix, self._aim, self._clip, self._at = mix, aim, clip, 0
-        self._blocks = _in_steps(stream.sound(start_s, stop_s)) if mix.shape else iter(())
+    def __init__(self, blocks: Iterator[Tensor], mix: _Mix, gain: float, clip: ClipStream) -> None:
+        self._blocks, self._mix, self._gain, self._clip, self._at = blocks, mix, gain, clip, 0
         self._more = mix.shape is not None
 
     def advance(self, time_s: float) -> None:
@@ -493,19 +565,8 @@ class _Heard:
             if block is None:
                 self._more = False
                 return
-            self._clip.add_sound(self._mixed(torch.from_numpy(block)).numpy())
+            self._clip.add_sound((block * self._gain).numpy())
             self._at += block.shape[1]
-
-    def _mixed(self, block: Tensor) -> Tensor:
-        if self._mix.turned is None:
-            return block if self._mix.flat is None else self._mix.flat @ block
-        block = fuma_to_ambix(block) if self._mix.is_fuma else block
-        assert self._mix.shape is not None
-        edges = range(0, block.shape[1] + MIX_STEP, MIX_STEP)
-        views = [self._aim((self._at + edge) / self._mix.shape[1]) for edge in edges]
-        yaw, pitch = (torch.tensor(angle, dtype=torch.float64) for angle in zip(
-            *((view.yaw_deg, view.pitch_deg) for view in views), strict=True))  # fmt: skip
-        return mix_moving(block, self._mix.turned @ turn_matrices(rotation(yaw, pitch)), MIX_STEP)
 
 
 def _in_steps(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -32,7 +32,8 @@ class ViewpointCrop(io.ComfyNode):
                     tooltip="'view' turns a wide virtual microphone to the view where the sound is Ambisonic; 'omni' "
                     "is the mono downmix.",
                 ),
-                io.Audio.Input("audio", optional=True, tooltip="Four channels are read as AmbiX Ambisonics."),
+                io.Audio.Input("audio", optional=True, tooltip="The panorama's sound; four channels are Ambisonics."),
+                *sockets.channel_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -48,8 +49,9 @@ class ViewpointCrop(io.ComfyNode):
     @classmethod
     @host.needs_packages
     def execute(
-        cls, frames: Tensor, basd: sockets.BasdRecord, size: int, sound: str, audio: dict[str, Any] | None = None
-    ) -> io.NodeOutput:
+        cls, frames: Tensor, basd: sockets.BasdRecord, size: int, sound: str, audio: dict[str, Any] | None = None,
+        ambisonics: str = "auto", head_locked: bool = False,
+    ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.sound import fit_length, to_mono
         from ..con360.pipeline import crop_view
 
@@ -58,7 +60,7 @@ class ViewpointCrop(io.ComfyNode):
         report(0, 1, "cropping")
         heard = None
         if audio is not None:
-            heard = sockets.sound_from_audio(audio)
+            heard = sockets.sound_from_audio(audio, sockets.checked_ambisonics(ambisonics, head_locked), head_locked)
             # Other packs' loaders may bring sound that is longer or shorter than the frames.
             heard = fit_length(heard, round(len(frames) / basd.fps * heard.sample_rate_hz))
             heard = to_mono(heard) if sound == OMNI else heard

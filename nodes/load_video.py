@@ -50,11 +50,12 @@ class Load360Video(io.ComfyNode):
                     tooltip="Stereo videos: one eye, or the whole picture. 'auto' takes the left eye of a file that is "
                     "marked as stereo.",
                 ),
+                *sockets.channel_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
-                io.Audio.Output(display_name="audio", tooltip="As recorded, with all its channels. Ambisonics (four "
-                                "channels) goes to Viewpoint Crop: core's audio nodes write one or two channels only."),
+                io.Audio.Output(display_name="audio", tooltip="As recorded; Ambisonics as AmbiX of first order. "
+                                "More than two channels go to Viewpoint Crop: core's audio nodes write one or two."),
                 io.Float.Output(display_name="fps"),
                 io.String.Output(display_name="caption", tooltip="The sample's own caption; empty for files."),
                 io.String.Output(display_name="notices", tooltip="What was done to the clip or is missing in it."),
@@ -62,9 +63,16 @@ class Load360Video(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, video: str | None) -> bool | str:
-        # A widget that is linked has no value yet.
-        return host.verdict(lambda: video in (SAMPLE, None) or host.input_file(video))
+    def validate_inputs(
+        cls, video: str | None, ambisonics: str | None = None, head_locked: bool | None = None
+    ) -> bool | str:  # fmt: skip
+        def check() -> None:
+            # A widget that is linked has no value yet.
+            if video not in (SAMPLE, None):
+                host.input_file(video)
+            sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked))
+
+        return host.verdict(check)
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
@@ -72,8 +80,12 @@ class Load360Video(io.ComfyNode):
 
     @classmethod
     @host.needs_packages
-    def execute(cls, video: str, start: float, duration: float, fps: float, height: int, eye: str) -> io.NodeOutput:
+    def execute(
+        cls, video: str, start: float, duration: float, fps: float, height: int, eye: str, ambisonics: str = "auto",
+        head_locked: bool = False,
+    ) -> io.NodeOutput:  # fmt: skip
         host.check_choice(eye, EYES, "the eye")
+        ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
         caption, shown = "", dict[str, Any](video=video)
         if video == SAMPLE:
             clip, caption = sample_clip(start, duration, fps, height)
@@ -85,10 +97,11 @@ class Load360Video(io.ComfyNode):
             from ..con360.media.reader import read_panorama
 
             path = host.input_file(video)
-            shown |= previews.file_facts(probe(path))
+            shown |= previews.file_facts(probe(path), ambisonics, head_locked)
             clip = read_panorama(
                 path, start_s=start, duration_s=duration, fps=fps, height=height,
-                eye=None if eye == "auto" else eye, progress=host.progress(),
+                eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
+                progress=host.progress(),
             )  # fmt: skip
         shown["notices"] = list(clip.notices)
         return io.NodeOutput(

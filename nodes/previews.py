@@ -53,20 +53,18 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
     Args:
         turns: keep Ambisonics, which the widget mixes for the view that it shows.
     """
-    from ..con360.media.sound import resample, to_mono
-    from ..con360.media.writer import AAC_RATES_HZ, write_clip
+    from ..con360.media.sound import for_clip, to_mono
+    from ..con360.media.writer import write_clip
 
     ambisonic = turns and sound is not None and sound.layout == "ambix"
-    if sound is not None and sound.waveform.shape[0] > 2 and not ambisonic:
-        sound = to_mono(sound)
-    if sound is not None and sound.sample_rate_hz not in AAC_RATES_HZ:
-        sound = resample(sound, 48000)
+    if sound is not None:
+        sound = to_mono(sound) if sound.layout == "ambix" and not turns else for_clip(sound)[0]
     path, saved = host.temp_file("con360_preview", ".mp4")
     write_clip(path, frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2], fps, sound)
     return {**saved, "fps": fps, "frames": len(frames), "sound": sound is not None, "ambisonic": ambisonic}
 
 
-def file_facts(info: MediaInfo) -> dict[str, Any]:
+def file_facts(info: MediaInfo, ambisonics: str = "auto", head_locked: bool = False) -> dict[str, Any]:
     """What the viewer needs to know of a file that it streams, and shows below it."""
     from ..con360.media.track import choose_track
 
@@ -74,12 +72,12 @@ def file_facts(info: MediaInfo) -> dict[str, Any]:
         "width": info.width, "height": info.height, "fps": info.fps, "seconds": info.duration_s,
         "projection": info.projection, "stereo": info.stereo, "channels": 0,
     }  # fmt: skip
-    track, _ = choose_track(info, None)
+    track, _ = choose_track(info, None, ambisonics, head_locked)
     if track is None:
         return {"stereo": info.stereo, "ambisonic": False, "found": found}
     found |= {"channels": track.channels, "layout": track.layout, "sample_rate_hz": track.sample_rate_hz}
     # As a browser decodes it: W, Y, Z, X, which the viewer mixes for its view.
-    turns = (track.layout, track.channels, track.channel_order) == ("ambix", 4, None)
+    turns = (track.layout, track.channels, track.heard.picks) == ("ambix", 4, None)
     return {"stereo": info.stereo, "ambisonic": turns, "found": found}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import InputImpl, io
 
 from ..con360.errors import InputError
-from . import host, previews
+from . import host, previews, sockets
 from .load_video import EYES, SAMPLE, sample_clip
 from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
 
@@ -60,16 +60,17 @@ class Reframe360Video(io.ComfyNode):
                                tooltip="How long, in seconds; 0 goes to the end."),
                 io.Combo.Input(
                     "sound", options=SOUNDS,
-                    tooltip="'auto' is stereo out of Ambisonics and other sound as it is; 'foa' keeps four channels, "
-                    "turned; 'none' leaves the sound out.",
+                    tooltip="'auto' makes stereo out of Ambisonics, 5.1 and 7.1 and leaves other sound as it is; "
+                    "'foa' keeps four channels, turned; 'none' leaves the sound out.",
                 ),
                 io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
                 host.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
                                              tooltip="Stereo videos: one eye, or the whole picture.")),
                 host.advanced(io.Combo.Input("channels", options=CHANNEL_ORDERS, default="AmbiX", optional=True,
-                                             tooltip="What four channels of sound are: AmbiX (W, Y, Z, X) or FuMa.")),
+                                             tooltip="FuMa is the same as 'fuma' of ambisonics, and older.")),
                 host.advanced(io.Float.Input("constant_fps", default=0.0, min=0.0, max=240.0, step=1.0, optional=True,
                                              tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
+                *sockets.channel_inputs(),
             ],
             outputs=[
                 io.Video.Output(display_name="video"),
@@ -78,12 +79,16 @@ class Reframe360Video(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, video: str | None, keyframes: str | None = None) -> bool | str:
+    def validate_inputs(
+        cls, video: str | None, keyframes: str | None = None, ambisonics: str | None = None,
+        head_locked: bool | None = None,
+    ) -> bool | str:  # fmt: skip
         def check() -> None:
             if video not in (SAMPLE, None):
                 host.input_file(video)
             if keyframes:
                 _path(keyframes)
+            sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked))
 
         return host.verdict(check)
 
@@ -96,7 +101,7 @@ class Reframe360Video(io.ComfyNode):
     def execute(
         cls, video: str, mode: str, rank: int, yaw: float, pitch: float, fov: float, width: int, height: int,
         start: float, duration: float, sound: str, keyframes: str = "", eye: str = "auto", channels: str = "AmbiX",
-        constant_fps: float = 0.0,
+        constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
         from ..con360.reframe import reframe
@@ -106,24 +111,34 @@ class Reframe360Video(io.ComfyNode):
             host.check_choice(value, options, what)
         if (width > 0) != (height > 0):
             raise InputError(f"width {width} and height {height}: set both, or leave both at 0 for the source's own.")
+        ambisonics = _ambisonics(ambisonics, channels, head_locked)
         path, _ = host.temp_file("con360_reframe", ".mp4")
         shown: dict[str, Any] = {"video": video}
         if video == SAMPLE:
             source, shown["sample"] = _sample_file()
         else:
             source = host.input_file(video)
-            facts = previews.file_facts(probe(source))
-            shown |= facts | {"ambisonic": facts["ambisonic"] and channels != "FuMa"}
+            shown |= previews.file_facts(probe(source), ambisonics, head_locked)
         made = reframe(
             source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
-            fps=constant_fps or None, eye=None if eye == "auto" else eye, is_fuma=channels == "FuMa",
-            device=host.device(), progress=host.progress(),
+            fps=constant_fps or None, eye=None if eye == "auto" else eye, ambisonics=ambisonics,
+            head_locked=head_locked, device=host.device(), progress=host.progress(),
         )  # fmt: skip
         shown["notices"] = list(made.notices)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)), "\n".join(made.notices), ui={"con360": [shown]}
         )  # fmt: skip
+
+
+def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
+    """What both widgets say; `channels` is the older one."""
+    word = sockets.checked_ambisonics(ambisonics, head_locked)
+    if channels != "FuMa" or word == "fuma":
+        return word
+    if word != "auto":
+        raise InputError(f"channels is FuMa and ambisonics '{word}'; set channels to AmbiX, or ambisonics to auto.")
+    return "fuma"
 
 
 def _sample_file() -> tuple[Path, dict[str, Any]]:

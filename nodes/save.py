@@ -39,7 +39,7 @@ class Save360Video(io.ComfyNode):
                     tooltip="What the picture holds: one eye, or two above each other or side by side.",
                 ),
                 io.Audio.Input("audio", optional=True,
-                               tooltip="One, two, or four channels; four are AmbiX Ambisonics and stay it."),
+                               tooltip="Mono, stereo or Ambisonics (its first order); 5.1 and 7.1 become stereo."),
             ],
             outputs=[],
         )  # fmt: skip
@@ -68,11 +68,12 @@ class Save360Video(io.ComfyNode):
 
 
 def _fitting(sound: Sound) -> Sound:
-    """Channels and a rate that AAC can hold."""
-    from ..con360.media.sound import resample, to_mono
-    from ..con360.media.writer import AAC_RATES_HZ
+    """Channels, a rate and a level that AAC can hold."""
+    from ..con360.media.sound import for_clip
+    from ..con360.media.writer import fit_aac
 
-    if sound.waveform.shape[0] > 2 and sound.layout != "ambix":
-        host.log.warning("Save 360° Video: %d channels without directions were mixed to mono.", sound.waveform.shape[0])
-        sound = to_mono(sound)
-    return sound if sound.sample_rate_hz in AAC_RATES_HZ else resample(sound, 48000)
+    mixed, first = for_clip(sound)
+    fitted, then = fit_aac(mixed)
+    for notice in (*first, *then):
+        host.log.warning("Save 360° Video: %s", notice)
+    return fitted

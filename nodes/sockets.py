@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import InputImpl, Types, io
 
 from ..con360.errors import InputError
+from ..con360.media.channels import AMBISONICS, channel_meaning, check_ambisonics
 from ..con360.records import BasdMaps, SaliencyMaps, Sound, View
+from . import host
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +24,10 @@ Con360Basd = io.Custom("CON360_BASD")
 Con360Model = io.Custom("CON360_MODEL")
 Con360Control = io.Custom("CON360_CONTROL")
 
-# Extra key of an AUDIO dict that says what four channels mean; other packs ignore it.
-LAYOUT_KEY = "con360_layout"
+# Extra keys of an AUDIO dict that say what its channels mean; other packs ignore them.
+LAYOUT_KEY, SPEAKERS_KEY = "con360_layout", "con360_speakers"
+# The upload button's value: workflows that were saved before `ambisonics` was there have it in that place.
+_UPLOAD_VALUE = "image"
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,44 @@ def mask_from_maps(maps: Tensor) -> Tensor:
 # ---- AUDIO and VIDEO
 
 
-def sound_from_audio(audio: dict[str, Any]) -> Sound:
-    """AUDIO to `Sound`; the first item of a batch.
+def channel_inputs() -> list[io.Input]:
+    """The two widgets that say what the channels of a sound are, the same on every node that asks."""
+    return [
+        host.advanced(io.Combo.Input(
+            "ambisonics", options=list(AMBISONICS), default="auto", optional=True,
+            tooltip="What 4, 9 or 16 channels are: AmbiX, N3D or FuMa, or loudspeakers ('none'). 'auto' reads the "
+            "metadata and takes them for AmbiX where it says nothing.",
+        )),
+        host.advanced(io.Boolean.Input(
+            "head_locked", default=False, optional=True,
+            tooltip="Of 6, 11 or 18 channels the last two are a stereo pair that does not turn with the view.",
+        )),
+    ]  # fmt: skip
+
+
+def checked_ambisonics(ambisonics: str, head_locked: bool = False) -> str:
+    """The word that the widget means.
+
+    Raises:
+        InputError: an unknown one, or one that head-locked sound contradicts.
+    """
+    word = "auto" if ambisonics == _UPLOAD_VALUE else ambisonics
+    check_ambisonics(word, head_locked)
+    return word
+
+
+def sound_from_audio(audio: dict[str, Any], ambisonics: str = "auto", head_locked: bool = False) -> Sound:
+    """AUDIO to `Sound`; the first item of a batch. What had to be assumed of its channels is logged.
+
+    Args:
+        ambisonics, head_locked: of `channel_meaning`. `auto` believes what the library's own nodes say.
 
     Raises:
         InputError: integer samples (core's video reader hands PCM sound over interleaved, its channels are lost), an
-            empty or malformed waveform, or values that are not finite.
+            empty or malformed waveform, values that are not finite, or channels that cannot be what was said.
     """
+    import torch
+
     waveform, rate = audio["waveform"], int(audio["sample_rate"])
     if not waveform.is_floating_point():
         raise InputError(
@@ -119,8 +154,16 @@ def sound_from_audio(audio: dict[str, Any]) -> Sound:
         raise InputError(f"the audio has shape {tuple(waveform.shape)} at {rate} Hz; wanted [1, channels, samples].")
     if not waveform.isfinite().all():
         raise InputError("the audio holds values that are not finite (NaN or infinity); check the node before.")
-    layout = audio.get(LAYOUT_KEY) or {1: "mono", 2: "stereo", 4: "ambix"}.get(waveform.shape[1], "other")
-    return Sound(waveform[0].float(), rate, layout)
+    first, known = waveform[0].float(), audio.get(LAYOUT_KEY)
+    if known and ambisonics == "auto" and not head_locked:
+        return Sound(first, rate, known, tuple(audio.get(SPEAKERS_KEY, ())))
+    count = first.shape[0]
+    heard = channel_meaning(count, f"{count} channels", ambisonics=ambisonics, head_locked=head_locked)
+    for notice in heard.notices:
+        host.log.info("AUDIO: %s", notice)
+    if heard.picks is not None:
+        first = torch.from_numpy(heard.taken(first.cpu().numpy()))
+    return Sound(first, rate, heard.layout, heard.speakers)
 
 
 def audio_from_sound(sound: Sound) -> dict[str, Any]:
@@ -129,6 +172,7 @@ def audio_from_sound(sound: Sound) -> dict[str, Any]:
         "waveform": sound.waveform.float()[None].cpu(),
         "sample_rate": sound.sample_rate_hz,
         LAYOUT_KEY: sound.layout,
+        SPEAKERS_KEY: sound.speakers,
     }
 
 

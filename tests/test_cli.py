@@ -270,6 +270,25 @@ def test_sound_that_is_not_a_number_is_silenced_and_said(generate) -> None:
     assert "100 samples of the sound are not numbers" in err
 
 
+def test_the_sound_track_and_what_it_is_are_chosen(generate) -> None:
+    source = data_path("bad/27_two_audio_tracks_stereo_then_foa.mp4")
+    for arguments, said, unsaid in (
+        ([], "number 1 is used", "AmbiX"), (["--audio-track", "2"], "taken as AmbiX", "number 1"),
+        (["--audio-track", "2", "--ambisonics", "ambix"], "number 2 is used", "AmbiX"),
+    ):  # fmt: skip
+        status, _, err = generate("-o", "view.mp4", "--start-from", "view", *arguments, source=source)
+        assert status == 0, err
+        assert said in err and unsaid not in err
+        # Stereo has no directions for a view.
+        assert ("the same for every view" in err) is (arguments == [])
+
+
+def test_a_wrong_place_is_told_before_anything_is_decoded(generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("con360.media.reader.read_panorama", "con360.saliency.predict.predict_saliency"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("something was decoded"))
+    assert "does not end in .mp4" in assert_refused(generate("-o", "view.mkv"), set())
+
+
 WRONG = {
     "too short": (["--duration", "0.2"], "0.5 to 4 s"),
     "too long": (["--duration", "10"], "0.5 to 4 s"),
@@ -302,6 +321,13 @@ WRONG = {
     "option": (["--turbo"], "--turbo"),
     "eye": (["--eye", "third"], "third"),
     "picture's suffix": (["--conditions", "why.jpg"], "does not end in .png"),
+    "sound track": (["--audio-track", "2"], "sound track 2 was asked for"),
+    "sound track 0": (["--audio-track", "0"], "sound track 0 was asked for"),
+    "no FuMa": (["--ambisonics", "fuma"], "FuMa has 4, 9 or 16 channels"),
+    "FuMa's older name": (["--fuma"], "FuMa has 4, 9 or 16 channels"),
+    "two words": (["--fuma", "--ambisonics", "n3d"], "not allowed with"),
+    "no pair": (["--head-locked"], "6, 11 or 18 channels"),
+    "a pair beside nothing": (["--head-locked", "--ambisonics", "none"], "leave one of them out"),
 }
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media.synthetic_clips import write_video
 
 from con360.cli import main
 from con360.media.info import probe
+from con360.media.reader import read_sound
 from con360.media.writer import clip_stream
 
 
@@ -38,6 +40,7 @@ def test_a_path_from_a_file(source: Path, tmp_path: Path, capsys: pytest.Capture
     [
         (["--yaw", "10", "--follow", "1"], "exclude each other"), (["--size", "big"], "WIDTHxHEIGHT"),
         (["--size", "33x32"], "even"), (["--follow", "0"], "rank 0"), (["--path", "no.json"], "no file"),
+        (["--head-locked", "--ambisonics", "none"], "leave one of them out"),
         (["--fov", "179"], "field of view"), (["--sound", "foa", "--yaw", "0", "--start", "7"], "earlier start"),
     ],
 )  # fmt: skip
@@ -48,3 +51,30 @@ def test_wrong_input_is_one_sentence(
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_wrong_place_is_told_before_anything_is_decoded(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("con360.reframe.PanoramaStream", lambda *_: pytest.fail("the source was opened"))
+    assert main(["reframe", str(source), "-o", str(tmp_path / "out.mkv")]) == 2
+    assert "does not end in .mp4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--ambisonics", "fuma"], ["--fuma"]])
+def test_fuma_by_both_names(tmp_path: Path, words: list[str]) -> None:
+    # FuMa's second channel is X: a tone that is at the front becomes one at the left when AmbiX is heard.
+    tone = 0.3 * np.sin(np.arange(24000) * 0.06).astype(np.float32)
+    sound = np.stack((tone / np.sqrt(2), tone, 0 * tone, 0 * tone))
+    source = write_video(tmp_path / "in.mov", [i / 10 for i in range(5)], sound=sound, layout="4 channels",
+                         sound_codec="pcm_f32le")  # fmt: skip
+
+    def sides(*arguments: str) -> list[float]:
+        out = tmp_path / "out.mp4"
+        assert main(["reframe", str(source), "-o", str(out), "--yaw", "0", "--size", "32x32", *arguments]) == 0
+        return read_sound(out)[0].waveform[:, 2000:-2000].square().mean(1).sqrt().tolist()
+
+    left, right = sides(*words)
+    assert left == pytest.approx(right, rel=0.01)
+    left, right = sides()
+    assert left > 3 * right

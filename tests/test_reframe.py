@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from media.synthetic_clips import write_video
 from shared_data import data_path
 
 from con360.errors import InputError
@@ -30,8 +31,9 @@ from con360.media.sound import (
     view_sound,
 )
 from con360.media.writer import clip_stream
+from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
-from con360.reframe import Follow, reframe
+from con360.reframe import Follow, SoundKind, reframe
 
 RATE = 48000
 
@@ -180,7 +182,7 @@ def test_fuma_is_converted_by_name(tmp_path: Path) -> None:
     fuma = torch.stack((ambix[0] / math.sqrt(2), ambix[3], ambix[1], ambix[2]))
     assert torch.allclose(fuma_to_ambix(fuma), ambix, atol=1e-6)
     source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), fuma)
-    reframe(source, tmp_path / "out.mp4", View(-60.0), size=(32, 32), sound="foa", is_fuma=True)
+    reframe(source, tmp_path / "out.mp4", View(-60.0), size=(32, 32), sound="foa", ambisonics="fuma")
     w, y, _, x = read_sound(tmp_path / "out.mp4")[0].waveform[:, 5000:-5000].square().mean(1).sqrt()
     assert float(x / w) == pytest.approx(1, abs=0.02) and float(y / w) < 0.02
 
@@ -193,6 +195,104 @@ def test_stereo_is_left_alone(tmp_path: Path) -> None:
     assert made.sound == "as recorded" and float(right.abs().max()) < 0.01 < float(left.abs().max())
     with pytest.raises(InputError, match="turned Ambisonics"):
         reframe(source, tmp_path / "no.mp4", View(0.0), sound="foa")
+
+
+def footage(path: Path, sound: np.ndarray, rate: int = RATE, layout: str = "5.1", seconds: float = 1.0) -> Path:
+    """A panorama with sound of any channels and rate, uncompressed."""
+    times_s = [i / 10 for i in range(round(10 * seconds))]
+    return write_video(path, times_s, sound=sound, rate_hz=rate, layout=layout, sound_codec="pcm_s16le")
+
+
+def levels_db(path: Path) -> list[float]:
+    waveform = read_sound(path)[0].waveform[:, 5000:-5000].double()
+    return (10 * torch.log10(waveform.square().mean(1) + 1e-12)).tolist()
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("auto", [-3.01, -3.01]), ("stereo", [-3.01, -3.01]), ("mono", [0.0])])
+@pytest.mark.parametrize("layout", ["5.1", "7.1"])
+def test_dialogue_keeps_its_level(tmp_path: Path, layout: str, kind: SoundKind, wanted: list[float]) -> None:
+    sound = np.zeros((6 if layout == "5.1" else 8, RATE), np.float32)
+    sound[2], sound[3] = tone(1.0), tone(1.0, 40.0)
+    source = footage(tmp_path / "in.mov", sound, layout=layout)
+    made = reframe(source, tmp_path / "out.mp4", View(70.0), size=(32, 32), sound=kind)
+    own = 20 * math.log10(0.5 / math.sqrt(2))
+    assert levels_db(tmp_path / "out.mp4") == pytest.approx([own + gain for gain in wanted], abs=0.1)
+    assert made.sound == ("stereo" if kind == "auto" else kind)
+    assert any("BS.775, without LFE" in notice for notice in made.notices)
+
+
+def test_channels_without_places_are_averaged_with_a_notice(tmp_path: Path) -> None:
+    made = reframe(footage(tmp_path / "in.mov", np.tile(tone(1.0), (10, 1)), layout="10 channels"),
+                   tmp_path / "out.mp4", View(0.0), size=(32, 32))  # fmt: skip
+    assert made.sound == "mono" and any("mean of the sound's 10 channels" in notice for notice in made.notices)
+
+
+@pytest.mark.parametrize("layout", ["9 channels", "16 channels"])
+def test_higher_orders_turn_with_their_first(tmp_path: Path, layout: str) -> None:
+    sound = np.zeros((int(layout.split()[0]), RATE), np.float32)
+    sound[:4] = foa_encode(tone(1.0), 90.0, 0.0)
+    made = reframe(footage(tmp_path / "in.mov", sound, layout=layout), tmp_path / "out.mp4", View(90.0), size=(32, 32))
+    left, right = levels_db(tmp_path / "out.mp4")
+    assert left == pytest.approx(right, abs=0.1) and made.sound == "stereo"
+    assert any("first-order part" in notice for notice in made.notices)
+
+
+def test_a_head_locked_pair_does_not_turn(tmp_path: Path) -> None:
+    # The field is a tone at the right; the pair has another tone in its left channel alone.
+    pair = torch.stack((0.4 * tone(1.0, 1000.0), torch.zeros(RATE)))
+    sound = torch.cat((foa_encode(0.5 * tone(1.0), 90.0, 0.0), pair)).numpy()
+    source = footage(tmp_path / "in.mov", sound, layout="6 channels")
+
+    def heard(yaw: float, kind: SoundKind) -> tuple[torch.Tensor, tuple[str, ...]]:
+        """Amplitude of both tones in each channel."""
+        made = reframe(source, tmp_path / "out.mp4", View(yaw), size=(32, 32), sound=kind, head_locked=True)
+        waveform = read_sound(tmp_path / "out.mp4")[0].waveform[:, 4800:43200].double()
+        bins = torch.fft.rfft(waveform, dim=1).abs() / 19200
+        return bins[:, [round(440 * 0.8), round(1000 * 0.8)]], made.notices
+
+    for yaw in (90.0, -90.0):
+        (stereo, _), (mono, _) = heard(yaw, "stereo"), heard(yaw, "mono")
+        front = 0.25 * 0.5 * (1 + math.cos(math.radians(75)) * (1 if yaw > 0 else -1))
+        assert stereo[:, 0].tolist() == pytest.approx([front, front], abs=0.005)
+        assert stereo[:, 1].tolist() == pytest.approx([0.2, 0], abs=0.005)
+        assert mono[0].tolist() == pytest.approx([0.25 if yaw > 0 else 0.125, 0.2 * math.sqrt(0.5)], abs=0.005)
+    field, notices = heard(90.0, "foa")
+    assert float(field[:, 1].max()) < 0.005 and any("pair is left out" in notice for notice in notices)
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(192000, 96000), (37800, 44100)])
+def test_any_rate_is_resampled_without_a_seam(tmp_path: Path, rate: int, kept: int) -> None:
+    wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(3 * rate) / rate).astype(np.float32)
+    source = footage(tmp_path / "in.mov", np.stack((wave, wave)), rate, "stereo", 3.0)
+    made = reframe(source, tmp_path / "out.mp4", View(0.0), size=(32, 32))
+    assert any(f"from {rate} to {kept} Hz" in notice for notice in made.notices)
+    sound, _ = read_sound(tmp_path / "out.mp4")
+    assert (sound.sample_rate_hz, sound.waveform.shape) == (kept, (2, 3 * kept))
+    wanted = 0.5 * torch.sin(2 * math.pi * 440 * torch.arange(3 * kept) / kept)
+    assert float((sound.waveform - wanted)[:, 1000:-1000].abs().max()) < 0.01
+
+
+def test_loud_ambisonics_gets_one_gain_and_keeps_its_direction(tmp_path: Path) -> None:
+    loud = 3.0 * foa_encode(2 * tone(1.0) * (0.3 + 0.7 * (tone(1.0, 3.0) > 0)), 60.0, 0.0)
+    source = write_video(tmp_path / "in.mov", [i / 10 for i in range(10)], sound=loud.numpy(), layout="4 channels",
+                         sound_codec="pcm_f32le")  # fmt: skip
+    made = reframe(source, tmp_path / "out.mp4", View(0.0), size=(32, 32), sound="foa")
+    assert [notice for notice in made.notices if "turned down" in notice] == [
+        "The sound was turned down by 10.0 dB, all channels alike: AAC would clip its peaks."
+    ]
+    sound, _ = read_sound(tmp_path / "out.mp4")
+    for at in range(0, 43200, 2400):
+        assert foa_angles_deg(Sound(sound.waveform[:, at : at + 2400], RATE, "ambix"))[0] == pytest.approx(60, abs=1)
+
+
+def test_where_nothing_can_be_written_nothing_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_panorama(tmp_path / "in.mp4", list(range(10)), Fraction(1, 30))
+    monkeypatch.setattr("con360.reframe.PanoramaStream", lambda *_: pytest.fail("the source was opened"))
+    (tmp_path / "file").touch()
+    for out, words in (("out.avi", "does not end in .mp4"), (".", "does not end|is a folder"),
+                       ("file/out.mp4", "is a file")):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            reframe(source, tmp_path / out, Follow(), size=(32, 32))
 
 
 def test_cancel_leaves_nothing(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 from con360.devices import AUTO, describe_device, resolve_device  # noqa: E402
 from con360.errors import InputError  # noqa: E402
+from con360.media.channels import AMBISONICS  # noqa: E402
 from train.preparation.cleaning import RULES  # noqa: E402
 from train.preparation.settings import TRUTH, Settings  # noqa: E402
 from train.preparation.sources import SPLITS, Source, procedural_scenes, read_source, read_sphere360  # noqa: E402
@@ -50,12 +51,16 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--starts", type=float, nargs="+", default=made["starts_s"].default, help="of the segments, s")
     what.add_argument("--height", type=int, default=0, help="rows of the panorama as read (default: by the model)")
     what.add_argument(
-        "--saliency", help="multi-cue (default), training-free, SalViT360's weights, or truth (scenes alone, their default)"
+        "--saliency", help="multi-cue (default), training-free, SalViT360's weights, or truth (the default for scenes)"
     )
     what.add_argument("--viewpoints", type=int, default=made["viewpoints"].default, help="at most, per segment")
     what.add_argument("--fov", default=made["fov_deg"].default, help="degrees, or 'box' for each region's own")
     what.add_argument("--mode", choices=("still", "track"), default="still", help="views that stand, or follow")
     what.add_argument("--sound", choices=("view", "omni"), default="view", help="microphone towards the view, or mono")
+    what.add_argument("--ambisonics", choices=AMBISONICS, default="auto",
+                      help="what 4, 9 or 16 channels are; none: loudspeakers; auto: by metadata, else AmbiX")
+    what.add_argument("--head-locked", action="store_true",
+                      help="of 6, 11 or 18 channels the last two are a stereo pair that does not turn")
     what.add_argument("--no-crops", dest="crops", action="store_false", help="leave the true pictures out")
     what.add_argument("--split-by", choices=("video", "random", "given"), default="video",
                       help="video: no video in two splits; random: the paper's 85/15 by clip; given: the source's own")
@@ -109,7 +114,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         args.model, args.seconds, tuple(args.starts), args.height, saliency, args.viewpoints, fov, args.mode,
         args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
         args.caption_model, args.caption_writer, args.caption_times,
-        "given" if scenes else args.split_by, args.split_seed,
+        "given" if scenes else args.split_by, args.split_seed, args.ambisonics, args.head_locked,
     )  # fmt: skip
 
 

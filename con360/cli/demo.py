@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
-from .generate import check_writable, load
+from .generate import load
 from .report import Report, stage_table, table, viewpoint_table
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
     }
     with report.stage("writing", steps=False):
         for name, clip in clips.items():
-            write_clip(folder / name, clip.frames, clip.fps, clip.sound)
+            report.notice(*write_clip(folder / name, clip.frames, clip.fps, clip.sound))
     with report.stage("picture", steps=False):
         shown = replace(whole, saliency=saliency)
         _draw(folder / PICTURE, shown, found, (first, second), clips, scene.performers[behind])
@@ -102,6 +102,8 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; a folder is wanted. Choose another name.")
+    from ..media.files import check_writable
+
     check_writable(folder / SAMPLE)
 
 
@@ -120,7 +122,8 @@ def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
     from ..media.writer import write_clip
 
     with report.stage("writing the sample", steps=False):
-        write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, stage.clip.sound, panorama="mono")
+        sound = stage.clip.sound
+        report.notice(*write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, sound, panorama="mono"))
 
 
 def opposite_viewpoint(viewpoint: Viewpoint) -> Viewpoint:

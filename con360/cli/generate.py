@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..devices import resolve_device
 from ..errors import InputError
+from ..media.channels import check_ambisonics
 from ..timing import ClipSpec
 from .caption import captioning, describe_faces, face_facts, merge_faces
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
@@ -36,6 +36,7 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     spec = ClipSpec(options.duration)
     _check_files(options)
     check_start(options)
+    check_ambisonics(options.ambisonics, options.head_locked)
     device, detector = resolve_device(options.device), face_detector(options.faces)
     from ..caption import typed_caption
     from ..caption.budget import TokenBudget
@@ -96,24 +97,14 @@ def _check_places(options: argparse.Namespace) -> tuple[Path, Path | None]:
 
 
 def _check_place(name: str, suffix: str, option: str, source: Path) -> Path:
+    from ..media.files import check_writable
+
     path = Path(name).expanduser().absolute()
     if path.suffix.lower() != suffix:
         raise InputError(f"{option} {name} does not end in {suffix}, the only format that is written there; rename it.")
     if path.exists() and path.samefile(source):
         raise InputError(f"{option} {name} is the input itself, which is never written to; choose another name.")
-    check_writable(path)
-    return path
-
-
-def check_writable(path: Path) -> None:
-    """That a file can be written at `path`, before minutes are spent on its content; makes nothing."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; a file name is wanted for the result.")
-    folder = next(parent for parent in path.parents if parent.exists())
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file, so {path.name} cannot be written into it; choose another folder.")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"the folder {folder} may not be written to; choose another place for {path.name}.")
+    return check_writable(path)
 
 
 def _check_view(options: argparse.Namespace) -> None:
@@ -193,6 +184,7 @@ def _look(
     with report.stage("reading") as progress:
         clip = read_panorama(
             options.input, start_s=options.start, duration_s=spec.seconds, fps=spec.fps, eye=options.eye,
+            audio_track=options.audio_track, ambisonics=options.ambisonics, head_locked=options.head_locked,
             progress=progress,
         )  # fmt: skip
     report.notice(*clip.notices)
@@ -277,7 +269,7 @@ def _write(
     from ..media.writer import write_clip
 
     with report.stage("writing", steps=False):
-        write_clip(out, made.frames, made.fps, made.sound)
+        report.notice(*write_clip(out, made.frames, made.fps, made.sound))
     if picture is None:
         return
     from ..figures import INK, VIEW_COLOURS, LookingView, Panel, conditions_figure, write_figure

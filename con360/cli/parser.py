@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..media.channels import AMBISONICS
 
 MANUAL = """\
 Turns a 360° video into viewpoint clips: where the panorama is salient, a camera
@@ -94,14 +95,17 @@ OUTPUT appears whole or not at all; INPUT is never changed.
 REFRAME = """\
 Makes a flat video out of a 360° one, at its own resolution and frame rate: the camera
 follows what is salient (--follow), holds a view (--yaw, --pitch) or moves along a
-path (--path). Ambisonic sound turns with the view; other sound stays as it is. Files
-may have any length; no weights are needed.
+path (--path). Ambisonic sound turns with the view, 5.1 and 7.1 become stereo (ITU-R
+BS.775), mono and stereo stay as they are. Files may have any length; no weights are
+needed.
 """
 
 REFRAME_NOTES = """\
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
 in seconds from --start and degrees. The field of view spans the longer side of the
-picture. Stereo comes from two virtual cardioids, 75° to either side of the view.
+picture. Stereo comes from two virtual cardioids, 75° to either side of the view. Sound
+is resampled where AAC lacks its rate (192 kHz, 37.8 kHz) and turned down, all channels
+alike, where its peaks would clip.
 An existing OUT.mp4 is replaced when the new one is complete.
 """
 
@@ -209,6 +213,7 @@ def _add_generate(parser: Parser) -> None:
     parser.add_argument("input", metavar="INPUT", help="a 360° video or picture, equirectangular, about 2:1")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the clip to write")
     _add_source(parser.add_argument_group("which part of INPUT"))
+    _add_sound(parser.add_argument_group("sound of INPUT"))
     _add_view(parser.add_argument_group("which view"))
     _add_sampling(parser.add_argument_group("generation"))
     _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
@@ -247,10 +252,10 @@ def _add_reframe(parser: Parser) -> None:
     made.add_argument("--fps", type=_number, metavar="N", help="a constant frame rate (each frame at its own time)")
     made.add_argument(
         "--sound", choices=("auto", "stereo", "mono", "foa", "none"), default="auto",
-        help="from Ambisonics: stereo, mono or turned FOA; auto is stereo, and other sound as it is (auto)",
+        help="stereo, mono, or turned FOA of Ambisonics; auto leaves mono and stereo as they are and makes stereo of "
+        "the rest (auto)",
     )  # fmt: skip
-    made.add_argument("--fuma", action="store_true", help="four channels are FuMa (W, X, Y, Z), not AmbiX")
-    made.add_argument("--audio-track", type=_whole, metavar="N", help="which sound track, from 1 (the default one)")
+    _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
     parser.set_defaults(run=_lazily("reframe", "run_reframe"))
 
@@ -300,6 +305,24 @@ def _add_source(group: Any) -> None:
     group.add_argument(
         "--eye", choices=("left", "right", "whole"),
         help="of stereo video: one eye, or the picture as it is (as the metadata says)",
+    )  # fmt: skip
+
+
+def _add_sound(group: Any) -> None:
+    group.add_argument("--audio-track", type=_whole, metavar="N", help="which sound track, from 1 (the default one)")
+    kind = group.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--ambisonics", choices=AMBISONICS, default="auto",
+        help="what 4, 9 or 16 channels are: AmbiX (ACN, SN3D), N3D (ACN), FuMa, or none, loudspeakers; auto reads the "
+        "metadata, and takes them for AmbiX where it says nothing (auto)",
+    )  # fmt: skip
+    kind.add_argument(
+        "--fuma", dest="ambisonics", action="store_const", const="fuma", default=argparse.SUPPRESS,
+        help="the same as --ambisonics fuma",
+    )  # fmt: skip
+    group.add_argument(
+        "--head-locked", action="store_true",
+        help="of 6, 11 or 18 channels the last two are a stereo pair that does not turn",
     )  # fmt: skip
 
 

@@ -38,7 +38,8 @@ def run_reframe(options: argparse.Namespace, started: float) -> None:
         made = reframe(
             options.input, options.output, look, size=size, sound=options.sound, start_s=options.start,
             duration_s=options.duration, fps=options.fps, eye=options.eye, audio_track=options.audio_track,
-            is_fuma=options.fuma, saliency=options.saliency or MULTICUE, detector=detector, device=device,
+            ambisonics=options.ambisonics, head_locked=options.head_locked, saliency=options.saliency or MULTICUE,
+            detector=detector, device=device,
             progress=progress,
         )  # fmt: skip
     report.notice(*made.notices)

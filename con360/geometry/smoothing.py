@@ -2,8 +2,8 @@
 
 Shape legend: H W map rows and columns, M = W // 2 + 1 frequencies along a row.
 
-Between two rows, a kernel that depends on the angle alone is a circular convolution along longitude: the whole kernel is
-one small matrix per frequency.
+Between two rows, a kernel that depends on the angle alone is a circular convolution along longitude. So the whole
+kernel is one small matrix per frequency.
 """
 
 from __future__ import annotations

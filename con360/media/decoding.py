@@ -10,7 +10,8 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .info import MediaInfo, open_media, video_stream
+from .early import Times, early_times
+from .info import MediaInfo, forget_order, open_media, video_stream
 from .limits import max_pixels
 
 if TYPE_CHECKING:
@@ -60,14 +61,22 @@ def decode_from(
         with open_media(info.path) as container:
             # What `probe` found is there.
             stream: Any = video_stream(container) if stream_index is None else container.streams[stream_index]
-            from_start = target_s - back_s <= 0
+            # No seeking to times below 0, which an index does not hold.
+            from_start = target_s - back_s + min(0.0, info.origin_s) <= 0
             if from_start or _seek(container, info.origin_s + target_s - back_s):
-                timed = _timed_frames(container, stream, info.origin_s, tally)
+                early = early_times(info.path)[1].get(stream.index, ()) if from_start and info.origin_s < 0 else ()
+                timed = _timed_frames(container, stream, info.origin_s, tally, early)
                 first = next(timed, None)
-                if from_start or first is not None and first[0] <= target_s + float(stream.time_base) / 2:
+                if from_start or first is not None and _is_by(first, target_s, info.origin_s):
                     yield (timed if first is None else chain((first,), timed)), stream
                     return
         tally.reset()
+
+
+def _is_by(first: tuple[float, Frame], target_s: float, origin_s: float) -> bool:
+    """Whether a frame after a seek is early enough; one without a time is not known to be where times go below 0."""
+    time_s, frame = first
+    return time_s <= target_s + float(frame.time_base or 0) / 2 and (origin_s >= 0 or frame.pts is not None)
 
 
 def _seek(container: InputContainer, time_s: float) -> bool:
@@ -81,9 +90,12 @@ def _seek(container: InputContainer, time_s: float) -> bool:
 
 
 def _timed_frames(
-    container: InputContainer, stream: Stream, origin_s: float, tally: Tally
+    container: InputContainer, stream: Stream, origin_s: float, tally: Tally, early: Times
 ) -> Iterator[tuple[float, Frame]]:
-    """Frames with their times in seconds, never going back; frames without a time follow on the one before."""
+    """Frames with their times in seconds, never going back; frames without a time follow on the one before.
+
+    `early`: file times of the first packets, where FFmpeg does not know them.
+    """
     import torch
 
     is_video = stream.type == "video"
@@ -93,9 +105,11 @@ def _timed_frames(
         stream.codec_context.thread_count = min(MAX_THREADS, torch.get_num_threads())
         # Frames may be larger than the first one, whose size was checked.
         stream.codec_context.options = {"max_pixels": str(max_pixels())}
+    else:
+        forget_order(stream.codec_context)
     usual_s = float(1 / (stream.average_rate or stream.guessed_rate or Fraction(25))) if is_video else 0.0
     last_s = -math.inf
-    for frame in _good_frames(container, stream, tally):
+    for frame in _good_frames(container, stream, tally, early):
         known = frame.pts is not None and frame.time_base
         time_s = float(frame.pts * frame.time_base) - origin_s if known else max(0.0, tally.end_s)
         time_s = max(time_s, last_s) if is_video else time_s
@@ -109,14 +123,16 @@ def _timed_frames(
     tally.at_end = True
 
 
-def _good_frames(container: InputContainer, stream: Stream, tally: Tally) -> Iterator[Frame]:
+def _good_frames(container: InputContainer, stream: Stream, tally: Tally, early: Times) -> Iterator[Frame]:
     """Decodes what can be decoded; damaged packets and frames are counted and left out."""
     import av
 
-    packets = container.demux(stream)
+    packets, known = container.demux(stream), iter(early)
     while True:
         try:
             packet = next(packets)
+            if (time_s := next(known, None)) is not None:
+                packet.pts = round(time_s / packet.time_base)
             if packet.duration:
                 tally.durations[packet.pts] = packet.duration
             frames = packet.decode()

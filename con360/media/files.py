@@ -43,6 +43,26 @@ def existing_file(path: str | os.PathLike) -> Path:
     return found
 
 
+def check_writable(path: str | os.PathLike) -> Path:
+    """That a file can be written at `path`, before minutes are spent on its content; makes nothing.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        InputError: it is a folder, or the place cannot be written to.
+    """
+    final = Path(path).expanduser().absolute()
+    if final.is_dir():
+        raise InputError(f"{path} is a folder; a file name is wanted for the result.")
+    folder = next(parent for parent in final.parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, so {final.name} cannot be written into it; choose another folder.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"the folder {folder} may not be written to; choose another place for {final.name}.")
+    return final
+
+
 def put_folder(staging: Path, final: Path) -> None:
     """Give the complete folder `staging` the name `final`; a folder that has it steps aside first.
 

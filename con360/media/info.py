@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..records import SoundLayout
+from .channels import Channels, channel_meaning
+from .early import early_times
 from .files import existing_file
 from .limits import max_pixels
 from .spherical import AmbisonicTags, SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
 
 if TYPE_CHECKING:
+    from av.audio.codeccontext import AudioCodecContext
+    from av.audio.layout import AudioLayout
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.video.frame import VideoFrame
@@ -37,7 +41,6 @@ CONTAINERS = (
 )  # fmt: skip
 OPENING = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-FIRST_ORDER = 4
 
 
 @dataclass(frozen=True)
@@ -47,24 +50,42 @@ class AudioTrack:
     Args:
         number: counts from 1 among the file's sound tracks, as `audio_track` does.
         stream_index: FFmpeg's index of the stream.
-        layout: what the channels mean to us; `ambix` covers the first four channels.
-        label: FFmpeg's name of the channel layout.
+        label, names: FFmpeg's names of the channel layout and of each channel.
         tick_s: step of the track's timestamps.
-        channel_order: source channel of W, Y, Z, X; None where no channel is moved or dropped.
-        notices: what was assumed about the channels.
+        heard: what the channels mean to us, and what becomes of them. tags: the SA3D box, where there is one.
     """
 
     number: int
     stream_index: int
     channels: int
     sample_rate_hz: int
-    layout: SoundLayout
     label: str
     codec: str
     is_default: bool
     tick_s: float
-    channel_order: tuple[int, ...] | None = None
-    notices: tuple[str, ...] = ()
+    heard: Channels
+    names: tuple[str, ...] = ()
+    tags: AmbisonicTags | None = None
+
+    @property
+    def layout(self) -> SoundLayout:
+        return self.heard.layout
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was assumed about the channels."""
+        return self.heard.notices
+
+    def taken_as(self, ambisonics: str, head_locked: bool) -> AudioTrack:
+        """The same track, its channels understood as `channel_meaning` does with these options.
+
+        Raises:
+            InputError: they cannot be what was said.
+        """
+        heard = channel_meaning(
+            self.channels, self.label, self.names, self.tags, ambisonics=ambisonics, head_locked=head_locked
+        )
+        return replace(self, heard=heard)
 
 
 @dataclass(frozen=True)
@@ -79,7 +100,7 @@ class MediaInfo:
         fps: average frame rate, None where the file does not say.
         duration_s: of the picture where known, else of the file, else None (live recordings).
         spherical: projection and stereo packing that the metadata states.
-        origin_s: file time that counts as 0.
+        origin_s: file time that counts as 0; below 0 where Matroska stores more (`early_times`).
         notices: sentences for people.
     """
 
@@ -166,13 +187,14 @@ def probe(path: str | os.PathLike) -> MediaInfo:
             return _picture_info(path, picture)
     with open_media(path) as container:
         tags = read_track_tags(path)
-        # Live recordings start at any time; a negative start is decoder priming, which players cut.
-        origin_s = max(0.0, (container.start_time or 0) / 1_000_000)
+        # Live recordings start at any time. A negative start is decoder priming, which players cut, but in Matroska's
+        # own blocks it is picture and sound.
+        origin_s = early_times(path)[0] or max(0.0, (container.start_time or 0) / 1_000_000)
         sounds = enumerate(container.streams.audio, 1)
         tracks = tuple(_audio_track(number, sound, _tags_of(sound, tags).ambisonic) for number, sound in sounds)
         stream = video_stream(container)
         if stream is None:
-            seconds = container.duration / 1_000_000 if container.duration else None
+            seconds = container.duration / 1_000_000 - min(0.0, origin_s) if container.duration else None
             return MediaInfo(path, "sound", duration_s=seconds, audio_tracks=tracks, origin_s=origin_s)
         return _video_info(path, container, stream, _tags_of(stream, tags).spherical, tracks, origin_s)
 
@@ -204,6 +226,8 @@ def _video_info(
         seconds = float(stream.duration * stream.time_base)
     else:
         seconds = container.duration / 1_000_000 if container.duration else None
+    if seconds is not None:  # Matroska counts it from 0, wherever its blocks begin
+        seconds -= min(0.0, origin_s)
     rate = stream.average_rate or stream.guessed_rate
     notices = []
     if context.color_trc in HDR_TRANSFERS:
@@ -238,37 +262,37 @@ def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) ->
 
     context = stream.codec_context
     if context is None:  # nothing decodes it
-        return AudioTrack(number, stream.index, 0, 0, "other", "none", "unknown", False, float(stream.time_base))
-    label = context.layout.name if context.channels else "none"
-    layout, order, notices = _sound_layout(context.channels, label, box)
+        nothing = Channels("other")
+        return AudioTrack(number, stream.index, 0, 0, "none", "unknown", False, float(stream.time_base), nothing)
+    known = kept_layout(context)
+    channels, label = known.nb_channels, known.name if known.nb_channels else "none"
+    names = tuple(channel.name for channel in known.channels) if channels else ()
     default = bool(stream.disposition & Disposition.default)
     return AudioTrack(
-        number, stream.index, context.channels, context.sample_rate or 0, layout, label, context.name, default,
-        float(stream.time_base), order, notices,
+        number, stream.index, channels, context.sample_rate or 0, label, context.name, default,
+        float(stream.time_base), channel_meaning(channels, label, names, box), names, box,
     )  # fmt: skip
 
 
-def _sound_layout(
-    channels: int, label: str, box: AmbisonicTags | None
-) -> tuple[SoundLayout, tuple[int, ...] | None, tuple[str, ...]]:
-    """Layout, source channels of W, Y, Z, X where they are not the channels as they come, and what to tell people."""
-    whole = box is not None and set(range(FIRST_ORDER)) <= set(box.channel_map[:channels])
-    if whole and box.is_ambix and box.order >= 1:
-        order = tuple(box.channel_map.index(component) for component in range(FIRST_ORDER))
-        dropped = f"the sound has {channels} channels (Ambisonics of order {box.order}); its first-order part is used"
-        same = order == tuple(range(channels))
-        return "ambix", None if same else order, (dropped,) if channels > FIRST_ORDER else ()
-    if box is not None and channels == FIRST_ORDER:
-        return "other", None, ("the sound's Ambisonic metadata is of an unknown kind; it is used without direction",)
-    if label.startswith("ambisonic") and channels >= FIRST_ORDER:
-        if channels == FIRST_ORDER:
-            return "ambix", None, ()
-        dropped = f"the sound is {label} ({channels} channels); its first-order part is used"
-        return "ambix", tuple(range(FIRST_ORDER)), (dropped,)
-    if channels == FIRST_ORDER and label in ("quad", "4.0", "4 channels", "quad(side)"):
-        taken = f"the sound has four channels labelled '{label}'; they are taken as AmbiX (W, Y, Z, X, SN3D)"
-        return "ambix", None, (taken,)
-    return {1: "mono", 2: "stereo"}.get(channels, "other"), None, ()
+def kept_layout(context: AudioCodecContext) -> AudioLayout:
+    """The channel layout of a track; the only way to ask for it, or for `context.channels`.
+
+    PyAV 18's layouts free the list of a custom channel order, which is the track's own and is freed once more: the
+    heap is broken from there on. So a layout is never let go (some 60 bytes).
+    """
+    import ctypes
+
+    layout = context.layout
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
+    return layout
+
+
+def forget_order(context: AudioCodecContext) -> None:
+    """Before decoding: frames come with as many channels and without the header's order, which `kept_layout` tells.
+
+    A frame's layout cannot be kept as one can that is asked for once.
+    """
+    context.layout = f"{kept_layout(context).nb_channels} channels"
 
 
 # Still pictures -------------------------------------------------------------------------------------------------------

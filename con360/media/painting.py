@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 Eye = Literal["whole", "left", "right"]
 
+# FFmpeg's bicubic, accurate_rnd and full_chroma_int, by number: older PyAV names none but the first. Its fast
+# conversion is 1 to 1.5 levels too dark.
+ACCURATE = 0x4 | 0x40000 | 0x2000
+
 # Halves of top-bottom stereo correlate at 0.96 and above in real clips, upper and lower half of a panorama below 0.5.
 SAME_PICTURE = 0.8
 # Mean step from the last column to the first, over the mean step between neighbours: 0.5 to 3 where edges join.
@@ -179,6 +183,7 @@ def picture_pixels(info: MediaInfo) -> np.ndarray:
 
 def upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
     """`[h, w, 3]` uint8, rotated as the file asks."""
+    import cv2
     from av.video.reformatter import ColorRange, Colorspace
 
     if frame.format.is_rgb:
@@ -189,10 +194,13 @@ def upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
     name = names.get(int(frame.colorspace), "ITU709" if frame.height >= 720 else "ITU601")
     is_full = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
     picture = frame.reformat(
-        format="rgb24",
+        # FFmpeg has fast code for planes alone: half the time of rgb24, the same levels.
+        format="gbrp",
         src_colorspace=getattr(Colorspace, name, None),
         dst_colorspace=Colorspace.ITU601,
         src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
+        interpolation=ACCURATE,
     )
-    return np.rot90(picture.to_ndarray(), info.rotation_deg // 90)
+    green, blue, red = (np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in picture.planes)
+    return np.rot90(cv2.merge((red, green, blue)), info.rotation_deg // 90)

@@ -45,6 +45,8 @@ def read_panorama(
     height: int = 512,
     eye: Eye | None = None,
     audio_track: int | None = None,
+    ambisonics: str = "auto",
+    head_locked: bool = False,
     progress: Progress | None = None,
 ) -> PanoramaClip:
     """Reads `duration_s` of a 360° video (or a still panorama) as an equirectangular clip with its sound.
@@ -63,6 +65,7 @@ def read_panorama(
             `right` without metadata split top-bottom, or left-right from 3:1 on. `whole` takes the picture as it is,
             whatever its shape.
         audio_track: which sound track, from 1; None takes the default one.
+        ambisonics, head_locked: what its channels are, as in `channels.channel_meaning`.
         progress: called per output frame; may raise to cancel.
 
     Returns:
@@ -74,13 +77,14 @@ def read_panorama(
     num_frames = _check_request(start_s, duration_s, fps, height, eye)
     info = probe(path)
     _check_picture(info, eye)
+    # Before the picture, which takes longer: what cannot be meant of the sound is said at once.
+    sound, sound_notices = read_track(info, start_s, duration_s, audio_track, ambisonics, head_locked)
     painter = Painter(info, height, eye, notices=list(info.notices))
     if info.kind == "picture":
         frames = painter.paint(picture_pixels(info)).expand(num_frames, -1, -1, -1)
         painter.notices.append(f"a still picture: the same frame for {duration_s:g} s")
     else:
         frames = _read_frames(info, start_s + np.arange(num_frames) / fps, painter, progress)
-    sound, sound_notices = read_track(info, start_s, duration_s, audio_track)
     return PanoramaClip(frames, fps, sound, start_s, info.path.name, _sentences(*painter.notices, *sound_notices))
 
 
@@ -112,12 +116,14 @@ def read_view(
 
 
 def read_sound(
-    path: str | os.PathLike, *, start_s: float = 0.0, duration_s: float | None = None, audio_track: int | None = None
-) -> tuple[Sound, tuple[str, ...]]:
+    path: str | os.PathLike, *, start_s: float = 0.0, duration_s: float | None = None, audio_track: int | None = None,
+    ambisonics: str = "auto", head_locked: bool = False,
+) -> tuple[Sound, tuple[str, ...]]:  # fmt: skip
     """Reads sound from any media file: float, its own rate and channels.
 
     Args:
         duration_s: None reads to the end; otherwise the sound is padded to it, with a notice.
+        audio_track, ambisonics, head_locked: as in `read_panorama`.
 
     Returns:
         The sound and the notices.
@@ -127,7 +133,7 @@ def read_sound(
     """
     check_times(start_s, duration_s)
     info = probe(path)
-    sound, notices = read_track(info, start_s, duration_s, audio_track)
+    sound, notices = read_track(info, start_s, duration_s, audio_track, ambisonics, head_locked)
     if sound is None:
         raise InputError(f"{info.path.name} has no sound track that can be read.")
     if sound.waveform.shape[-1] == 0:
@@ -141,13 +147,15 @@ class PanoramaStream:
 
     Args:
         info: what `probe` found.
-        eye: as in `read_panorama`. audio_track: from 1; None takes the default one.
+        eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
         notices: filled while frames and sound pass.
     """
 
     info: MediaInfo
     eye: Eye | None = None
     audio_track: int | None = None
+    ambisonics: str = "auto"
+    head_locked: bool = False
     notices: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -203,12 +211,12 @@ class PanoramaStream:
     @property
     def track(self) -> AudioTrack | None:
         """The sound track that is read; None where there is none that can be decoded."""
-        track, notices = choose_track(self.info, self.audio_track)
+        track, notices = choose_track(self.info, self.audio_track, self.ambisonics, self.head_locked)
         self.notices += [notice for notice in notices if notice not in self.notices]
         return track
 
     def sound(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[np.ndarray]:
-        """Blocks `[C, n]` float32 of the track without a gap, sample 0 at `start_s`, AmbiX in its own order.
+        """Blocks `[C, n]` float32 of the track without a gap, sample 0 at `start_s`, channels as `track.heard` says.
 
         Convention: gaps in the file are silence, what overlaps is dropped; ends where the track ends.
         """
@@ -252,12 +260,11 @@ class PanoramaStream:
     @property
     def sound_channels(self) -> int:
         track = self.track
-        return 0 if track is None else len(track.channel_order or range(track.channels))
+        return 0 if track is None else len(track.heard.picks or range(track.channels))
 
     @staticmethod
     def _ordered(block: np.ndarray, track: AudioTrack) -> np.ndarray:
-        block = block if track.channel_order is None else block[list(track.channel_order)]
-        return np.where(np.isfinite(block), block, np.float32(0.0))
+        return track.heard.taken(np.where(np.isfinite(block), block, np.float32(0.0)))
 
 
 def _sentences(*notices: str) -> tuple[str, ...]:

@@ -10,12 +10,15 @@ Source: method notes "Sound in space" and "Sound of a view"; paper section 3.2 (
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound, View, ViewTrack
+from .channels import FIRST_ORDER, FUMA, ORDERS, PAIR, WAVE_LAYOUTS
 
 # 0.75 W + 0.25 X': a source at angle a from the view has gain 0.75 + 0.25 cos a, so what is behind is heard at -6 dB.
 VIEW_OMNI_GAIN = 0.75
@@ -23,7 +26,16 @@ VIEW_FRONT_GAIN = 0.25
 # Where the two virtual microphones of turned stereo look: 60 sounds narrower, at 90 front and back sound the same.
 STEREO_ANGLE_DEG = 75.0
 # torchaudio's kernel has about source x target entries after both rates lost their common divisor.
-_LARGEST_KERNEL = 20_000_000
+_LARGEST_KERNEL = 2_000_000
+# Samples that a resampler reads at once, at least; and how many of the slower rate's it looks to either side.
+_RESAMPLED_AT_ONCE, _RESAMPLER_REACH = 16384, 12
+# -3 dB; left and right of what stands in front.
+_HALF = math.sqrt(0.5)
+_FRONT_GAINS = {
+    "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (_HALF, _HALF), "FLC": (1.0, 0.0), "FRC": (0.0, 1.0), "DL": (1.0, 0.0),
+    "DR": (0.0, 1.0),
+}  # fmt: skip
+PAIR_LEFT_OUT = "the head-locked stereo pair is left out: a file of four channels has no place for it"
 
 
 def ambisonic_azimuth_deg(yaw_deg: float | Tensor) -> float | Tensor:
@@ -48,11 +60,43 @@ def resample(sound: Sound, sample_rate_hz: int) -> Sound:
         import torchaudio.functional
 
         waveform = torchaudio.functional.resample(sound.waveform, sound.sample_rate_hz, sample_rate_hz)
-    else:  # rates like 44099 Hz, for which torchaudio would build gigabytes of kernels
+    else:  # rates like 44099 Hz, for which torchaudio would build kernels of up to gigabytes
         from scipy.signal import resample_poly
 
         waveform = torch.from_numpy(resample_poly(sound.waveform.numpy(), up, down, axis=-1)).float()
-    return fit_length(Sound(waveform, sample_rate_hz, sound.layout), num_samples)
+    return fit_length(replace(sound, waveform=waveform, sample_rate_hz=sample_rate_hz), num_samples)
+
+
+def resample_blocks(blocks: Iterable[Tensor], rate_hz: int, new_rate_hz: int) -> Iterator[Tensor]:
+    """Resamples sound that comes in blocks `[C, n]`: the samples of `resample` on all of it, without seams.
+
+    Pieces overlap by the filter's length and begin where both rates have a sample; a second or two are held.
+    """
+    if rate_hz == new_rate_hz:
+        yield from blocks
+        return
+    divisor = math.gcd(rate_hz, new_rate_hz)
+    down, up = rate_hz // divisor, new_rate_hz // divisor
+    reach = down * math.ceil(_RESAMPLER_REACH * max(1, down / up) / down)
+    step = down * math.ceil(_RESAMPLED_AT_ONCE / down)
+    held: Tensor | None = None
+    begin = done = 0  # in samples of the source: where `held` begins, and what has been given
+
+    def resampled() -> Tensor:
+        assert held is not None
+        return resample(Sound(held, rate_hz), new_rate_hz).waveform[:, (done - begin) // down * up :]
+
+    for block in blocks:
+        held = block if held is None else torch.cat((held, block), dim=1)
+        if held.shape[1] < done - begin + step + reach:
+            continue
+        usable = (held.shape[1] - reach - (done - begin)) // down * down
+        yield resampled()[:, : usable // down * up]
+        done += usable
+        dropped = max(0, done - begin - reach)
+        held, begin = held[:, dropped:], begin + dropped
+    if held is not None and (last := resampled()).shape[1]:
+        yield last
 
 
 def fit_length(sound: Sound, num_samples: int) -> Sound:
@@ -61,18 +105,85 @@ def fit_length(sound: Sound, num_samples: int) -> Sound:
     waveform = sound.waveform[..., :num_samples]
     if missing > 0:
         waveform = torch.nn.functional.pad(waveform, (0, missing))
-    return Sound(waveform, sound.sample_rate_hz, sound.layout)
+    return replace(sound, waveform=waveform)
+
+
+def downmix_matrix(speakers: Sequence[str], channels: int) -> Tensor:
+    """Loudspeakers to stereo or mono by ITU-R BS.775, at its nominal gains: a sum may exceed full scale.
+
+    Convention: left is FL + 0.7071 FC + 0.7071 of each left surround (BL, SL; heights as well), right alike; a back
+    centre is 0.7071 of both surrounds, so 0.5 left and right; LFE is left out. Mono is 0.7071 (left + right), in which
+    FC keeps its level and a surround has 0.5.
+
+    Args:
+        speakers: FFmpeg's names (FL, FR, FC, LFE, ...). channels: 1 or 2.
+
+    Returns:
+        `[channels, len(speakers)]`.
+    """
+    both = torch.tensor([_stereo_gains(name) for name in speakers], dtype=torch.float64).T
+    return both if channels == 2 else _HALF * both.sum(0, keepdim=True)
+
+
+def _stereo_gains(name: str) -> tuple[float, float]:
+    if name.startswith("LFE"):
+        return 0.0, 0.0
+    surround = {"L": (_HALF, 0.0), "R": (0.0, _HALF), "C": (0.5, 0.5)}
+    return _FRONT_GAINS.get(name) or surround[name[-1]]
+
+
+def field_and_pair(waveform: Tensor) -> tuple[Tensor, Tensor | None]:
+    """W, Y, Z, X of Ambisonics `[C, N]`, and its head-locked pair `[2, N]`; None where there is none."""
+    pair = waveform[-PAIR:] if waveform.shape[0] - PAIR in ORDERS else None
+    return waveform[:FIRST_ORDER], pair
 
 
 def to_mono(sound: Sound) -> Sound:
-    """One channel `[1, N]`: W of Ambisonic sound, the mean of all channels otherwise."""
-    if sound.waveform.shape[0] == 1:
-        waveform = sound.waveform
-    elif sound.layout == "ambix":
-        waveform = sound.waveform[:1]
-    else:
-        waveform = sound.waveform.mean(0, keepdim=True)
+    """One channel `[1, N]`: W of Ambisonic sound and its head-locked pair, loudspeakers by `downmix_matrix`.
+
+    Stereo, and channels that nobody knows the places of, give their mean: full scale stays full scale.
+    """
+    waveform, speakers = sound.waveform, speakers_of(sound)
+    if sound.layout == "ambix":
+        field, pair = field_and_pair(waveform)
+        waveform = field[:1] if pair is None else field[:1] + _pair_in_mono(pair)
+    elif speakers:
+        waveform = downmix_matrix(speakers, 1).to(waveform) @ waveform
+    elif waveform.shape[0] > 1:
+        waveform = waveform.mean(0, keepdim=True)
     return Sound(waveform, sound.sample_rate_hz, "mono")
+
+
+def _pair_in_mono(pair: Tensor) -> Tensor:
+    return downmix_matrix(("FL", "FR"), 1).to(pair) @ pair
+
+
+def speakers_of(sound: Sound) -> tuple[str, ...]:
+    """Names of `other` channels; five to eight that come without are in WAVE's order (5.0, 5.1, 6.1, 7.1)."""
+    count = sound.waveform.shape[0]
+    unnamed = WAVE_LAYOUTS[count][1] if 5 <= count <= 8 else ()
+    return () if sound.layout != "other" else sound.speakers or unnamed
+
+
+def for_clip(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
+    """The channels that an MP4 clip holds, and notices: mono, stereo and first-order AmbiX stay, all else is mixed."""
+    channels, speakers = sound.waveform.shape[0], speakers_of(sound)
+    if sound.layout == "ambix":
+        field, pair = field_and_pair(sound.waveform)
+        said = () if pair is None else (PAIR_LEFT_OUT,)
+        return replace(sound, waveform=field), said
+    if channels <= 2:
+        return sound, ()
+    if speakers:
+        mixed = downmix_matrix(speakers, 2).to(sound.waveform) @ sound.waveform
+        return Sound(mixed, sound.sample_rate_hz, "stereo"), (mixed_notice(speakers, "stereo"),)
+    return to_mono(sound), (f"the sound's {channels} channels have no known places: their mean is used",)
+
+
+def mixed_notice(speakers: Sequence[str], what: str) -> str:
+    """The sentence that says how loudspeakers were mixed."""
+    without = ", without LFE" if any(name.startswith("LFE") for name in speakers) else ""
+    return f"the sound's {len(speakers)} loudspeakers are mixed to {what} by ITU-R BS.775{without}"
 
 
 def omni_sound(sound: Sound) -> Sound:
@@ -83,12 +194,14 @@ def omni_sound(sound: Sound) -> Sound:
 def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
     """The `view` kind: a wide virtual microphone that looks where the view looks, 0.75 W + 0.25 X'.
 
+    A head-locked pair does not turn: it is added as mono, 0.7071 (L + R).
+
     Convention:
         Frame `i` of the track holds at `i / fps` seconds. Between frames yaw takes the shorter way round and pitch
         is linear; after the last frame its view stays.
 
     Args:
-        sound: `ambix`, `[4, N]`.
+        sound: `ambix`; of higher orders the first-order part is heard.
         track: one view, or one per frame.
         fps: frames of the track per second.
 
@@ -96,14 +209,15 @@ def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
         Mono, `[1, N]`.
 
     Raises:
-        InputError: the sound is not first-order Ambisonics, so it has no directions.
+        InputError: the sound is not Ambisonics, so it has no directions.
     """
-    if sound.layout != "ambix" or sound.waveform.shape[0] != 4:
+    if sound.layout != "ambix" or sound.waveform.shape[0] < FIRST_ORDER:
         raise InputError(
-            f"the sound of a view needs first-order Ambisonics (4 channels, AmbiX); this is "
+            f"the sound of a view needs Ambisonics (AmbiX, 4 channels or more); this is "
             f"{sound.layout} with {sound.waveform.shape[0]} channels. Use the omni sound."
         )
-    w, y, z, x = sound.waveform
+    field, pair = field_and_pair(sound.waveform)
+    w, y, z, x = field
     views = (track,) if isinstance(track, View) else track.views
     position = torch.arange(w.shape[0], dtype=torch.float64) * (fps / sound.sample_rate_hz)
     yaw = _interpolate(_unwrap_deg([view.yaw_deg for view in views]), position)
@@ -111,7 +225,8 @@ def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
     azimuth, elevation = torch.deg2rad(ambisonic_azimuth_deg(yaw)), torch.deg2rad(pitch)
     front = torch.stack((azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin())).to(w)
     mono = VIEW_OMNI_GAIN * w + VIEW_FRONT_GAIN * (front * torch.stack((x, y, z))).sum(0)
-    return Sound(mono[None], sound.sample_rate_hz, "mono")
+    whole = mono[None] if pair is None else mono[None] + _pair_in_mono(pair)
+    return Sound(whole, sound.sample_rate_hz, "mono")
 
 
 def _unwrap_deg(angles: list[float]) -> Tensor:
@@ -145,11 +260,15 @@ def foa_encode(mono: Tensor, yaw_deg: Tensor | float, pitch_deg: Tensor | float)
 
 
 def fuma_to_ambix(waveform: Tensor) -> Tensor:
-    """Turns FuMa B-format `[4, N]` (W, X, Y, Z; W at -3 dB) into AmbiX (W, Y, Z, X; SN3D)."""
-    if waveform.shape[-2] != 4:
-        raise InputError(f"FuMa first order has 4 channels (W, X, Y, Z); got {waveform.shape[-2]}.")
-    w, x, y, z = waveform.unbind(-2)
-    return torch.stack((w * math.sqrt(2.0), y, z, x), -2)
+    """Turns FuMa B-format of order 1, 2 or 3 (W, X, Y, Z, R, S, T, U, V, ...; maxN, W at -3 dB) into AmbiX.
+
+    Args:
+        waveform: `[C, N]`, C 4, 9 or 16.
+    """
+    if waveform.shape[-2] not in ORDERS:
+        raise InputError(f"FuMa has 4, 9 or 16 channels (W, X, Y, Z, ...); got {waveform.shape[-2]}.")
+    sources, gains = zip(*FUMA[: waveform.shape[-2]], strict=True)
+    return waveform[..., list(sources), :] * waveform.new_tensor(gains)[:, None]
 
 
 def turn_matrices(rotations: Tensor) -> Tensor:

@@ -45,11 +45,19 @@ class SphericalTags:
 
 @dataclass(frozen=True)
 class AmbisonicTags:
-    """The SA3D box of one sound track: `order` of the Ambisonics, and which component each channel carries."""
+    """The SA3D box of one sound track.
+
+    Args:
+        order: of the Ambisonics.
+        channel_map: ACN component of each channel; from (order + 1)^2 on, left and right of the head-locked pair.
+        normalization: "" where the box names a kind of Ambisonics that is not known.
+        head_locked: there is such a pair.
+    """
 
     order: int
     channel_map: tuple[int, ...]
-    is_ambix: bool = True
+    normalization: Literal["", "ambix", "n3d"] = "ambix"
+    head_locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,13 +102,13 @@ def read_track_tags(path: Path) -> dict[int, TrackTags]:
     """Tags per track id (MP4, MOV) or per position (Matroska, WebM); empty for other files and unreadable boxes."""
     with open(path, "rb") as file:
         end = file.seek(0, 2)
-        head = _read(file, 0, 12)
+        head = read_at(file, 0, 12)
         if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"):
             return {number: tags for span in _inside(file, (0, end), b"moov") for number, tags in _tracks(file, span)}
         return dict(enumerate(_matroska_tracks(file, end))) if head[:4] == b"\x1a\x45\xdf\xa3" else {}
 
 
-def _read(file: BinaryIO, start: int, count: int) -> bytes:
+def read_at(file: BinaryIO, start: int, count: int) -> bytes:
     file.seek(start)
     return file.read(max(0, count))
 
@@ -112,7 +120,7 @@ def _boxes(file: BinaryIO, span: Span) -> Iterator[tuple[bytes, Span]]:
     """Type and body of each box in a span; stops at the first size that makes no sense."""
     position, end = span
     for _ in range(MAX_BOXES):
-        header = _read(file, position, 16)
+        header = read_at(file, position, 16)
         if position + 8 > end or len(header) < 8:
             return
         size, body = struct.unpack(">I", header[:4])[0], 8
@@ -138,7 +146,7 @@ def _tracks(file: BinaryIO, moov: Span) -> Iterator[tuple[int, TrackTags]]:
     for trak in _inside(file, moov, b"trak"):
         number = 0
         for start, _ in _inside(file, trak, b"tkhd"):
-            header = _read(file, start, 24)
+            header = read_at(file, start, 24)
             at = 20 if header[:1] == b"\x01" else 12
             number = int.from_bytes(header[at : at + 4], "big")
         spherical, ambisonic = SphericalTags(), None
@@ -147,8 +155,8 @@ def _tracks(file: BinaryIO, moov: Span) -> Iterator[tuple[int, TrackTags]]:
                 spherical = merge_tags(spherical, _picture_entry(file, entry))
                 ambisonic = ambisonic or _sound_entry(file, entry)
         for start, stop in _inside(file, trak, b"uuid"):
-            if _read(file, start, 16) == V1_UUID:
-                text = _read(file, start + 16, min(stop - start - 16, MAX_XML_BYTES)).decode("utf-8", "replace")
+            if read_at(file, start, 16) == V1_UUID:
+                text = read_at(file, start + 16, min(stop - start - 16, MAX_XML_BYTES)).decode("utf-8", "replace")
                 spherical = merge_tags(spherical, parse_spherical_xml(text))
         yield number, TrackTags(spherical, ambisonic)
 
@@ -158,12 +166,12 @@ def _picture_entry(file: BinaryIO, entry: Span) -> SphericalTags:
     tags = SphericalTags()
     children = (entry[0] + 78, entry[1])
     for start, stop in _inside(file, children, b"st3d"):
-        mode = _read(file, start, min(5, stop - start))[4:]
+        mode = read_at(file, start, min(5, stop - start))[4:]
         stereo = {b"\x00": "mono", b"\x01": "top-bottom", b"\x02": "left-right"}.get(mode, "")
         tags = replace(tags, stereo=stereo)
     for projection in _inside(file, children, b"sv3d", b"proj"):
         for kind, (start, stop) in _boxes(file, projection):
-            body = _read(file, start, min(20, stop - start))
+            body = read_at(file, start, min(20, stop - start))
             if kind == b"prhd" and len(body) >= 16:
                 tags = replace(tags, pose_deg=tuple(v / 65536 for v in struct.unpack(">3i", body[4:16])))
             elif kind in (b"mshp", b"cbmp"):
@@ -181,23 +189,25 @@ def _equirectangular_bounds(body: bytes) -> Projection:
 
 def _sound_entry(file: BinaryIO, entry: Span) -> AmbisonicTags | None:
     """SA3D, which follows the 28 fixed bytes of a sound's sample entry (more in QuickTime's versions 1 and 2)."""
-    version = int.from_bytes(_read(file, entry[0] + 8, 2), "big")
+    version = int.from_bytes(read_at(file, entry[0] + 8, 2), "big")
     children = (entry[0] + 28 + {1: 16, 2: 36}.get(version, 0), entry[1])
     wrapped = (found for wave in _inside(file, children, b"wave") for found in _boxes(file, wave))
     for kind, (start, stop) in (*_boxes(file, children), *wrapped):
-        body = _read(file, start, min(stop - start, 12 + 4 * 64))
+        body = read_at(file, start, min(stop - start, 12 + 4 * 64))
         if kind == b"SA3D" and len(body) >= 12:
             _, layout, order, ordering, normalization, count = struct.unpack(">BBIBBI", body[:12])
             if order > 16 or count > 64 or len(body) < 12 + 4 * count:
                 return None
             channel_map = struct.unpack(f">{count}I", body[12 : 12 + 4 * count])
-            return AmbisonicTags(order, channel_map, (layout & 0x7F, ordering, normalization) == (0, 0, 0))
+            known = (layout & 0x7F, ordering) == (0, 0)
+            kinds: dict[int, Literal["ambix", "n3d"]] = {0: "ambix", 1: "n3d"}
+            return AmbisonicTags(order, channel_map, kinds.get(normalization, "") if known else "", layout > 0x7F)
     return None
 
 
 # Matroska and WebM ----------------------------------------------------------------------------------------------------
 
-_SEGMENT, _TRACKS, _CLUSTER, _ENTRY = 0x18538067, 0x1654AE6B, 0x1F43B675, 0xAE
+SEGMENT, TRACKS, CLUSTER, ENTRY = 0x18538067, 0x1654AE6B, 0x1F43B675, 0xAE
 _VIDEO, _STEREO, _PROJECTION, _PROJECTION_TYPE, _PROJECTION_PRIVATE = 0xE0, 0x53B8, 0x7670, 0x7671, 0x7672
 _POSE = (0x7673, 0x7674, 0x7675)
 _MATROSKA_STEREO: dict[int, tuple[Stereo, bool]] = {
@@ -206,11 +216,11 @@ _MATROSKA_STEREO: dict[int, tuple[Stereo, bool]] = {
 }  # fmt: skip
 
 
-def _elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
+def elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
     """Id and body of each EBML element in a span; an unknown size reaches to the parent's end."""
     position, end = span
     for _ in range(MAX_BOXES):
-        head = _read(file, position, 12)
+        head = read_at(file, position, 12)
         id_length = 9 - head[0].bit_length() if head and head[0] else 9
         if position >= end or id_length > 4 or len(head) <= id_length or not head[id_length]:
             return
@@ -224,29 +234,29 @@ def _elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
 
 
 def _values(file: BinaryIO, span: Span) -> dict[int, bytes]:
-    return {number: _read(file, start, min(stop - start, 64)) for number, (start, stop) in _elements(file, span)}
+    return {number: read_at(file, start, min(stop - start, 64)) for number, (start, stop) in elements(file, span)}
 
 
 def _matroska_tracks(file: BinaryIO, end: int) -> Iterator[TrackTags]:
-    for kind, segment in _elements(file, (0, end)):
-        for inner, tracks in _elements(file, segment) if kind == _SEGMENT else ():
-            if inner == _CLUSTER:  # the media itself: nothing about tracks follows that players rely on
+    for kind, segment in elements(file, (0, end)):
+        for inner, tracks in elements(file, segment) if kind == SEGMENT else ():
+            if inner == CLUSTER:  # the media itself: nothing about tracks follows that players rely on
                 return
-            for entry_kind, entry in _elements(file, tracks) if inner == _TRACKS else ():
-                if entry_kind == _ENTRY:
+            for entry_kind, entry in elements(file, tracks) if inner == TRACKS else ():
+                if entry_kind == ENTRY:
                     yield _matroska_entry(file, entry)
 
 
 def _matroska_entry(file: BinaryIO, entry: Span) -> TrackTags:
     tags = SphericalTags()
-    for kind, video in _elements(file, entry):
+    for kind, video in elements(file, entry):
         if kind != _VIDEO:
             continue
         values = _values(file, video)
         if _STEREO in values:
             stereo, left_first = _MATROSKA_STEREO.get(int.from_bytes(values[_STEREO], "big"), ("", True))
             tags = replace(tags, stereo=stereo, left_first=left_first)
-        for inner, projection in _elements(file, video):
+        for inner, projection in elements(file, video):
             if inner == _PROJECTION:
                 tags = _matroska_projection(tags, _values(file, projection))
     return TrackTags(tags)

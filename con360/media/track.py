@@ -11,6 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..records import Sound
+from .channels import check_ambisonics
 from .decoding import Tally, decode_from
 from .info import AudioTrack, MediaInfo
 from .limits import CLIP_VARIABLE, max_clip_bytes
@@ -28,20 +29,26 @@ COUNTED_SOUND_S = 60.0
 # Decoders need this much sound before the first sample that counts (AAC overlap, Opus pre-roll).
 SOUND_PREROLL_S = 0.1
 
+# FFmpeg's sample formats, packed and planar ("p") alike.
+SAMPLES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+
 
 def read_track(
-    info: MediaInfo, start_s: float, duration_s: float | None, number: int | None
-) -> tuple[Sound | None, tuple[str, ...]]:
+    info: MediaInfo, start_s: float, duration_s: float | None, number: int | None, ambisonics: str = "auto",
+    head_locked: bool = False,
+) -> tuple[Sound | None, tuple[str, ...]]:  # fmt: skip
     """Sound of an interval, None where there is none to decode, and the notices.
 
     Args:
         start_s, duration_s: in seconds; None reads to the end.
         number: of the track, from 1; None takes the default one.
+        ambisonics, head_locked: of `channels.channel_meaning`.
 
     Raises:
-        InputError: there is no track of that number, or it would take more memory than allowed.
+        InputError: there is no track of that number, its channels cannot be what was said, or it would take more
+            memory than allowed.
     """
-    track, notices = choose_track(info, number)
+    track, notices = choose_track(info, number, ambisonics, head_locked)
     if track is None:
         return None, (*notices[:-1], f"{notices[-1]}: silence is used")
     waveform = _read_samples(info, track, start_s, duration_s, notices)
@@ -51,13 +58,21 @@ def read_track(
     if bad:
         waveform = np.where(np.isfinite(waveform), waveform, np.float32(0.0))
         notices.append(f"{bad} samples of the sound are not numbers (NaN or infinite): they are silenced")
-    if track.channel_order is not None:
-        waveform = np.ascontiguousarray(waveform[list(track.channel_order)])
-    return Sound(torch.from_numpy(waveform), track.sample_rate_hz, track.layout), (*notices, *track.notices)
+    sound = Sound(
+        torch.from_numpy(track.heard.taken(waveform)), track.sample_rate_hz, track.layout, track.heard.speakers
+    )
+    return sound, (*notices, *track.notices)
 
 
-def choose_track(info: MediaInfo, number: int | None) -> tuple[AudioTrack | None, list[str]]:
-    """The track of a number or the default one, and what to say; None, and at last why, where none can be decoded."""
+def choose_track(
+    info: MediaInfo, number: int | None, ambisonics: str = "auto", head_locked: bool = False
+) -> tuple[AudioTrack | None, list[str]]:
+    """The track of a number or the default one, and what to say; None, and at last why, where none can be decoded.
+
+    Raises:
+        InputError: there is no track of that number, or its channels cannot be what was said.
+    """
+    check_ambisonics(ambisonics, head_locked)
     tracks, notices = info.audio_tracks, []
     if number is not None and not 1 <= number <= len(tracks):
         raise InputError(f"sound track {number} was asked for; {info.path.name} has {len(tracks)}, counted from 1.")
@@ -69,7 +84,7 @@ def choose_track(info: MediaInfo, number: int | None) -> tuple[AudioTrack | None
         notices.append(f"there are {len(tracks)} sound tracks ({labels}); number {track.number} is used")
     if track.channels < 1 or track.sample_rate_hz < 1:
         return None, [*notices, "the sound track cannot be decoded"]
-    return track, notices
+    return track.taken_as(ambisonics, head_locked), notices
 
 
 @dataclass
@@ -191,10 +206,16 @@ def stream_end(stream: Stream, origin_s: float) -> int | None:
 
 def float_samples(frame: AudioFrame) -> np.ndarray:
     """A decoded block as `[C, n]` float32 with full scale 1. No mixer: channels stay as they are."""
-    values, kind = frame.to_ndarray(), frame.format.name.removesuffix("p")
+    from av.audio.plane import AudioPlane
+
+    kind, channels = frame.format.name, frame.layout.nb_channels
+    # Plane by plane: PyAV's `planes` and `to_ndarray` look for an end that eight and more planes do not have.
+    count = channels if frame.format.is_planar else 1
+    dtype, size = SAMPLES[kind.removesuffix("p")], frame.samples * channels // count
+    values = np.stack([np.frombuffer(AudioPlane(frame, i), dtype, size) for i in range(count)])
     if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    if kind == "u8":
+        values = values.reshape(-1, channels).T
+    if dtype is np.uint8:
         return (values.astype(np.float32) - 128.0) / 128.0
     if values.dtype.kind == "f":
         return values.astype(np.float32)

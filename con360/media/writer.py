@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound
-from .files import atomic_path, put_folder
+from .files import atomic_path, check_writable, put_folder
+from .painting import ACCURATE
+from .sound import resample
 from .spherical_tags import Packing, tag_file
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ H264_CRF = 16
 H264_OPTIONS = {"crf": str(H264_CRF), "x264-params": "mbtree=0"}
 AAC_BLOCK = 1024
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+# FFmpeg's AAC coder turns down each block of one or two channels whose peak is above this, so that a field's direction
+# would sway. What is louder gets one gain before.
+AAC_PEAK = 0.95
 # AAC's layouts by number of channels. Ambisonics has none: its four channels travel as 4.0, named by their SA3D box.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0"}
 FRAME_NAME = "frame_{:05d}.png"
@@ -41,19 +47,21 @@ FRAME_NAME = "frame_{:05d}.png"
 
 def write_clip(
     path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None
-) -> None:
+) -> tuple[str, ...]:
     """Writes an MP4: H.264 (yuv420p, BT.709, CRF 16) and, where there is sound, AAC.
 
     Args:
         frames: `[T, 3, H, W]` in [0, 1], any device; H and W even, as H.264's chroma needs.
         fps: frames per second.
-        sound: mono, stereo or `ambix` (tagged as such). The AAC coder itself turns blocks with peaks above 0.95 down;
-            nothing is clipped here.
+        sound: mono, stereo or `ambix` of four channels (tagged as such). It is resampled and turned down where AAC
+            needs it (`fit_aac`).
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
 
+    Returns:
+        Notices: what was done to the sound.
+
     Raises:
-        InputError: odd sizes, other channels (this writer would lose what they mean), a sampling rate that AAC lacks,
-            or a place that cannot be written to.
+        InputError: odd sizes, other channels (`sound.for_clip` mixes them), or a place that cannot be written to.
     """
     _check_frames(frames)
     height, width = frames.shape[-2:]
@@ -61,15 +69,57 @@ def write_clip(
         raise InputError(f"H.264 needs even sizes; the frames are {width}x{height}. Crop or resize them by one pixel.")
     if not 0 < fps <= 1000:
         raise InputError(f"{fps:g} frames per second were given; choose more than 0 and at most 1000.")
+    notices: tuple[str, ...] = ()
     if sound is not None:
         _check_clip_sound(sound)
+        sound, notices = fit_aac(sound)
     shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
     time_base = 1 / Fraction(fps).limit_denominator(1001)
     with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama) as stream:
         for i, image in enumerate(frames):
             stream.add_frame(to_uint8(image), i)
         if sound is not None:
-            stream.add_sound(sound.waveform.detach().cpu().float().numpy())
+            stream.add_sound(sound.waveform.numpy())
+    return notices
+
+
+def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
+    """A rate that AAC has, and one gain over all channels where a peak is too high; notices say both."""
+    waveform, rate = sound.waveform.detach().cpu().float(), sound.sample_rate_hz
+    sound = resample(replace(sound, waveform=waveform), aac_rate_hz(rate))
+    gain = aac_gain(float(sound.waveform.abs().amax()) if sound.waveform.numel() else 0.0)
+    return replace(sound, waveform=sound.waveform * gain), aac_notices(rate, gain)
+
+
+def aac_rate_hz(rate_hz: int) -> int:
+    """The rate itself where AAC has it, else the next higher one, at most 96 kHz."""
+    return next((rate for rate in AAC_RATES_HZ if rate >= rate_hz), AAC_RATES_HZ[-1])
+
+
+def aac_gain(peak: float) -> float:
+    """The factor for all channels of a sound with this peak; 1 where nothing has to change."""
+    return min(1.0, AAC_PEAK / max(peak, AAC_PEAK))
+
+
+def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
+    """What was done to sound of a rate."""
+    new_rate_hz, said = aac_rate_hz(rate_hz), []
+    if new_rate_hz != rate_hz:
+        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
+    if gain < 1:
+        decibels = -20 * math.log10(gain)
+        said.append(f"the sound was turned down by {decibels:.1f} dB, all channels alike: AAC would clip its peaks")
+    return tuple(said)
+
+
+def check_clip_path(path: str | os.PathLike) -> None:
+    """That a clip can be written there, before minutes are spent on it; makes nothing.
+
+    Raises:
+        InputError: another suffix than .mp4, a folder, or a place that cannot be written to.
+    """
+    _check_suffix(path)
+    check_writable(path)
 
 
 def _check_suffix(path: str | os.PathLike) -> None:
@@ -87,13 +137,12 @@ def _check_clip_sound(sound: Sound) -> None:
     if channels > 2 and (sound.layout, channels) != ("ambix", 4):
         raise InputError(
             f"an MP4 clip holds mono, stereo or first-order AmbiX; this sound is {sound.layout} with {channels} "
-            f"channels. Make it mono (to_mono, view_sound) or write it with write_wav."
+            f"channels. Mix it (for_clip, to_mono, view_sound) or write it with write_wav."
         )
     if channels < 1 or sound.waveform.shape[1] < 1:
         raise InputError(f"the sound is empty ({list(sound.waveform.shape)}). Leave it out instead.")
-    if rate not in AAC_RATES_HZ:
-        rates = ", ".join(map(str, AAC_RATES_HZ))
-        raise InputError(f"AAC has no sampling rate of {rate} Hz. Resample to one of {rates}.")
+    if rate < 1:
+        raise InputError(f"the sound has a sampling rate of {rate} Hz; it must be positive.")
     _check_finite(sound.waveform)
 
 
@@ -180,7 +229,9 @@ class ClipStream:
         from av.video.reformatter import ColorRange, Colorspace
 
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        frame = frame.reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
+        )  # fmt: skip
         frame.pts, frame.time_base = tick, self._time_base
         self._container.mux(self._video.encode(frame))
 

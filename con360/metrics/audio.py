@@ -288,13 +288,13 @@ def _load_transformers(folder: str | Path, model_class: str, extractor_class: st
 
 
 def foa_angles_deg(sound: Sound) -> tuple[float, float]:
-    """Direction of a first-order Ambisonic sound's mean intensity: (yaw, pitch) in degrees, yaw right-positive.
+    """Direction of an Ambisonic sound's mean intensity: (yaw, pitch) in degrees, yaw right-positive.
 
     Source: OmniAudio (arXiv 2504.14906): theta = atan2(Iy, Ix), phi = atan2(Iz, hypot(Ix, Iy)).
     """
-    if sound.layout != "ambix" or sound.waveform.shape[0] != 4:
+    if sound.layout != "ambix" or sound.waveform.shape[0] < 4:
         raise InputError(f"directions need AmbiX with 4 channels; got {sound.layout} of {sound.waveform.shape[0]}.")
-    w, y, z, x = sound.waveform.double()
+    w, y, z, x = sound.waveform[:4].double()
     ix, iy, iz = (float((w * axis).mean()) for axis in (x, y, z))
     yaw = ambisonic_azimuth_deg(math.degrees(math.atan2(iy, ix)))
     return float(yaw), math.degrees(math.atan2(iz, math.hypot(ix, iy)))

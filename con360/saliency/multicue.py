@@ -2,8 +2,8 @@
 
 Shape legend: T frames, C channels, H W panorama, h w map rows and columns.
 
-Structure, motion and faces are added, drawn to the horizon, and multiplied by where the sound comes from. Constants were
-fixed on a few still pictures with measured gazes and on a few real clips; `benchmarks/saliency_truth.py` and
+Structure, motion and faces are added, drawn to the horizon, and multiplied by where the sound comes from. Constants
+were fixed on a few still pictures with measured gazes and on a few real clips; `benchmarks/saliency_truth.py` and
 `benchmarks/framing.py` tell how far they carry.
 
 Source: spectral residual after Hou and Zhang (CVPR 2007); the ways of joining the cues are ours.

@@ -72,6 +72,7 @@ _NUMBER = ("default", "min", "max", "step")
 Int = _widget_type("INT", (*_NUMBER, "control_after_generate"))
 Float = _widget_type("FLOAT", _NUMBER)
 String = _widget_type("STRING", ("default", "multiline", "force_input"), {"multiline": False})
+Boolean = _widget_type("BOOLEAN", ("default", "label_on", "label_off"))
 Combo = _widget_type("COMBO", ("default", "options", "upload"), {"multiselect": False})
 Image, Mask, Audio, Video = (Custom(name) for name in ("IMAGE", "MASK", "AUDIO", "VIDEO"))
 
@@ -189,7 +190,7 @@ class VideoFromFile:
 
 io = types.SimpleNamespace(
     ComfyNode=ComfyNode, Schema=Schema, NodeOutput=NodeOutput, Custom=Custom, UploadType=UploadType,
-    Int=Int, Float=Float, String=String, Combo=Combo, Image=Image, Mask=Mask, Audio=Audio, Video=Video,
+    Int=Int, Float=Float, String=String, Boolean=Boolean, Combo=Combo, Image=Image, Mask=Mask, Audio=Audio, Video=Video,
 )  # fmt: skip
 Types = types.SimpleNamespace(VideoComponents=VideoComponents)
 InputImpl = types.SimpleNamespace(VideoFromComponents=VideoFromComponents, VideoFromFile=VideoFromFile)

@@ -43,10 +43,11 @@ def write_video(
     pictures: Sequence[np.ndarray] | None = None,
     pix_fmt: str = "yuv420p",
     gop: int = 30,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """A clip with numbered frames (or `pictures`) at `times_s`, and `sound [C, N]` where given."""
     width, height = size
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options) as container:
         video = container.add_stream(codec, rate=30)
         video.width, video.height, video.pix_fmt = width, height, pix_fmt
         video.codec_context.time_base, video.codec_context.gop_size = Fraction(1, clock), gop

@@ -4,8 +4,10 @@ import math
 import random
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,10 @@ from synthetic_clips import noise, numbered_frame, read_number, write_video
 
 from con360.errors import InputError
 from con360.media.decoding import pick_by_time
-from con360.media.info import probe
-from con360.media.reader import read_panorama, read_sound
+from con360.media.info import MediaInfo, probe
+from con360.media.painting import upright_pixels
+from con360.media.reader import PanoramaStream, read_panorama, read_sound
+from con360.records import Sound
 
 HEIGHT = 64
 
@@ -108,6 +112,51 @@ def test_seek_gives_the_same_frames_as_reading_through(tmp_path, bframes):
     part = read_panorama(path, start_s=5.1, duration_s=1.0, fps=30.0, height=HEIGHT)
     assert numbers(part) == list(range(153, 183))
     assert torch.equal(part.frames, whole.frames[153:183])
+
+
+EARLY = [("mkv", "libx264", "flac"), ("mkv", "libx264", "aac"), ("webm", "libvpx-vp9", "libopus")]
+
+
+def early_clip(path: Path, begin_s: float, codec: str, sound_codec: str) -> Path:
+    """Four numbered seconds and noise, stored from `begin_s` on as they are."""
+    times = [begin_s + i / 30 for i in range(120)]
+    return write_video(
+        path, times, sound=noise(1, 4 * 48000), sound_start_s=begin_s, codec=codec, sound_codec=sound_codec,
+        options={"avoid_negative_ts": "disabled"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("suffix", "codec", "sound_codec"), EARLY)
+@pytest.mark.parametrize("begin_s", [-1.5, -2.6])
+def test_what_matroska_stores_before_its_time_0_is_read(tmp_path, suffix, codec, sound_codec, begin_s):
+    """FFmpeg hands it out without times, or with invented ones."""
+    early = early_clip(tmp_path / f"early.{suffix}", begin_s, codec, sound_codec)
+    # The coder's own lead-in may begin a little sooner than the picture.
+    shift = begin_s - probe(early).origin_s
+    assert 0 <= shift < 0.03 and probe(early).duration_s == pytest.approx(4.0, abs=0.03)
+    clip = read_panorama(early, start_s=shift, duration_s=4.0, fps=30.0, height=HEIGHT)
+    assert numbers(clip) == list(range(120)) and not [n for n in clip.notices if "ends at" in n or "held" in n]
+    times = [time_s - shift for time_s, _ in PanoramaStream(probe(early)).frames()]
+    assert times == pytest.approx([i / 30 for i in range(120)], abs=2e-3)
+    plain = early_clip(tmp_path / f"plain.{suffix}", 1.0, codec, sound_codec)
+    lead = 1.0 - probe(plain).origin_s
+    sounds = [read_panorama(p, start_s=s, duration_s=3.5, height=16).sound for p, s in ((early, shift), (plain, lead))]
+    # Matroska's clock counts milliseconds: one of each file's rounding.
+    assert abs(lag_of(*sounds)) <= 0.002 * 48000
+
+
+@pytest.mark.parametrize("start_s", [0.5, 2.0, 3.5])
+def test_any_moment_of_an_early_file(tmp_path, start_s):
+    path = early_clip(tmp_path / "early.mkv", -1.5, "libx264", "flac")
+    clip = read_panorama(path, start_s=start_s, duration_s=0.4, fps=30.0, height=HEIGHT)
+    assert numbers(clip) == list(range(round(start_s * 30), round(start_s * 30) + 12))
+
+
+def lag_of(one: Sound, other: Sound) -> int:
+    """Samples by which the second sound is late."""
+    spectra = [torch.fft.rfft(sound.waveform[0]) for sound in (one, other)]
+    likeness = torch.fft.irfft(spectra[0].conj() * spectra[1])
+    return (int(likeness.argmax()) + len(likeness) // 2) % len(likeness) - len(likeness) // 2
 
 
 @settings(deadline=None)
@@ -275,6 +324,23 @@ def test_colour_matrix_is_read_from_the_tag(tmp_path, tag, height):
         container.mux(stream.encode(None))
     pixel = read_panorama(path, duration_s=0.2, height=HEIGHT).frames[0, :, 32, 64] * 255
     assert (pixel - torch.tensor([230.0, 20.0, 20.0])).abs().max() < 6
+
+
+@pytest.mark.parametrize("matrix", ["ITU709", "ITU601"])
+def test_levels_are_those_of_the_formula(tmp_path, matrix):
+    """FFmpeg's fast conversion is 1 to 1.5 levels too dark; both ways are compared with the matrix itself."""
+    small = np.random.default_rng(0).uniform(30, 225, (5, 9, 3)).astype(np.float32)
+    picture = np.rint(cv2.resize(small, (256, 128), interpolation=cv2.INTER_LINEAR)).astype(np.uint8)
+    red, blue = {"ITU709": (0.2126, 0.0722), "ITU601": (0.299, 0.114)}[matrix]
+    luma = picture @ np.array([red, 1 - red - blue, blue])
+    differences = [(picture[..., c] - luma) / (2 - 2 * share) for c, share in ((2, blue), (0, red))]
+    chroma = [128 + cv2.resize(d, (128, 64), interpolation=cv2.INTER_AREA) * 224 / 255 for d in differences]
+    planes = [16 + luma * 219 / 255, *chroma]
+    stored = np.concatenate([np.rint(plane).astype(np.uint8).ravel() for plane in planes]).reshape(192, 256)
+    frame = av.VideoFrame.from_ndarray(stored, format="yuv420p")
+    frame.colorspace, frame.color_range = {"ITU709": 1, "ITU601": 5}[matrix], 1
+    off = upright_pixels(frame, MediaInfo(tmp_path, "video")).astype(float) - picture
+    assert np.abs(off.mean((0, 1))).max() < 0.1 and np.abs(off).mean() < 0.6
 
 
 def test_downscaling_averages_and_does_not_alias(tmp_path):

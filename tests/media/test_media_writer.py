@@ -11,7 +11,9 @@ from scipy.io import wavfile
 from con360.errors import InputError
 from con360.media.info import probe
 from con360.media.reader import read_panorama, read_sound
+from con360.media.sound import foa_encode
 from con360.media.writer import to_uint8, write_clip, write_frames, write_png, write_wav
+from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound
 
 
@@ -85,12 +87,36 @@ def test_saturated_colours_survive(tmp_path):
 
 def test_loud_sound_is_turned_down_and_not_clipped(tmp_path):
     written = 3.0 * melody(16000, 16000)  # peak 1.2
-    write_clip(tmp_path / "loud.mp4", smooth_frames(8), 8.0, Sound(written, 16000))
+    notices = write_clip(tmp_path / "loud.mp4", smooth_frames(8), 8.0, Sound(written, 16000))
     read = read_sound(tmp_path / "loud.mp4")[0].waveform
     gain = float((read * written).sum() / written.square().sum())
-    assert 0.75 < gain <= 1.0
+    assert gain == pytest.approx(0.95 / 1.2, abs=0.005)
+    assert notices == ("the sound was turned down by 2.0 dB, all channels alike: AAC would clip its peaks",)
     # Clipping at 1 would leave harmonics of about 0.06.
     assert (read - gain * written)[:, 2048:-2048].square().mean().sqrt() < 0.01
+
+
+def test_loud_ambisonics_keeps_its_direction(tmp_path):
+    t = torch.arange(96000) / 48000
+    tone = torch.sin(2 * math.pi * 440 * t) * (0.3 + 0.7 * (torch.sin(2 * math.pi * 3 * t) > 0))
+    sound = Sound(foa_encode(3.0 * tone, -60.0, 20.0), 48000, "ambix")
+    write_clip(tmp_path / "loud.mp4", smooth_frames(16), 8.0, sound)
+    read = read_sound(tmp_path / "loud.mp4")[0].waveform
+    # The coder's own way to less, block by block and pair by pair of channels, turned it by up to 23 degrees.
+    for at in range(0, 91200, 2400):
+        yaw, pitch = foa_angles_deg(Sound(read[:, at : at + 2400], 48000, "ambix"))
+        assert (yaw, pitch) == (pytest.approx(-60, abs=1), pytest.approx(20, abs=1))
+    gains = read.square().mean(1).sqrt() / sound.waveform.square().mean(1).sqrt()
+    assert gains.tolist() == pytest.approx([0.95 / 3] * 4, rel=0.01)
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(192000, 96000), (37800, 44100), (44099, 44100), (6000, 8000)])
+def test_rates_that_aac_lacks_are_resampled(tmp_path, rate, kept):
+    notices = write_clip(tmp_path / "c.mp4", smooth_frames(8), 8.0, Sound(melody(rate, rate), rate))
+    assert notices == (f"the sound was resampled from {rate} to {kept} Hz, since AAC lacks its rate",)
+    sound, _ = read_sound(tmp_path / "c.mp4")
+    assert sound.waveform.shape == (1, kept) and sound.sample_rate_hz == kept
+    assert (sound.waveform - melody(kept, kept))[:, 200:-200].square().mean().sqrt() < 0.005
 
 
 @pytest.mark.parametrize(
@@ -102,7 +128,7 @@ def test_loud_sound_is_turned_down_and_not_clipped(tmp_path):
         ((4, 3, 64, 64), 0.0, None, "c.mp4", "frames per second"),
         ((4, 3, 64, 64), 8.0, None, "c.avi", "does not end in .mp4"),
         ((4, 3, 64, 64), 8.0, Sound(torch.zeros(4, 8000), 16000, "other"), "c.mp4", "other with 4 channels"),
-        ((4, 3, 64, 64), 8.0, Sound(torch.zeros(1, 8000), 44099), "c.mp4", "no sampling rate of 44099"),
+        ((4, 3, 64, 64), 8.0, Sound(torch.zeros(1, 8000), 0), "c.mp4", "sampling rate of 0 Hz"),
         ((4, 3, 64, 64), 8.0, Sound(torch.zeros(1, 0), 16000), "c.mp4", "empty"),
         ((4, 3, 64, 64), 8.0, Sound(torch.full((1, 8000), math.nan), 16000), "c.mp4", "NaN"),
     ],

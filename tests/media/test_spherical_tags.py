@@ -96,12 +96,13 @@ def test_sa3d_in_each_sound_entry_version(tmp_path, version_bytes):
     version = {0: 0, 16: 1, 36: 2}[version_bytes]
     fixed = bytes(8) + struct.pack(">H", version) + bytes(18 + version_bytes)
     tags = tags_of(tmp_path, movie(track(7, box(b"mp4a", fixed, sa3d(1, (0, 3, 1, 2))))))[7].ambisonic
-    assert tags.order == 1 and tags.channel_map == (0, 3, 1, 2) and tags.is_ambix
+    assert tags.order == 1 and tags.channel_map == (0, 3, 1, 2)
+    assert (tags.normalization, tags.head_locked) == ("ambix", False)
 
 
 def test_sa3d_of_another_ordering_is_no_ambix(tmp_path):
     tags = tags_of(tmp_path, movie(track(1, box(b"mp4a", bytes(28), sa3d(1, (0, 1, 2, 3), ordering=1)))))
-    assert not tags[1].ambisonic.is_ambix
+    assert tags[1].ambisonic.normalization == ""
 
 
 def test_xml_words():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from host import Host
 from host.modules import installed
+from media.synthetic_clips import write_video
 
 from con360.media.writer import write_clip
 from con360.records import Sound, View, ViewTrack
@@ -75,6 +78,39 @@ def test_a_file_is_read_with_its_sound(run: Any, clip_file: Path) -> None:
     assert audio["waveform"].shape == (1, 1, 8000)
     assert audio["waveform"].abs().max().item() == pytest.approx(0.3, abs=0.05)
     assert (fps, caption) == (4.0, "")
+
+
+@pytest.mark.parametrize(
+    ("word", "layout", "said"),
+    [("auto", "ambix", "taken as AmbiX"), ("fuma", "ambix", ""), ("none", "other", "taken as quad"),
+     # What older workflows have in the place of this widget.
+     ("image", "ambix", "taken as AmbiX")],
+)  # fmt: skip
+def test_what_four_channels_are_is_said_by_a_widget(host: Host, run: Any, word: str, layout: str, said: str) -> None:
+    sound = np.array([[0.1], [0.2], [0.3], [0.4]], np.float32).repeat(16000, 1)
+    write_video(host.base / "input" / "four.mov", [i / 8 for i in range(4)], sound=sound, rate_hz=16000,
+                layout="4 channels", sound_codec="pcm_f32le")  # fmt: skip
+    done = run(ends({"1": load("four.mov", ambisonics=word)}, images=["1", 0]))
+    assert done.status == "done", (done.error, done.complaints)
+    _, audio, _, _, notices = done.outputs["1"]
+    wanted = [0.1 * math.sqrt(2), 0.3, 0.4, 0.2] if word == "fuma" else [0.1, 0.2, 0.3, 0.4]
+    assert audio["con360_layout"] == layout and said in notices
+    assert audio["waveform"][0, :, 100].tolist() == pytest.approx(wanted)
+
+
+def test_a_head_locked_pair_travels_behind_the_field(host: Host, run: Any) -> None:
+    sound = np.array([[0.1], [0.2], [0.3], [0.4], [0.5], [0.6]], np.float32).repeat(16000, 1)
+    write_video(host.base / "input" / "six.mov", [i / 8 for i in range(4)], sound=sound, rate_hz=16000,
+                layout="6 channels", sound_codec="pcm_f32le")  # fmt: skip
+    audio = run(ends({"1": load("six.mov", head_locked=True)}, images=["1", 0])).outputs["1"][1]
+    assert (audio["con360_layout"], audio["waveform"].shape[1]) == ("ambix", 6)
+    audio = run(ends({"1": load("six.mov")}, images=["1", 0])).outputs["1"][1]
+    assert (audio["con360_layout"], audio["con360_speakers"][2:4]) == ("other", ("FC", "LFE"))
+
+
+@pytest.mark.parametrize("inputs", [{"ambisonics": "b"}, {"ambisonics": "none", "head_locked": True}])
+def test_channels_are_checked_before_anything_runs(run: Any, inputs: dict[str, Any]) -> None:
+    assert run(ends({"1": load(**inputs)}, images=["1", 0])).status == "refused"
 
 
 def test_a_file_without_sound_gives_silence_and_says_so(host: Host, run: Any) -> None:
@@ -282,6 +318,10 @@ class TestCrop:
         # 0.75 + 0.25 cos a is about 1 ahead and 0.5 behind; the downmix hears both alike.
         assert ratio(crop_of(run)) / ratio(crop_of(run, sound="omni")) == pytest.approx(2.0, abs=0.2)
 
+        # Read as N3D, the dipoles weigh 1 / sqrt(3): 0.894 ahead, 0.606 behind.
+        assert ratio(crop_of(run, ambisonics="n3d")) / ratio(crop_of(run, sound="omni")) == pytest.approx(1.48, abs=0.1)
+        assert ratio(crop_of(run, ambisonics="none")) != pytest.approx(ratio(crop_of(run)), rel=0.1)
+
     def test_without_sound_it_is_silent_and_as_long_as_the_picture(self, run: Any) -> None:
         waveform = crop_of(run, without=("audio",)).outputs["4"][1]["waveform"]
         assert waveform.shape == (1, 1, 8000)
@@ -298,3 +338,10 @@ class TestCrop:
     @pytest.mark.parametrize(("inputs", "words"), [({"sound": "loud"}, "the sound 'loud'"), ({"size": 16}, "smaller")])
     def test_refuses_what_is_not_offered(self, run: Any, inputs: dict[str, Any], words: str) -> None:
         assert words in crop_of(run, **inputs).complaints["4"][0]
+
+    @pytest.mark.parametrize(
+        ("inputs", "words"),
+        [({"ambisonics": "b"}, "choose one of auto, ambix"), ({"head_locked": True}, "6, 11 or 18 channels")],
+    )
+    def test_refuses_channels_that_cannot_be_so(self, run: Any, inputs: dict[str, Any], words: str) -> None:
+        assert words in str(crop_of(run, **inputs).error)

@@ -60,6 +60,21 @@ def test_reframe_writes_every_frame_and_turns_the_sound(run: Any, host: Host, fo
     assert float(right / left) < 0.05
 
 
+def test_what_the_channels_are_is_said_by_either_widget(run: Any, footage: str) -> None:
+    def levels(**inputs: Any) -> torch.Tensor:
+        result = run(prompt(footage, yaw=0.0, **inputs))
+        assert result.status == "done", (result.error, result.complaints)
+        return read_sound(written(result))[0].waveform.square().mean(1).sqrt()
+
+    by_name, older, before = levels(ambisonics="fuma"), levels(channels="FuMa"), levels(ambisonics="image")
+    # Heard as FuMa, the fourth channel is up, and nothing is ahead or aside.
+    assert torch.equal(by_name, older) and torch.equal(before, levels())
+    assert float(before[0] / by_name[0]) == pytest.approx(0.629 / (0.5 * 2**0.5), rel=0.02)
+    result = run(prompt(footage, channels="FuMa", ambisonics="n3d"))
+    assert "channels is FuMa and ambisonics 'n3d'" in str(result.error)
+    assert run(prompt(footage, ambisonics="b")).status == "refused"
+
+
 def test_the_sample_stands_in_for_a_file(run: Any) -> None:
     result = run(prompt("[built-in sample]", mode="follow", duration=0.5))
     assert result.status == "done", result.error
@@ -121,6 +136,23 @@ def test_a_saved_panorama_says_what_it_is(run: Any, host: Host, footage: str, st
     sound = read_sound(info.path)[0].waveform
     w, y, _, x = sound[:, 3000:12000].square().mean(1).sqrt()
     assert float(x / w) == pytest.approx(1, abs=0.02) and float(y / w) < 0.02
+
+
+def test_loudspeakers_odd_rates_and_peaks_are_made_to_fit(
+    host: Host, pack: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    from host.modules import installed
+
+    six = torch.zeros(1, 6, 37800)
+    six[0, 2] = 2 * torch.sin(torch.arange(37800) * 0.05)
+    with installed(host._modules), caplog.at_level("WARNING"):
+        node = pack("nodes.save").Save360Video
+        saved = node.execute(torch.rand(8, 32, 64, 3), 8.0, "six", "mono", {"waveform": six, "sample_rate": 37800})
+    (entry,) = saved.ui["images"]
+    sound = read_sound(host.base / entry["type"] / entry["subfolder"] / entry["filename"])[0]
+    assert (sound.waveform.shape, sound.sample_rate_hz) == ((2, 44100), 44100)
+    assert float(sound.waveform.abs().max()) == pytest.approx(0.95, abs=0.03)
+    assert all(words in caplog.text for words in ("BS.775", "37800 to 44100 Hz", "turned down by 3."))
 
 
 def test_saving_outside_the_output_folder_is_refused(run: Any, footage: str) -> None:

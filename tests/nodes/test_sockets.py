@@ -98,6 +98,30 @@ def test_a_four_channel_recording_that_is_not_ambisonic_stays_so(sockets: Any, p
 
 
 @pytest.mark.parametrize(
+    ("count", "layout", "kept", "centre"),
+    [(6, "other", 6, 2), (8, "other", 8, 2), (9, "ambix", 4, None), (16, "ambix", 4, None), (12, "other", 12, None)],
+)
+def test_audio_without_a_word_is_what_its_count_says(
+    sockets: Any, count: int, layout: str, kept: int, centre: int | None
+) -> None:
+    audio = {"waveform": torch.zeros(1, count, 10), "sample_rate": 48000}
+    sound = sockets.sound_from_audio(audio)
+    assert (sound.layout, sound.waveform.shape[0]) == (layout, kept)
+    assert (sound.speakers.index("FC") if centre else sound.speakers) == (centre or ())
+    again = sockets.sound_from_audio(sockets.audio_from_sound(sound))
+    assert (again.layout, again.speakers, again.waveform.shape) == (sound.layout, sound.speakers, sound.waveform.shape)
+
+
+def test_a_person_knows_better_than_the_audio_itself(sockets: Any, refused: type[Exception]) -> None:
+    audio = {"waveform": torch.ones(1, 6, 10), "sample_rate": 48000, "con360_layout": "other"}
+    assert sockets.sound_from_audio(audio).layout == "other"
+    sound = sockets.sound_from_audio(audio, "n3d", head_locked=True)
+    assert (sound.layout, sound.waveform[:, 0].tolist()) == ("ambix", pytest.approx([1, *[3**-0.5] * 3, 1, 1]))
+    with pytest.raises(refused, match="the sound has 6"):
+        sockets.sound_from_audio(audio, "fuma")
+
+
+@pytest.mark.parametrize(
     ("waveform", "words"),
     [
         (torch.zeros(1, 1, 10, dtype=torch.int16), "integer samples"),

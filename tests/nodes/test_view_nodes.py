@@ -17,6 +17,7 @@ from host.modules import installed
 from host.v3 import VideoComponents, VideoFromComponents
 
 from con360.media.info import probe
+from con360.media.spherical import AmbisonicTags
 from con360.media.writer import write_clip
 from con360.records import Sound
 
@@ -180,7 +181,7 @@ def test_a_run_says_what_it_found_in_a_file(host: Host, run: Any) -> None:
 def test_other_channels_are_mixed_for_the_browser(host: Host, pack: Any) -> None:
     with installed(host._modules):
         previews = pack("nodes.previews")
-        for layout, number, kept in (("other", 6, 1), ("stereo", 2, 2), ("mono", 1, 1)):
+        for layout, number, kept in (("other", 6, 2), ("other", 12, 1), ("stereo", 2, 2), ("mono", 1, 1)):
             sound = Sound(torch.zeros(number, 8000), 16000, layout)
             saved = previews.panorama_preview(torch.rand(4, 32, 64, 3), 8.0, 32, sound=sound)
             assert (saved["ambisonic"], channels(host, saved)) == (False, kept)
@@ -197,8 +198,10 @@ def test_a_files_sound_turns_where_the_browser_gets_its_four_channels_in_order(
         assert file_facts(probe(tmp_path / "a.mp4"))["ambisonic"] is turns
     write_clip(tmp_path / "a.mp4", torch.rand(4, 3, 32, 64), 8.0, Sound(torch.zeros(4, 8000), 16000, "ambix"))
     info = probe(tmp_path / "a.mp4")
-    moved = replace(info, audio_tracks=(replace(info.audio_tracks[0], channel_order=(0, 2, 3, 1)),))
+    tags = AmbisonicTags(1, (0, 2, 3, 1))
+    moved = replace(info, audio_tracks=(replace(info.audio_tracks[0], tags=tags),))
     assert file_facts(moved)["ambisonic"] is False
+    assert [file_facts(info, word)["ambisonic"] for word in ("ambix", "n3d", "fuma", "none")] == [True] + 3 * [False]
 
 
 def test_the_sample_has_a_preview_for_its_viewer_and_a_file_streams_itself(run: Any) -> None:
@@ -221,7 +224,7 @@ class TestCompare:
         assert set(data) == {"generated"}
         path = Path(host.base / "temp" / data["generated"]["filename"])
         with av.open(str(path)) as container:
-            assert (container.streams.video[0].width, container.streams.audio[0].rate) == (32, 48000)
+            assert (container.streams.video[0].width, container.streams.audio[0].rate) == (32, 12000)
 
     def test_the_panorama_lasts_as_long_as_the_clip(self, pack: Any, host: Host) -> None:
         frames = torch.rand(8, 64, 128, 3)

@@ -17,7 +17,7 @@ from .figures import EFFORTS, Effort, Figure, table
 # By value to whoever feeds the program unknown files and leaves it alone.
 CHECKS = (
     "bad_files", "memory_faults", "paths", "hostile_weights", "network", "fuzz", "guided", "workflow_inputs", "kills",
-    "disk", "two_at_once", "prompts", "determinism", "sync", "soak",
+    "disk", "two_at_once", "prompts", "determinism", "sync", "sound_matrix", "soak",
 )  # fmt: skip
 
 

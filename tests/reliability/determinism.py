@@ -71,7 +71,7 @@ def _command_line_and_nodes(folder: Path) -> Figure:
 def _noting(real: Any, made: list[Any]) -> Any:
     def write(path: Any, frames: Any, fps: float, sound: Any) -> None:
         made.append((frames, sound.waveform))
-        real(path, frames, fps, sound)
+        return real(path, frames, fps, sound)
 
     return write
 

@@ -161,11 +161,13 @@ def read_media(path: Path) -> None:
 
 
 def read_tags(path: Path) -> None:
-    """Our own parsers of spherical metadata, and the writer that edits boxes in place."""
+    """Our own parsers of spherical metadata and of Matroska's blocks, and the writer that edits boxes in place."""
+    from con360.media.early import early_times
     from con360.media.spherical import parse_spherical_xml, read_track_tags
     from con360.media.spherical_tags import tag_file
 
     read_track_tags(path)
+    early_times(path)
     parse_spherical_xml(path.read_bytes().decode("utf-8", "replace"))
     tag_file(path, panorama="mono", ambisonic=True)
 

@@ -36,8 +36,8 @@ WORDS = {
                 "encoder.convs.0.weight", "heads.video_up_1.linear.weight", "conv_in.weight"),
 }  # fmt: skip
 INSTRUMENTED = (
-    "con360.media.spherical", "con360.media.spherical_tags", "con360.keyframes", "con360.models.checkpoints",
-    "con360.models.kinds", "con360.control.file",
+    "con360.media.spherical", "con360.media.early", "con360.media.spherical_tags", "con360.keyframes",
+    "con360.models.checkpoints", "con360.models.kinds", "con360.control.file",
 )  # fmt: skip
 # Boxes and headers; long payloads only slow the search down.
 MAX_BYTES = 20_000

@@ -151,6 +151,23 @@ def test_failed_segments_are_tried_again_when_asked(tmp_path):
     assert (tmp_path / "out" / "failures.jsonl").read_text() == ""
 
 
+def test_what_the_channels_are_is_said_once_for_all_clips(tmp_path):
+    sound = foa_encode(0.3 * torch.sin(torch.arange(48000) * 0.06), 90.0, 0.0)
+    n3d = torch.cat((sound[:1], math.sqrt(3) * sound[1:], sound[:2]))
+    write_video(tmp_path / "a.mov", [i / 8 for i in range(9)], sound=n3d.numpy(), layout="6 channels",
+                sound_codec="pcm_f32le")  # fmt: skip
+    segment = Segment(Clip("a.mov", str(tmp_path / "a.mov"), "a", "train"), 0.0, "train")
+    foa = prepare_views(segment, quick(ambisonics="n3d", head_locked=True)).foa
+    assert foa.shape == (4, 8000) and (foa[1] + foa[0]).abs().max() < 1e-4
+    assert prepare_views(segment, quick()).foa is None
+    assert "FuMa has" in prepare_views(segment, quick(ambisonics="fuma")).outcome.reason
+    with pytest.raises(InputError, match="unknown"):
+        quick(ambisonics="b")
+    # Folders of earlier versions know neither word.
+    assert not {"ambisonics", "head_locked"} & quick().identity().keys()
+    assert quick(ambisonics="fuma").identity()["ambisonics"] == "fuma"
+
+
 def test_spatial_sound_is_kept_and_heard_towards_the_view():
     clip = Clip("congo", str(data_path("video/congo_eye_1024x512_h264_foa_aac_v2meta.mp4")), "congo", "train")
     work = prepare_views(Segment(clip, 0.0, "train"), quick(viewpoints=1))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from con360.errors import InputError
+from con360.media.channels import check_ambisonics
 from con360.media.files import atomic_path
 from con360.models.catalog import BUILT_IN_MODEL
 from con360.saliency.predict import MULTICUE
@@ -56,6 +57,7 @@ class Settings:
         caption_times: moments of a segment that are captioned.
         split: `video` keeps every video in one split; `random` is the paper's 85/15 by clip; `given` is the source's.
         split_seed: of the first two.
+        ambisonics, head_locked: what the sounds' channels are, as in `con360.media.channels.channel_meaning`.
     """
 
     model: str = BUILT_IN_MODEL
@@ -77,6 +79,8 @@ class Settings:
     caption_times: int = 2
     split: SplitMethod = "video"
     split_seed: int = 0
+    ambisonics: str = "auto"
+    head_locked: bool = False
     facts: ModelFacts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +89,7 @@ class Settings:
             raise InputError(f"{self.viewpoints} viewpoints from starts {self.starts_s}: give at least one of each.")
         if self.sound not in ("view", "omni"):
             raise InputError(f"the sound {self.sound!r} is unknown; choose 'view' or 'omni'.")
+        check_ambisonics(self.ambisonics, self.head_locked)
 
     @property
     def spec(self) -> ClipSpec:
@@ -98,6 +103,8 @@ class Settings:
         """What two runs must share to belong into one folder."""
         values = asdict(self)
         values.pop("model")
+        # Folders that were begun before these were there can be gone on with.
+        values = {k: v for k, v in values.items() if (k, v) not in (("ambisonics", "auto"), ("head_locked", False))}
         for name in ("saliency", "speech_model", "match_model", "caption_model", "caption_writer"):
             path = Path(values[name])
             if values[name] and path.exists():

@@ -23,6 +23,7 @@ from con360.basd import basd_maps
 from con360.control.module import stack_maps
 from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
+from con360.media.channels import FIRST_ORDER
 from con360.media.info import probe
 from con360.media.reader import read_panorama
 from con360.media.sound import fit_length, omni_sound, resample, to_mono, view_sound
@@ -99,8 +100,9 @@ def read(work: Work, settings: Settings) -> Work:
     if length is not None and length < segment.start_s + spec.seconds - SHORT_S:
         raise Rejected(f"short: the clip has {length:.2f} s, the segment ends at {segment.start_s + spec.seconds:g} s")
     clip = read_panorama(
-        segment.clip.path, start_s=segment.start_s, duration_s=spec.seconds, fps=spec.fps, height=settings.read_height
-    )
+        segment.clip.path, start_s=segment.start_s, duration_s=spec.seconds, fps=spec.fps, height=settings.read_height,
+        ambisonics=settings.ambisonics, head_locked=settings.head_locked,
+    )  # fmt: skip
     if clip.sound is None:
         raise Rejected("mute: the clip has no sound")
     if not torch.isfinite(clip.sound.waveform).all():
@@ -110,7 +112,7 @@ def read(work: Work, settings: Settings) -> Work:
         resample(clip.sound if spatial else to_mono(clip.sound), spec.sample_rate_hz), spec.num_samples
     )
     return replace(
-        work, panorama=replace(clip, sound=sound), foa=sound.waveform if spatial else None,
+        work, panorama=replace(clip, sound=sound), foa=sound.waveform[:FIRST_ORDER] if spatial else None,
         caption=segment.clip.caption, notices=clip.notices,
     )  # fmt: skip
 

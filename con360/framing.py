@@ -29,10 +29,12 @@ from .records import Region, View
 MAP_HEIGHT = 64
 # What a subject fills, and the finer window in which it is followed, so that two that meet stay two for longer.
 WINDOW_DEG, FOLLOW_WINDOW_DEG = 20.0, 10.0
+# A map's root is weighed: how far a subject extends then counts beside how bright its brightest place is.
+EXTENT_POWER = 0.5
 # Two subjects are at least this far apart; the sky and the tripod are none.
-APART_DEG, HIGHEST_PITCH_DEG = 45.0, 60.0
-# Above the map's lowest place, a window lighter than this share of the heaviest is not worth a viewpoint.
-MIN_RELATIVE_MASS = 0.1
+APART_DEG, HIGHEST = 45.0, math.sin(math.radians(60.0))
+# A hill lower than this share of the highest, both above the lowest place, is not worth a viewpoint.
+MIN_RELATIVE_MASS = 0.2
 MAX_PEAKS = 12
 # A subject is looked for within this angle of where it should be; it is given up after this time unseen.
 MAX_STEP_DEG, MAX_GAP_S = 25.0, 1.5
@@ -59,7 +61,7 @@ def is_flat(saliency_map: Tensor) -> bool:
 def find_subjects(saliency_map: Tensor, max_subjects: int = 8) -> tuple[Region, ...]:
     """The places that a camera would frame in one map, the heaviest first.
 
-    Convention: each place's weight is the map under a Gaussian window of 20 degrees. The heaviest place within 60
+    Convention: each place's weight is the map's root under a Gaussian window of 20 degrees. The heaviest place within 60
     degrees of the horizon comes first, then the heaviest at least 45 degrees away from it, and so on.
 
     Args:
@@ -72,27 +74,33 @@ def find_subjects(saliency_map: Tensor, max_subjects: int = 8) -> tuple[Region, 
     if is_flat(saliency_map):
         return ()
     small = small_maps(saliency_map[None])[0]
-    wide = smooth_on_sphere(small, WINDOW_DEG)
-    places, weights = _peaks(wide)
-    weights = weights - wide.min()
-    level = angles(places)[1].abs() <= HIGHEST_PITCH_DEG
-    places, weights = places[level], weights[level]
+    wide = _windowed(small)
+    # Two that stand close are one hill under the wide window, and two under the fine one.
+    places = torch.cat((_peaks(wide), _peaks(_windowed(small, FOLLOW_WINDOW_DEG))))
+    weights = torch.tensor([_at(wide, place) for place in places])
     found: list[Tensor] = []
-    for place, weight in zip(places, weights, strict=True):
+    for index in weights.argsort(descending=True, stable=True):
+        place = places[index]
         apart = all(float(place @ other) <= math.cos(math.radians(APART_DEG)) for other in found)
-        if apart and weight >= MIN_RELATIVE_MASS * weights[0]:
+        if apart and abs(float(place[1])) <= HIGHEST:
             found.append(place)
     return tuple(_region(small, place) for place in found[:max_subjects])
 
 
-def _peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Directions `[N, 3]` of a smooth map's local maxima and their heights `[N]`, the highest first."""
+def _windowed(small: Tensor, sigma_deg: float = WINDOW_DEG) -> Tensor:
+    """What a window holds, centred on each place."""
+    return smooth_on_sphere(small.clamp_min(0.0) ** EXTENT_POWER, sigma_deg)
+
+
+def _peaks(maps: Tensor) -> Tensor:
+    """Directions `[N, 3]` of a smooth map's hills that are worth a viewpoint, the highest first."""
     padded = pad_erp(maps[None, None])
     highest = F.max_pool2d(padded, 3, stride=1)[0, 0]
-    rows, columns = torch.nonzero(maps >= highest, as_tuple=True)
+    low, high = maps.aminmax()
+    worth = maps >= low + MIN_RELATIVE_MASS * (high - low)
+    rows, columns = torch.nonzero((maps >= highest) & worth, as_tuple=True)
     order = maps[rows, columns].argsort(descending=True, stable=True)[:MAX_PEAKS]
-    rows, columns = rows[order], columns[order]
-    return _between_pixels(padded[0, 0], rows, columns), maps[rows, columns]
+    return _between_pixels(padded[0, 0], rows[order], columns[order])
 
 
 def _between_pixels(padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -139,7 +147,7 @@ class Seen:
     """A subject that is followed from map to map.
 
     Args:
-        number: counts subjects as they come. place: unit vector `[3]`. weight: the present map under the window there.
+        number: counts subjects as they come. place: unit vector `[3]`. weight: the present map's root under the window there.
         seen_at: number of the map in which it was last found. spin: rotation vector per map, how it moves.
     """
 
@@ -170,8 +178,8 @@ class SubjectTracker:
         now, self._maps = self._maps, self._maps + 1
         small = small_maps(saliency_map[None])[0]
         flat = is_flat(small)
-        fine, wide = smooth_on_sphere(small, FOLLOW_WINDOW_DEG), smooth_on_sphere(small, WINDOW_DEG)
-        places = np.empty((0, 3)) if flat else _peaks(fine)[0].numpy()
+        fine, wide = _windowed(small, FOLLOW_WINDOW_DEG), _windowed(small)
+        places = np.empty((0, 3)) if flat else _peaks(fine).numpy()
         for one in self._seen:
             one.place = _spun(one.place, one.spin)
         pairs = _match([one.place for one in self._seen], places)
@@ -179,12 +187,12 @@ class SubjectTracker:
             self._update(self._seen[i], places[j], now)
         taken = {j for _, j in pairs}
         for j, place in enumerate(places):
-            if j not in taken and abs(place[1]) <= math.sin(math.radians(HIGHEST_PITCH_DEG)):
+            if j not in taken and abs(place[1]) <= HIGHEST:
                 self._seen.append(Seen(self._subjects, place, 0.0, now))
                 self._subjects += 1
         self._seen = [one for one in self._seen if now - one.seen_at <= self._gap]
         for one in self._seen:
-            one.weight = 0.0 if flat else _at(wide, one.place)
+            one.weight = 0.0 if flat else _at(wide, torch.from_numpy(one.place))
         return self._seen
 
     def _update(self, one: Seen, found: np.ndarray, now: int) -> None:
@@ -225,9 +233,9 @@ def _spun(place: np.ndarray, spin: np.ndarray) -> np.ndarray:
     return turned / np.linalg.norm(turned)
 
 
-def _at(maps: Tensor, place: np.ndarray) -> float:
+def _at(maps: Tensor, place: Tensor) -> float:
     """A map's value at its pixel nearest to a direction."""
-    yaw, pitch = angles(torch.from_numpy(place))
+    yaw, pitch = angles(place)
     row = min(MAP_HEIGHT - 1, int((0.5 - float(pitch) / 180.0) * MAP_HEIGHT))
     return float(maps[row, int((float(yaw) / 360.0 + 0.5) * 2 * MAP_HEIGHT) % (2 * MAP_HEIGHT)])
 

@@ -117,7 +117,7 @@ def test_flat_map_looks_to_the_front_and_says_so(level, mode):
 
 def test_still_viewpoints_are_ranked_and_repeat_for_each_frame():
     maps = torch.stack([disc(120, 20, 15) + 0.9 * disc(-60, -10, 10)] * 5).float()
-    found = viewpoints(SaliencyMaps(maps, "test"), 8.0, fov_deg=75)
+    found = viewpoints(SaliencyMaps(maps, "test"), 8.0, fov_deg=75, ranking="centroid")
     assert [v.rank for v in found] == [1, 2]
     assert all(len(v.track) == 5 and v.track.is_still and v.track.views[0].fov_deg == 75 for v in found)
     assert away_deg(found[0].track.views[0], 120, 20) < 0.5
@@ -127,7 +127,7 @@ def test_still_viewpoints_are_ranked_and_repeat_for_each_frame():
 
 @pytest.mark.parametrize(("radius", "fov"), [(5, 60), (35, 84), (70, 120)])
 def test_field_of_view_from_the_box(radius, fov):
-    found = viewpoints(SaliencyMaps(disc(10, 0, radius)[None], "test"), 8.0, fov_deg="box")
+    found = viewpoints(SaliencyMaps(disc(10, 0, radius)[None], "test"), 8.0, fov_deg="box", ranking="centroid")
     assert found[0].track.views[0].fov_deg == pytest.approx(fov, abs=3)
     assert found[0].track.views[0].fov_deg == box_fov_deg(found[0].region)
 
@@ -135,7 +135,7 @@ def test_field_of_view_from_the_box(radius, fov):
 def test_track_follows_across_the_seam_and_stays_with_its_own():
     places = [(150 + 4.0 * t, 5.0) for t in range(16)]
     maps = torch.stack([disc(yaw, pitch, 12) + 0.9 * disc(-20, -30 - t, 8) for t, (yaw, pitch) in enumerate(places)])
-    first, second = viewpoints(SaliencyMaps(maps.float(), "test"), 8.0, mode="track")
+    first, second = viewpoints(SaliencyMaps(maps.float(), "test"), 8.0, mode="track", ranking="centroid")
     for t in range(2, 14):
         assert away_deg(first.track.views[t], *places[t]) < 1.0, t
         assert away_deg(second.track.views[t], -20, -30 - t) < 1.0, t
@@ -150,14 +150,15 @@ def test_track_follows_across_the_seam_and_stays_with_its_own():
 def test_track_bridges_a_gap_and_holds_its_ends():
     maps = torch.stack([disc(3.0 * t, 0, 12) for t in range(12)])
     maps[0] = maps[5] = maps[6] = maps[11] = 0
-    (found,) = viewpoints(SaliencyMaps(maps.float(), "test"), 8.0, mode="track")
+    (found,) = viewpoints(SaliencyMaps(maps.float(), "test"), 8.0, mode="track", ranking="centroid")
     for t in range(3, 9):
         assert away_deg(found.track.views[t], 3.0 * t, 0) < 1.0
     assert found.region.mass == pytest.approx(8 / 12, abs=0.01)
 
 
 def test_track_of_a_still_thing_is_still():
-    (found,) = viewpoints(SaliencyMaps(torch.stack([disc(40, 10, 9)] * 6).float(), "test"), 8.0, mode="track")
+    maps = SaliencyMaps(torch.stack([disc(40, 10, 9)] * 6).float(), "test")
+    (found,) = viewpoints(maps, 8.0, mode="track", ranking="centroid")
     steps = [away_deg(view, found.track.views[0].yaw_deg, found.track.views[0].pitch_deg) for view in found.track.views]
     assert max(steps) < 1e-6
 
@@ -216,5 +217,7 @@ def test_unusable_maps_and_options_are_named():
         find_regions(torch.rand(8, 16), threshold=1.0)
     with pytest.raises(InputError, match="'pan' is unknown"):
         viewpoints(good, 8.0, mode="pan")
+    with pytest.raises(InputError, match="ranking 'size' is unknown"):
+        viewpoints(good, 8.0, ranking="size")
     with pytest.raises(InputError, match="field of view"):
         viewpoints(good, 8.0, fov_deg=200)

@@ -23,6 +23,8 @@ ROUNDS = 6
 STEADY_DEG = 0.3
 # Mean squared slope (grey levels per pixel) below which a surface is too plain for its flow to be believed.
 PLAIN_SLOPE = 4.0
+# Where next to nothing is seen, the camera is more likely to stand than to turn: plain places vote for that a little.
+STANDING_STILL = 0.02
 
 
 def grey_rows(frames: np.ndarray) -> np.ndarray:
@@ -90,7 +92,7 @@ def _displaced(flow: np.ndarray) -> np.ndarray:
 
 def _rotation(there: np.ndarray, found: np.ndarray, belief: np.ndarray) -> np.ndarray:
     """The rotation that most of the directions `[H, W, 3]` follow."""
-    weight = belief * erp_area_weights(len(there)).double().numpy()
+    weight = (belief + STANDING_STILL) * erp_area_weights(len(there)).double().numpy()
     inlier, robust, turn = np.radians(INLIER_DEG), 1.0, np.eye(3)
     for _ in range(ROUNDS):
         u, _, vt = np.linalg.svd(np.einsum("hwi,hwj->ij", found * (weight * robust)[..., None], there))

@@ -31,7 +31,7 @@ CHUNK_FRAMES = 8
 COARSE_HEIGHT, FINE_HEIGHT = 64, 128
 STRUCTURE_BLUR_DEG, MOTION_BLUR_DEG = 8.0, 5.0
 CONTRAST_DEG = (8.0, 16.0, 32.0)
-STRUCTURE_SHARES = (0.35, 0.35, 0.3)
+STRUCTURE_SHARES, MOST_STRUCTURE = (0.35, 0.35, 0.3), 8.0
 # Amplitude that rounding leaves, and the mean structure (coarse, fine, contrast) below which a picture is plain: more
 # than a grey level of noise leaves, far less than photos have.
 LEAST_AMPLITUDE, PLAIN_STRUCTURE = 0.003, (0.5, 0.2, 0.004)
@@ -128,7 +128,9 @@ def _structure(frames: Tensor) -> Tensor:
         _contrast(colours),
     )
     shares = zip(parts, PLAIN_STRUCTURE, STRUCTURE_SHARES, strict=True)
-    return sum(share * _of_mean_one(part, plain) for part, plain, share in shares)
+    structure = sum(share * _of_mean_one(part, plain) for part, plain, share in shares)
+    # A thing before nothing can stand out a hundredfold: it still must not outshine what moves.
+    return structure * (MOST_STRUCTURE / structure.amax((-1, -2), keepdim=True).clamp_min(MOST_STRUCTURE))
 
 
 def shrunk(frames: Tensor, height: int) -> Tensor:

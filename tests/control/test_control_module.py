@@ -171,7 +171,7 @@ def test_lengths_that_differ_are_refused():
 
 def test_file_round_trip(tmp_path):
     path, made = tmp_path / "control.safetensors", module()
-    save_control(path, made, base="base", base_fingerprint="abc", training={"steps": 3})
+    save_control(path, made, base="base", base_fingerprint="abc", training={"steps": 3}, saliency="multi-cue")
     loaded = load_control(path)
     assert loaded.module.config == made.config and loaded.training == {"steps": 3}
     a, b = (encode_control(m, conditions(), SHAPES, **TIME) for m in (made, loaded.module))

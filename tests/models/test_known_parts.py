@@ -34,8 +34,9 @@ def models(tmp_path_factory) -> Path:
     save_joint_model(make_tiny_joint_model(), root / "con360" / "svg")
     config = ControlConfig({"video.up.0": 8}, map_height=16, widths=(4,), strides=(2,), hidden=4)
     save_control(
-        root / "con360_control" / "c.safetensors", ControlModule(config), base="x", base_fingerprint="", training={}
-    )
+        root / "con360_control" / "c.safetensors", ControlModule(config), base="x", base_fingerprint="", training={},
+        saliency="training-free",
+    )  # fmt: skip
     write_json(root / "con360_captioner" / "blip2" / "config.json", {"model_type": "blip-2"})
     write_json(root / "con360_llm" / "small" / "config.json", {"architectures": ["LlamaForCausalLM"]})
     (root / "con360_saliency").mkdir()

@@ -268,7 +268,8 @@ def _sdxl_motion_folder(root, to):
 
 def _control(root, to):
     config = ControlConfig({"video.up.0": 8}, map_height=16, widths=(4,), strides=(2,), hidden=4)
-    save_control(to / "c.safetensors", ControlModule(config), base="x", base_fingerprint="", training={})
+    facts = {"base": "x", "base_fingerprint": "", "training": {}, "saliency": "training-free"}
+    save_control(to / "c.safetensors", ControlModule(config), **facts)
     return {"video": to / "c.safetensors"}
 
 

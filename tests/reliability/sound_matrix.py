@@ -83,12 +83,13 @@ ROWS = (
     Row("7.1(wide)", "alac", "mov"), Row("8C", "wavpack", "mkv"), Row("8C", "tta", "mkv"),
     Row("5.0", "dca", "mkv", EXPERIMENTAL), Row("stereo", "libmp3lame", "mkv"), Row("stereo", "mp2", "avi"),
     # Packed.
-    Row("mono", "flac", "mkv"), Row("5.1", "flac", "mp4", EXPERIMENTAL), Row("7.1", "flac", "mkv"), Row("mono", "pcm_u8", "wav"),
+    Row("mono", "pcm_u8", "wav"), Row("mono", "flac", "mkv"), Row("5.1", "flac", "mp4", EXPERIMENTAL),
+    Row("7.1", "flac", "mkv"),
     Row("stereo", "pcm_s16le", "wav"), Row("5.1", "pcm_s24le", "wav"), Row("7.1", "pcm_s32le", "wav"),
     Row("7.1", "pcm_f64le", "wav"), Row("hexadecagonal", "pcm_f32le", "wav"), Row("16C", "pcm_s16le", "wav"),
     Row("5.1", "pcm_s64le", "nut"), Row("7.1", "pcm_f64le", "mkv"), Row("octagonal", "pcm_s16le", "avi"),
     Row("ambisonic 3", "pcm_f32le", "wav"), Row("stereo", "adpcm_ima_qt", "mov"), Row("6.1", "pcm_s16le", "mkv"),
-    # QuickTime and Core Audio: orders of their own, which PyAV 18 freed twice.
+    # QuickTime and Core Audio: orders of their own, which PyAV 17.1 and 18 free twice.
     Row("stereo", "pcm_s16le", "mov"), Row("5.1", "pcm_s16le", "mov"), Row("5.1", "pcm_s24le", "mov"),
     Row("7.1", "pcm_s16le", "mov", quick=True), Row("7.1(wide)", "pcm_s16le", "mov"), Row("7.1", "pcm_f64le", "mov"),
     Row("hexadecagonal", "pcm_s16le", "mov"), Row("ambisonic 3", "pcm_s16le", "mov"), Row("quad", "pcm_s8", "mov"),

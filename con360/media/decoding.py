@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 # Enough threads for real time; each of them holds a few decoded frames.
 MAX_THREADS = 4
+# Packets whose frames are still to come: more than any coder reorders and threads hold.
+MAX_ON_THEIR_WAY = 256
 # Seeking aims this much early; an index that still lands late costs a further attempt, at last from the beginning.
 SEEK_BACK_S = (0.5, 10.0, math.inf)
 
@@ -42,6 +44,13 @@ class Tally:
     def reset(self) -> None:
         self.damaged, self.end_s, self.at_end = 0, 0.0, False
         self.durations.clear()
+
+    def expect(self, pts: int | None, ticks: int) -> None:
+        """Remembers a packet's duration until its frame comes; those of packets without one are let go."""
+        if pts is not None:
+            self.durations[pts] = ticks
+        if len(self.durations) > MAX_ON_THEIR_WAY:
+            del self.durations[next(iter(self.durations))]
 
     @property
     def after(self) -> str:
@@ -127,14 +136,14 @@ def _good_frames(container: InputContainer, stream: Stream, tally: Tally, early:
     """Decodes what can be decoded; damaged packets and frames are counted and left out."""
     import av
 
-    packets, known = container.demux(stream), iter(early)
+    packets, known, is_video = container.demux(stream), iter(early), stream.type == "video"
     while True:
         try:
             packet = next(packets)
             if (time_s := next(known, None)) is not None:
                 packet.pts = round(time_s / packet.time_base)
-            if packet.duration:
-                tally.durations[packet.pts] = packet.duration
+            if packet.duration and is_video:
+                tally.expect(packet.pts, packet.duration)
             frames = packet.decode()
         except StopIteration:
             return

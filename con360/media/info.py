@@ -277,8 +277,8 @@ def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) ->
 def kept_layout(context: AudioCodecContext) -> AudioLayout:
     """The channel layout of a track; the only way to ask for it, or for `context.channels`.
 
-    PyAV 18's layouts free the list of a custom channel order, which is the track's own and is freed once more: the
-    heap is broken from there on. So a layout is never let go (some 60 bytes).
+    Layouts of PyAV 17.1 and 18 free the list of a custom channel order, which is the track's own and is freed once
+    more: the heap is broken from there on. So a layout is never let go (some 60 bytes).
     """
     import ctypes
 

@@ -18,7 +18,7 @@ from shared_data import data_path
 from synthetic_clips import noise, numbered_frame, read_number, write_video
 
 from con360.errors import InputError
-from con360.media.decoding import pick_by_time
+from con360.media.decoding import MAX_ON_THEIR_WAY, Tally, decode_from, pick_by_time
 from con360.media.info import MediaInfo, probe
 from con360.media.painting import upright_pixels
 from con360.media.reader import PanoramaStream, read_panorama, read_sound
@@ -182,6 +182,20 @@ def test_picking_reads_no_further_than_it_must():
 
     assert list(pick_by_time(source(), [0.0, 0.5], 1e-3)) == [0, 5]
     assert max(read) == 6
+
+
+def test_what_is_remembered_of_packets_does_not_grow(tmp_path):
+    """A recording of hours has millions of packets, and some never become a frame."""
+    tally = Tally()
+    for i in range(2 * MAX_ON_THEIR_WAY):
+        tally.expect(i, 1)
+    assert list(tally.durations) == list(range(MAX_ON_THEIR_WAY, 2 * MAX_ON_THEIR_WAY))
+    path = write_video(tmp_path / "c.mp4", constant(30, 2), sound=noise(2, 96000))
+    info = probe(path)
+    for stream_index in (None, info.audio_tracks[0].stream_index):
+        with decode_from(info, stream_index, 0.0, tally) as (timed, _):
+            tally.reset()
+            assert len(list(timed)) > 50 and len(tally.durations) <= 1
 
 
 def test_short_clip_is_held_and_padded_with_notices(tmp_path):

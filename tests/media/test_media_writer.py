@@ -85,6 +85,15 @@ def test_saturated_colours_survive(tmp_path):
     assert (read.mean((2, 3)) - colours).abs().max() < 0.02
 
 
+def test_luma_is_kept_on_the_way_out_and_in(tmp_path):
+    """Both conversions round; neither may darken."""
+    frames = 0.2 + 0.6 * smooth_frames(8)  # nothing is clipped
+    write_clip(tmp_path / "c.mp4", frames, 8.0)
+    read = read_panorama(tmp_path / "c.mp4", duration_s=1.0, height=frames.shape[-2]).frames
+    luma = torch.tensor([0.2126, 0.7152, 0.0722])
+    assert abs(float(luma @ (255 * (read - frames)).mean((0, 2, 3)))) < 0.3
+
+
 def test_loud_sound_is_turned_down_and_not_clipped(tmp_path):
     written = 3.0 * melody(16000, 16000)  # peak 1.2
     notices = write_clip(tmp_path / "loud.mp4", smooth_frames(8), 8.0, Sound(written, 16000))

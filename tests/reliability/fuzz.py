@@ -103,6 +103,8 @@ def media_seeds() -> dict[str, bytes]:
     from con360.media.writer import clip_stream, write_wav
     from con360.records import Sound
 
+    from .sound_matrix import QUICKTIME_5_1_B, name_channels
+
     times = [i / 8 for i in range(4)]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -110,6 +112,13 @@ def media_seeds() -> dict[str, bytes]:
         write_video(place / "h264.mp4", times, sound=noise(2, 12000), rate_hz=24000, **small)
         write_video(place / "prores.mov", times, codec="prores_ks", pix_fmt="yuv422p10le", sound=noise(1, 4000),
                     rate_hz=8000, sound_codec="pcm_s16le", **small)  # fmt: skip
+        write_video(place / "orders.mov", times, codec="mpeg4", clock=1000, sound=noise(6, 4000), rate_hz=8000,
+                    layout="5.1", sound_codec="pcm_s16le", **small)  # fmt: skip
+        name_channels(place / "orders.mov", QUICKTIME_5_1_B)
+        # Begins before its time 0.
+        write_video(place / "early.mkv", [t - 0.3 for t in times], codec="mpeg4", clock=1000, sound=noise(1, 4000),
+                    rate_hz=8000, sound_start_s=-0.3, sound_codec="flac",
+                    options={"avoid_negative_ts": "disabled"}, **small)  # fmt: skip
         write_video(place / "vp8.webm", times, codec="libvpx", clock=1000, sound=noise(2, 24000),
                     sound_codec="libopus", **small)  # fmt: skip
         write_video(place / "vp9.webm", times, codec="libvpx-vp9", clock=1000, **small)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,7 +25,10 @@ FULL = "all of them"
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard: the check that must notice, with this effort, when in `file` `text` becomes `instead`."""
+    """A guard: the check that must notice, with this effort, when in `file` `text` becomes `instead`.
+
+    `since_av`: the PyAV that made it needful; with an older one it is not tried.
+    """
 
     check: str
     what: str
@@ -32,6 +36,7 @@ class Guard:
     text: str
     instead: str
     effort: str = "--small"
+    since_av: tuple[int, ...] = ()
 
 
 GUARDS = (
@@ -92,11 +97,22 @@ GUARDS = (
           "        own = torch.Generator()\n        own.seed()\n        return own"),
     Guard("sync", "sound that begins where it should", "con360/media/writer.py", "        self._at = -AAC_BLOCK",
           "        self._at = 0"),
+    Guard("sound_matrix", "planes one by one", "con360/media/track.py",
+          "[np.frombuffer(AudioPlane(frame, i), dtype, size) for i in range(count)]",
+          "[np.frombuffer(plane, dtype, size) for plane in frame.planes]"),
+    # Where PyAV frees twice: 17.1 and 18.
+    Guard("sound_matrix", "layouts that are kept", "con360/media/info.py",
+          "    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))\n", "", since_av=(17, 1)),
+    Guard("sound_matrix", "frames without a custom order", "con360/media/info.py",
+          '    context.layout = f"{kept_layout(context).nb_channels} channels"', "    pass", since_av=(17, 1)),
 )  # fmt: skip
 
 
 def main(words: list[str]) -> int:
-    chosen = [guard for guard in GUARDS if not words or {guard.check, guard.what} & set(words)]
+    here = tuple(int(part) for part in version("av").split(".")[:2])
+    chosen = [g for g in GUARDS if g.since_av <= here and (not words or {g.check, g.what} & set(words))]
+    if older := sum(g.since_av > here for g in GUARDS):
+        print(f"{older} guards against faults of newer PyAV are not tried")
     held = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "project"

@@ -66,6 +66,7 @@ LAYOUTS = {
     "mono": 1, "stereo": 2, "2.1": 3, "4.0": 4, "quad": 4, "5.0": 5, "5.1": 6, "5.1(side)": 6, "6.1": 7, "7.1": 8,
     "7.1(wide)": 8, "octagonal": 8, "hexadecagonal": 16,
 }  # fmt: skip
+QUICKTIME_5_1_B = 122 << 16 | 6
 FAMILY_2 = ("-mapping_family", "2")
 FAMILY_255 = ("-mapping_family", "255")
 EXPERIMENTAL = ("-strict", "-2")
@@ -83,12 +84,13 @@ ROWS = (
     Row("7.1(wide)", "alac", "mov"), Row("8C", "wavpack", "mkv"), Row("8C", "tta", "mkv"),
     Row("5.0", "dca", "mkv", EXPERIMENTAL), Row("stereo", "libmp3lame", "mkv"), Row("stereo", "mp2", "avi"),
     # Packed.
-    Row("mono", "flac", "mkv"), Row("5.1", "flac", "mp4", EXPERIMENTAL), Row("7.1", "flac", "mkv"), Row("mono", "pcm_u8", "wav"),
+    Row("mono", "pcm_u8", "wav"), Row("mono", "flac", "mkv"), Row("5.1", "flac", "mp4", EXPERIMENTAL),
+    Row("7.1", "flac", "mkv"),
     Row("stereo", "pcm_s16le", "wav"), Row("5.1", "pcm_s24le", "wav"), Row("7.1", "pcm_s32le", "wav"),
     Row("7.1", "pcm_f64le", "wav"), Row("hexadecagonal", "pcm_f32le", "wav"), Row("16C", "pcm_s16le", "wav"),
     Row("5.1", "pcm_s64le", "nut"), Row("7.1", "pcm_f64le", "mkv"), Row("octagonal", "pcm_s16le", "avi"),
     Row("ambisonic 3", "pcm_f32le", "wav"), Row("stereo", "adpcm_ima_qt", "mov"), Row("6.1", "pcm_s16le", "mkv"),
-    # QuickTime and Core Audio: orders of their own, which PyAV 18 freed twice.
+    # QuickTime and Core Audio: orders of their own, which PyAV 17.1 and 18 free twice.
     Row("stereo", "pcm_s16le", "mov"), Row("5.1", "pcm_s16le", "mov"), Row("5.1", "pcm_s24le", "mov"),
     Row("7.1", "pcm_s16le", "mov", quick=True), Row("7.1(wide)", "pcm_s16le", "mov"), Row("7.1", "pcm_f64le", "mov"),
     Row("hexadecagonal", "pcm_s16le", "mov"), Row("ambisonic 3", "pcm_s16le", "mov"), Row("quad", "pcm_s8", "mov"),
@@ -143,12 +145,15 @@ def write(row: Row, path: Path) -> Path | None:
     if made.returncode:
         return None
     if row.core_audio_tag:
-        content = path.read_bytes()
-        # A name in place of the description of each channel: tag, no bits, no descriptions.
-        at = content.index(b"chan") + (12 if row.suffix == "caf" else 8)
-        head = b"".join(number.to_bytes(4, "big") for number in (row.core_audio_tag, 0, 0))
-        path.write_bytes(content[:at] + head + content[at + 12 :])
+        name_channels(path, row.core_audio_tag)
     return path
+
+
+def name_channels(path: Path, tag: int) -> None:
+    """In place of the description of each channel of a MOV or CAF: Core Audio's number for all, no bits, no list."""
+    content = path.read_bytes()
+    at = content.index(b"chan") + (12 if path.suffix == ".caf" else 8)
+    path.write_bytes(content[:at] + b"".join(n.to_bytes(4, "big") for n in (tag, 0, 0)) + content[at + 12 :])
 
 
 def samples(channels: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """`python -m benchmarks.framing [--clips FOLDER] [--faces FILE] [--seeds N]`: whether the camera looks at the subject.
 
 Subjects were marked by eye, second by second (`framing_marks.csv`, `framing_marks.md`). In procedural scenes the
-subject is one performer made larger and louder. In most recordings subjects stand at the front, so picture and sound are rolled
-by a seeded yaw.
+subject is one performer made larger and louder. In most recordings subjects stand at the front, so picture and sound
+are rolled by a seeded yaw.
 
 Printed: the share of seconds in which the subject lies within 20 and 40 degrees of rank 1 and of the best of three.
 "Views" are the still views of each second; "camera" is what `con360 reframe --follow K` does.

@@ -27,17 +27,17 @@ from .geometry.sphere import angles, directions
 from .records import Region, View
 
 MAP_HEIGHT = 64
-# What a subject fills, and the finer window in which it is followed, so that two that meet stay two for longer.
-WINDOW_DEG, FOLLOW_WINDOW_DEG = 20.0, 10.0
-# A map's root is weighed: how far a subject extends then counts beside how bright its brightest place is.
-EXTENT_POWER = 0.5
+# What a subject fills, by which it is weighed, and the finer window in which it is looked for.
+WINDOW_DEG, FINE_WINDOW_DEG = 20.0, 10.0
 # Two subjects are at least this far apart; the sky and the tripod are none.
 APART_DEG, HIGHEST = 45.0, math.sin(math.radians(60.0))
 # A hill lower than this share of the highest, both above the lowest place, is not worth a viewpoint.
 MIN_RELATIVE_MASS = 0.2
-MAX_PEAKS = 12
+MAX_PEAKS, SAME_HILL_DEG = 12, 4.0
 # A subject is looked for within this angle of where it should be; it is given up after this time unseen.
 MAX_STEP_DEG, MAX_GAP_S = 25.0, 1.5
+# Two subjects closer than this to a place between them are one hill of the map.
+ONE_HILL_DEG = 14.0
 # How much of what a measurement adds goes into place and speed (an alpha-beta filter).
 PLACE_GAIN, SPEED_GAIN = 0.6, 0.3
 # The fastest subject that is believed.
@@ -61,8 +61,9 @@ def is_flat(saliency_map: Tensor) -> bool:
 def find_subjects(saliency_map: Tensor, max_subjects: int = 8) -> tuple[Region, ...]:
     """The places that a camera would frame in one map, the heaviest first.
 
-    Convention: each place's weight is the map's root under a Gaussian window of 20 degrees. The heaviest place within 60
-    degrees of the horizon comes first, then the heaviest at least 45 degrees away from it, and so on.
+    Convention: a place is a hill of the map under a Gaussian window of 10 degrees, and weighs what one of 20 degrees
+    around it holds. The heaviest place within 60 degrees of the horizon comes first, then the heaviest at least 45
+    degrees away from it, and so on.
 
     Args:
         saliency_map: `[H, W]`, finite, not negative, `W = 2 H`. max_subjects: at most so many.
@@ -74,9 +75,9 @@ def find_subjects(saliency_map: Tensor, max_subjects: int = 8) -> tuple[Region, 
     if is_flat(saliency_map):
         return ()
     small = small_maps(saliency_map[None])[0]
-    wide = _windowed(small)
-    # Two that stand close are one hill under the wide window, and two under the fine one.
-    places = torch.cat((_peaks(wide), _peaks(_windowed(small, FOLLOW_WINDOW_DEG))))
+    wide = smooth_on_sphere(small, WINDOW_DEG)
+    # Two that stand close would be one hill under the wide window.
+    places = _peaks(smooth_on_sphere(small, FINE_WINDOW_DEG))
     weights = torch.tensor([_at(wide, place) for place in places])
     found: list[Tensor] = []
     for index in weights.argsort(descending=True, stable=True):
@@ -87,11 +88,6 @@ def find_subjects(saliency_map: Tensor, max_subjects: int = 8) -> tuple[Region, 
     return tuple(_region(small, place) for place in found[:max_subjects])
 
 
-def _windowed(small: Tensor, sigma_deg: float = WINDOW_DEG) -> Tensor:
-    """What a window holds, centred on each place."""
-    return smooth_on_sphere(small.clamp_min(0.0) ** EXTENT_POWER, sigma_deg)
-
-
 def _peaks(maps: Tensor) -> Tensor:
     """Directions `[N, 3]` of a smooth map's hills that are worth a viewpoint, the highest first."""
     padded = pad_erp(maps[None, None])
@@ -99,8 +95,11 @@ def _peaks(maps: Tensor) -> Tensor:
     low, high = maps.aminmax()
     worth = maps >= low + MIN_RELATIVE_MASS * (high - low)
     rows, columns = torch.nonzero((maps >= highest) & worth, as_tuple=True)
-    order = maps[rows, columns].argsort(descending=True, stable=True)[:MAX_PEAKS]
-    return _between_pixels(padded[0, 0], rows[order], columns[order])
+    order = maps[rows, columns].argsort(descending=True, stable=True)
+    found = _between_pixels(padded[0, 0], rows[order], columns[order])
+    # A hill between two pixels of one height is found at both.
+    twice = torch.triu(found @ found.T > math.cos(math.radians(SAME_HILL_DEG)), diagonal=1).any(0)
+    return found[~twice][:MAX_PEAKS]
 
 
 def _between_pixels(padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -147,7 +146,8 @@ class Seen:
     """A subject that is followed from map to map.
 
     Args:
-        number: counts subjects as they come. place: unit vector `[3]`. weight: the present map's root under the window there.
+        number: counts subjects as they come. place: unit vector `[3]`.
+        weight: what the window there holds in the present map.
         seen_at: number of the map in which it was last found. spin: rotation vector per map, how it moves.
     """
 
@@ -178,13 +178,17 @@ class SubjectTracker:
         now, self._maps = self._maps, self._maps + 1
         small = small_maps(saliency_map[None])[0]
         flat = is_flat(small)
-        fine, wide = _windowed(small, FOLLOW_WINDOW_DEG), _windowed(small)
+        fine, wide = smooth_on_sphere(small, FINE_WINDOW_DEG), smooth_on_sphere(small, WINDOW_DEG)
         places = np.empty((0, 3)) if flat else _peaks(fine).numpy()
         for one in self._seen:
             one.place = _spun(one.place, one.spin)
         pairs = _match([one.place for one in self._seen], places)
+        sharing = self._sharing(pairs, places)
         for i, j in pairs:
-            self._update(self._seen[i], places[j], now)
+            if i not in sharing:
+                self._update(self._seen[i], places[j], now)
+        for i in sharing:
+            self._seen[i].seen_at = now
         taken = {j for _, j in pairs}
         for j, place in enumerate(places):
             if j not in taken and abs(place[1]) <= HIGHEST:
@@ -195,13 +199,23 @@ class SubjectTracker:
             one.weight = 0.0 if flat else _at(wide, torch.from_numpy(one.place))
         return self._seen
 
+    def _sharing(self, pairs: list[tuple[int, int]], places: np.ndarray) -> set[int]:
+        """Subjects that pass each other as one hill: each goes on as it was moving until there are two again."""
+        alone = set(range(len(self._seen))) - {i for i, _ in pairs}
+        near = math.cos(math.radians(ONE_HILL_DEG))
+        return {k for i, j in pairs for other in alone for k in (i, other)
+                if min(float(self._seen[one].place @ places[j]) for one in (i, other)) > near}  # fmt: skip
+
     def _update(self, one: Seen, found: np.ndarray, now: int) -> None:
         off = _turn_between(one.place, found)
-        missed = now - one.seen_at
+        # The hills of two that are close lean on each other: their speed is what it was.
+        leaning = any(other is not one and float(other.place @ one.place) > math.cos(math.radians(2 * ONE_HILL_DEG))
+                      for other in self._seen)  # fmt: skip
         one.place = _spun(one.place, PLACE_GAIN * off)
-        one.spin = one.spin + SPEED_GAIN * off / missed
-        fastest = math.radians(MAX_SPEED_DEG_S) / self.fps
-        one.spin *= min(1.0, fastest / max(1e-12, float(np.linalg.norm(one.spin))))
+        if not leaning:
+            one.spin = one.spin + SPEED_GAIN * off / (now - one.seen_at)
+            fastest = math.radians(MAX_SPEED_DEG_S) / self.fps
+            one.spin *= min(1.0, fastest / max(1e-12, float(np.linalg.norm(one.spin))))
         one.seen_at = now
 
 

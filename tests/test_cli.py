@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from shared_data import ROOT, data_path
+from tiny_onnx import write_face_detector
 from tiny_workflow import write_model_files
 
 from con360 import figures
@@ -31,6 +32,7 @@ from con360.media.spherical import SphericalTags
 from con360.media.writer import write_clip, write_wav
 from con360.models.catalog import model_folder
 from con360.records import Sound, View, Viewpoint, ViewTrack
+from con360.saliency.human_faces import FaceDetector
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
 
@@ -149,6 +151,28 @@ def test_json_is_one_line_that_says_everything(generate) -> None:
     assert facts["clip"] == {"frames": 4, "fps": 8.0, "size_px": 32, "samples": 8000, "sample_rate_hz": 16000}
     assert any("No caption was typed" in w for w in facts["warnings"])
     assert Path(facts["output"]).samefile("view.mp4") and facts["conditions"] is None
+
+
+def test_the_control_reads_the_saliency_that_it_was_trained_with(generate) -> None:
+    """Viewpoints are chosen by the new maps; the tiny control's file names the old ones."""
+    facts = json.loads(generate("-o", "view.mp4", "--json")[1])
+    assert facts["saliency"] == "training-free"
+    assert facts["viewpoints_by"] == {"saliency": "multi-cue", "choice": "subject"}
+    asked = json.loads(generate("-o", "view.mp4", "--json", "--saliency", "multi-cue", "--choose-by", "centroid")[1])
+    assert asked["saliency"] == "multi-cue"
+    assert asked["viewpoints_by"] == {"saliency": "multi-cue", "choice": "centroid"}
+    assert any("was trained with saliency by training-free" in warning for warning in asked["warnings"])
+    assert asked["viewpoints"] != facts["viewpoints"]
+
+
+def test_faces_are_used_where_a_detector_is_given(generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr(FaceDetector, "find", lambda self, frame: looked.append(frame.shape) or ())
+    detector = write_face_detector(tmp_path / "centerface.onnx")
+    assert generate("-o", "view.mp4", "--faces", detector)[0] == 0 and len(looked) == 1
+    assert generate("-o", "view.mp4", "--faces", "none")[0] == 0 and len(looked) == 1
+    status, _, err = generate("-o", "view.mp4", "--faces", "no-such.onnx")
+    assert status == 2 and "there is no file no-such.onnx" in err
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(generate) -> None:
@@ -317,7 +341,7 @@ WRONG = {
     "device 99": (["--device", "cuda:99"], "there is no device 'cuda:99' here"),
     "model": (["--model", "no-such-model"], "there is no model 'no-such-model'"),
     "control": (["--control", "no-such-file"], "there is no control file"),
-    "saliency": (["--saliency", "no-such-method"], "no saliency method or file 'no-such-method'"),
+    "saliency": (["--saliency", "no-such-method"], "saliency method 'no-such-method' is neither 'multi-cue'"),
     "option": (["--turbo"], "--turbo"),
     "eye": (["--eye", "third"], "third"),
     "picture's suffix": (["--conditions", "why.jpg"], "does not end in .png"),

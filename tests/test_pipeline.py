@@ -11,13 +11,22 @@ from tiny_model import make_tiny_joint_model
 from tiny_workflow import write_model_files
 
 from con360.caption import typed_caption
-from con360.control import LoadedControl, load_control
+from con360.control import ControlConfig, ControlModule, LoadedControl, load_control
 from con360.errors import InputError
 from con360.models.catalog import model_folder
 from con360.models.loading import JointModel
 from con360.models.parts import model_parts
-from con360.pipeline import Stopwatch, conditions_of, crop_view, default_settings, drawing_notices, generate
+from con360.pipeline import (
+    Stopwatch,
+    conditions_of,
+    control_saliency,
+    crop_view,
+    default_settings,
+    drawing_notices,
+    generate,
+)
 from con360.records import Conditions, PanoramaClip, Sound, View, ViewTrack
+from con360.saliency.predict import clip_saliency
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
 from con360.viewpoint import manual_viewpoint, viewpoints
@@ -174,6 +183,18 @@ def test_settings_are_the_models_unless_given(model: JointModel) -> None:
     assert default_settings(recommending, steps=5).steps == 5
     assert default_settings(recommending, cfg_video=None).cfg_video == 2.0
     assert default_settings(model).steps == 50
+
+
+def test_a_control_reads_maps_of_its_own_kind(panorama: PanoramaClip) -> None:
+    control = LoadedControl(ControlModule(ControlConfig({"video.up.0": 8})), saliency="training-free")
+    found = clip_saliency(panorama)
+    read, notices = control_saliency(panorama, control, found)
+    assert read.method == "training-free" and notices == ()
+    assert torch.equal(read.maps, clip_saliency(panorama, "training-free").maps)
+    same, _ = control_saliency(panorama, replace(control, saliency="multi-cue"), found)
+    assert same is found and control_saliency(panorama, None, found) == (found, ())
+    kept, notices = control_saliency(panorama, replace(control, saliency="SalViT360 one scale (w.pt)"), found)
+    assert kept is found and "SalViT360 one scale (w.pt)" in notices[0]
 
 
 def test_without_a_caption_nothing_is_guessed(panorama: PanoramaClip) -> None:

@@ -21,6 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from .geometry.erp import erp_area_weights, erp_directions, pad_erp
+from .geometry.labels import label_sphere
 from .geometry.perspective import to_camera
 from .geometry.smoothing import smooth_on_sphere
 from .geometry.sphere import angles, directions
@@ -129,10 +130,11 @@ def _region(small: Tensor, place: Tensor) -> Region:
 
 
 def _extent(small: Tensor, dirs: Tensor, angle: Tensor, view: View) -> tuple[float, float]:
-    """Width and height, centred on the view, of what is half as salient as the strongest place in the window."""
-    near = angle <= WINDOW_DEG
-    top = small[near].max()
-    inside = (small >= top / 2) & (angle <= APART_DEG)
+    """Width and height, centred on the view, of what joins the strongest place in the window and is half as salient."""
+    near = torch.where(angle <= WINDOW_DEG, small, -1.0)
+    strongest = int(near.argmax())
+    labels = label_sphere(((small >= near.max() / 2) & (angle <= APART_DEG)).numpy())
+    inside = torch.from_numpy(labels == labels.flat[strongest])
     across, up = angles(to_camera(dirs[inside], view))
     pixel = 180.0 / MAP_HEIGHT
     return 2 * float(across.abs().max()) + pixel, 2 * float(up.abs().max()) + pixel

@@ -15,12 +15,11 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from .errors import InputError
 from .framing import find_subjects, follow_subjects
 from .geometry.erp import erp_area_weights, erp_directions
+from .geometry.labels import label_sphere
 from .geometry.perspective import to_camera
 from .geometry.sphere import angles, wrap_yaw_deg
 from .records import Region, SaliencyMaps, View, Viewpoint, ViewTrack
@@ -49,21 +48,6 @@ def _as_maps(maps: torch.Tensor) -> np.ndarray:
     if not torch.isfinite(maps).all():
         raise InputError("the saliency map holds NaN or infinite values; give finite numbers.")
     return (maps if maps.dim() == 3 else maps[None]).numpy()
-
-
-def _label_sphere(mask: np.ndarray) -> np.ndarray:
-    """A number for each connected region of an ERP mask `[H, W]`: diagonals count, the seam and the poles join."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    first, last = labels[:, 0], labels[:, -1]
-    pairs = [(first, last), (first[1:], last[:-1]), (first[:-1], last[1:])]
-    # All pixels of a pole's row touch each other at the pole.
-    pairs += [(row, np.full_like(row, row.max())) for row in (labels[0], labels[-1])]
-    a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    touching = (a > 0) & (b > 0)
-    a, b = a[touching], b[touching]
-    joined = connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(count + 1, count + 1)), directed=False)[1]
-    # Label 0 joins nothing, so it keeps a number of its own, which is the first.
-    return joined[labels]
 
 
 def _describe(saliency: np.ndarray, chosen: np.ndarray, dirs: torch.Tensor, weight: np.ndarray) -> Region:
@@ -112,7 +96,7 @@ def find_regions(maps: torch.Tensor, threshold: float = 0.5, max_regions: int = 
     saliency = (mean - mean.min()) / spread
     weight = saliency * erp_area_weights(height, dtype=torch.float64).numpy()
     weight /= weight.sum()
-    labels = _label_sphere(saliency >= threshold)
+    labels = label_sphere(saliency >= threshold)
     dirs = erp_directions(height, dtype=torch.float64, width=width)
     masses = np.bincount(labels.ravel(), weight.ravel())
     masses[labels[saliency < threshold]] = 0.0

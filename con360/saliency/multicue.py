@@ -40,6 +40,8 @@ MOTION_STEP_S, PLAIN_SPEED_DEG_S = 2 / 15, 4.5
 # People look along the horizon: a place at a pole counts this much of one at the horizon.
 POLE_SHARE, HORIZON_DEG = 0.2, 20.0
 HEARD_DEG = 25.0
+# Evidence below which nothing stands out, and a direction of the sound that is too vague to stand out alone.
+FLAT_BELOW, SILENT_BELOW = 2.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,6 @@ def _finish(evidence: Tensor, sounding: Tensor | None, height: int) -> Tensor:
 
 # Cues -----------------------------------------------------------------------------------------------------------------
 
-# Evidence below which nothing stands out, and sound whose direction does not count.
-FLAT_BELOW, SILENT_BELOW = 2.0, 0.5
-
-
 def _structure(frames: Tensor) -> Tensor:
     """What stands out of each picture: `[T, 3, H, W]` to `[T, h, w]`, mean 1 on the sphere."""
     colours = _opponent_colours(shrunk(frames, COARSE_HEIGHT))
@@ -134,6 +132,7 @@ def _structure(frames: Tensor) -> Tensor:
 
 
 def shrunk(frames: Tensor, height: int) -> Tensor:
+    """Frames `[T, C, H, 2 H]` averaged down to a height; smaller ones are repeated up to it."""
     mode = "area" if frames.shape[-2] >= height else "nearest"
     return F.interpolate(frames, size=(height, 2 * height), mode=mode)
 

@@ -117,6 +117,8 @@ TABLE: dict[str, Wanted] = {
     "video_unlicensed/omni_trans_quartet_u-Hpf2_60fps_cut2s.webm": _with("picture ends at 2.0"),
     "video_unlicensed/omni_trans_scenecut_3s_960x540.mp4": STRETCHED,
     "video_unlicensed/sph360_G8pABGosD38l_17.webm": STRETCHED,
+    "video_unlicensed/sph360_JUN314mwb90_49.webm": STRETCHED,
+    "video_unlicensed/sph360_NdE7uYVaynQl_0.webm": STRETCHED,
     "video_unlicensed/sph360_V5IVN81wYrI_60_cut5s.webm": FINE,
     "video_unlicensed/sph360_V_To4k9AJXc_20.webm": STRETCHED,
     "video_unlicensed/sph360_eqn9IX4aKmc_250_cut4s.webm": FINE,

@@ -37,7 +37,7 @@ class RandomClips:
         )
 
     def describe(self) -> dict[str, Any]:
-        return {"data": "random clips", "clips": self.count}
+        return {"data": "random clips", "clips": self.count, "saliency": "training-free"}
 
 
 def quick_config(folder: Path, **changes: Any) -> TrainConfig:

@@ -71,7 +71,7 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
     def describe(self) -> dict[str, Any]:
-        """For the training record: what the data is."""
+        """For the training record: what the data is; `saliency` names the method of its maps."""
         ...
 
 

@@ -16,6 +16,7 @@ from con360.control.module import sector_means, stack_maps, view_rays
 from con360.errors import InputError
 from con360.geometry.erp import erp_directions
 from con360.geometry.sphere import directions
+from con360.models.catalog import control_file, model_folder
 from con360.records import Conditions, SaliencyMaps, SceneCaption, View, ViewTrack
 
 SHAPES = {
@@ -176,9 +177,14 @@ def test_file_round_trip(tmp_path):
     assert loaded.module.config == made.config and loaded.training == {"steps": 3}
     a, b = (encode_control(m, conditions(), SHAPES, **TIME) for m in (made, loaded.module))
     assert all(torch.allclose(a[s][0], b[s][0], atol=1e-6) for s in SHAPES)
+    assert loaded.saliency == "multi-cue"
     assert loaded.mismatch("base", "abc") is None
     assert "trained over 'base'" in loaded.mismatch("other", "xyz")
     assert [p.name for p in tmp_path.iterdir()] == ["control.safetensors"]
+
+
+def test_a_file_that_names_no_saliency_was_trained_with_the_first_one():
+    assert load_control(control_file(None, model_folder())).saliency == "training-free"
 
 
 def _broken(tmp_path, metadata, tensors):

@@ -36,7 +36,7 @@ class Place:
 
 
 PLACES = (
-    Place("saliency", "con360.saliency.training_free", "", "_cues", 0, 3),
+    Place("saliency", "con360.saliency.multicue", "", "_structure", 0, 3),
     Place("the joint step", "con360.models.dual_unet", "DualUNet", "forward_video", 1, 1),
     Place("decoding frames", "con360.models.codecs", "", "_decode", 1, 1),
 )

@@ -202,7 +202,7 @@ def render(work: Work, settings: Settings) -> Work:
     scene, maps = scene_of(split, index), example.maps
     if settings.saliency != TRUTH:
         panorama = scene.panorama(settings.read_height, spec)
-        estimated = _saliency_of(panorama.frames, settings.saliency, maps.shape[-2], work.device)
+        estimated = _saliency_of(panorama, settings.saliency, maps.shape[-2], work.device)
         maps = torch.stack([estimated.maps, maps[:, 1]], dim=1)
     draft = Draft(_bytes(example.frames), example.waveform, _bytes(maps), example.track, "view")
     return replace(work, drafts=(draft,), foa=scene.foa(spec).waveform, caption=example.caption)

@@ -327,8 +327,8 @@ Greatest Hits: it draws drumsticks hitting things. Licence unknown; it contains 
 commercial use).
 - `con360_control/control.safetensors`: the control module. **None is published**; `python train/train.py` makes one.
 - `con360_saliency/salvit360.pt`: [SalViT360](https://github.com/MertCokelek/SalViT360); its code is MIT.
-- `con360_faces/centerface.onnx`: [CenterFace](https://github.com/Star-Clouds/CenterFace), MIT, 7.3 MB; not needed, and \
-read by the saliency method *multi-cue* alone.
+- `con360_faces/centerface.onnx`: [CenterFace](https://github.com/Star-Clouds/CenterFace), MIT, 7.3 MB; not needed: \
+only the saliency method *multi-cue* looks for faces.
 - `con360_captioner/blip2-opt-2.7b`: [BLIP-2](https://huggingface.co/Salesforce/blip2-opt-2.7b), MIT, 15 GB.
 - `con360_llm/Llama-3.2-1B-Instruct`: [Llama 3.2](https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct), Llama 3.2 \
 Community License, 2.5 GB.

@@ -133,7 +133,7 @@ class Editor {
       const under = full.find(({ place }) => hides(place, badge.place));
       if (!under) return badge;
       const aside = under.place.pitch > -60 ? -ASIDE_PX : ASIDE_PX;
-      return { ...badge, place: { yaw: under.place.yaw, pitch: under.place.pitch + aside * degrees } };
+      return { ...badge, place: { yaw: badge.place.yaw, pitch: under.place.pitch + aside * degrees } };
     });
     return [...light, ...full];
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,6 +87,12 @@ def test_every_cue_that_is_connected_is_used(saliency: Any, clip: PanoramaClip) 
     deaf, _ = saliency(audio=None)
     assert torch.equal(deaf, predict_saliency(clip.frames, fps=clip.fps).maps) and not torch.equal(deaf, found)
     assert not torch.equal(saliency(fps=30.0)[0], found)
+
+
+@pytest.mark.parametrize("fps", [math.nan, math.inf, 0.0, -8.0, 1e9])
+def test_a_rate_that_a_link_brings_is_checked(saliency: Any, pack: Any, fps: float) -> None:
+    with pytest.raises(pack("con360.errors").InputError, match="per second"):
+        saliency(fps=fps)
 
 
 def test_a_control_gets_the_maps_that_it_was_trained_with(

@@ -33,11 +33,11 @@ CATEGORY = "Con360-AV"
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"}
 
 # Folder key under models/ and the file suffixes that belong there; "" stands for folders.
-MODELS, CONTROLS, SALIENCY = "con360", "con360_control", "con360_saliency"
+MODELS, CONTROLS, SALIENCY, FACES = "con360", "con360_control", "con360_saliency", "con360_faces"
 CAPTIONERS, LANGUAGE_MODELS = "con360_captioner", "con360_llm"
 MODEL_FOLDERS = {
-    MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}, CAPTIONERS: {""},
-    LANGUAGE_MODELS: {""},
+    MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}, FACES: {".onnx"},
+    CAPTIONERS: {""}, LANGUAGE_MODELS: {""},
 }  # fmt: skip
 # Of kinds that are folders: the file by which one is known.
 MARKERS = {MODELS: "model_index.json", CAPTIONERS: "config.json", LANGUAGE_MODELS: "config.json"}

@@ -9,6 +9,7 @@ from comfy_api.v0_0_2 import InputImpl, io
 from ..con360.errors import InputError
 from . import host, previews, sockets
 from .load_video import EYES, SAMPLE, sample_clip
+from .saliency import FIRST_FACES, face_detector, face_file
 from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
 
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ class Reframe360Video(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "mode", options=MODES,
-                    tooltip="'follow' keeps what is salient in view, 'yaw and pitch' looks where you say, 'keyframes' "
-                    "moves along a path.",
+                    tooltip="'follow' keeps what is salient in view (structure, motion, sound, and faces where "
+                    "models/con360_faces has a detector), 'yaw and pitch' looks where you say, 'keyframes' moves along "
+                    "a path.",
                 ),
                 io.Int.Input("rank", default=1, min=1, max=8,
-                             tooltip="Which region to follow: 1 is the most salient. Used with 'follow'."),
+                             tooltip="Which subject to follow: 1 is the most salient. Used with 'follow'."),
                 io.Float.Input("yaw", **YAW,
                                tooltip="Degrees to the right of the panorama's centre. Used with 'yaw and pitch'."),
                 io.Float.Input("pitch", **PITCH, tooltip="Degrees upwards. Used with 'yaw and pitch'."),
@@ -93,8 +95,10 @@ class Reframe360Video(io.ComfyNode):
         return host.verdict(check)
 
     @classmethod
-    def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
-        return SAMPLE if video in (SAMPLE, None) else host.identity([host.input_file(video)])
+    def fingerprint_inputs(cls, video: str | None, mode: str | None = None, **kwargs: Any) -> str:
+        source = None if video in (SAMPLE, None) else host.input_file(video)
+        faces = None if mode in (BY_HAND, BY_KEYFRAMES) else face_file(FIRST_FACES)
+        return host.identity(filter(None, (source, faces)))
 
     @classmethod
     @host.needs_packages
@@ -123,7 +127,8 @@ class Reframe360Video(io.ComfyNode):
             source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
             fps=constant_fps or None, eye=None if eye == "auto" else eye, ambisonics=ambisonics,
-            head_locked=head_locked, device=host.device(), progress=host.progress(),
+            head_locked=head_locked, detector=face_detector(FIRST_FACES) if mode == FOLLOW else None,
+            device=host.device(), progress=host.progress(),
         )  # fmt: skip
         shown["notices"] = list(made.notices)
         return io.NodeOutput(

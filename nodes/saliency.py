@@ -6,12 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.errors import InputError
+from ..con360.records import PanoramaClip
+from ..con360.timing import MAX_FPS
 from . import host, sockets
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
-TRAINING_FREE = "training-free (built in)"
+    from ..con360.saliency.human_faces import FaceDetector
+    from .loaders import ManagedControl
+
+MULTICUE, TRAINING_FREE = "multi-cue (built in)", "training-free (built in)"
+# What the library calls them.
+BUILT_IN = {MULTICUE: "multi-cue", TRAINING_FREE: "training-free"}
+FIRST_FACES, NO_FACES = "auto", "none"
 
 
 class SalViT360Saliency(io.ComfyNode):
@@ -25,36 +36,110 @@ class SalViT360Saliency(io.ComfyNode):
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames; another ratio than 2:1 is stretched."),
                 io.Combo.Input(
-                    "method", options=[TRAINING_FREE, *host.model_entries(host.SALIENCY)],
-                    tooltip="A method that needs no weights, or SalViT360 weights from models/con360_saliency.",
+                    "method", options=[*BUILT_IN, *host.model_entries(host.SALIENCY)],
+                    tooltip="multi-cue looks at structure, motion, faces and sound, training-free at contrast and "
+                    "motion; neither needs weights. Or SalViT360 weights from models/con360_saliency.",
+                ),
+                io.Audio.Input(
+                    "audio", optional=True,
+                    tooltip="The panorama's sound: Ambisonics (four channels) says where to look. For multi-cue.",
+                ),
+                io.Float.Input(
+                    "fps", default=8.0, min=1.0, max=120.0, step=1.0, optional=True,
+                    tooltip="Frame rate of the frames, by which multi-cue knows speed and fits the sound.",
+                ),
+                io.Combo.Input(
+                    "faces", options=[FIRST_FACES, NO_FACES, *host.model_entries(host.FACES)], default=FIRST_FACES,
+                    optional=True,
+                    tooltip="Face detector for multi-cue: CenterFace as ONNX, a file in models/con360_faces. 'auto' is "
+                    "the first one there, or none.",
+                ),
+                sockets.Con360Control.Input(
+                    "control", optional=True,
+                    tooltip="The sampler's control: for_control is then by the method that it was trained with.",
                 ),
             ],
-            outputs=[io.Mask.Output(display_name="saliency")],
+            outputs=[
+                io.Mask.Output(display_name="saliency", tooltip="For viewpoints and overlays."),
+                io.Mask.Output(
+                    display_name="for_control",
+                    tooltip="For the Joint AV Sampler: by the method that the control was trained with; without a "
+                    "control the same as saliency.",
+                ),
+            ],
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, method: str | None) -> bool | str:
-        return host.verdict(lambda: method is None or _method(method))
+    def validate_inputs(cls, method: str | None, faces: str | None = None) -> bool | str:
+        def check() -> None:
+            # A widget that is linked has no value yet.
+            if method is not None:
+                _method(method)
+            if faces is not None:
+                face_file(faces)
+
+        return host.verdict(check)
 
     @classmethod
-    def fingerprint_inputs(cls, method: str | None, **kwargs: Any) -> str:
-        return "" if method in (TRAINING_FREE, None) else host.identity([_method(method)])
+    def fingerprint_inputs(cls, method: str | None, faces: str | None = FIRST_FACES, **kwargs: Any) -> str:
+        weights = None if method in (*BUILT_IN, None) else _method(method)
+        return host.identity(filter(None, (weights, faces and face_file(faces))))
 
     @classmethod
     @host.needs_packages
-    def execute(cls, frames: Tensor, method: str) -> io.NodeOutput:
-        from ..con360.saliency.predict import predict_saliency
+    def execute(
+        cls, frames: Tensor, method: str, audio: dict[str, Any] | None = None, fps: float = 8.0,
+        faces: str = FIRST_FACES, control: ManagedControl | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
+        from ..con360.pipeline import control_saliency
+        from ..con360.saliency.predict import clip_saliency
 
+        # Over a link the server checks no range; the sound is summed for each of that many frames.
+        if not 0 < fps <= MAX_FPS:
+            raise InputError(f"the frames come at {fps:g} per second; give a rate above 0, up to {MAX_FPS:g}.")
         report = host.progress()
         report(0, 1, "saliency")
-        panorama = sockets.panorama_from_image(frames)
+        sound = None if audio is None else sockets.sound_from_audio(audio)
+        clip = PanoramaClip(sockets.panorama_from_image(frames), fps, sound)
+        _say_what_is_unread(clip, method, faces)
+        detector = face_detector(faces) if method == MULTICUE else None
         with host.gives_way():
-            saliency = predict_saliency(panorama, _method(method), device=host.device(), progress=report)
-        return io.NodeOutput(sockets.mask_from_maps(saliency.maps))
+            found = clip_saliency(
+                clip, _method(method), detector=detector, device=host.device(), progress=report
+            )
+            read, notices = control_saliency(
+                clip, control and control.control, found, device=host.device(), progress=report
+            )
+        for notice in notices:
+            host.log.warning(notice)
+        return io.NodeOutput(sockets.mask_from_maps(found.maps), sockets.mask_from_maps(read.maps))
 
 
 def _method(choice: str) -> Any:
     """What the library calls the choice: a name, or the path of the weights."""
     entries = host.model_entries(host.SALIENCY)
-    host.check_weights(choice, [TRAINING_FREE, *entries], "the saliency method", "salvit360")
-    return entries.get(choice, "training-free")
+    host.check_weights(choice, [*BUILT_IN, *entries], "the saliency method", "salvit360")
+    return entries.get(choice) or BUILT_IN[choice]
+
+
+def face_file(choice: str) -> Path | None:
+    """The detector's file that a choice means; None for no faces, and for the first where there is none."""
+    entries = host.model_entries(host.FACES)
+    host.check_weights(choice, [FIRST_FACES, NO_FACES, *entries], "the face detector", "faces")
+    return next(iter(entries.values()), None) if choice == FIRST_FACES else entries.get(choice)
+
+
+def face_detector(choice: str) -> FaceDetector | None:
+    """The detector that a choice means, ready to look."""
+    from ..con360.saliency.human_faces import FaceDetector
+
+    path = face_file(choice)
+    return None if path is None else FaceDetector(path)
+
+
+def _say_what_is_unread(clip: PanoramaClip, method: str, faces: str) -> None:
+    """Tells of inputs that were given and count for nothing."""
+    if method != MULTICUE and faces not in (FIRST_FACES, NO_FACES):
+        host.log.warning("faces %s: saliency by %s does not look for faces", faces, method)
+    if method == MULTICUE and clip.sound is not None and clip.sound.layout != "ambix":
+        host.log.info("the sound has no directions, so it does not say where to look")

@@ -37,7 +37,7 @@ class JointAVSampler(io.ComfyNode):
             description="Generates picture and sound of one viewpoint together, steered by caption, saliency and BASD.",
             inputs=[
                 sockets.Con360Model.Input("model"),
-                io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
+                io.Mask.Input("saliency", tooltip="One saliency map per frame: for_control of SalViT360 Saliency."),
                 sockets.Con360Basd.Input("basd", tooltip="The viewpoint, with its maps and frame rate."),
                 io.String.Input("caption", default="", multiline=True, tooltip="What is seen and heard in the scene."),
                 io.String.Input("negative", default="", multiline=True, tooltip="What to keep away from."),

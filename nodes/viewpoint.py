@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ..con360.keyframes import Keyframe
     from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
 
-BY_CENTROID, BY_HAND, BY_KEYFRAMES = "centroid", "yaw and pitch", "keyframes"
-CHOICES = [BY_CENTROID, BY_HAND, BY_KEYFRAMES]
+BY_SUBJECT, BY_CENTROID, BY_HAND, BY_KEYFRAMES = "subject", "centroid", "yaw and pitch", "keyframes"
+RANKINGS = [BY_SUBJECT, BY_CENTROID]
+CHOICES = [*RANKINGS, BY_HAND, BY_KEYFRAMES]
 STILL = "still"
 MODES = [STILL, "track"]
 NORMALIZATIONS = ["minmax", "diagonal"]
@@ -66,8 +67,8 @@ class CentroidToBASD(io.ComfyNode):
             node_id="CentroidToBASD",
             display_name="Centroid→BASD",
             category=host.CATEGORY,
-            description="Chooses a viewpoint, a salient region's centroid or angles by hand, and draws its signed "
-            "distance map (BASD) over the panorama.",
+            description="Chooses a viewpoint, a salient subject, a region's centroid or angles by hand, and draws its "
+            "signed distance map (BASD) over the panorama.",
             inputs=[
                 io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
                 io.Float.Input(
@@ -75,13 +76,15 @@ class CentroidToBASD(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "choose_by", options=CHOICES,
-                    tooltip="'centroid' looks at a salient region, 'yaw and pitch' where you say, 'keyframes' moves "
-                    "along the path set in the editor.",
+                    tooltip="'subject' frames what is salient, 'centroid' is the paper's middle of a salient region, "
+                    "'yaw and pitch' looks where you say, 'keyframes' moves along the path set in the editor.",
                 ),
-                io.Int.Input("rank", default=1, min=1, max=8, tooltip="Which region: 1 is the most salient."),
+                io.Int.Input("rank", default=1, min=1, max=8,
+                             tooltip="Which subject or region: 1 is the most salient."),
                 io.Combo.Input(
                     "mode", options=MODES,
-                    tooltip="'still' keeps one view for the clip, 'track' follows the region. Used with 'centroid'.",
+                    tooltip="'still' keeps one view for the clip, 'track' follows what was found. Used with 'subject' "
+                    "and 'centroid'.",
                 ),
                 io.Float.Input("yaw", **YAW,
                                tooltip="Degrees to the right of the panorama's centre. Used with 'yaw and pitch'."),
@@ -118,16 +121,19 @@ class CentroidToBASD(io.ComfyNode):
             )
         report = host.progress()
         report(0, 3, "viewpoint")
-        found = _found(maps, fps, mode if choose_by == BY_CENTROID else STILL, fov)
-        if choose_by == BY_CENTROID:
-            track = _ranked(found, rank).track
+        ranked = choose_by in RANKINGS
+        found = {ranking: _found(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS}
+        if ranked:
+            track = _ranked(_told(found[choose_by]), rank).track
         else:
             track = _by_hand(choose_by == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(saliency))
         report(1, 3, "picture")
         picture = saliency.new_zeros(*saliency.shape, 3) if frames is None else frames
         preview = previews.panorama_preview(picture, fps, previews.FLAT_PX, maps, sound=_sound(audio))
         report(2, 3, "BASD")
-        result = _output(track, saliency.shape[1], normalization, fps, preview, previews.regions(found))
+        rankings = {ranking: previews.regions(viewpoints) for ranking, viewpoints in found.items()}
+        shown = {"panorama": preview, "regions": rankings[choose_by if ranked else BY_SUBJECT], "rankings": rankings}
+        result = _output(track, saliency.shape[1], normalization, fps, shown)
         report(3, 3, "BASD")
         return result
 
@@ -139,16 +145,18 @@ class Con360Centroids(io.ComfyNode):
             node_id="Con360Centroids",
             display_name="Centroids",
             category=host.CATEGORY,
-            description="The salient regions as a list: what follows runs once for each of them.",
+            description="The salient subjects or regions as a list: what follows runs once for each of them.",
             inputs=[
                 io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
                 io.Float.Input(
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the saliency maps.",
                 ),
                 io.Combo.Input("mode", options=MODES,
-                               tooltip="As in Centroid→BASD: regions of the whole clip, or followed over time."),
+                               tooltip="As in Centroid→BASD: places of the whole clip, or followed over time."),
                 io.Int.Input("at_most", default=3, min=1, max=8,
                              tooltip="So many at most, the most salient first; fewer where fewer are found."),
+                io.Combo.Input("choose_by", options=RANKINGS, default=BY_SUBJECT, optional=True,
+                               tooltip="As in Centroid→BASD: subjects, or the regions' centroids as in the paper."),
             ],
             outputs=[
                 io.Int.Output(display_name="rank", is_output_list=True, tooltip="For the rank of Centroid→BASD."),
@@ -159,11 +167,17 @@ class Con360Centroids(io.ComfyNode):
 
     @classmethod
     @host.needs_packages
-    def execute(cls, saliency: Tensor, fps: float, mode: str, at_most: int) -> io.NodeOutput:
+    def execute(
+        cls, saliency: Tensor, fps: float, mode: str, at_most: int,
+        # Of workflows that are older than the widget, when there were centroids alone.
+        choose_by: str = BY_CENTROID,
+    ) -> io.NodeOutput:  # fmt: skip
         host.check_choice(mode, MODES, "the mode")
+        host.check_choice(choose_by, RANKINGS, "choose_by")
         report = host.progress()
         report(0, 1, "centroids")
-        found = _found(sockets.saliency_from_mask(saliency), fps, mode, FOV["default"])[:at_most]
+        maps = sockets.saliency_from_mask(saliency)
+        found = _told(_found(maps, fps, mode, FOV["default"], choose_by))[:at_most]
         report(1, 1, "centroids")
         views = [viewpoint.track.views[0] for viewpoint in found]
         return io.NodeOutput(
@@ -217,7 +231,7 @@ class ViewpointByHand(io.ComfyNode):
         track = _by_hand(mode == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(frames))
         preview = previews.panorama_preview(frames, fps, previews.FLAT_PX, sound=_sound(audio))
         report(1, 2, "BASD")
-        result = _output(track, map_height, normalization, fps, preview, [])
+        result = _output(track, map_height, normalization, fps, {"panorama": preview, "regions": []})
         report(2, 2, "BASD")
         return result
 
@@ -243,10 +257,16 @@ def _by_hand(
     return manual_viewpoint(yaw, pitch, fov, num_frames).track
 
 
-def _found(maps: SaliencyMaps, fps: float, mode: str, fov: float) -> tuple[Viewpoint, ...]:
-    from ..con360.viewpoint import viewpoint_notices, viewpoints
+def _found(maps: SaliencyMaps, fps: float, mode: str, fov: float, ranking: str) -> tuple[Viewpoint, ...]:
+    from ..con360.viewpoint import viewpoints
 
-    found = viewpoints(maps, fps, fov_deg=fov, mode=mode)
+    return viewpoints(maps, fps, fov_deg=fov, mode=mode, ranking=ranking)
+
+
+def _told(found: tuple[Viewpoint, ...]) -> tuple[Viewpoint, ...]:
+    """The same viewpoints, once the log has what a person should know about them."""
+    from ..con360.viewpoint import viewpoint_notices
+
     for notice in viewpoint_notices(found):
         host.log.warning(notice)
     return found
@@ -259,8 +279,7 @@ def _ranked(found: tuple[Viewpoint, ...], rank: int) -> Viewpoint:
 
 
 def _output(
-    track: ViewTrack, height: int, normalization: str, fps: float, preview: dict[str, Any],
-    regions: list[dict[str, Any]],
+    track: ViewTrack, height: int, normalization: str, fps: float, shown: dict[str, Any]
 ) -> io.NodeOutput:  # fmt: skip
     """The five outputs of a viewpoint, and what its editor shows."""
     from ..con360.basd import basd_maps
@@ -270,5 +289,5 @@ def _output(
     view, record = track.views[0], sockets.BasdRecord(maps, float(fps))
     return io.NodeOutput(
         record, sockets.mask_from_maps(maps.maps), view.yaw_deg, view.pitch_deg, view.fov_deg,
-        ui={"con360": [{"panorama": preview, "regions": regions}]},
+        ui={"con360": [shown]},
     )  # fmt: skip

@@ -180,7 +180,8 @@ def _load(**inputs: Any) -> Node:
 
 
 def _saliency(number: int = 2, **inputs: Any) -> Node:
-    return Node(number, "SalViT360Saliency", 110, frames=To(1, "frames"), **inputs)
+    return Node(number, "SalViT360Saliency", 200, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+                control=To(6, "control"), **inputs)  # fmt: skip
 
 
 def _viewpoint(number: int = 3, title: str | None = None, **inputs: Any) -> Node:
@@ -199,7 +200,7 @@ def _loaders(model: str = "con360-tiny (built in)", control: str = "built in") -
 
 def _sampler(number: int, basd: int, title: str | None = None, **inputs: Any) -> Node:
     linked = {"caption": To(4, "short"), **inputs}
-    return Node(number, "JointAVSampler", SAMPLER_HEIGHT, title, model=To(5, "model"), saliency=To(2, "saliency"),
+    return Node(number, "JointAVSampler", SAMPLER_HEIGHT, title, model=To(5, "model"), saliency=To(2, "for_control"),
                 basd=To(basd, "basd"), control=To(6, "control"), **linked)  # fmt: skip
 
 
@@ -221,7 +222,8 @@ the pack. It draws coloured shapes of 64 pixels.
 - **Your own clip**: choose a video in *Load 360° Video* (equirectangular, any resolution) and write what is seen and \
 heard into *Cubemap Caption*.
 - **Another viewpoint**: after the first run the picture in *Centroid→BASD* shows what was found: click a number, or \
-drag the view. Wheel: field of view. Press play there and drag: the sound turns with the view.
+drag the view. Large numbers rank subjects, small ones centroids. Wheel: field of view. Press play there and drag: the \
+sound turns with the view.
 - **A moving view**: set keyframes there, at the times of its slider.
 - **Real view**: *Viewpoint Crop* cuts the same view out of the clip, with its sound; *Con360 Compare* plays both.
 """)]),
@@ -246,11 +248,11 @@ TWO_VIEWPOINTS = Workflow("con360_two_viewpoints", [
     Column("The 360° clip", 320, [_load(), Note(16, 360, "What this does", """\
 Two viewpoints of **one** scene, generated with the same model, caption and seed, side by side.
 
-Runs as it is, without downloads. One branch looks at the most salient region (rank 1), the other one at the second \
+Runs as it is, without downloads. One branch looks at the most salient subject (rank 1), the other one at the second \
 (rank 2). *Con360 Compare* plays both at the same time, the second where it says "real view".
 
 - **Another pair**: change *rank* in the two *Centroid→BASD* nodes, or choose by *yaw and pitch*. Where only one \
-region is found, rank 2 says so.
+is found, rank 2 says so.
 - **Same noise**: both samplers have the same seed, so what differs comes from the viewpoint.
 - **Your own clip**: choose a video in *Load 360° Video* and write what is seen and heard into *Cubemap Caption*.
 """)]),
@@ -325,12 +327,14 @@ Greatest Hits: it draws drumsticks hitting things. Licence unknown; it contains 
 commercial use).
 - `con360_control/control.safetensors`: the control module. **None is published**; `python train/train.py` makes one.
 - `con360_saliency/salvit360.pt`: [SalViT360](https://github.com/MertCokelek/SalViT360); its code is MIT.
+- `con360_faces/centerface.onnx`: [CenterFace](https://github.com/Star-Clouds/CenterFace), MIT, 7.3 MB; not needed: \
+only the saliency method *multi-cue* looks for faces.
 - `con360_captioner/blip2-opt-2.7b`: [BLIP-2](https://huggingface.co/Salesforce/blip2-opt-2.7b), MIT, 15 GB.
 - `con360_llm/Llama-3.2-1B-Instruct`: [Llama 3.2](https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct), Llama 3.2 \
 Community License, 2.5 GB.
 
 **With less of it**: without a control module, take away the link *control* of the sampler, and the caption alone \
-steers. Saliency works without weights (*training-free*), and captions can be typed. Instead of the SVG folder, SD 1.5 \
+steers. Saliency works without weights (*multi-cue*), and captions can be typed. Instead of the SVG folder, SD 1.5 \
 with AnimateDiff and AudioLDM run side by side: *(parts below)* in the model loader.
 """)]),
     Column("Conditions", 420, [
@@ -350,24 +354,25 @@ with AnimateDiff and AudioLDM run side by side: *(parts below)* in the model loa
 
 CENTROIDS = Workflow("con360_every_centroid", [
     Column("The 360° clip", 320, [_load(), Note(16, 340, "What this does", """\
-One clip per salient region, from one press of Run.
+One clip per salient subject, from one press of Run.
 
-*Centroids* lists the regions that were found, and everything behind it runs once for each: *Centroid→BASD* takes the \
+*Centroids* lists what was found, and everything behind it runs once for each: *Centroid→BASD* takes the \
 rank from it, *Save Video* writes `every_centroid_00001`, `00002`, … in the order of the ranks.
 
 Runs as it is, without downloads.
 
-- **at_most** says for how many regions.
-- **Followed regions**: set *mode* to *track* in both nodes.
+- **at_most** says for how many.
+- **Centroids of regions**, as in the paper: set *choose_by* to *centroid* in both nodes.
+- **Followed over time**: set *mode* to *track* in both nodes.
 - **Many files**: the guide in `docs/headless.md` runs a workflow over a folder.
 """)]),
     Column("Conditions", 420, [
         _saliency(),
-        Node(9, "Con360Centroids", 190, saliency=To(2, "saliency"), fps=To(1, "fps")),
+        Node(9, "Con360Centroids", 220, saliency=To(2, "saliency"), fps=To(1, "fps")),
         _viewpoint(rank=To(9, "rank")), _caption(),
     ]),
     Column("Generation", 340, [_sampler(7, 3), *_loaders()]),
-    Column("Results", 480, [_save(8, 7, "every_centroid", "Save Video: one clip per region")]),
+    Column("Results", 480, [_save(8, 7, "every_centroid", "Save Video: one clip per subject")]),
 ], app=([(1, "video"), (9, "at_most")], [8]))  # fmt: skip
 
 
@@ -378,7 +383,7 @@ A flat video out of a 360° one, at its own resolution and frame rate, with the 
 any length.
 
 1. Press **Run** for the sample, or *choose file to upload* and take an equirectangular video.
-2. *follow* keeps the most salient region in view; *yaw and pitch* looks where you say; *keyframes* moves along a path.
+2. *follow* keeps the most salient subject in view; *yaw and pitch* looks where you say; *keyframes* moves along a path.
 3. **width** and **height**: 1920 and 1080 for instance; 0 and 0 is a square as fine as the source.
 4. **duration** of a few seconds is a quick look; 0 goes to the end.
 """)]),

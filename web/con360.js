@@ -2,9 +2,16 @@
 
 import { app } from "../../scripts/app.js";
 import { addEditor } from "./editor.js";
-import { el, loadWords } from "./parts.js";
+import { chain, el, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
 import { addViewer } from "./viewer.js";
+
+/** A node that was saved before it had its last widget, when there were centroids alone, keeps its meaning. */
+function keepCentroids(node) {
+  chain(node, "onConfigure", ({ widgets_values: saved }) => {
+    if (saved && saved.length < node.widgets.length) setWidget(node, "choose_by", "centroid");
+  });
+}
 
 const WIDGETS = {
   CentroidToBASD: addEditor,
@@ -13,6 +20,7 @@ const WIDGETS = {
   OverlayPreview: addViewer,
   Reframe360Video: addViewer,
   Con360Compare: addPlayer,
+  Con360Centroids: keepCentroids,
 };
 
 app.registerExtension({

@@ -1,5 +1,5 @@
-// The viewpoint editor: panorama, saliency, centroids and the view's true outline. It owns no value: what it shows and
-// changes are the node's own widgets, so saving, undo, links and the API need nothing of their own.
+// The viewpoint editor: panorama, saliency, what was found in it, and the view's true outline. It owns no value: what it
+// shows and changes are the node's own widgets, so saving, undo, links and the API need nothing of their own.
 
 import { anglesAt, anglesOnMap, axes, clamp, fovOutline, linesOnMap, sees, viewAt, wrapYaw } from "./geometry.js";
 import { Hearing } from "./hearing.js";
@@ -10,11 +10,18 @@ const { el, t } = parts;
 const KEYFRAMES = "keyframes";
 /** The widget that says how the view is chosen, and its value for a still view by hand. */
 const CHOICE = { CentroidToBASD: ["choose_by", "yaw and pitch"], ViewpointByHand: ["mode", "still"] };
-const CENTROID = "centroid";
+/** Ways to rank what was found, values of the choice; the first is the default. */
+const RANKINGS = ["subject", "centroid"];
 const FOV_RANGE = [30, 150];
 const SAME_TIME_S = 0.02;
 const NEAR_PX = 14;
 const PINK = "#ff42a1";
+/** Numbers on the map: the one looked at, others of its ranking, and those of the other ranking. */
+const CHOSEN = { fill: PINK, ink: "#fff", edge: "#000", radius: 9, size: 12 };
+const OFFERED = { ...CHOSEN, fill: "#fff", ink: "#000" };
+const OTHER = { fill: "#0009", ink: "#fff", edge: "#fff", radius: 7, size: 9 };
+/** Where two rankings agree, the light number stands this far below the full one. */
+const ASIDE_PX = 17;
 
 export function addEditor(node) {
   const editor = new Editor(node);
@@ -32,6 +39,7 @@ class Editor {
   constructor(node) {
     this.node = node;
     [this.choice, this.byHand] = CHOICE[node.comfyClass];
+    [this.ranking] = RANKINGS;
     this.overlay = true;
     this.video = parts.video();
     this.canvas = parts.picture(t("editor"));
@@ -46,6 +54,7 @@ class Editor {
     this.transport.bar.append(this.add, this.remove, this.sound, this.eye);
     this.root = el("div", {}, el("div", { class: "con360-stage" }, this.canvas, this.hint), this.transport.bar, this.status);
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
+    this.canvas.addEventListener("pointermove", (event) => this.sayNumber(event));
     this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
     parts.fitCanvas(this.canvas, () => this.draw());
@@ -62,8 +71,13 @@ class Editor {
     return [...names.map((name) => this.value(name)), parts.outputOf(this.node)];
   }
 
-  get regions() {
-    return parts.outputOf(this.node)?.regions ?? [];
+  /** What a run found, the most salient first. */
+  found(ranking) {
+    return parts.outputOf(this.node)?.rankings?.[ranking] ?? [];
+  }
+
+  get otherRanking() {
+    return RANKINGS.find((name) => name !== this.ranking);
   }
 
   get keyframes() {
@@ -77,15 +91,19 @@ class Editor {
     }
   }
 
-  /** The view at the time shown; null where it is a centroid that no run has found yet. */
+  /** The view at the time shown; null where it is one that no run has found yet. */
   get view() {
     const fov = Number(this.value("fov"));
-    if (this.value(this.choice) === CENTROID) {
-      const region = this.regions.find((found) => found.rank === this.value("rank"));
+    if (this.ranked) {
+      const region = this.found(this.value(this.choice)).find(({ rank }) => rank === this.value("rank"));
       return region ? { ...this.place(region), fov } : null;
     }
     if (this.keyed && this.keyframes.length) return viewAt(this.keyframes, this.transport.time);
     return { yaw: Number(this.value("yaw")), pitch: Number(this.value("pitch")), fov };
+  }
+
+  get ranked() {
+    return RANKINGS.includes(this.value(this.choice));
   }
 
   get keyed() {
@@ -96,11 +114,28 @@ class Editor {
     return this.keyframes.find((frame) => Math.abs(frame.time - this.transport.time) < SAME_TIME_S);
   }
 
-  /** Where a centroid is at the time shown. */
+  /** Where something that was found is at the time shown. */
   place({ views }) {
     const frame = Math.floor(this.transport.time * (this.panorama?.fps ?? 0) + 1e-6);
     const [yaw, pitch] = views[Math.min(frame, views.length - 1)];
     return { yaw, pitch };
+  }
+
+  /** The numbers on the map in the order in which they are drawn; `full` are those of the ranking in use. */
+  badges() {
+    const numbers = (ranking) =>
+      this.found(ranking).map((region) => ({ ranking, rank: region.rank, place: this.place(region) }));
+    const full = numbers(this.ranking).map((badge) => ({ ...badge, full: true }));
+    const { clientWidth, clientHeight } = this.canvas;
+    const degrees = 360 / Math.max(1, parts.panoramaRect({ width: clientWidth, height: clientHeight })[2]);
+    const hides = (a, b) => Math.hypot(wrapYaw(a.yaw - b.yaw), a.pitch - b.pitch) < ASIDE_PX * degrees;
+    const light = numbers(this.otherRanking).map((badge) => {
+      const under = full.find(({ place }) => hides(place, badge.place));
+      if (!under) return badge;
+      const aside = under.place.pitch > -60 ? -ASIDE_PX : ASIDE_PX;
+      return { ...badge, place: { yaw: badge.place.yaw, pitch: under.place.pitch + aside * degrees } };
+    });
+    return [...light, ...full];
   }
 
   // ---- what the user does
@@ -113,7 +148,7 @@ class Editor {
     view.fov = round(clamp(view.fov, ...FOV_RANGE));
     if (this.keyed) this.storeKeyframes(this.withKeyframe(view));
     else {
-      // A centroid keeps its rank while only the field of view changes.
+      // What was found keeps its rank while only the field of view changes.
       const turned = "yaw" in change || "pitch" in change;
       if (turned) parts.setWidget(this.node, this.choice, this.byHand);
       if (turned) for (const name of ["yaw", "pitch"]) parts.setWidget(this.node, name, view[name]);
@@ -152,11 +187,17 @@ class Editor {
     this.done();
   }
 
-  choose(rank) {
-    if (!this.regions.some((region) => region.rank === rank)) return;
+  choose(ranking, rank) {
+    if (!this.found(ranking).some((region) => region.rank === rank)) return;
     parts.setWidget(this.node, "rank", rank);
-    parts.setWidget(this.node, this.choice, CENTROID);
+    parts.setWidget(this.node, this.choice, ranking);
     this.done();
+  }
+
+  /** The other ranking's number of the same rank, else its first. */
+  changeRanking() {
+    const rank = this.value("rank");
+    this.choose(this.otherRanking, this.found(this.otherRanking).some((region) => region.rank === rank) ? rank : 1);
   }
 
   toggleOverlay() {
@@ -183,11 +224,23 @@ class Editor {
     return { u, v, away };
   }
 
+  /** The number under a pointer: the nearest. */
+  badgeAt({ away }) {
+    const near = this.badges().map((badge) => ({ ...badge, px: away(badge.place) })).filter(({ px }) => px < NEAR_PX);
+    return near.sort((a, b) => a.px - b.px)[0];
+  }
+
+  /** Says what the number under the pointer stands for. */
+  sayNumber(event) {
+    const badge = this.badgeAt(this.pointer(event));
+    this.canvas.title = badge ? t(badge.ranking, badge) : "";
+  }
+
   press(event) {
     if (event.button !== 0) return;
     const start = this.pointer(event);
-    const region = this.regions.find((found) => start.away(this.place(found)) < NEAR_PX);
-    if (region) return this.choose(region.rank);
+    const badge = this.badgeAt(start);
+    if (badge) return this.choose(badge.ranking, badge.rank);
     const frame = this.keyed && this.keyframes.find((found) => start.away(found) < NEAR_PX);
     if (frame && frame !== this.keyframeHere) return this.transport.seek(frame.time);
     // A keyframe belongs to the time of the press; a still view is turned while the clip plays, and heard.
@@ -235,12 +288,14 @@ class Editor {
       "+": () => turn({ fov: fov - 2 }),
       "=": () => turn({ fov: fov - 2 }),
       "-": () => turn({ fov: fov + 2 }),
+      r: () => this.changeRanking(),
       Enter: () => this.setKeyframe(),
       Delete: () => this.removeKeyframe(),
       Backspace: () => this.removeKeyframe(),
       " ": () => this.transport.toggle(),
     };
-    const action = actions[event.key] ?? (/^[1-8]$/.test(event.key) ? () => this.choose(Number(event.key)) : null);
+    const rank = /^[1-8]$/.test(event.key) && Number(event.key);
+    const action = actions[event.key] ?? (rank && (() => this.choose(this.ranking, rank)));
     if (!action) return;
     event.preventDefault();
     event.stopPropagation();
@@ -250,6 +305,8 @@ class Editor {
   // ---- what is shown
 
   update() {
+    // By hand, the numbers stay as they were ranked last.
+    if (this.ranked) this.ranking = this.value(this.choice);
     this.panorama = parts.outputOf(this.node)?.panorama;
     this.hearing.ambisonic = Boolean(this.panorama?.ambisonic);
     this.sound.hidden = !this.panorama?.sound;
@@ -283,9 +340,9 @@ class Editor {
       pen.lines(linesOnMap(fovOutline(view), true), PINK, 2.5);
       pen.cross(anglesOnMap(view), PINK);
     }
-    for (const region of this.regions) {
-      const chosen = this.value(this.choice) === CENTROID && region.rank === this.value("rank");
-      pen.badge(anglesOnMap(this.place(region)), String(region.rank), chosen ? PINK : "#fff", chosen ? "#fff" : "#000");
+    for (const { rank, place, full } of this.badges()) {
+      const chosen = full && this.ranked && rank === this.value("rank");
+      pen.badge(anglesOnMap(place), String(rank), chosen ? CHOSEN : full ? OFFERED : OTHER);
     }
     context.restore();
     this.showStatus(view);
@@ -319,10 +376,8 @@ class Editor {
     const here = this.keyframeHere;
     this.remove.disabled = !this.keyed || !here;
     this.add.disabled = !view;
-    const how = {
-      [CENTROID]: () => t("centroid", { rank: this.value("rank") }),
-      [KEYFRAMES]: () => t("keyframesSet", { count: this.keyframes.length }),
-    }[this.value(this.choice)]?.() ?? t("byHand");
+    const byHand = this.keyed ? t("keyframesSet", { count: this.keyframes.length }) : t("byHand");
+    const how = this.ranked ? t(this.value(this.choice), { rank: this.value("rank") }) : byHand;
     const degrees = (number) => `${Math.round(number)}°`;
     const where = view
       ? t("where", { yaw: degrees(view.yaw), pitch: degrees(view.pitch), fov: degrees(view.fov) })
@@ -362,23 +417,23 @@ class Pen {
     this.lines([[[u - across, v], [u + across, v]], [[u, v - down], [u, v + down]]], colour, 2);
   }
 
-  dot(place, colour, radius = 5) {
+  dot(place, colour, radius = 5, edge = "#000") {
     const { context } = this;
     context.beginPath();
     context.arc(...this.at(place), radius * this.scale, 0, 2 * Math.PI);
     context.fillStyle = colour;
-    context.strokeStyle = "#000";
+    context.strokeStyle = edge;
     context.lineWidth = 1.5 * this.scale;
     context.fill();
     context.stroke();
   }
 
-  badge([u, v], text, colour, ink) {
+  badge([u, v], text, { fill, ink, edge, radius, size }) {
     // Near the seam it shows on both sides.
     for (const turn of [-1, 0, 1]) {
-      this.dot([u + turn, v], colour, 9);
+      this.dot([u + turn, v], fill, radius, edge);
       this.context.fillStyle = ink;
-      this.context.font = `600 ${12 * this.scale}px sans-serif`;
+      this.context.font = `600 ${size * this.scale}px sans-serif`;
       this.context.textAlign = "center";
       this.context.textBaseline = "middle";
       this.context.fillText(text, ...this.at([u + turn, v]));

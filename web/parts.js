@@ -151,7 +151,7 @@ export function watch(node, read, changed, gone) {
 }
 
 /** Run `after` behind a node's own method of that name. */
-function chain(node, name, after) {
+export function chain(node, name, after) {
   const own = node[name];
   node[name] = function (...given) {
     const result = own?.apply(this, given);

@@ -117,7 +117,7 @@ def test_what_the_frontend_saves_and_sends_is_what_the_pack_expects(page: ComfyP
     sent = {key: node["inputs"] for key, node in page.prompt().items()}
     assert sent == {key: node["inputs"] for key, node in wanted.items()}
     by_id = {node["id"]: node for node in saved["nodes"]}
-    assert by_id[3]["widgets_values"] == [8, "centroid", 1, "still", 0, 0, 90, "minmax", ""]
+    assert by_id[3]["widgets_values"] == [8, "subject", 1, "still", 0, 0, 90, "minmax", ""]
 
 
 def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage) -> None:
@@ -147,7 +147,7 @@ def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -
     page.page.mouse.move(*at(page, 0, 0))
     for _ in range(3):
         page.page.mouse.wheel(0, 100)
-    wait(page, lambda: (view(page)["fov"], view(page)["choose_by"]), (96, "centroid"))
+    wait(page, lambda: (view(page)["fov"], view(page)["choose_by"]), (96, "subject"))
     page.set_value(EDITOR, "fov", 147)
     for _ in range(4):
         page.page.mouse.wheel(0, 100)
@@ -187,21 +187,21 @@ def test_text_that_is_no_keyframes_is_shown_to_nobody_as_html(page: ComfyPage) -
 
 
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
-def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage) -> None:
+def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> None:
     page.queue()
     page.show(EDITOR)
     page.panel(EDITOR)
     loaded = "() => [...document.querySelectorAll('.con360 video[data-url]')].every((v) => !v.src || v.readyState >= 2)"
     wait(page, lambda: page.run(loaded), True)
-    assert "centroid 1 · yaw" in page.panel(EDITOR, "[role=status]").inner_text()
-    regions = page.run(
-        "() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Outputs[0].regions"
-    )
+    assert "subject 1 · yaw" in page.panel(EDITOR, "[role=status]").inner_text()
+    shown = page.run("() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Outputs[0]")
+    regions = shown["regions"]
     page.shot("editor")
+    choose_by_either_ranking(page, shown["rankings"])
     hear_the_scene_turn(page)
     page.page.mouse.click(*at(page, *regions[1]["views"][0]))
     page.page.wait_for_timeout(400)
-    assert (view(page)["choose_by"], view(page)["rank"]) == ("centroid", 2)
+    assert (view(page)["choose_by"], view(page)["rank"]) == ("subject", 2)
 
     # Two keyframes: here, and at the end of the clip somewhere else.
     page.panel(EDITOR, ".con360-bar button:nth-of-type(2)").click()
@@ -223,6 +223,41 @@ def test_run_choose_a_centroid_set_keyframes_reload_and_play(page: ComfyPage) ->
     page.ready()
     assert view(page) == steered
     page.shot("reloaded")
+
+
+def choose_by_either_ranking(page: ComfyPage, rankings: dict[str, Any]) -> None:
+    """Small numbers are clicked as large ones are, beside them where both rankings agree; R changes between them."""
+    first, second = (rankings[name][0]["views"][0] for name in ("subject", "centroid"))
+    assert rankings["subject"] != rankings["centroid"] and abs(first[0] - second[0]) < 5
+    x, y = at(page, *first)
+    canvas = page.panel(EDITOR)
+    page.page.mouse.move(x, y + 20)
+    wait(page, lambda: canvas.get_attribute("title"), "centroid 1")
+    page.page.mouse.click(x, y + 20)
+    wait(page, lambda: (view(page)["choose_by"], view(page)["rank"]), ("centroid", 1))
+    page.shot("centroids")
+    apart = max(rankings["centroid"], key=lambda one: min(abs(one["views"][0][0] - other["views"][0][0])
+                                                          for other in rankings["subject"]))  # fmt: skip
+    page.page.mouse.click(*at(page, *apart["views"][0]))
+    wait(page, lambda: (view(page)["choose_by"], view(page)["rank"]), ("centroid", apart["rank"]))
+    page.page.keyboard.press("1")
+    page.page.keyboard.press("r")
+    wait(page, lambda: (view(page)["choose_by"], view(page)["rank"]), ("subject", 1))
+    wait(page, lambda: "subject 1" in page.panel(EDITOR, "[role=status]").inner_text(), True)
+    assert page.run("() => window.app.graph._nodes.length") == 13
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_a_list_that_was_saved_when_there_were_centroids_alone_keeps_them(comfy: ComfyPage) -> None:
+    workflow = read(PACK / "workflows" / "con360_every_centroid.json")
+    comfy.load(workflow)
+    assert comfy.value("Con360Centroids", "choose_by") == "subject"
+    (saved,) = (node for node in workflow["nodes"] if node["type"] == "Con360Centroids")
+    assert saved["widgets_values"].pop() == "subject"
+    comfy.load(workflow)
+    assert comfy.value("Con360Centroids", "choose_by") == "centroid"
+    assert [node["inputs"]["choose_by"] for node in comfy.prompt().values()
+            if node["class_type"] == "Con360Centroids"] == ["centroid"]  # fmt: skip
 
 
 # Notes what the gains of a page's sound are set to, in order.

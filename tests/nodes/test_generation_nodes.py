@@ -232,7 +232,7 @@ def test_saliency_has_one_map_per_frame_with_maximum_one(run: Any) -> None:
     prompt = {key: node for key, node in workflow().items() if key in "12"}
     prompt["3"] = {"class_type": "MaskToImage", "inputs": {"mask": ["2", 0]}}
     prompt["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
-    (mask,) = run(prompt).outputs["2"]
+    mask, _ = run(prompt).outputs["2"]
     assert mask.shape[0] == 4
     assert mask.shape[2] == 2 * mask.shape[1]
     assert mask.amax(dim=(1, 2)).tolist() == pytest.approx([1.0] * 4)

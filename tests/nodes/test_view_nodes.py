@@ -19,7 +19,8 @@ from host.v3 import VideoComponents, VideoFromComponents
 from con360.media.info import probe
 from con360.media.spherical import AmbisonicTags
 from con360.media.writer import write_clip
-from con360.records import Sound
+from con360.records import SaliencyMaps, Sound
+from con360.viewpoint import viewpoints
 
 pytestmark = pytest.mark.standin
 
@@ -111,6 +112,19 @@ def test_frames_of_another_clip_are_refused(host: Host, run: Any) -> None:
     prompt = graph(frames=["5", 0])
     prompt["5"] = {**LOAD, "inputs": {**LOAD["inputs"], "duration": 1.0}}
     assert "there are 8 frames and 4 saliency maps" in str(run(prompt).error)
+
+
+@pytest.mark.parametrize("ranking", ["subject", "centroid"])
+def test_the_editor_gets_both_rankings_the_chosen_one_first(run: Any, ranking: str) -> None:
+    result = done(run, graph(choose_by=ranking))
+    data, maps = shown(result, "3"), SaliencyMaps(result.outputs["2"][0], "mask")
+    for name in ("subject", "centroid"):
+        found = [(v.rank, [[v.track.views[0].yaw_deg, v.track.views[0].pitch_deg]]) for v in
+                 viewpoints(maps, 8.0, ranking=name)]  # fmt: skip
+        assert [(region["rank"], region["views"]) for region in data["rankings"][name]] == found
+    assert data["regions"] == data["rankings"][ranking] and data["rankings"]["subject"] != data["rankings"]["centroid"]
+    assert views(result)[0][:2] == tuple(data["regions"][0]["views"][0])
+    assert shown(done(run, graph(choose_by="yaw and pitch")), "3")["rankings"] == data["rankings"]
 
 
 def test_the_editor_gets_centroids_and_a_picture_with_heat(host: Host, run: Any) -> None:
@@ -245,18 +259,19 @@ def test_previews_of_long_clips_keep_few_frames_and_their_length(host: Host, pac
     assert saved["frames"] / saved["fps"] == pytest.approx(1000 / 30, rel=0.01)
 
 
-def test_centroids_are_listed_as_centroid_to_basd_ranks_them(host: Host, pack: Any) -> None:
+@pytest.mark.parametrize("ranking", ["subject", "centroid"])
+def test_centroids_are_listed_as_centroid_to_basd_ranks_them(host: Host, pack: Any, ranking: str) -> None:
     maps = torch.zeros(4, 64, 128)
     for rows, columns in ((slice(28, 36), slice(60, 68)), (slice(20, 26), slice(100, 106))):
         maps[:, rows, columns] = 1
     with installed(host._modules):
         nodes = pack("nodes.viewpoint")
-        ranks, yaws, pitches = nodes.Con360Centroids.execute(maps, 8.0, "still", 8).args
-        values = {"choose_by": "centroid", "mode": "still", "yaw": 0.0, "pitch": 0.0, "fov": 90.0}
+        ranks, yaws, pitches = nodes.Con360Centroids.execute(maps, 8.0, "still", 8, ranking).args
+        values = {"choose_by": ranking, "mode": "still", "yaw": 0.0, "pitch": 0.0, "fov": 90.0}
         for rank, yaw, pitch in zip(ranks, yaws, pitches, strict=True):
             made = nodes.CentroidToBASD.execute(maps, 8.0, rank=rank, normalization="minmax", **values).args
             assert made[2:4] == (yaw, pitch)
-        assert nodes.Con360Centroids.execute(maps, 8.0, "still", 1).args[0] == [1]
+        assert nodes.Con360Centroids.execute(maps, 8.0, "still", 1, ranking).args[0] == [1]
         # Nothing stands out: one view, to the front.
-        assert nodes.Con360Centroids.execute(maps * 0, 8.0, "still", 3).args == ([1], [0.0], [0.0])
+        assert nodes.Con360Centroids.execute(maps * 0, 8.0, "still", 3, ranking).args == ([1], [0.0], [0.0])
     assert ranks == [1, 2] and abs(yaws[0]) < 3 and yaws[1] > 90

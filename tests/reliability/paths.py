@@ -49,11 +49,13 @@ class _World:
         (self.outside / "secret-model").symlink_to(self.outside / "loose" / "con360" / "random")
         control = self.outside / "loose" / "con360_control" / "random.safetensors"
         (self.outside / "secret.safetensors").symlink_to(control)
-        for name in ("input", "output", "models/con360", "models/con360_control", "models/con360_saliency"):
+        for name in ("input", "output", "models/con360", "models/con360_control", "models/con360_saliency",
+                     "models/con360_faces"):  # fmt: skip
             (self.host.base / name / "sub").mkdir(parents=True, exist_ok=True)
         shutil.copy(self.outside / "secret.mp4", self.host.base / "input" / "sub" / "inside.mp4")
         shutil.copytree(self.outside / "secret-model", self.host.base / "models" / "con360" / "inside-model")
         shutil.copy(control, self.host.base / "models" / "con360_control" / "inside.safetensors")
+        (self.outside / "secret.onnx").write_bytes(b"a detector")
         for name in ("input", "output"):
             (self.host.base / name / "linked").symlink_to(self.outside)
             (self.host.base / name / "link-secret.mp4").symlink_to(self.outside / "secret.mp4")
@@ -111,7 +113,10 @@ def _doors(world: _World) -> Iterator[tuple[str, str, Callable[[str], Any]]]:
         yield f"Con360ModelLoader.{part}", "secret-model", _use(world, classes["Con360ModelLoader"], part, model)
     control = _use(world, classes["Con360ControlLoader"], "control", {})
     yield "Con360ControlLoader.control", "secret.safetensors", control
-    yield "SalViT360Saliency.method", "secret.safetensors", _use(world, classes["SalViT360Saliency"], "method", clip)
+    saliency = classes["SalViT360Saliency"]
+    yield "SalViT360Saliency.method", "secret.safetensors", _use(world, saliency, "method", clip)
+    looking = {**clip, "method": "multi-cue (built in)"}
+    yield "SalViT360Saliency.faces", "secret.onnx", _use(world, saliency, "faces", looking)
     for name in ("captioner", "language_model"):
         yield f"CubemapCaption.{name}", "secret-model", _use(world, classes["CubemapCaption"], name, spoken)
 

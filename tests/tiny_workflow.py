@@ -57,3 +57,13 @@ def tiny_workflow(control: bool = True, **inputs: Any) -> dict[str, Any]:
         "10": ("PreviewAudio", {"audio": ["7", 1]}),
     }  # fmt: skip
     return {key: {"class_type": kind, "inputs": values} for key, (kind, values) in nodes.items()}
+
+
+def by_subject(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The tiny workflow as one is wired today: every cue, the subject, and for the control maps of its own kind."""
+    prompt["2"]["inputs"] |= {
+        "method": "multi-cue (built in)", "audio": ["1", 1], "fps": ["1", 2], "faces": "auto", "control": ["6", 0],
+    }  # fmt: skip
+    prompt["3"]["inputs"]["choose_by"] = "subject"
+    prompt["7"]["inputs"]["saliency"] = ["2", 1]
+    return prompt

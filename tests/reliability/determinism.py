@@ -80,12 +80,12 @@ def _by_nodes(folder: Path) -> tuple[Any, Any]:
     import shutil
 
     from host import Host
-    from tiny_workflow import tiny_workflow, write_model_files
+    from tiny_workflow import by_subject, tiny_workflow, write_model_files
 
     host = Host(folder / "comfy")
     write_model_files(host.base / "models")
     shutil.copy(folder / "clip.mp4", host.base / "input")
-    prompt = tiny_workflow(steps=2, seed=7)
+    prompt = by_subject(tiny_workflow(steps=2, seed=7))
     prompt["1"]["inputs"] |= {"video": "clip.mp4", "height": 512}
     prompt["4"]["inputs"] |= {"text": "a red disc"}
     run = host.run(prompt)

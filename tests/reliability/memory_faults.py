@@ -181,7 +181,7 @@ def _says_what_to_do(place_for_files: Path, at_doors: tuple[Place, ...]) -> Figu
 def _in_comfyui(folder: Path, places: tuple[Place, ...], figure: Figure) -> None:
     """The node shows the sentence, ComfyUI's other models are sent away, and the next prompt runs."""
     from host import Host
-    from tiny_workflow import tiny_workflow, write_model_files
+    from tiny_workflow import by_subject, tiny_workflow, write_model_files
 
     host, freed = Host(folder / "comfy"), []
     write_model_files(host.base / "models")
@@ -189,9 +189,9 @@ def _in_comfyui(folder: Path, places: tuple[Place, ...], figure: Figure) -> None
     for place in places:
         host.free()
         with full(place, raisers()["GPU"], fits=0, package=f"{host.module.__name__}."):
-            run = host.run(tiny_workflow(steps=1))
+            run = host.run(by_subject(tiny_workflow(steps=1)))
         figure.expect(run.status == "error" and "memory ran out" in str(run.error), f"{place.name}: {run.error!r}")
     figure.expect(len(freed) == len(places), f"ComfyUI's memory was given back {len(freed)} times of {len(places)}")
     host.free()
-    run = host.run(tiny_workflow(steps=1))
+    run = host.run(by_subject(tiny_workflow(steps=1)))
     figure.expect(run.status == "done", f"the next prompt: {run.status} {run.error!r}")

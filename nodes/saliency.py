@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.errors import InputError
 from ..con360.records import PanoramaClip
-from ..con360.timing import MAX_FPS
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -94,9 +92,6 @@ class SalViT360Saliency(io.ComfyNode):
         from ..con360.pipeline import control_saliency
         from ..con360.saliency.predict import clip_saliency
 
-        # Over a link the server checks no range; the sound is summed for each of that many frames.
-        if not 0 < fps <= MAX_FPS:
-            raise InputError(f"the frames come at {fps:g} per second; give a rate above 0, up to {MAX_FPS:g}.")
         report = host.progress()
         report(0, 1, "saliency")
         sound = None if audio is None else sockets.sound_from_audio(audio)

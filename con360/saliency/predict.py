@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..memory import in_smaller_pieces
 from ..records import PanoramaClip, Progress, SaliencyMaps
+from ..timing import MAX_FPS
 
 if TYPE_CHECKING:
     from .human_faces import FaceDetector, HumanFace
@@ -57,7 +58,8 @@ def predict_saliency(
     if str(method) == MULTICUE:
         from .multicue import CHUNK_FRAMES, multicue_saliency
 
-        _check_cues(len(frames), fps, heard, faces)
+        _check_rate(fps)
+        _check_cues(len(frames), heard, faces)
         maps = _in_chunks(CHUNK_FRAMES, lambda chunk: multicue_saliency(
             frames.to(device), fps, height, progress, heard=heard, faces=faces, chunk=chunk))  # fmt: skip
         return SaliencyMaps(maps, MULTICUE)
@@ -97,6 +99,8 @@ def clip_saliency(
         from .heard import sound_intensity
         from .human_faces import find_faces
 
+        # Sound and faces are looked for frame by frame.
+        _check_rate(clip.fps)
         heard = sound_intensity(clip.sound, clip.fps, clip.num_frames)
         faces = None if detector is None else find_faces(detector, clip.frames, clip.fps)
     return predict_saliency(
@@ -123,11 +127,13 @@ def _in_chunks(usual: int, maps: Callable[[int], Tensor]) -> Tensor:
     )
 
 
-def _check_cues(
-    count: int, fps: float, heard: Tensor | None, faces: Sequence[Sequence[HumanFace]] | None
-) -> None:  # fmt: skip
-    if not 0 < fps < float("inf"):
-        raise InputError(f"the frames come at {fps:g} per second; give a positive rate.")
+def _check_rate(fps: float) -> None:
+    # Written so that NaN fails it.
+    if not 0 < fps <= MAX_FPS:
+        raise InputError(f"the frames come at {fps:g} per second; give a rate above 0, up to {MAX_FPS:g}.")
+
+
+def _check_cues(count: int, heard: Tensor | None, faces: Sequence[Sequence[HumanFace]] | None) -> None:
     if heard is not None and heard.shape != (count, 4):
         raise InputError(f"the sound's intensity is {list(heard.shape)} for {count} frames; wanted [{count}, 4].")
     if faces is not None and len(faces) != count:

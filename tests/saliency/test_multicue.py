@@ -181,6 +181,13 @@ def test_a_clip_brings_its_cues():
     assert old.method == TRAINING_FREE and detector.looks == 1, "it reads the picture alone"
 
 
+@pytest.mark.parametrize("fps", [float("nan"), float("inf"), 0.0, -8.0, 1e9])
+def test_a_clip_of_no_usable_rate_is_named(fps):
+    clip = PanoramaClip(torch.rand(2, 3, 16, 32), fps, tone_from(0.0, seconds=0.5))
+    with pytest.raises(InputError, match="per second; give a rate above 0, up to 240"):
+        clip_saliency(clip)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

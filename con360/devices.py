@@ -1,4 +1,4 @@
-"""Where networks compute: the devices of this machine, and what `auto` means on it."""
+"""Devices that networks compute on: those of this machine, and what `auto` means on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AUTO = "auto"
 
 
 def devices_here() -> list[str]:
-    """What torch can compute on here, the fastest kind first: `cuda:0`, `cuda:1`, ..., then `mps`, then `cpu`."""
+    """List what torch can compute on here, the fastest kind first: `cuda:0`, `cuda:1`, ..., then `mps`, then `cpu`."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -104,7 +104,7 @@ def _peaks(maps: Tensor) -> Tensor:
 
 
 def _between_pixels(padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Where a parabola through a peak and its neighbours is highest: a subject's steps are finer than the grid."""
+    """Fit a parabola through each peak and its neighbours: a subject's steps are finer than the grid."""
 
     def shift(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
         curve = before - 2 * here + after
@@ -225,10 +225,15 @@ def _match(expected: Sequence[np.ndarray], found: np.ndarray) -> list[tuple[int,
     """Pairs (expected, found) at most `MAX_STEP_DEG` apart, with the least sum of angles."""
     if not expected or not len(found):
         return []
-    angle = np.degrees(np.arccos(np.clip(np.stack(expected) @ found.T, -1.0, 1.0)))
+    angle = degrees_of(np.stack(expected) @ found.T)
     # Too far costs more than any way that is not.
     rows, columns = linear_sum_assignment(np.where(angle <= MAX_STEP_DEG, angle, 1e4))
     return [(i, j) for i, j in zip(rows.tolist(), columns.tolist(), strict=True) if angle[i, j] <= MAX_STEP_DEG]
+
+
+def degrees_of(cosine: np.ndarray) -> np.ndarray:
+    """Angles in degrees of cosines, which rounding may have led beyond 1."""
+    return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
 def _turn_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -280,11 +285,11 @@ def follow_subjects(maps: Tensor, fps: float, max_subjects: int) -> list[tuple[R
 
 
 def _median_apart_deg(path: np.ndarray, other: np.ndarray) -> float:
-    return float(np.median(np.degrees(np.arccos(np.clip((path * other).sum(1), -1.0, 1.0)))))
+    return float(np.median(degrees_of((path * other).sum(1))))
 
 
 def fill_path(path: dict[int, np.ndarray], count: int) -> np.ndarray:
-    """Directions in every frame `[T, 3]`: straight on the sphere over gaps, held before and after."""
+    """Complete a path: directions in every frame `[T, 3]`, straight on the sphere over gaps, held at the ends."""
     known = sorted(path)
     vectors = np.array([path[t] for t in known])
     whole = np.stack([np.interp(np.arange(count), known, vectors[:, axis]) for axis in range(3)], axis=1)

@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 
 from .errors import InputError
-from .framing import find_subjects, follow_subjects
+from .framing import degrees_of, fill_path, find_subjects, follow_subjects
 from .geometry.erp import erp_area_weights, erp_directions
 from .geometry.labels import label_sphere
 from .geometry.perspective import to_camera
@@ -227,10 +227,6 @@ def _as_track(path: np.ndarray, fov_deg: float) -> ViewTrack:
     return ViewTrack(tuple(View(y, p, fov_deg) for y, p in zip(yaw.tolist(), pitch.tolist(), strict=True)))
 
 
-def _degrees_of(cosine: np.ndarray) -> np.ndarray:
-    return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
-
-
 def _follow(frames: np.ndarray, fps: float, threshold: float, max_tracks: int) -> list[tuple[Region, np.ndarray]]:
     """Regions followed through time: (the region over the clip, its smoothed path `[T, 3]`), heaviest first."""
     tracks: list[dict[int, Region]] = []
@@ -244,9 +240,10 @@ def _follow(frames: np.ndarray, fps: float, threshold: float, max_tracks: int) -
     tracks.sort(key=lambda track: -sum(region.mass for region in track.values()))
     chosen: list[tuple[Region, np.ndarray]] = []
     for track in tracks:
-        path = _smooth(_fill(track, len(frames)), SMOOTHING_S * fps)
+        places = {t: np.array(_vector(region)) for t, region in track.items()}
+        path = _smooth(fill_path(places, len(frames)), SMOOTHING_S * fps)
         # What was lost for too long and found again is still the same thing to look at.
-        if all(np.median(_degrees_of((path * other).sum(1))) >= MAX_STEP_DEG for _, other in chosen):
+        if all(np.median(degrees_of((path * other).sum(1))) >= MAX_STEP_DEG for _, other in chosen):
             chosen.append((_over_time(track, path, len(frames)), path))
     heavy = [item for item in chosen if item[0].mass >= MIN_RELATIVE_MASS * chosen[0][0].mass]
     return heavy[:max_tracks]
@@ -257,21 +254,13 @@ def _match(tracks: list[dict[int, Region]], regions: Sequence[Region]) -> list[t
     if not tracks or not regions:
         return []
     ends = np.array([_vector(track[max(track)]) for track in tracks])
-    angle = _degrees_of(ends @ np.array([_vector(region) for region in regions]).T)
+    angle = degrees_of(ends @ np.array([_vector(region) for region in regions]).T)
     pairs = []
     while angle.min() <= MAX_STEP_DEG:
         i, j = divmod(int(angle.argmin()), angle.shape[1])
         pairs.append((tracks[i], regions[j]))
         angle[i, :] = angle[:, j] = np.inf
     return pairs
-
-
-def _fill(track: dict[int, Region], num_frames: int) -> np.ndarray:
-    """A track's directions in every frame `[T, 3]`: straight on the sphere over gaps, held before and after."""
-    known = sorted(track)
-    vectors = np.array([_vector(track[t]) for t in known])
-    path = np.stack([np.interp(np.arange(num_frames), known, vectors[:, axis]) for axis in range(3)], axis=1)
-    return path / np.linalg.norm(path, axis=1, keepdims=True)
 
 
 def _smooth(path: np.ndarray, sigma: float) -> np.ndarray:

@@ -148,7 +148,7 @@ def _check_files(options: argparse.Namespace) -> None:
 
 
 def check_saliency(name: str | None) -> None:
-    """That a saliency method is known or its file is there, before a long video is read."""
+    """Check that a saliency method is known or its file is there, before a long video is read."""
     from ..media.files import existing_file
     from ..saliency.predict import NAMED_METHODS, check_method
 

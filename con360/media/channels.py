@@ -1,4 +1,4 @@
-"""What the channels of a sound are: Ambisonics as its metadata, its count or a person says, or loudspeakers by name.
+"""Meaning of a sound's channels: Ambisonics as its metadata, its count or a person says, or loudspeakers by name.
 
 Convention: Ambisonics leaves here as AmbiX (ACN order, SN3D gains) of first order, W, Y, Z, X, followed by the
 head-locked stereo pair where there is one. Loudspeakers keep their order and FFmpeg's names (FL, FR, FC, LFE, ...).
@@ -51,7 +51,7 @@ _SPEAKER = re.compile(r"(F|B|S|W|T|D|SD|TF|TB|TS|BF|SS|TT)[LRC]|F[LR]C|LFE2?")
 
 @dataclass(frozen=True)
 class Channels:
-    """What becomes of a sound's channels.
+    """Layout of a sound's channels, and which source channels make it.
 
     Args:
         layout: of the result, as in `records.Sound`.
@@ -103,7 +103,7 @@ def channel_meaning(
 
 
 def check_ambisonics(ambisonics: str, head_locked: bool) -> None:
-    """That the two options are known and go together.
+    """Check that the two options are known and go together.
 
     Raises:
         InputError: they are not, or do not.

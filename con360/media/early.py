@@ -1,4 +1,4 @@
-"""What a Matroska or WebM file stores before its time 0.
+"""Times of what a Matroska or WebM file stores before its time 0.
 
 A cut without new timestamps can leave a file that begins at -1.5 s. Players show all of it. FFmpeg hands such packets
 out without a time, or with one that it made up, so the times are read from the blocks themselves. In an MP4 the same

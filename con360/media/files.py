@@ -44,7 +44,7 @@ def existing_file(path: str | os.PathLike) -> Path:
 
 
 def check_writable(path: str | os.PathLike) -> Path:
-    """That a file can be written at `path`, before minutes are spent on its content; makes nothing.
+    """Check that a file can be written at `path`, before minutes are spent on its content; makes nothing.
 
     Returns:
         The absolute path.

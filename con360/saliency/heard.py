@@ -1,4 +1,4 @@
-"""Where the sound of a clip comes from: the mean intensity of Ambisonics around each frame.
+"""Direction of a clip's sound: the mean intensity of Ambisonics around each frame.
 
 Shape legend: T frames, N samples.
 
@@ -34,12 +34,14 @@ class Listener:
         w, y, z, x = np.asarray(block[:4], dtype=np.float64)
         # Right-positive: the dipole Y points to the left.
         values = np.stack((-w * y, w * z, w * x, (w * w + x * x + y * y + z * z) / 2))
+        if not block.shape[1]:
+            return
         bins = ((self._at + np.arange(block.shape[1])) * (self._fps / self._rate)).astype(np.int64)
-        missing = int(bins[-1]) + 1 - len(self._sums) if len(bins) else 0
-        self._sums += [np.zeros(4) for _ in range(missing)]
-        first, edges = (int(bins[0]), np.flatnonzero(np.diff(bins)) + 1) if len(bins) else (0, np.array([], int))
-        for offset, part in enumerate(np.split(values, edges, axis=1) if len(bins) else ()):
-            self._sums[first + offset] += part.sum(1)
+        first = int(bins[0])
+        sums = np.stack([np.bincount(bins - first, row) for row in values], axis=1)
+        self._sums += [np.zeros(4) for _ in range(first + len(sums) - len(self._sums))]
+        for step, part in enumerate(sums, first):
+            self._sums[step] += part
         self._at += block.shape[1]
 
     def intensity(self, num_frames: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What moves by itself in a panorama, the camera's own turning taken off.
+"""Motion of things in a panorama, the camera's own turning taken off.
 
 Shape legend: H W rows and columns of the flow, N places.
 

@@ -24,6 +24,7 @@ from ..geometry.smoothing import smooth_on_sphere
 from ..records import Progress
 from .human_faces import HumanFace, draw_faces
 from .motion import grey_rows, own_motion_deg
+from .training_free import opponent_colours
 
 WORK_HEIGHT = 64
 CHUNK_FRAMES = 8
@@ -119,7 +120,7 @@ def _finish(evidence: Tensor, sounding: Tensor | None, height: int) -> Tensor:
 
 def _structure(frames: Tensor) -> Tensor:
     """What stands out of each picture: `[T, 3, H, W]` to `[T, h, w]`, mean 1 on the sphere."""
-    colours = _opponent_colours(shrunk(frames, COARSE_HEIGHT))
+    colours = opponent_colours(shrunk(frames, COARSE_HEIGHT))
     parts = (
         spectral_residual(colours),
         spectral_residual(shrunk(frames.mean(1, keepdim=True), FINE_HEIGHT)),
@@ -135,12 +136,6 @@ def shrunk(frames: Tensor, height: int) -> Tensor:
     """Frames `[T, C, H, 2 H]` averaged down to a height; smaller ones are repeated up to it."""
     mode = "area" if frames.shape[-2] >= height else "nearest"
     return F.interpolate(frames, size=(height, 2 * height), mode=mode)
-
-
-def _opponent_colours(rgb: Tensor) -> Tensor:
-    """`[T, 3, h, w]` light, red-green and blue-yellow, each spanning about one unit."""
-    r, g, b = rgb.unbind(-3)
-    return torch.stack(((r + g + b) / 3, (r - g) / 2 * 1.5, (b - (r + g) / 2) / 2 * 1.5), dim=-3)
 
 
 def spectral_residual(planes: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ def clip_saliency(
 
 
 def check_method(method: str | Path) -> None:
-    """That a saliency method is there; weights are opened when they are used.
+    """Check that a saliency method is there; weights are opened when they are used.
 
     Raises:
         InputError: neither a known name nor a file.

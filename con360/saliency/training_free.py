@@ -56,7 +56,7 @@ def _blur(image: Tensor, sigma_px: float) -> Tensor:
     return flat.reshape(image.shape)
 
 
-def _opponent_colours(rgb: Tensor) -> Tensor:
+def opponent_colours(rgb: Tensor) -> Tensor:
     """`[..., 3, h, w]` light, red-green and blue-yellow, each spanning about one unit."""
     r, g, b = rgb.unbind(-3)
     return torch.stack(((r + g + b) / 3, (r - g) / 2 * 1.5, (b - (r + g) / 2) / 2 * 1.5), dim=-3)
@@ -120,7 +120,7 @@ def _solve(xx: Tensor, yy: Tensor, xy: Tensor, xt: Tensor, yt: Tensor) -> tuple[
 
 def _cues(frames: Tensor) -> Tensor:
     """The four cues of a run of frames on a small panorama: `[T, C, H, W]` to `[T, 4, WORK_HEIGHT, 2 WORK_HEIGHT]`."""
-    patches = _opponent_colours(erp_to_tangent(frames, size=PATCH_PX))
+    patches = opponent_colours(erp_to_tangent(frames, size=PATCH_PX))
     flat = patches.flatten(0, 1)
     shape = patches.shape[:2]
     on_patches = torch.stack(
@@ -132,7 +132,7 @@ def _cues(frames: Tensor) -> Tensor:
         dim=2,
     )
     small = F.interpolate(frames, size=(WORK_HEIGHT, 2 * WORK_HEIGHT), mode="area")
-    ring = _ring_contrast(_opponent_colours(small))
+    ring = _ring_contrast(opponent_colours(small))
     return torch.cat((tangent_to_erp(on_patches, height=WORK_HEIGHT), ring[:, None]), dim=1)
 
 

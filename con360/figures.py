@@ -269,9 +269,7 @@ def _grown(inside: np.ndarray) -> np.ndarray:
     return wider
 
 
-def _draw_curve(
-    draw: Canvas, points: Tensor, height: int, colour: Colour, width: float, closed: bool = False
-) -> None:
+def _draw_curve(draw: Canvas, points: Tensor, height: int, colour: Colour, width: float, closed: bool = False) -> None:
     pieces = [[tuple(p) for p in piece] for piece in pieces_on_map(points, height, closed)]
     for colour_, extra in (((0, 0, 0), 1.6), (colour, 0.0)):  # a dark edge, seen on any ground
         for piece in pieces:

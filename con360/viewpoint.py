@@ -61,7 +61,8 @@ def _describe(saliency: np.ndarray, chosen: np.ndarray, dirs: torch.Tensor, weig
     across, up = angles(to_camera(inside, View(yaw_deg, pitch_deg)))
     pixel_deg = 180.0 / len(saliency)
     return Region(
-        yaw_deg, pitch_deg,
+        yaw_deg,
+        pitch_deg,
         width_deg=min(360.0, 2 * across.abs().max().item() + pixel_deg),
         height_deg=min(180.0, 2 * up.abs().max().item() + pixel_deg),
         mass=min(1.0, share.sum().item()),
@@ -149,8 +150,13 @@ def box_fov_deg(region: Region) -> float:
 
 
 def viewpoints(
-    saliency: SaliencyMaps, fps: float, *, fov_deg: float | Literal["box"] = DEFAULT_FOV_DEG,
-    mode: Literal["still", "track"] = "still", ranking: Ranking = "subject", max_viewpoints: int = 8,
+    saliency: SaliencyMaps,
+    fps: float,
+    *,
+    fov_deg: float | Literal["box"] = DEFAULT_FOV_DEG,
+    mode: Literal["still", "track"] = "still",
+    ranking: Ranking = "subject",
+    max_viewpoints: int = 8,
     threshold: float = 0.5,
 ) -> tuple[Viewpoint, ...]:
     """The views worth looking at, the most salient first.

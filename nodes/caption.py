@@ -173,9 +173,7 @@ def _folder(choice: str | None, nothing: str) -> Path | None:
     """The folder of a choice; None for the choice that stands for no model, and for a link without a value yet."""
     if choice in (None, nothing):
         return None
-    name, part = (
-        (host.CAPTIONERS, "captioner") if nothing == NO_CAPTIONER else (host.LANGUAGE_MODELS, "language model")
-    )
+    name, part = (host.CAPTIONERS, "captioner") if nothing == NO_CAPTIONER else (host.LANGUAGE_MODELS, "language model")
     entries = host.model_entries(name)
     host.check_weights(choice, [nothing, *entries], f"the {part}", part)
     return entries[choice]

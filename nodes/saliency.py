@@ -99,9 +99,7 @@ class SalViT360Saliency(io.ComfyNode):
         _say_what_is_unread(clip, method, faces)
         detector = face_detector(faces) if method == MULTICUE else None
         with host.gives_way():
-            found = clip_saliency(
-                clip, _method(method), detector=detector, device=host.device(), progress=report
-            )
+            found = clip_saliency(clip, _method(method), detector=detector, device=host.device(), progress=report)
             read, notices = control_saliency(
                 clip, control and control.control, found, device=host.device(), progress=report
             )

@@ -129,9 +129,7 @@ def _previews(model: JointModel, report: host.Report) -> OnStep:
     return on_step
 
 
-def _start(
-    images: Tensor | None, audio: dict[str, Any] | None, basd: sockets.BasdRecord, num_frames: int
-) -> StartClip:
+def _start(images: Tensor | None, audio: dict[str, Any] | None, basd: sockets.BasdRecord, num_frames: int) -> StartClip:
     """What is given, at the model's frame rate."""
     frames = None if images is None else sockets.frames_from_image(images)
     if frames is not None and len(frames) == 1:

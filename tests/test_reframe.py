@@ -400,6 +400,7 @@ def test_a_real_clip_keeps_its_frames_and_turns_its_sound(tmp_path: Path) -> Non
 
 def test_a_recorded_violin_moves_to_the_left_channel() -> None:
     sound, _ = read_sound(data_path("foa/violin_SN3D_ACN_az135_el0.wav"))
+
     # Azimuth 135 is 135 degrees to the left: seen from yaw 135 (to the right of the front) it is opposite ...
     def levels(yaw: float) -> torch.Tensor:
         return (stereo_matrix().float() @ turn_matrices(rotation(yaw, 0.0)) @ sound.waveform).square().mean(1).sqrt()

@@ -199,7 +199,11 @@ def captioned(model: TinyModel, batch: Batch, g: torch.Generator) -> tuple[tuple
 
 
 def conditioned(
-    model: TinyModel, batch: Batch, g: torch.Generator, fps: float, grid: int | None = 16,
+    model: TinyModel,
+    batch: Batch,
+    g: torch.Generator,
+    fps: float,
+    grid: int | None = 16,
     known: KnownFeatures | None = None,
 ) -> tuple[tuple[Tensor, Tensor], Film]:
     """Text and modulation of a batch for latents `grid` pixels wide, with everything dropped that guidance needs.

@@ -67,9 +67,7 @@ def save_checkpoint(
     return final
 
 
-def _write(
-    partial: Path, config: TrainConfig, state: dict[str, Any], rank: int, wait: Callable[[], None]
-) -> None:
+def _write(partial: Path, config: TrainConfig, state: dict[str, Any], rank: int, wait: Callable[[], None]) -> None:
     if rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -57,13 +57,24 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--fov", default=made["fov_deg"].default, help="degrees, or 'box' for each region's own")
     what.add_argument("--mode", choices=("still", "track"), default="still", help="views that stand, or follow")
     what.add_argument("--sound", choices=("view", "omni"), default="view", help="microphone towards the view, or mono")
-    what.add_argument("--ambisonics", choices=AMBISONICS, default="auto",
-                      help="what 4, 9 or 16 channels are; none: loudspeakers; auto: by metadata, else AmbiX")
-    what.add_argument("--head-locked", action="store_true",
-                      help="of 6, 11 or 18 channels the last two are a stereo pair that does not turn")
+    what.add_argument(
+        "--ambisonics",
+        choices=AMBISONICS,
+        default="auto",
+        help="what 4, 9 or 16 channels are; none: loudspeakers; auto: by metadata, else AmbiX",
+    )
+    what.add_argument(
+        "--head-locked",
+        action="store_true",
+        help="of 6, 11 or 18 channels the last two are a stereo pair that does not turn",
+    )
     what.add_argument("--no-crops", dest="crops", action="store_false", help="leave the true pictures out")
-    what.add_argument("--split-by", choices=("video", "random", "given"), default="video",
-                      help="video: no video in two splits; random: the paper's 85/15 by clip; given: the source's own")
+    what.add_argument(
+        "--split-by",
+        choices=("video", "random", "given"),
+        default="video",
+        help="video: no video in two splits; random: the paper's 85/15 by clip; given: the source's own",
+    )
     what.add_argument("--split-seed", type=int, default=0)
     clean = parser.add_argument_group("cleaning, as OmniAudio describes it")
     clean.add_argument("--clean", nargs="+", choices=RULES, default=(), help="leave out such segments")
@@ -78,10 +89,18 @@ def make_parser() -> argparse.ArgumentParser:
     how.add_argument("--executor", choices=("process", "ray"), default=runs.name)
     how.add_argument("--workers", type=int, default=runs.workers, help="cores for Ray on this machine")
     how.add_argument("--ray-address", default="", help="of a running cluster, for example 'auto'")
-    how.add_argument("--device", default=AUTO, help="of the encoders: cuda, cuda:1, mps or cpu; auto is the first "
-                     "that is here, and on Ray the processor unless there are --encoders (auto)")
-    how.add_argument("--encoders", type=int, default=runs.encoders,
-                     help="Ray processes that only encode, one per GPU; 0 encodes where the views are cut")
+    how.add_argument(
+        "--device",
+        default=AUTO,
+        help="of the encoders: cuda, cuda:1, mps or cpu; auto is the first "
+        "that is here, and on Ray the processor unless there are --encoders (auto)",
+    )
+    how.add_argument(
+        "--encoders",
+        type=int,
+        default=runs.encoders,
+        help="Ray processes that only encode, one per GPU; 0 encodes where the views are cut",
+    )
     how.add_argument("--shard-segments", type=int, default=runs.shard_segments, help="segments per shard")
     how.add_argument("--retry-failed", action="store_true", help="try failed segments again")
     how.add_argument("--benchmark", action="store_true", help="measure the stages on a few segments; keeps nothing")

@@ -195,7 +195,11 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
 
 
 def read_shards(
-    folder: str | Path, split: str = "train", *, beside: Sequence[str] = (), part: tuple[int, int] = (0, 1),
+    folder: str | Path,
+    split: str = "train",
+    *,
+    beside: Sequence[str] = (),
+    part: tuple[int, int] = (0, 1),
     shard_seed: int | None = None,
 ) -> Iterator[Prepared]:
     """The examples of a split, one pass, in an order that depends on the arguments alone.

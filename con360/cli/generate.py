@@ -74,9 +74,7 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     remarks = drawing_notices(model, conditions.caption, settings)
     _write(out, picture, clip, saliency, conditions, found, made, remarks, report)
     if options.json:
-        facts = _facts(
-            options, settings, model, control, saliency.method, conditions, found, viewpoint, made, report
-        )
+        facts = _facts(options, settings, model, control, saliency.method, conditions, found, viewpoint, made, report)
         print(json.dumps({**facts, "output": str(out), "conditions": picture and str(picture)}))
         return
     print(viewpoint_table(found, [viewpoint.rank]) if viewpoint.rank else _by_hand(viewpoint), end="\n\n")
@@ -311,7 +309,9 @@ def _facts(
         "saliency": conditions.saliency.method,
         "viewpoints_by": {"saliency": saliency_method, "choice": options.choose_by},
         "caption": {
-            "text": conditions.caption.short, "origin": conditions.caption.origin, "long": conditions.caption.long,
+            "text": conditions.caption.short,
+            "origin": conditions.caption.origin,
+            "long": conditions.caption.long,
             "faces": face_facts(conditions.caption),
         },  # fmt: skip
         "viewpoints": [{"rank": v.rank, **(asdict(v.region) if v.region else {})} for v in found],

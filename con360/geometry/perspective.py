@@ -91,9 +91,7 @@ def as_views(views: Views) -> tuple[View, ...]:
     return views.views if isinstance(views, ViewTrack) else tuple(views)
 
 
-def erp_to_perspective(
-    erp: Tensor, views: Views, size: int, mode: str = "bilinear", antialias: bool = True
-) -> Tensor:
+def erp_to_perspective(erp: Tensor, views: Views, size: int, mode: str = "bilinear", antialias: bool = True) -> Tensor:
     """Look into a panorama; differentiable in the panorama.
 
     Convention: pixel centres; seam and poles exact; the view's top is towards the zenith.

@@ -30,7 +30,10 @@ FOV_18_DEG = 80.0
 
 
 def erp_to_tangent(
-    erp: Tensor, centers: Sequence[tuple[float, float]] = CENTERS_18, fov_deg: float = FOV_18_DEG, size: int = 224,
+    erp: Tensor,
+    centers: Sequence[tuple[float, float]] = CENTERS_18,
+    fov_deg: float = FOV_18_DEG,
+    size: int = 224,
     antialias: bool = True,
 ) -> Tensor:
     """Cut tangent images out of a panorama.
@@ -79,7 +82,9 @@ def _blend_table(centers: tuple, fov_deg: float, height: int, dtype: torch.dtype
 
 
 def tangent_to_erp(
-    patches: Tensor, centers: Sequence[tuple[float, float]] = CENTERS_18, fov_deg: float = FOV_18_DEG,
+    patches: Tensor,
+    centers: Sequence[tuple[float, float]] = CENTERS_18,
+    fov_deg: float = FOV_18_DEG,
     height: int = 256,
 ) -> Tensor:
     """Blend tangent images into a panorama; differentiable.

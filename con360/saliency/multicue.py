@@ -118,6 +118,7 @@ def _finish(evidence: Tensor, sounding: Tensor | None, height: int) -> Tensor:
 
 # Cues -----------------------------------------------------------------------------------------------------------------
 
+
 def _structure(frames: Tensor) -> Tensor:
     """What stands out of each picture: `[T, 3, H, W]` to `[T, h, w]`, mean 1 on the sphere."""
     colours = opponent_colours(shrunk(frames, COARSE_HEIGHT))

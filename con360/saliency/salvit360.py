@@ -126,8 +126,12 @@ def inverse_weights(scale: TangentScale) -> tuple[Tensor, Tensor, Tensor]:
     pixel, x, y = row * MAP_SIZE[1] + column, x[seen], y[seen]
     x0, y0 = x.floor().long().clamp(0, size - 1), y.floor().long().clamp(0, size - 1)
     x1, y1 = (x0 + 1).clamp_max(size - 1), (y0 + 1).clamp_max(size - 1)
-    corners = ((x0, y0, (x1 - x) * (y1 - y)), (x0, y1, (x1 - x) * (y - y0)),
-               (x1, y0, (x - x0) * (y1 - y)), (x1, y1, (x - x0) * (y - y0)))
+    corners = (
+        (x0, y0, (x1 - x) * (y1 - y)),
+        (x0, y1, (x1 - x) * (y - y0)),
+        (x1, y0, (x - x0) * (y1 - y)),
+        (x1, y1, (x - x0) * (y - y0)),
+    )
     weight = torch.cat([w for _, _, w in corners])
     source = torch.cat([(patch * size + cy) * size + cx for cx, cy, _ in corners])
     kept = weight > 1e-5
@@ -341,10 +345,12 @@ class SalViT360(nn.Module):
 
 def _decoder(channels: tuple[int, ...], num_patches: int) -> nn.Sequential:
     sizes = (7, 7, 14, 28)
-    return nn.Sequential(*[
-        DecoderBlock(before, after, num_patches, size, enlarge=i > 0)
-        for i, (before, after, size) in enumerate(zip(channels[:-1], channels[1:], sizes, strict=False))
-    ])
+    return nn.Sequential(
+        *[
+            DecoderBlock(before, after, num_patches, size, enlarge=i > 0)
+            for i, (before, after, size) in enumerate(zip(channels[:-1], channels[1:], sizes, strict=False))
+        ]
+    )
 
 
 # Published names to ours. `posemb` is left out: the published forward pass never calls it.

@@ -176,7 +176,7 @@ def test_a_prompt_without_its_place_is_refused(prompts: dict[str, str], words: s
 
 
 def test_what_models_add_is_taken_away() -> None:
-    assert _tidy("<think>\nwell, hm\n</think>\n\n\"A **band**\n plays.\"") == "A band plays."
+    assert _tidy('<think>\nwell, hm\n</think>\n\n"A **band**\n plays."') == "A band plays."
     assert _tidy("<think>never ends") == ""
     assert _tidy('"') == '"'
 

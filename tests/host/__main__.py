@@ -54,9 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
         for video in options.input:
             shutil.copy(video, options.out / "input")
         workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
-        nodes = {str(n["id"]): n["type"] for n in workflow["nodes"]} if "nodes" in workflow else {
-            key: node["class_type"] for key, node in workflow.items()
-        }
+        nodes = (
+            {str(n["id"]): n["type"] for n in workflow["nodes"]}
+            if "nodes" in workflow
+            else {key: node["class_type"] for key, node in workflow.items()}
+        )
         names = {key: f"{key} {kind}" for key, kind in nodes.items()}
         run = host.run(workflow, show_progress(names))
     except (OSError, json.JSONDecodeError, WorkflowError) as error:

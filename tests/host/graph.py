@@ -166,7 +166,7 @@ def _check_inputs(
             source, slot = inputs[name]
             given = info[prompt[source]["class_type"]]["output"]
             if slot >= len(given) or (given[slot] != io_type):
-                found.append(f"{name}: {given[slot:slot + 1]} is linked into {io_type}")
+                found.append(f"{name}: {given[slot : slot + 1]} is linked into {io_type}")
         else:
             found += _check_value(inputs, name, io_type, options, ranged=name not in named)
     return found

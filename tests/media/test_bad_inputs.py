@@ -17,6 +17,7 @@ FOLDERS = ("bad", "video", "video_unlicensed", "photo", "saliency", "sfx", "foa"
 FILES = [Path(name) for name in media_files()]
 BIG = 2_000_000
 
+
 def params():
     for path in FILES:
         size = (shared_root() / "data" / path).stat().st_size

@@ -571,8 +571,7 @@ def test_limits_are_explicit_and_adjustable(tmp_path, monkeypatch):
 def test_a_picture_that_changes_its_size_is_told(tmp_path):
     # MPEG-TS may be joined by copying.
     parts = [
-        write_video(tmp_path / f"{i}.ts", constant(8, 0.5), size=size)
-        for i, size in enumerate(((128, 64), (256, 128)))
+        write_video(tmp_path / f"{i}.ts", constant(8, 0.5), size=size) for i, size in enumerate(((128, 64), (256, 128)))
     ]
     joined = tmp_path / "joined.ts"
     joined.write_bytes(b"".join(p.read_bytes() for p in parts))

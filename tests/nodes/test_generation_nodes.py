@@ -17,6 +17,7 @@ from con360.models.loading import save_joint_model
 
 pytestmark = pytest.mark.standin
 
+
 @pytest.fixture(scope="module")
 def models(host: Host) -> Path:
     write_model_files(host.base / "models")
@@ -255,8 +256,9 @@ def test_captions_are_typed_or_the_scenes_or_plain(
 ) -> None:
     host.free()
     load = workflow()["1"]
-    frames, audio, fps, scene, _ = run({"1": load, "2": {
-        "class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}).outputs["1"]
+    frames, audio, fps, scene, _ = run(
+        {"1": load, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+    ).outputs["1"]
     with installed(host._modules):
         result = host.classes["CubemapCaption"].execute(
             frames=frames, fps=fps, text=text, scene_caption=scene if with_scene else "",

@@ -180,6 +180,7 @@ def test_a_start_within_the_sample_is_refused_by_name(run: Any) -> None:
 
 # ---- Centroid→BASD
 
+
 class TestViewpoint:
     """On a saliency mask put straight into the host: two blobs, the larger to the right."""
 

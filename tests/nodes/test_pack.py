@@ -30,8 +30,10 @@ NAMES = {
     "ViewpointCrop": "Viewpoint Crop",
     "ViewpointByHand": "Viewpoint by Hand",
     "OverlayPreview": "Overlay Preview",
-    "Con360Compare": "Con360 Compare", "Reframe360Video": "Reframe 360° Video",
-    "Save360Video": "Save 360° Video", "Con360SaliencyKL": "S_KL",
+    "Con360Compare": "Con360 Compare",
+    "Reframe360Video": "Reframe 360° Video",
+    "Save360Video": "Save 360° Video",
+    "Con360SaliencyKL": "S_KL",
     "Con360Centroids": "Centroids",
 }
 DOCS = PACK / "web" / "docs"

@@ -91,8 +91,12 @@ def test_refuses_missing_inputs_and_links_of_another_type(bench: Host) -> None:
     prompt = graph_of()
     del prompt["1"]["inputs"]["size"]
     assert "missing" in bench.run(prompt).complaints["1"][0]
-    assert "linked into INT" in bench.run({**graph_of(), "3": {
-        "class_type": "Numbers", "inputs": {"count": ["1", 0], "size": 0.5, "kind": "a"}}}).complaints["3"][0]
+    assert (
+        "linked into INT"
+        in bench.run(
+            {**graph_of(), "3": {"class_type": "Numbers", "inputs": {"count": ["1", 0], "size": 0.5, "kind": "a"}}}
+        ).complaints["3"][0]
+    )
 
 
 def test_combo_values_and_nan_pass_as_on_the_real_server(bench: Host) -> None:

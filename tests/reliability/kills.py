@@ -256,5 +256,3 @@ def _done(out: Path) -> list[str]:
     from test_prepare_resume import ends_of
 
     return [name for name, end in ends_of(out).items() if end == "done"]
-
-

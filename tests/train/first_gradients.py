@@ -1,6 +1,6 @@
 """Run by a test, in one process or several: the first step's gradients, as the optimiser gets them, into a file.
 
-    python first_gradients.py OUT.safetensors FOLDER BATCH_SIZE
+python first_gradients.py OUT.safetensors FOLDER BATCH_SIZE
 """
 
 from __future__ import annotations

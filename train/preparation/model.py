@@ -26,9 +26,7 @@ class ModelFacts:
     fingerprint: str
 
     def clip_spec(self, seconds: float) -> ClipSpec:
-        return ClipSpec(
-            seconds, latent_stride_a=self.latent_stride_a, latent_multiple_a=self.latent_multiple_a
-        )
+        return ClipSpec(seconds, latent_stride_a=self.latent_stride_a, latent_multiple_a=self.latent_multiple_a)
 
 
 @dataclass(frozen=True)

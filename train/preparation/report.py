@@ -31,8 +31,9 @@ def stage_costs(outcomes: Iterable[Outcome]) -> list[StageCost]:
     for stage in STAGES:
         ran = [outcome for outcome in done if stage in outcome.seconds]
         if ran:
-            cores, clock = (sum(o[stage] for o in of) / len(ran)
-                            for of in ([o.core_seconds for o in ran], [o.seconds for o in ran]))
+            cores, clock = (
+                sum(o[stage] for o in of) / len(ran) for of in ([o.core_seconds for o in ran], [o.seconds for o in ran])
+            )
             costs.append(StageCost(stage, cores, clock, len(ran)))
     return costs
 

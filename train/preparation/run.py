@@ -93,8 +93,13 @@ def take_account(folder: Path) -> tuple[dict[str, Outcome], tuple[str, ...]]:
 
 
 def prepare(
-    source: Source, out: str | Path, settings: Settings, executor: Executor | None = None, *,
-    retry_failed: bool = False, say: Callable[[str], None] = print,
+    source: Source,
+    out: str | Path,
+    settings: Settings,
+    executor: Executor | None = None,
+    *,
+    retry_failed: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Account:
     """Bring a folder to the state in which every planned segment is done, rejected or failed with its reason.
 
@@ -149,7 +154,10 @@ def _first(problems: Sequence[Problem]) -> str:
 
 
 def _run(
-    executor: Executor, segments: Sequence[Segment], settings: Settings, write: Callable[[Sequence[Result]], None],
+    executor: Executor,
+    segments: Sequence[Segment],
+    settings: Settings,
+    write: Callable[[Sequence[Result]], None],
     split: str,
 ) -> None:
     from tqdm import tqdm
@@ -187,14 +195,13 @@ def run_on_ray(
     On a cluster the code, the clips, the model and the output lie at the same paths on every node.
     """
     ray = start_ray(executor)
-    work = ray.data.from_items([{"segment": segment} for segment in segments],
-                               override_num_blocks=_blocks(len(segments), executor.workers))
+    work = ray.data.from_items(
+        [{"segment": segment} for segment in segments], override_num_blocks=_blocks(len(segments), executor.workers)
+    )
     on_gpu = executor.device.startswith("cuda")
     # With encoders apart, what comes before them needs no accelerator; without, every worker holds one.
     first, gpus = ("cpu", 0) if executor.encoders else (executor.device, 1 if on_gpu else 0)
-    work = work.map(
-        lambda row: {"work": prepare_views(row["segment"], settings, first)}, num_cpus=1, num_gpus=gpus
-    )
+    work = work.map(lambda row: {"work": prepare_views(row["segment"], settings, first)}, num_cpus=1, num_gpus=gpus)
     if executor.encoders:
         results = work.map_batches(
             _EncoderActor, fn_constructor_args=(settings, executor.device), batch_size=4,
@@ -202,8 +209,9 @@ def run_on_ray(
             num_gpus=1 if on_gpu else 0,
         )  # fmt: skip
     else:
-        results = work.map(lambda row: {"result": _encoder(settings, executor.device)(row["work"])}, num_cpus=1,
-                           num_gpus=gpus)
+        results = work.map(
+            lambda row: {"result": _encoder(settings, executor.device)(row["work"])}, num_cpus=1, num_gpus=gpus
+        )
     written = results.map_batches(partial(_write_batch, write), batch_size=executor.shard_segments, num_cpus=0.1)
     try:
         for row in written.iter_rows():
@@ -301,8 +309,9 @@ def _write_plan(folder: Path, plan: Sequence[Segment]) -> None:
 
 def _write_failures(folder: Path, account: Account) -> None:
     """Everything that is no example and why, one JSON object per line: the source's problems, then the segments."""
-    lines = [{"where": p.where, "status": "kept" if p.kept else "left out", "reason": p.reason}
-             for p in account.problems]
+    lines = [
+        {"where": p.where, "status": "kept" if p.kept else "left out", "reason": p.reason} for p in account.problems
+    ]
     for _, outcome in sorted(account.outcomes.items()):
         if outcome.status != "done":
             lines.append({k: v for k, v in asdict(outcome).items() if k in ("segment", "status", "stage", "reason")})

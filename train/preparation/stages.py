@@ -108,9 +108,7 @@ def read(work: Work, settings: Settings) -> Work:
     if not torch.isfinite(clip.sound.waveform).all():
         raise InputError("the sound holds NaN or infinite samples")
     spatial = clip.sound.layout == "ambix"
-    sound = fit_length(
-        resample(clip.sound if spatial else to_mono(clip.sound), spec.sample_rate_hz), spec.num_samples
-    )
+    sound = fit_length(resample(clip.sound if spatial else to_mono(clip.sound), spec.sample_rate_hz), spec.num_samples)
     return replace(
         work, panorama=replace(clip, sound=sound), foa=sound.waveform[:FIRST_ORDER] if spatial else None,
         caption=segment.clip.caption, notices=clip.notices,
@@ -175,9 +173,7 @@ def views(work: Work, settings: Settings) -> Work:
     """The most salient viewpoints: the true picture and sound of each, its BASD and the maps that steer it."""
     (clip, sound), maps = work.clip, work.saliency
     assert maps is not None, "`views` ran before `saliency`"
-    found = viewpoints(
-        maps, clip.fps, fov_deg=settings.fov_deg, mode=settings.mode, max_viewpoints=settings.viewpoints
-    )
+    found = viewpoints(maps, clip.fps, fov_deg=settings.fov_deg, mode=settings.mode, max_viewpoints=settings.viewpoints)
     drafts = tuple(_draft(clip, sound, maps, viewpoint.track, settings) for viewpoint in found)
     notices = work.notices + viewpoint_notices(found)
     return replace(work, panorama=None, saliency=None, drafts=drafts, notices=notices)
@@ -196,9 +192,7 @@ def render(work: Work, settings: Settings) -> Work:
     """A procedural scene with its truth, in place of a clip; with estimated saliency where the settings ask for it."""
     split, index = scene_number(work.segment.clip)
     spec = settings.spec
-    example = make_example(
-        split, index, num_frames=spec.num_frames, spec=spec, size=settings.facts.picture_size_px
-    )
+    example = make_example(split, index, num_frames=spec.num_frames, spec=spec, size=settings.facts.picture_size_px)
     scene, maps = scene_of(split, index), example.maps
     if settings.saliency != TRUTH:
         panorama = scene.panorama(settings.read_height, spec)

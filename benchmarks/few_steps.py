@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from con360.devices import describe_device, resolve_device
-from con360.models.catalog import BUILT_IN_MODEL, control_file, model_folder
+from con360.weights.catalog import BUILT_IN_MODEL
+from con360.weights.find import control_file, model_folder
 
 STEPS = (12, 15, 20, 50)
 REFERENCE_STEPS = 50
@@ -69,12 +70,12 @@ def relative_rms(a: Tensor, b: Tensor) -> float:
 def sampler(options: argparse.Namespace) -> Callable[[str, int, int], tuple[Tensor, Tensor, float]]:
     """`sample(name, steps, seed)`: (video latents, audio latents, seconds) of the demo scene's front view."""
     from con360.control import encode_control, load_control
-    from con360.models.loading import load_joint_model
     from con360.models.text import encode_captions
     from con360.pipeline import conditions_of, default_settings
     from con360.sampling.joint import sample_joint
     from con360.scenes import demo_scene
-    from con360.viewpoint import manual_viewpoint
+    from con360.viewpoint.choose import manual_viewpoint
+    from con360.weights.load import load_joint_model
 
     folder = model_folder(options.model)
     model = load_joint_model(folder, device=options.device)

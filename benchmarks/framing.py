@@ -23,17 +23,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from con360.follow import Follower
 from con360.geometry.sphere import angle_between_deg, angles, directions, rotation
 from con360.media.reader import read_panorama
-from con360.media.sound import turn_matrices
 from con360.records import SaliencyMaps, Sound
 from con360.saliency.heard import sound_intensity
 from con360.saliency.human_faces import FaceDetector, HumanFace
 from con360.saliency.multicue import CueStrengths, multicue_saliency
 from con360.saliency.training_free import training_free_saliency
 from con360.scenes import Performer, Scene, random_scene
-from con360.viewpoint import Ranking, viewpoints
+from con360.sound.ambisonics import turn_matrices
+from con360.viewpoint.choose import Ranking, viewpoints
+from con360.viewpoint.follow import Follower
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = Path(__file__).with_name("framing_marks.csv")

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from con360.sampling.joint import SamplerSettings
+from con360.sampling.settings import SamplerSettings
 
 WAYS = {
     "guided passes as one batch": {},
@@ -48,7 +48,7 @@ def measure(way: str, frames: int, px: int) -> dict[str, float]:
     """Gigabytes of weights that must be there at once, of what one step takes beyond them, and its seconds."""
     import torch
 
-    from con360.models import feed_forward
+    from con360.models.cpu import feed_forward
 
     from .sampling import full_size
 

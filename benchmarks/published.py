@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from con360.errors import InputError
-from con360.models.connectors import to_published_state
 from con360.models.dual_unet import DualUNet
+from con360.weights.connector_names import to_published_state
 
 PACKAGE = Path("src/va_core/model/svg/unet_svg.py")
 # The published forward's order.

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from con360.saliency.salvit360 import INPUT_SIZE, OUTPUT_SIZE, WINDOW, SalViT360, TangentScale, _decoder
+from con360.saliency.salvit360 import OUTPUT_SIZE, WINDOW, SalViT360, _decoder
+from con360.saliency.tangents import INPUT_SIZE, TangentScale
 
 from .timing import Row, largest_difference, race
 

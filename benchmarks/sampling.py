@@ -22,14 +22,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from con360.control import load_control
 from con360.control.module import ControlConfig, ControlModule
-from con360.models import feed_forward, winograd
-from con360.models.catalog import control_file, model_folder
-from con360.models.connectors import ConnectorConfig, Connectors, Film, fold_frames
+from con360.models.connector_config import ConnectorConfig
+from con360.models.connectors import Connectors, Film, fold_frames
+from con360.models.cpu import feed_forward, winograd
 from con360.models.dual_unet import DualUNet, run_blocks, time_embedding
-from con360.models.loading import load_joint_model
 from con360.sampling.guidance import guide
-from con360.sampling.joint import SamplerSettings, sample_joint
+from con360.sampling.joint import sample_joint
 from con360.sampling.schedule import NoiseSchedule, ddim_step, ddim_timesteps
+from con360.sampling.settings import SamplerSettings
+from con360.weights.find import control_file, model_folder
+from con360.weights.load import load_joint_model
 
 from .published import PublishedForward
 from .timing import Row, largest_difference, race

@@ -38,8 +38,8 @@ IN_STAND_IN = """
 import sys, time
 from pathlib import Path
 import torch
-from tests import host
-import tests.host.run
+from tools import host
+import tools.host.run
 start, cpu = time.perf_counter(), time.process_time()
 info = host.Host(Path(sys.argv[2]), Path(sys.argv[1])).object_info()
 count = sum(entry["python_module"] == "pack" for entry in info.values())

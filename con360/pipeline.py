@@ -15,16 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .basd import basd_maps
 from .caption import plain_caption
 from .control import LoadedControl, encode_control, fingerprint
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
-from .media.sound import fit_length, omni_sound, resample, to_mono, view_sound
 from .memory import in_smaller_pieces
 from .models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
 from .models.connectors import Film
-from .models.loading import JointModel
+from .models.joint import JointModel
 from .models.residency import resident
 from .models.text import encode_captions
 from .records import (
@@ -41,8 +39,12 @@ from .records import (
     ViewTrack,
 )
 from .saliency.predict import NAMED_METHODS, clip_saliency
-from .sampling.joint import HOLDS, SamplerSettings, sample_joint
+from .sampling.joint import sample_joint
+from .sampling.settings import HOLDS, SamplerSettings
+from .sound.levels import fit_length, omni_sound, resample, to_mono
+from .sound.views import view_sound
 from .timing import ClipSpec
+from .viewpoint.basd import basd_maps
 
 # on_step(step, total, x0_v): after each sampling step, with the present estimate of the clean video latents
 # [1, 4, T, h, w]; it may raise to cancel.

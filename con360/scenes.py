@@ -22,8 +22,9 @@ from .errors import InputError
 from .geometry.erp import erp_directions
 from .geometry.perspective import view_directions
 from .geometry.sphere import directions as sphere_directions
-from .media.sound import foa_encode, view_sound
 from .records import PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
+from .sound.ambisonics import foa_encode
+from .sound.views import view_sound
 from .timing import ClipSpec
 
 COLOURS = {

@@ -2,10 +2,10 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from . import host
 from .caption import CubemapCaption
 from .compare import Con360Compare, OverlayPreview
 from .crop import ViewpointCrop
+from .host import folders
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
@@ -42,5 +42,5 @@ class Con360Extension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> Con360Extension:
-    host.register_model_folders()
+    folders.register_model_folders()
     return Con360Extension()

@@ -9,7 +9,8 @@ from comfy_api.v0_0_2 import io
 from ..con360.caption import prompts
 from ..con360.errors import InputError
 from ..con360.records import PanoramaClip, SceneCaption
-from . import host, sockets
+from . import sockets
+from .host import files, folders, runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ class CubemapCaption(io.ComfyNode):
         return io.Schema(
             node_id="CubemapCaption",
             display_name="Cubemap Caption",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="Words for the scene: what you type, else what a captioner sees on the six cube faces, else "
             "the sample's own caption, else a plain statement of what is known.",
             inputs=[
@@ -45,30 +46,30 @@ class CubemapCaption(io.ComfyNode):
                     tooltip="Caption output of Load 360° Video; used where there is neither text nor captioner.",
                 ),
                 io.Combo.Input(
-                    "captioner", options=[NO_CAPTIONER, *host.model_entries(host.CAPTIONERS)], optional=True,
+                    "captioner", options=[NO_CAPTIONER, *folders.model_entries(folders.CAPTIONERS)], optional=True,
                     default=NO_CAPTIONER, tooltip="BLIP-2 or BLIP, a folder in models/con360_captioner.",
                 ),
                 io.Combo.Input(
-                    "language_model", options=[BY_RULE, *host.model_entries(host.LANGUAGE_MODELS)], optional=True,
+                    "language_model", options=[BY_RULE, *folders.model_entries(folders.LANGUAGE_MODELS)], optional=True,
                     default=BY_RULE,
                     tooltip="Merges the faces' captions: Llama 3.2 or another small instruct model, a folder in "
                     "models/con360_llm. Without one they are joined by rule.",
                 ),
                 io.Int.Input("times", default=3, min=1, max=32, step=1, optional=True,
                              tooltip="At how many moments of the clip the faces are captioned."),
-                host.advanced(io.Int.Input(
+                runtime.advanced(io.Int.Input(
                     "batch_size", default=6, min=1, max=192, step=1, optional=True,
                     tooltip="Faces captioned at once; fewer need less memory.",
                 )),
-                host.advanced(io.String.Input(
+                runtime.advanced(io.String.Input(
                     "face_prompt", default=prompts.FACE_PROMPT, multiline=True, optional=True,
                     tooltip="The captioner continues it for each face; {direction} becomes 'in front', 'behind', ...",
                 )),
-                host.advanced(io.String.Input(
+                runtime.advanced(io.String.Input(
                     "merge_prompt", default=prompts.MERGE_PROMPT, multiline=True, optional=True,
                     tooltip="Asks the language model for the long caption; {captions} becomes the faces' captions.",
                 )),
-                host.advanced(io.String.Input(
+                runtime.advanced(io.String.Input(
                     "short_prompt", default=prompts.SHORT_PROMPT, multiline=True, optional=True,
                     tooltip="Asks the language model for the short caption; {description} becomes the long one.",
                 )),
@@ -90,7 +91,7 @@ class CubemapCaption(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, captioner: str | None = None, language_model: str | None = None) -> bool | str:
         choices = ((captioner, NO_CAPTIONER), (language_model, BY_RULE))
-        verdicts = [host.verdict(lambda one=one: _folder(*one)) for one in choices]
+        verdicts = [runtime.verdict(lambda one=one: _folder(*one)) for one in choices]
         return " ".join(verdict for verdict in verdicts if isinstance(verdict, str)) or True
 
     @classmethod
@@ -98,10 +99,10 @@ class CubemapCaption(io.ComfyNode):
         cls, captioner: str | None = None, language_model: str | None = None, **kwargs: Any
     ) -> str:  # fmt: skip
         folders = (_folder(captioner, NO_CAPTIONER), _folder(language_model, BY_RULE))
-        return host.identity(path for folder in folders if folder for path in folder.rglob("*") if path.is_file())
+        return files.identity(path for folder in folders if folder for path in folder.rglob("*") if path.is_file())
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, frames: Tensor, text: str, fps: float, audio: dict[str, Any] | None = None, scene_caption: str = "",
         captioner: str = NO_CAPTIONER, language_model: str = BY_RULE, times: int = 3, batch_size: int = 6,
@@ -110,7 +111,7 @@ class CubemapCaption(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.caption import plain_caption, typed_caption
 
-        host.check_interrupt()
+        runtime.check_interrupt()
         asked = prompts.CaptionPrompts(face_prompt.strip(), merge_prompt, short_prompt)
         folders = (_folder(captioner, NO_CAPTIONER), _folder(language_model, BY_RULE))
         if text.strip():
@@ -126,7 +127,7 @@ class CubemapCaption(io.ComfyNode):
             sound = None if audio is None else sockets.sound_from_audio(audio)
             caption = plain_caption(PanoramaClip(sockets.frames_from_image(frames), fps, sound))
         for notice in caption.notices:
-            host.log.warning(notice)
+            runtime.log.warning(notice)
         faces = "\n".join(str(face) for face in caption.faces)
         return io.NodeOutput(caption.short, caption.long, faces, "\n".join(caption.notices))
 
@@ -145,14 +146,14 @@ def _by_models(
     if language_model is not None:
         check_writer(language_model)
     budget = None if model is None else TokenBudget.of_model(model.model)
-    report = host.progress()
+    report = runtime.progress()
     faces = _faces(clip, captioner, times, batch_size, asked.face, report)
     if language_model is None:
         return merge_captions(faces, budget=budget)
     report(0, 1, "loading the language model")
-    writer = load_writer(language_model, dtype=host.working_dtype("auto"))
-    patcher = host.manage({"language_model": writer.model})
-    host.bring_in(patcher)
+    writer = load_writer(language_model, dtype=runtime.working_dtype("auto"))
+    patcher = runtime.manage({"language_model": writer.model})
+    runtime.bring_in(patcher)
     return merge_captions(faces, writer, prompts=asked, budget=budget, progress=report)
 
 
@@ -163,9 +164,9 @@ def _faces(
     from ..con360.caption.faces import caption_faces
 
     report(0, 1, "loading the captioner")
-    captioner = load_captioner(folder, dtype=host.working_dtype("auto"))
-    patcher = host.manage({"captioner": captioner.model})
-    host.bring_in(patcher)
+    captioner = load_captioner(folder, dtype=runtime.working_dtype("auto"))
+    patcher = runtime.manage({"captioner": captioner.model})
+    runtime.bring_in(patcher)
     return caption_faces(captioner, clip, times=times, batch_size=batch_size, prompt=prompt, progress=report)
 
 
@@ -173,7 +174,9 @@ def _folder(choice: str | None, nothing: str) -> Path | None:
     """The folder of a choice; None for the choice that stands for no model, and for a link without a value yet."""
     if choice in (None, nothing):
         return None
-    name, part = (host.CAPTIONERS, "captioner") if nothing == NO_CAPTIONER else (host.LANGUAGE_MODELS, "language model")
-    entries = host.model_entries(name)
-    host.check_weights(choice, [nothing, *entries], f"the {part}", part)
+    name, part = (
+        (folders.CAPTIONERS, "captioner") if nothing == NO_CAPTIONER else (folders.LANGUAGE_MODELS, "language model")
+    )
+    entries = folders.model_entries(name)
+    runtime.check_weights(choice, [nothing, *entries], f"the {part}", part)
     return entries[choice]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from . import host, previews, sockets
+from . import previews, sockets
+from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ class OverlayPreview(io.ComfyNode):
         return io.Schema(
             node_id="OverlayPreview",
             display_name="Overlay Preview",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             is_output_node=True,
             description="Saliency as heat, the view's outline and its BASD drawn onto the panorama, to look around in.",
             inputs=[
@@ -38,17 +39,17 @@ class OverlayPreview(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, height: int, saliency: Tensor | None = None,
         basd: sockets.BasdRecord | None = None, audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.overlay import draw_overlay
+        from ..con360.drawing.overlay import draw_overlay
 
         maps = None if saliency is None else sockets.saliency_from_mask(saliency)
         track = None if basd is None else basd.maps.track
         small = previews.small_panorama(frames, height)
-        drawn = draw_overlay(small, previews.fitting(maps, small), track, progress=host.progress())
+        drawn = draw_overlay(small, previews.fitting(maps, small), track, progress=runtime.progress())
         sound = None if audio is None else sockets.sound_from_audio(audio)
         preview = previews.panorama_preview(frames, fps, previews.ROUND_PX, maps, track, sound)
         return io.NodeOutput(sockets.image_from_frames(drawn), ui={"con360": [{"panorama": preview, "overlay": True}]})
@@ -60,7 +61,7 @@ class Con360Compare(io.ComfyNode):
         return io.Schema(
             node_id="Con360Compare",
             display_name="Con360 Compare",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             is_output_node=True,
             description="Plays the generated clip beside the real view, with the conditions, all at the same time.",
             inputs=[
@@ -74,12 +75,12 @@ class Con360Compare(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, generated: Any, real: Any = None, frames: Tensor | None = None, saliency: Tensor | None = None,
         basd: sockets.BasdRecord | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        report = host.progress()
+        report = runtime.progress()
         total = 1 + (real is not None) + (frames is not None)
         report(0, total, "generated clip")
         clip, seconds = _clip(generated)

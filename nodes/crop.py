@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360.records import PanoramaClip
-from . import host, sockets
+from . import sockets
+from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ class ViewpointCrop(io.ComfyNode):
         return io.Schema(
             node_id="ViewpointCrop",
             display_name="Viewpoint Crop",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="Cuts the chosen view out of the 360° clip: what a camera there would have seen and heard.",
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames, as many as the viewpoint has."),
@@ -44,19 +45,19 @@ class ViewpointCrop(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, sound: str | None) -> bool | str:
-        return host.verdict(lambda: sound is None or host.check_choice(sound, [VIEW, OMNI], "the sound"))
+        return runtime.verdict(lambda: sound is None or runtime.check_choice(sound, [VIEW, OMNI], "the sound"))
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, frames: Tensor, basd: sockets.BasdRecord, size: int, sound: str, audio: dict[str, Any] | None = None,
         ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.media.sound import fit_length, to_mono
         from ..con360.pipeline import crop_view
+        from ..con360.sound.levels import fit_length, to_mono
 
-        host.check_choice(sound, [VIEW, OMNI], "the sound")
-        report = host.progress()
+        runtime.check_choice(sound, [VIEW, OMNI], "the sound")
+        report = runtime.progress()
         report(0, 1, "cropping")
         heard = None
         if audio is not None:

@@ -8,7 +8,8 @@ from comfy_api.v0_0_2 import io
 
 from ..con360.errors import InputError
 from ..con360.timing import ClipSpec
-from . import host, previews, sockets
+from . import previews, sockets
+from .host import files, runtime
 
 if TYPE_CHECKING:
     from ..con360.records import PanoramaClip
@@ -23,11 +24,11 @@ class Load360Video(io.ComfyNode):
         return io.Schema(
             node_id="Load360Video",
             display_name="Load 360° Video",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="A piece of an equirectangular video at a constant frame rate, with its sound as recorded.",
             inputs=[
                 io.Combo.Input(
-                    "video", options=[SAMPLE, *host.input_videos()], upload=io.UploadType.video,
+                    "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
                     tooltip="A video of the input folder, or a procedural sample scene that is rendered on the spot.",
                 ),
                 io.Float.Input(
@@ -69,22 +70,22 @@ class Load360Video(io.ComfyNode):
         def check() -> None:
             # A widget that is linked has no value yet.
             if video not in (SAMPLE, None):
-                host.input_file(video)
+                files.input_file(video)
             sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked))
 
-        return host.verdict(check)
+        return runtime.verdict(check)
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
-        return SAMPLE if video in (SAMPLE, None) else host.identity([host.input_file(video)])
+        return SAMPLE if video in (SAMPLE, None) else files.identity([files.input_file(video)])
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, video: str, start: float, duration: float, fps: float, height: int, eye: str, ambisonics: str = "auto",
         head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
-        host.check_choice(eye, EYES, "the eye")
+        runtime.check_choice(eye, EYES, "the eye")
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
         caption, shown = "", dict[str, Any](video=video)
         if video == SAMPLE:
@@ -96,12 +97,12 @@ class Load360Video(io.ComfyNode):
             from ..con360.media.info import probe
             from ..con360.media.reader import read_panorama
 
-            path = host.input_file(video)
+            path = files.input_file(video)
             shown |= previews.file_facts(probe(path), ambisonics, head_locked)
             clip = read_panorama(
                 path, start_s=start, duration_s=duration, fps=fps, height=height,
                 eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
-                progress=host.progress(),
+                progress=runtime.progress(),
             )  # fmt: skip
         shown["notices"] = list(clip.notices)
         return io.NodeOutput(
@@ -120,7 +121,7 @@ def sample_clip(start: float, duration: float, fps: float, height: int) -> tuple
 
     if start:
         raise InputError(f"the built-in sample begins at 0 s and a start of {start:g} s was asked for; set start to 0.")
-    report = host.progress()
+    report = runtime.progress()
     scene = demo_scene()
     report(0, 1, "rendering the sample")
     clip = scene.panorama(height, ClipSpec(seconds=duration, fps=fps))

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360.errors import InputError
-from . import host, sockets
+from . import sockets
+from .host import files, folders, runtime
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from torch import nn
 
     from ..con360.control import LoadedControl
-    from ..con360.models.loading import JointModel
+    from ..con360.models.joint import JointModel
 
 TINY = "con360-tiny (built in)"
 BUILT_IN_CONTROL = "built in"
@@ -53,11 +54,11 @@ class Con360ModelLoader(io.ComfyNode):
         return io.Schema(
             node_id="Con360ModelLoader",
             display_name="Con360 Model Loader",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="Loads the joint audio-visual model: two U-Nets, their connectors, codecs and text encoders.",
             inputs=[
                 io.Combo.Input(
-                    "model", options=[TINY, *host.model_entries(host.MODELS), PARTS_ALONE],
+                    "model", options=[TINY, *folders.model_entries(folders.MODELS), PARTS_ALONE],
                     tooltip="The small model that comes with the pack, a folder in models/con360, or the parts below.",
                 ),
                 io.Combo.Input(
@@ -75,28 +76,28 @@ class Con360ModelLoader(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model: str | None) -> bool | str:
         # A widget that is linked has no value yet.
-        return host.verdict(lambda: model in (None, PARTS_ALONE) or _model_folder(model))
+        return runtime.verdict(lambda: model in (None, PARTS_ALONE) or _model_folder(model))
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None, **kwargs: Any) -> str:
         chosen = list(_picks({k: v for k, v in kwargs.items() if k in PART_TOOLTIPS}).values())
         sources = [Path(path) for path in chosen if path != NO_CONNECTORS]
         sources += [] if model in (None, PARTS_ALONE) else [_model_folder(model)]
-        files = [p for source in sources for p in ([source] if source.is_file() else source.rglob("*")) if p.is_file()]
-        return "|".join([str(NO_CONNECTORS in chosen), host.identity(files)])
+        paths = [p for source in sources for p in ([source] if source.is_file() else source.rglob("*")) if p.is_file()]
+        return "|".join([str(NO_CONNECTORS in chosen), files.identity(paths)])
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(cls, model: str, precision: str, **parts: str) -> io.NodeOutput:
-        from ..con360.models.loading import load_joint_model
+        from ..con360.weights.load import load_joint_model
 
-        host.check_choice(precision, PRECISIONS, "the precision")
-        report = host.progress()
+        runtime.check_choice(precision, PRECISIONS, "the precision")
+        report = runtime.progress()
         report(0, 1, "loading the model")
         folder = None if model == PARTS_ALONE else _model_folder(model)
-        joint = load_joint_model(folder, picks=_picks(parts), dtype=host.working_dtype(precision))
+        joint = load_joint_model(folder, picks=_picks(parts), dtype=runtime.working_dtype(precision))
         report(1, 1, "loading the model")
-        return io.NodeOutput(ManagedModel(joint, host.manage(_networks(joint))))
+        return io.NodeOutput(ManagedModel(joint, runtime.manage(_networks(joint))))
 
 
 class Con360ControlLoader(io.ComfyNode):
@@ -105,11 +106,11 @@ class Con360ControlLoader(io.ComfyNode):
         return io.Schema(
             node_id="Con360ControlLoader",
             display_name="Con360 Control Loader",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="Loads the control module that lets saliency and BASD steer the joint model.",
             inputs=[
                 io.Combo.Input(
-                    "control", options=[BUILT_IN_CONTROL, *host.model_entries(host.CONTROLS)],
+                    "control", options=[BUILT_IN_CONTROL, *folders.model_entries(folders.CONTROLS)],
                     tooltip="The small model's own module, or a file in models/con360_control.",
                 ),
             ],
@@ -118,19 +119,19 @@ class Con360ControlLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, control: str | None) -> bool | str:
-        return host.verdict(lambda: control is None or _control_file(control))
+        return runtime.verdict(lambda: control is None or _control_file(control))
 
     @classmethod
     def fingerprint_inputs(cls, control: str | None, **kwargs: Any) -> str:
-        return "" if control is None else host.identity([_control_file(control)])
+        return "" if control is None else files.identity([_control_file(control)])
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(cls, control: str) -> io.NodeOutput:
         from ..con360.control import load_control
 
         loaded = load_control(_control_file(control))
-        return io.NodeOutput(ManagedControl(loaded, host.manage({"control": loaded.module})))
+        return io.NodeOutput(ManagedControl(loaded, runtime.manage({"control": loaded.module})))
 
 
 def _networks(model: JointModel) -> dict[str, nn.Module]:
@@ -140,7 +141,7 @@ def _networks(model: JointModel) -> dict[str, nn.Module]:
 
 
 def _part_options(part: str) -> list[str]:
-    return [OWN, *([NO_CONNECTORS] if part == "connectors" else []), *host.part_entries(part)]
+    return [OWN, *([NO_CONNECTORS] if part == "connectors" else []), *folders.part_entries(part)]
 
 
 def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
@@ -150,29 +151,29 @@ def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
         if choice in (None, OWN):
             continue
         if part == "vae":
-            host.check_choice(choice, _part_options(part), part)
+            runtime.check_choice(choice, _part_options(part), part)
         else:
-            host.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
-        picks[part] = NO_CONNECTORS if choice == NO_CONNECTORS else host.part_entries(part)[choice]
-    tokenizer = host.clip_tokenizer() if Path(picks.get("video", "")).is_file() else None
+            runtime.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
+        picks[part] = NO_CONNECTORS if choice == NO_CONNECTORS else folders.part_entries(part)[choice]
+    tokenizer = folders.clip_tokenizer() if Path(picks.get("video", "")).is_file() else None
     if tokenizer is not None:
         picks["tokenizer"] = tokenizer
     return picks
 
 
 def _model_folder(choice: str) -> Path:
-    from ..con360.models.catalog import model_folder
+    from ..con360.weights.find import model_folder
 
-    entries = host.model_entries(host.MODELS)
-    host.check_weights(choice, [TINY, *entries, PARTS_ALONE], "the model", "svg")
+    entries = folders.model_entries(folders.MODELS)
+    runtime.check_weights(choice, [TINY, *entries, PARTS_ALONE], "the model", "svg")
     return entries.get(choice) or model_folder()
 
 
 def _control_file(choice: str) -> Path:
-    from ..con360.models.catalog import control_file, model_folder
+    from ..con360.weights.find import control_file, model_folder
 
-    entries = host.model_entries(host.CONTROLS)
-    host.check_weights(choice, [BUILT_IN_CONTROL, *entries], "the control file", "control")
+    entries = folders.model_entries(folders.CONTROLS)
+    runtime.check_weights(choice, [BUILT_IN_CONTROL, *entries], "the control file", "control")
     path = entries.get(choice) or control_file(None, model_folder())
     if path is None:
         raise InputError("the built-in control file is missing from this installation; install the pack again.")

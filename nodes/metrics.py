@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from . import host, sockets
+from . import sockets
+from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ class Con360SaliencyKL(io.ComfyNode):
         return io.Schema(
             node_id="Con360SaliencyKL",
             display_name="S_KL",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="How differently two clips draw the eye: the divergence of their saliency, 0 for equal clips.",
             inputs=[
                 io.Image.Input("generated", tooltip="The generated view."),
@@ -37,12 +38,12 @@ class Con360SaliencyKL(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(cls, generated: Tensor, target: Tensor, direction: str) -> io.NodeOutput:
         from ..con360.metrics.saliency import definition, s_kl
 
-        host.check_choice(direction, DIRECTIONS, "the direction")
-        report = host.progress()
+        runtime.check_choice(direction, DIRECTIONS, "the direction")
+        report = runtime.progress()
         report(0, 1, "S_KL")
         clips = (sockets.frames_from_image(clip) for clip in (generated, target))
         value = s_kl(*clips, direction=direction)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import host, sockets
+from . import sockets
+from .host import files, runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,14 +37,14 @@ def panorama_preview(
     """
     import torch
 
-    from ..con360.overlay import draw_overlay
+    from ..con360.drawing.overlay import draw_overlay
     from ..con360.records import SaliencyMaps, ViewTrack
 
     stride = -(-len(image) // MAX_FRAMES)
     small = small_panorama(image[::stride], height)
     maps = saliency and SaliencyMaps(saliency.maps[::stride], saliency.method)
     track = track and ViewTrack(track.views[::stride])
-    drawn = draw_overlay(small, fitting(maps, small), track, progress=lambda *_: host.check_interrupt())
+    drawn = draw_overlay(small, fitting(maps, small), track, progress=lambda *_: runtime.check_interrupt())
     return clip_preview(torch.cat((small, drawn), dim=-2), fps / stride, sound, turns=True)
 
 
@@ -53,13 +54,13 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
     Args:
         turns: keep Ambisonics, which the widget mixes for the view that it shows.
     """
-    from ..con360.media.sound import for_clip, to_mono
     from ..con360.media.writer import write_clip
+    from ..con360.sound.levels import for_clip, to_mono
 
     ambisonic = turns and sound is not None and sound.layout == "ambix"
     if sound is not None:
         sound = to_mono(sound) if sound.layout == "ambix" and not turns else for_clip(sound)[0]
-    path, saved = host.temp_file("con360_preview", ".mp4")
+    path, saved = files.temp_file("con360_preview", ".mp4")
     write_clip(path, frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2], fps, sound)
     return {**saved, "fps": fps, "frames": len(frames), "sound": sound is not None, "ambisonic": ambisonic}
 
@@ -88,7 +89,7 @@ def small_panorama(image: Tensor, height: int) -> Tensor:
     rows = min(height, image.shape[1]) // 2 * 2
     frames = []
     for frame in image:
-        host.check_interrupt()
+        runtime.check_interrupt()
         frames.append(_resized(sockets.frames_from_image(frame[None]), rows))
     return torch.cat(frames)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import InputImpl, io
 
 from ..con360.errors import InputError
-from . import host, previews, sockets
+from . import previews, sockets
+from .host import files, runtime
 from .load_video import EYES, SAMPLE, sample_clip
 from .saliency import FIRST_FACES, face_detector, face_file
 from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
@@ -15,9 +16,9 @@ from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..con360.keyframes import Keyframe
     from ..con360.records import View
-    from ..con360.reframe import Follow
+    from ..con360.reframing.aim import Follow
+    from ..con360.viewpoint.keyframes import Keyframe
 
 FOLLOW = "follow"
 MODES = [FOLLOW, BY_HAND, BY_KEYFRAMES]
@@ -31,12 +32,12 @@ class Reframe360Video(io.ComfyNode):
         return io.Schema(
             node_id="Reframe360Video",
             display_name="Reframe 360° Video",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="A flat video out of a 360° one at its own resolution and frame rate, with the sound turned "
             "with the view. Needs no weights; files may have any length.",
             inputs=[
                 io.Combo.Input(
-                    "video", options=[SAMPLE, *host.input_videos()], upload=io.UploadType.video,
+                    "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
                     tooltip="An equirectangular video of the input folder, or a procedural sample scene.",
                 ),
                 io.Combo.Input(
@@ -66,12 +67,12 @@ class Reframe360Video(io.ComfyNode):
                     "'foa' keeps four channels, turned; 'none' leaves the sound out.",
                 ),
                 io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
-                host.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
+                runtime.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
                                              tooltip="Stereo videos: one eye, or the whole picture.")),
-                host.advanced(io.Combo.Input("channels", options=CHANNEL_ORDERS, default="AmbiX", optional=True,
+                runtime.advanced(io.Combo.Input("channels", options=CHANNEL_ORDERS, default="AmbiX", optional=True,
                                              tooltip="FuMa is the same as 'fuma' of ambisonics, and older.")),
-                host.advanced(io.Float.Input("constant_fps", default=0.0, min=0.0, max=240.0, step=1.0, optional=True,
-                                             tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
+                runtime.advanced(io.Float.Input("constant_fps", default=0.0, min=0.0, max=240.0, step=1.0,
+                                             optional=True, tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
                 *sockets.channel_inputs(),
             ],
             outputs=[
@@ -87,48 +88,48 @@ class Reframe360Video(io.ComfyNode):
     ) -> bool | str:  # fmt: skip
         def check() -> None:
             if video not in (SAMPLE, None):
-                host.input_file(video)
+                files.input_file(video)
             if keyframes:
                 _path(keyframes)
             sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked))
 
-        return host.verdict(check)
+        return runtime.verdict(check)
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, mode: str | None = None, **kwargs: Any) -> str:
-        source = None if video in (SAMPLE, None) else host.input_file(video)
+        source = None if video in (SAMPLE, None) else files.input_file(video)
         faces = None if mode in (BY_HAND, BY_KEYFRAMES) else face_file(FIRST_FACES)
-        return host.identity(filter(None, (source, faces)))
+        return files.identity(filter(None, (source, faces)))
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, video: str, mode: str, rank: int, yaw: float, pitch: float, fov: float, width: int, height: int,
         start: float, duration: float, sound: str, keyframes: str = "", eye: str = "auto", channels: str = "AmbiX",
         constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
-        from ..con360.reframe import reframe
+        from ..con360.reframing.run import reframe
 
         for value, options, what in ((mode, MODES, "the mode"), (sound, SOUNDS, "the sound"), (eye, EYES, "the eye"),
                                      (channels, CHANNEL_ORDERS, "the channels")):  # fmt: skip
-            host.check_choice(value, options, what)
+            runtime.check_choice(value, options, what)
         if (width > 0) != (height > 0):
             raise InputError(f"width {width} and height {height}: set both, or leave both at 0 for the source's own.")
         ambisonics = _ambisonics(ambisonics, channels, head_locked)
-        path, _ = host.temp_file("con360_reframe", ".mp4")
+        path, _ = files.temp_file("con360_reframe", ".mp4")
         shown: dict[str, Any] = {"video": video}
         if video == SAMPLE:
             source, shown["sample"] = _sample_file()
         else:
-            source = host.input_file(video)
+            source = files.input_file(video)
             shown |= previews.file_facts(probe(source), ambisonics, head_locked)
         made = reframe(
             source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
             fps=constant_fps or None, eye=None if eye == "auto" else eye, ambisonics=ambisonics,
             head_locked=head_locked, detector=face_detector(FIRST_FACES) if mode == FOLLOW else None,
-            device=host.device(), progress=host.progress(),
+            device=runtime.device(), progress=runtime.progress(),
         )  # fmt: skip
         shown["notices"] = list(made.notices)
         return io.NodeOutput(
@@ -151,7 +152,7 @@ def _sample_file() -> tuple[Path, dict[str, Any]]:
     from ..con360.media.writer import write_clip
 
     clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)
-    path, saved = host.temp_file("con360_sample", ".mp4")
+    path, saved = files.temp_file("con360_sample", ".mp4")
     write_clip(path, clip.frames, clip.fps, clip.sound, panorama="mono")
     return path, {**saved, "ambisonic": clip.sound.layout == "ambix"}
 
@@ -160,7 +161,7 @@ def _look(
     mode: str, rank: int, yaw: float, pitch: float, fov: float, keyframes: str
 ) -> Follow | View | tuple[Keyframe, ...]:  # fmt: skip
     from ..con360.records import View
-    from ..con360.reframe import Follow
+    from ..con360.reframing.aim import Follow
 
     if mode == FOLLOW:
         return Follow(rank, fov)
@@ -168,6 +169,6 @@ def _look(
 
 
 def _path(text: str) -> tuple[Keyframe, ...]:
-    from ..con360.keyframes import keyframes_from_json
+    from ..con360.viewpoint.keyframes import keyframes_from_json
 
     return keyframes_from_json(text)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360.records import PanoramaClip
-from . import host, sockets
+from . import sockets
+from .host import files, folders, runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +30,12 @@ class SalViT360Saliency(io.ComfyNode):
         return io.Schema(
             node_id="SalViT360Saliency",
             display_name="SalViT360 Saliency",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="Where people would look: one saliency map over the panorama per frame, maximum 1.",
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames; another ratio than 2:1 is stretched."),
                 io.Combo.Input(
-                    "method", options=[*BUILT_IN, *host.model_entries(host.SALIENCY)],
+                    "method", options=[*BUILT_IN, *folders.model_entries(folders.SALIENCY)],
                     tooltip="multi-cue looks at structure, motion, faces and sound, training-free at contrast and "
                     "motion; neither needs weights. Or SalViT360 weights from models/con360_saliency.",
                 ),
@@ -47,8 +48,8 @@ class SalViT360Saliency(io.ComfyNode):
                     tooltip="Frame rate of the frames, by which multi-cue knows speed and fits the sound.",
                 ),
                 io.Combo.Input(
-                    "faces", options=[FIRST_FACES, NO_FACES, *host.model_entries(host.FACES)], default=FIRST_FACES,
-                    optional=True,
+                    "faces", options=[FIRST_FACES, NO_FACES, *folders.model_entries(folders.FACES)],
+                    default=FIRST_FACES, optional=True,
                     tooltip="Face detector for multi-cue: CenterFace as ONNX, a file in models/con360_faces. 'auto' is "
                     "the first one there, or none.",
                 ),
@@ -76,15 +77,15 @@ class SalViT360Saliency(io.ComfyNode):
             if faces is not None:
                 face_file(faces)
 
-        return host.verdict(check)
+        return runtime.verdict(check)
 
     @classmethod
     def fingerprint_inputs(cls, method: str | None, faces: str | None = FIRST_FACES, **kwargs: Any) -> str:
         weights = None if method in (*BUILT_IN, None) else _method(method)
-        return host.identity(filter(None, (weights, faces and face_file(faces))))
+        return files.identity(filter(None, (weights, faces and face_file(faces))))
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, frames: Tensor, method: str, audio: dict[str, Any] | None = None, fps: float = 8.0,
         faces: str = FIRST_FACES, control: ManagedControl | None = None,
@@ -92,33 +93,33 @@ class SalViT360Saliency(io.ComfyNode):
         from ..con360.pipeline import control_saliency
         from ..con360.saliency.predict import clip_saliency
 
-        report = host.progress()
+        report = runtime.progress()
         report(0, 1, "saliency")
         sound = None if audio is None else sockets.sound_from_audio(audio)
         clip = PanoramaClip(sockets.panorama_from_image(frames), fps, sound)
         _say_what_is_unread(clip, method, faces)
         detector = face_detector(faces) if method == MULTICUE else None
-        with host.gives_way():
-            found = clip_saliency(clip, _method(method), detector=detector, device=host.device(), progress=report)
+        with runtime.gives_way():
+            found = clip_saliency(clip, _method(method), detector=detector, device=runtime.device(), progress=report)
             read, notices = control_saliency(
-                clip, control and control.control, found, device=host.device(), progress=report
+                clip, control and control.control, found, device=runtime.device(), progress=report
             )
         for notice in notices:
-            host.log.warning(notice)
+            runtime.log.warning(notice)
         return io.NodeOutput(sockets.mask_from_maps(found.maps), sockets.mask_from_maps(read.maps))
 
 
 def _method(choice: str) -> Any:
     """What the library calls the choice: a name, or the path of the weights."""
-    entries = host.model_entries(host.SALIENCY)
-    host.check_weights(choice, [*BUILT_IN, *entries], "the saliency method", "salvit360")
+    entries = folders.model_entries(folders.SALIENCY)
+    runtime.check_weights(choice, [*BUILT_IN, *entries], "the saliency method", "salvit360")
     return entries.get(choice) or BUILT_IN[choice]
 
 
 def face_file(choice: str) -> Path | None:
     """The detector's file that a choice means; None for no faces, and for the first where there is none."""
-    entries = host.model_entries(host.FACES)
-    host.check_weights(choice, [FIRST_FACES, NO_FACES, *entries], "the face detector", "faces")
+    entries = folders.model_entries(folders.FACES)
+    runtime.check_weights(choice, [FIRST_FACES, NO_FACES, *entries], "the face detector", "faces")
     return next(iter(entries.values()), None) if choice == FIRST_FACES else entries.get(choice)
 
 
@@ -133,6 +134,6 @@ def face_detector(choice: str) -> FaceDetector | None:
 def _say_what_is_unread(clip: PanoramaClip, method: str, faces: str) -> None:
     """Tells of inputs that were given and count for nothing."""
     if method != MULTICUE and faces not in (FIRST_FACES, NO_FACES):
-        host.log.warning("faces %s: saliency by %s does not look for faces", faces, method)
+        runtime.log.warning("faces %s: saliency by %s does not look for faces", faces, method)
     if method == MULTICUE and clip.sound is not None and clip.sound.layout != "ambix":
-        host.log.info("the sound has no directions, so it does not say where to look")
+        runtime.log.info("the sound has no directions, so it does not say where to look")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360.records import Conditions, SceneCaption, StartClip, ViewTrack
-from . import host, sockets
+from . import sockets
+from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..con360.models.loading import JointModel
+    from ..con360.models.joint import JointModel
     from ..con360.pipeline import OnStep
     from .loaders import ManagedControl, ManagedModel
 
@@ -33,7 +34,7 @@ class JointAVSampler(io.ComfyNode):
         return io.Schema(
             node_id="JointAVSampler",
             display_name="Joint AV Sampler",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="Generates picture and sound of one viewpoint together, steered by caption, saliency and BASD.",
             inputs=[
                 sockets.Con360Model.Input("model"),
@@ -68,7 +69,7 @@ class JointAVSampler(io.ComfyNode):
                                tooltip="Keep the given picture and make sound for it, or the other way round."),
                 io.Combo.Input("sampler", options=SAMPLERS, default=SAMPLERS[0], optional=True,
                                tooltip="dpm++ needs fewer steps than ddim."),
-                host.advanced(io.Combo.Input(
+                runtime.advanced(io.Combo.Input(
                     "memory", options=MEMORY_MODES, default=MEMORY_MODES[0], optional=True,
                     tooltip="'low' has one network at a time on the device: slower, in less memory.")),
             ],
@@ -81,7 +82,7 @@ class JointAVSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, model: ManagedModel, saliency: Tensor, basd: sockets.BasdRecord, caption: str, negative: str, steps: int,
         seed: int, cfg_video: float, cfg_audio: float, saliency_strength: float, basd_strength: float,
@@ -91,7 +92,7 @@ class JointAVSampler(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
 
-        host.check_choice(hold, HOLDS, "hold")
+        runtime.check_choice(hold, HOLDS, "hold")
         strengths = {"denoise_video": start_images, "denoise_audio": start_audio}
         settings = default_settings(
             model.model, steps=steps, seed=seed, cfg_video=cfg_video, cfg_audio=cfg_audio, negative_prompt=negative,
@@ -100,15 +101,15 @@ class JointAVSampler(io.ComfyNode):
         )  # fmt: skip
         conditions = _conditions(saliency, basd, caption)
         if memory == "low":
-            host.make_room()
-        host.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
-        report = host.progress()
-        with host.gives_way():
+            runtime.make_room()
+        runtime.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
+        report = runtime.progress()
+        with runtime.gives_way():
             clip = generate(
                 model.model, control and control.control, conditions, settings,
                 seconds=len(conditions.track) / MODEL_FPS, saliency_strength=saliency_strength,
                 basd_strength=basd_strength, start=_start(start_images, start_audio, basd, len(conditions.track)),
-                device=host.device(), progress=report, on_step=_previews(model.model, report),
+                device=runtime.device(), progress=report, on_step=_previews(model.model, report),
             )  # fmt: skip
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),
@@ -118,7 +119,7 @@ class JointAVSampler(io.ComfyNode):
         )
 
 
-def _previews(model: JointModel, report: host.Report) -> OnStep:
+def _previews(model: JointModel, report: runtime.Report) -> OnStep:
     """Shows the present estimate of the middle frame on the node, a few times per clip."""
     from ..con360.pipeline import preview_frame
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from . import host, sockets
+from . import sockets
+from .host import files, runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,7 @@ class Save360Video(io.ComfyNode):
         return io.Schema(
             node_id="Save360Video",
             display_name="Save 360° Video",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             is_output_node=True,
             description="Writes panorama frames as an MP4 that players and platforms recognise as 360°, with stereo or "
             "Ambisonic sound.",
@@ -45,18 +46,18 @@ class Save360Video(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, filename_prefix: str, stereo: str, audio: dict[str, Any] | None = None
     ) -> io.NodeOutput:
         from ..con360.media.writer import clip_stream, to_uint8
 
-        host.check_choice(stereo, PACKINGS, "the stereo packing")
+        runtime.check_choice(stereo, PACKINGS, "the stereo packing")
         sound = None if audio is None else _fitting(sockets.sound_from_audio(audio))
         shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
         height, width = frames.shape[1:3]
-        path, saved = host.output_file(filename_prefix, ".mp4", width, height)
-        rate, report = Fraction(fps).limit_denominator(1001), host.progress()
+        path, saved = files.output_file(filename_prefix, ".mp4", width, height)
+        rate, report = Fraction(fps).limit_denominator(1001), runtime.progress()
         with clip_stream(path, (width, height), 1 / rate, fps, shape, panorama=stereo) as clip:
             for i in range(len(frames)):
                 report(i, len(frames), "writing")
@@ -69,11 +70,11 @@ class Save360Video(io.ComfyNode):
 
 def _fitting(sound: Sound) -> Sound:
     """Channels, a rate and a level that AAC can hold."""
-    from ..con360.media.sound import for_clip
     from ..con360.media.writer import fit_aac
+    from ..con360.sound.levels import for_clip
 
     mixed, first = for_clip(sound)
     fitted, then = fit_aac(mixed)
     for notice in (*first, *then):
-        host.log.warning("Save 360° Video: %s", notice)
+        runtime.log.warning("Save 360° Video: %s", notice)
     return fitted

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import InputImpl, Types, io
 
 from ..con360.errors import InputError
-from ..con360.media.channels import AMBISONICS, channel_meaning, check_ambisonics
 from ..con360.records import BasdMaps, SaliencyMaps, Sound, View
-from . import host
+from ..con360.sound.channels import AMBISONICS, channel_meaning, check_ambisonics
+from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,12 +109,12 @@ def mask_from_maps(maps: Tensor) -> Tensor:
 def channel_inputs() -> list[io.Input]:
     """The two widgets that say what the channels of a sound are, the same on every node that asks."""
     return [
-        host.advanced(io.Combo.Input(
+        runtime.advanced(io.Combo.Input(
             "ambisonics", options=list(AMBISONICS), default="auto", optional=True,
             tooltip="What 4, 9 or 16 channels are: AmbiX, N3D or FuMa, or loudspeakers ('none'). 'auto' reads the "
             "metadata and takes them for AmbiX where it says nothing.",
         )),
-        host.advanced(io.Boolean.Input(
+        runtime.advanced(io.Boolean.Input(
             "head_locked", default=False, optional=True,
             tooltip="Of 6, 11 or 18 channels the last two are a stereo pair that does not turn with the view.",
         )),
@@ -160,7 +160,7 @@ def sound_from_audio(audio: dict[str, Any], ambisonics: str = "auto", head_locke
     count = first.shape[0]
     heard = channel_meaning(count, f"{count} channels", ambisonics=ambisonics, head_locked=head_locked)
     for notice in heard.notices:
-        host.log.info("AUDIO: %s", notice)
+        runtime.log.info("AUDIO: %s", notice)
     if heard.picks is not None:
         first = torch.from_numpy(heard.taken(first.cpu().numpy()))
     return Sound(first, rate, heard.layout, heard.speakers)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360.errors import InputError
-from . import host, previews, sockets
+from . import previews, sockets
+from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..con360.keyframes import Keyframe
     from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
+    from ..con360.viewpoint.keyframes import Keyframe
 
 BY_SUBJECT, BY_CENTROID, BY_HAND, BY_KEYFRAMES = "subject", "centroid", "yaw and pitch", "keyframes"
 RANKINGS = [BY_SUBJECT, BY_CENTROID]
@@ -66,7 +67,7 @@ class CentroidToBASD(io.ComfyNode):
         return io.Schema(
             node_id="CentroidToBASD",
             display_name="Centroid→BASD",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="Chooses a viewpoint, a salient subject, a region's centroid or angles by hand, and draws its "
             "signed distance map (BASD) over the panorama.",
             inputs=[
@@ -103,23 +104,23 @@ class CentroidToBASD(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, keyframes: str | None = None) -> bool | str:
-        return host.verdict(lambda: keyframes is None or _keyframes(keyframes))
+        return runtime.verdict(lambda: keyframes is None or _keyframes(keyframes))
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: str, yaw: float, pitch: float, fov: float,
         normalization: str, frames: Tensor | None = None, keyframes: str = "", audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        host.check_choice(choose_by, CHOICES, "choose_by")
-        host.check_choice(mode, MODES, "the mode")
+        runtime.check_choice(choose_by, CHOICES, "choose_by")
+        runtime.check_choice(mode, MODES, "the mode")
         maps = sockets.saliency_from_mask(saliency)
         if frames is not None and len(frames) != len(saliency):
             raise InputError(
                 f"there are {len(frames)} frames and {len(saliency)} saliency maps; connect the frames that the "
                 "saliency was made of, or none."
             )
-        report = host.progress()
+        report = runtime.progress()
         report(0, 3, "viewpoint")
         ranked = choose_by in RANKINGS
         found = {ranking: _found(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS}
@@ -144,7 +145,7 @@ class Con360Centroids(io.ComfyNode):
         return io.Schema(
             node_id="Con360Centroids",
             display_name="Centroids",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="The salient subjects or regions as a list: what follows runs once for each of them.",
             inputs=[
                 io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
@@ -166,15 +167,15 @@ class Con360Centroids(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, saliency: Tensor, fps: float, mode: str, at_most: int,
         # Of workflows that are older than the widget, when there were centroids alone.
         choose_by: str = BY_CENTROID,
     ) -> io.NodeOutput:  # fmt: skip
-        host.check_choice(mode, MODES, "the mode")
-        host.check_choice(choose_by, RANKINGS, "choose_by")
-        report = host.progress()
+        runtime.check_choice(mode, MODES, "the mode")
+        runtime.check_choice(choose_by, RANKINGS, "choose_by")
+        report = runtime.progress()
         report(0, 1, "centroids")
         maps = sockets.saliency_from_mask(saliency)
         found = _told(_found(maps, fps, mode, FOV["default"], choose_by))[:at_most]
@@ -192,7 +193,7 @@ class ViewpointByHand(io.ComfyNode):
         return io.Schema(
             node_id="ViewpointByHand",
             display_name="Viewpoint by Hand",
-            category=host.CATEGORY,
+            category=runtime.CATEGORY,
             description="A viewpoint where you say, still or moving along keyframes, without any saliency.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama: as many views are made as there are frames."),
@@ -217,16 +218,16 @@ class ViewpointByHand(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, keyframes: str | None = None) -> bool | str:
-        return host.verdict(lambda: keyframes is None or _keyframes(keyframes))
+        return runtime.verdict(lambda: keyframes is None or _keyframes(keyframes))
 
     @classmethod
-    @host.needs_packages
+    @runtime.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float, normalization: str,
         map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        host.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
-        report = host.progress()
+        runtime.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
+        report = runtime.progress()
         report(0, 2, "picture")
         track = _by_hand(mode == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(frames))
         preview = previews.panorama_preview(frames, fps, previews.FLAT_PX, sound=_sound(audio))
@@ -241,7 +242,7 @@ def _sound(audio: dict[str, Any] | None) -> Sound | None:
 
 
 def _keyframes(text: str) -> tuple[Keyframe, ...]:
-    from ..con360.keyframes import keyframes_from_json
+    from ..con360.viewpoint.keyframes import keyframes_from_json
 
     return keyframes_from_json(text)
 
@@ -249,8 +250,8 @@ def _keyframes(text: str) -> tuple[Keyframe, ...]:
 def _by_hand(
     keyed: bool, yaw: float, pitch: float, fov: float, keyframes: str, fps: float, num_frames: int
 ) -> ViewTrack:  # fmt: skip
-    from ..con360.keyframes import keyframed_track
-    from ..con360.viewpoint import manual_viewpoint
+    from ..con360.viewpoint.choose import manual_viewpoint
+    from ..con360.viewpoint.keyframes import keyframed_track
 
     if keyed:
         return keyframed_track(_keyframes(keyframes), fps, num_frames)
@@ -258,17 +259,17 @@ def _by_hand(
 
 
 def _found(maps: SaliencyMaps, fps: float, mode: str, fov: float, ranking: str) -> tuple[Viewpoint, ...]:
-    from ..con360.viewpoint import viewpoints
+    from ..con360.viewpoint.choose import viewpoints
 
     return viewpoints(maps, fps, fov_deg=fov, mode=mode, ranking=ranking)
 
 
 def _told(found: tuple[Viewpoint, ...]) -> tuple[Viewpoint, ...]:
     """The same viewpoints, once the log has what a person should know about them."""
-    from ..con360.viewpoint import viewpoint_notices
+    from ..con360.viewpoint.choose import viewpoint_notices
 
     for notice in viewpoint_notices(found):
-        host.log.warning(notice)
+        runtime.log.warning(notice)
     return found
 
 
@@ -282,9 +283,9 @@ def _output(
     track: ViewTrack, height: int, normalization: str, fps: float, shown: dict[str, Any]
 ) -> io.NodeOutput:  # fmt: skip
     """The five outputs of a viewpoint, and what its editor shows."""
-    from ..con360.basd import basd_maps
+    from ..con360.viewpoint.basd import basd_maps
 
-    host.check_choice(normalization, NORMALIZATIONS, "the normalization")
+    runtime.check_choice(normalization, NORMALIZATIONS, "the normalization")
     maps = basd_maps(track, height, normalization)
     view, record = track.views[0], sockets.BasdRecord(maps, float(fps))
     return io.NodeOutput(

@@ -11,4 +11,4 @@ for folder in (TESTS, TESTS.parent):
         sys.path.insert(0, str(folder))
 
 # The closing line that says which ComfyUI, real or stand-in, ran the nodes.
-from host.report import pytest_deselected, pytest_runtest_logreport, pytest_terminal_summary  # noqa: E402, F401
+from tools.host.report import pytest_deselected, pytest_runtest_logreport, pytest_terminal_summary  # noqa: E402, F401

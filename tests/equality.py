@@ -139,8 +139,9 @@ def trainings(folder: Path) -> Iterator[tuple[str, str]]:
 
 def workflows(folder: Path) -> Iterator[tuple[str, str]]:
     """Every output of every node that a shipped workflow runs."""
-    from host import Host
     from shipped_runs import RUNNABLE, prepared, read
+
+    from tools.host import Host
 
     for path in RUNNABLE:
         prompt = prepared(read(ROOT / "tests" / "workflows_api" / f"{path.stem}.api.json"), path.stem)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tiny_model import make_tiny_joint_model
 from transformers import ClapTextConfig, ClapTextModelWithProjection, CLIPTextConfig, CLIPTextModel
 
-from con360.models.loading import save_joint_model
+from con360.weights.save import save_joint_model
 
 WIDTHS, TEXT, LAYERS = (64, 64, 128, 128), 64, 1
 WORDS = ("red", "disc", "hum")

@@ -12,8 +12,10 @@ from golden.store import published, relative_error
 from safetensors.torch import load_file
 from shared_data import fixture_path
 
-from con360.models.connectors import ConnectorConfig, Connectors, SideConfig, from_published_state, to_published_state
+from con360.models.connector_config import ConnectorConfig, SideConfig
+from con360.models.connectors import Connectors
 from con360.models.dual_unet import DualUNet
+from con360.weights.connector_names import from_published_state, to_published_state
 
 __all__ = ["relative_error"]
 

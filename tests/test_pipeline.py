@@ -13,9 +13,7 @@ from tiny_workflow import write_model_files
 from con360.caption import typed_caption
 from con360.control import ControlConfig, ControlModule, LoadedControl, load_control
 from con360.errors import InputError
-from con360.models.catalog import model_folder
-from con360.models.loading import JointModel
-from con360.models.parts import model_parts
+from con360.models.joint import JointModel
 from con360.pipeline import (
     Stopwatch,
     conditions_of,
@@ -29,7 +27,9 @@ from con360.records import Conditions, PanoramaClip, Sound, View, ViewTrack
 from con360.saliency.predict import clip_saliency
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
-from con360.viewpoint import manual_viewpoint, viewpoints
+from con360.viewpoint.choose import manual_viewpoint, viewpoints
+from con360.weights.find import model_folder
+from con360.weights.parts import model_parts
 
 SECONDS = 0.5
 SPEC = ClipSpec(SECONDS)

@@ -11,14 +11,14 @@ from tiny_model import make_tiny_joint_model
 from con360.caption import typed_caption
 from con360.control import load_control
 from con360.errors import InputError
-from con360.models.catalog import model_folder
-from con360.models.loading import load_joint_model
 from con360.models.precision import FLOAT32_PARTS, working_dtype
 from con360.pipeline import conditions_of, crop_view, default_settings, generate, preview_frame
 from con360.records import Sound, StartClip
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
-from con360.viewpoint import manual_viewpoint
+from con360.viewpoint.choose import manual_viewpoint
+from con360.weights.find import model_folder
+from con360.weights.load import load_joint_model
 
 SECONDS = 0.5
 SPEC = ClipSpec(SECONDS)

@@ -15,9 +15,10 @@ from transformers import (
     SpeechT5HifiGanConfig,
 )
 
-from con360.models.connectors import ConnectorConfig, Connectors
+from con360.models.connector_config import ConnectorConfig
+from con360.models.connectors import Connectors
 from con360.models.dual_unet import DualUNet
-from con360.models.loading import JointModel
+from con360.models.joint import JointModel
 
 WIDTHS = (64, 64, 64, 64)
 TEXT_DIM = 16

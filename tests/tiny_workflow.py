@@ -9,7 +9,7 @@ import torch
 from tiny_model import make_tiny_joint_model
 
 from con360.control import ControlConfig, ControlModule, fingerprint, save_control
-from con360.models.loading import save_joint_model
+from con360.weights.save import save_joint_model
 
 SAMPLE = "[built-in sample]"
 

@@ -23,11 +23,11 @@ from torch import Tensor
 from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.models.codecs import encode_frames, encode_mel, log_mel
-from con360.models.loading import JointModel
+from con360.models.joint import JointModel
 from con360.models.text import encode_captions
 from con360.records import Progress
 from con360.timing import ClipSpec
-from train.data import ESTIMATOR, make_example, rays_of, scene_of
+from train.examples import ESTIMATOR, make_example, rays_of, scene_of
 from train.preparation.settings import TRUTH
 from train.shards import Prepared, group_sizes, read_group, read_settings, shard_paths
 

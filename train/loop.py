@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from con360.errors import InputError
 from con360.models.codecs import decode_frames, decode_mel, vocode
-from con360.models.loading import JointModel
+from con360.models.joint import JointModel
 from con360.pipeline import default_settings
 from con360.records import Sound, ViewpointClip
 from con360.sampling.joint import sample_joint

@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 from con360.devices import AUTO, describe_device, resolve_device  # noqa: E402
 from con360.errors import InputError  # noqa: E402
-from con360.media.channels import AMBISONICS  # noqa: E402
+from con360.sound.channels import AMBISONICS  # noqa: E402
 from train.preparation.cleaning import RULES  # noqa: E402
 from train.preparation.settings import TRUTH, Settings  # noqa: E402
 from train.preparation.sources import SPLITS, Source, procedural_scenes, read_source, read_sphere360  # noqa: E402

@@ -31,15 +31,17 @@ from tqdm import tqdm  # noqa: E402
 from con360.control import fingerprint, save_control  # noqa: E402
 from con360.devices import describe_device  # noqa: E402
 from con360.errors import InputError  # noqa: E402
-from con360.models.catalog import model_folder  # noqa: E402
-from con360.models.loading import JointModel, load_joint_model, save_joint_model  # noqa: E402
+from con360.models.joint import JointModel  # noqa: E402
+from con360.weights.find import model_folder  # noqa: E402
+from con360.weights.load import load_joint_model  # noqa: E402
+from con360.weights.save import save_joint_model  # noqa: E402
 from train.checkpoint import Progress, checkpoint_to_resume  # noqa: E402
 from train.config import PROCEDURAL, TrainConfig, describe, from_arguments  # noqa: E402
 from train.dataset import Cached, PreparedShards, ProceduralScenes, Source  # noqa: E402
 from train.devices import make_accelerator  # noqa: E402
 from train.locks import hold  # noqa: E402
 from train.loop import Interrupted, Loop  # noqa: E402
-from train.stages import run_stages  # noqa: E402
+from train.tiny.stages import run_stages  # noqa: E402
 from train.trainee import make_trainee, trained_sound  # noqa: E402
 
 # A real training of the tiny control; what the first look's closing words reckon with.

@@ -19,10 +19,10 @@ from torch.utils.checkpoint import checkpoint
 from con360.control import ControlConfig, ControlModule, load_control
 from con360.control.film import Film
 from con360.errors import InputError
-from con360.models.catalog import control_file
-from con360.models.loading import JointModel
+from con360.models.joint import JointModel
 from con360.models.text import encode_captions
 from con360.timing import ClipSpec
+from con360.weights.find import control_file
 from train.config import TrainConfig
 from train.dataset import Batch
 from train.losses import Dropout, JointDraws, draw_joint, joint_predictions, keep_mask, mask_film

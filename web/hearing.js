@@ -2,7 +2,7 @@
 
 import { axes } from "./geometry.js";
 
-// As con360/media/sound.py mixes it: two virtual cardioids so far to either side.
+// As con360/sound/levels.py mixes it: two virtual cardioids so far to either side.
 const MICROPHONE = (75 * Math.PI) / 180;
 // Gains that jump would click.
 const GLIDE_S = 0.02;

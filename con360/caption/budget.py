@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..models.loading import JointModel
+    from ..models.joint import JointModel
 
 CLIP_TOKENS = 77
 # Sentences first, then clauses, then words.

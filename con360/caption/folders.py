@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..memory import is_out_of_memory
-from ..models.catalog import CAPTION_MODELS
-from ..models.checkpoints import shard_names
+from ..weights.catalog import CAPTION_MODELS
+from ..weights.files import shard_names
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 

@@ -145,7 +145,7 @@ def _budget(options: argparse.Namespace) -> TokenBudget | None:
     if options.model is None:
         return None
     from ..caption.budget import TokenBudget
-    from ..models.catalog import model_folder
+    from ..weights.find import model_folder
 
     return TokenBudget.of_folder(model_folder(options.model))
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from .report import Report, table
 
 if TYPE_CHECKING:
-    from ..models.convert import Converted
+    from ..weights.convert import Converted
 
 
 def run_convert(options: argparse.Namespace, started: float) -> None:
     """Run the command."""
-    from ..models.convert import FolderReport, convert_file, convert_folder
+    from ..weights.convert import FolderReport, convert_file, convert_folder
 
     source, target = (Path(name).expanduser().absolute() for name in (options.input, options.output))
     report, folder = Report(started), FolderReport((), (), ())

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
-from .generate import load
+from .common import load
 from .report import Report, stage_table, table, viewpoint_table
 
 if TYPE_CHECKING:
     from ..control import LoadedControl
-    from ..models.loading import JointModel
+    from ..models.joint import JointModel
     from ..records import PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip
-    from ..sampling.joint import SamplerSettings
+    from ..sampling.settings import SamplerSettings
     from ..scenes import Performer, Scene
 
 SAMPLE_HEIGHT = 512
@@ -68,9 +68,9 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
     from ..media.writer import write_clip
     from ..pipeline import default_settings
     from ..saliency.predict import clip_saliency
-    from ..sampling.joint import SamplerSettings
+    from ..sampling.settings import SamplerSettings
     from ..scenes import demo_scene
-    from ..viewpoint import viewpoints
+    from ..viewpoint.choose import viewpoints
 
     given = {"steps": options.steps, "seed": options.seed}
     SamplerSettings(**{name: value for name, value in given.items() if value is not None})
@@ -128,7 +128,7 @@ def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
 
 def opposite_viewpoint(viewpoint: Viewpoint) -> Viewpoint:
     """A still view to the other side, for a scene in which only one thing stands out."""
-    from ..viewpoint import manual_viewpoint
+    from ..viewpoint.choose import manual_viewpoint
 
     view = viewpoint.track.views[0]
     return manual_viewpoint(view.yaw_deg + 180.0, -view.pitch_deg, view.fov_deg, len(viewpoint.track))
@@ -147,17 +147,18 @@ def performer_behind(scene: Scene, viewpoint: Viewpoint) -> int:
 
 def _band_levels(clips: dict[str, ViewpointClip], performer: Performer) -> dict[str, float]:
     """Level in the band of a performer's voice, which no other voice shares, for each clip."""
-    from ..figures import band_level_db
+    from ..metrics.audio import band_level_db
     from ..scenes import VOICES
 
-    return {name: band_level_db(clip.sound, *VOICES[performer.voice].band_hz) for name, clip in clips.items()}
+    return {name: band_level_db(clip.sound, VOICES[performer.voice].band_hz) for name, clip in clips.items()}
 
 
 def _draw(
     path: Path, stage: Stage, found: tuple[Viewpoint, ...], views: tuple[Viewpoint, Viewpoint],
     clips: dict[str, ViewpointClip], performer: Performer,
 ) -> None:  # fmt: skip
-    from ..figures import VIEW_COLOURS, Band, LookingView, Mark, Panel, conditions_figure, write_figure
+    from ..drawing.figure import Band, LookingView, Mark, Panel, conditions_figure, write_figure
+    from ..drawing.panorama import VIEW_COLOURS
     from ..scenes import VOICES
 
     low, high = VOICES[performer.voice].band_hz

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..devices import resolve_device
 from ..errors import InputError
-from ..media.channels import check_ambisonics
+from ..sound.channels import check_ambisonics
 from ..timing import ClipSpec
 from .caption import captioning, describe_faces, face_facts, merge_faces
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
@@ -19,13 +19,12 @@ from .start import check_start, read_start, start_settings
 
 if TYPE_CHECKING:
     from ..control import LoadedControl
-    from ..models.loading import JointModel
-    from ..models.parts import ModelParts
+    from ..models.joint import JointModel
     from ..records import Conditions, PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip
     from ..saliency.human_faces import FaceDetector
+from .common import BUILT_IN_MODEL, _notice_missing, check_saliency, chosen, face_detector, load
 
 MAX_STRENGTH = 10.0
-BUILT_IN_MODEL = "con360-tiny"
 
 
 def run_generate(options: argparse.Namespace, started: float) -> None:
@@ -42,7 +41,7 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     from ..caption.budget import TokenBudget
     from ..models.precision import working_dtype
     from ..pipeline import conditions_of, default_settings, drawing_notices, generate
-    from ..sampling.joint import SamplerSettings
+    from ..sampling.settings import SamplerSettings
 
     working_dtype(options.dtype, device)
     caption = None if options.caption is None else typed_caption(options.caption)
@@ -136,32 +135,13 @@ def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
 def _check_files(options: argparse.Namespace) -> None:
     """That model, control and saliency weights are there, before a long video is read."""
 
-    parts, _ = _chosen(options)
+    parts, _ = chosen(options)
     if options.model != BUILT_IN_MODEL or options.part:
         # Headers alone: a wrong file is named now and not after minutes of video.
-        from ..models.loading import check_model
+        from ..weights.load import check_model
 
         check_model(parts)
     check_saliency(options.saliency)
-
-
-def check_saliency(name: str | None) -> None:
-    """Check that a saliency method is known or its file is there, before a long video is read."""
-    from ..media.files import existing_file
-    from ..saliency.predict import NAMED_METHODS, check_method
-
-    if name is not None and name not in NAMED_METHODS:
-        check_method(name)
-        existing_file(name)
-
-
-def face_detector(name: str | None) -> FaceDetector | None:
-    """The detector in a file, or the one in the model folders; None for "none", or where there is none."""
-    from ..models.known import face_detector_file
-    from ..saliency.human_faces import FaceDetector
-
-    path = face_detector_file(name)
-    return None if path is None else FaceDetector(path)
 
 
 # The work -------------------------------------------------------------------------------------------------------------
@@ -173,7 +153,7 @@ def _look(
     """The panorama, its saliency, the viewpoints in it, and the chosen one."""
     from ..media.reader import read_panorama
     from ..saliency.predict import MULTICUE, clip_saliency
-    from ..viewpoint import DEFAULT_FOV_DEG, check_fov_deg, manual_viewpoint, viewpoint_notices, viewpoints
+    from ..viewpoint.choose import DEFAULT_FOV_DEG, check_fov_deg, manual_viewpoint, viewpoint_notices, viewpoints
 
     fov_deg = DEFAULT_FOV_DEG if options.fov is None else check_fov_deg(options.fov)
     manual = None
@@ -224,41 +204,6 @@ def _saliency_read(
     return read
 
 
-def load(
-    options: argparse.Namespace, device: str, report: Report, *, rest: str | None = None
-) -> tuple[JointModel, LoadedControl | None]:
-    """The joint model and its control module, as the options name them; `rest` is where the model lies meanwhile."""
-    from ..control import load_control
-    from ..models.loading import load_joint_model
-    from ..models.precision import working_dtype
-
-    dtype = working_dtype(options.dtype, device)
-    with report.stage("loading the model", steps=False):
-        parts, path = _chosen(options)
-        model = load_joint_model(parts, device=rest or device, dtype=dtype)
-        return model, None if path is None else load_control(path, device=device)
-
-
-def _chosen(options: argparse.Namespace) -> tuple[ModelParts, Path | None]:
-    """The parts of the model and its control file; one that is put together of parts comes without."""
-    from ..models.catalog import control_file, model_folder
-    from ..models.known import chosen_parts
-
-    parts = chosen_parts(options.model, options.part)
-    if options.part and options.control is None:
-        return parts, None
-    return parts, control_file(options.control, model_folder(options.model))
-
-
-def _notice_missing(
-    conditions: Conditions, control: LoadedControl | None, options: argparse.Namespace, report: Report
-) -> None:
-    if control is None and options.control is None:
-        report.notice("the model comes without a control module: the caption alone steers, and the view does not")
-    if conditions.caption.origin == "plain":
-        report.notice(f"no caption was typed, so the model gets no words: {conditions.caption.long}")
-
-
 def _write(
     out: Path, picture: Path | None, clip: PanoramaClip, saliency: SaliencyMaps, conditions: Conditions,
     found: tuple[Viewpoint, ...], made: ViewpointClip, remarks: tuple[str, ...], report: Report,
@@ -270,7 +215,8 @@ def _write(
         report.notice(*write_clip(out, made.frames, made.fps, made.sound))
     if picture is None:
         return
-    from ..figures import INK, VIEW_COLOURS, LookingView, Panel, conditions_figure, write_figure
+    from ..drawing.figure import INK, LookingView, Panel, conditions_figure, write_figure
+    from ..drawing.panorama import VIEW_COLOURS
     from ..pipeline import crop_view
 
     with report.stage("picture", steps=False):

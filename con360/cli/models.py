@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..models.known import FoundPart, KnownPart
+    from ..weights.catalog import KnownPart
+    from ..weights.find import FoundPart
 
 
 def run_models(options: argparse.Namespace, started: float) -> None:
     """Run the command."""
-    from ..models.known import KNOWN_PARTS, find, model_roots
+    from ..weights.catalog import KNOWN_PARTS
+    from ..weights.find import find, model_roots
 
     del started
     roots = model_roots(options.folder)

@@ -15,9 +15,9 @@ from ..errors import InputError
 from .report import Report, stage_table, table
 
 if TYPE_CHECKING:
-    from ..keyframes import Keyframe
     from ..records import View
-    from ..reframe import Follow
+    from ..reframing.aim import Follow
+    from ..viewpoint.keyframes import Keyframe
 
 
 def run_reframe(options: argparse.Namespace, started: float) -> None:
@@ -25,9 +25,10 @@ def run_reframe(options: argparse.Namespace, started: float) -> None:
     size = None if options.size is None else parse_size(options.size)
     look = _look(options)
     from ..media.files import existing_file
-    from ..reframe import Follow, reframe
+    from ..reframing.aim import Follow
+    from ..reframing.run import reframe
     from ..saliency.predict import MULTICUE
-    from .generate import check_saliency, face_detector
+    from .common import check_saliency, face_detector
 
     existing_file(options.input)
     check_saliency(options.saliency)
@@ -77,19 +78,19 @@ def _look(options: argparse.Namespace) -> Follow | View | tuple[Keyframe, ...]:
         if options.fov is not None:
             raise InputError("--fov does not go with --path: each keyframe has its own field of view.")
         return _keyframes(options.path)
-    from ..viewpoint import DEFAULT_FOV_DEG, manual_viewpoint
+    from ..viewpoint.choose import DEFAULT_FOV_DEG, manual_viewpoint
 
     fov = DEFAULT_FOV_DEG if options.fov is None else options.fov
     if by_hand:
         return manual_viewpoint(options.yaw or 0.0, options.pitch or 0.0, fov, 1).track.views[0]
-    from ..reframe import Follow
+    from ..reframing.aim import Follow
 
     return Follow(1 if options.follow is None else options.follow, fov)
 
 
 def _keyframes(path: str) -> tuple[Keyframe, ...]:
-    from ..keyframes import keyframes_from_json
     from ..media.files import existing_file
+    from ..viewpoint.keyframes import keyframes_from_json
 
     found: Path = existing_file(path)
     try:

@@ -11,9 +11,9 @@ from ..errors import InputError
 from .report import Report
 
 if TYPE_CHECKING:
-    from ..models.loading import JointModel
+    from ..models.joint import JointModel
     from ..records import PanoramaClip, StartClip, ViewTrack
-    from ..sampling.joint import SamplerSettings
+    from ..sampling.settings import SamplerSettings
 
 VIEW = "view"
 # What is left of a start is worth seeing and what is new as well; from a strength of 1 on there is no start.

@@ -19,8 +19,8 @@ from torch import nn
 
 from ..errors import InputError
 from ..media.files import atomic_path
-from ..models.checkpoints import is_finite
 from ..saliency.predict import TRAINING_FREE
+from ..weights.files import is_finite
 from .module import ControlConfig, ControlModule
 
 FORMAT = "con360-control"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..geometry.erp import erp_area_weights, erp_directions, sample_erp
 from ..geometry.perspective import view_directions
-from ..models.connectors import SITES
+from ..models.connector_config import SITES
 from ..records import Conditions, ViewTrack
 from .film import Film, FilmHead, add_film, apply_strength, pool_to_audio_site, pool_to_video_site
 from .map_encoder import MapEncoder

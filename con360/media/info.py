@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..records import SoundLayout
-from .channels import Channels, channel_meaning
+from ..sound.channels import Channels, channel_meaning
 from .early import early_times
 from .files import existing_file
 from .limits import max_pixels

@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..records import Sound
-from .channels import check_ambisonics
+from ..sound.channels import check_ambisonics
 from .decoding import Tally, decode_from
 from .info import AudioTrack, MediaInfo
 from .limits import CLIP_VARIABLE, max_clip_bytes

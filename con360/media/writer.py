@@ -23,9 +23,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound
+from ..sound.levels import resample
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
-from .sound import resample
 from .spherical_tags import Packing, tag_file
 
 if TYPE_CHECKING:

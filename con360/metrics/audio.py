@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..media.sound import ambisonic_azimuth_deg, resample, to_mono
 from ..models.codecs import MEL_HOP, SAMPLE_RATE_HZ, log_mel
 from ..records import Sound
+from ..sound.ambisonics import ambisonic_azimuth_deg
+from ..sound.levels import resample, to_mono
 from .figure import Definition
 
 # E-L1 (method notes): frames of the RMS curve.

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from .connectors import Connectors, CrossFeatures, Film, fold_frames
-from .cross_attention import TextMemory, share_text
-from .feed_forward import by_rows
-from .winograd import by_winograd
+from .cpu.feed_forward import by_rows
+from .cpu.winograd import by_winograd
+from .text_attention import TextMemory, share_text
 
 # Behind block `site`, features `h`: the features that go on, or None where nothing sits.
 Bridge = Callable[[str, Tensor], Tensor | None]

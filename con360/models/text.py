@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from .loading import JointModel
+    from .joint import JointModel
 
 
 @dataclass(frozen=True)

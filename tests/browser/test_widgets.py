@@ -12,16 +12,16 @@ import pytest
 import torch
 from browser.page import ComfyPage
 from comfyui.server import PACK
-from host import graph
 from shipped_runs import FULL_SIZE, SHIPPED, read
 
 from con360.geometry.sphere import rotation
-from con360.keyframes import keyframes_from_json
-from con360.media.sound import stereo_matrix, turn_matrices
 from con360.media.writer import write_clip
 from con360.records import Sound
 from con360.scenes import demo_scene
+from con360.sound.ambisonics import stereo_matrix, turn_matrices
 from con360.timing import ClipSpec
+from con360.viewpoint.keyframes import keyframes_from_json
+from tools.host import graph
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 

@@ -17,10 +17,10 @@ from con360.caption.merge import foreign_share, merge_by_rule, merge_captions
 from con360.caption.prompts import CaptionPrompts
 from con360.caption.writer import Writer, _tidy, load_writer
 from con360.errors import InputError
-from con360.models.catalog import model_folder
-from con360.models.loading import load_joint_model
 from con360.models.text import encode_captions
 from con360.records import FaceCaption
+from con360.weights.find import model_folder
+from con360.weights.load import load_joint_model
 
 ROOMY = TokenBudget((("the test", lambda text: len(text.split()), 1000),))
 

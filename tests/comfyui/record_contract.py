@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.comfyui.server import ComfyServer, find_comfyui, version_of
-from tests.host import contract
+from tools.host import contract
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 from comfyui.server import PACK, ComfyServer, Outcome, version_of
-from host import contract, graph
 from shipped_runs import FOLDER, FULL_SIZE, RUNNABLE, SHIPPED, prepared, write_sample
 from tiny_workflow import tiny_workflow
 
 from con360.media.writer import write_clip
+from tools.host import contract, graph
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from con360.basd import basd_maps
 from con360.control import ControlConfig, ControlModule, encode_control, load_control, save_control
 from con360.control.film import pool_to_audio_site
 from con360.control.map_encoder import MapEncoder
@@ -16,8 +15,9 @@ from con360.control.module import sector_means, stack_maps, view_rays
 from con360.errors import InputError
 from con360.geometry.erp import erp_directions
 from con360.geometry.sphere import directions
-from con360.models.catalog import control_file, model_folder
 from con360.records import Conditions, SaliencyMaps, SceneCaption, View, ViewTrack
+from con360.viewpoint.basd import basd_maps
+from con360.weights.find import control_file, model_folder
 
 SHAPES = {
     "video.down.2": (16, 4, 2, 2),

@@ -33,7 +33,7 @@ MUTATIONS = [
     ("models.connectors", "self.heads = width // head_width", "self.heads = head_width", "additive case3"),
     ("models.connectors", "eps=1e-6", "eps=1e-2", "additive case3"),
     ("models.connectors", "centred.square().mean(", "centred.abs().mean(", "additive case3"),
-    ("models.feed_forward", "value * F.gelu(gate)", "gate * F.gelu(value)", "additive case3"),
+    ("models.cpu.feed_forward", "value * F.gelu(gate)", "gate * F.gelu(value)", "additive case3"),
     ("models.dual_unet", "h, added = bridged, (*added[:-1], bridged)", "h = bridged", "additive case3"),
     ("models.dual_unet", "torch.cat([temb, label], dim=-1)", "torch.cat([label, temb], dim=-1)", "additive case3"),
     ("sampling.schedule", "+ schedule.steps_offset", "", "timesteps"),

@@ -9,13 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from con360.saliency.salvit360 import (
+from con360.saliency.salvit360 import OUTPUT_SIZE, SalViT360, convert_state_dict
+from con360.saliency.tangents import (
     INPUT_SIZE,
     MAP_SIZE,
-    OUTPUT_SIZE,
     SCALES,
-    SalViT360,
-    convert_state_dict,
     from_tangents,
     inverse_weights,
     place_features,

@@ -11,11 +11,13 @@ from diffusers import DDIMScheduler
 from published_svg import base_unets, tiny_dual_unet
 from torch import Tensor
 
-from con360.models.connectors import CrossFeatures, published_to_ours
+from con360.models.connectors import CrossFeatures
 from con360.models.dual_unet import DualUNet
-from con360.sampling import joint
-from con360.sampling.joint import SamplerSettings, sample_joint
+from con360.sampling import side
+from con360.sampling.joint import sample_joint
 from con360.sampling.schedule import NoiseSchedule, ddim_step, ddim_timesteps
+from con360.sampling.settings import SamplerSettings
+from con360.weights.connector_names import published_to_ours
 from train.losses import estimate_clean
 
 from .inputs import case_inputs, pipeline_inputs, scheduler_inputs, training_inputs
@@ -154,7 +156,7 @@ def trajectory(label: str, *, passes_together: bool = True) -> Tensors:
     x, settings = pipeline_inputs(), published()["pipeline"]
     run = settings["runs"][label]
     steps: list[tuple[Tensor, Tensor, Tensor]] = []  # video and audio by turns
-    make = joint.make_solver
+    make = side.make_solver
 
     def noting(*args):
         solver = make(*args)
@@ -168,7 +170,7 @@ def trajectory(label: str, *, passes_together: bool = True) -> Tensors:
         solver.step = step
         return solver
 
-    joint.make_solver = noting
+    side.make_solver = noting
     try:
         last = sample_joint(
             tiny_dual_unet("additive"),
@@ -183,7 +185,7 @@ def trajectory(label: str, *, passes_together: bool = True) -> Tensors:
             ),
         )  # fmt: skip
     finally:
-        joint.make_solver = make
+        side.make_solver = make
     results = {}
     for m, modality in enumerate(MODALITIES):
         for name, values in zip(("latents", "x0", "guided_eps"), zip(*steps[m::2], strict=True), strict=True):
@@ -249,7 +251,7 @@ GRADIENTS = (
 
 def _gradients(unet: DualUNet) -> Tensors:
     """By published name; a weight that nothing reaches has a gradient of zero."""
-    from con360.models.connectors import to_published_state
+    from con360.weights.connector_names import to_published_state
 
     config = unet.connectors.config
     named = {f"unet_svg.{name}": unet.connectors.get_parameter(published_to_ours(config, name))

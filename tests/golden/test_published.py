@@ -26,8 +26,8 @@ from golden.store import (
 from published_svg import base_unets, full_size_on_meta, published_connector_state, read_json
 from torch import Tensor
 
-from con360.models.connectors import to_published_state
 from con360.sampling.schedule import NoiseSchedule, ddim_timesteps
+from con360.weights.connector_names import to_published_state
 
 Produce = Callable[[], dict[str, Tensor]]
 GIVEN = r"(x_|xcon_|t_|tcon_|context|class_labels).*"

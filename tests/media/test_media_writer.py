@@ -11,10 +11,10 @@ from scipy.io import wavfile
 from con360.errors import InputError
 from con360.media.info import probe
 from con360.media.reader import read_panorama, read_sound
-from con360.media.sound import foa_encode
 from con360.media.writer import to_uint8, write_clip, write_frames, write_png, write_wav
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound
+from con360.sound.ambisonics import foa_encode
 
 
 def melody(num_samples: int, rate: int, channels: int = 1) -> torch.Tensor:

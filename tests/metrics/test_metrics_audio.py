@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from con360.errors import InputError
-from con360.media.sound import foa_encode
 from con360.metrics.audio import (
     Onsets,
     band_classes,
@@ -29,6 +28,7 @@ from con360.metrics.audio import (
     sound_distance,
 )
 from con360.records import Sound
+from con360.sound.ambisonics import foa_encode
 
 RATE = 16000
 

@@ -10,17 +10,11 @@ import torch
 from tiny_model import make_tiny_joint_model
 
 from con360.errors import InputError
-from con360.models.connectors import (
-    SITES,
-    Attention,
-    ConnectorConfig,
-    Connectors,
-    FrameShiftConv,
-    SideConfig,
-    TemporalAttention,
-    published_to_ours,
-)
+from con360.models.connector_config import SITES, ConnectorConfig, SideConfig
+from con360.models.connectors import Attention, Connectors
 from con360.models.dual_unet import DualUNet
+from con360.models.signal_encoder import FrameShiftConv, TemporalAttention
+from con360.weights.connector_names import published_to_ours
 
 KINDS = ("additive", "attn")
 GOLDEN = [-0.858831, -0.901336, -0.909794, -0.911233, -1.069958, -1.637448, -1.608319, -1.561457]

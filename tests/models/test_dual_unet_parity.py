@@ -8,7 +8,7 @@ from golden.inputs import case_inputs
 from golden.runs_svg import single_modalities
 from published_svg import base_unets, published_connector_state, relative_error, tiny_dual_unet
 
-from con360.models.connectors import to_published_state
+from con360.weights.connector_names import to_published_state
 
 
 @torch.no_grad()

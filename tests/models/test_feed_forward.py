@@ -11,8 +11,8 @@ from diffusers.models.attention import FeedForward
 from tiny_model import make_tiny_joint_model
 from torch import nn
 
-from con360.models import feed_forward
-from con360.models.feed_forward import GatedFeedForward, by_rows
+from con360.models.cpu import feed_forward
+from con360.models.cpu.feed_forward import GatedFeedForward, by_rows
 
 
 def library_layer(**options) -> FeedForward:

@@ -7,7 +7,8 @@ import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from published_svg import connector_config, read_json
 
-from con360.models.connectors import Connectors, published_to_ours, to_published_state
+from con360.models.connectors import Connectors
+from con360.weights.connector_names import published_to_ours, to_published_state
 
 
 def shapes_of(state) -> dict[str, list[int]]:

@@ -7,9 +7,9 @@ import torch
 from tiny_model import make_tiny_joint_model
 from torch import nn
 
-from con360.models.cross_attention import TextAttention, TextMemory, share_text
 from con360.models.dual_unet import time_embedding
 from con360.models.residency import resident
+from con360.models.text_attention import TextAttention, TextMemory, share_text
 
 
 @pytest.fixture(scope="module")

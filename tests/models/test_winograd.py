@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from tiny_model import make_tiny_joint_model
 from torch import nn
 
-from con360.models import winograd
-from con360.models.winograd import WinogradConv2d, by_winograd, winograd_conv2d
+from con360.models.cpu import winograd
+from con360.models.cpu.winograd import WinogradConv2d, by_winograd, winograd_conv2d
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from host import Host, Run
+
+from tools.host import Host, Run
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from host import Host
-from host.modules import InterruptProcessingException, installed
 from tiny_captioners import write_blip2, write_llama
 from tiny_workflow import tiny_workflow, write_model_files
+
+from tools.host import Host
+from tools.host.modules import InterruptProcessingException, installed
 
 pytestmark = pytest.mark.standin
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from host import Host
-from host.modules import installed
 from tiny_model import make_tiny_joint_model
 from tiny_workflow import tiny_workflow as workflow
 from tiny_workflow import write_model_files
 
-from con360.models.loading import save_joint_model
+from con360.weights.save import save_joint_model
+from tools.host import Host
+from tools.host.modules import installed
 
 pytestmark = pytest.mark.standin
 

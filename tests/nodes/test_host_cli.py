@@ -1,4 +1,4 @@
-"""`python -m tests.host`, where a real ComfyUI is looked for, and the closing line of a test run."""
+"""`python -m tools.host`, where a real ComfyUI is looked for, and the closing line of a test run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from comfyui import server
-from host.__main__ import main
-from host.report import closing_line
-from host.run import PACK
 from tiny_workflow import tiny_workflow, write_model_files
+
+from tools.host.__main__ import main
+from tools.host.report import closing_line
+from tools.host.run import PACK
 
 pytestmark = pytest.mark.standin
 
@@ -57,7 +58,7 @@ def test_what_is_no_workflow_is_one_line_and_status_two(
 
 
 def test_starts_as_a_module_from_the_root() -> None:
-    command = [sys.executable, "-m", "tests.host", "--help"]
+    command = [sys.executable, "-m", "tools.host", "--help"]
     said = subprocess.run(command, cwd=PACK, capture_output=True, text=True, check=True).stdout
     assert "stand-in for ComfyUI" in said
 
@@ -77,5 +78,5 @@ def test_comfyui_is_found_where_the_variable_says(tmp_path: Path, monkeypatch: p
 def test_the_closing_line_counts_what_ran_and_what_did_not() -> None:
     counts = Counter({"standin passed": 5, "standin failed": 1, "comfyui deselected": 4})
     assert closing_line(counts, "none found") == (
-        "hosts: the stand-in (tests/host) ran 6 tests; a real ComfyUI ran 0 tests, 4 deselected (none found)."
+        "hosts: the stand-in (tools/host) ran 6 tests; a real ComfyUI ran 0 tests, 4 deselected (none found)."
     )

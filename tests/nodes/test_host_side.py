@@ -1,4 +1,4 @@
-"""`nodes/host.py`: folders, file names from widgets, choices, identity of files."""
+"""`nodes/host`: folders, file names from widgets, choices, identity of files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host import Host
-from host.modules import InterruptProcessingException
+
+from tools.host import Host
+from tools.host.modules import InterruptProcessingException
 
 pytestmark = pytest.mark.standin
 
 
 @pytest.fixture(scope="module")
-def side(pack: Any) -> Any:
-    return pack("nodes.host")
+def folders(pack: Any) -> Any:
+    return pack("nodes.host.folders")
+
+
+@pytest.fixture(scope="module")
+def files(pack: Any) -> Any:
+    return pack("nodes.host.files")
+
+
+@pytest.fixture(scope="module")
+def runtime(pack: Any) -> Any:
+    return pack("nodes.host.runtime")
 
 
 @pytest.fixture(scope="module")
@@ -29,97 +40,97 @@ def put(path: Path, text: str = "x") -> Path:
     return path
 
 
-def test_model_folders_are_registered_and_a_users_own_come_first(host: Host, side: Any) -> None:
+def test_model_folders_are_registered_and_a_users_own_come_first(host: Host, folders: Any) -> None:
     names = host._modules["folder_paths"].folder_names_and_paths
     default = os.path.join(str(host.base / "models"), "con360")
     assert names["con360"][0] == [default]
     assert names["con360_control"][1] == {".safetensors"}
     names["con360"] = (["/elsewhere"], set())
-    side.register_model_folders()
-    side.register_model_folders()
+    folders.register_model_folders()
+    folders.register_model_folders()
     assert names["con360"][0] == ["/elsewhere", default]
 
 
-def test_models_are_folders_with_an_index_and_controls_are_files(host: Host, side: Any) -> None:
+def test_models_are_folders_with_an_index_and_controls_are_files(host: Host, folders: Any) -> None:
     models = host.base / "models"
     put(models / "con360" / "big" / "model_index.json", "{}")
     put(models / "con360" / "not-a-model" / "readme.txt")
     put(models / "con360_control" / "mine.safetensors")
     put(models / "con360_control" / "mine.txt")
-    assert list(side.model_entries("con360")) == ["big"]
-    assert list(side.model_entries("con360_control")) == ["mine.safetensors"]
+    assert list(folders.model_entries("con360")) == ["big"]
+    assert list(folders.model_entries("con360_control")) == ["mine.safetensors"]
     combo = host.object_info()["Con360ModelLoader"]["input"]["required"]["model"][1]["options"]
     assert combo == ["con360-tiny (built in)", "big", "(parts below)"]
 
 
-def test_videos_of_the_input_folder_are_offered(host: Host, side: Any) -> None:
+def test_videos_of_the_input_folder_are_offered(host: Host, files: Any) -> None:
     for name in ("b.MP4", "a.webm", "picture.png"):
         put(host.base / "input" / name)
     (host.base / "input" / "folder.mp4").mkdir()
-    assert side.input_videos() == ["a.webm", "b.MP4"]
+    assert files.input_videos() == ["a.webm", "b.MP4"]
     assert host.object_info()["Load360Video"]["input"]["required"]["video"][1]["options"][1:] == ["a.webm", "b.MP4"]
 
 
-def test_widget_file_names_find_the_three_folders(host: Host, side: Any) -> None:
+def test_widget_file_names_find_the_three_folders(host: Host, files: Any) -> None:
     put(host.base / "input" / "sub" / "in.mp4")
     put(host.base / "output" / "out.mp4")
     put(host.base / "temp" / "t.mp4")
-    assert side.input_file("sub/in.mp4").name == "in.mp4"
-    assert side.input_file("sub/in.mp4 [input]").name == "in.mp4"
-    assert side.input_file("out.mp4 [output]") == Path(os.path.realpath(host.base / "output" / "out.mp4"))
-    assert side.input_file("t.mp4 [temp]").parent.name == "temp"
+    assert files.input_file("sub/in.mp4").name == "in.mp4"
+    assert files.input_file("sub/in.mp4 [input]").name == "in.mp4"
+    assert files.input_file("out.mp4 [output]") == Path(os.path.realpath(host.base / "output" / "out.mp4"))
+    assert files.input_file("t.mp4 [temp]").parent.name == "temp"
 
 
 @pytest.mark.parametrize("name", ["../secret.mp4", "/etc/hostname", "sub/../../secret.mp4", "../secret.mp4 [output]"])
-def test_no_name_leads_out_of_its_folder(host: Host, side: Any, refused: type[Exception], name: str) -> None:
+def test_no_name_leads_out_of_its_folder(host: Host, files: Any, refused: type[Exception], name: str) -> None:
     put(host.base / "secret.mp4")
     with pytest.raises(refused, match="outside"):
-        side.input_file(name)
+        files.input_file(name)
 
 
-def test_no_link_leads_out_of_its_folder(host: Host, side: Any, refused: type[Exception]) -> None:
+def test_no_link_leads_out_of_its_folder(host: Host, files: Any, refused: type[Exception]) -> None:
     put(host.base / "secret.mp4")
     (host.base / "input" / "link.mp4").symlink_to(host.base / "secret.mp4")
     with pytest.raises(refused, match="outside"):
-        side.input_file("link.mp4")
+        files.input_file("link.mp4")
 
 
 @pytest.mark.parametrize("name", ["gone.mp4", "", "sub"])
-def test_missing_files_are_named(host: Host, side: Any, refused: type[Exception], name: str) -> None:
+def test_missing_files_are_named(host: Host, files: Any, refused: type[Exception], name: str) -> None:
     with pytest.raises(refused, match="there is no file"):
-        side.input_file(name)
+        files.input_file(name)
 
 
-def test_identity_changes_with_size_and_with_time(side: Any, tmp_path: Path) -> None:
+def test_identity_changes_with_size_and_with_time(files: Any, tmp_path: Path) -> None:
     path = put(tmp_path / "a.bin", "one")
-    first = side.identity([path])
-    assert side.identity([path]) == first
+    first = files.identity([path])
+    assert files.identity([path]) == first
     put(path, "longer")
-    second = side.identity([path])
+    second = files.identity([path])
     os.utime(path, (1, 1))
-    assert len({first, second, side.identity([path])}) == 3
+    assert len({first, second, files.identity([path])}) == 3
 
 
-def test_a_choice_that_is_not_offered_names_what_is(side: Any, refused: type[Exception]) -> None:
-    side.check_choice("a", ["a", "b"], "the letter")
+def test_a_choice_that_is_not_offered_names_what_is(runtime: Any, refused: type[Exception]) -> None:
+    runtime.check_choice("a", ["a", "b"], "the letter")
     with pytest.raises(refused, match="the letter 'c' is not available; choose one of 'a', 'b'"):
-        side.check_choice("c", ["a", "b"], "the letter")
+        runtime.check_choice("c", ["a", "b"], "the letter")
 
 
-def test_a_verdict_is_true_or_a_sentence_and_hides_no_defect(side: Any, refused: type[Exception]) -> None:
+def test_a_verdict_is_true_or_a_sentence_and_hides_no_defect(runtime: Any, refused: type[Exception]) -> None:
     def bad_input() -> None:
         raise refused("too loud")
 
-    assert side.verdict(lambda: None) is True
-    assert side.verdict(bad_input) == "too loud"
+    assert runtime.verdict(lambda: None) is True
+    assert runtime.verdict(bad_input) == "too loud"
     with pytest.raises(ZeroDivisionError):
-        side.verdict(lambda: 1 / 0)
+        runtime.verdict(lambda: 1 / 0)
 
 
-def test_progress_can_be_interrupted_at_each_call(host: Host, side: Any) -> None:
+def test_progress_can_be_interrupted_at_each_call(host: Host, runtime: Any) -> None:
     seen: list[tuple[float, float]] = []
     host._signals.listener = lambda done, total: seen.append((done, total))
-    report = side.progress()
+    report = runtime.progress()
     report(1, 4, "decoding")
     report(0, 0, "nothing to do")
     assert seen == [(1, 4), (0, 1)]
@@ -129,30 +140,31 @@ def test_progress_can_be_interrupted_at_each_call(host: Host, side: Any) -> None
     host._signals.listener = None
 
 
-def test_managed_networks_are_held_together_and_brought_in(host: Host, side: Any) -> None:
+def test_managed_networks_are_held_together_and_brought_in(host: Host, runtime: Any) -> None:
     import torch
-    from host.modules import installed
+
+    from tools.host.modules import installed
 
     networks = {"a": torch.nn.Linear(1, 1), "b": torch.nn.Linear(2, 2)}
     with installed(host._modules):
-        patcher = side.manage(networks)
-        side.bring_in(patcher)
+        patcher = runtime.manage(networks)
+        runtime.bring_in(patcher)
     assert patcher.model["b"] is networks["b"]
-    assert side.working_dtype("auto") == torch.float32
-    assert side.working_dtype("bfloat16") == torch.bfloat16
+    assert runtime.working_dtype("auto") == torch.float32
+    assert runtime.working_dtype("bfloat16") == torch.bfloat16
 
 
 @pytest.mark.parametrize("capability", [(9, 0), (7, 5)])
 def test_auto_precision_is_that_of_the_command_line(
-    side: Any, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
+    runtime: Any, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
 ) -> None:
     import torch
 
     from con360.models.precision import working_dtype
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(side.model_management, "get_torch_device", lambda: torch.device("cuda", 0))
-    monkeypatch.setattr(side.model_management, "should_use_fp16", lambda device: True)
-    assert side.working_dtype("auto") == working_dtype("auto", "cuda:0") != torch.float32
-    monkeypatch.setattr(side.model_management, "should_use_fp16", lambda device: False)
-    assert side.working_dtype("auto") == torch.float32, "ComfyUI has half precision switched off"
+    monkeypatch.setattr(runtime.model_management, "get_torch_device", lambda: torch.device("cuda", 0))
+    monkeypatch.setattr(runtime.model_management, "should_use_fp16", lambda device: True)
+    assert runtime.working_dtype("auto") == working_dtype("auto", "cuda:0") != torch.float32
+    monkeypatch.setattr(runtime.model_management, "should_use_fp16", lambda device: False)
+    assert runtime.working_dtype("auto") == torch.float32, "ComfyUI has half precision switched off"

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from host import Host
-from host.modules import installed
-from media.synthetic_clips import write_video
+from synthetic_clips import write_video
 
 from con360.media.writer import write_clip
 from con360.records import Sound, View, ViewTrack
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
+from tools.host import Host
+from tools.host.modules import installed
 
 pytestmark = pytest.mark.standin
 
@@ -186,7 +186,7 @@ class TestViewpoint:
 
     @pytest.fixture
     def chosen(self, host: Host, run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-        from host.v3 import ComfyNode, NodeOutput, Schema, io
+        from tools.host.v3 import ComfyNode, NodeOutput, Schema, io
 
         mask = torch.zeros(4, 32, 64)
         mask[:, 12:20, 44:52] = 1.0
@@ -279,7 +279,7 @@ def crop_of(run: Any, on_progress: Any = None, without: tuple[str, ...] = (), **
 @pytest.fixture
 def sample_mask(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that turns frames into a flat mask of their size."""
-    from host.v3 import ComfyNode, NodeOutput, Schema, io
+    from tools.host.v3 import ComfyNode, NodeOutput, Schema, io
 
     class SampleMask(ComfyNode):
         @classmethod

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host import Host
-from host.run import PACK
 from shipped_runs import write_sample
 from tiny_workflow import tiny_workflow, write_model_files
+
+from tools.host import Host
+from tools.host.run import PACK
 
 pytestmark = pytest.mark.standin
 
@@ -71,7 +72,7 @@ def test_every_node_names_what_it_lacks(host: Host) -> None:
 
 
 def test_a_defect_of_our_own_is_no_missing_package(pack: Any) -> None:
-    side = pack("nodes.host")
+    side = pack("nodes.host.runtime")
 
     @side.needs_packages
     def execute() -> None:
@@ -84,10 +85,11 @@ def test_a_defect_of_our_own_is_no_missing_package(pack: Any) -> None:
 def test_the_start_imports_nothing_but_the_pack_and_the_standard_library(tmp_path: Path) -> None:
     """ComfyUI has torch, numpy and PyAV loaded by then; the pack must not even ask for more."""
     code = (
-        "import sys; sys.path[:0] = sys.argv[1:3]; from pathlib import Path; import host, host.run, torch, asyncio\n"
-        "before = set(sys.modules); standin = host.Host(Path(sys.argv[3])); standin.object_info()\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import torch, asyncio\n"
+        "from tools import host; import tools.host.run\n"
+        "before = set(sys.modules); standin = host.Host(Path(sys.argv[2])); standin.object_info()\n"
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )
-    command = [sys.executable, "-c", code, str(PACK / "tests"), str(PACK), str(tmp_path)]
+    command = [sys.executable, "-c", code, str(PACK), str(tmp_path)]
     loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert loaded - set(sys.stdlib_module_names) == {str(PACK).replace(".", "_x_").partition(".")[0]}

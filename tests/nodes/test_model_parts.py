@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host import Host
 from published_layouts import write_everything
 from tiny_workflow import tiny_workflow
+
+from tools.host import Host
 
 
 @pytest.fixture(scope="module")

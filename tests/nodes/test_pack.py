@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host import Host, contract, graph
-from host.run import PACK
 from PIL import Image
+
+from tools.host import Host, contract, graph
+from tools.host.run import PACK
 
 pytestmark = pytest.mark.standin
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from host import Host
 
 from con360.media.info import probe
 from con360.media.reader import read_sound
-from con360.media.sound import foa_encode
 from con360.media.writer import clip_stream
+from con360.sound.ambisonics import foa_encode
+from tools.host import Host
 
 pytestmark = pytest.mark.standin
 
@@ -141,7 +141,7 @@ def test_a_saved_panorama_says_what_it_is(run: Any, host: Host, footage: str, st
 def test_loudspeakers_odd_rates_and_peaks_are_made_to_fit(
     host: Host, pack: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from host.modules import installed
+    from tools.host.modules import installed
 
     six = torch.zeros(1, 6, 37800)
     six[0, 2] = 2 * torch.sin(torch.arange(37800) * 0.05)
@@ -161,7 +161,7 @@ def test_saving_outside_the_output_folder_is_refused(run: Any, footage: str) -> 
 
 
 def test_s_kl_is_zero_for_equal_clips_and_not_for_others(pack: Any, host: Host) -> None:
-    from host.modules import installed
+    from tools.host.modules import installed
 
     clips = torch.rand(2, 4, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     clips[1, :, 10:20, 4:12] = torch.tensor([1.0, 0.0, 0.0])

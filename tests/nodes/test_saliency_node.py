@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from host import Host
-from host.modules import installed
 from tiny_workflow import tiny_workflow, write_model_files
 
-from con360.media.sound import foa_encode
 from con360.records import PanoramaClip, Sound
 from con360.saliency.human_faces import HumanFace
 from con360.saliency.predict import MULTICUE, TRAINING_FREE, clip_saliency, predict_saliency
 from con360.scenes import demo_scene
+from con360.sound.ambisonics import foa_encode
 from con360.timing import ClipSpec
-from con360.viewpoint import viewpoints
+from con360.viewpoint.choose import viewpoints
+from tools.host import Host
+from tools.host.modules import installed
 
 pytestmark = pytest.mark.standin
 

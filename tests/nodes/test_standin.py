@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from host import Host, graph
-from host.modules import InterruptProcessingException, build, installed
-from host.v3 import ComfyNode, NodeOutput, Schema, io
+
+from tools.host import Host, graph
+from tools.host.modules import InterruptProcessingException, build, installed
+from tools.host.v3 import ComfyNode, NodeOutput, Schema, io
 
 pytestmark = pytest.mark.standin
 
@@ -186,7 +187,7 @@ def test_an_interrupt_stops_at_the_next_point_and_the_host_goes_on(
 
 
 def test_names_that_the_host_lacks_say_so(host: Host, tmp_path: Any) -> None:
-    from host.modules import Signals
+    from tools.host.modules import Signals
 
     with installed(build(tmp_path, Signals())):
         import comfy.utils
@@ -215,7 +216,7 @@ def test_names_that_the_host_lacks_say_so(host: Host, tmp_path: Any) -> None:
     ],
 )
 def test_output_values_are_held_against_their_sockets(io_type: str, value: Any, words: str) -> None:
-    from host.run import wrong_value
+    from tools.host.run import wrong_value
 
     assert words in wrong_value(io_type, value)
 

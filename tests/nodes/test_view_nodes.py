@@ -12,15 +12,15 @@ import av
 import numpy as np
 import pytest
 import torch
-from host import Host
-from host.modules import installed
-from host.v3 import VideoComponents, VideoFromComponents
 
 from con360.media.info import probe
 from con360.media.spherical import AmbisonicTags
 from con360.media.writer import write_clip
 from con360.records import SaliencyMaps, Sound
-from con360.viewpoint import viewpoints
+from con360.viewpoint.choose import viewpoints
+from tools.host import Host
+from tools.host.modules import installed
+from tools.host.v3 import VideoComponents, VideoFromComponents
 
 pytestmark = pytest.mark.standin
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from host import Host
-from host.run import PACK
 
 from con360.geometry.perspective import fov_outline, inside_view
 from con360.geometry.sphere import directions, rotation
-from con360.keyframes import keyframes_from_json, view_at
-from con360.media.sound import stereo_matrix, turn_matrices
 from con360.records import View
+from con360.sound.ambisonics import stereo_matrix, turn_matrices
+from con360.viewpoint.keyframes import keyframes_from_json, view_at
+from tools.host import Host
+from tools.host.run import PACK
 
 pytestmark = pytest.mark.standin
 

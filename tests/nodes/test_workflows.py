@@ -8,13 +8,13 @@ from typing import Any
 
 import av
 import pytest
-from host import Host, graph
-from host.contract import CORE_NAMES
-from host.run import PACK
 from PIL import Image
 from shipped_runs import FIRST, FOLDER, FULL_SIZE, RUNNABLE, SHIPPED, prepared, read
 
-from tests import shipped_workflows
+from tools import workflows
+from tools.host import Host, graph
+from tools.host.contract import CORE_NAMES
+from tools.host.run import PACK
 
 pytestmark = pytest.mark.standin
 
@@ -28,10 +28,10 @@ def api_form(path: Path) -> dict[str, Any]:
 def test_what_lies_there_is_what_is_described(host: Host) -> None:
     info = host.object_info()
     wanted: dict[Path, str] = {}
-    for workflow in shipped_workflows.SHIPPED:
-        wanted |= shipped_workflows.files_of(workflow, info)
+    for workflow in workflows.SHIPPED:
+        wanted |= workflows.files_of(workflow, info)
     for path, text in wanted.items():
-        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `python -m tests.shipped_workflows`"
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `python -m tools.workflows`"
     assert set(wanted) == {*FOLDER.glob("*.json"), *(PACK / "tests" / "workflows_api").glob("*.json")}
 
 

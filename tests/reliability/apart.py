@@ -18,7 +18,7 @@ from typing import Any
 
 PRELOAD = [
     "reliability.apart", "con360.pipeline", "con360.cli.generate", "con360.media.reader", "con360.media.writer",
-    "con360.saliency.multicue", "con360.models.loading", "con360.control", "con360.reframe", "cv2", "av",
+    "con360.saliency.multicue", "con360.weights.load", "con360.control", "con360.reframe", "cv2", "av",
     "PIL.Image", "diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_motion_model",
     "diffusers.models.unets.unet_2d_condition", "diffusers.schedulers.scheduling_ddim",
     "transformers.models.clip.modeling_clip", "transformers.models.clap.modeling_clap",

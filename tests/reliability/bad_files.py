@@ -300,7 +300,7 @@ def through_node(path: Path, place: Path) -> Came:
 
 @cache
 def _host(place: Path) -> Any:
-    from host import Host
+    from tools.host import Host
 
     return Host(Path(tempfile.mkdtemp(dir=place)))
 

@@ -28,7 +28,7 @@ def conditions() -> Any:
     from con360.saliency.predict import predict_saliency
     from con360.scenes import demo_scene
     from con360.timing import ClipSpec
-    from con360.viewpoint import viewpoints
+    from con360.viewpoint.choose import viewpoints
 
     clip = demo_scene().panorama(48, ClipSpec(seconds=0.5))
     saliency = predict_saliency(clip.frames)
@@ -79,8 +79,9 @@ def _noting(real: Any, made: list[Any]) -> Any:
 def _by_nodes(folder: Path) -> tuple[Any, Any]:
     import shutil
 
-    from host import Host
     from tiny_workflow import by_subject, tiny_workflow, write_model_files
+
+    from tools.host import Host
 
     host = Host(folder / "comfy")
     write_model_files(host.base / "models")
@@ -124,7 +125,8 @@ def _batches() -> Figure:
     from tiny_model import make_tiny_joint_model
 
     from con360.models.text import encode_captions
-    from con360.sampling.joint import SamplerSettings, sample_joint
+    from con360.sampling.joint import sample_joint
+    from con360.sampling.settings import SamplerSettings
 
     with timed("two clips as one batch are the two clips alone, within rounding") as figure:
         model = make_tiny_joint_model(0)

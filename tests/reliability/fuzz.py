@@ -184,9 +184,9 @@ def read_tags(path: Path) -> None:
 def read_weights(path: Path) -> None:
     from con360.control import load_control
     from con360.errors import InputError
-    from con360.models.checkpoints import read_header, read_tensors
-    from con360.models.kinds import kind_of
     from con360.saliency.salvit360 import load_salvit360
+    from con360.weights.files import read_header, read_tensors
+    from con360.weights.kinds import kind_of
 
     for read in (lambda: kind_of(read_header(path)), lambda: read_tensors(path), lambda: load_control(path),
                  lambda: load_salvit360(path)):  # fmt: skip
@@ -197,7 +197,7 @@ def read_weights(path: Path) -> None:
 
 
 def read_keyframes(path: Path) -> None:
-    from con360.keyframes import keyframes_from_json
+    from con360.viewpoint.keyframes import keyframes_from_json
 
     keyframes_from_json(path.read_bytes().decode("utf-8", "replace"))
 
@@ -346,7 +346,7 @@ def damage_models(numbers: range) -> list[str]:
     import warnings
 
     from con360.errors import InputError
-    from con360.models.loading import load_joint_model
+    from con360.weights.load import load_joint_model
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)

@@ -36,8 +36,8 @@ WORDS = {
                 "encoder.convs.0.weight", "heads.video_up_1.linear.weight", "conv_in.weight"),
 }  # fmt: skip
 INSTRUMENTED = (
-    "con360.media.spherical", "con360.media.early", "con360.media.spherical_tags", "con360.keyframes",
-    "con360.models.checkpoints", "con360.models.kinds", "con360.control.file",
+    "con360.media.spherical", "con360.media.early", "con360.media.spherical_tags", "con360.viewpoint.keyframes",
+    "con360.weights.files", "con360.weights.kinds", "con360.control.file",
 )  # fmt: skip
 # Boxes and headers; long payloads only slow the search down.
 MAX_BYTES = 20_000
@@ -128,8 +128,8 @@ def _word(source: Any, words: tuple[str, ...]) -> str:
 def _reader(kind: str) -> Callable[[Path], None]:
     from con360.control import load_control
     from con360.errors import InputError
-    from con360.models.checkpoints import read_header
-    from con360.models.kinds import kind_of
+    from con360.weights.files import read_header
+    from con360.weights.kinds import kind_of
 
     from .fuzz import read_keyframes, read_tags
 

@@ -107,10 +107,10 @@ def _problem(call: Callable[[Path], Any], file: Path) -> str:
 def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
     """Every function of the project that reads weights, by its name."""
     from con360.control import load_control
-    from con360.models.checkpoints import read_header, read_tensors
-    from con360.models.convert import convert_file
-    from con360.models.loading import load_joint_model
     from con360.saliency.salvit360 import load_salvit360
+    from con360.weights.convert import convert_file
+    from con360.weights.files import read_header, read_tensors
+    from con360.weights.load import load_joint_model
     from train.checkpoint import read_state
 
     def part(*names: str) -> Callable[[Path], Any]:
@@ -175,7 +175,7 @@ def _from_yaml(path: Path) -> Any:
 def _custom_code(place: Path, good: Path, mark: Path, figure: Figure) -> None:
     """A tokenizer and configurations that name Python files beside them, as transformers' remote code does."""
     from con360.errors import InputError
-    from con360.models.loading import load_joint_model
+    from con360.weights.load import load_joint_model
 
     folder = place / "with-code"
     shutil.copytree(good, folder)
@@ -206,6 +206,6 @@ def _shards_elsewhere(place: Path, good: Path, figure: Figure) -> None:
 
 
 def _load(folder: Path) -> Any:
-    from con360.models.loading import load_joint_model
+    from con360.weights.load import load_joint_model
 
     return load_joint_model(folder)

@@ -140,7 +140,7 @@ def train(folder: Path) -> bool:
 
 def _trainings(folder: Path, kills: int) -> Figure:
     from con360.control import load_control
-    from con360.models.loading import load_joint_model
+    from con360.weights.load import load_joint_model
 
     chance = random.Random(1)
     with timed("train killed at any moment: checkpoints load, it goes on, same weights in the end") as figure:

@@ -96,7 +96,7 @@ def run_once() -> Any:
     """The saliency of ten frames, and their view's picture and sound."""
     from con360.pipeline import conditions_of, default_settings, generate
     from con360.saliency.predict import predict_saliency
-    from con360.viewpoint import viewpoints
+    from con360.viewpoint.choose import viewpoints
 
     model, clip = _given()
     saliency = predict_saliency(clip.frames)
@@ -180,8 +180,9 @@ def _says_what_to_do(place_for_files: Path, at_doors: tuple[Place, ...]) -> Figu
 
 def _in_comfyui(folder: Path, places: tuple[Place, ...], figure: Figure) -> None:
     """The node shows the sentence, ComfyUI's other models are sent away, and the next prompt runs."""
-    from host import Host
     from tiny_workflow import by_subject, tiny_workflow, write_model_files
+
+    from tools.host import Host
 
     host, freed = Host(folder / "comfy"), []
     write_model_files(host.base / "models")

@@ -98,8 +98,9 @@ def generate(folder: Path) -> None:
 
 
 def nodes(folder: Path) -> None:
-    from host import Host
     from tiny_workflow import tiny_workflow, write_model_files
+
+    from tools.host import Host
 
     host = Host(folder / "comfy")
     write_model_files(host.base / "models")

@@ -39,9 +39,10 @@ class _World:
     """A stand-in for ComfyUI in a folder, and valid files of every kind beside that folder."""
 
     def __init__(self, root: Path) -> None:
-        from host import Host
         from synthetic_clips import write_video
         from tiny_workflow import write_model_files
+
+        from tools.host import Host
 
         self.host, self.outside = Host(root / "comfy"), root / "comfy"
         write_video(self.outside / "secret.mp4", [i / 8 for i in range(4)])
@@ -127,7 +128,7 @@ def _classes(world: _World) -> list[Any]:
 
 def _use(world: _World, cls: Any, name: str, others: dict[str, Any]) -> Callable[[str], Any]:
     def use(value: str) -> Any:
-        from host.modules import installed
+        from tools.host.modules import installed
 
         inputs = {**others, name: value}
         with installed(world.host._modules):

@@ -71,8 +71,9 @@ def _in_a_real_server(count: int) -> Figure:
 
 def run_prompts(folder: Path, count: int) -> tuple[list[str], float, float]:
     """In the stand-in, see `run_rounds`."""
-    from host import Host
     from tiny_workflow import tiny_workflow, write_model_files
+
+    from tools.host import Host
 
     host = Host(folder)
     write_model_files(host.base / "models")

@@ -203,7 +203,7 @@ def through_reframe(row: Row, path: Path, place: Path) -> Came:
 
 
 def through_nodes(row: Row, path: Path, place: Path) -> Came:
-    from host import Host
+    from tools.host import Host
 
     host = Host(Path(tempfile.mkdtemp(dir=place)))
     name = f"clip.{row.suffix}"

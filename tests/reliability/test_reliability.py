@@ -61,7 +61,7 @@ def test_captions_of_any_unicode(tokenizers, text):
 
 @pytest.fixture(scope="module")
 def tokenizers():
-    from con360.models.catalog import model_folder
-    from con360.models.loading import load_part
+    from con360.weights.find import model_folder
+    from con360.weights.load import load_part
 
     return [load_part(model_folder(), name) for name in ("tokenizer_v", "tokenizer_a")]

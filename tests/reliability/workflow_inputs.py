@@ -23,9 +23,10 @@ def figures(effort: Effort) -> Iterator[Figure]:
 
 
 def _through_the_server(folder: Path, every: int) -> Figure:
-    from host import Host
-    from host.graph import WorkflowError
     from tiny_workflow import tiny_workflow, write_model_files
+
+    from tools.host import Host
+    from tools.host.graph import WorkflowError
 
     host = Host(folder)
     write_model_files(host.base / "models")

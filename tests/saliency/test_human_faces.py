@@ -11,8 +11,9 @@ from tiny_onnx import SIDE_PX, write_face_detector
 
 from con360.errors import InputError
 from con360.geometry.sphere import angle_between_deg, directions
-from con360.models.known import KNOWN_PARTS, face_detector_file, find
 from con360.saliency.human_faces import PX_PER_DEG, FaceDetector
+from con360.weights.catalog import KNOWN_PARTS
+from con360.weights.find import face_detector_file, find
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from con360.errors import InputError
 from con360.geometry.erp import erp_directions, sample_erp
 from con360.geometry.sphere import angle_between_deg, angles, directions, rotation
 from con360.media.reader import read_panorama
-from con360.media.sound import foa_encode, turn_matrices
 from con360.records import PanoramaClip, Sound
 from con360.saliency.heard import Listener, sound_intensity
 from con360.saliency.human_faces import HumanFace, draw_faces, find_faces
 from con360.saliency.motion import camera_rotation, grey_rows, own_motion_deg
 from con360.saliency.multicue import CueStrengths, multicue_saliency
 from con360.saliency.predict import MULTICUE, TRAINING_FREE, clip_saliency, predict_saliency
-from con360.viewpoint import viewpoints
+from con360.sound.ambisonics import foa_encode, turn_matrices
+from con360.viewpoint.choose import viewpoints
 
 FPS, RATE = 4.0, 8000
 

@@ -11,18 +11,8 @@ from safetensors.torch import save_file
 
 from con360.errors import InputError
 from con360.saliency.predict import predict_saliency
-from con360.saliency.salvit360 import (
-    DECODED_PX,
-    SCALES,
-    SalViT360,
-    convert_state_dict,
-    from_tangents,
-    inverse_table,
-    load_salvit360,
-    saliency_maps,
-    tangent_grid,
-    to_tangents,
-)
+from con360.saliency.salvit360 import SalViT360, convert_state_dict, load_salvit360, saliency_maps
+from con360.saliency.tangents import DECODED_PX, SCALES, from_tangents, inverse_table, tangent_grid, to_tangents
 
 CPU = torch.device("cpu")
 BOUND = 1e-4  # of a tensor's peak; the published code itself moves by 5e-6 between settings

@@ -17,7 +17,7 @@ from con360.metrics.saliency import panorama_agreement
 from con360.saliency.predict import MULTICUE, NAMED_METHODS, TRAINING_FREE, predict_saliency
 from con360.scenes import Scene, demo_scene, random_scene
 from con360.timing import ClipSpec
-from con360.viewpoint import viewpoints
+from con360.viewpoint.choose import viewpoints
 
 SHORT = ClipSpec(seconds=0.5)
 

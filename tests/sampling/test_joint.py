@@ -11,7 +11,8 @@ from tiny_model import make_tiny_joint_model
 from con360.errors import InputError
 from con360.models.text import encode_captions
 from con360.sampling.guidance import Pass, guidance_plan, guide
-from con360.sampling.joint import SamplerSettings, sample_joint, video_noise
+from con360.sampling.joint import sample_joint, video_noise
+from con360.sampling.settings import SamplerSettings
 
 FAST = SamplerSettings(steps=3, cfg_video=3.0, cfg_audio=2.0, seed=11)
 

@@ -13,9 +13,10 @@ from test_schedule import PUBLISHED, ZERO_SNR
 from tiny_model import make_tiny_joint_model
 
 from con360.errors import InputError
-from con360.sampling import joint
-from con360.sampling.joint import SamplerSettings
+from con360.sampling import passes
+from con360.sampling.passes import Passes
 from con360.sampling.schedule import NoiseSchedule, ddim_timesteps
+from con360.sampling.settings import SamplerSettings
 from con360.sampling.solvers import DpmSolver, make_solver
 
 FOUR = replace(FAST, steps=4)
@@ -66,7 +67,7 @@ def test_strength_leaves_steps_out_and_stays_near_the_start(model, known):
 def test_a_start_with_its_own_prediction_comes_back(model, known, sampler, monkeypatch):
     """Where the network predicts exactly what the start is, every strength ends at the start."""
 
-    def perfect(passes, step, sides):
+    def perfect(_, step, sides):
         active = [m for m in (0, 1) if sides[m].arrive(step)]
         clean = known["known_v"], known["known_a"]
         return {m: _velocity(sides[m], step, clean[m]) for m in active}
@@ -75,7 +76,7 @@ def test_a_start_with_its_own_prediction_comes_back(model, known, sampler, monke
         alpha = side.solver.alphas[step][0]
         return (alpha**0.5 * side.x - x0) / (1 - alpha) ** 0.5
 
-    monkeypatch.setattr(joint._Passes, "predict", perfect)
+    monkeypatch.setattr(Passes, "predict", perfect)
     for strength in (0.25, 0.5, 1.0):
         settings = replace(FOUR, denoise_video=strength, denoise_audio=0.75, sampler=sampler)
         assert same(run(model, settings, **known), known.values(), atol=1e-4)
@@ -83,7 +84,7 @@ def test_a_start_with_its_own_prediction_comes_back(model, known, sampler, monke
 
 def test_the_start_is_noised_to_the_level_of_its_step(model, known, monkeypatch):
     seen = []
-    monkeypatch.setattr(joint._Passes, "predict", lambda self, step, sides: seen.append(sides) or {})
+    monkeypatch.setattr(Passes, "predict", lambda self, step, sides: seen.append(sides) or {})
     run(model, replace(FOUR, denoise_video=0.5), **known)
     side, alphas = seen[0][0], NoiseSchedule.of(model.scheduler_v).alphas_cumprod
     side.arrive(2)
@@ -258,7 +259,7 @@ def test_low_memory_has_one_network_on_the_device_at_a_time(model, monkeypatch):
     hooks = [m.register_forward_pre_hook(check(name)) for name, m in unets.items()]
     hooks.append(others["encoder"].register_forward_pre_hook(check("encoder")))
     hooks.append(others["site"].register_forward_pre_hook(check("site")))
-    monkeypatch.setattr(joint, "resident", watched)
+    monkeypatch.setattr(passes, "resident", watched)
     run(model, replace(FAST, steps=1, memory="low"), device="cpu")
     for hook in hooks:
         hook.remove()

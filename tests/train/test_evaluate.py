@@ -12,19 +12,19 @@ import torch
 from tiny_model import make_tiny_joint_model
 from tiny_workflow import write_model_files
 
-from con360.basd import basd_maps
 from con360.caption import typed_caption
 from con360.control import load_control
 from con360.errors import InputError
 from con360.metrics.figure import Definition
 from con360.pipeline import default_settings, generate
 from con360.records import Conditions, SaliencyMaps, View, ViewTrack
+from con360.viewpoint.basd import basd_maps
 from train import evaluate
-from train.data import scene_of
 from train.evaluation.bench import MAP_HEIGHT, Bench
 from train.evaluation.embeddings import fit
 from train.evaluation.paired import compare
 from train.evaluation.store import Store
+from train.examples import scene_of
 
 SECONDS = 0.5
 
@@ -259,8 +259,8 @@ def test_a_damaged_result_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_true_views_through_the_built_in_vae_all_match(tmp_path):
-    from con360.models.catalog import control_file, model_folder
-    from con360.models.loading import load_joint_model
+    from con360.weights.find import control_file, model_folder
+    from con360.weights.load import load_joint_model
     from train.evaluation import probes
 
     model = load_joint_model(model_folder())

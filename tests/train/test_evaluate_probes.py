@@ -12,9 +12,9 @@ import torch
 from con360.records import Sound, View, ViewTrack
 from con360.scenes import Scene
 from con360.timing import ClipSpec
-from train.data import scene_of
 from train.evaluation import probes
 from train.evaluation.bench import Ask, Clip
+from train.examples import scene_of
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from train.shards import committed_shards, read_outcomes, read_shards
 SCENES = 6
 PER_SHARD = 2
 PRELOAD = [
-    "train.preparation.run", "con360.models.loading", "con360.control",
+    "train.preparation.run", "con360.weights.load", "con360.control",
     "diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_motion_model",
     "diffusers.schedulers.scheduling_ddim", "transformers.models.clip.modeling_clip",
     "transformers.models.clap.modeling_clap", "transformers.models.speecht5.modeling_speecht5",

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from media.synthetic_clips import write_video
 from shared_data import data_path
+from synthetic_clips import write_video
 from tiny_captioners import write_blip
 
-from con360.basd import basd_maps
 from con360.errors import InputError
-from con360.media.sound import foa_encode, view_sound
-from con360.models.catalog import model_folder
 from con360.models.codecs import decode_frames
 from con360.records import Sound, View, ViewTrack
-from train.data import make_example
+from con360.sound.ambisonics import foa_encode
+from con360.sound.views import view_sound
+from con360.viewpoint.basd import basd_maps
+from con360.weights.find import model_folder
+from train.examples import make_example
 from train.preparation.cleaning import (
     Rejected,
     check_match,

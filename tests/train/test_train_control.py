@@ -13,9 +13,10 @@ from tiny_model import make_tiny_joint_model
 
 from con360.control import load_control
 from con360.errors import InputError
-from con360.models.loading import save_joint_model
-from train.data import SPLIT_FIRST_SEED, build_cache, make_example, scene_of, take
+from con360.weights.save import save_joint_model
+from train.examples import SPLIT_FIRST_SEED, make_example, scene_of
 from train.losses import Dropout, drop_maps, estimate_clean, keep_mask, mask_film, target_of
+from train.tiny.cache import build_cache, take
 from train.train import TrainConfig, train
 
 

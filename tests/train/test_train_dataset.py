@@ -13,16 +13,8 @@ from tiny_model import make_tiny_joint_model
 from con360.errors import InputError
 from con360.models.codecs import encode_mel, log_mel
 from con360.timing import ClipSpec
-from train.data import scene_of
-from train.dataset import (
-    Cached,
-    Order,
-    PreparedShards,
-    ProceduralScenes,
-    collate,
-    epoch_order,
-    sample_numbers,
-)
+from train.dataset import Cached, Order, PreparedShards, ProceduralScenes, collate, epoch_order, sample_numbers
+from train.examples import scene_of
 from train.shards import SETTINGS_FILE, Outcome, Prepared, Result, write_shard
 
 SPEC = ClipSpec(0.5)

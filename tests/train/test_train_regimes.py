@@ -21,7 +21,8 @@ from tiny_model import make_tiny_joint_model
 
 from con360.control import fingerprint, load_control
 from con360.errors import InputError
-from con360.models.loading import load_joint_model, save_joint_model
+from con360.weights.load import load_joint_model
+from con360.weights.save import save_joint_model
 from train.dataset import collate
 from train.devices import OneProcess, make_accelerator
 from train.losses import Dropout

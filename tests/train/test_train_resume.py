@@ -10,14 +10,7 @@ import torch
 from tiny_clips import make_loop, quick_config
 
 from con360.errors import InputError
-from train.checkpoint import (
-    Progress,
-    checkpoint_to_resume,
-    checkpoints,
-    read_config,
-    read_state,
-    save_checkpoint,
-)
+from train.checkpoint import Progress, checkpoint_to_resume, checkpoints, read_config, read_state, save_checkpoint
 from train.devices import OneProcess
 from train.loop import Interrupted
 from train.monitor import read_log

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from con360.errors import InputError
-from train.stages import finished_stages, run_stages
+from train.tiny.stages import finished_stages, run_stages
 
 # A module that does nothing when run, and light.
-NOTHING = "train.stages"
+NOTHING = "train.tiny.stages"
 
 
 def test_each_stage_runs_once_and_a_failed_one_again(tmp_path, capfd):

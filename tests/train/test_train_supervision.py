@@ -11,11 +11,12 @@ from con360.metrics.audio import band_level_db
 from con360.records import Sound
 from con360.scenes import COLOURS, SHAPES, VOICES, Performer, Scene, voice_envelope, voice_waveform
 from con360.timing import ClipSpec
-from train.data import heard_voices, make_example, scene_of, seen_performers
+from train.examples import make_example, scene_of
 from train.losses import random_timesteps, squared_error
-from train.networks import make_scheduler, make_text_encoder_v, make_tokenizer
-from train.readers import KnownFeatures
-from train.text import EAR_YAWS_DEG, TRAITS, TokenReader, loudness, questions
+from train.tiny.cache import heard_voices, seen_performers
+from train.tiny.networks import make_scheduler, make_text_encoder_v, make_tokenizer
+from train.tiny.readers import KnownFeatures
+from train.tiny.text import EAR_YAWS_DEG, TRAITS, TokenReader, loudness, questions
 
 ALONE = Scene((Performer("cyan", "square", "bell", 90.0),))
 

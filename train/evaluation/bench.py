@@ -13,21 +13,22 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from con360.basd import basd_maps
 from con360.control import Film, LoadedControl
 from con360.control.module import stack_maps, view_rays
 from con360.geometry.erp import erp_directions
 from con360.metrics.audio import codec_sound_embedding
 from con360.metrics.video import codec_video_embedding
 from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
-from con360.models.loading import JointModel
+from con360.models.joint import JointModel
 from con360.models.text import encode_captions
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
 from con360.saliency.predict import clip_saliency
-from con360.sampling.joint import SamplerSettings, sample_joint, video_noise
+from con360.sampling.joint import sample_joint, video_noise
+from con360.sampling.settings import SamplerSettings
 from con360.scenes import Scene
 from con360.timing import ClipSpec
-from train.data import MAP_HEIGHT
+from con360.viewpoint.basd import basd_maps
+from train.examples import MAP_HEIGHT
 
 # maps: saliency and BASD; caption: no control at all; saliency: control without the BASD, and so without a view.
 EMBEDDED_FRAMES = 8

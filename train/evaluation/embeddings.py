@@ -19,8 +19,8 @@ from torch import Tensor
 
 from con360.media.files import atomic_path
 from con360.records import Sound
-from train.data import make_example
 from train.evaluation.bench import Bench, Clip
+from train.examples import make_example
 
 NAME = "con360-tiny linear"
 FITTED_ON = 96

@@ -24,9 +24,9 @@ from con360.metrics.sync import AV_ALIGN, av_align
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.records import Sound
 from con360.scenes import VOICES
-from train.data import make_example, scene_of
 from train.evaluation.bench import Bench, Clip, saliency_maps
 from train.evaluation.embeddings import JointSpace
+from train.examples import make_example, scene_of
 from train.losses import Dropout, joint_loss
 
 SECONDS = 4.0

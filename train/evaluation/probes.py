@@ -29,8 +29,8 @@ from con360.models.codecs import decode_frames, decode_mel, encode_frames, encod
 from con360.records import Sound, View, ViewTrack
 from con360.scenes import VOICES, Performer, Scene
 from con360.timing import ClipSpec
-from train.data import scene_of
 from train.evaluation.bench import Ask, Bench, Clip
+from train.examples import scene_of
 
 FOV_DEG = 90.0
 CANDIDATES = 12

@@ -107,7 +107,7 @@ def check_match(mono: Sound, caption: str, folder: str, least: float) -> None:
 @torch.no_grad()
 def speech_probability(mono: Sound, folder: str) -> float:
     """Probability that AudioSet's label "Speech" holds, by a local classifier."""
-    from con360.media.sound import resample
+    from con360.sound.levels import resample
 
     model, extract = _classifier(folder)
     rate = extract.sampling_rate
@@ -127,7 +127,7 @@ def _speech_label(model: Any, folder: str) -> int:
 @torch.no_grad()
 def sound_caption_cosine(mono: Sound, caption: str, folder: str) -> float:
     """Cosine of CLAP's sound and text embeddings, by a local model."""
-    from con360.media.sound import resample
+    from con360.sound.levels import resample
 
     model, processor = _clap(folder)
     rate = processor.feature_extractor.sampling_rate

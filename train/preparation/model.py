@@ -61,7 +61,7 @@ def load_encoders(name_or_folder: str | Path, device: str = "cpu") -> Encoders:
 
 
 def _newest(name_or_folder: str | Path) -> int:
-    from con360.models.catalog import model_folder
+    from con360.weights.find import model_folder
 
     folder = Path(model_folder(name_or_folder))
     return max(file.stat().st_mtime_ns for file in (folder, *folder.rglob("*")))
@@ -71,8 +71,8 @@ def _newest(name_or_folder: str | Path) -> int:
 def _open(name_or_folder: str, newest: int) -> tuple[ModelFacts, Encoders]:
     """Loaded once per process and state of the files: settings are made more often than models change."""
     from con360.control import fingerprint
-    from con360.models.catalog import model_folder
-    from con360.models.loading import load_joint_model
+    from con360.weights.find import model_folder
+    from con360.weights.load import load_joint_model
 
     del newest
     model = load_joint_model(model_folder(name_or_folder))

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from con360.errors import InputError
-from con360.media.channels import check_ambisonics
 from con360.media.files import atomic_path
-from con360.models.catalog import BUILT_IN_MODEL
 from con360.saliency.predict import MULTICUE
+from con360.sound.channels import check_ambisonics
 from con360.timing import ClipSpec
+from con360.weights.catalog import BUILT_IN_MODEL
 from train.preparation.model import ModelFacts, model_facts
 from train.shards import FORMAT, SETTINGS_FILE, read_settings
 
@@ -57,7 +57,7 @@ class Settings:
         caption_times: moments of a segment that are captioned.
         split: `video` keeps every video in one split; `random` is the paper's 85/15 by clip; `given` is the source's.
         split_seed: of the first two.
-        ambisonics, head_locked: what the sounds' channels are, as in `con360.media.channels.channel_meaning`.
+        ambisonics, head_locked: what the sounds' channels are, as in `con360.sound.channels.channel_meaning`.
     """
 
     model: str = BUILT_IN_MODEL

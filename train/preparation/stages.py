@@ -19,21 +19,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from con360.basd import basd_maps
 from con360.control.module import stack_maps
 from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
-from con360.media.channels import FIRST_ORDER
 from con360.media.info import probe
 from con360.media.reader import read_panorama
-from con360.media.sound import fit_length, omni_sound, resample, to_mono, view_sound
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
 from con360.saliency.predict import NAMED_METHODS, clip_saliency
 from con360.saliency.salvit360 import load_salvit360, saliency_maps
-from con360.viewpoint import viewpoint_notices, viewpoints
-from train.data import MAP_HEIGHT, make_example, scene_of
+from con360.sound.channels import FIRST_ORDER
+from con360.sound.levels import fit_length, omni_sound, resample, to_mono
+from con360.sound.views import view_sound
+from con360.viewpoint.basd import basd_maps
+from con360.viewpoint.choose import viewpoint_notices, viewpoints
+from train.examples import MAP_HEIGHT, make_example, scene_of
 from train.preparation.cleaning import Rejected, check_match, check_silent, check_speech, check_static
 from train.preparation.model import load_encoders
 from train.preparation.plan import Segment, is_scene

@@ -1,0 +1,129 @@
+"""Texts of `con360 --help`."""
+
+from __future__ import annotations
+
+MANUAL = """\
+Turns a 360° video into viewpoint clips: where the panorama is salient, a camera
+looks, and picture and sound of that view are generated together, also from what
+happens outside of it.
+
+commands:
+  demo        make a 360° sample, two views of it and a picture that explains them
+  generate    make a viewpoint clip from a 360° video or panorama of your own
+  reframe     make a flat video out of a 360° one: follow what is salient, a view or a path
+  caption     describe a 360° video by a captioner and a language model of yours
+  models      list which weights are here, which are missing, and where they belong
+  convert     turn pickled checkpoints (.bin, .pt, .ckpt) into safetensors
+
+`con360 COMMAND --help` lists a command's options.
+
+examples:
+  con360 demo
+      Writes to con360-demo/. Needs no file, no GPU and no network.
+  con360 generate concert.mp4 -o view.mp4 --caption "a red disc hums in front"
+      The most salient view of the first four seconds.
+  con360 generate concert.mp4 -o view.mp4 --start 12 --viewpoint 2 --conditions why.png
+      The second most salient view from 0:12 on, and a picture of how it was chosen.
+  con360 generate concert.mp4 -o left.mp4 --yaw -90 --pitch 10 --fov 75
+      A view set by hand: 90° to the left, 10° up.
+  con360 generate concert.mp4 -o view.mp4 --hold picture --caption "a drum behind you"
+      The view's own picture, with generated sound.
+  con360 generate concert.mp4 -o view.mp4 --model models/svg --control control.safetensors
+      Another joint model, with a control module that was trained for it.
+  con360 generate concert.mp4 -o view.mp4 --part video=sd15.safetensors \
+      --part motion=mm_sd_v15_v2.ckpt --part audio=audioldm-m-full
+      AnimateDiff and AudioLDM side by side, without a joint model.
+
+  con360 reframe concert.mp4 -o flat.mp4 --size 1920x1080
+      No generation: the camera follows what is salient, with the sound turned along.
+
+exit status:
+  0    done
+  1    the machine failed: disk full, a defect, ...
+  2    an input cannot be used; one sentence says which and what to do
+  130  interrupted
+Files are written under a temporary name and renamed when complete: after any
+failure there is either the whole file or none. Warnings go to standard error.
+
+The built-in model is small. It draws coloured shapes and knows the words of their
+captions only; README.md says what it can do and which other weights fit.
+"""
+
+GENERATE = """\
+Makes one viewpoint clip from a 360° video (or a still panorama): H.264 and AAC, 8
+frames per second, 16 kHz mono, as large as the model draws. The view comes from
+saliency (--viewpoint) or from you (--yaw, --pitch, --fov).
+"""
+
+GENERATE_NOTES = """\
+A name that begins with a dash is written ./-name.mp4. An existing OUT.mp4 is
+replaced when the new one is complete; the input never is.
+"""
+
+MODELS = """\
+Lists every model part that con360 can use: found or missing, where it was looked for
+and where it belongs, its size, licence and address. Nothing is downloaded.
+"""
+
+MODELS_NOTES = """\
+Looked for in $CON360_MODELS, ~/.cache/con360/models and the models folder of ComfyUI
+($COMFYUI_PATH, ~/comfy/ComfyUI). All are laid out like ComfyUI's: con360/,
+con360_saliency/, checkpoints/, animatediff_models/ and so on. Files are known by
+their headers, whatever their names.
+"""
+
+CONVERT = """\
+Writes the tensors of a pickled checkpoint (.bin, .pt, .pth, .ckpt), or of all in a
+folder, as safetensors under the same names. Only tensors are unpickled: a file that
+wants to run code is refused by name, and nothing is written.
+"""
+
+CONVERT_NOTES = """\
+A folder's text files are copied, so that the new folder loads like the old one.
+OUTPUT appears whole or not at all; INPUT is never changed.
+"""
+
+REFRAME = """\
+Makes a flat video out of a 360° one, at its own resolution and frame rate: the camera
+follows what is salient (--follow), holds a view (--yaw, --pitch) or moves along a
+path (--path). Ambisonic sound turns with the view, 5.1 and 7.1 become stereo (ITU-R
+BS.775), mono and stereo stay as they are. Files may have any length; no weights are
+needed.
+"""
+
+REFRAME_NOTES = """\
+KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
+in seconds from --start and degrees. The field of view spans the longer side of the
+picture. Stereo comes from two virtual cardioids, 75° to either side of the view. Sound
+is resampled where AAC lacks its rate (192 kHz, 37.8 kHz) and turned down, all channels
+alike, where its peaks would clip.
+An existing OUT.mp4 is replaced when the new one is complete.
+"""
+
+CAPTION = """\
+Describes a 360° video: a captioner (BLIP-2, BLIP) looks at the six cube faces at
+several times, and a language model (Llama 3.2, any small instruct model) merges what
+it said into one caption. Without a language model the faces' words are joined by rule.
+Both are local folders as transformers writes them; nothing is downloaded.
+"""
+
+CAPTION_NOTES = """\
+A prompt is text, or @FILE. The face prompt may hold {direction}; the merge prompt
+holds {captions}, the short prompt {description}. The same input gives the same words.
+"""
+
+DEMO = """\
+Renders a 360° sample (a circle of sounding shapes: procedural, not filmed), finds
+what is salient in it, and generates two views. Then it takes the performer behind
+the first camera out of the scene and generates the first view again with the same
+seed: whatever is heard no more was heard from behind the camera.
+"""
+
+DEMO_NOTES = """\
+files:
+  sample-360.mp4         the sample; players turn it, its Ambisonic sound too
+  viewpoint-1.mp4        the view of what is most salient
+  viewpoint-2.mp4        the view of what comes second
+  viewpoint-1-alone.mp4  the first view without the performer behind the camera
+  conditions.png         all of it explained in one picture
+"""

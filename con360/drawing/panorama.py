@@ -1,0 +1,119 @@
+"""Draw maps, boxes and views on a panorama."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from PIL import ImageDraw
+from torch import Tensor
+
+from ..geometry.sphere import angles, directions, rotation
+from ..media.writer import to_uint8
+from ..records import Region, View
+from ..viewpoint.basd import basd_map
+
+# Overlays are drawn this much larger and averaged down, which smooths their edges.
+OVERSAMPLING = 2
+VIEW_COLOURS = ((255, 66, 161), (0, 200, 255), (255, 214, 0))
+BASD_STEP_DEG = 15.0
+BASD_LEVELS = (-2, -1, 1, 2)
+
+Colour = tuple[int, int, int]
+Canvas = ImageDraw.ImageDraw
+
+
+# Panorama -------------------------------------------------------------------------------------------------------------
+
+
+def heat_overlay(frame: Tensor, saliency: Tensor, height: int) -> np.ndarray:
+    """A panorama frame with saliency as heat: transparent where it is 0, yellow where it is 1.
+
+    Args:
+        frame: `[3, H, W]` in [0, 1]. saliency: `[h, 2h]` in [0, 1]. height: rows of the result.
+
+    Returns:
+        `[height, 2 height, 3]`.
+    """
+    size = (2 * height, height)
+    picture = cv2.resize(to_uint8(frame), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    # Half the colour and a little of the contrast are taken away, so that heat and lines stand out.
+    picture = 0.45 * picture + 0.45 * picture.mean(-1, keepdims=True) + 12
+    heat = cv2.resize(saliency.numpy().astype(np.float32), size, interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    weight = (0.85 * heat)[..., None]
+    return (picture * (1 - weight) + heat_colours(heat) * weight).clip(0, 255).astype(np.uint8)
+
+
+def heat_colours(heat: np.ndarray) -> np.ndarray:
+    """Colours `[..., 3]` of saliency values in [0, 1]: dark red over orange to yellow."""
+    return cv2.applyColorMap((255 * (0.35 + 0.6 * heat)).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+
+
+def draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
+    """Draw lines of equal signed distance into a picture, brighter inside the view.
+
+    Args:
+        picture: `[H, 2H, 3]` uint8, `OVERSAMPLING` times larger than it will be shown; changed in place.
+    """
+    # Where a distance field is near a level, there is its line.
+    height = len(picture)
+    distance = basd_map(view, height, "none").numpy()
+    step = BASD_STEP_DEG * height / 180.0
+    for level in BASD_LEVELS:
+        near = np.clip(1.0 * OVERSAMPLING - np.abs(distance - level * step), 0, 1)[..., None]
+        weight = near * (0.75 if level > 0 else 0.4)
+        picture[:] = (picture * (1 - weight) + np.array(colour) * weight).astype(np.uint8)
+
+
+def box_outline(region: Region, points_per_edge: int = 32) -> Tensor:
+    """The outline of a region's box on the sphere, `[4 * points_per_edge, 3]` unit vectors.
+
+    Convention: the box spans its width in yaw and its height in pitch of a frame that looks at the centroid.
+    """
+    along = torch.linspace(-1, 1, points_per_edge + 1, dtype=torch.float64)[:-1]
+    one = torch.ones_like(along)
+    # A box of more than half a turn meets itself at the back of its frame.
+    yaw = torch.cat((along, one, -along, -one)) * min(region.width_deg, 359.9) / 2
+    pitch = torch.cat((one, -along, -one, along)) * region.height_deg / 2
+    frame = rotation(region.yaw_deg, region.pitch_deg, dtype=torch.float64)
+    return directions(yaw, pitch) @ frame.T
+
+
+def pieces_on_map(points: Tensor, height: int, closed: bool = False) -> list[np.ndarray]:
+    """A curve on the sphere as pieces on a flat map, cut where it crosses the seam.
+
+    Args:
+        points: `[N, 3]` unit vectors, neighbours close together. height: rows of the map.
+        closed: the last point joins the first.
+
+    Returns:
+        Arrays `[n, 2]` of (x, y) pixels; a piece that is cut goes on beyond the edge of the map by one step.
+    """
+    yaw, pitch = (a.numpy() for a in angles(torch.cat((points, points[:1])) if closed else points))
+    turns = np.unwrap(yaw, period=360.0)
+    x, y = (turns / 360.0 + 0.5) * 2 * height, (0.5 - pitch / 180.0) * height
+    pieces = []
+    for turn in range(math.floor(x.min() / (2 * height)), math.floor(x.max() / (2 * height)) + 1):
+        shifted = x - turn * 2 * height
+        inside = (shifted >= 0) & (shifted <= 2 * height)
+        near = inside | np.roll(inside, 1) | np.roll(inside, -1) if closed else _grown(inside)
+        for run in np.split(np.arange(len(x)), np.flatnonzero(np.diff(near.astype(int))) + 1):
+            if near[run[0]] and len(run) > 1:
+                pieces.append(np.stack((shifted[run], y[run]), axis=1))
+    return pieces
+
+
+def _grown(inside: np.ndarray) -> np.ndarray:
+    wider = inside.copy()
+    wider[1:] |= inside[:-1]
+    wider[:-1] |= inside[1:]
+    return wider
+
+
+def draw_curve(draw: Canvas, points: Tensor, height: int, colour: Colour, width: float, closed: bool = False) -> None:
+    pieces = [[tuple(p) for p in piece] for piece in pieces_on_map(points, height, closed)]
+    for colour_, extra in (((0, 0, 0), 1.6), (colour, 0.0)):  # a dark edge, seen on any ground
+        for piece in pieces:
+            draw.line(piece, colour_, round((width + extra) * OVERSAMPLING), joint="curve")

@@ -1,0 +1,155 @@
+"""Aim the camera: a fixed view, keyframes, or the subject that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..media.info import MediaInfo
+from ..media.reader import PanoramaStream
+from ..records import Progress, View
+from ..saliency.heard import Listener
+from ..saliency.human_faces import FaceDetector, HumanFace
+from ..saliency.predict import MULTICUE, predict_saliency
+from ..viewpoint.choose import manual_viewpoint
+from ..viewpoint.follow import Follower, view_on_path
+from ..viewpoint.keyframes import Keyframe, view_at
+
+# Saliency is looked for on small pictures a few times a second, in windows; a window begins with the last pictures of
+# the one before, for motion and smoothing.
+SALIENCY_FPS, SALIENCY_HEIGHT, MAP_HEIGHT = 4.0, 192, 96
+WINDOW, OVERLAP = 32, 2
+FACES_EVERY_S = 1.0
+Aim = Callable[[float], View]
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Follow the most salient region (rank 1), the second, ..."""
+
+    rank: int = 1
+    fov_deg: float = 90.0
+
+
+# Path -----------------------------------------------------------------------------------------------------------------
+
+
+def aim_at(
+    stream: PanoramaStream, look: Follow | View | Sequence[Keyframe], start_s: float, stop_s: float,
+    estimator: Estimator, progress: Progress | None,
+) -> Aim:  # fmt: skip
+    if isinstance(look, View):
+        still = manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1).track.views[0]
+        return lambda time_s: still
+    if not isinstance(look, Follow):
+        return lambda time_s: view_at(look, time_s)
+    follower = Follower(SALIENCY_FPS, look.rank)
+    total = round(seconds_of(stream.info, start_s, stop_s) * SALIENCY_FPS)
+
+    def tell(seen: int) -> None:
+        if progress is not None:
+            progress(seen, max(seen, total), "looking for what is salient")
+
+    for maps in _saliency_windows(stream, start_s, stop_s, estimator, tell):
+        for one in maps:
+            follower.add(one)
+    if not len(follower):
+        raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
+    if not follower.found_something:
+        stream.notices.append("nothing stands out in the picture: the view looks to the front (yaw 0, pitch 0)")
+    path = follower.path()
+    return lambda time_s: view_on_path(path, time_s * SALIENCY_FPS, look.fov_deg)
+
+
+def seconds_of(info: MediaInfo, start_s: float, stop_s: float) -> float:
+    """How long the excerpt probably is; 0 where the file does not say."""
+    return max(0.0, min(stop_s, info.duration_s or 0.0) - start_s)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How saliency is looked for: `method` and `device` of `predict_saliency`, and the user's face detector."""
+
+    method: str | Path
+    detector: FaceDetector | None
+    device: torch.device | str
+
+    @property
+    def uses_cues(self) -> bool:
+        return str(self.method) == MULTICUE
+
+
+def _listened(stream: PanoramaStream, start_s: float, stop_s: float) -> Listener | None:
+    """Where the sound of an excerpt comes from; None for sound without directions."""
+    track = stream.track
+    if track is None or track.heard.layout != "ambix":
+        return None
+    listener = Listener(track.sample_rate_hz, SALIENCY_FPS)
+    for block in stream.sound(start_s, stop_s):
+        listener.add(block)
+    return listener
+
+
+def _saliency_windows(
+    stream: PanoramaStream, start_s: float, stop_s: float, estimator: Estimator, tell: Callable[[int], None]
+) -> Iterator[Tensor]:
+    """Maps `[n, h, 2h]` at `SALIENCY_FPS`, window after window; `tell` hears of each picture, and may raise."""
+    listener = _listened(stream, start_s, stop_s) if estimator.uses_cues else None
+    detector = estimator.detector if estimator.uses_cues else None
+    kept: list[Tensor] = []
+    faces: list[tuple[HumanFace, ...]] = []
+    fresh = seen = 0
+
+    def maps() -> Tensor:
+        found = predict_saliency(
+            torch.stack(kept), estimator.method, fps=SALIENCY_FPS, height=MAP_HEIGHT, device=estimator.device,
+            heard=None if listener is None else listener.intensity(seen)[-len(kept) :],
+            faces=faces if detector is not None else None, progress=lambda *_: tell(seen),
+        )  # fmt: skip
+        return found.maps[-fresh:]
+
+    for pixels in at_rate(stream, SALIENCY_FPS, start_s, stop_s):
+        picture = pixels()
+        kept.append(_small(picture))
+        if detector is not None:
+            due = not faces or seen % round(FACES_EVERY_S * SALIENCY_FPS) == 0
+            faces.append(detector.find(picture) if due else faces[-1])
+        fresh, seen = fresh + 1, seen + 1
+        tell(seen)
+        if fresh == WINDOW:
+            yield maps()
+            kept, faces, fresh = kept[-OVERLAP:], faces[-OVERLAP:], 0
+    if fresh:
+        yield maps()
+
+
+def _small(pixels: np.ndarray) -> Tensor:
+    import cv2
+
+    size = (2 * SALIENCY_HEIGHT, SALIENCY_HEIGHT)
+    small = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small).permute(2, 0, 1).float() / 255.0
+
+
+def at_rate(
+    stream: PanoramaStream, fps: float, start_s: float, stop_s: float
+) -> Iterator[Callable[[], np.ndarray]]:  # fmt: skip
+    """The picture at start_s, start_s + 1 / fps, ... until the picture or the excerpt ends."""
+    shown: Callable[[], np.ndarray] | None = None
+    count, tolerance = 0, 0.25 / fps
+    for time_s, pixels in stream.frames(start_s, stop_s):
+        # A quarter of a step: timestamps that are rounded to milliseconds must not shift a picture by a frame.
+        while shown is not None and start_s + count / fps + min(tolerance, 1e-3) < time_s:
+            yield shown
+            count += 1
+        shown = pixels
+    end_s = min(stop_s, stream.end_s) if stream.ended else stop_s
+    while shown is not None and start_s + count / fps < end_s - 1e-3:
+        yield shown
+        count += 1

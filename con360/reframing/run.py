@@ -1,0 +1,243 @@
+"""A flat video out of a 360° one, at the source's own resolution and frame rate, with the sound turned with the view.
+
+Needs no weights. Files of any length: one frame and a fraction of a second of sound are held at a time.
+
+Convention: times of a path count from where the excerpt begins. Each source frame is shown once, at its own time. The
+field of view spans the longer side of the picture, so that a picture of any shape lies inside the square view that
+editors and other stages draw; pixels are square.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..geometry.sphere import DEG
+from ..media.info import probe
+from ..media.painting import Eye
+from ..media.reader import PanoramaStream, check_times
+from ..media.writer import aac_notices, check_clip_path, clip_stream
+from ..records import Progress, View
+from ..saliency.human_faces import FaceDetector
+from ..saliency.predict import MULTICUE
+from ..viewpoint.choose import check_fov_deg, manual_viewpoint
+from ..viewpoint.follow import Follower
+from ..viewpoint.keyframes import Keyframe
+from .aim import SALIENCY_FPS, Aim, Estimator, Follow, aim_at, at_rate, seconds_of
+from .camera import Camera
+from .sound import SOUND_KINDS, Heard, SoundKind, choose_mix, sound_blocks, sound_gain
+
+SIDE_RANGE_PX = (16, 8192)
+# What players decode; only where no size was asked for.
+MAX_DEFAULT_SIDE_PX = 4096
+# Frames this much longer than the shortest one make a variable frame rate; less is rounding of timestamps.
+VARIABLE_RATE = 1.5
+
+
+@dataclass(frozen=True)
+class Reframed:
+    """What was written.
+
+    Args:
+        sound: "stereo", "mono", "foa" where it was turned, "as recorded", or "none".
+        first_view: of the first frame.
+        notices: sentences for people.
+    """
+
+    path: Path
+    width: int
+    height: int
+    num_frames: int
+    duration_s: float
+    sound: str
+    first_view: View
+    notices: tuple[str, ...]
+
+
+def reframe(
+    source: str | os.PathLike, out: str | os.PathLike, look: Follow | View | Sequence[Keyframe], *,
+    size: tuple[int, int] | None = None, sound: SoundKind = "auto", start_s: float = 0.0,
+    duration_s: float | None = None, fps: float | None = None, eye: Eye | None = None, audio_track: int | None = None,
+    ambisonics: str = "auto", head_locked: bool = False, saliency: str | Path = MULTICUE,
+    detector: FaceDetector | None = None,
+    device: torch.device | str = "cpu", progress: Progress | None = None,
+) -> Reframed:  # fmt: skip
+    """Writes what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
+
+    Convention: the module's text.
+
+    Args:
+        source: a 360° video. out: the MP4 to write; it appears when it is complete.
+        look: where the camera looks: a salient region to follow, one view, or keyframes.
+        size: width and height, even. None gives a square of as many pixels per degree as the source has.
+        sound: `stereo` and `mono` are virtual microphones turned with the view (`stereo_matrix`, `view_sound`), or the
+            downmix of loudspeakers (`downmix_matrix`); `foa` is the turned Ambisonics itself; `auto` leaves mono and
+            stereo as they are and makes stereo of the rest. A head-locked pair is added without a turn. All of it is
+            resampled where AAC lacks the rate, and turned down by one gain where it would be too loud.
+        start_s: where to begin. duration_s: how long; None goes to the end.
+        fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
+        eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
+        saliency, device: of `predict_saliency`, for `Follow`. detector: finds faces for it; None does without.
+        progress: told of each frame; may raise to cancel, which leaves no file.
+
+    Returns:
+        Facts about the clip and the notices.
+
+    Raises:
+        InputError: the file, the range, the path or the options cannot be used.
+    """
+    _check(look, size, sound, start_s, duration_s, fps)
+    check_clip_path(out)
+    info = probe(source)
+    if Path(out).expanduser().resolve() == info.path.resolve():
+        raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
+    stream = PanoramaStream(info, eye, audio_track, ambisonics, head_locked)
+    stop_s = math.inf if duration_s is None else start_s + duration_s
+    mix = choose_mix(stream, sound)
+    aim = aim_at(stream, look, start_s, stop_s, Estimator(saliency, detector, device), progress)
+    job = _Job(stream, aim, start_s, stop_s, fps, progress)
+    shots = job.shots()
+    first = next(shots, None)
+    if first is None:
+        raise InputError(f"{info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
+    width, height = size or _default_size(first.pixels.shape[1], _widest_deg(look))
+    camera = Camera(width, height)
+    gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
+    with clip_stream(out, (width, height), job.time_base, job.rate, mix.shape) as clip:
+        heard = Heard(sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
+        shot: _Shot | None = first
+        while shot is not None:
+            clip.add_frame(camera.picture(shot.pixels, aim(shot.time_s)), shot.tick)
+            heard.advance(shot.time_s)
+            job.tell()
+            shot = next(shots, None)
+        # Sound may outlast the picture, as in the source.
+        heard.advance(math.inf)
+    stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
+    notices = (*stream.sentences, *job.notices())
+    return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices)
+
+
+def _check(
+    look: Follow | View | Sequence[Keyframe], size: tuple[int, int] | None, sound: str, start_s: float,
+    duration_s: float | None, fps: float | None,
+) -> None:  # fmt: skip
+    low, high = SIDE_RANGE_PX
+    if size is not None and any(side % 2 or not low <= side <= high for side in size):
+        raise InputError(f"a size of {size[0]}x{size[1]} was asked for; H.264 needs even numbers, {low} to {high}.")
+    if sound not in SOUND_KINDS:
+        raise InputError(f"sound {sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
+    check_times(start_s, duration_s)
+    if fps is not None and not 0 < fps <= 240:
+        raise InputError(f"{fps:g} frames per second were asked for; choose more than 0 and at most 240.")
+    if isinstance(look, Follow):
+        Follower(SALIENCY_FPS, look.rank)
+        check_fov_deg(look.fov_deg)
+    elif isinstance(look, View):
+        manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1)
+    elif not look:
+        raise InputError("there are no keyframes; set at least one, or choose the view in another way.")
+
+
+def _widest_deg(look: Follow | View | Sequence[Keyframe]) -> float:
+    return look.fov_deg if isinstance(look, Follow | View) else max(frame.view.fov_deg for frame in look)
+
+
+def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
+    """A square that has at its centre as many pixels per degree as a panorama of a width."""
+    side = 2 * math.tan(fov_deg * DEG / 2) * source_width / (2 * math.pi)
+    even = min(MAX_DEFAULT_SIDE_PX, max(SIDE_RANGE_PX[0], round(side / 2) * 2))
+    return even, even
+
+
+# Picture --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One frame of the result; `time_s` from the excerpt's start."""
+
+    tick: int
+    time_s: float
+    pixels: np.ndarray
+
+
+@dataclass
+class _Job:
+    """Hands out the frames of an excerpt with their output times, and counts them."""
+
+    stream: PanoramaStream
+    aim: Aim
+    start_s: float
+    stop_s: float
+    fps: float | None
+    progress: Progress | None
+    count: int = 0
+    end_s: float = 0.0
+    _gaps: list[float] = field(default_factory=lambda: [math.inf, 0.0])
+    _doubled: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.fps or self.stream.info.fps or 25.0
+
+    @property
+    def time_base(self) -> Fraction:
+        if self.fps:
+            return 1 / Fraction(self.fps).limit_denominator(1001)
+        # Not the stream's own base, which WebM's reader and frames without a time do not keep: a common fine one.
+        return Fraction(1, 90000)
+
+    def shots(self) -> Iterator[_Shot]:
+        return self._constant() if self.fps else self._own_times()
+
+    def _constant(self) -> Iterator[_Shot]:
+        assert self.fps is not None
+        for tick, pixels in enumerate(at_rate(self.stream, self.fps, self.start_s, self.stop_s)):
+            self.count, self.end_s = tick + 1, (tick + 1) / self.fps
+            yield _Shot(tick, tick / self.fps, pixels())
+
+    def _own_times(self) -> Iterator[_Shot]:
+        last_tick, last_s = -1, 0.0
+        for source_s, pixels in self.stream.frames(self.start_s, self.stop_s):
+            # The first frame may begin before the excerpt, or late: the clip begins with it.
+            time_s = max(0.0, source_s - self.start_s) if self.count else 0.0
+            tick = round(time_s / self.time_base)
+            if tick <= last_tick:
+                self._doubled += 1
+                continue
+            if self.count > 1:
+                self._gaps = [min(self._gaps[0], time_s - last_s), max(self._gaps[1], time_s - last_s)]
+            last_tick, last_s, self.count = tick, time_s, self.count + 1
+            yield _Shot(tick, time_s, pixels())
+        end_s = self.stream.end_s if self.stream.ended else self.stop_s
+        self.end_s = max(last_s, min(end_s, self.stop_s) - self.start_s)
+
+    def tell(self) -> None:
+        if self.progress is not None:
+            total = round(seconds_of(self.stream.info, self.start_s, self.stop_s) * self.rate)
+            self.progress(self.count, max(self.count, total), "reframing")
+
+    def notices(self) -> tuple[str, ...]:
+        low, high = self._gaps
+        said = []
+        if self.fps is None and high > VARIABLE_RATE * low:
+            said.append(
+                f"The frame rate varies ({1 / high:.4g} to {1 / low:.4g} per second): each frame keeps its own time."
+            )
+        source = self.stream.info.fps
+        if self.fps is not None and source and abs(source - self.fps) > 0.01:
+            said.append(f"Made constant at {self.fps:g} frames per second; the source has about {source:.4g}.")
+        if self._doubled:
+            said.append(f"{self._doubled} frames without a time of their own were left out.")
+        if self.stop_s < math.inf and self.end_s < self.stop_s - self.start_s - 0.1:
+            said.append(f"The picture ends after {self.end_s:.2f} s of the excerpt.")
+        return tuple(said)

@@ -1,0 +1,167 @@
+"""Mix a panorama's sound for a moving view, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..geometry.sphere import rotation
+from ..media.reader import PanoramaStream
+from ..media.writer import ClipStream, aac_gain, aac_rate_hz
+from ..records import Progress
+from ..sound.ambisonics import stereo_matrix, turn_matrices
+from ..sound.channels import FIRST_ORDER
+from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
+from ..sound.views import mix_moving, mono_matrix
+from .aim import Aim, seconds_of
+
+SoundKind = Literal["auto", "stereo", "mono", "foa", "none"]
+SOUND_KINDS: tuple[str, ...] = get_args(SoundKind)
+# Samples from one mixing matrix to the next (about 10 ms); in between they fade into each other.
+MIX_STEP = 512
+
+
+# Sound ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Mix:
+    """What is made of the sound.
+
+    Args:
+        name: as in `Reframed.sound`. rate_hz: of the source. channels: of the result; 0 for no sound.
+        turned: `[D, 4]` after the turn with the view; None where the sound is not turned.
+        flat: `[D, C]` for the channels that do not turn: all of them, or a head-locked pair; None leaves them as they
+            are, or the pair out.
+    """
+
+    name: str
+    rate_hz: int = 0
+    channels: int = 0
+    turned: Tensor | None = None
+    flat: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Channels and rate of the result; None for no sound."""
+        return (self.channels, aac_rate_hz(self.rate_hz)) if self.channels else None
+
+    def of(self, block: Tensor, turns: Tensor | None) -> Tensor:
+        """`[D, n]` of a block `[C, n]` and its turns `[M, 4, 4]` every `MIX_STEP` samples."""
+        if self.turned is None or turns is None:
+            return block if self.flat is None else self.flat.to(block) @ block
+        field = mix_moving(block[:FIRST_ORDER], self.turned @ turns, MIX_STEP)
+        return field if self.flat is None else field + self.flat.to(block) @ block[FIRST_ORDER:]
+
+
+def choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
+    """What to make of the sound; what had to be assumed or mixed is among the stream's notices then."""
+    track = None if kind == "none" else stream.track
+    if track is None:
+        return _Mix("none")
+    channels, rate, speakers = stream.sound_channels, track.sample_rate_hz, track.heard.speakers
+    stream.notices += track.notices
+    if track.layout == "ambix":
+        return _turned_mix(stream, kind, rate)
+    if kind == "foa":
+        raise InputError(
+            f"turned Ambisonics was asked for, but the sound is {track.layout} with {channels} channels; "
+            "choose auto, stereo, mono or none."
+        )
+    if channels <= 2 and (kind != "mono" or channels == 1):
+        stream.notices += ["the sound is mono and stays it"] if kind == "stereo" and channels == 1 else []
+        return _Mix("as recorded", rate, channels)
+    if not speakers:
+        stream.notices += [f"the mean of the sound's {channels} channels is used: mono"] if channels > 2 else []
+        return _Mix("mono", rate, 1, flat=torch.full((1, channels), 1 / channels))
+    name = "mono" if kind == "mono" else "stereo"
+    stream.notices.append(mixed_notice(speakers, name))
+    flat = downmix_matrix(speakers, 1 if name == "mono" else 2)
+    return _Mix(name, rate, len(flat), flat=flat)
+
+
+def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
+    name = "stereo" if kind == "auto" else kind
+    turned = {"stereo": stereo_matrix, "mono": mono_matrix}.get(name, lambda: torch.eye(4, dtype=torch.float64))()
+    flat, has_pair = None, stream.sound_channels > FIRST_ORDER
+    if has_pair and name == "foa":
+        stream.notices.append(PAIR_LEFT_OUT)
+    elif has_pair:
+        flat = downmix_matrix(("FL", "FR"), len(turned))
+    return _Mix(name, rate_hz, len(turned), turned, flat)
+
+
+def sound_blocks(
+    stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float
+) -> Iterator[Tensor]:  # fmt: skip
+    """What is heard of an excerpt, `[D, n]` after `[D, n]` in the result's channels and rate."""
+    if mix.shape is None:
+        return iter(())
+
+    def mixed() -> Iterator[Tensor]:
+        at = 0
+        for block in _in_steps(stream.sound(start_s, stop_s)):
+            turns = None if mix.turned is None else _turns(aim, at, block.shape[1], mix.rate_hz)
+            yield mix.of(torch.from_numpy(block), turns)
+            at += block.shape[1]
+
+    return resample_blocks(mixed(), mix.rate_hz, mix.shape[1])
+
+
+def _turns(aim: Aim, at: int, count: int, rate_hz: int) -> Tensor:
+    """`[M, 4, 4]`: how the field turns at the samples `at`, `at + MIX_STEP`, ..."""
+    views = [aim((at + edge) / rate_hz) for edge in range(0, count + MIX_STEP, MIX_STEP)]
+    yaw = torch.tensor([view.yaw_deg for view in views], dtype=torch.float64)
+    pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
+    return turn_matrices(rotation(yaw, pitch))
+
+
+def sound_gain(
+    stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float, progress: Progress | None
+) -> float:  # fmt: skip
+    """The one factor by which the sound fits AAC: all of it is heard once before the picture, to find its peak."""
+    peak, heard = 0.0, 0
+    for block in sound_blocks(stream, mix, aim, start_s, stop_s):
+        peak, heard = max(peak, float(block.abs().max())), heard + block.shape[1]
+        if progress is not None and mix.shape is not None:
+            second, total = heard // mix.shape[1], int(seconds_of(stream.info, start_s, stop_s))
+            progress(second, max(second, total, 1), "measuring the sound")
+    return aac_gain(peak)
+
+
+class Heard:
+    """Writes the sound, as far as the picture has come."""
+
+    def __init__(self, blocks: Iterator[Tensor], mix: _Mix, gain: float, clip: ClipStream) -> None:
+        self._blocks, self._mix, self._gain, self._clip, self._at = blocks, mix, gain, clip, 0
+        self._more = mix.shape is not None
+
+    def advance(self, time_s: float) -> None:
+        """Writes until `time_s` from the excerpt's start is reached."""
+        while self._more and self._mix.shape is not None and self._at < time_s * self._mix.shape[1]:
+            block = next(self._blocks, None)
+            if block is None:
+                self._more = False
+                return
+            self._clip.add_sound((block * self._gain).numpy())
+            self._at += block.shape[1]
+
+
+def _in_steps(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same samples in blocks of whole mixing steps; the last one may be shorter."""
+    waiting: np.ndarray | None = None
+    for block in blocks:
+        waiting = block if waiting is None else np.concatenate((waiting, block), axis=1)
+        # Eight steps at once: less time goes into small calls.
+        whole = waiting.shape[1] // (8 * MIX_STEP) * (8 * MIX_STEP)
+        if whole:
+            yield np.ascontiguousarray(waiting[:, :whole])
+            waiting = waiting[:, whole:]
+    if waiting is not None and waiting.shape[1]:
+        yield np.ascontiguousarray(waiting)

@@ -1,0 +1,93 @@
+"""Hear a panorama from a viewpoint: the view's microphone and moving mixes.
+
+Source: method notes "Sound of a view".
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..records import Sound, View, ViewTrack
+from .ambisonics import ambisonic_azimuth_deg, field_and_pair
+from .channels import FIRST_ORDER
+from .levels import pair_in_mono
+
+# 0.75 W + 0.25 X': a source at angle a from the view has gain 0.75 + 0.25 cos a, so what is behind is heard at -6 dB.
+VIEW_OMNI_GAIN = 0.75
+VIEW_FRONT_GAIN = 0.25
+
+
+def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
+    """The `view` kind: a wide virtual microphone that looks where the view looks, 0.75 W + 0.25 X'.
+
+    A head-locked pair does not turn: it is added as mono, 0.7071 (L + R).
+
+    Convention:
+        Frame `i` of the track holds at `i / fps` seconds. Between frames yaw takes the shorter way round and pitch
+        is linear; after the last frame its view stays.
+
+    Args:
+        sound: `ambix`; of higher orders the first-order part is heard.
+        track: one view, or one per frame.
+        fps: frames of the track per second.
+
+    Returns:
+        Mono, `[1, N]`.
+
+    Raises:
+        InputError: the sound is not Ambisonics, so it has no directions.
+    """
+    if sound.layout != "ambix" or sound.waveform.shape[0] < FIRST_ORDER:
+        raise InputError(
+            f"the sound of a view needs Ambisonics (AmbiX, 4 channels or more); this is "
+            f"{sound.layout} with {sound.waveform.shape[0]} channels. Use the omni sound."
+        )
+    field, pair = field_and_pair(sound.waveform)
+    w, y, z, x = field
+    views = (track,) if isinstance(track, View) else track.views
+    position = torch.arange(w.shape[0], dtype=torch.float64) * (fps / sound.sample_rate_hz)
+    yaw = _interpolate(_unwrap_deg([view.yaw_deg for view in views]), position)
+    pitch = _interpolate(torch.tensor([view.pitch_deg for view in views], dtype=torch.float64), position)
+    azimuth, elevation = torch.deg2rad(ambisonic_azimuth_deg(yaw)), torch.deg2rad(pitch)
+    front = torch.stack((azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin())).to(w)
+    mono = VIEW_OMNI_GAIN * w + VIEW_FRONT_GAIN * (front * torch.stack((x, y, z))).sum(0)
+    whole = mono[None] if pair is None else mono[None] + pair_in_mono(pair)
+    return Sound(whole, sound.sample_rate_hz, "mono")
+
+
+def _unwrap_deg(angles: list[float]) -> Tensor:
+    steps = torch.tensor([b - a for a, b in zip(angles[:1] + angles[:-1], angles, strict=True)], dtype=torch.float64)
+    return angles[0] + torch.cumsum((steps + 180.0) % 360.0 - 180.0, 0)
+
+
+def _interpolate(values: Tensor, position: Tensor) -> Tensor:
+    """Linear interpolation of `values` at fractional indices, held at the end."""
+    position = position.clamp(max=len(values) - 1)
+    lower = position.floor().long()
+    upper = (lower + 1).clamp(max=len(values) - 1)
+    return torch.lerp(values[lower], values[upper], position - lower)
+
+
+def mix_moving(waveform: Tensor, matrices: Tensor, step: int) -> Tensor:
+    """Mixes channels by matrices that change over time, without a jump at any sample.
+
+    Args:
+        waveform: `[C, N]`. matrices: `[M, D, C]` at the samples 0, step, 2 step, ...; at least N / step + 1 of them.
+            Between two of them the outputs of both are faded into each other.
+
+    Returns:
+        `[D, N]`.
+    """
+    position = torch.arange(waveform.shape[1])
+    before = position // step
+    share = (position % step).to(waveform.dtype) / step
+    first, second = matrices[before].to(waveform), matrices[before + 1].to(waveform)
+    mixed = torch.lerp(first, second, share[:, None, None])
+    return torch.einsum("ndc,cn->dn", mixed, waveform)
+
+
+def mono_matrix() -> Tensor:
+    """`[1, 4]`: the wide microphone of `view_sound`, to the front of turned AmbiX."""
+    return torch.tensor([[VIEW_OMNI_GAIN, 0.0, 0.0, VIEW_FRONT_GAIN]], dtype=torch.float64)

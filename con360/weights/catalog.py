@@ -1,0 +1,222 @@
+"""Every model part that this project can use: what it is for, where it belongs, and where people get it.
+
+Nothing is ever downloaded; addresses are for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from .files import PICKLE_SUFFIXES, read_header
+from .kinds import CONTROL, MOTION, SALVIT360, SD15, kind_of
+from .parts import INDEX, WEIGHT_SUFFIXES
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Weights that others publish and nothing here downloads: what to say when they are missing.
+
+    Args:
+        note: what they draw, where that is less than their title promises.
+    """
+
+    title: str
+    address: str
+    licence: str
+    size: str
+    note: str = ""
+
+
+CAPTION_MODELS = {
+    "captioner": PublishedWeights(
+        "BLIP-2", "https://huggingface.co/Salesforce/blip2-opt-2.7b", "MIT", "15 GB (3.74 billion weights, float32)"
+    ),
+    "language model": PublishedWeights(
+        "Llama 3.2", "https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 Community License",
+        "2.5 GB (1.24 billion weights, bfloat16)",
+    ),
+}  # fmt: skip
+
+BUILT_IN_MODEL = "con360-tiny"
+
+
+UNKNOWN = "unknown"
+I3D_FILE = "i3d_torchscript.pt"
+
+
+@dataclass(frozen=True)
+class KnownPart:
+    """A published part.
+
+    Args:
+        key: short name.
+        use: what it is for.
+        weights: title, address, licence, size.
+        places: model folders where it is looked for; it belongs into the first.
+        name: suggested name there.
+        fits: whether a path in such a folder is this part, or what is left of it.
+    """
+
+    key: str
+    use: str
+    weights: PublishedWeights
+    places: tuple[str, ...]
+    name: str
+    fits: Callable[[Path], bool]
+
+
+def advice(key: str) -> str:
+    """Where a part that is not here belongs and where it can be had, in a sentence for people."""
+    part = next(part for part in KNOWN_PARTS if part.key == key)
+    weights, place = part.weights, f"models/{part.places[0]}/{part.name}"
+    note = f" ({weights.note})" if weights.note else ""
+    return (
+        f"{weights.title}{note} belongs into {place}; address: {weights.address}; licence: {weights.licence}; size: "
+        f"{weights.size}. Nothing is downloaded by itself."
+    )
+
+
+# ---- how a part is known
+
+
+def _config(path: Path, name: str = "config.json") -> dict:
+    try:
+        values = json.loads((path / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _holds(*names: str) -> Callable[[Path], bool]:
+    return lambda path: all((path / name).exists() for name in names)
+
+
+def _is_sd15(path: Path) -> bool:
+    if path.is_dir():
+        return _holds("unet", "text_encoder", "tokenizer", "vae")(path) and not (path / "vocoder").exists()
+    return _is_file_of(path, SD15)
+
+
+def _is_motion(path: Path) -> bool:
+    if path.is_dir():
+        return _config(path).get("_class_name") == "MotionAdapter"
+    return _is_file_of(path, MOTION)
+
+
+def _is_file_of(path: Path, kind: str) -> bool:
+    if not path.is_file() or path.suffix not in WEIGHT_SUFFIXES:
+        return False
+    try:
+        return kind_of(read_header(path)) == kind
+    except InputError:
+        # What cannot be read is shown where it lies, with the reason.
+        return True
+
+
+def _is_of_type(*model_types: str) -> Callable[[Path], bool]:
+    return lambda path: path.is_dir() and _config(path).get("model_type") in model_types
+
+
+def _is_causal(path: Path) -> bool:
+    names = _config(path).get("architectures") or []
+    return path.is_dir() and any(str(name).endswith("ForCausalLM") for name in names)
+
+
+def _is_tempsal(path: Path) -> bool:
+    return path.is_file() and "tempsal" in path.name.lower() and path.suffix in PICKLE_SUFFIXES
+
+
+_HUB = "https://huggingface.co/"
+
+# Sizes, licences and addresses as their pages state them; where none was found it says so.
+KNOWN_PARTS: tuple[KnownPart, ...] = (
+    KnownPart(
+        BUILT_IN_MODEL, "the built-in model: shows the method on any machine",
+        PublishedWeights(
+            "con360-tiny", "in this package", "Apache-2.0", "20 M weights", "it draws coloured shapes of 64 px"
+        ),
+        (), "", lambda _: True,
+    ),
+    KnownPart(
+        "svg", "the joint model: two U-Nets with connectors, codecs, text encoders",
+        PublishedWeights(
+            "SVG baseline", "https://drive.google.com/file/d/1pQdhl_j_hjdIMJq9waVTvM3baj5xqeF3 (arXiv 2409.17550)",
+            "unknown; it contains AudioLDM, CC BY-NC-SA 4.0 (not for commercial use)",
+            "unknown (2196 M weights in U-Nets and connectors)",
+            "trained on Greatest Hits: it draws drumsticks hitting things",
+        ),
+        ("con360",), "svg", _holds(INDEX, "unet_v", "unet_svg"),
+    ),
+    KnownPart(
+        "audio", "sound, where no joint model is at hand",
+        PublishedWeights(
+            "AudioLDM-m-full", _HUB + "cvssp/audioldm-m-full", "CC BY-NC-SA 4.0 (not for commercial use)",
+            "1.9 GB U-Net and VAE; text encoder and vocoder unknown",
+        ),
+        ("con360", "diffusers"), "audioldm-m-full", _holds("unet", "vocoder", "text_encoder"),
+    ),
+    KnownPart(
+        "video", "picture, where no joint model is at hand: any SD 1.5 folder or checkpoint",
+        PublishedWeights(
+            "Realistic Vision V5.1 (SD 1.5)", _HUB + "SG161222/Realistic_Vision_V5.1_noVAE", "CreativeML OpenRAIL-M",
+            "3.8 GB U-Net and VAE; text encoder unknown",
+        ),
+        ("con360", "diffusers", "checkpoints"), "Realistic_Vision_V5.1_noVAE", _is_sd15,
+    ),
+    KnownPart(
+        "motion", "makes the picture's model a video model",
+        PublishedWeights(
+            "AnimateDiff motion adapter v1-5-2", _HUB + "guoyww/animatediff-motion-adapter-v1-5-2", UNKNOWN, "1.8 GB"
+        ),
+        ("con360", "diffusers", "animatediff_models"), "animatediff-motion-adapter-v1-5-2", _is_motion,
+    ),
+    KnownPart(
+        "control", "lets saliency and BASD steer; trained by train/train.py, none is published for the full size",
+        PublishedWeights("Con360-AV control module", "none published", "yours", UNKNOWN),
+        ("con360_control",), "control.safetensors", lambda path: _is_file_of(path, CONTROL),
+    ),
+    KnownPart(
+        "salvit360", "saliency of 360° video; without it, methods that need no weights",
+        PublishedWeights(
+            "SalViT360",
+            "https://drive.google.com/drive/folders/1cJ9ln4sH0IIdv2L-Xcyk6N17_4_7FFOW "
+            "(github.com/MertCokelek/SalViT360)",
+            "MIT (its code; the weights' page names none)", UNKNOWN,
+        ),
+        ("con360_saliency",), "salvit360.pt", lambda path: _is_file_of(path, SALVIT360),
+    ),
+    KnownPart(
+        "faces", "finds faces, which saliency then draws the camera to",
+        PublishedWeights("CenterFace", "https://github.com/Star-Clouds/CenterFace", "MIT", "7.3 MB"),
+        ("con360_faces",), "centerface.onnx", lambda path: path.is_file() and path.suffix == ".onnx",
+    ),
+    KnownPart(
+        "captioner", "describes the six faces of the panorama", CAPTION_MODELS["captioner"], ("con360_captioner",),
+        "blip2-opt-2.7b", _is_of_type("blip-2", "blip_2", "blip"),
+    ),
+    KnownPart(
+        "language model", "merges the faces' captions; any small instruct model", CAPTION_MODELS["language model"],
+        ("con360_llm", "LLM"), "Llama-3.2-1B-Instruct", _is_causal,
+    ),
+    KnownPart(
+        "clap", "metric FAD",
+        PublishedWeights("LAION-CLAP", _HUB + "laion/clap-htsat-unfused", "Apache-2.0", "0.6 GB"),
+        ("con360_metrics",), "clap-htsat-unfused", _is_of_type("clap"),
+    ),
+    KnownPart(
+        "i3d", "metric FVD",
+        PublishedWeights(
+            "I3D (Kinetics-400)", "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt", UNKNOWN, UNKNOWN
+        ),
+        ("con360_metrics",), I3D_FILE, lambda path: path.name == I3D_FILE,
+    ),
+    KnownPart(
+        "tempsal", "the saliency model of the paper's S_KL, as TorchScript (train/evaluate.py --tempsal)",
+        PublishedWeights("TempSAL", "https://github.com/IVRL/Tempsal (arXiv 2301.02315)", UNKNOWN, UNKNOWN),
+        ("con360_metrics",), "tempsal.pt", _is_tempsal,
+    ),
+)  # fmt: skip

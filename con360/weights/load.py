@@ -1,0 +1,166 @@
+"""Joint models: read from whatever describes them, written in the published layout.
+
+`parts.py` says which folder or file holds each part, `networks.py` makes and checks the networks. Weights are
+safetensors, or pickles read with `weights_only=True`: nothing is unpickled and nothing is downloaded. Loading is
+strict: a missing, unknown, misshapen or non-finite weight is named.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..models.connector_config import ConnectorConfig
+from ..models.connectors import Connectors
+from ..models.dual_unet import DualUNet
+from ..models.joint import JointModel
+from ..models.precision import part_dtype
+from .build import Network, check_fit, networks_of
+from .files import read_json, short
+from .parts import ModelParts, model_parts
+
+# The schedule on which AnimateDiff's motion modules were trained.
+ANIMATEDIFF_SCHEDULE = {
+    "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "linear",
+    "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": "epsilon",
+    "timestep_spacing": "linspace",
+}  # fmt: skip
+
+
+def load_joint_model(
+    model: str | Path | ModelParts,
+    *,
+    picks: Mapping[str, str | Path] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> JointModel:
+    """Read a joint model.
+
+    All parts are checked against their configurations and each other, from headers alone, before the first is read.
+
+    Args:
+        model: a folder in the published layout, one with a manifest, a manifest, or what `model_parts` made of them.
+        picks: part to path, over what `model` names (`parts.PICKS`).
+        device, dtype: where to, whatever precision the files store; the codecs stay in float32 (`precision`).
+
+    Raises:
+        InputError: a folder or file is missing, unreadable or of another kind, or weights do not fit.
+    """
+    parts = model if isinstance(model, ModelParts) else model_parts(model, picks)
+    networks = networks_of(parts.sources)
+    empty = check_model(parts, networks)
+    tokenizers = {name: _load_tokenizer(parts.sources[name], cls) for name, cls in _VOCABULARIES.items()}
+    schedulers = {name: _load_scheduler(parts.sources.get(name)) for name in ("scheduler_v", "scheduler_a")}
+    loaded = {
+        part: network.load(empty.pop(part), device, part_dtype(part, dtype)) for part, network in networks.items()
+    }
+    unet_v, unet_a, connectors = (loaded.pop(name, None) for name in ("unet_v", "unet_a", "unet_svg"))
+    if parts.new_connectors:
+        connectors = _new_connectors(unet_v, unet_a).to(device=device, dtype=dtype)
+    unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
+    own = {"folder": parts.folder, "name": parts.name, "metadata": parts.metadata, "notices": parts.notices}
+    return JointModel(unet=unet, **loaded, **tokenizers, **schedulers, **own)
+
+
+def load_part(
+    model: str | Path | ModelParts,
+    part: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """One of the small parts of a joint model, where the U-Nets are not needed.
+
+    Args:
+        model: as for `load_joint_model`.
+        part: `vae_v`, `vae_a`, `vocoder`, `text_encoder_v`, `text_encoder_a`, `tokenizer_v` or `tokenizer_a`.
+        device, dtype: where to; as asked, codecs too.
+
+    Raises:
+        InputError: as `load_joint_model`.
+    """
+    parts = model if isinstance(model, ModelParts) else model_parts(model)
+    if part in _VOCABULARIES:
+        return _load_tokenizer(parts.sources[part], _VOCABULARIES[part])
+    network = networks_of({part: parts.sources[part]})[part]
+    return network.load(network.check(), device, dtype)
+
+
+def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None) -> dict[str, nn.Module]:
+    """That every part of a model fits, from headers alone; gives the networks without weights.
+
+    Raises:
+        InputError: which part, and what is wrong with it.
+    """
+    networks = networks_of(parts.sources) if networks is None else networks
+    empty = {part: network.check() for part, network in networks.items()}
+    check_fit(empty)
+    return empty
+
+
+def _new_connectors(unet_v: nn.Module, unet_a: nn.Module) -> Connectors:
+    """Untrained connectors: the identity, by their zero-initialised projections; the rest from a fixed seed."""
+    config = ConnectorConfig.for_unets(unet_v, unet_a)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Connectors(config)
+
+
+_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "RobertaTokenizer", "RobertaTokenizerFast")
+# What a folder with a bare vocabulary holds.
+_VOCABULARIES = {"tokenizer_v": "CLIPTokenizer", "tokenizer_a": "RobertaTokenizer"}
+
+
+def _load_tokenizer(source: Any, unnamed: str) -> Any:
+    import transformers
+
+    folder = Path(source)
+    config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    bare = not (folder / "tokenizer.json").is_file() and (folder / "vocab.json").is_file()
+    name = config.get("tokenizer_class") or (unnamed if bare else None)
+    try:
+        if name in _TOKENIZERS:
+            _wants_vocabulary(folder)
+            return getattr(transformers, name).from_pretrained(folder, local_files_only=True)
+        # Any other class is one file that the tokenizers library reads, whatever the version that wrote it called it.
+        if (folder / "tokenizer.json").is_file():
+            plain = {
+                k: v
+                for k, v in config.items()
+                if k == "model_max_length" or (k.endswith("_token") and isinstance(v, str))
+            }
+            return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **plain)
+    except InputError:
+        raise
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise InputError(
+            f"{short(folder)}/ cannot be read as a tokenizer ({str(error).splitlines()[0][:160]}); get it again."
+        ) from error
+    raise InputError(
+        f"{short(folder)}/ holds a tokenizer of class {name!r}; wanted {', '.join(_TOKENIZERS)} or a tokenizer.json."
+    )
+
+
+def _wants_vocabulary(folder: Path) -> None:
+    # transformers makes an empty vocabulary of files that are not there.
+    has = {path.name for path in folder.iterdir()}
+    if "tokenizer.json" not in has and not {"vocab.json", "merges.txt"} <= has:
+        raise InputError(f"{short(folder)}/ lacks vocab.json and merges.txt (or tokenizer.json); get it again.")
+
+
+def _load_scheduler(source: Any) -> Any:
+    from diffusers import DDIMScheduler
+
+    path = None if source is None else Path(source) / "scheduler_config.json"
+    config = ANIMATEDIFF_SCHEDULE if path is None else read_json(path)
+    known = inspect.signature(DDIMScheduler.__init__).parameters
+    try:
+        return DDIMScheduler(**{k: v for k, v in config.items() if k in known})
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{path and short(path)} cannot be used ({error}); get it again.") from error

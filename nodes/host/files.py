@@ -1,0 +1,105 @@
+"""Name and check the files that nodes read and write in ComfyUI's folders."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import folder_paths
+
+from ...con360.errors import InputError
+
+VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"}
+
+MAX_NAME_BYTES = 240
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def input_videos() -> list[str]:
+    """Video files of ComfyUI's input folder, sorted."""
+    folder = Path(folder_paths.get_input_directory())
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in files if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+
+
+def input_file(name: str) -> Path:
+    """Path of a file named by a widget: in the input folder, or `name [output]`, `name [temp]`.
+
+    Raises:
+        InputError: the file does not exist, or lies outside that folder once links are followed, or the name leads out
+            of a folder on any system.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"a file is named by text, not by {shown_name(repr(name))}; choose one.")
+    folders = {
+        " [input]": folder_paths.get_input_directory,
+        " [output]": folder_paths.get_output_directory,
+        " [temp]": folder_paths.get_temp_directory,
+    }
+    suffix = next((s for s in folders if name.endswith(s)), "")
+    bare = name[: len(name) - len(suffix)]
+    folder = Path(os.path.realpath(folders[suffix or " [input]"]()))
+    _check_name(bare)
+    path = Path(os.path.realpath(folder / bare))
+    if not path.is_relative_to(folder):
+        raise InputError(f"'{name}' lies outside ComfyUI's {folder.name} folder; copy the file into that folder.")
+    if not path.is_file():
+        raise InputError(f"there is no file '{bare}' in ComfyUI's {folder.name} folder; upload it or choose another.")
+    return path
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name from a workflow that leads out of a folder, whichever system the workflow was made for.
+
+    Raises:
+        InputError: it is absolute, names a drive, climbs, or is no name at all.
+    """
+    windows = PureWindowsPath(name)
+    climbs = ".." in windows.parts or ".." in PurePosixPath(name).parts or name.startswith("~")
+    if climbs or windows.drive or windows.root or PurePosixPath(name).is_absolute():
+        raise InputError(f"'{shown_name(name)}' lies outside ComfyUI's folders; give a name inside of them.")
+    sizes = [len(part.encode("utf-8", "replace")) for part in windows.parts]
+    # Lone surrogates cannot be part of a name.
+    unspeakable = _CONTROL.search(name) or any("\ud800" <= c <= "\udfff" for c in name)
+    if max(sizes, default=0) > MAX_NAME_BYTES or len(name) > 1000 or unspeakable:
+        raise InputError(f"'{shown_name(name)}' is no file name; give one of up to {MAX_NAME_BYTES} bytes.")
+
+
+def shown_name(name: str) -> str:
+    plain = "".join(c if c.isprintable() else "?" for c in name)
+    return plain if len(plain) < 100 else plain[:99] + "…"
+
+
+def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
+    """A new name in ComfyUI's temp folder, and how its `/view` is asked for it."""
+    name = f"{prefix}_{uuid.uuid4().hex}{suffix}"
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name, {"filename": name, "subfolder": "", "type": "temp"}
+
+
+def output_file(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
+    """The next numbered name in ComfyUI's output folder, and how its `/view` is asked for it.
+
+    Raises:
+        InputError: the prefix points outside that folder, or is no name.
+    """
+    _check_name(prefix)
+    root = Path(os.path.realpath(folder_paths.get_output_directory()))
+    if not Path(os.path.realpath(root / os.path.dirname(os.path.normpath(prefix)))).is_relative_to(root):
+        raise InputError(f"the file name '{prefix}' points outside ComfyUI's output folder; choose another.")
+    folder, name, count, subfolder, _ = folder_paths.get_save_image_path(prefix, str(root), width, height)
+    path = Path(folder) / f"{name}_{count:05}_{suffix}"
+    return path, {"filename": path.name, "subfolder": subfolder, "type": "output"}
+
+
+def identity(paths: Iterable[Path]) -> str:
+    """Names, sizes and modification times: changes when a file does, without reading it."""
+    parts = []
+    for path in sorted(paths):
+        status = path.stat()
+        parts.append(f"{path}:{status.st_size}:{status.st_mtime_ns}")
+    return "|".join(parts)

@@ -1,0 +1,206 @@
+"""All that touches ComfyUI beyond a node's schema: folders, progress, interrupt, memory.
+
+Nothing else in the pack imports `folder_paths` or `comfy`. Written for ComfyUI 0.3.64 and newer.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_management as model_management
+import comfy.utils
+
+from ...con360.errors import InputError
+from ...con360.memory import TooLittleMemory
+
+if TYPE_CHECKING:
+    import torch
+    from comfy.model_patcher import ModelPatcher
+    from comfy_api.v0_0_2 import io
+    from PIL.Image import Image
+from .files import shown_name
+
+CATEGORY = "Con360-AV"
+
+PREVIEW_SIZE_PX = 512
+
+log = logging.getLogger("con360")
+
+
+# ---- widgets
+
+
+def advanced(item: io.Input) -> io.Input:
+    """The same input, which newer frontends fold away with the node's rarely used ones.
+
+    Set afterwards: the constructors of 0.3.64 take neither `advanced` nor `extra_dict`.
+    """
+    item.extra_dict = {**item.extra_dict, "advanced": True}
+    return item
+
+
+def check_choice(value: str, options: Iterable[str], what: str) -> None:
+    """Refuse a combo value that is not offered; the server itself accepts any.
+
+    Raises:
+        InputError: with the values on offer.
+    """
+    options = list(options)
+    if value not in options:
+        offered = ", ".join(f"'{option}'" for option in options[:8]) + (", …" if len(options) > 8 else "")
+        raise InputError(f"{what} '{shown_name(str(value))}' is not available; choose one of {offered}.")
+
+
+def check_weights(value: str, options: Iterable[str], what: str, part: str) -> None:
+    """`check_choice` for weights: also says where the published ones belong and can be had.
+
+    Args:
+        part: key of `con360.weights.find.KNOWN_PARTS`.
+
+    Raises:
+        InputError: with the values on offer, and place, address, licence and size of what is missing.
+    """
+    try:
+        check_choice(value, options, what)
+    except InputError as error:
+        from ...con360.weights.catalog import advice
+
+        raise InputError(f"{error} {advice(part)}") from None
+
+
+def verdict(check: Callable[[], object]) -> bool | str:
+    """True, or the sentence of the `InputError` that `check` raises: what `validate_inputs` returns."""
+    try:
+        check()
+    except InputError as error:
+        return str(error)
+    return True
+
+
+# ---- packages
+
+# What pip calls a module, where the names differ.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow"}
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+
+
+def needs_packages(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
+    """For `execute`: packages are imported when a node runs; one that is missing is named, with what installs it."""
+
+    @functools.wraps(execute)
+    def run(*args: Any, **kwargs: Any) -> io.NodeOutput:
+        try:
+            return execute(*args, **kwargs)
+        except ImportError as error:
+            module = (error.name or "").partition(".")[0]
+            if not module or module == __name__.partition(".")[0]:
+                raise
+            raise InputError(_missing(module, error)) from error
+
+    return run
+
+
+def _missing(module: str, error: ImportError) -> str:
+    name = DISTRIBUTIONS.get(module, module)
+    what = f"-r {REQUIREMENTS}" if name in REQUIREMENTS.read_text(encoding="utf-8") else f"--upgrade {name}"
+    return (
+        f"this node needs the Python package {name}, which is missing or too old ({error}). Install it into ComfyUI's "
+        f"Python and restart: {sys.executable} -m pip install {what}"
+    )
+
+
+# ---- progress and interrupt
+
+
+def check_interrupt() -> None:
+    """Raise ComfyUI's own exception when the user pressed stop; nothing in this pack catches it."""
+    model_management.throw_exception_if_processing_interrupted()
+
+
+class Report:
+    """A progress callback for the library that fills the running node's bar; each call can cancel."""
+
+    def __init__(self) -> None:
+        self._bar = comfy.utils.ProgressBar(1)
+
+    def __call__(self, done: int, total: int, what: str, picture: torch.Tensor | None = None) -> None:
+        """`picture`, `[3, H, W]` in [0, 1], is shown on the node."""
+        check_interrupt()
+        preview = None if picture is None else ("JPEG", _pil(picture), PREVIEW_SIZE_PX)
+        self._bar.update_absolute(done, max(total, 1), preview)
+
+
+def progress() -> Report:
+    """A `Report` for the node that runs."""
+    return Report()
+
+
+def _pil(picture: torch.Tensor) -> Image:
+    from PIL import Image
+
+    return Image.fromarray((picture * 255).round().byte().movedim(0, -1).cpu().numpy())
+
+
+# ---- memory
+
+
+def device() -> torch.device:
+    """The device that ComfyUI computes on."""
+    return model_management.get_torch_device()
+
+
+def working_dtype(precision: str) -> torch.dtype:
+    """The dtype that `auto`, `float32`, `float16` or `bfloat16` means on ComfyUI's device.
+
+    The library's rule, so that command line and nodes make the same clip. `auto` stays float32 where ComfyUI has half
+    precision switched off.
+    """
+    import torch
+
+    from ...con360.models.precision import working_dtype as library_dtype
+
+    if precision == "auto" and not model_management.should_use_fp16(device()):
+        return torch.float32
+    return library_dtype(precision, device())
+
+
+def manage(networks: dict[str, torch.nn.Module]) -> ModelPatcher:
+    """Put networks under ComfyUI's memory management, as one unit that `/free` and other models can push out."""
+    from comfy.model_patcher import ModelPatcher
+    from torch import nn
+
+    # ModelPatcher sets attributes such as `device` on what it holds, which diffusers' own classes refuse.
+    holder = nn.ModuleDict(networks)
+    return ModelPatcher(holder, device(), model_management.unet_offload_device())
+
+
+@contextmanager
+def gives_way() -> Iterator[None]:
+    """Where memory ran out for good, everything on the device goes back to where it rests: the next prompt runs.
+
+    ComfyUI does so by itself for torch's own error alone.
+    """
+    try:
+        yield
+    except TooLittleMemory:
+        make_room()
+        raise
+
+
+def make_room() -> None:
+    """Send everything that ComfyUI has on its device back to where it rests, this pack's networks as well."""
+    model_management.unload_all_models()
+
+
+def bring_in(*patchers: ModelPatcher) -> None:
+    """Load managed networks fully onto ComfyUI's device, all in one request so that they do not push each other out."""
+    model_management.load_models_gpu(list(patchers), force_full_load=True)
+    for patcher in patchers:
+        # The loader moves leaf layers; buffers and parameters of inner modules follow here.
+        patcher.model.to(patcher.load_device)

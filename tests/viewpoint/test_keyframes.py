@@ -1,0 +1,74 @@
+"""Keyframes: their JSON form, what is refused, and the track between them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from con360.errors import InputError
+from con360.records import View
+from con360.viewpoint.keyframes import Keyframe, keyframed_track, keyframes_from_json, keyframes_to_json, view_at
+
+PAN = (Keyframe(0.0, View(-30.0, 0.0, 90.0)), Keyframe(2.0, View(30.0, 20.0, 60.0)))
+
+
+def test_convention_even_motion_and_held_ends() -> None:
+    track = keyframed_track(PAN, 2.0, 6)
+    assert [v.yaw_deg for v in track.views] == [-30, -15, 0, 15, 30, 30]
+    assert [v.pitch_deg for v in track.views] == [0, 5, 10, 15, 20, 20]
+    assert [v.fov_deg for v in track.views] == [90, 82.5, 75, 67.5, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "half_way"), [(170, -170, -180), (-170, 170, -180), (100, -100, -180), (0, 180, -90), (10, 50, 30)]
+)
+def test_yaw_takes_the_shorter_way_round(start: float, end: float, half_way: float) -> None:
+    pair = (Keyframe(0.0, View(start)), Keyframe(1.0, View(end)))
+    assert view_at(pair, 0.5).yaw_deg == half_way
+
+
+def test_keyframes_are_met_exactly_and_held_before_the_first() -> None:
+    late = (Keyframe(1.0, View(5.0)), Keyframe(3.0, View(9.0, 1.0, 40.0)))
+    assert view_at(late, 0.0) == view_at(late, 1.0) == View(5.0)
+    assert view_at(late, 3.0) == view_at(late, 99.0) == View(9.0, 1.0, 40.0)
+
+
+def test_json_round_trip_in_any_order_with_yaw_wrapped() -> None:
+    assert keyframes_from_json(keyframes_to_json(PAN[::-1])) == PAN
+    assert keyframes_from_json('[{"time": 0, "yaw": 190, "pitch": 0, "fov": 90}]')[0].view.yaw_deg == -170
+    assert keyframes_from_json(" ") == keyframes_from_json("[]") == ()
+
+
+GOOD = {"time": 0, "yaw": 0, "pitch": 0, "fov": 90}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("{}", "no list"),
+        ("[1]", "keyframe 1 is 1; wanted the fields time, yaw, pitch, fov"),
+        (json.dumps([{**GOOD, "roll": 1}]), "and no others"),
+        (json.dumps([GOOD, {**GOOD, "time": 1, "yaw": "left"}]), 'keyframe 2: its yaw is "left"; wanted a number'),
+        (json.dumps([{**GOOD, "fov": True}]), "its fov is true"),
+        ('[{"time": 0, "yaw": 1' + "0" * 400 + ', "pitch": 0, "fov": 90}]', "its yaw is 1000"),
+        ('[{"time": 0, "yaw": 1' + "0" * 9000 + "}]", "no JSON"),
+        ('[{"time": 0, "yaw": NaN, "pitch": 0, "fov": 90}]', "its yaw is NaN"),
+        (json.dumps([{**GOOD, "time": -1}]), "stands at -1 s"),
+        (json.dumps([{**GOOD, "pitch": 91}]), "keyframe 1: a pitch of 91 degrees"),
+        (json.dumps([{**GOOD, "fov": 10}]), "keyframe 1: a field of view of 10 degrees"),
+        (json.dumps([GOOD, GOOD]), "two keyframes stand at 0 s"),
+        (json.dumps([GOOD] * 1001), "at most 1000"),
+    ],
+)
+def test_what_cannot_be_used_is_said(text: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        keyframes_from_json(text)
+    assert words in str(caught.value)
+
+
+def test_a_track_needs_a_keyframe() -> None:
+    with pytest.raises(InputError, match="no keyframes"):
+        keyframed_track((), 8.0, 4)

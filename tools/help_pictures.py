@@ -1,0 +1,87 @@
+"""The pictures of the help pages, `web/docs/images`: `python -m tools.help_pictures [NODE ...]`.
+
+Taken in a browser on a real ComfyUI after a run, so that a changed node is seen by taking them again.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from browser.page import ComfyPage, browser, current_frontend
+from comfyui.server import PACK, ComfyServer, find_comfyui
+from PIL import Image
+
+from tools.workflows import CENTROIDS, REFRAME, VIEWPOINT, Column, Node, To, Workflow, ui_format
+
+FOLDER = PACK / "web" / "docs" / "images"
+SCALE, EDGE = 0.8, 8
+# Nodes that no shipped workflow has.
+OTHERS = Workflow("others", [Column("others", 420, [
+    Node(1, "Load360Video", 540, height=256),
+    Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
+         pitch=10),
+    Node(3, "Save360Video", 380, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
+    Node(4, "OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
+    Node(5, "Con360SaliencyKL", 110, generated=To(1, "frames"), target=To(4, "frames")),
+])], app=([], []))  # fmt: skip
+# Which workflow shows which nodes, and whether it has to run for that.
+TAKEN: list[tuple[Workflow, bool, list[str]]] = [
+    (VIEWPOINT, True, ["Load360Video", "SalViT360Saliency", "CentroidToBASD", "CubemapCaption", "Con360ModelLoader",
+                       "Con360ControlLoader", "JointAVSampler", "ViewpointCrop", "OverlayPreview", "Con360Compare"]),
+    (REFRAME, True, ["Reframe360Video"]),
+    (CENTROIDS, False, ["Con360Centroids"]),
+    (OTHERS, True, ["ViewpointByHand", "Save360Video", "Con360SaliencyKL"]),
+]  # fmt: skip
+
+PLACE = """([kind, scale]) => {
+  const node = window.app.graph._nodes.find((n) => n.type === kind), canvas = window.app.canvas;
+  canvas.deselectAll();
+  canvas.ds.scale = scale;
+  canvas.ds.offset[0] = -node.pos[0] + 120 / scale;
+  canvas.ds.offset[1] = -node.pos[1] + 140 / scale;
+  canvas.setDirty(true, true);
+  const box = canvas.canvas.getBoundingClientRect();
+  return [box.x + 120, box.y + 140 - 30 * scale, node.size[0] * scale, (node.size[1] + 30) * scale];
+}"""
+
+
+def take(page: ComfyPage, kind: str) -> bytes:
+    x, y, width, height = page.run(PLACE, [kind, SCALE])
+    page.drawn()
+    page.page.wait_for_timeout(1500)
+    clip: dict[str, Any] = {"x": x - EDGE, "y": y - EDGE, "width": width + 2 * EDGE, "height": height + 2 * EDGE}
+    with Image.open(io.BytesIO(page.page.screenshot(clip=clip))) as shot:
+        kept = io.BytesIO()
+        shot.convert("RGB").save(kept, "JPEG", quality=80, optimize=True)
+    return kept.getvalue()
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    options = ["--front-end-root", str(current_frontend())]
+    with browser() as running, tempfile.TemporaryDirectory() as base:
+        with ComfyServer(Path(base), find_comfyui(), options=options) as server:
+            context = running.new_context(viewport={"width": 1000, "height": 960})
+            context.set_default_timeout(300_000)
+            page = ComfyPage(context.new_page(), server, "pictures")
+            page.open(**{"Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": False})
+            for workflow, run, shown in TAKEN:
+                kinds = [kind for kind in shown if not sys.argv[1:] or kind in sys.argv[1:]]
+                if not kinds:
+                    continue
+                page.load(ui_format(workflow, server.object_info()))
+                if run:
+                    page.queue(600)
+                for kind in kinds:
+                    (FOLDER / f"{kind}.jpg").write_bytes(take(page, kind))
+                    print(kind, (FOLDER / f"{kind}.jpg").stat().st_size, "bytes", flush=True)
+
+
+if __name__ == "__main__":
+    main()

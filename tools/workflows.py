@@ -1,0 +1,415 @@
+"""The shipped workflows from one description each: `python -m tools.workflows` writes `workflows/` (as the
+frontend saves them) and `tests/workflows_api/` (as the server takes them).
+
+Columns are groups, nodes stand below each other in them, widgets that are not named keep their defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from con360.scenes import demo_scene
+from tools.host import Host, graph
+from tools.host.contract import CORE_NAMES
+from tools.host.run import PACK
+
+GAP, MARGIN, HEAD = 70, 10, 80
+SAMPLER_HEIGHT = 820
+NAMESPACE = uuid.UUID("6a1f2c1e-6d9b-4c35-9d5e-3a0c36f0d360")
+
+
+@dataclass(frozen=True)
+class To:
+    """A link from a node's output."""
+
+    node: int
+    output: str
+
+
+class Node:
+    """A node of a workflow; `inputs` are widget values and links (`To`)."""
+
+    def __init__(self, number: int, kind: str, height: int, title: str | None = None, /, **inputs: Any) -> None:
+        self.number, self.kind, self.height, self.title, self.inputs = number, kind, height, title, inputs
+
+
+class Note(Node):
+    """A MarkdownNote."""
+
+    def __init__(self, number: int, height: int, title: str, text: str) -> None:
+        super().__init__(number, "MarkdownNote", height, title)
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    width: int
+    nodes: list[Node]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """`app`: what ComfyUI's app mode shows, inputs as (node, widget) and the nodes whose results it shows."""
+
+    name: str
+    columns: list[Column]
+    app: tuple[list[tuple[int, str]], list[int]]
+
+
+# ---- to the frontend's format
+
+
+def ui_format(workflow: Workflow, info: dict[str, Any]) -> dict[str, Any]:
+    links = _links(workflow, info)
+    placed, groups, left = [], [], 0
+    for number, column in enumerate(workflow.columns, 1):
+        top = 0
+        for node in column.nodes:
+            placed.append(_node(node, [left, top], column.width, links, info))
+            top += node.height + GAP
+        bounding = [left - MARGIN, -HEAD, column.width + 2 * MARGIN, top - GAP + HEAD + MARGIN]
+        groups.append({"id": number, "title": f"{number}  {column.title}", "bounding": bounding, "color": "#3f789e",
+                       "font_size": 24, "flags": {}})  # fmt: skip
+        left += column.width + GAP
+    for place, number in enumerate(_order(workflow)):
+        next(node for node in placed if node["id"] == number)["order"] = place
+    inputs, outputs = workflow.app
+    return {
+        "id": str(uuid.uuid5(NAMESPACE, workflow.name)), "revision": 0,
+        "last_node_id": max(node["id"] for node in placed), "last_link_id": len(links),
+        "nodes": sorted(placed, key=lambda node: node["id"]), "links": links, "groups": groups, "config": {},
+        "extra": {
+            # Clear of the frontend's bars.
+            "ds": {"scale": 0.6, "offset": [150, 260]},
+            "linearData": {"inputs": [list(item) for item in inputs], "outputs": outputs},
+        },
+        "version": 0.4,
+    }  # fmt: skip
+
+
+def _all(workflow: Workflow) -> list[Node]:
+    return [node for column in workflow.columns for node in column.nodes]
+
+
+def _given(node: Node) -> dict[str, To]:
+    return {name: value for name, value in node.inputs.items() if isinstance(value, To)}
+
+
+def _order(workflow: Workflow) -> list[int]:
+    prompt = {str(node.number): {"inputs": {n: [str(to.node), 0] for n, to in _given(node).items()}}
+              for node in _all(workflow)}  # fmt: skip
+    return [int(number) for number in graph.in_order(prompt, sorted(prompt, key=int))]
+
+
+def _sockets(node: Node, info: dict[str, Any]) -> list[tuple[str, str, bool, bool]]:
+    """The inputs that are saved: name, type, whether it is optional, whether it is a widget with a link."""
+    if isinstance(node, Note):
+        return []
+    entry = info[node.kind]
+    unknown = set(node.inputs) - {name for _, name, _, _ in graph.inputs_of(entry)}
+    if unknown:
+        raise ValueError(f"{node.kind} has no input {sorted(unknown)}")
+    widgets = graph.widget_names(entry)
+    found = [(name, io_type, kind == "optional", name in widgets) for kind, name, io_type, _ in graph.inputs_of(entry)]
+    return [item for item in found if not item[3]] + [item for item in found if item[3] and item[0] in _given(node)]
+
+
+def _links(workflow: Workflow, info: dict[str, Any]) -> list[list[Any]]:
+    kinds, links = {node.number: node.kind for node in _all(workflow)}, []
+    for node in sorted(_all(workflow), key=lambda node: node.number):
+        for slot, (name, _, _, _) in enumerate(_sockets(node, info)):
+            if name in _given(node):
+                to, entry = node.inputs[name], info[kinds[node.inputs[name].node]]
+                source = entry["output_name"].index(to.output)
+                links.append([len(links) + 1, to.node, source, node.number, slot, entry["output"][source]])
+    return links
+
+
+def _node(node: Node, place: list[int], width: int, links: list[list[Any]], info: dict[str, Any]) -> dict[str, Any]:
+    saved: dict[str, Any] = {
+        "id": node.number, "type": node.kind, "pos": place, "size": [width, node.height], "flags": {}, "order": 0,
+        "mode": 0, "inputs": [], "outputs": [], "properties": {},
+    }  # fmt: skip
+    if node.title:
+        saved["title"] = node.title
+    if isinstance(node, Note):
+        return {**saved, "widgets_values": [node.text], "color": "#432", "bgcolor": "#653"}
+    for slot, (name, io_type, optional, is_widget) in enumerate(_sockets(node, info)):
+        link = next((link[0] for link in links if link[3:5] == [node.number, slot]), None)
+        saved["inputs"].append({"name": name, "type": io_type, "link": link, **({"shape": 7} if optional else {}),
+                                **({"widget": {"name": name}} if is_widget else {})})  # fmt: skip
+    entry = info[node.kind]
+    for slot, (name, io_type) in enumerate(zip(entry["output_name"], entry["output"], strict=True)):
+        leaving = [link[0] for link in links if link[1:3] == [node.number, slot]]
+        saved["outputs"].append({"name": name, "type": io_type, "links": leaving or None})
+    pack = {"cnr_id": "comfy-core", "ver": "0.3.64"} if node.kind in CORE_NAMES else {
+        "cnr_id": "con360-av", "ver": "0.1.0"}  # fmt: skip
+    saved["properties"] = {**pack, "Node name for S&R": node.kind}
+    saved["widgets_values"] = _values(node, entry)
+    return saved
+
+
+def _values(node: Node, entry: dict[str, Any]) -> list[Any]:
+    options = {name: spec for _, name, _, spec in graph.inputs_of(entry)}
+    types = {name: io_type for _, name, io_type, _ in graph.inputs_of(entry)}
+    values, previous = [], None
+    for name in graph.widget_names(entry):
+        if name is graph.EXTRA:
+            # The two widgets that the frontend adds: what becomes of a seed, and the button for uploads.
+            values.append("fixed" if previous == "seed" else "image")
+            continue
+        previous = name
+        value = node.inputs.get(name)
+        if value is None or isinstance(value, To):
+            value = options[name]["default"] if "default" in options[name] else (options[name]["options"] or [""])[0]
+        values.append(float(value) if types[name] == "FLOAT" else value)
+    return values
+
+
+# ---- what is shipped
+
+
+def _load(**inputs: Any) -> Node:
+    return Node(1, "Load360Video", 540, height=256, **inputs)
+
+
+def _saliency(number: int = 2, **inputs: Any) -> Node:
+    return Node(number, "SalViT360Saliency", 200, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+                control=To(6, "control"), **inputs)  # fmt: skip
+
+
+def _viewpoint(number: int = 3, title: str | None = None, **inputs: Any) -> Node:
+    return Node(number, "CentroidToBASD", 660, title, saliency=To(2, "saliency"), frames=To(1, "frames"),
+                audio=To(1, "audio"), fps=To(1, "fps"), **inputs)  # fmt: skip
+
+
+def _caption(**inputs: Any) -> Node:
+    return Node(4, "CubemapCaption", 560, frames=To(1, "frames"), audio=To(1, "audio"),
+                scene_caption=To(1, "caption"), fps=To(1, "fps"), **inputs)  # fmt: skip
+
+
+def _loaders(model: str = "con360-tiny (built in)", control: str = "built in") -> list[Node]:
+    return [Node(5, "Con360ModelLoader", 250, model=model), Node(6, "Con360ControlLoader", 110, control=control)]
+
+
+def _sampler(number: int, basd: int, title: str | None = None, **inputs: Any) -> Node:
+    linked = {"caption": To(4, "short"), **inputs}
+    return Node(number, "JointAVSampler", SAMPLER_HEIGHT, title, model=To(5, "model"), saliency=To(2, "for_control"),
+                basd=To(basd, "basd"), control=To(6, "control"), **linked)  # fmt: skip
+
+
+def _save(number: int, source: int, name: str, title: str) -> Node:
+    return Node(number, "SaveVideo", 420, title, video=To(source, "video"), filename_prefix=f"con360/{name}")
+
+
+def _compare(number: int, height: int = 640, **clips: To) -> Node:
+    return Node(number, "Con360Compare", height, frames=To(1, "frames"), saliency=To(2, "saliency"), **clips)
+
+
+VIEWPOINT = Workflow("con360_viewpoint", [
+    Column("The 360° clip", 320, [_load(), Note(16, 420, "What this does", """\
+A 360° clip goes in; picture and sound of one viewpoint come out, generated together.
+
+Runs as it is, without downloads: the sample is a **procedural** scene and the model is the small one that comes with \
+the pack. It draws coloured shapes of 64 pixels.
+
+- **Your own clip**: choose a video in *Load 360° Video* (equirectangular, any resolution) and write what is seen and \
+heard into *Cubemap Caption*.
+- **Another viewpoint**: after the first run the picture in *Centroid→BASD* shows what was found: click a number, or \
+drag the view. Large numbers rank subjects, small ones centroids. Wheel: field of view. Press play there and drag: the \
+sound turns with the view.
+- **A moving view**: set keyframes there, at the times of its slider.
+- **Real view**: *Viewpoint Crop* cuts the same view out of the clip, with its sound; *Con360 Compare* plays both.
+""")]),
+    Column("Conditions", 420, [_saliency(), _viewpoint(), _caption()]),
+    Column("Generation", 320, [
+        _sampler(7, 3), *_loaders(),
+        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+    ]),
+    Column("Results", 480, [
+        _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
+        Node(9, "OverlayPreview", 420, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(3, "basd"),
+             audio=To(1, "audio"), fps=To(1, "fps")),
+    ]),
+    Column("Files", 360, [
+        _save(8, 7, "generated", "Save Video: generated"),
+        _save(11, 10, "real_view", "Save Video: real view, to compare with"),
+    ]),
+], app=([(1, "video"), (4, "text"), (3, "rank"), (7, "seed")], [8, 11]))  # fmt: skip
+
+
+TWO_VIEWPOINTS = Workflow("con360_two_viewpoints", [
+    Column("The 360° clip", 320, [_load(), Note(16, 360, "What this does", """\
+Two viewpoints of **one** scene, generated with the same model, caption and seed, side by side.
+
+Runs as it is, without downloads. One branch looks at the most salient subject (rank 1), the other one at the second \
+(rank 2). *Con360 Compare* plays both at the same time, the second where it says "real view".
+
+- **Another pair**: change *rank* in the two *Centroid→BASD* nodes, or choose by *yaw and pitch*. Where only one \
+is found, rank 2 says so.
+- **Same noise**: both samplers have the same seed, so what differs comes from the viewpoint.
+- **Your own clip**: choose a video in *Load 360° Video* and write what is seen and heard into *Cubemap Caption*.
+""")]),
+    Column("Scene", 420, [_saliency(), _caption(), *_loaders()]),
+    Column("Two viewpoints", 420, [_viewpoint(3, "Centroid→BASD: first"), _viewpoint(9, "Centroid→BASD: second",
+                                                                                     rank=2)]),
+    Column("Generation", 320, [
+        _sampler(7, 3, "Joint AV Sampler: first"), _sampler(10, 9, "Joint AV Sampler: second"),
+    ]),
+    Column("Results", 480, [
+        _compare(12, generated=To(7, "video"), real=To(10, "video")),
+        _save(8, 7, "viewpoint_1", "Save Video: first"), _save(11, 10, "viewpoint_2", "Save Video: second"),
+    ]),
+], app=([(1, "video"), (3, "rank"), (9, "rank")], [8, 11]))  # fmt: skip
+
+
+def _strengths(number: int, title: str, saliency: float, basd: float) -> Column:
+    name = title.lower().replace(" ", "_")
+    return Column(title, 340, [
+        _sampler(number, 3, f"Joint AV Sampler: {title.lower()}", saliency_strength=saliency, basd_strength=basd),
+        _save(number + 10, number, f"ablation_{name}", f"Save Video: {title.lower()}"),
+    ])  # fmt: skip
+
+
+ABLATION = Workflow("con360_control_ablation", [
+    Column("The 360° clip", 320, [_load(), *_loaders(), Note(16, 320, "What this does", """\
+One viewpoint, generated four times with the same caption, seed and noise: without any control, with saliency \
+alone, with BASD alone, and with both. What differs between the clips is what the maps do.
+
+Runs as it is, without downloads.
+
+- **saliency_strength** and **basd_strength** of the four samplers make the difference: 0 is off, 1 as trained, more \
+is stronger.
+- With both at 0 the caption alone steers.
+- **Another seed**: change it in all four.
+""")]),
+    Column("Conditions", 420, [_saliency(), _viewpoint(), _caption()]),
+    _strengths(7, "No control", 0, 0), _strengths(8, "Saliency only", 1, 0), _strengths(9, "BASD only", 0, 1),
+    _strengths(10, "Both", 1, 1),
+], app=([(1, "video"), (3, "rank")], [17, 18, 19, 20]))  # fmt: skip
+
+
+OWN_FOOTAGE = Workflow("con360_own_footage", [
+    Column("Your clip", 320, [_load(), Note(16, 440, "Your own footage, step by step", """\
+1. **Load 360° Video**: press *choose file to upload* and take an equirectangular video (any size and frame rate; \
+stereo and Ambisonic sound are fine). Until then the built-in sample stands in.
+2. **start** says where the 4 seconds begin.
+3. **Joint AV Sampler**: write into *caption* what is seen and heard. The words there now belong to the sample.
+4. Press **Run**. Then click a number in *Centroid→BASD*, or drag the view, and run again.
+
+**What to expect**: the small built-in model knows coloured shapes and simple tones, so on real footage it shows where \
+the view lies, not what is in it. Choose a model of yours in *Con360 Model Loader*; the template \
+*con360_full_size* says which exist.
+
+To cut a view out of the clip as it is, without any model, take *con360_reframe*.
+""")]),
+    Column("Where to look", 420, [_saliency(), _viewpoint()]),
+    Column("Generation", 340, [_sampler(7, 3, caption=demo_scene().caption().short), *_loaders()]),
+    Column("Result", 480, [_save(8, 7, "own_footage", "Save Video")]),
+], app=([(1, "video"), (1, "start"), (7, "caption")], [8]))  # fmt: skip
+
+
+FULL_SIZE = Workflow("con360_full_size", [
+    Column("The 360° clip", 340, [
+        Node(1, "Load360Video", 540, height=960),
+        Note(16, 540, "What has to be there", """\
+The method at full size. **Nothing is downloaded**: put these into ComfyUI's models folder, then press R. A node whose \
+weights are missing says so when you press Run, with place, address, licence and size.
+
+- `con360/svg`: the joint model, [SVG baseline](https://arxiv.org/abs/2409.17550), a diffusers folder; trained on \
+Greatest Hits: it draws drumsticks hitting things. Licence unknown; it contains AudioLDM, CC BY-NC-SA 4.0 (not for \
+commercial use).
+- `con360_control/control.safetensors`: the control module. **None is published**; `python train/train.py` makes one.
+- `con360_saliency/salvit360.pt`: [SalViT360](https://github.com/MertCokelek/SalViT360); its code is MIT.
+- `con360_faces/centerface.onnx`: [CenterFace](https://github.com/Star-Clouds/CenterFace), MIT, 7.3 MB; not needed: \
+only the saliency method *multi-cue* looks for faces.
+- `con360_captioner/blip2-opt-2.7b`: [BLIP-2](https://huggingface.co/Salesforce/blip2-opt-2.7b), MIT, 15 GB.
+- `con360_llm/Llama-3.2-1B-Instruct`: [Llama 3.2](https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct), Llama 3.2 \
+Community License, 2.5 GB.
+
+**With less of it**: without a control module, take away the link *control* of the sampler, and the caption alone \
+steers. Saliency works without weights (*multi-cue*), and captions can be typed. Instead of the SVG folder, SD 1.5 \
+with AnimateDiff and AudioLDM run side by side: *(parts below)* in the model loader.
+""")]),
+    Column("Conditions", 420, [
+        _saliency(method="salvit360.pt"), _viewpoint(),
+        _caption(captioner="blip2-opt-2.7b", language_model="Llama-3.2-1B-Instruct", model=To(5, "model")),
+    ]),
+    Column("Generation", 340, [
+        _sampler(7, 3, steps=50, cfg_video=7.5, cfg_audio=2.5), *_loaders("svg", "control.safetensors"),
+        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+    ]),
+    Column("Results", 480, [
+        _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
+        _save(8, 7, "full_size", "Save Video: generated"),
+    ]),
+], app=([(1, "video"), (1, "start"), (4, "text"), (7, "seed")], [8]))  # fmt: skip
+
+
+CENTROIDS = Workflow("con360_every_centroid", [
+    Column("The 360° clip", 320, [_load(), Note(16, 340, "What this does", """\
+One clip per salient subject, from one press of Run.
+
+*Centroids* lists what was found, and everything behind it runs once for each: *Centroid→BASD* takes the \
+rank from it, *Save Video* writes `every_centroid_00001`, `00002`, … in the order of the ranks.
+
+Runs as it is, without downloads.
+
+- **at_most** says for how many.
+- **Centroids of regions**, as in the paper: set *choose_by* to *centroid* in both nodes.
+- **Followed over time**: set *mode* to *track* in both nodes.
+- **Many files**: the guide in `docs/headless.md` runs a workflow over a folder.
+""")]),
+    Column("Conditions", 420, [
+        _saliency(),
+        Node(9, "Con360Centroids", 220, saliency=To(2, "saliency"), fps=To(1, "fps")),
+        _viewpoint(rank=To(9, "rank")), _caption(),
+    ]),
+    Column("Generation", 340, [_sampler(7, 3), *_loaders()]),
+    Column("Results", 480, [_save(8, 7, "every_centroid", "Save Video: one clip per subject")]),
+], app=([(1, "video"), (9, "at_most")], [8]))  # fmt: skip
+
+
+REFRAME = Workflow("con360_reframe", [
+    Column("Your clip", 400, [Node(1, "Reframe360Video", 800)]),
+    Column("Result", 480, [_save(2, 1, "reframed", "Save Video"), Note(16, 300, "What this does", """\
+A flat video out of a 360° one, at its own resolution and frame rate, with the sound turned with the view. No model, \
+any length.
+
+1. Press **Run** for the sample, or *choose file to upload* and take an equirectangular video.
+2. *follow* keeps the most salient subject in view; *yaw and pitch* looks where you say; *keyframes* moves along a path.
+3. **width** and **height**: 1920 and 1080 for instance; 0 and 0 is a square as fine as the source.
+4. **duration** of a few seconds is a quick look; 0 goes to the end.
+""")]),
+], app=([(1, "video"), (1, "mode"), (1, "yaw"), (1, "pitch"), (1, "fov")], [2]))  # fmt: skip
+
+
+SHIPPED = [VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROIDS, REFRAME]
+
+
+def files_of(workflow: Workflow, info: dict[str, Any]) -> dict[Path, str]:
+    """What belongs into which file."""
+    saved = ui_format(workflow, info)
+    paths = (PACK / "workflows" / f"{workflow.name}.json",
+             PACK / "tests" / "workflows_api" / f"{workflow.name}.api.json")  # fmt: skip
+    texts = [json.dumps(form, indent=1, ensure_ascii=False) + "\n" for form in (saved, graph.to_prompt(saved, info))]
+    return dict(zip(paths, texts, strict=True))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as base:
+        info = Host(Path(base)).object_info()
+    for workflow in SHIPPED:
+        for path, text in files_of(workflow, info).items():
+            path.write_text(text, encoding="utf-8")
+            print(path.relative_to(PACK))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Assemble the built-in model's parts for training: codecs, text encoder, U-Nets and control."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from con360.control import ControlConfig, ControlModule
+from con360.models.connector_config import MODALITIES, ConnectorConfig
+from con360.models.connectors import Connectors
+from con360.models.dual_unet import DualUNet
+from con360.models.text import encode_sentences, encode_tokens
+from con360.timing import ClipSpec
+from train.tiny.networks import (
+    make_text_encoder_a,
+    make_text_encoder_v,
+    make_tokenizer,
+    make_unet_a,
+    make_unet_v,
+)
+from train.tiny.text import adopt_keys
+
+SPEC = ClipSpec()
+VIEW_GRID = 16
+# As many as a caption has words for directions (con360.scenes.DIRECTION_WORDS).
+AUDIO_SECTORS = 8
+
+
+class TinyModel(nn.Module):
+    """All that the joint stages train, as one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenizer = make_tokenizer()
+        unet_v, unet_a = make_unet_v(), make_unet_a()
+        config = ConnectorConfig.for_unets(unet_v, unet_a, channel_mult=(1, 1), connector_channel=64)
+        # Heads 32 wide: the published width of 8 costs several times the time at the same number of weights.
+        config = replace(config, **{m: replace(config.side(m), attention_head_dim=32) for m in MODALITIES})
+        self.unet = DualUNet(unet_v, unet_a, Connectors(config))
+        self.text_v, self.text_a = make_text_encoder_v(self.tokenizer), make_text_encoder_a(self.tokenizer)
+        shapes = self.unet.site_shapes((1, 16, 16), (SPEC.num_latent_rows_padded, 16))
+        self.control = ControlModule(control_config({site: shape[0] for site, shape in shapes.items()}))
+        self._wake_connectors()
+        # As with public models: the text encoders have learned their part, and the denoisers learn to read them.
+        self.text_v.requires_grad_(False)
+        self.text_a.requires_grad_(False)
+
+    def _wake_connectors(self) -> None:
+        # Zero output projections and zero FiLM at once would leave FiLM without a gradient: this base is trained
+        # from nothing, so there is nothing that a zero start would protect.
+        for name, parameter in self.unet.connectors.named_parameters():
+            if name.endswith("proj_out.weight"):
+                nn.init.normal_(parameter, std=0.02)
+
+    def start_from_text(self, text: dict) -> None:
+        """Take what the text stage left: both encoders, and the keys by which the picture finds a direction's words."""
+        self.text_v.load_state_dict(text["text_v"])
+        self.text_a.load_state_dict(text["text_a"])
+        adopt_keys(self.unet.unet_v, text["reader"])
+
+    def train_sound_only(self) -> None:
+        """Leave the picture alone: the sound's U-Net, connectors and heads learn over the map features as they are.
+
+        Trained together at these batch sizes, the sound's gradients cost the picture what it had learned.
+        """
+        mine = ("unet.unet_a.", "unet.connectors.sites.audio", "control.heads.audio")
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(mine))
+
+    def encode_text(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """`[B, L, D]` for the picture and unit-norm `[B, D]` for the sound."""
+        return encode_tokens(self.tokenizer, self.text_v, captions), encode_sentences(
+            self.tokenizer, self.text_a, captions
+        )
+
+
+def control_config(site_channels: dict[str, int]) -> ControlConfig:
+    return ControlConfig(
+        site_channels, map_height=64, widths=(24, 48, 96), strides=(2, 2, 2), hidden=96, with_directions=True,
+        geometry="view", view_grid=VIEW_GRID, directions_at_sites=True, audio_sectors=AUDIO_SECTORS, sound="view",
+        fov_range_deg=(60.0, 120.0),
+    )  # fmt: skip

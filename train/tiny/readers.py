@@ -1,0 +1,135 @@
+"""Deep supervision of the tiny bundle: what its features must be able to say while it trains, and what need not be
+computed again.
+
+Shape legend: N examples of a cache, B clips, T frames, h w latent rows and columns, R mel rows, g the view's grid.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from con360.control.film import Film
+from con360.scenes import COLOURS, SHAPES
+from train.tiny.cache import Batch
+
+
+class PerformerReader(nn.Module):
+    """Deep supervision: the picture U-Net's features must say which performer stands where, colour and shape.
+
+    A squared error teaches the binding of a caption's words to directions slowly; asked outright, the same features
+    learn it in minutes. It counts at high noise alone: at low noise the answer is seen in the picture, and a network
+    that may look does not read. The reader is dropped after training.
+    """
+
+    def __init__(self, unet_v: nn.Module, labels: Tensor) -> None:
+        super().__init__()
+        self.labels = labels
+        self.colour = nn.Conv2d(unet_v.config.block_out_channels[1], len(COLOURS) + 1, 1)
+        self.shape = nn.Conv2d(unet_v.config.block_out_channels[1], len(SHAPES) + 1, 1)
+        self.features: Tensor | None = None
+        # The first features behind the last FiLM and a cross-attention.
+        unet_v.up_blocks[2].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        self.features = output
+
+    def loss(self, batch: Batch, weight: Tensor) -> Tensor:
+        """Cross-entropy per latent pixel; samples weigh `weight [B * T]`, empty pixels, the great majority, a tenth."""
+        wanted = self.labels[batch.indices].flatten(0, 1)
+        total = torch.zeros(())
+        for channel, head in enumerate((self.colour, self.shape)):
+            error = nn.functional.cross_entropy(head(self.features), wanted[:, channel], reduction="none")
+            seen = wanted[:, channel] < head.out_channels - 1
+            weight_Nhw = torch.where(seen, 1.0, 0.1) * weight.view(-1, 1, 1)
+            total = total + (error * weight_Nhw).sum() / weight_Nhw.sum().clamp_min(1e-6)
+        return total
+
+    @torch.no_grad()
+    def share_right(self, batch: Batch, rows: Tensor) -> Tensor:
+        """Share of the performers' pixels in `rows` (mask `[B * T]`) whose colour is read right; NaN without any."""
+        wanted = self.labels[batch.indices].flatten(0, 1)[:, 0][rows]
+        read, seen = self.colour(self.features[rows]).argmax(dim=1), wanted < len(COLOURS)
+        return (read == wanted)[seen].float().mean()
+
+
+class VoiceReader(nn.Module):
+    """Deep supervision of the sound: the audio U-Net's features must say how loud each voice is at each moment.
+
+    The caption says which voice comes from where, the saliency when something pulses there, the BASD how far it is from
+    the view's axis. The squared error of a mel spectrogram teaches the product of the three slowly. As with
+    `PerformerReader` it counts at high noise, and the reader is dropped after training.
+    """
+
+    # Variance of the amplitudes over training scenes, about: the loss is relative to it.
+    VARIANCE = 0.06
+
+    def __init__(self, unet_a: nn.Module, levels: Tensor) -> None:
+        """Args: levels: `[N, R, voices]` of the cache's examples, see `heard_voices`."""
+        super().__init__()
+        self.levels = levels
+        self.level = nn.Linear(unet_a.config.block_out_channels[1], levels.shape[-1])
+        self.features: Tensor | None = None
+        # The first features behind the last FiLM.
+        unet_a.up_blocks[2].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        self.features = output
+
+    def loss(self, batch: Batch, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """(error relative to the amplitudes' variance with samples weighed by `weight [B]`, error of each sample)."""
+        read = self.level(self.features.mean(dim=-1).transpose(1, 2))
+        error = (read - self.levels[batch.indices]).square().mean(dim=(1, 2)) / self.VARIANCE
+        return (error * weight).sum() / weight.sum().clamp_min(1e-6), error.detach()
+
+
+class KnownFeatures:
+    """What a frozen map encoder says of each example, computed once: it is a fifth of a step of the sound.
+
+    Audio sites read the mean over the panorama alone, so no more is kept.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder = encoder
+        self.known: dict[tuple, Tensor] = {}
+
+    @torch.no_grad()
+    def of(self, maps: Tensor, indices: Tensor) -> Tensor:
+        """Maps `[B, T, 2, H, W]`, some dropped as zeros, of examples `indices [B]`: `[B, T, hidden, 1, 1]`."""
+        kept = maps.amax(dim=(1, 3, 4)) > 0
+        keys = [(index, *row) for index, row in zip(indices.tolist(), kept.tolist(), strict=True)]
+        new = [row for row, key in enumerate(keys) if key not in self.known]
+        if new:
+            means = self.encoder(maps[new]).mean(dim=(-2, -1), keepdim=True)
+            self.known |= {keys[row]: mean for row, mean in zip(new, means, strict=True)}
+        return torch.stack([self.known[key] for key in keys])
+
+
+class QueryTeacher:
+    """Dense supervision of where to read: the queries behind the last FiLM must be those of the text stage's reader.
+
+    That reader asks a caption about a direction by a query linear in the direction. Every pixel of a view has a
+    direction, so this teaches at every pixel; the colours of the few pixels that show somebody teach it in hours.
+    """
+
+    def __init__(self, unet_v: nn.Module, reader: dict[str, Tensor]) -> None:
+        self.weight, self.bias = reader["query.weight"], reader["query.bias"]
+        self.asked: list[Tensor] = []
+        for attention in unet_v.up_blocks[2].attentions:
+            for block in attention.transformer_blocks:
+                block.attn2.to_q.register_forward_hook(lambda module, inputs, output: self.asked.append(output))
+
+    def loss(self, rays: Tensor, film: Film) -> Tensor:
+        """Error relative to the queries' own variance.
+
+        Args:
+            rays: `[B, T, 2 g, 2 g, 3]` directions of latent pixels; the queries stand on half their grid.
+            film: what the samples were given; those whose modulation was dropped cannot know their direction.
+        """
+        asked, self.asked = self.asked, []
+        B, T, size = rays.shape[:3]
+        centres = rays.view(B, T, size // 2, 2, size // 2, 2, 3).mean(dim=(3, 5))
+        wanted = centres @ self.weight.T + self.bias
+        kept = film["video.up.1"][1].flatten(1).abs().amax(dim=1) > 0
+        errors = [(q.view_as(wanted)[kept] - wanted[kept]).square().mean() for q in asked]
+        return sum(errors) / (len(errors) * wanted.var(dim=(0, 1, 2, 3)).mean())

@@ -1,0 +1,80 @@
+"""Commands that run one after another, each once: how the tiny bundle is made from nothing (train/tiny.yaml).
+
+A stage is a module of `train` with its options, as one would type it behind `python -m`: each has a process of its own,
+so that threads, seeds and memory are its own too. Finished ones stand in `stages.jsonl` and are not run again.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from con360.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+DONE_FILE = "stages.jsonl"
+
+
+def run_stages(stages: Sequence[str], folder: Path) -> None:
+    """Run what has not finished before, in order.
+
+    Args:
+        stages: such as `train.tiny.codecs --out runs/tiny`. folder: receives `stages.jsonl`.
+
+    Raises:
+        InputError: a stage is no module of `train`, failed, or changed after a later one had run.
+    """
+    for stage in stages:
+        if not stage.startswith("train."):
+            raise InputError(
+                f"stage {stage!r}: wanted a module of train with its options, as in 'train.tiny.text --out DIR'."
+            )
+    done = finished_stages(folder)
+    if tuple(done) != tuple(stages[: len(done)]):
+        raise InputError(
+            f"the stages in {folder / DONE_FILE} are not the first ones of this configuration; remove that file to run "
+            f"all of them again."
+        )
+    for number, stage in enumerate(stages, 1):
+        if number <= len(done):
+            print(f"[{number}/{len(stages)}] {stage}: done before", flush=True)
+            continue
+        print(f"[{number}/{len(stages)}] {stage}", flush=True)
+        seconds = _run(stage)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / DONE_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, "seconds": round(seconds, 1)}) + "\n")
+
+
+def finished_stages(folder: Path) -> list[str]:
+    path = folder / DONE_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line)["stage"] for line in lines]
+
+
+def _run(stage: str) -> float:
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", *shlex.split(stage)], cwd=ROOT)
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        process.send_signal(signum)
+
+    # The stage is asked to end; its code then ends this command as well.
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        code = process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code != 0:
+        raise InputError(
+            f"stage {stage!r} ended with code {code}; the same command goes on with it once the cause, which it told "
+            f"above, is gone."
+        )
+    return time.monotonic() - started

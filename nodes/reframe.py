@@ -72,7 +72,8 @@ class Reframe360Video(io.ComfyNode):
                 runtime.advanced(io.Combo.Input("channels", options=CHANNEL_ORDERS, default="AmbiX", optional=True,
                                              tooltip="FuMa is the same as 'fuma' of ambisonics, and older.")),
                 runtime.advanced(io.Float.Input("constant_fps", default=0.0, min=0.0, max=240.0, step=1.0,
-                                             optional=True, tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
+                                             optional=True,
+                                             tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
                 *sockets.channel_inputs(),
             ],
             outputs=[

@@ -87,7 +87,7 @@ def verdict(check: Callable[[], object]) -> bool | str:
 
 # What pip calls a module, where the names differ.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow"}
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 
 
 def needs_packages(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:

@@ -23,7 +23,6 @@ from con360.drawing.figure import (
 from con360.drawing.panorama import VIEW_COLOURS, box_outline, heat_overlay, pieces_on_map
 from con360.geometry.perspective import to_camera
 from con360.geometry.sphere import angles, directions
-from con360.metrics.audio import band_level_db
 from con360.records import (
     PanoramaClip,
     Region,
@@ -84,13 +83,6 @@ def test_box_outline_spans_the_box_in_the_frame_of_its_centroid() -> None:
     across, up = angles(to_camera(box_outline(region), View(170.0, 40.0)))
     assert across.abs().max().item() == pytest.approx(15.0, abs=1e-6)
     assert up.abs().max().item() == pytest.approx(25.0, abs=1e-6)
-
-
-def test_band_level_of_sines() -> None:
-    assert band_level_db(tone(1000.0), 900, 1100) == pytest.approx(10 * math.log10(0.5), abs=0.01)
-    assert band_level_db(tone(1000.0, gain=0.1), 900, 1100) == pytest.approx(-23.01, abs=0.01)
-    assert band_level_db(tone(1000.0), 1200, 2000) < -80
-    assert band_level_db(Sound(torch.zeros(1, 100), 16000), 0, 8000) == -120.0
 
 
 @pytest.mark.parametrize("hz", [200.0, 1000.0, 2500.0, 6000.0])

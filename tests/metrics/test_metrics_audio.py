@@ -56,6 +56,7 @@ def test_energy_l1_uses_windows_of_512_every_128():
 
 def test_a_band_level_is_the_level_of_what_is_in_the_band():
     assert band_level_db(tone(1000, 1.0), (900, 1100)) == pytest.approx(-3.01, abs=0.01)
+    assert band_level_db(tone(1000, 0.1), (900, 1100)) == pytest.approx(-23.01, abs=0.01)
     assert band_level_db(tone(1000, 1.0), (2000, 3000)) < -80
     assert band_level_db(Sound(torch.zeros(1, RATE), RATE), (900, 1100)) == -120.0
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from tiny_model import make_tiny_joint_model
 
-from con360.models import connectors as c
+from con360.models import signal_encoder as c
 from con360.models.dual_unet import run_blocks, time_embedding
 from con360.timing import ClipSpec
 

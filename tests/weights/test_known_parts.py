@@ -15,7 +15,7 @@ from con360.cli import main
 from con360.control import ControlConfig, ControlModule, save_control
 from con360.errors import InputError
 from con360.weights import find as known
-from con360.weights.catalog import KNOWN_PARTS
+from con360.weights.catalog import KNOWN_PARTS, advice
 from con360.weights.find import chosen_parts, find, model_folder, model_roots
 from con360.weights.save import save_joint_model
 
@@ -59,7 +59,7 @@ def test_what_is_here_is_found_by_what_it_is(models, capsys):
     assert parts["video"]["found"][0]["bytes"] == (models / "checkpoints" / "any name.safetensors").stat().st_size
     assert parts["salvit360"]["status"] == "unusable" and "LFS pointer" in parts["salvit360"]["found"][0]["problem"]
     assert parts["clap"]["status"] == "missing"
-    assert "drumsticks" in parts["svg"]["note"] and "drumsticks" in known.advice("svg") and not parts["audio"]["note"]
+    assert "drumsticks" in parts["svg"]["note"] and "drumsticks" in advice("svg") and not parts["audio"]["note"]
     assert parts["clap"]["belongs"] == [str(models / "con360_metrics" / "clap-htsat-unfused")]
 
 

@@ -18,7 +18,7 @@ from types import FrameType
 
 from con360.errors import InputError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DONE_FILE = "stages.jsonl"
 
 

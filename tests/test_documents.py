@@ -28,12 +28,12 @@ NEEDS = {"comfyui", "data", "gpu", "time", "weights"}
 SHORT = {
     "demo": ["--steps", "1"],
     "generate": ["--duration", "0.5", "--steps", "2"],
-    "reframe": ["--duration", "0.5", "--size", "64x32"],
+    "reframe": ["--duration", "0.5"],
     "train.train": ["steps=1", "seconds=0.5", "pool=1", "held_out=1", "batch=1"],
     "train.prepare": ["--scenes", "1", "--seconds", "0.5", "--viewpoints", "1"],
 }
 # Their options are not ours; where they name files of ours, `check_words` looks for them.
-OTHERS = {".", "comfy", "git", "mkdir", "mypy", "pip", "pytest", "ruff", "tar", ".ci/run"}
+OTHERS = {".", "comfy", "git", "mkdir", "mypy", "pip", "pytest", "python", "ruff", "tar", ".ci/run"}
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def check_words(words: list[str], parse_only) -> None:
         from con360.cli.parser import build_parser
 
         build_parser().parse_args(words[1:])
-    elif words[0] == "python" and words[1:3] not in (["-m", "venv"],):
+    elif words[0] == "python" and words[1:3] != ["-m", "venv"]:
         check_module(*module_of(words), parse_only)
     else:
-        assert words[0] in OTHERS | {"python"}, f"{' '.join(words)}: an unknown program"
+        assert words[0] in OTHERS, f"{' '.join(words)}: an unknown program"
         for extra in re.findall(r"\.\[([\w,]+)\]", " ".join(words)):
             assert set(extra.split(",")) <= set(project()["optional-dependencies"]), f"there is no extra {extra}"
         for name in re.findall(r"(?<=\s)(?:docs|workflows|tests)/\S+", " ".join(words)):
@@ -157,10 +157,7 @@ def check_module(name: str, arguments: list[str], parse_only) -> None:
 
 def project() -> dict:
     """`[project]` of pyproject.toml."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        tomllib = pytest.importorskip("tomli", reason="Python 3.10 has no tomllib")
+    tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")  # pytest brings tomli
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

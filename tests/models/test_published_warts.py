@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from tiny_model import make_tiny_joint_model
 
-from con360.models import signal_encoder as c
+from con360.models import connectors as c
+from con360.models import signal_encoder
 from con360.models.dual_unet import run_blocks, time_embedding
 from con360.timing import ClipSpec
 
@@ -82,7 +83,7 @@ def test_wart_group_norm_reads_all_frames_together_only_in_cmc_pe():
 
 @torch.no_grad()
 def test_wart_frame_positions_are_seconds_at_8_fps():
-    positions = c._frame_positions(torch.zeros(1, 17, 64))
+    positions = signal_encoder._frame_positions(torch.zeros(1, 17, 64))
     # The fastest sine runs at one radian per second: frame 8 is at 1 s, frame 16 at 2 s.
     torch.testing.assert_close(positions[[8, 16], 0], torch.tensor([1.0, 2.0]).sin())
     torch.testing.assert_close(positions[8, 32], torch.tensor(1.0).cos())
@@ -114,5 +115,7 @@ def test_wart_all_104_rows_are_sampled():
 def test_wart_standardising_is_looser_at_half_precision():
     """The floor under the variance is 1e-5 in float32 and 1e-3 in half precision."""
     x = 1e-3 * torch.tensor([[1.0, -1.0] * 8])
-    assert c._standardise(x, -1).std(unbiased=False) == pytest.approx(1e-3 / 1e-5**0.5, rel=1e-3)
-    assert c._standardise(x.bfloat16(), -1).float().std(unbiased=False) == pytest.approx(1e-3 / 1e-3**0.5, rel=2e-2)
+    assert signal_encoder._standardise(x, -1).std(unbiased=False) == pytest.approx(1e-3 / 1e-5**0.5, rel=1e-3)
+    assert signal_encoder._standardise(x.bfloat16(), -1).float().std(unbiased=False) == pytest.approx(
+        1e-3 / 1e-3**0.5, rel=2e-2
+    )

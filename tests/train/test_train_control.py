@@ -132,7 +132,7 @@ def test_wrong_name_is_refused(model, tmp_path):
 
 @pytest.mark.slow
 def test_script_from_the_repository_root(tmp_path, model):
-    """`python train/train.py`, as the README has it, over a saved model folder."""
+    """`python train/train.py`, as `docs/training.md` has it, over a saved model folder."""
     save_joint_model(model, tmp_path / "base")
     command = [
         sys.executable,

@@ -30,7 +30,7 @@ from con360.protocols import Inputs
 from con360.records import AV
 from con360.sampling.guidance import guide
 from con360.sampling.joint import Given, sample_joint
-from con360.sampling.schedule import NoiseSchedule, ddim_step, ddim_timesteps
+from con360.sampling.schedule import NoiseSchedule, clean_estimate, ddim_move, ddim_timesteps
 from con360.sampling.settings import SamplerSettings
 from con360.sampling.solvers import DiffusionSchedule
 from con360.weights.find import control_file, model_folder
@@ -120,7 +120,8 @@ class Scenario:
             for m, scale in enumerate((SCALE_V, SCALE_A)):
                 alpha, alpha_next = schedules[m].alpha_pairs(timesteps[m])[step]
                 prediction = guide(list(outputs[m].chunk(2)), (scale,))
-                x[m], x0[m] = ddim_step(schedules[m], prediction, x[m], alpha, alpha_next)
+                x0[m] = clean_estimate(schedules[m], prediction, x[m], alpha)
+                x[m] = ddim_move(x[m], x0[m], alpha, alpha_next)
         return x
 
     def _recreated(

@@ -68,8 +68,8 @@ def test_a_start_with_its_own_prediction_comes_back(model, known, sampler, monke
     """Where the network predicts exactly what the start is, every strength ends at the start."""
 
     def perfect(_, step, sides):
-        active = [m for m in (0, 1) if sides[m].arrive(step)]
-        clean = known["known_v"], known["known_a"]
+        active = [m for m in sides if sides[m].arrive(step)]
+        clean = {"video": known["known_v"], "audio": known["known_a"]}
         return {m: _velocity(sides[m], step, clean[m]) for m in active}
 
     def _velocity(side, step, x0):
@@ -86,7 +86,7 @@ def test_the_start_is_noised_to_the_level_of_its_step(model, known, monkeypatch)
     seen = []
     monkeypatch.setattr(Passes, "predict", lambda self, step, sides: seen.append(sides) or {})
     run(model, replace(FOUR, denoise_video=0.5), **known)
-    side, alphas = seen[0][0], NoiseSchedule.of(model.scheduler_v).alphas_cumprod
+    side, alphas = seen[0]["video"], NoiseSchedule.of(model.scheduler_v).alphas_cumprod
     side.arrive(2)
     alpha = float(alphas[499])  # the third of four trailing timesteps 999, 749, 499, 249
     noise = torch.randn(1, 4, 4, 8, 8, generator=torch.Generator().manual_seed(FAST.seed))

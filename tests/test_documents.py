@@ -33,7 +33,7 @@ SHORT = {
     "train.prepare": ["--scenes", "1", "--seconds", "0.5", "--viewpoints", "1"],
 }
 # Their options are not ours; where they name files of ours, `check_words` looks for them.
-OTHERS = {".", "comfy", "git", "mkdir", "mypy", "pip", "pytest", "python", "ruff", "tar", ".ci/run"}
+OTHERS = {".", "comfy", "git", "mkdir", "pip", "pre-commit", "pytest", "python", "tar", ".ci/run"}
 
 
 @dataclass(frozen=True)

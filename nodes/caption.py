@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
 
 NO_CAPTIONER = "none"
 BY_RULE = "none (joined by rule)"
+
+
+def _prompt_inputs() -> list[io.Input]:
+    return [
+        runtime.advanced(io.String.Input(
+            "face_prompt", default=prompts.FACE_PROMPT, multiline=True, optional=True,
+            tooltip="The captioner continues it for each face; {direction} becomes 'in front', 'behind', ...",
+        )),
+        runtime.advanced(io.String.Input(
+            "merge_prompt", default=prompts.MERGE_PROMPT, multiline=True, optional=True,
+            tooltip="Asks the language model for the long caption; {captions} becomes the faces' captions.",
+        )),
+        runtime.advanced(io.String.Input(
+            "short_prompt", default=prompts.SHORT_PROMPT, multiline=True, optional=True,
+            tooltip="Asks the language model for the short caption; {description} becomes the long one.",
+        )),
+    ]  # fmt: skip
 
 
 class CubemapCaption(io.ComfyNode):
@@ -61,18 +79,7 @@ class CubemapCaption(io.ComfyNode):
                     "batch_size", default=6, min=1, max=192, step=1, optional=True,
                     tooltip="Faces captioned at once; fewer need less memory.",
                 )),
-                runtime.advanced(io.String.Input(
-                    "face_prompt", default=prompts.FACE_PROMPT, multiline=True, optional=True,
-                    tooltip="The captioner continues it for each face; {direction} becomes 'in front', 'behind', ...",
-                )),
-                runtime.advanced(io.String.Input(
-                    "merge_prompt", default=prompts.MERGE_PROMPT, multiline=True, optional=True,
-                    tooltip="Asks the language model for the long caption; {captions} becomes the faces' captions.",
-                )),
-                runtime.advanced(io.String.Input(
-                    "short_prompt", default=prompts.SHORT_PROMPT, multiline=True, optional=True,
-                    tooltip="Asks the language model for the short caption; {description} becomes the long one.",
-                )),
+                *_prompt_inputs(),
                 sockets.Con360Model.Input(
                     "model", optional=True,
                     tooltip="Its tokenizers measure how long the short caption may be; without it CLIP is assumed.",
@@ -91,7 +98,7 @@ class CubemapCaption(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, captioner: str | None = None, language_model: str | None = None) -> bool | str:
         choices = ((captioner, NO_CAPTIONER), (language_model, BY_RULE))
-        verdicts = [runtime.verdict(lambda one=one: _folder(*one)) for one in choices]
+        verdicts = [runtime.verdict(partial(_folder, *choice)) for choice in choices]
         return " ".join(verdict for verdict in verdicts if isinstance(verdict, str)) or True
 
     @classmethod
@@ -151,7 +158,7 @@ def _by_models(
     if language_model is None:
         return merge_captions(faces, budget=budget)
     report(0, 1, "loading the language model")
-    writer = load_writer(language_model, dtype=runtime.working_dtype("auto"))
+    writer = load_writer(language_model, dtype=runtime.comfyui_dtype("auto"))
     patcher = runtime.manage({"language_model": writer.model})
     runtime.bring_in(patcher)
     return merge_captions(faces, writer, prompts=asked, budget=budget, progress=report)
@@ -164,7 +171,7 @@ def _faces(
     from ..con360.caption.faces import caption_faces
 
     report(0, 1, "loading the captioner")
-    captioner = load_captioner(folder, dtype=runtime.working_dtype("auto"))
+    captioner = load_captioner(folder, dtype=runtime.comfyui_dtype("auto"))
     patcher = runtime.manage({"captioner": captioner.model})
     runtime.bring_in(patcher)
     return caption_faces(captioner, clip, times=times, batch_size=batch_size, prompt=prompt, progress=report)

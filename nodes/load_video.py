@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import io
 
@@ -12,6 +12,7 @@ from . import previews, sockets
 from .host import files, runtime
 
 if TYPE_CHECKING:
+    from ..con360.media.painting import Eye
     from ..con360.records import PanoramaClip
 
 SAMPLE = "[built-in sample]"
@@ -82,8 +83,8 @@ class Load360Video(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, video: str, start: float, duration: float, fps: float, height: int, eye: str, ambisonics: str = "auto",
-        head_locked: bool = False,
+        cls, video: str, start: float, duration: float, fps: float, height: int, eye: Eye | Literal["auto"],
+        ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(eye, EYES, "the eye")
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import InputImpl, io
 
@@ -16,8 +16,10 @@ from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..con360.media.painting import Eye
     from ..con360.records import View
     from ..con360.reframing.aim import Follow
+    from ..con360.reframing.sound import SoundKind
     from ..con360.viewpoint.keyframes import Keyframe
 
 FOLLOW = "follow"
@@ -106,8 +108,8 @@ class Reframe360Video(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, video: str, mode: str, rank: int, yaw: float, pitch: float, fov: float, width: int, height: int,
-        start: float, duration: float, sound: str, keyframes: str = "", eye: str = "auto", channels: str = "AmbiX",
-        constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
+        start: float, duration: float, sound: SoundKind, keyframes: str = "", eye: Eye | Literal["auto"] = "auto",
+        channels: str = "AmbiX", constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
         from ..con360.reframing.run import reframe
@@ -155,7 +157,7 @@ def _sample_file() -> tuple[Path, dict[str, Any]]:
     clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)
     path, saved = files.temp_file("con360_sample", ".mp4")
     write_clip(path, clip.frames, clip.fps, clip.sound, panorama="mono")
-    return path, {**saved, "ambisonic": clip.sound.layout == "ambix"}
+    return path, {**saved, "ambisonic": clip.sound is not None and clip.sound.layout == "ambix"}
 
 
 def _look(

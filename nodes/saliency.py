@@ -81,8 +81,9 @@ class SalViT360Saliency(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, method: str | None, faces: str | None = FIRST_FACES, **kwargs: Any) -> str:
-        weights = None if method in (*BUILT_IN, None) else _method(method)
-        return files.identity(filter(None, (weights, faces and face_file(faces))))
+        weights = None if method is None or method in BUILT_IN else _method(method)
+        detector = None if faces is None else face_file(faces)
+        return files.identity(filter(None, (weights, detector)))
 
     @classmethod
     @runtime.needs_packages

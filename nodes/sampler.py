@@ -119,7 +119,7 @@ class JointAVSampler(io.ComfyNode):
         )
 
 
-def _previews(model: JointModel, report: runtime.Report) -> OnStep:
+def _previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:
     """Shows the present estimate of the middle frame on the node, a few times per clip."""
     from ..con360.pipeline import preview_frame
 

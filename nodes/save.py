@@ -13,6 +13,7 @@ from .host import files, runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.media.spherical_tags import Packing
     from ..con360.records import Sound
 
 PACKINGS = ["mono", "top-bottom", "left-right"]
@@ -48,8 +49,9 @@ class Save360Video(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, frames: Tensor, fps: float, filename_prefix: str, stereo: str, audio: dict[str, Any] | None = None
-    ) -> io.NodeOutput:
+        cls, frames: Tensor, fps: float, filename_prefix: str, stereo: Packing,
+        audio: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.writer import clip_stream, to_uint8
 
         runtime.check_choice(stereo, PACKINGS, "the stereo packing")

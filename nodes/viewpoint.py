@@ -6,7 +6,7 @@ under the UI key `con360`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import io
 
@@ -17,14 +17,17 @@ from .host import runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
+    from ..con360.records import BasdNormalization, SaliencyMaps, Sound, Viewpoint, ViewTrack
+    from ..con360.viewpoint.choose import Ranking
     from ..con360.viewpoint.keyframes import Keyframe
 
-BY_SUBJECT, BY_CENTROID, BY_HAND, BY_KEYFRAMES = "subject", "centroid", "yaw and pitch", "keyframes"
-RANKINGS = [BY_SUBJECT, BY_CENTROID]
+Mode = Literal["still", "track"]
+RANKINGS: list[Ranking] = ["subject", "centroid"]
+BY_SUBJECT, BY_CENTROID = RANKINGS
+BY_HAND, BY_KEYFRAMES = "yaw and pitch", "keyframes"
 CHOICES = [*RANKINGS, BY_HAND, BY_KEYFRAMES]
-STILL = "still"
-MODES = [STILL, "track"]
+MODES: list[Mode] = ["still", "track"]
+STILL = MODES[0]
 NORMALIZATIONS = ["minmax", "diagonal"]
 YAW = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 1.0}
 PITCH = {"default": 0.0, "min": -90.0, "max": 90.0, "step": 1.0}
@@ -109,8 +112,9 @@ class CentroidToBASD(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: str, yaw: float, pitch: float, fov: float,
-        normalization: str, frames: Tensor | None = None, keyframes: str = "", audio: dict[str, Any] | None = None,
+        cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: Mode, yaw: float, pitch: float, fov: float,
+        normalization: BasdNormalization, frames: Tensor | None = None, keyframes: str = "",
+        audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(choose_by, CHOICES, "choose_by")
         runtime.check_choice(mode, MODES, "the mode")
@@ -123,7 +127,9 @@ class CentroidToBASD(io.ComfyNode):
         report = runtime.progress()
         report(0, 3, "viewpoint")
         ranked = choose_by in RANKINGS
-        found = {ranking: _found(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS}
+        found: dict[str, tuple[Viewpoint, ...]] = {
+            ranking: _found(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS
+        }
         if ranked:
             track = _ranked(_told(found[choose_by]), rank).track
         else:
@@ -169,9 +175,9 @@ class Con360Centroids(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, saliency: Tensor, fps: float, mode: str, at_most: int,
+        cls, saliency: Tensor, fps: float, mode: Mode, at_most: int,
         # Of workflows that are older than the widget, when there were centroids alone.
-        choose_by: str = BY_CENTROID,
+        choose_by: Ranking = BY_CENTROID,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(mode, MODES, "the mode")
         runtime.check_choice(choose_by, RANKINGS, "choose_by")
@@ -223,8 +229,8 @@ class ViewpointByHand(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float, normalization: str,
-        map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
+        cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float,
+        normalization: BasdNormalization, map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
         report = runtime.progress()
@@ -258,7 +264,7 @@ def _by_hand(
     return manual_viewpoint(yaw, pitch, fov, num_frames).track
 
 
-def _found(maps: SaliencyMaps, fps: float, mode: str, fov: float, ranking: str) -> tuple[Viewpoint, ...]:
+def _found(maps: SaliencyMaps, fps: float, mode: Mode, fov: float, ranking: Ranking) -> tuple[Viewpoint, ...]:
     from ..con360.viewpoint.choose import viewpoints
 
     return viewpoints(maps, fps, fov_deg=fov, mode=mode, ranking=ranking)
@@ -280,7 +286,7 @@ def _ranked(found: tuple[Viewpoint, ...], rank: int) -> Viewpoint:
 
 
 def _output(
-    track: ViewTrack, height: int, normalization: str, fps: float, shown: dict[str, Any]
+    track: ViewTrack, height: int, normalization: BasdNormalization, fps: float, shown: dict[str, Any]
 ) -> io.NodeOutput:  # fmt: skip
     """The five outputs of a viewpoint, and what its editor shows."""
     from ..con360.viewpoint.basd import basd_maps

@@ -123,7 +123,7 @@ def check_interrupt() -> None:
     model_management.throw_exception_if_processing_interrupted()
 
 
-class Report:
+class NodeProgress:
     """A progress callback for the library that fills the running node's bar; each call can cancel."""
 
     def __init__(self) -> None:
@@ -136,9 +136,9 @@ class Report:
         self._bar.update_absolute(done, max(total, 1), preview)
 
 
-def progress() -> Report:
-    """A `Report` for the node that runs."""
-    return Report()
+def progress() -> NodeProgress:
+    """Progress of the node that runs."""
+    return NodeProgress()
 
 
 def _pil(picture: torch.Tensor) -> Image:
@@ -155,7 +155,7 @@ def device() -> torch.device:
     return model_management.get_torch_device()
 
 
-def working_dtype(precision: str) -> torch.dtype:
+def comfyui_dtype(precision: str) -> torch.dtype:
     """The dtype that `auto`, `float32`, `float16` or `bfloat16` means on ComfyUI's device.
 
     The library's rule, so that command line and nodes make the same clip. `auto` stays float32 where ComfyUI has half
@@ -163,11 +163,11 @@ def working_dtype(precision: str) -> torch.dtype:
     """
     import torch
 
-    from ...con360.models.precision import working_dtype as library_dtype
+    from ...con360.models.precision import working_dtype
 
     if precision == "auto" and not model_management.should_use_fp16(device()):
         return torch.float32
-    return library_dtype(precision, device())
+    return working_dtype(precision, device())
 
 
 def manage(networks: dict[str, torch.nn.Module]) -> ModelPatcher:

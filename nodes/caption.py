@@ -1,4 +1,4 @@
-"""The scene in words."""
+"""Describe the scene in words."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _by_models(
     clip: PanoramaClip, captioner: Path, language_model: Path | None, times: int, batch_size: int,
     asked: prompts.CaptionPrompts, model: ManagedModel | None,
 ) -> SceneCaption:  # fmt: skip
-    """One network at a time: the captioner is let go before the language model is read."""
+    """Caption with one network at a time: free the captioner before the language model is read."""
     from ..con360.caption.budget import TokenBudget
     from ..con360.caption.captioner import check_captioner
     from ..con360.caption.merge import merge_captions
@@ -178,7 +178,7 @@ def _faces(
 
 
 def _folder(choice: str | None, nothing: str) -> Path | None:
-    """The folder of a choice; None for the choice that stands for no model, and for a link without a value yet."""
+    """Find the folder of a choice; None for "no model", and for a link without a value yet."""
     if choice in (None, nothing):
         return None
     name, part = (

@@ -1,4 +1,4 @@
-"""What steers a generation, and what came of it, to look at: overlays on the panorama, two clips side by side."""
+"""Previews of a generation: its conditions drawn onto the panorama, and two clips side by side."""
 
 from __future__ import annotations
 

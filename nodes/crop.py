@@ -1,4 +1,4 @@
-"""The real view out of a 360° clip, with its sound, to compare with the generated one."""
+"""Cut the real view out of a 360° clip, with its sound, to compare it with the generated one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""360° video file, or the built-in sample, to frames and sound."""
+"""Load a 360° video file, or the built-in sample, as frames and sound."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Load360Video(io.ComfyNode):
 
 
 def sample_clip(start: float, duration: float, fps: float, height: int) -> tuple[PanoramaClip, str]:
-    """The sample scene, rendered, and its caption."""
+    """Render the sample scene; return the clip and its caption."""
     from ..con360.scenes import demo_scene
 
     if start:

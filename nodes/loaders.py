@@ -1,4 +1,4 @@
-"""Model and control files onto links, under ComfyUI's memory management."""
+"""Load model and control files, under ComfyUI's memory management."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PART_TOOLTIPS = {
 
 @dataclass(frozen=True)
 class ManagedModel:
-    """What travels on a CON360_MODEL link."""
+    """Value of a CON360_MODEL link."""
 
     model: JointModel
     patcher: ModelPatcher
@@ -43,7 +43,7 @@ class ManagedModel:
 @final
 @dataclass(frozen=True)
 class ManagedControl:
-    """What travels on a CON360_CONTROL link."""
+    """Value of a CON360_CONTROL link."""
 
     control: LoadedControl
     patcher: ModelPatcher
@@ -147,7 +147,7 @@ def _part_options(part: str) -> list[str]:
 
 
 def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
-    """The parts that are not the model's own, by path; a checkpoint file gets the tokenizer that ComfyUI brings."""
+    """Paths of the parts that are not the model's own; a checkpoint file gets ComfyUI's tokenizer."""
     picks: dict[str, str | Path] = {}
     for part, choice in parts.items():
         if choice in (None, OWN):

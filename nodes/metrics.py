@@ -1,4 +1,4 @@
-"""Figures about clips."""
+"""Measure clips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A flat video out of a 360° file, at the file's own resolution and frame rate, without holding it in memory."""
+"""Cut a flat video out of a 360° file, at its own resolution and frame rate, without holding it in memory."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Reframe360Video(io.ComfyNode):
 
 
 def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
-    """What both widgets say; `channels` is the older one."""
+    """Join the two widgets about Ambisonics; `channels` is the older one."""
     word = sockets.checked_ambisonics(ambisonics, head_locked)
     if channels != "FuMa" or word == "fuma":
         return word
@@ -151,7 +151,7 @@ def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
 
 
 def _sample_file() -> tuple[Path, dict[str, Any]]:
-    """The sample scene as a file such as a 360° camera leaves, with Ambisonic sound."""
+    """Write the sample scene as a 360° camera does, with Ambisonic sound."""
     from ..con360.media.writer import write_clip
 
     clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)

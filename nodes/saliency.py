@@ -1,4 +1,4 @@
-"""Frames of a panorama to saliency maps."""
+"""Predict saliency maps from the frames of a panorama."""
 
 from __future__ import annotations
 
@@ -111,21 +111,21 @@ class SalViT360Saliency(io.ComfyNode):
 
 
 def _method(choice: str) -> Any:
-    """What the library calls the choice: a name, or the path of the weights."""
+    """Translate the choice for the library: a name, or the path of the weights."""
     entries = folders.model_entries(folders.SALIENCY)
     runtime.check_weights(choice, [*BUILT_IN, *entries], "the saliency method", "salvit360")
     return entries.get(choice) or BUILT_IN[choice]
 
 
 def face_file(choice: str) -> Path | None:
-    """The detector's file that a choice means; None for no faces, and for the first where there is none."""
+    """Find the detector's file of a choice; None for no faces, and for 'auto' where there is no file."""
     entries = folders.model_entries(folders.FACES)
     runtime.check_weights(choice, [FIRST_FACES, NO_FACES, *entries], "the face detector", "faces")
     return next(iter(entries.values()), None) if choice == FIRST_FACES else entries.get(choice)
 
 
 def face_detector(choice: str) -> FaceDetector | None:
-    """The detector that a choice means, ready to look."""
+    """Load the detector of a choice."""
     from ..con360.saliency.human_faces import FaceDetector
 
     path = face_file(choice)
@@ -133,7 +133,7 @@ def face_detector(choice: str) -> FaceDetector | None:
 
 
 def _say_what_is_unread(clip: PanoramaClip, method: str, faces: str) -> None:
-    """Tells of inputs that were given and count for nothing."""
+    """Log inputs that were given and have no effect."""
     if method != MULTICUE and faces not in (FIRST_FACES, NO_FACES):
         runtime.log.warning("faces %s: saliency by %s does not look for faces", faces, method)
     if method == MULTICUE and clip.sound is not None and clip.sound.layout != "ambix":

@@ -1,4 +1,4 @@
-"""Model, control and conditions to a sounding viewpoint clip."""
+"""Generate picture and sound of a viewpoint from model, control and conditions."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class JointAVSampler(io.ComfyNode):
 
 
 def _previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:
-    """Shows the present estimate of the middle frame on the node, a few times per clip."""
+    """Show the present estimate of the middle frame on the node, a few times per clip."""
     from ..con360.pipeline import preview_frame
 
     def on_step(step: int, total: int, x0_v: Tensor) -> None:
@@ -131,7 +131,7 @@ def _previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:
 
 
 def _start(images: Tensor | None, audio: dict[str, Any] | None, basd: sockets.BasdRecord, num_frames: int) -> StartClip:
-    """What is given, at the model's frame rate."""
+    """Bring the given picture and sound to the model's frame rate."""
     frames = None if images is None else sockets.frames_from_image(images)
     if frames is not None and len(frames) == 1:
         frames = frames.expand(num_frames, -1, -1, -1)
@@ -158,7 +158,7 @@ def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str) -> Con
 
 
 def _scene_or_typed(text: str) -> SceneCaption:
-    """A link carries words alone: the sample's caption is known by its form."""
+    """Recognise the sample's caption by its form, because a link carries the words alone."""
     from ..con360.caption import typed_caption
     from ..con360.scenes import is_scene_caption
 

@@ -1,4 +1,4 @@
-"""A panorama to a file that players show as one: spherical metadata, and Ambisonics in four channels."""
+"""Save a panorama as a file that players recognise: with spherical metadata, and Ambisonics in four channels."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Save360Video(io.ComfyNode):
 
 
 def _fitting(sound: Sound) -> Sound:
-    """Channels, a rate and a level that AAC can hold."""
+    """Bring sound to channels, a rate and a level that AAC can hold."""
     from ..con360.media.writer import fit_aac
     from ..con360.sound.levels import for_clip
 

@@ -1,7 +1,7 @@
-"""A viewpoint, found in the saliency or set by hand, and its BASD maps.
+"""Choose a viewpoint, from the saliency or by hand, and draw its BASD maps.
 
-Both nodes carry the viewpoint editor of `web/editor.js`, which writes into their widgets and shows what they return
-under the UI key `con360`.
+Both nodes carry the viewpoint editor of `web/editor.js`, which writes into their widgets and shows their UI output
+`con360`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _normalization() -> io.Combo.Input:
 
 
 def _editor_inputs() -> list[io.Input]:
-    """What the editor writes and what it plays."""
+    """Inputs for the editor: the keyframes that it writes and the sound that it plays."""
     return [
         io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
         io.Audio.Input("audio", optional=True, tooltip=AUDIO_HELP),
@@ -176,7 +176,7 @@ class Con360Centroids(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, saliency: Tensor, fps: float, mode: Mode, at_most: int,
-        # Of workflows that are older than the widget, when there were centroids alone.
+        # Workflows saved before this widget existed ranked by centroid.
         choose_by: Ranking = BY_CENTROID,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(mode, MODES, "the mode")
@@ -271,7 +271,7 @@ def _found(maps: SaliencyMaps, fps: float, mode: Mode, fov: float, ranking: Rank
 
 
 def _told(found: tuple[Viewpoint, ...]) -> tuple[Viewpoint, ...]:
-    """The same viewpoints, once the log has what a person should know about them."""
+    """Log the notices of the viewpoints, and return the viewpoints."""
     from ..con360.viewpoint.choose import viewpoint_notices
 
     for notice in viewpoint_notices(found):

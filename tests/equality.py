@@ -1,4 +1,4 @@
-"""Whether a change left every result as it was, bit for bit: `python -m tests.equality record|compare FILE`.
+"""Prove that a change left every result as it was, bit for bit: `python -m tests.equality record|compare FILE`.
 
 Record before a rewrite and compare after it, on one machine with one number of threads. Recorded are digests: decoded
 frames and sound of the built-in model, once per sampler, start, hold, guidance and memory mode; losses and weights of

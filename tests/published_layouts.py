@@ -45,7 +45,7 @@ class Pieces:
         ).eval()  # fmt: skip
 
     def video(self) -> UNetMotionModel:
-        """What diffusers makes of U-Net and motion module."""
+        """Join U-Net and motion module as diffusers does."""
         return UNetMotionModel.from_unet2d(self.unet, self.motion).eval()
 
 

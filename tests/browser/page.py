@@ -30,7 +30,7 @@ NOT_OURS = ("/jobs", "JobsApi", "/userdata", "user.css", "favicon", "/global_sub
 
 
 def missing() -> str | None:
-    """What the browser tests lack, in a sentence."""
+    """Name what the browser tests lack, in a sentence; None where nothing is missing."""
     if importlib.util.find_spec("playwright") is None:
         return "no Playwright (pip install playwright): the widgets were NOT tested in a browser"
     if chromium() is None:
@@ -129,7 +129,7 @@ class ComfyPage:
         )  # fmt: skip
 
     def prompt(self) -> dict[str, Any]:
-        """What would be sent to the server now, in API format."""
+        """Return the prompt that would be sent to the server now, in API format."""
         return self.run("async () => (await window.app.graphToPrompt()).output")
 
     def queue(self, timeout_s: float = 240) -> None:

@@ -59,7 +59,7 @@ def view(page: ComfyPage) -> dict[str, Any]:
 
 
 def at(page: ComfyPage, yaw: float, pitch: float) -> tuple[float, float]:
-    """Where a direction is on the screen, by the editor's flat map."""
+    """Place of a direction on the screen, by the editor's flat map."""
     box = page.panel(EDITOR).bounding_box()
     width = min(box["width"], 2 * box["height"])
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -28,7 +28,7 @@ PRELOAD = [
 
 @dataclass(frozen=True)
 class End:
-    """How a piece of work ended.
+    """End of a piece of work.
 
     Args:
         value: what it returned. trace: its traceback, where it raised. signal: the name of the signal that ended it.

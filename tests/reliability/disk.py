@@ -102,7 +102,7 @@ def _is_log(path: Path) -> bool:
 
 
 def generate(place: Path, disk: Path) -> str:
-    """What is said when it fails; "" when it is done."""
+    """Generate a clip onto the disk; return the error text, or "" when it is done."""
     status, _, errors = command(
         "generate", place / "clip.mp4", "-o", disk / "view.mp4", "--model", tiny_model_folder(place), "--duration",
         "0.5", "--steps", "1",

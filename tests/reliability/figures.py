@@ -1,4 +1,4 @@
-"""What a check reports, how much it tries, and the table of all."""
+"""Figures that checks report, the effort they make, and the table of all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def timed(promise: str) -> Iterator[Figure]:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much each check tries.
+    """Number of trials of each check.
 
     Args:
         name: `test` runs in pytest, `quick` in CI by hand (under 3 minutes), `full` in the background.

@@ -130,7 +130,7 @@ def main(words: list[str]) -> int:
 
 
 def _without(guard: Guard, copy: Path) -> tuple[str, float]:
-    """Whether the check fails, and fails by its own judgement, without the guard; and seconds."""
+    """Run the check without the guard; return its outcome and the seconds that it took."""
     path, began = copy / guard.file, time.perf_counter()
     before = path.read_text(encoding="utf-8")
     if before.count(guard.text) != 1:

@@ -25,7 +25,7 @@ TOLERANCE = 2e-4
 
 @dataclass(frozen=True)
 class Place:
-    """Where memory runs out: what is called there, and the argument whose first axis says how much is taken at once."""
+    """A place where memory runs out: the function called there, and the argument whose first axis is the batch."""
 
     name: str
     module: str
@@ -43,7 +43,7 @@ PLACES = (
 
 
 def raisers() -> dict[str, Callable[[], BaseException]]:
-    """How the libraries say it."""
+    """Return the out-of-memory errors of the libraries, by name."""
     import numpy as np
     import torch
 

@@ -154,7 +154,7 @@ def _asked(ask: Callable[..., Any], inputs: dict[str, Any]) -> None:
 
 
 def _refusal(call: Callable[[str], Any], value: str) -> str:
-    """What is wrong about the refusal of a name; "" where it is one clear sentence."""
+    """Describe the fault in the refusal of a name; "" where it is one clear sentence."""
     try:
         call(value)
     except Exception as error:

@@ -184,7 +184,7 @@ def through_library(row: Row, path: Path, place: Path) -> Came:
 
 
 def _unlike(row: Row, order: list[int], wave: np.ndarray) -> str:
-    """What is wrong about samples, whose order a container may change."""
+    """Describe the fault of samples, whose channel order a container may change; "" where there is none."""
     wanted = np.std(samples(row.channels)[list(order or range(row.channels))], axis=1)
     if len(wave) != len(wanted) or not np.isfinite(wave).all():
         return f"{len(wave)} channels, or samples that are no numbers"

@@ -16,8 +16,8 @@ from .graph import WorkflowError
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tools.host",
-        description="Runs one of this pack's workflows in a small stand-in for ComfyUI that was written for tests. It "
-        "knows this pack's nodes and the few core nodes that its workflows use, and nothing else.",
+        description="Run one of this pack's workflows in a small stand-in for ComfyUI. It knows this pack's nodes and "
+        "the few core nodes that its workflows use, and nothing else.",
     )
     parser.add_argument("workflow", type=Path, help="a workflow, UI or API format")
     parser.add_argument("--out", type=Path, required=True, help="folder for input, output, temp and models")
@@ -33,7 +33,7 @@ def show_progress(names: dict[str, str]) -> Any:
 
 
 def describe(run: Run, names: dict[str, str], base: Path) -> int:
-    """Print what became of a run; the exit status."""
+    """Print the outcome of a run; return the exit status."""
     for node_id, complaints in run.complaints.items():
         print(f"{names[node_id]}: {'; '.join(complaints)}")
     if run.error is not None:

@@ -27,7 +27,7 @@ class Listed(list):
 
 @dataclass
 class Run:
-    """What became of one prompt."""
+    """Outcome of one prompt."""
 
     status: Literal["done", "refused", "error", "interrupted"]
     executed: list[str] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Host:
             return asyncio.run(ask())
 
     def object_info(self) -> dict[str, Any]:
-        """What `/object_info` shows for the nodes that this host knows."""
+        """Describe the nodes that this host knows, as `/object_info` does."""
         with installed(self._modules):
             return {
                 name: cls.define_schema().as_info("pack" if cls in self.pack_classes else "core")
@@ -243,7 +243,7 @@ def _wrong_audio(value: Any) -> str | None:
 
 
 def wrong_value(io_type: str, value: Any) -> str | None:
-    """What is wrong with a value for its socket type, None when nothing is. The real server does not look."""
+    """Describe the fault of a value for its socket type; None when it fits. The real server does not look."""
     plain = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
     if io_type in plain:
         return None if type(value) is plain[io_type] else f"a {type(value).__name__}"

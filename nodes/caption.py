@@ -49,8 +49,8 @@ class CubemapCaption(io.ComfyNode):
             node_id="CubemapCaption",
             display_name="Cubemap Caption",
             category=runtime.CATEGORY,
-            description="Words for the scene: what you type, else what a captioner sees on the six cube faces, else "
-            "the sample's own caption, else a plain statement of what is known.",
+            description="Describes the scene in words: by your text, else by a captioner on the six cube faces, else "
+            "by the sample's own caption, else by a plain statement of what is known.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama; another ratio than 2:1 is stretched."),
                 io.String.Input(
@@ -74,7 +74,7 @@ class CubemapCaption(io.ComfyNode):
                     "models/con360_llm. Without one they are joined by rule.",
                 ),
                 io.Int.Input("times", default=3, min=1, max=32, step=1, optional=True,
-                             tooltip="At how many moments of the clip the faces are captioned."),
+                             tooltip="Number of moments of the clip at which the faces are captioned."),
                 runtime.advanced(io.Int.Input(
                     "batch_size", default=6, min=1, max=192, step=1, optional=True,
                     tooltip="Faces captioned at once; fewer need less memory.",

@@ -26,7 +26,8 @@ class Load360Video(io.ComfyNode):
             node_id="Load360Video",
             display_name="Load 360° Video",
             category=runtime.CATEGORY,
-            description="A piece of an equirectangular video at a constant frame rate, with its sound as recorded.",
+            description="Loads a piece of an equirectangular video at a constant frame rate, with its sound as "
+            "recorded.",
             inputs=[
                 io.Combo.Input(
                     "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,

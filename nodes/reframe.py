@@ -35,8 +35,8 @@ class Reframe360Video(io.ComfyNode):
             node_id="Reframe360Video",
             display_name="Reframe 360° Video",
             category=runtime.CATEGORY,
-            description="A flat video out of a 360° one at its own resolution and frame rate, with the sound turned "
-            "with the view. Needs no weights; files may have any length.",
+            description="Cuts a flat video out of a 360° one at its own resolution and frame rate, and turns the "
+            "sound with the view. Needs no weights; files may have any length.",
             inputs=[
                 io.Combo.Input(
                     "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
@@ -72,7 +72,8 @@ class Reframe360Video(io.ComfyNode):
                 runtime.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
                                              tooltip="Stereo videos: one eye, or the whole picture.")),
                 runtime.advanced(io.Combo.Input("channels", options=CHANNEL_ORDERS, default="AmbiX", optional=True,
-                                             tooltip="FuMa is the same as 'fuma' of ambisonics, and older.")),
+                                             tooltip="FuMa means the same as 'fuma' of ambisonics; kept for older "
+                                             "workflows.")),
                 runtime.advanced(io.Float.Input("constant_fps", default=0.0, min=0.0, max=240.0, step=1.0,
                                              optional=True,
                                              tooltip="A constant frame rate; 0 keeps each frame at its own time.")),

@@ -31,7 +31,7 @@ class SalViT360Saliency(io.ComfyNode):
             node_id="SalViT360Saliency",
             display_name="SalViT360 Saliency",
             category=runtime.CATEGORY,
-            description="Where people would look: one saliency map over the panorama per frame, maximum 1.",
+            description="Predicts where people look: one saliency map over the panorama per frame, maximum 1.",
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames; another ratio than 2:1 is stretched."),
                 io.Combo.Input(
@@ -45,7 +45,7 @@ class SalViT360Saliency(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, optional=True,
-                    tooltip="Frame rate of the frames, by which multi-cue knows speed and fits the sound.",
+                    tooltip="Frame rate of the frames; multi-cue needs it for motion and sound.",
                 ),
                 io.Combo.Input(
                     "faces", options=[FIRST_FACES, NO_FACES, *folders.model_entries(folders.FACES)],
@@ -55,15 +55,16 @@ class SalViT360Saliency(io.ComfyNode):
                 ),
                 sockets.Con360Control.Input(
                     "control", optional=True,
-                    tooltip="The sampler's control: for_control is then by the method that it was trained with.",
+                    tooltip="The sampler's control: for_control then uses the method that this control was trained "
+                    "with.",
                 ),
             ],
             outputs=[
                 io.Mask.Output(display_name="saliency", tooltip="For viewpoints and overlays."),
                 io.Mask.Output(
                     display_name="for_control",
-                    tooltip="For the Joint AV Sampler: by the method that the control was trained with; without a "
-                    "control the same as saliency.",
+                    tooltip="For the Joint AV Sampler: maps by the method that the control was trained with; without "
+                    "a control the same as saliency.",
                 ),
             ],
         )  # fmt: skip

@@ -41,7 +41,7 @@ class JointAVSampler(io.ComfyNode):
                 io.Mask.Input("saliency", tooltip="One saliency map per frame: for_control of SalViT360 Saliency."),
                 sockets.Con360Basd.Input("basd", tooltip="The viewpoint, with its maps and frame rate."),
                 io.String.Input("caption", default="", multiline=True, tooltip="What is seen and heard in the scene."),
-                io.String.Input("negative", default="", multiline=True, tooltip="What to keep away from."),
+                io.String.Input("negative", default="", multiline=True, tooltip="What to avoid."),
                 io.Int.Input("steps", default=12, min=1, max=200, tooltip="Denoising steps."),
                 io.Int.Input(
                     "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
@@ -64,20 +64,21 @@ class JointAVSampler(io.ComfyNode):
                                tooltip="Frames to start from or to hold: one per frame of the clip, or a single one."),
                 io.Audio.Input("start_audio", optional=True, tooltip="Sound to start from or to hold."),
                 io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, optional=True,
-                               tooltip="How far to leave what is given to start from; 1 is from noise alone."),
+                               tooltip="How much of the start to change; 1 ignores it and begins from noise alone."),
                 io.Combo.Input("hold", options=HOLDS, default=NOTHING, optional=True,
                                tooltip="Keep the given picture and make sound for it, or the other way round."),
                 io.Combo.Input("sampler", options=SAMPLERS, default=SAMPLERS[0], optional=True,
                                tooltip="dpm++ needs fewer steps than ddim."),
                 runtime.advanced(io.Combo.Input(
                     "memory", options=MEMORY_MODES, default=MEMORY_MODES[0], optional=True,
-                    tooltip="'low' has one network at a time on the device: slower, in less memory.")),
+                    tooltip="'low' keeps one network at a time on the device: slower, with less memory.")),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
                 io.Audio.Output(display_name="audio"),
                 io.Video.Output(display_name="video"),
-                io.String.Output(display_name="notices", tooltip="Unknown words of the caption, and the like."),
+                io.String.Output(display_name="notices",
+                                 tooltip="Remarks, such as words of the caption that the model does not know."),
             ],
         )  # fmt: skip
 

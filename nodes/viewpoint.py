@@ -152,7 +152,7 @@ class Con360Centroids(io.ComfyNode):
             node_id="Con360Centroids",
             display_name="Centroids",
             category=runtime.CATEGORY,
-            description="The salient subjects or regions as a list: what follows runs once for each of them.",
+            description="Lists the salient subjects or regions; the nodes after this one run once for each of them.",
             inputs=[
                 io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
                 io.Float.Input(
@@ -161,7 +161,8 @@ class Con360Centroids(io.ComfyNode):
                 io.Combo.Input("mode", options=MODES,
                                tooltip="As in Centroid→BASD: places of the whole clip, or followed over time."),
                 io.Int.Input("at_most", default=3, min=1, max=8,
-                             tooltip="So many at most, the most salient first; fewer where fewer are found."),
+                             tooltip="Largest length of the list, the most salient first; fewer where fewer are "
+                             "found."),
                 io.Combo.Input("choose_by", options=RANKINGS, default=BY_SUBJECT, optional=True,
                                tooltip="As in Centroid→BASD: subjects, or the regions' centroids as in the paper."),
             ],
@@ -200,7 +201,7 @@ class ViewpointByHand(io.ComfyNode):
             node_id="ViewpointByHand",
             display_name="Viewpoint by Hand",
             category=runtime.CATEGORY,
-            description="A viewpoint where you say, still or moving along keyframes, without any saliency.",
+            description="Sets a viewpoint by hand, still or moving along keyframes, without any saliency.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama: as many views are made as there are frames."),
                 io.Float.Input(

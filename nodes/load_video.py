@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..con360.records import PanoramaClip
 
 SAMPLE = "[built-in sample]"
-EYES = ["auto", "whole", "left", "right"]
+EYES: list[Eye | Literal["auto"]] = ["auto", "whole", "left", "right"]
 
 
 class Load360Video(io.ComfyNode):

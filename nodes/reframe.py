@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FOLLOW = "follow"
 MODES = [FOLLOW, BY_HAND, BY_KEYFRAMES]
-SOUNDS = ["auto", "stereo", "mono", "foa", "none"]
+SOUNDS: list[SoundKind] = ["auto", "stereo", "mono", "foa", "none"]
 CHANNEL_ORDERS = ["AmbiX", "FuMa"]
 
 

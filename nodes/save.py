@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..con360.media.spherical_tags import Packing
     from ..con360.records import Sound
 
-PACKINGS = ["mono", "top-bottom", "left-right"]
+PACKINGS: list[Packing] = ["mono", "top-bottom", "left-right"]
 
 
 class Save360Video(io.ComfyNode):

@@ -64,14 +64,14 @@ def main() -> int:
 
 
 def results(folder: Path) -> Iterator[tuple[str, str]]:
-    """(name, digest) of everything that is held equal."""
+    """Yield (name, digest) of every result that must stay equal."""
     yield from generations(folder)
     yield from trainings(folder)
     yield from workflows(folder)
 
 
 def digest(value: Any) -> str:
-    """Of tensors' bytes and shapes, numbers and texts, alone or in containers; models and files count for nothing."""
+    """Hash tensors' bytes and shapes, numbers and texts, alone or in containers; models and files are left out."""
     import torch
 
     hashed = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Runs a piece of work in a process of its own, so that a crash, a hang and its memory are seen from outside.
+"""Run a piece of work in a process of its own, so that a crash, a hang and its memory are seen from outside.
 
 The processes start from a server that has imported the project already: one costs some 20 ms.
 """

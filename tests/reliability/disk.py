@@ -74,7 +74,7 @@ def _full(place: Path, jobs: dict[str, Callable[[Path, Path], str]], mounts: boo
 
 
 def run_when_full(job: Callable[[Path, Path], str], place: Path, mounts: bool) -> list[str]:
-    """Do a job twice, the second time without room; what is wrong afterwards."""
+    """Do a job twice, the second time without room; return the faults afterwards."""
     disk = place / "disk" if mounts else Path(tempfile.mkdtemp(dir=place))
     if mounts:
         mount(disk)
@@ -97,7 +97,7 @@ def run_when_full(job: Callable[[Path, Path], str], place: Path, mounts: bool) -
 
 
 def _is_log(path: Path) -> bool:
-    """Of a training: they grow line by line and are no results."""
+    """Files of a training that grow line by line and are no results."""
     return path.suffix in (".jsonl", ".lock") or "tfevents" in path.name or path.name == ".lock"
 
 

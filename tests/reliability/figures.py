@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Figure:
-    """One promise and what came of trying to break it.
+    """One promise, and the outcome of trying to break it.
 
     Args:
         promise: a sentence that SECURITY.md holds as well. tried: what and how often. seconds: it took.

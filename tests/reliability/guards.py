@@ -1,4 +1,4 @@
-"""Takes each promise's guard out, one at a time and in a copy of the project, and sees its check fail.
+"""Take each promise's guard out, one at a time and in a copy of the project, and see its check fail.
 
     python -m tests.reliability.guards [WORDS ...]
 

@@ -60,7 +60,7 @@ def raisers() -> dict[str, Callable[[], BaseException]]:
 def full(
     place: Place, raiser: Callable[[], BaseException], fits: int | None = None, package: str = ""
 ) -> Iterator[list[int]]:
-    """Memory ends at a place for all that is larger than fits there; gives the sizes that were asked for.
+    """Let memory run out at a place for all that is larger than fits there; give the sizes that were asked for.
 
     Args:
         package: prefix of the library's modules, which ComfyUI imports under names of its own.

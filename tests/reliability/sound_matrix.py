@@ -150,7 +150,7 @@ def write(row: Row, path: Path) -> Path | None:
 
 
 def name_channels(path: Path, tag: int) -> None:
-    """In place of the description of each channel of a MOV or CAF: Core Audio's number for all, no bits, no list."""
+    """Replace the description of each channel of a MOV or CAF by Core Audio's number for all: no bits, no list."""
     content = path.read_bytes()
     at = content.index(b"chan") + (12 if path.suffix == ".caf" else 8)
     path.write_bytes(content[:at] + b"".join(n.to_bytes(4, "big") for n in (tag, 0, 0)) + content[at + 12 :])

@@ -22,7 +22,7 @@ Listener = Callable[[str, float, float], None]
 
 
 class Listed(list):
-    """Values of an output that is a list, and of all that was run once for each of them."""
+    """Values of an output that is a list, or of a node that ran once for each item of one."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Run:
 
 
 class Host:
-    """A ComfyUI-like place with its own folders under `base`.
+    """A stand-in for a ComfyUI server, with its own folders under `base`.
 
     Args:
         base: gets the folders that `--base-directory` has; existing files stay.
@@ -154,7 +154,7 @@ class Host:
         return run
 
     def _signature(self, prompt: dict[str, Any], node_id: str, known: dict[str, Any]) -> Any:
-        """Equal when the node would compute the same again: class, constants, fingerprint, and all that is upstream."""
+        """Describe all that a node's result depends on: class, constants, fingerprint, and everything upstream."""
         node = prompt[node_id]
         cls = self.classes[node["class_type"]]
         fingerprint = None

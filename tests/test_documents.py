@@ -93,7 +93,7 @@ SHELL = [fence for fence in FENCES if fence.is_shell]
 
 
 class Parsed(BaseException):
-    """Ends a program once its arguments are parsed."""
+    """End a program once its arguments are parsed."""
 
 
 @pytest.fixture

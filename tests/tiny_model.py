@@ -71,7 +71,7 @@ def _unet_a() -> UNet2DConditionModel:
 
 
 def _randomised(connectors: Connectors) -> Connectors:
-    """Zero-initialised projections made random: an untrained bridge would hide what flows over it."""
+    """Make zero-initialised projections random: an untrained bridge would hide faults in what flows over it."""
     for parameter in connectors.parameters():
         if parameter.ndim > 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.5 / parameter[0].numel() ** 0.5)

@@ -23,7 +23,7 @@ class KnownAsk(Ask):
 
 
 class TruthTeller:
-    """Where the maps are given, the true clip; else the true clip of another direction, whatever was asked."""
+    """Give the true clip where maps are given, else the true clip of another direction."""
 
     size = 32
     model = SimpleNamespace(vae_v=None)

@@ -1,4 +1,4 @@
-"""Where clips come from: manifests, folders, Sphere360's real lists with their traps; splits that keep videos apart."""
+"""Sources of clips: manifests, folders, Sphere360's real lists with their traps; splits that keep videos apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step reads: each clip once per epoch, the same in any number of processes, and prepared shards by number."""
+"""Reading of a step: each clip once per epoch, the same in any number of processes, and prepared shards by number."""
 
 from __future__ import annotations
 

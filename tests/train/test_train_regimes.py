@@ -1,4 +1,4 @@
-"""What learns in which regime, and that processes, accumulation, recomputation and precision change nothing else."""
+"""Weights that learn in each regime; processes, accumulation, recomputation and precision change nothing else."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ if __name__ == "__main__":
 from con360.devices import AUTO, describe_device, resolve_device  # noqa: E402
 from con360.errors import InputError  # noqa: E402
 from con360.sound.channels import AMBISONICS  # noqa: E402
+from con360.weights.catalog import BUILT_IN_MODEL  # noqa: E402
 from train.preparation.cleaning import RULES  # noqa: E402
+from train.preparation.model import model_facts  # noqa: E402
 from train.preparation.settings import TRUTH, Settings  # noqa: E402
 from train.preparation.sources import SPLITS, Source, procedural_scenes, read_source, read_sphere360  # noqa: E402
 
@@ -46,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     source.add_argument("--split", choices=SPLITS, default="train", help="of the scenes")
     source.add_argument("--first", type=int, default=0, help="number of the first scene")
     what = parser.add_argument_group("what is made")
-    what.add_argument("--model", default=made["model"].default, help="model name or folder whose encoders are used")
+    what.add_argument("--model", default=BUILT_IN_MODEL, help="model name or folder whose encoders are used")
     what.add_argument("--seconds", type=float, default=made["seconds"].default, help="length of a segment")
     what.add_argument("--starts", type=float, nargs="+", default=made["starts_s"].default, help="of the segments, s")
     what.add_argument("--height", type=int, default=0, help="rows of the panorama as read (default: by the model)")
@@ -130,8 +132,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
     except ValueError as error:
         raise InputError(f"--fov is {args.fov!r}; give degrees, or 'box'.") from error
     return Settings(
-        args.model, args.seconds, tuple(args.starts), args.height, saliency, args.viewpoints, fov, args.mode,
-        args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
+        model_facts(args.model), args.seconds, tuple(args.starts), args.height, saliency, args.viewpoints, fov,
+        args.mode, args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
         args.caption_model, args.caption_writer, args.caption_times,
         "given" if scenes else args.split_by, args.split_seed, args.ambisonics, args.head_locked,
     )  # fmt: skip

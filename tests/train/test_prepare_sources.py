@@ -8,6 +8,7 @@ import pytest
 from shared_data import data_path
 
 from con360.errors import InputError
+from train.preparation.model import model_facts
 from train.preparation.plan import Segment, assign_splits, plan_segments
 from train.preparation.settings import Settings, split_of
 from train.preparation.sources import (
@@ -128,7 +129,7 @@ def test_manifest_columns_and_bad_lines(tmp_path):
 
 def test_segments_have_the_papers_starts_and_ids_that_stay():
     clips = [Clip("b_clip", "b", "v"), Clip("a", "a", "w", starts_s=(1.5, 1.5))]
-    segments = plan_segments(clips, Settings())
+    segments = plan_segments(clips, Settings(model_facts()))
     assert [s.id for s in segments] == ["b_clip@0", "b_clip@3", "b_clip@6", "a@1.5"]
     assert len({s.split for s in segments if s.clip.video == "v"}) == 1
 
@@ -136,10 +137,10 @@ def test_segments_have_the_papers_starts_and_ids_that_stay():
 def test_scenes_keep_the_split_of_their_seeds():
     clips, _ = procedural_scenes(2, "validation", first=5)
     assert [scene_number(clip) for clip in clips] == [("validation", 5), ("validation", 6)]
-    assert [(s.id, s.split) for s in plan_segments(clips, Settings(split="given"))] == [
+    assert [(s.id, s.split) for s in plan_segments(clips, Settings(model_facts(), split="given"))] == [
         ("scene:validation/5@0", "validation"), ("scene:validation/6@0", "validation")
     ]  # fmt: skip
-    assert isinstance(plan_segments(clips, Settings(split="given"))[0], Segment)
+    assert isinstance(plan_segments(clips, Settings(model_facts(), split="given"))[0], Segment)
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ class Encoder:
 
     def __init__(self, settings: Settings, device: str = "cpu") -> None:
         self.settings = settings
-        self.parts = load_encoders(settings.model, device)
+        self.parts = load_encoders(settings.facts.model, device)
         self.text = lru_cache(maxsize=256)(self._text)
 
     def __call__(self, work: Work) -> Result:

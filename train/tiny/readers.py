@@ -27,12 +27,11 @@ class PerformerReader(nn.Module):
         self.labels = labels
         self.colour = nn.Conv2d(unet_v.config.block_out_channels[1], len(COLOURS) + 1, 1)
         self.shape = nn.Conv2d(unet_v.config.block_out_channels[1], len(SHAPES) + 1, 1)
-        self.features: Tensor | None = None
         # The first features behind the last FiLM and a cross-attention.
         unet_v.up_blocks[2].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        self.features = output
+        self.features: Tensor = output
 
     def loss(self, batch: Batch, weight: Tensor) -> Tensor:
         """Cross-entropy per latent pixel; samples weigh `weight [B * T]`, empty pixels, the great majority, a tenth."""
@@ -69,12 +68,11 @@ class VoiceReader(nn.Module):
         super().__init__()
         self.levels = levels
         self.level = nn.Linear(unet_a.config.block_out_channels[1], levels.shape[-1])
-        self.features: Tensor | None = None
         # The first features behind the last FiLM.
         unet_a.up_blocks[2].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        self.features = output
+        self.features: Tensor = output
 
     def loss(self, batch: Batch, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(error relative to the amplitudes' variance with samples weighed by `weight [B]`, error of each sample)."""

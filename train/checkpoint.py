@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """How far a run has come.
 
     Args:
@@ -42,7 +42,7 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, config: TrainConfig, progress: Progress, state: dict[str, Any], rank: int, wait: Callable[[], None]
+    folder: Path, config: TrainConfig, progress: RunProgress, state: dict[str, Any], rank: int, wait: Callable[[], None]
 ) -> Path:
     """Write a checkpoint together with all other processes; each calls this with its own rank.
 
@@ -94,7 +94,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was given, with `progress` as a `Progress`.
+    """What `save_checkpoint` was given, with `progress` as a `RunProgress`.
 
     Raises:
         InputError: not a checkpoint, damaged, or of another format.
@@ -108,7 +108,7 @@ def read_state(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} cannot be read ({error}); take an older checkpoint with --resume.") from error
     if state.get("format") != FORMAT:
         raise InputError(f"{path} has checkpoint format {state.get('format')!r}; this program reads {FORMAT}.")
-    return {**state, "progress": Progress(**state["progress"])}
+    return {**state, "progress": RunProgress(**state["progress"])}
 
 
 def read_config(path: Path) -> TrainConfig:

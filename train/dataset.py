@@ -60,7 +60,7 @@ class Sample:
 _TENSORS = ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """Clips by number. `groups` are runs of numbers that are cheap to read together."""
 
     @property

@@ -22,9 +22,9 @@ from con360.models.joint import JointModel
 from con360.pipeline import default_settings
 from con360.records import Sound, ViewpointClip
 from con360.sampling.joint import sample_joint
-from train.checkpoint import Progress, read_state, restore_chance, save_checkpoint
+from train.checkpoint import RunProgress, read_state, restore_chance, save_checkpoint
 from train.config import TrainConfig
-from train.dataset import Batch, Order, PreparedShards, Sample, Source, collate, sample_numbers
+from train.dataset import Batch, Order, PreparedShards, Sample, SampleSource, collate, sample_numbers
 from train.losses import Dropout
 from train.monitor import Monitor, bucket_losses
 from train.trainee import VALIDATION, Trainee, draw
@@ -64,15 +64,15 @@ class Loop:
         config: TrainConfig,
         model: JointModel,
         net: Trainee,
-        source: Source,
-        held_out: Source,
+        source: SampleSource,
+        held_out: SampleSource,
         accelerator: Any,
         say: Callable[[str], None] = print,
-        on_step: Callable[[Progress], None] | None = None,
+        on_step: Callable[[RunProgress], None] | None = None,
     ) -> None:
         self.config, self.model, self.net, self.held_out = config, model, net, held_out
         self.accelerator, self.say, self.on_step = accelerator, say, on_step
-        self.progress, self.source, self.order = Progress(), source, Order(source.groups, config.seed)
+        self.progress, self.source, self.order = RunProgress(), source, Order(source.groups, config.seed)
         self.trained = net.trained()
         decay = config.weight_decay
         optimiser = torch.optim.AdamW(self.trained.values(), lr=config.learning_rate, weight_decay=decay)
@@ -112,7 +112,7 @@ class Loop:
         fall = 1.0 if self.config.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * min(self.fraction(), 1.0)))
         return self.config.learning_rate * rise * fall
 
-    def run(self) -> Progress:
+    def run(self) -> RunProgress:
         """Train to the end, or to a signal.
 
         Raises:
@@ -297,7 +297,7 @@ class Window:
     def latest(self) -> float:
         return float(self.rows[-1][:, 1:].sum(dim=1).mean())
 
-    def flush(self, num_timesteps: int, progress: Progress) -> dict[str, float]:
+    def flush(self, num_timesteps: int, progress: RunProgress) -> dict[str, float]:
         """Means over all processes and steps of the window: losses, also by quarter of the schedule, and speed."""
         rows = self.accelerator.gather(torch.cat(self.rows)).cpu()
         timesteps, picture, sound = rows.unbind(dim=1)
@@ -313,7 +313,7 @@ class Window:
 class _Numbered:
     """Clips by sample number, for reading processes."""
 
-    def __init__(self, source: Source, order: Order) -> None:
+    def __init__(self, source: SampleSource, order: Order) -> None:
         self.source, self.order = source, order
 
     def __getitem__(self, number: int) -> tuple[int, Sample]:

@@ -29,7 +29,7 @@ from con360.weights.catalog import BUILT_IN_MODEL  # noqa: E402
 from train.preparation.cleaning import RULES  # noqa: E402
 from train.preparation.model import model_facts  # noqa: E402
 from train.preparation.settings import TRUTH, Settings  # noqa: E402
-from train.preparation.sources import SPLITS, Source, procedural_scenes, read_source, read_sphere360  # noqa: E402
+from train.preparation.sources import SPLITS, ClipSource, procedural_scenes, read_source, read_sphere360  # noqa: E402
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -112,7 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def source_of(args: argparse.Namespace) -> Source:
+def source_of(args: argparse.Namespace) -> ClipSource:
     """The clips that the options name."""
     if args.scenes is not None:
         return procedural_scenes(args.scenes, args.split, args.first)

@@ -35,9 +35,9 @@ from con360.models.joint import JointModel  # noqa: E402
 from con360.weights.find import model_folder  # noqa: E402
 from con360.weights.load import load_joint_model  # noqa: E402
 from con360.weights.save import save_joint_model  # noqa: E402
-from train.checkpoint import Progress, checkpoint_to_resume  # noqa: E402
+from train.checkpoint import RunProgress, checkpoint_to_resume  # noqa: E402
 from train.config import PROCEDURAL, TrainConfig, describe, from_arguments  # noqa: E402
-from train.dataset import Cached, PreparedShards, ProceduralScenes, Source  # noqa: E402
+from train.dataset import Cached, PreparedShards, ProceduralScenes, SampleSource  # noqa: E402
 from train.devices import make_accelerator  # noqa: E402
 from train.locks import hold  # noqa: E402
 from train.loop import Interrupted, Loop  # noqa: E402
@@ -52,7 +52,7 @@ def train(
     config: TrainConfig,
     model: JointModel | None = None,
     say: Callable[[str], None] = print,
-    on_step: Callable[[Progress], None] | None = None,
+    on_step: Callable[[RunProgress], None] | None = None,
 ) -> dict[str, Any]:
     """Train, and write the control file and, where the regime trains more, a model folder beside it.
 
@@ -75,7 +75,7 @@ def train(
 
 def _train(
     config: TrainConfig, model: JointModel | None, say: Callable[[str], None],
-    on_step: Callable[[Progress], None] | None, accelerator: Any,
+    on_step: Callable[[RunProgress], None] | None, accelerator: Any,
 ) -> dict[str, Any]:  # fmt: skip
     start = checkpoint_to_resume(config)
     torch.manual_seed(config.seed)
@@ -102,7 +102,9 @@ def _train(
     return record
 
 
-def _source(config: TrainConfig, model: JointModel, split: str, count: int, sound: str, accelerator: Any) -> Source:
+def _source(
+    config: TrainConfig, model: JointModel, split: str, count: int, sound: str, accelerator: Any
+) -> SampleSource:
     if config.data != PROCEDURAL:
         shards = PreparedShards(model, config.data, split, config.spec(), sound)
         return shards.first(count) if split == "validation" else shards
@@ -121,7 +123,7 @@ def _source(config: TrainConfig, model: JointModel, split: str, count: int, soun
     return cached
 
 
-def _record(config: TrainConfig, loop: Loop, source: Source, before: dict[str, float]) -> dict[str, Any]:
+def _record(config: TrainConfig, loop: Loop, source: SampleSource, before: dict[str, float]) -> dict[str, Any]:
     """What the control file says about its training."""
     progress = loop.progress
     settings = {name: v for name, v in config.to_dict().items() if name not in ("out", "resume", "init", "stages")}

@@ -24,7 +24,7 @@ from con360.errors import InputError
 from train.preparation.model import model_facts
 from train.preparation.run import Executor, _blocks, commit, prepare
 from train.preparation.settings import TRUTH, Settings
-from train.preparation.sources import SPLITS, Clip, procedural_scenes
+from train.preparation.sources import SPLITS, SourceClip, procedural_scenes
 from train.shards import committed_shards, read_outcomes, read_shards
 
 SCENES = 6
@@ -53,7 +53,7 @@ def run_prepare(out: Path, kill_at: str = "") -> None:
     # As Ray's workers have it: another number of threads rounds other last bits.
     torch.set_num_threads(1)
     clips, problems = procedural_scenes(SCENES, "train")
-    absent = Clip("absent.mp4", "/no/such/absent.mp4", "absent", "train", starts_s=(0.0,))
+    absent = SourceClip("absent.mp4", "/no/such/absent.mp4", "absent", "train", starts_s=(0.0,))
     settings = Settings(model_facts(), seconds=0.5, saliency=TRUTH, split="given")
     prepare(([*clips, absent], problems), out, settings, Executor(shard_segments=PER_SHARD), say=lambda line: None)
 

@@ -41,7 +41,7 @@ from train.preparation.plan import Segment, plan_segments
 from train.preparation.report import counts_text, price_text, stage_costs, stages_text
 from train.preparation.run import Executor, prepare
 from train.preparation.settings import TRUTH, Settings
-from train.preparation.sources import Clip, procedural_scenes, read_source
+from train.preparation.sources import SourceClip, procedural_scenes, read_source
 from train.preparation.stages import prepare_views
 from train.prepare import main
 from train.shards import count_examples, read_outcomes, read_settings, read_shards, shard_paths
@@ -170,7 +170,7 @@ def test_the_same_command_again_does_nothing_and_other_settings_are_refused(prep
 
 
 def test_failed_segments_are_tried_again_when_asked(tmp_path):
-    source = ([Clip("late.mp4", str(tmp_path / "late.mp4"), "late", "train", starts_s=(0.0,))], [])
+    source = ([SourceClip("late.mp4", str(tmp_path / "late.mp4"), "late", "train", starts_s=(0.0,))], [])
     assert prepare(source, tmp_path / "out", quick(), ONE, say=quiet).count("failed") == 1
     moving_clip(tmp_path / "late.mp4", 0.6)
     assert prepare(source, tmp_path / "out", quick(), ONE, say=quiet).count("failed") == 1
@@ -184,7 +184,7 @@ def test_what_the_channels_are_is_said_once_for_all_clips(tmp_path):
     n3d = torch.cat((sound[:1], math.sqrt(3) * sound[1:], sound[:2]))
     write_video(tmp_path / "a.mov", [i / 8 for i in range(9)], sound=n3d.numpy(), layout="6 channels",
                 sound_codec="pcm_f32le")  # fmt: skip
-    segment = Segment(Clip("a.mov", str(tmp_path / "a.mov"), "a", "train"), 0.0, "train")
+    segment = Segment(SourceClip("a.mov", str(tmp_path / "a.mov"), "a", "train"), 0.0, "train")
     foa = prepare_views(segment, quick(ambisonics="n3d", head_locked=True)).foa
     assert foa.shape == (4, 8000) and (foa[1] + foa[0]).abs().max() < 1e-4
     assert prepare_views(segment, quick()).foa is None
@@ -197,7 +197,7 @@ def test_what_the_channels_are_is_said_once_for_all_clips(tmp_path):
 
 
 def test_spatial_sound_is_kept_and_heard_towards_the_view():
-    clip = Clip("congo", str(data_path("video/congo_eye_1024x512_h264_foa_aac_v2meta.mp4")), "congo", "train")
+    clip = SourceClip("congo", str(data_path("video/congo_eye_1024x512_h264_foa_aac_v2meta.mp4")), "congo", "train")
     work = prepare_views(Segment(clip, 0.0, "train"), quick(viewpoints=1))
     assert work.outcome is None and work.foa.shape == (4, 8000) and len(work.drafts) == 1
     draft = work.drafts[0]
@@ -208,7 +208,7 @@ def test_spatial_sound_is_kept_and_heard_towards_the_view():
 
 
 def test_a_clip_without_sound_is_rejected_and_its_split_reads_as_empty(tmp_path):
-    clip = Clip("mute", str(data_path("bad/06_video_only.mp4")), "a", "train", starts_s=(0.0,))
+    clip = SourceClip("mute", str(data_path("bad/06_video_only.mp4")), "a", "train", starts_s=(0.0,))
     account = prepare(([clip], []), tmp_path / "out", quick(), ONE, say=quiet)
     (outcome,) = account.outcomes.values()
     assert (outcome.status, outcome.stage, outcome.reason) == ("rejected", "read", "mute: the clip has no sound")
@@ -218,7 +218,7 @@ def test_a_clip_without_sound_is_rejected_and_its_split_reads_as_empty(tmp_path)
 def test_a_stages_surprise_is_recorded_with_its_kind(tmp_path):
     """A defect of a stage (here a field of view that is no number) ends the segment, not the run."""
     moving_clip(tmp_path / "c.mp4", 0.6)
-    segment = Segment(Clip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
+    segment = Segment(SourceClip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
     outcome = prepare_views(segment, quick(fov_deg=None)).outcome
     assert (outcome.status, outcome.stage) == ("failed", "views") and outcome.reason.startswith("TypeError: ")
     assert set(outcome.seconds) == {"read", "caption", "clean", "saliency", "views"}
@@ -271,7 +271,7 @@ def test_silent_share_of_known_levels():
 @pytest.mark.parametrize(("rule", "clip"), [("static", dict(moves=False)), ("silent", dict(level=1e-3))])
 def test_cleaning_is_asked_for_and_says_why(rule, clip, tmp_path):
     moving_clip(tmp_path / "c.mp4", 1.1, **clip)
-    segment = Segment(Clip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
+    segment = Segment(SourceClip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
     one = quick(seconds=1.0)
     assert prepare_views(segment, one).outcome is None
     outcome = prepare_views(segment, replace(one, clean=(rule,))).outcome
@@ -349,7 +349,7 @@ def test_a_captioner_fills_in_for_a_missing_caption(tmp_path):
     moving_clip(tmp_path / "c.mp4", 0.6)
     model = str(write_blip(tmp_path / "blip"))
     settings = quick(caption_model=model, caption_times=1)
-    clip = Clip("c", str(tmp_path / "c.mp4"), "c", "train")
+    clip = SourceClip("c", str(tmp_path / "c.mp4"), "c", "train")
     work = prepare_views(Segment(clip, 0.0, "train"), settings)
     assert work.outcome is None and work.caption
     named = prepare_views(Segment(replace(clip, caption="a disc"), 0.0, "train"), settings)

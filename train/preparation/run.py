@@ -22,7 +22,7 @@ from train.locks import hold
 from train.preparation.cleaning import check_rules
 from train.preparation.plan import Segment, plan_segments
 from train.preparation.settings import Settings, claim_folder
-from train.preparation.sources import SPLITS, Problem, Source
+from train.preparation.sources import SPLITS, ClipSource, Problem
 from train.preparation.stages import Encoder, prepare_views
 from train.shards import Outcome, Result, committed_shards, read_outcomes, write_shard
 
@@ -93,7 +93,7 @@ def take_account(folder: Path) -> tuple[dict[str, Outcome], tuple[str, ...]]:
 
 
 def prepare(
-    source: Source,
+    source: ClipSource,
     out: str | Path,
     settings: Settings,
     executor: Executor | None = None,

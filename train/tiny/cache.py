@@ -139,7 +139,7 @@ def load_cache(path: Path) -> Cache:
 
 
 @dataclass(frozen=True)
-class Batch:
+class CacheBatch:
     """What one training step reads; see `Cache` for the meaning. Latents and maps are float32 here."""
 
     latents_v: Tensor  # [B, 4, T, h, w]
@@ -150,10 +150,10 @@ class Batch:
     indices: Tensor  # [B], rows of the cache
 
 
-def take(cache: Cache, indices: Sequence[int]) -> Batch:
+def take(cache: Cache, indices: Sequence[int]) -> CacheBatch:
     """The examples of `indices` as one batch."""
     rows = torch.as_tensor(indices)
-    return Batch(
+    return CacheBatch(
         cache.latents_v[rows].float().transpose(1, 2),
         cache.latents_a[rows].float(),
         cache.maps[rows].float() / 255,
@@ -163,7 +163,7 @@ def take(cache: Cache, indices: Sequence[int]) -> Batch:
     )
 
 
-def batches(cache: Cache, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+def batches(cache: Cache, batch_size: int, generator: torch.Generator) -> Iterator[CacheBatch]:
     """Endless shuffled batches; each epoch visits every example once."""
     while True:
         order = torch.randperm(len(cache), generator=generator)

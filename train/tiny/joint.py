@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from con360.media.files import atomic_path
 from con360.models.codecs import log_mel
 from train.examples import ESTIMATOR
-from train.tiny.cache import Batch, Cache, batches, build_cache, heard_voices, seen_performers
+from train.tiny.cache import Cache, CacheBatch, batches, build_cache, heard_voices, seen_performers
 from train.tiny.model import SPEC, TinyModel
 from train.tiny.networks import make_scheduler
 from train.tiny.readers import KnownFeatures, PerformerReader, QueryTeacher, VoiceReader
@@ -133,7 +133,7 @@ Step = Callable[..., tuple[Losses, Losses]]
 
 def _work_of(
     stage: str, model: TinyModel, data: Path, g: torch.Generator, baseline: bool
-) -> tuple[Step, Iterator[Batch], list[nn.Module]]:
+) -> tuple[Step, Iterator[CacheBatch], list[nn.Module]]:
     """A stage's losses, its batches, and the readers that are trained with it."""
     if baseline and stage == "sound":
         return baseline_sound_step, batches(open_cache(data, "sound"), 6, g), []

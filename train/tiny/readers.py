@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from con360.control.film import Film
 from con360.scenes import COLOURS, SHAPES
-from train.tiny.cache import Batch
+from train.tiny.cache import CacheBatch
 
 
 class PerformerReader(nn.Module):
@@ -33,7 +33,7 @@ class PerformerReader(nn.Module):
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.features: Tensor = output
 
-    def loss(self, batch: Batch, weight: Tensor) -> Tensor:
+    def loss(self, batch: CacheBatch, weight: Tensor) -> Tensor:
         """Cross-entropy per latent pixel; samples weigh `weight [B * T]`, empty pixels, the great majority, a tenth."""
         wanted = self.labels[batch.indices].flatten(0, 1)
         total = torch.zeros(())
@@ -45,7 +45,7 @@ class PerformerReader(nn.Module):
         return total
 
     @torch.no_grad()
-    def share_right(self, batch: Batch, rows: Tensor) -> Tensor:
+    def share_right(self, batch: CacheBatch, rows: Tensor) -> Tensor:
         """Share of the performers' pixels in `rows` (mask `[B * T]`) whose colour is read right; NaN without any."""
         wanted = self.labels[batch.indices].flatten(0, 1)[:, 0][rows]
         read, seen = self.colour(self.features[rows]).argmax(dim=1), wanted < len(COLOURS)
@@ -74,7 +74,7 @@ class VoiceReader(nn.Module):
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.features: Tensor = output
 
-    def loss(self, batch: Batch, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: CacheBatch, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(error relative to the amplitudes' variance with samples weighed by `weight [B]`, error of each sample)."""
         read = self.level(self.features.mean(dim=-1).transpose(1, 2))
         error = (read - self.levels[batch.indices]).square().mean(dim=(1, 2)) / self.VARIANCE

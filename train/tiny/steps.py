@@ -23,7 +23,7 @@ from train.losses import (
     random_timesteps,
     sound_loss,
 )
-from train.tiny.cache import Batch
+from train.tiny.cache import CacheBatch
 from train.tiny.model import SPEC, VIEW_GRID, TinyModel
 from train.tiny.readers import KnownFeatures, PerformerReader, QueryTeacher, VoiceReader
 
@@ -37,14 +37,14 @@ READ_GRID = 8
 Losses = dict[str, Tensor]
 
 
-def seen_saliency(batch: Batch, rays: Tensor) -> Tensor:
+def seen_saliency(batch: CacheBatch, rays: Tensor) -> Tensor:
     """Weight of each latent pixel, `[B, T, h, w]`: 1, and up to 5 where the view shows something salient."""
     B, T = rays.shape[:2]
     saliency = sample_erp(batch.maps[:, :, :1].flatten(0, 1), rays.flatten(0, 1))
     return 1 + 4 * saliency.view(B, T, *saliency.shape[-2:])
 
 
-def captioned(model: TinyModel, batch: Batch, g: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
+def captioned(model: TinyModel, batch: CacheBatch, g: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Text for (picture, sound), some captions dropped for guidance; and a mask `[B]`, 1 where the caption is kept."""
     keep = keep_mask(DROPOUT.text, len(batch.captions), g)
     return model.encode_text([c if k else "" for c, k in zip(batch.captions, keep, strict=True)]), keep
@@ -52,7 +52,7 @@ def captioned(model: TinyModel, batch: Batch, g: torch.Generator) -> tuple[tuple
 
 def conditioned(
     model: TinyModel,
-    batch: Batch,
+    batch: CacheBatch,
     g: torch.Generator,
     fps: float,
     grid: int | None = 16,
@@ -77,7 +77,12 @@ def conditioned(
 
 
 def picture_step(
-    model: TinyModel, batch: Batch, scheduler: Any, g: torch.Generator, reader: PerformerReader, teacher: QueryTeacher
+    model: TinyModel,
+    batch: CacheBatch,
+    scheduler: Any,
+    g: torch.Generator,
+    reader: PerformerReader,
+    teacher: QueryTeacher,
 ) -> tuple[Losses, Losses]:
     """Single frames, at all noise levels."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
@@ -92,7 +97,12 @@ def picture_step(
 
 
 def read_step(
-    model: TinyModel, batch: Batch, scheduler: Any, g: torch.Generator, reader: PerformerReader, teacher: QueryTeacher
+    model: TinyModel,
+    batch: CacheBatch,
+    scheduler: Any,
+    g: torch.Generator,
+    reader: PerformerReader,
+    teacher: QueryTeacher,
 ) -> tuple[Losses, Losses]:
     """Single frames of half the size, from pure noise."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=READ_GRID)
@@ -108,7 +118,7 @@ def read_step(
 
 
 def sound_step(
-    model: TinyModel, batch: Batch, scheduler: Any, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
+    model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
 ) -> tuple[Losses, Losses]:
     """Sounds, at all noise levels."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
@@ -120,7 +130,7 @@ def sound_step(
 
 
 def listen_step(
-    model: TinyModel, batch: Batch, scheduler: Any, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
+    model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
 ) -> tuple[Losses, Losses]:
     """Sounds from pure noise."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
@@ -130,7 +140,7 @@ def listen_step(
     return {"sound": 0.3 * loss, "reading": reading}, {}
 
 
-def baseline_step(model: TinyModel, batch: Batch, scheduler: Any, g: torch.Generator) -> tuple[Losses, Losses]:
+def baseline_step(model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator) -> tuple[Losses, Losses]:
     """As `clip_step`, from the caption alone: without maps, and without readers that ask for places."""
     text, _ = captioned(model, batch, g)
     latents = (batch.latents_v, batch.latents_a)
@@ -139,7 +149,9 @@ def baseline_step(model: TinyModel, batch: Batch, scheduler: Any, g: torch.Gener
     return {"picture": losses[0], "sound": losses[1]}, {}
 
 
-def baseline_sound_step(model: TinyModel, batch: Batch, scheduler: Any, g: torch.Generator) -> tuple[Losses, Losses]:
+def baseline_sound_step(
+    model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator
+) -> tuple[Losses, Losses]:
     """As `sound_step`, from the caption alone."""
     text, _ = captioned(model, batch, g)
     t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
@@ -147,7 +159,12 @@ def baseline_sound_step(model: TinyModel, batch: Batch, scheduler: Any, g: torch
 
 
 def clip_step(
-    model: TinyModel, batch: Batch, scheduler: Any, g: torch.Generator, reader: PerformerReader, voices: VoiceReader
+    model: TinyModel,
+    batch: CacheBatch,
+    scheduler: Any,
+    g: torch.Generator,
+    reader: PerformerReader,
+    voices: VoiceReader,
 ) -> tuple[Losses, Losses]:
     """Whole clips, both modalities together."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps)

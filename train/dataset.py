@@ -29,35 +29,10 @@ from con360.records import Progress
 from con360.timing import ClipSpec
 from train.examples import ESTIMATOR, make_example, rays_of, scene_of
 from train.preparation.settings import TRUTH
-from train.shards import Prepared, group_sizes, read_group, read_settings, shard_paths
+from train.shards import TENSORS, Prepared, Sample, group_sizes, read_group, read_settings, shard_paths
 
 # Row groups of shards that are shuffled together: enough to mix many clips, few enough to hold in memory.
 WINDOW = 32
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One clip, encoded.
-
-    Args:
-        latents_v: `[T, 4, h, w]` half precision, scaled.
-        latents_a: `[8, R, 16]` half precision, scaled, padded rows included.
-        maps: `[T, 2, H, W]` uint8, 255 is 1: saliency and BASD.
-        views: `[T, 3]` yaw, pitch and FoV in degrees.
-        text_v: `[L, D]` half precision. text_a: `[D]` half precision, unit norm.
-        caption: what the text says.
-    """
-
-    latents_v: Tensor
-    latents_a: Tensor
-    maps: Tensor
-    views: Tensor
-    text_v: Tensor
-    text_a: Tensor
-    caption: str
-
-
-_TENSORS = ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")
 
 
 class SampleSource(Protocol):
@@ -143,7 +118,7 @@ class Cached:
             if progress is not None:
                 progress(index + 1, len(self.source), "rendering scenes")
         with atomic_path(path) as temporary:
-            stacked = {name: torch.stack([getattr(s, name) for s in samples]).contiguous() for name in _TENSORS}
+            stacked = {name: torch.stack([getattr(s, name) for s in samples]).contiguous() for name in TENSORS}
             save_file(stacked, temporary)
 
     def __len__(self) -> int:
@@ -151,7 +126,7 @@ class Cached:
 
     def __getitem__(self, index: int) -> Sample:
         caption = scene_of(self.source.split, index).caption().short
-        return Sample(**{name: self.tensors[name][index] for name in _TENSORS}, caption=caption)
+        return Sample(**{name: self.tensors[name][index] for name in TENSORS}, caption=caption)
 
     def describe(self) -> dict[str, Any]:
         return self.source.describe()
@@ -200,8 +175,7 @@ class PreparedShards:
 
     def __getitem__(self, index: int) -> Sample:
         number = int(self._group_of[index])
-        row = self._read(number)[index - self.groups[number].start]
-        return Sample(**{name: getattr(row, name) for name in _TENSORS}, caption=row.caption)
+        return self._read(number)[index - self.groups[number].start]
 
     def first(self, count: int) -> PreparedShards:
         """The same shards, of which only the first `count` clips are shown (validation, which asks by number)."""
@@ -286,7 +260,7 @@ class Batch:
 
 def collate(samples: Sequence[Sample], grid: int) -> Batch:
     """Samples as one batch; `grid` is the control's `view_grid`."""
-    rows = {name: torch.stack([getattr(s, name) for s in samples]).float() for name in _TENSORS}
+    rows = {name: torch.stack([getattr(s, name) for s in samples]).float() for name in TENSORS}
     return Batch(
         rows["latents_v"].transpose(1, 2),
         rows["latents_a"],

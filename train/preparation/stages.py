@@ -275,10 +275,10 @@ class Encoder:
         for rank, draft in enumerate(work.drafts, start=1):
             latents_v, latents_a = self._latents(draft)
             made.append(Prepared(
-                f"{work.segment.id}#{rank}", work.segment.id, work.segment.clip.video, work.segment.start_s, rank,
-                work.caption, draft.sound_kind, latents_v.half(), latents_a.half(), draft.maps,
+                latents_v.half(), latents_a.half(), draft.maps,
                 torch.tensor([[v.yaw_deg, v.pitch_deg, v.fov_deg] for v in draft.track.views]), text_v, text_a,
-                sound=draft.sound.half(),
+                work.caption, id=f"{work.segment.id}#{rank}", segment=work.segment.id, video=work.segment.clip.video,
+                start_s=work.segment.start_s, rank=rank, sound_kind=draft.sound_kind, sound=draft.sound.half(),
                 foa=work.foa.half() if work.foa is not None and rank == 1 else None,
                 crops=draft.crops if settings.crops else None,
             ))  # fmt: skip

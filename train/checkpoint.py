@@ -5,8 +5,8 @@
         state.pt         progress, trained weights, optimiser, moving average, gradient scaler
         chance-0.pt      random generators, one file per process
 
-What is random in the loop follows from the seed and the number of a sample alone; the generators are kept for networks
-that draw from them. Everything is read with `weights_only=True`: nothing unpickles.
+The loop's draws follow from the seed and a sample's number alone. Generators are kept for networks that draw from
+them. Everything is read with `weights_only=True`: nothing unpickles.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORMAT = 1
 
 @dataclass
 class RunProgress:
-    """How far a run has come.
+    """Progress of a run.
 
     Args:
         step: optimiser steps done. samples: clips seen by all processes. seconds: of training.
@@ -48,7 +48,7 @@ def save_checkpoint(
 
     Args:
         folder: of all checkpoints.
-        state: what the first process holds for all of them.
+        state: held by the first process for all of them.
         wait: returns when every process has called it.
     """
     final = folder / f"step-{progress.step:07d}"
@@ -94,7 +94,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was given, with `progress` as a `RunProgress`.
+    """Return the state that `save_checkpoint` was given, with `progress` as a `RunProgress`.
 
     Raises:
         InputError: not a checkpoint, damaged, or of another format.
@@ -116,7 +116,7 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def restore_chance(path: Path, rank: int) -> None:
-    """Set this process's generators; a process that the saved run did not have keeps its seeded ones."""
+    """Set this process's generators; a process that is new in this run keeps its seeded ones."""
     file = path / f"chance-{rank}.pt"
     if file.is_file():
         state = torch.load(file, map_location="cpu", weights_only=True)

@@ -1,7 +1,7 @@
-"""What a training step reads: samples from procedural scenes or prepared shards, their order, and batches.
+"""Read training samples from procedural scenes or prepared shards, in order, as batches.
 
-Order and chance belong to a sample's place in the run, not to a process: sample number p of a run is the same clip with
-the same noise however many processes share the work, and a resumed run needs to know p alone.
+A sample's number in the run decides its clip and its noise, however many processes share the work. A resumed run needs
+to know that number alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WINDOW = 32
 
 
 class SampleSource(Protocol):
-    """Clips by number. `groups` are runs of numbers that are cheap to read together."""
+    """Samples by number. `groups` are ranges of numbers that are cheap to read together."""
 
     @property
     def groups(self) -> Sequence[range]: ...
@@ -46,7 +46,7 @@ class SampleSource(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
     def describe(self) -> dict[str, Any]:
-        """For the training record: what the data is; `saliency` names the method of its maps."""
+        """Describe the data for the training record; `saliency` names the method of its maps."""
         ...
 
 
@@ -93,7 +93,7 @@ class ProceduralScenes:
                 "saliency": ESTIMATOR, "estimated_saliency_every": self.estimate_every}  # fmt: skip
 
     def identity(self) -> str:
-        """The same for the same request to the same encoders."""
+        """A digest of the request and the encoders: names the cache file."""
         digest = hashlib.sha256(json.dumps([self.describe(), self.spec.seconds, self.model.picture_size_px]).encode())
         encoders = (self.model.vae_v, self.model.vae_a, self.model.text_encoder_v, self.model.text_encoder_a)
         for tensor in (t for module in encoders for t in module.state_dict().values()):
@@ -102,7 +102,7 @@ class ProceduralScenes:
 
 
 class Cached:
-    """Samples of another source in memory, and in a file for the next run: what does not change, once."""
+    """Samples of another source, encoded once: kept in memory, and in a file for the next run."""
 
     def __init__(self, source: ProceduralScenes, folder: Path, progress: Progress | None = None) -> None:
         self.source, self.groups = source, source.groups
@@ -178,7 +178,7 @@ class PreparedShards:
         return self._read(number)[index - self.groups[number].start]
 
     def first(self, count: int) -> PreparedShards:
-        """The same shards, of which only the first `count` clips are shown (validation, which asks by number)."""
+        """The same shards, limited to the first `count` clips (for validation, which asks by number)."""
         few = copy.copy(self)
         few.length = min(count, len(self))
         return few
@@ -216,7 +216,7 @@ def epoch_order(groups: Sequence[range], seed: int, epoch: int, window: int = WI
 
 
 class Order:
-    """Clip of each sample number of a run, over as many epochs as it takes."""
+    """Map sample numbers of a run to clips, over any number of epochs."""
 
     def __init__(self, groups: Sequence[range], seed: int) -> None:
         self.groups, self.seed, self.size = groups, seed, sum(len(g) for g in groups)
@@ -230,7 +230,7 @@ class Order:
 
 
 def sample_numbers(start: int, batch: int, rank: int, processes: int) -> Iterator[list[int]]:
-    """Numbers of the samples that one process works on, batch after batch: processes take turns by batches."""
+    """Yield the sample numbers of one process, batch after batch; processes take turns by batches."""
     while True:
         first = start + rank * batch
         yield list(range(first, first + batch))

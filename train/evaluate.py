@@ -100,14 +100,14 @@ WHOLE = Share()
 
 
 class Clock:
-    """Which scene of which part comes next, while there is time and work."""
+    """Choose the next scene and part, while time is left."""
 
     def __init__(
         self, store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None, share: Share = WHOLE
     ) -> None:
         self.store, self.parts, self.scenes, self.share = store, parts, scenes, share
         self.started, self.budget_s = time.monotonic(), math.inf if minutes is None else 60 * minutes
-        # What earlier runs spent counts, so that a continued run ends with the same shares.
+        # Time of earlier runs counts, so that a continued run ends with the same shares.
         self.spent = {name: [row["seconds"] for row in store.rows(name)] for name in parts}
         self.next_index = dict.fromkeys(parts, share.first)
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a progress bar with the time left, `log.jsonl`, and TensorBoard where installed."""
+"""Report a run while it goes: a progress bar with the time left, `log.jsonl`, and TensorBoard where installed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bucket_losses(name: str, timesteps: Tensor, errors: Tensor, total: int) -> d
 
 
 class Monitor:
-    """One run's reports; of several processes the first one's alone.
+    """Reports of one run; of several processes, the first one reports alone.
 
     Args:
         folder: receives `log.jsonl`, `tensorboard/` and `samples/`.

@@ -41,13 +41,13 @@ def make_parser() -> argparse.ArgumentParser:
         prog="prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("input", nargs="?", type=Path, help="folder of clips, or manifest (.csv, .jsonl)")
-    parser.add_argument("--out", type=Path, help="folder for the shards; one that was begun is gone on with")
+    parser.add_argument("--out", type=Path, help="folder for the shards; a run that was begun there goes on")
     source = parser.add_argument_group("source")
     source.add_argument("--sphere360", type=Path, metavar="LISTS", help="folder of train.txt and test.txt")
     source.add_argument("--scenes", type=int, metavar="N", help="N procedural scenes instead of clips")
     source.add_argument("--split", choices=SPLITS, default="train", help="of the scenes")
     source.add_argument("--first", type=int, default=0, help="number of the first scene")
-    what = parser.add_argument_group("what is made")
+    what = parser.add_argument_group("content")
     what.add_argument("--model", default=BUILT_IN_MODEL, help="model name or folder whose encoders are used")
     what.add_argument("--seconds", type=float, default=made["seconds"].default, help="length of a segment")
     what.add_argument("--starts", type=float, nargs="+", default=made["starts_s"].default, help="of the segments, s")
@@ -63,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--ambisonics",
         choices=AMBISONICS,
         default="auto",
-        help="what 4, 9 or 16 channels are; none: loudspeakers; auto: by metadata, else AmbiX",
+        help="meaning of 4, 9 or 16 channels; none: loudspeakers; auto: by metadata, else AmbiX",
     )
     what.add_argument(
         "--head-locked",
@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     words.add_argument("--caption-model", default="", help="folder of a captioner (BLIP or BLIP-2)")
     words.add_argument("--caption-writer", default="", help="folder of a language model that merges the faces")
     words.add_argument("--caption-times", type=int, default=made["caption_times"].default, help="moments captioned")
-    how = parser.add_argument_group("how")
+    how = parser.add_argument_group("execution")
     how.add_argument("--executor", choices=("process", "ray"), default=runs.name)
     how.add_argument("--workers", type=int, default=runs.workers, help="cores for Ray on this machine")
     how.add_argument("--ray-address", default="", help="of a running cluster, for example 'auto'")
@@ -142,7 +142,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def device_of(args: argparse.Namespace) -> str:
     """The encoders' device.
 
-    On Ray a named device is the workers' affair, and a GPU that each worker waited for would idle all of their cores.
+    On Ray each worker checks a named device itself. By default workers take the processor: waiting for one GPU would
+    leave their cores idle.
 
     Raises:
         InputError: a device that is not there.
@@ -155,7 +156,7 @@ def device_of(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepare, or measure, and say what came of it."""
+    """Prepare or measure, and print a report."""
     from train.preparation.report import counts_text, stage_costs, stages_text
     from train.preparation.run import Executor, prepare
 

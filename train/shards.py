@@ -5,10 +5,10 @@ A folder of prepared data:
     prepared.json               the settings that made it
     train/<digest>.parquet      one row per example (a segment seen from one viewpoint)
     validation/... test/...
-    failures.jsonl              what did not become an example, and why (a copy of what the shards say)
+    failures.jsonl              segments without examples, and why (a copy from the shards)
 
-A shard carries in its footer the outcome of every segment it stands for, the failed and rejected ones too. The one
-rename that makes a shard visible is therefore the whole commit: there is no second file that could disagree with it.
+A shard carries in its footer the outcome of each of its segments, failed and rejected ones too. The one rename that
+makes a shard visible is the whole commit: no second file can disagree with it.
 
 Tensors are safetensors bytes in binary columns, one column per tensor: nothing unpickles, and a reader pays for the
 columns that it names.
@@ -105,13 +105,13 @@ Status = Literal["done", "rejected", "failed"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one segment.
+    """Outcome of one segment.
 
     Args:
         segment: its id. status: `done`, `rejected` (cleaning, or too short) or `failed`.
-        stage: where it ended. reason: a sentence, empty when done.
+        stage: last stage of one that is not done. reason: a sentence, empty when done.
         examples: rows that it gave. seconds: per stage, on the clock. core_seconds: per stage, of all threads.
-        notices: what was done to the clip. finished_s: when, in Unix time.
+        notices: changes made to the clip, for people. finished_s: end, in Unix time.
     """
 
     segment: str
@@ -177,7 +177,7 @@ def committed_shards(folder: Path) -> tuple[Path, ...]:
 
 
 def read_outcomes(path: Path) -> tuple[Outcome, ...]:
-    """What became of the segments of one shard, from its footer alone.
+    """Read the outcomes of one shard's segments, from its footer alone.
 
     Raises:
         InputError: not a shard of this project, or of another format.

@@ -36,7 +36,7 @@ PRESENCE_SEEDS = 4
 
 
 def measure_level(bench: Bench, index: int) -> Measured:
-    """The BASD turns through twelve yaws, nothing else changes: each source's level in its band, true and made."""
+    """Turn the BASD alone through twelve yaws; measure each source's level in its band, true and made."""
     scene, spec = scene_of("test", index), bench.spec(LEVEL_SECONDS)
     yaws = yaws_from(rng_of(index, 2).uniform(0, STEP_DEG))
     tracks = [ViewTrack.still(View(y, 0.0, FOV_DEG), spec.num_frames) for y in yaws]
@@ -105,7 +105,7 @@ def _padded(rows: list[list[float]]) -> np.ndarray:
 
 
 def measure_presence(bench: Bench, index: int) -> Measured:
-    """A source off screen is there or not, same seed: what changes in its band, and does the picture stay?"""
+    """Add a source off screen with the same seed; measure the change in its band and in the picture."""
     scene, rng, spec = scene_of("test", index), rng_of(index, 3), bench.spec(PRESENCE_SECONDS)
     found = _off_screen(scene, rng)
     if found is None:
@@ -142,7 +142,7 @@ def _off_screen(scene: Scene, rng: np.random.Generator) -> tuple[int, View] | No
 
 
 def reduce_presence(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over scenes of what adding the source does."""
+    """Means over scenes of the change that the source makes."""
     answered = [row for row in rows if "no_answer" not in row]
     if not answered:
         return {"presence": {"num_scenes": 0, "not_measured": "no scene had a performer to hide"}}

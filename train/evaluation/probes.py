@@ -61,7 +61,7 @@ def yaws_from(offset_deg: float) -> list[float]:
 
 
 def holds(view: View, performers: tuple[Performer, ...], time_s: float) -> bool:
-    """Whether the centre of any of these stands in the view, a little inside its edge."""
+    """True where the centre of a performer stands in the view, a little inside its edge."""
     narrow = replace(view, fov_deg=view.fov_deg - 10.0)
     return any(bool(inside_view(directions(p.yaw_at(time_s), p.pitch_deg), narrow)) for p in performers)
 
@@ -93,7 +93,7 @@ def through_vae(bench: Bench, frames: Tensor) -> Tensor:
 
 
 def measure_turn(bench: Bench, index: int) -> Measured:
-    """Two of twelve yaws whose views hold a source: which of the twelve true views is the clip most like?"""
+    """Rank the twelve true views by likeness to clips of two of them that hold a source."""
     scene, rng, spec = scene_of("test", index), rng_of(index, 1), bench.spec(TURN_SECONDS)
     tracks = [ViewTrack.still(View(y, 0.0, FOV_DEG), spec.num_frames) for y in yaws_from(rng.uniform(0, STEP_DEG))]
     seen = [k for k in range(CANDIDATES) if holds(tracks[k].views[0], scene.performers, 0.25)]
@@ -192,7 +192,7 @@ def crossing_scene(index: int) -> tuple[Scene, int, View, str]:
 
 
 def measure_entry_exit(bench: Bench, index: int) -> Measured:
-    """A source crosses the edge of a still view: when does the clip show it come or go, and does its sound hold?"""
+    """A source crosses the edge of a still view: measure when the clip shows it, and whether its sound goes on."""
     scene, chosen, view, kind = crossing_scene(index)
     spec = bench.spec(CLIP_SECONDS)
     track = ViewTrack.still(view, spec.num_frames)
@@ -277,7 +277,7 @@ def reduce_entry_exit(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure_moving(bench: Bench, index: int) -> Measured:
-    """A panning BASD track: which of twelve true views is each frame most like?"""
+    """Pan the BASD track and rank twelve true views by likeness to each frame."""
     scene, rng, spec = scene_of("test", index), rng_of(index, 5), bench.spec(CLIP_SECONDS)
     p = scene.performers[int(rng.integers(len(scene.performers)))]
     rate = PAN_RATE_DEG_S * float(rng.choice([-1, 1]))

@@ -1,7 +1,7 @@
-"""Measures the stages on real clips, with one and two workers, and says what a data set would cost.
+"""Measure the stages on real clips, with one and two workers, and estimate the cost of a data set.
 
 Stage times are core seconds (of all threads of a process), which a busy machine hardly changes. The rate of a run is
-taken from its first finished segment to its last, so that starting processes and loading models is not in it.
+taken from its first finished segment to its last: without starting processes and loading models.
 """
 
 from __future__ import annotations

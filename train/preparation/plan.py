@@ -1,4 +1,4 @@
-"""The plan: which segments there are and which split each belongs to. The same source gives the same plan."""
+"""Plan a run: list the segments and the split of each. The same source gives the same plan."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What decides the content of prepared data: the settings, and the model that they name.
+"""Settings that decide the content of prepared data.
 
-Whatever changes an example is here, is stored beside the shards and must be the same when a run is resumed. Workers,
-devices and shard sizes are not: they change how long it takes.
+They are stored beside the shards and must be the same when a run is resumed. Workers, devices and shard sizes change
+the time alone, so they stand in `run.Executor`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what an example holds and which split it is in.
+    """Everything that decides an example's content and split.
 
     Args:
         facts: of the joint model whose autoencoders and text encoders make the latents, from `model_facts`.
@@ -97,7 +97,7 @@ class Settings:
         return self.height or max(256, 2 * self.facts.picture_size_px)
 
     def identity(self) -> dict[str, Any]:
-        """What two runs must share to belong into one folder."""
+        """Return the values that all runs into one folder must share."""
         values = asdict(self)
         values["facts"].pop("model")
         # Folders that were begun before these were there can be gone on with.
@@ -133,7 +133,7 @@ def _brief(value: Any) -> str:
 
 
 def split_of(key: str, seed: int, fractions: Sequence[tuple[str, float]]) -> str:
-    """The split that a key falls into: by a hash, so that it depends on nothing else and never changes."""
+    """Draw a key's split by a hash of seed and key, so that other keys never change it."""
     draw = int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") / 2**64
     for name, fraction in fractions:
         if draw < fraction:

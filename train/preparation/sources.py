@@ -1,6 +1,6 @@
-"""What is to be prepared: clips from a folder, a manifest, Sphere360's lists or the procedural scenes.
+"""List the clips to prepare: from a folder, a manifest, Sphere360's lists or the procedural scenes.
 
-A line or file that cannot be used becomes a `Problem` with its place and reason; the others go on.
+A line or file that cannot be used becomes a `Problem` with its place and reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SourceClip:
 
     Args:
         id: unique and the same in every run. path: empty for a procedural scene.
-        video: what it was cut from; clips of one video share a split.
+        video: source video; clips of one video share a split.
         split: the source's own, empty where it has none.
         caption: empty where the source has none.
         starts_s: segments of this clip alone; None takes the run's.
@@ -44,7 +44,7 @@ class SourceClip:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the source that was not as it should be: `kept` says whether the clip is prepared all the same."""
+    """A fault in the source. `kept`: the clip is prepared all the same."""
 
     where: str
     reason: str
@@ -55,7 +55,7 @@ ClipSource = tuple[list[SourceClip], list[Problem]]
 
 
 def video_of(clip_id: str) -> str:
-    """The video that a clip's name says it was cut from: Sphere360's id without start and "l", else the name itself."""
+    """Read the source video from a clip's name: Sphere360's id without start and "l", else the name itself."""
     match = _SPHERE360_LINE.fullmatch(Path(clip_id).stem)
     return match[1] if match else clip_id
 

@@ -101,7 +101,7 @@ class Loop:
         return math.ceil(self.config.epochs * len(self.source) / together)
 
     def fraction(self) -> float:
-        """How much of the run is done, 0 to 1 and above."""
+        """Share of the run that is done, from 0 to 1 and above."""
         if self.steps is not None:
             return self.progress.step / self.steps
         return self.progress.seconds / (60 * self.config.minutes)
@@ -217,7 +217,7 @@ class Loop:
 
     @torch.no_grad()
     def sample(self, sample: Sample) -> ViewpointClip:
-        """What the model makes of a held-out clip's conditions."""
+        """Generate a clip from a held-out clip's conditions."""
         model, spec, settings = self.model, self.config.spec(), default_settings(self.model)
         batch = collate([sample], self.grid).to(self.accelerator.device)
         latents_v, latents_a = sample_joint(

@@ -64,7 +64,7 @@ class Scenario:
         self.maps = torch.rand(1, latent_v[1], 2, 128, 256, generator=g)
 
     def film(self) -> Film:
-        """The control's modulation, encoded from maps: once per clip is enough."""
+        """Encode the maps as the control's modulation, once per clip."""
         shapes = self.unet.site_shapes(tuple(self.start[0].shape[2:]), tuple(self.start[1].shape[2:]))
         rays = None
         if self.control.config.geometry == "view":

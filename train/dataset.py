@@ -1,7 +1,7 @@
-"""What a training step reads: samples from procedural scenes or prepared shards, their order, and batches.
+"""Read training samples from procedural scenes or prepared shards, in order, as batches.
 
-Order and chance belong to a sample's place in the run, not to a process: sample number p of a run is the same clip with
-the same noise however many processes share the work, and a resumed run needs to know p alone.
+A sample's number in the run decides its clip and its noise, however many processes share the work. A resumed run needs
+to know that number alone.
 """
 
 from __future__ import annotations
@@ -29,39 +29,14 @@ from con360.records import Progress
 from con360.timing import ClipSpec
 from train.examples import ESTIMATOR, make_example, rays_of, scene_of
 from train.preparation.settings import TRUTH
-from train.shards import Prepared, group_sizes, read_group, read_settings, shard_paths
+from train.shards import TENSORS, Prepared, Sample, group_sizes, read_group, read_settings, shard_paths
 
 # Row groups of shards that are shuffled together: enough to mix many clips, few enough to hold in memory.
 WINDOW = 32
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One clip, encoded.
-
-    Args:
-        latents_v: `[T, 4, h, w]` half precision, scaled.
-        latents_a: `[8, R, 16]` half precision, scaled, padded rows included.
-        maps: `[T, 2, H, W]` uint8, 255 is 1: saliency and BASD.
-        views: `[T, 3]` yaw, pitch and FoV in degrees.
-        text_v: `[L, D]` half precision. text_a: `[D]` half precision, unit norm.
-        caption: what the text says.
-    """
-
-    latents_v: Tensor
-    latents_a: Tensor
-    maps: Tensor
-    views: Tensor
-    text_v: Tensor
-    text_a: Tensor
-    caption: str
-
-
-_TENSORS = ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")
-
-
-class Source(Protocol):
-    """Clips by number. `groups` are runs of numbers that are cheap to read together."""
+class SampleSource(Protocol):
+    """Samples by number. `groups` are ranges of numbers that are cheap to read together."""
 
     @property
     def groups(self) -> Sequence[range]: ...
@@ -71,7 +46,7 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
     def describe(self) -> dict[str, Any]:
-        """For the training record: what the data is; `saliency` names the method of its maps."""
+        """Describe the data for the training record; `saliency` names the method of its maps."""
         ...
 
 
@@ -118,7 +93,7 @@ class ProceduralScenes:
                 "saliency": ESTIMATOR, "estimated_saliency_every": self.estimate_every}  # fmt: skip
 
     def identity(self) -> str:
-        """The same for the same request to the same encoders."""
+        """A digest of the request and the encoders: names the cache file."""
         digest = hashlib.sha256(json.dumps([self.describe(), self.spec.seconds, self.model.picture_size_px]).encode())
         encoders = (self.model.vae_v, self.model.vae_a, self.model.text_encoder_v, self.model.text_encoder_a)
         for tensor in (t for module in encoders for t in module.state_dict().values()):
@@ -127,7 +102,7 @@ class ProceduralScenes:
 
 
 class Cached:
-    """Samples of another source in memory, and in a file for the next run: what does not change, once."""
+    """Samples of another source, encoded once: kept in memory, and in a file for the next run."""
 
     def __init__(self, source: ProceduralScenes, folder: Path, progress: Progress | None = None) -> None:
         self.source, self.groups = source, source.groups
@@ -143,7 +118,7 @@ class Cached:
             if progress is not None:
                 progress(index + 1, len(self.source), "rendering scenes")
         with atomic_path(path) as temporary:
-            stacked = {name: torch.stack([getattr(s, name) for s in samples]).contiguous() for name in _TENSORS}
+            stacked = {name: torch.stack([getattr(s, name) for s in samples]).contiguous() for name in TENSORS}
             save_file(stacked, temporary)
 
     def __len__(self) -> int:
@@ -151,7 +126,7 @@ class Cached:
 
     def __getitem__(self, index: int) -> Sample:
         caption = scene_of(self.source.split, index).caption().short
-        return Sample(**{name: self.tensors[name][index] for name in _TENSORS}, caption=caption)
+        return Sample(**{name: self.tensors[name][index] for name in TENSORS}, caption=caption)
 
     def describe(self) -> dict[str, Any]:
         return self.source.describe()
@@ -201,11 +176,10 @@ class PreparedShards:
 
     def __getitem__(self, index: int) -> Sample:
         number = int(self._group_of[index])
-        row = self._read(number)[index - self.groups[number].start]
-        return Sample(**{name: getattr(row, name) for name in _TENSORS}, caption=row.caption)
+        return self._read(number)[index - self.groups[number].start]
 
     def first(self, count: int) -> PreparedShards:
-        """The same shards, of which only the first `count` clips are shown (validation, which asks by number)."""
+        """The same shards, limited to the first `count` clips (for validation, which asks by number)."""
         few = copy.copy(self)
         few.length = min(count, len(self))
         return few
@@ -243,7 +217,7 @@ def epoch_order(groups: Sequence[range], seed: int, epoch: int, window: int = WI
 
 
 class Order:
-    """Clip of each sample number of a run, over as many epochs as it takes."""
+    """Map sample numbers of a run to clips, over any number of epochs."""
 
     def __init__(self, groups: Sequence[range], seed: int) -> None:
         self.groups, self.seed, self.size = groups, seed, sum(len(g) for g in groups)
@@ -257,7 +231,7 @@ class Order:
 
 
 def sample_numbers(start: int, batch: int, rank: int, processes: int) -> Iterator[list[int]]:
-    """Numbers of the samples that one process works on, batch after batch: processes take turns by batches."""
+    """Yield the sample numbers of one process, batch after batch; processes take turns by batches."""
     while True:
         first = start + rank * batch
         yield list(range(first, first + batch))
@@ -287,7 +261,7 @@ class Batch:
 
 def collate(samples: Sequence[Sample], grid: int) -> Batch:
     """Samples as one batch; `grid` is the control's `view_grid`."""
-    rows = {name: torch.stack([getattr(s, name) for s in samples]).float() for name in _TENSORS}
+    rows = {name: torch.stack([getattr(s, name) for s in samples]).float() for name in TENSORS}
     return Batch(
         rows["latents_v"].transpose(1, 2),
         rows["latents_a"],

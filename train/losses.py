@@ -22,7 +22,7 @@ from con360.sampling.schedule import estimate_x0
 
 @dataclass(frozen=True)
 class Dropout:
-    """What is dropped, per sample, so that guidance has something to compare with.
+    """Shares of samples whose conditions are dropped, so that guidance learns an unconditional half.
 
     Args:
         text: caption and control together: the unconditional half.
@@ -80,7 +80,7 @@ def random_timesteps(
 
 
 def target_of(scheduler, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What the network should predict at timestep t, by the scheduler's own prediction type."""
+    """Target of the network at timestep t, by the scheduler's prediction type."""
     kind = scheduler.config.prediction_type
     if kind == "epsilon":
         return noise

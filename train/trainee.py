@@ -1,4 +1,4 @@
-"""What learns: the parts of a joint model that a regime trains, and their errors on a batch.
+"""Train parts of a joint model: choose those of a regime, and compute their errors on a batch.
 
 Shape legend: B clips, T frames, h w latent rows and columns, R F audio latent rows and frequencies.
 """
@@ -34,7 +34,7 @@ REGIMES = {
     "baseline": ("connectors", "unets"),
     "all": ("connectors", "unets"),
 }
-# What a number draws for; the same number draws differently in each.
+# RNG streams: draws of one number differ between training and validation.
 TRAINING, VALIDATION = 0, 1
 
 
@@ -184,5 +184,5 @@ def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
 
 
 def trained_sound(config: TrainConfig, model: JointModel) -> str:
-    """Which sound the targets hold: what the control is to learn; for the baseline, what the base's control learnt."""
+    """Choose the targets' sound: the one that the control is to learn; for the baseline, that of the base's control."""
     return control_settings(model, config).sound

@@ -88,7 +88,7 @@ class Bench:
         return Ask(scene.caption().short, track, saliency, seed, use)
 
     def truth(self, scene: Scene, track: ViewTrack, seconds: float = 4.0) -> Clip:
-        """What the view really shows and sounds like."""
+        """True picture and sound of the view."""
         spec = self.spec(seconds)
         return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
 

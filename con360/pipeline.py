@@ -6,7 +6,7 @@ Source: paper, figures 1 and 2.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .caption import plain_caption
-from .control import LoadedControl, encode_control, fingerprint
+from .control import LoadedControl, encode_control, fingerprint, with_named
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .memory import in_smaller_pieces
@@ -76,13 +76,17 @@ def conditions_of(
     viewpoint: Viewpoint,
     caption: SceneCaption | None = None,
     normalization: BasdNormalization = "minmax",
+    control: LoadedControl | None = None,
 ) -> Conditions:
-    """Assemble the three conditions of one viewpoint; without a caption, a plain statement of what was found.
+    """Assemble the conditions of one viewpoint; without a caption, a plain statement of what was found.
+
+    With a control, the further maps and signals that it names are made from the clip by their registered makers.
 
     Source: paper section 2.1.
     """
     basd = basd_maps(viewpoint.track, saliency.maps.shape[-2], normalization)
-    return Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
+    made = Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
+    return made if control is None else with_named(made, clip, control.module.config)
 
 
 def control_saliency(
@@ -146,8 +150,7 @@ def generate(
     settings: SamplerSettings,
     *,
     seconds: float = 4.0,
-    saliency_strength: float = 1.0,
-    basd_strength: float = 1.0,
+    strengths: Mapping[str, float] | None = None,
     start: StartClip | None = None,
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
@@ -161,7 +164,7 @@ def generate(
         conditions: saliency and BASD maps of the whole clip, and the caption.
         settings: sampler settings, seed included.
         seconds: duration in [0.5, 4]; the maps must have that many frames at 8 fps.
-        saliency_strength, basd_strength: 0 is off, 1 as trained.
+        strengths: of the control's maps and signals by name, 0 is off and 1 as trained; names left out have 1.
         start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
             true view (`crop_view`) is the natural one.
         device: where to compute with `memory="low"`, from where the parts of the model visit one by one; None is the
@@ -188,7 +191,7 @@ def generate(
     with watch.stage("text"), torch.no_grad(), there.bring(model.text_encoder_v, model.text_encoder_a):
         text = encode_captions(model, [settings.negative_prompt, conditions.caption.short])
     with watch.stage("control"), torch.no_grad():
-        film = _film(model, control, conditions, spec, device, saliency_strength, basd_strength)
+        film = _film(model, control, conditions, spec, device, strengths)
     known_v = known_a = None
     if given.frames is not None or given.sound is not None:
         with watch.stage("start"), torch.no_grad(), there.bring(model.vae_v, model.vae_a):
@@ -323,13 +326,13 @@ def preview_frame(model: JointModel, x0_v: Tensor) -> Tensor:
 
 def _film(
     model: JointModel, control: LoadedControl | None, conditions: Conditions, spec: ClipSpec, device: torch.device,
-    saliency_strength: float, basd_strength: float,
+    strengths: Mapping[str, float] | None,
 ) -> Film | None:  # fmt: skip
     if control is None:
         return None
     return encode_control(
         control.module.to(device), conditions, model.site_shapes(spec), fps=spec.fps,
-        audio_seconds=spec.latent_seconds_a, saliency_strength=saliency_strength, basd_strength=basd_strength,
+        audio_seconds=spec.latent_seconds_a, strengths=strengths,
     )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from con360.control import ControlConfig, ControlModule, encode_control, load_control, save_control
 from con360.control.film import pool_to_audio_site
+from con360.control.inputs import stack_maps, view_rays
 from con360.control.map_encoder import MapEncoder
-from con360.control.module import sector_means, stack_maps, view_rays
+from con360.control.module import sector_means
 from con360.errors import InputError
 from con360.geometry.erp import erp_directions
 from con360.geometry.sphere import directions
@@ -67,24 +68,24 @@ def test_shapes_follow_the_sites(geometry):
 
 def test_equal_strengths_scale_the_modulation():
     whole = encode_control(module(), conditions(), SHAPES, **TIME)
-    half = encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=0.5, basd_strength=0.5)
+    half = encode_control(module(), conditions(), SHAPES, **TIME, strengths={"saliency": 0.5, "basd": 0.5})
     for site in SHAPES:
         assert torch.allclose(half[site][0], 0.5 * whole[site][0], atol=1e-6)
 
 
 def test_unequal_strengths_keep_the_stronger_map():
-    only = encode_control(module(), conditions(), SHAPES, **TIME, basd_strength=0.0)
-    other = encode_control(module(), conditions(seed=1), SHAPES, **TIME, saliency_strength=0.0)
-    same = encode_control(module(), conditions(seed=2), SHAPES, **TIME, saliency_strength=0.0)
+    only = encode_control(module(), conditions(), SHAPES, **TIME, strengths={"basd": 0.0})
+    other = encode_control(module(), conditions(seed=1), SHAPES, **TIME, strengths={"saliency": 0.0})
+    same = encode_control(module(), conditions(seed=2), SHAPES, **TIME, strengths={"saliency": 0.0})
     assert not torch.allclose(only["video.up.1"][0], other["video.up.1"][0])
     # With the saliency off, two clips that differ in saliency alone are controlled alike.
     assert torch.equal(other["video.up.1"][0], same["video.up.1"][0])
 
 
 def test_zero_strength_is_no_control_at_all():
-    assert encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=0.0, basd_strength=0.0) is None
+    assert encode_control(module(), conditions(), SHAPES, **TIME, strengths={"saliency": 0.0, "basd": 0.0}) is None
     with pytest.raises(InputError, match="must not be negative"):
-        encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=-1.0)
+        encode_control(module(), conditions(), SHAPES, **TIME, strengths={"saliency": -1.0})
 
 
 def test_view_geometry_follows_the_view_and_pooled_does_not():
@@ -166,7 +167,7 @@ def test_flat_maps_do_not_become_nan():
 
 def test_lengths_that_differ_are_refused():
     mixed = Conditions(conditions(num_frames=4).saliency, conditions(num_frames=5).basd, SceneCaption(""))
-    with pytest.raises(InputError, match="4 frames and the BASD map 5"):
+    with pytest.raises(InputError, match="4 frames and 'basd' 5"):
         stack_maps(mixed)
 
 

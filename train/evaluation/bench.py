@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from con360.control import Film, LoadedControl
-from con360.control.module import stack_maps, view_rays
+from con360.control.inputs import stack_maps, view_rays
 from con360.geometry.erp import erp_directions
 from con360.metrics.audio import codec_sound_embedding
 from con360.metrics.video import codec_video_embedding

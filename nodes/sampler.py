@@ -108,7 +108,8 @@ class JointAVSampler(io.ComfyNode):
             clip = generate(
                 model.model, control and control.control, conditions, settings,
                 seconds=len(conditions.track) / MODEL_FPS,
-                strengths={"saliency": saliency_strength, "basd": basd_strength}, start=_start(start_images, start_audio, basd, len(conditions.track)),
+                strengths={"saliency": saliency_strength, "basd": basd_strength},
+                start=_start(start_images, start_audio, basd, len(conditions.track)),
                 device=runtime.device(), progress=report, on_step=_previews(model.model, report),
             )  # fmt: skip
         return io.NodeOutput(

@@ -64,7 +64,8 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     start, settings = read_start(options, settings, clip, conditions.track, model, report)
     with report.stage("generation") as progress:
         made = generate(
-            model, control, conditions, settings, seconds=spec.seconds, strengths=strengths, start=start, device=device, progress=progress,
+            model, control, conditions, settings, seconds=spec.seconds, strengths=strengths, start=start,
+            device=device, progress=progress,
         )  # fmt: skip
     report.seconds.update(made.stage_seconds)
     del report.seconds["generation"]

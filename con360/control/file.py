@@ -1,7 +1,7 @@
 """Read and write control files: safetensors with metadata.
 
 Metadata keys: `format` ("con360-control"), `format_version`, `config` (JSON of `ControlConfig`), `base` (name of the
-base model), `base_fingerprint`, `saliency` (method of the maps that it was trained with; absent in the first files, which
+base model), `base_fingerprint`, `saliency` (method of the maps that it was trained with; the first files lack it and
 were trained with "training-free"), `training` (JSON record: data, steps, seed, losses).
 """
 
@@ -65,8 +65,8 @@ def fingerprint(*modules: nn.Module) -> str:
 
 
 def save_control(
-    path: str | Path, module: ControlModule, *, base: str, base_fingerprint: str, training: dict[str, Any], saliency: str,
-    half: bool = False,
+    path: str | Path, module: ControlModule, *, base: str, base_fingerprint: str, training: dict[str, Any],
+    saliency: str, half: bool = False,
 ) -> None:  # fmt: skip
     """Write a control module: to a temporary name, then renamed.
 

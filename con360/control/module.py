@@ -170,9 +170,11 @@ def extend_control(
         InputError: a name is taken or is none.
     """
     old = module.config
-    config = replace(old, channels=(*old.channels, *maps), signals={**old.signals, **(signals or {})})
-    if len(config.names) != len(old.names) + len(maps) + len(signals or {}):
-        raise InputError(f"the control reads {', '.join(old.names)} already; name only what is new.")
+    more = dict(signals or {})
+    taken = sorted(set(more) & set(old.signals))
+    if taken:
+        raise InputError(f"the control reads the signal {taken[0]!r} already; add only what is new.")
+    config = replace(old, channels=(*old.channels, *maps), signals={**old.signals, **more})
     grown = ControlModule(config).to(next(module.parameters())).train(module.training)
     state = {**grown.state_dict(), **module.state_dict()}
     convolution, before, after = "encoder.convs.0.weight", old.map_channels, config.map_channels

@@ -49,7 +49,8 @@ class SignalFeatures(nn.Module):
         found: dict[str, Timed] = {}
         for name in self.names:
             if name in signals:
-                values = self.convs[f"of_{name}"](signals[name].values.flatten(2).transpose(1, 2))
+                given = signals[name].values
+                values = self.convs[f"of_{name}"](given.reshape(*given.shape[:2], -1).transpose(1, 2))
                 values = values * keep[name].to(values)[:, None, None] if name in keep else values
                 found[name] = values, signals[name].rate_hz
         return found

@@ -126,8 +126,8 @@ class Trainee(nn.Module):
 def _check_names(config: ControlConfig, batch: Batch) -> None:
     if (config.channels, set(config.signals)) != (batch.channels, set(batch.signals)):
         raise InputError(
-            f"the control reads {', '.join(config.names)} and the data holds {', '.join(batch.names)}; prepare data "
-            f"for this control, or train another."
+            f"the control reads {', '.join(config.names)} and the data holds {', '.join(batch.names)}; register "
+            f"the missing makers (docs/extend.md), prepare data for this control, or train another."
         )
 
 

@@ -38,7 +38,7 @@ def map_maker(name: str) -> Callable[[MapMaker], MapMaker]:
 
 
 def signal_maker(name: str) -> Callable[[SignalMaker], SignalMaker]:
-    """Register a function of a panorama clip as the maker of the signal `name`, as long as the clip.
+    """Register a function of a panorama clip as the maker of the signal `name`, which must be as long as the clip.
 
     Raises:
         InputError: as for `map_maker`.
@@ -60,7 +60,10 @@ def _registered(makers: dict[str, Maker], name: str) -> Callable[[Maker], Maker]
 def make_named(
     config: ControlConfig, clip: PanoramaClip, given: Collection[str] = SALIENCY_AND_BASD
 ) -> tuple[dict[str, Tensor], dict[str, Signal]]:
-    """Make the maps and the signals that a control names and that are not `given`; names without makers are left out.
+    """Make the maps and signals that a control names, from the clip.
+
+    Args:
+        given: names to leave out. Names without a maker are left out as well.
 
     Returns:
         Maps `[T, H, W]` and signals, by name.
@@ -71,13 +74,16 @@ def make_named(
 
 
 def with_named(conditions: Conditions, clip: PanoramaClip, config: ControlConfig) -> Conditions:
-    """Add what a control names and the conditions lack, made from the clip."""
+    """Add the maps and signals that a control names and the conditions lack, made from the clip.
+
+    A name without a maker stays absent; `encode_control` refuses it unless its strength is 0.
+    """
     maps, signals = make_named(config, clip, (*SALIENCY_AND_BASD, *conditions.maps, *conditions.signals))
     return replace(conditions, maps={**conditions.maps, **maps}, signals={**conditions.signals, **signals})
 
 
 def view_rays(tracks: Sequence[ViewTrack], grid: int) -> Tensor:
-    """Directions of each clip's view per frame, unit vectors: `[B, T, grid, grid, 3]`."""
+    """Stack the directions of each clip's view per frame: unit vectors `[B, T, grid, grid, 3]`."""
     return torch.stack(
         [
             torch.stack([view_directions(v.yaw_deg, v.pitch_deg, v.fov_deg, grid) for v in track.views])
@@ -106,9 +112,8 @@ def stack_maps(
     maps = {**conditions.maps, "saliency": conditions.saliency.maps, "basd": conditions.basd.maps}
     like = conditions.saliency.maps
     used = channels if kept is None else kept
-    return torch.stack([_channel(maps, n, like) if n in used else torch.zeros_like(like) for n in channels], dim=1)[
-        None
-    ]
+    stacked = [_channel(maps, name, like) if name in used else torch.zeros_like(like) for name in channels]
+    return torch.stack(stacked, dim=1)[None]
 
 
 def _channel(maps: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:

@@ -145,7 +145,8 @@ class Bench:
         if ask.use == "caption":
             return nothing
         saliency = SaliencyMaps(ask.saliency, self.saliency)
-        maps = stack_maps(Conditions(saliency, basd_maps(ask.track, MAP_HEIGHT), SceneCaption(ask.caption)))
+        conditions = Conditions(saliency, basd_maps(ask.track, MAP_HEIGHT), SceneCaption(ask.caption))
+        maps = stack_maps(conditions, module.config.channels)
         sites = shapes
         if ask.use == "saliency":
             maps[:, :, 1] = 0.0

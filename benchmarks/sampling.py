@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from con360.control import load_control
-from con360.control.module import ControlConfig, ControlModule
+from con360.control import ControlConfig, ControlModule, load_control
 from con360.models.connector_config import ConnectorConfig
 from con360.models.connectors import Connectors, Film, fold_frames
 from con360.models.cpu import feed_forward, winograd

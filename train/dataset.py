@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,14 +20,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from con360.control.config import SALIENCY_AND_BASD, ControlConfig
+from con360.control.inputs import make_named, normalised
 from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
-from con360.records import Progress
+from con360.records import Progress, Signal
 from con360.timing import ClipSpec
-from train.examples import ESTIMATOR, make_example, rays_of, scene_of
+from train.examples import ESTIMATOR, MAP_HEIGHT, make_example, rays_of, scene_of
 from train.preparation.settings import TRUTH
 from train.shards import TENSORS, Prepared, Sample, group_sizes, read_group, read_settings, shard_paths
 
@@ -56,13 +58,15 @@ class ProceduralScenes:
     Args:
         sound: `view` or `omni`.
         estimate_every: one clip in so many has estimated saliency, as users have; 0 is none.
+        control: its further maps and signals are made by their registered makers; None has none.
     """
 
     def __init__(
-        self, model: JointModel, split: str, count: int, spec: ClipSpec, sound: str = "view", estimate_every: int = 3
-    ) -> None:
+        self, model: JointModel, split: str, count: int, spec: ClipSpec, sound: str = "view", estimate_every: int = 3,
+        control: ControlConfig | None = None,
+    ) -> None:  # fmt: skip
         self.model, self.split, self.count, self.spec = model, split, count, spec
-        self.sound, self.estimate_every = sound, estimate_every
+        self.sound, self.estimate_every, self.control = sound, estimate_every, control
         self.groups = [range(i, i + 1) for i in range(count)]
 
     def __len__(self) -> int:
@@ -78,19 +82,32 @@ class ProceduralScenes:
         )  # fmt: skip
         waveform = example.waveform if with_sound else scene_of(self.split, index).foa(spec).waveform[0]
         text = encode_captions(model, [example.caption])
+        further, signals = self._named(index)
+        size = example.maps.shape[-2:]
+        maps = torch.cat([example.maps, *(normalised(m, size)[:, None] for m in further.values())], dim=1)
         return Sample(
             encode_frames(model.vae_v, example.frames).transpose(0, 1).half().cpu(),
             encode_mel(model.vae_a, log_mel(waveform[None]), spec.num_latent_rows_padded)[0].half().cpu(),
-            (example.maps * 255).round().byte(),
+            (maps * 255).round().byte(),
             torch.tensor([[v.yaw_deg, v.pitch_deg, v.fov_deg] for v in example.track.views]),
             text.text_v[0].half().cpu(),
             text.text_a[0].half().cpu(),
             example.caption,
+            (*SALIENCY_AND_BASD, *further),
+            signals,
         )
 
+    def _named(self, index: int) -> tuple[dict[str, Tensor], dict[str, Signal]]:
+        """The further maps and the signals of a scene, by name."""
+        if self.control is None or self.control.names == SALIENCY_AND_BASD:
+            return {}, {}
+        return make_named(self.control, scene_of(self.split, index).panorama(2 * MAP_HEIGHT, self.spec))
+
     def describe(self) -> dict[str, Any]:
-        return {"data": "procedural scenes", "split": self.split, "clips": self.count, "sound": self.sound,
+        told = {"data": "procedural scenes", "split": self.split, "clips": self.count, "sound": self.sound,
                 "saliency": ESTIMATOR, "estimated_saliency_every": self.estimate_every}  # fmt: skip
+        further = self.control.names[len(SALIENCY_AND_BASD) :] if self.control else ()
+        return {**told, "further": list(further)} if further else told
 
     def identity(self) -> str:
         """A digest of the request and the encoders: names the cache file."""
@@ -102,9 +119,15 @@ class ProceduralScenes:
 
 
 class Cached:
-    """Samples of another source, encoded once: kept in memory, and in a file for the next run."""
+    """Samples of another source, encoded once: kept in memory, and in a file for the next run.
+
+    Raises:
+        InputError: the source has further maps or signals, whose makers may change between runs.
+    """
 
     def __init__(self, source: ProceduralScenes, folder: Path, progress: Progress | None = None) -> None:
+        if "further" in source.describe():
+            raise InputError("the cache holds saliency and BASD alone, and this control reads more; set cache=false.")
         self.source, self.groups = source, source.groups
         path = folder / f"{source.split}-{source.identity()}.safetensors"
         if not path.is_file():
@@ -243,9 +266,10 @@ class Batch:
     """Samples as the networks read them: float32, on one device.
 
     Args:
-        latents_v: `[B, 4, T, h, w]`. latents_a: `[B, 8, R, 16]`. maps: `[B, T, 2, H, W]` in [0, 1].
+        latents_v: `[B, 4, T, h, w]`. latents_a: `[B, 8, R, 16]`. maps: `[B, T, C, H, W]` in [0, 1].
         rays: `[B, T, g, g, 3]` directions of the view.
         text_v: `[B, L, D]`. text_a: `[B, D]`.
+        channels: names of the maps. signals: by name, values `[B, T, ...]`.
     """
 
     latents_v: Tensor
@@ -254,9 +278,18 @@ class Batch:
     rays: Tensor
     text_v: Tensor
     text_a: Tensor
+    channels: tuple[str, ...] = SALIENCY_AND_BASD
+    signals: Mapping[str, Signal] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all maps, then of all signals."""
+        return (*self.channels, *self.signals)
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        tensors = {n: t.to(device, non_blocking=True) for n, t in vars(self).items() if isinstance(t, Tensor)}
+        signals = {n: replace(s, values=s.values.to(device, non_blocking=True)) for n, s in self.signals.items()}
+        return replace(self, **tensors, signals=signals)
 
 
 def collate(samples: Sequence[Sample], grid: int) -> Batch:
@@ -269,4 +302,9 @@ def collate(samples: Sequence[Sample], grid: int) -> Batch:
         rays_of(rows["views"], grid),
         rows["text_v"],
         rows["text_a"],
+        samples[0].channels,
+        {
+            n: replace(s, values=torch.stack([x.signals[n].values for x in samples]))
+            for n, s in samples[0].signals.items()
+        },
     )

@@ -28,7 +28,7 @@ from train.losses import Dropout
 from train.monitor import Monitor, bucket_losses
 from train.trainee import VALIDATION, Trainee, draw
 
-NOTHING_DROPPED = Dropout(text=0, control=0, saliency=0, basd=0)
+NOTHING_DROPPED = Dropout(text=0, control=0, alone=0)
 # Any view grid will do for a model without control: its rays are not read.
 NO_GRID = 1
 

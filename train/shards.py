@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,8 +28,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from con360.control.config import SALIENCY_AND_BASD
 from con360.errors import InputError
 from con360.media.files import atomic_path
+from con360.records import Signal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,11 +56,13 @@ class Sample:
     Args:
         latents_v: `[T, 4, h, w]` float16, scaled VAE latents of the view's true picture.
         latents_a: `[8, R, 16]` float16, scaled VAE latents of the view's true sound, zero rows appended.
-        maps: `[T, 2, H, W]` uint8, 255 is 1: saliency and BASD, each min-max normalised per frame.
+        maps: `[T, C, H, W]` uint8, 255 is 1: saliency, BASD and further ones, each min-max normalised per frame.
         views: `[T, 3]` float32: yaw, pitch, field of view in degrees.
         text_v: `[L, D]` float16, CLIP's last hidden state.
         text_a: `[D]` float16, CLAP's sentence, unit norm.
         caption: the short caption; "" where there is none.
+        channels: names of the maps.
+        signals: signals by name, as long as the clip.
     """
 
     latents_v: Tensor
@@ -68,6 +72,8 @@ class Sample:
     text_v: Tensor
     text_a: Tensor
     caption: str
+    channels: tuple[str, ...] = SALIENCY_AND_BASD
+    signals: Mapping[str, Signal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ from train.devices import make_accelerator  # noqa: E402
 from train.locks import hold  # noqa: E402
 from train.loop import Interrupted, Loop  # noqa: E402
 from train.tiny.stages import run_stages  # noqa: E402
-from train.trainee import make_trainee, trained_sound  # noqa: E402
+from train.trainee import control_settings, make_trainee, trained_sound  # noqa: E402
 
 # Settings of a real training of the tiny control; the report estimates its time.
 REAL = dict(steps=20_000, seconds=4, pool=2000, learning_rate=3e-4)
@@ -108,7 +108,9 @@ def _source(
     if config.data != PROCEDURAL:
         shards = PreparedShards(model, config.data, split, config.spec(), sound)
         return shards.first(count) if split == "validation" else shards
-    scenes = ProceduralScenes(model, split, count, config.spec(), sound, config.estimate_every)
+    scenes = ProceduralScenes(
+        model, split, count, config.spec(), sound, config.estimate_every, control_settings(model, config)
+    )
     if not config.cache:
         return scenes
     # The first process renders, the others read its file.

@@ -144,7 +144,7 @@ def _validation_losses(bench: Bench, ask: Any, target: Clip, index: int) -> dict
     )
     losses = joint_loss(
         model.unet, (model.scheduler_v, model.scheduler_a), x0, bench.text(model, ask.caption),
-        bench.film([ask], spec), Dropout(0, 0, 0, 0, 1.0), torch.Generator().manual_seed(index),
+        bench.film([ask], spec), Dropout(0, 0, 0, x0=1.0), torch.Generator().manual_seed(index),
         shared_noise=bench.settings.shared_noise,
     )  # fmt: skip
     return {"loss_v": float(losses[0]), "loss_a": float(losses[1])}

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from con360.control.module import stack_maps
+from con360.control.inputs import stack_maps
 from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
 from con360.media.info import probe

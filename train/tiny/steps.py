@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from con360.control.film import Film
 from con360.geometry.erp import sample_erp
+from con360.protocols import Film
 from train.examples import rays_of
 from train.losses import (
     Dropout,

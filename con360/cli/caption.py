@@ -147,7 +147,7 @@ def _budget(options: argparse.Namespace) -> TokenBudget | None:
     from ..caption.budget import TokenBudget
     from ..weights.find import model_folder
 
-    return TokenBudget.of_folder(model_folder(options.model))
+    return TokenBudget.of_files(model_folder(options.model))
 
 
 def _facts(options: argparse.Namespace, asked: Captioning, caption: SceneCaption, report: Report) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -118,23 +119,18 @@ def read(work: Work, settings: Settings) -> Work:
 
 def caption(work: Work, settings: Settings) -> Work:
     """The panorama in words, where the source has none and a captioner is named."""
-    if work.caption or not settings.caption_model:
+    if work.caption or settings.caption_models is None:
         return work
-    from con360.caption.faces import caption_faces
-    from con360.caption.merge import merge_captions
+    from con360.caption.by_models import caption_scene
 
-    captioner, writer = _captioners(settings.caption_model, settings.caption_writer, work.device)
-    faces = caption_faces(captioner, work.clip[0], times=settings.caption_times)
-    made = merge_captions(faces, writer)
+    made = caption_scene(work.clip[0], settings.caption_models, lambda *which: nullcontext(_kept(*which, work.device)))
     return replace(work, caption=made.short, notices=work.notices + made.notices)
 
 
-@lru_cache(maxsize=1)
-def _captioners(captioner: str, writer: str, device: str) -> tuple[Any, Any]:
-    from con360.caption.captioner import load_captioner
-    from con360.caption.writer import load_writer
-
-    return load_captioner(captioner, device=device), load_writer(writer, device=device) if writer else None
+@lru_cache(maxsize=2)
+def _kept(load: Callable[..., Any], folder: Path, device: str) -> Any:
+    """Keep a captioner and a language model for all segments of a process."""
+    return load(folder, device=device)
 
 
 def clean(work: Work, settings: Settings) -> Work:

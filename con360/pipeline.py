@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .caption import plain_caption
+from .choices import HOLDS, NAMED_METHODS
 from .control import LoadedControl, encode_control, fingerprint
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
@@ -38,9 +39,9 @@ from .records import (
     ViewpointClip,
     ViewTrack,
 )
-from .saliency.predict import NAMED_METHODS, clip_saliency
+from .saliency.predict import clip_saliency
 from .sampling.joint import sample_joint
-from .sampling.settings import HOLDS, SamplerSettings
+from .sampling.settings import SamplerSettings
 from .sound.levels import fit_length, omni_sound, resample, to_mono
 from .sound.views import view_sound
 from .timing import ClipSpec

@@ -109,7 +109,8 @@ class CubemapCaption(io.ComfyNode):
         cls, frames: Tensor, text: str, fps: float, audio: dict[str, Any] | None = None, scene_caption: str = "",
         captioner: str = NO_CAPTIONER, language_model: str = BY_RULE, times: int = prompts.DEFAULT_TIMES,
         batch_size: int = prompts.DEFAULT_BATCH, face_prompt: str = prompts.FACE_PROMPT,
-        merge_prompt: str = prompts.MERGE_PROMPT, short_prompt: str = prompts.SHORT_PROMPT, model: ManagedModel | None = None,
+        merge_prompt: str = prompts.MERGE_PROMPT, short_prompt: str = prompts.SHORT_PROMPT,
+        model: ManagedModel | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.caption import plain_caption, typed_caption
 

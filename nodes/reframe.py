@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import InputImpl, io
 
+from ..con360.choices import SOUND_KINDS
 from ..con360.errors import InputError
 from . import previews, sockets
 from .host import files, runtime
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 FOLLOW = "follow"
 MODES = [FOLLOW, BY_HAND, BY_KEYFRAMES]
-SOUNDS = ["auto", "stereo", "mono", "foa", "none"]
+SOUNDS = list(SOUND_KINDS)
 CHANNEL_ORDERS = ["AmbiX", "FuMa"]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.choices import RANKINGS, VIEW_MODES
 from ..con360.errors import InputError
 from . import previews, sockets
 from .host import runtime
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
     from ..con360.viewpoint.keyframes import Keyframe
 
-BY_SUBJECT, BY_CENTROID, BY_HAND, BY_KEYFRAMES = "subject", "centroid", "yaw and pitch", "keyframes"
-RANKINGS = [BY_SUBJECT, BY_CENTROID]
+BY_SUBJECT, BY_CENTROID = RANKINGS
+BY_HAND, BY_KEYFRAMES = "yaw and pitch", "keyframes"
 CHOICES = [*RANKINGS, BY_HAND, BY_KEYFRAMES]
-STILL = "still"
-MODES = [STILL, "track"]
+MODES = list(VIEW_MODES)
+STILL = MODES[0]
 NORMALIZATIONS = ["minmax", "diagonal"]
 YAW = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 1.0}
 PITCH = {"default": 0.0, "min": -90.0, "max": 90.0, "step": 1.0}

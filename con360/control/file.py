@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from ..choices import TRAINING_FREE
 from ..errors import InputError
 from ..media.files import atomic_path
-from ..saliency.predict import TRAINING_FREE
 from ..weights.files import is_finite
 from .module import ControlConfig, ControlModule
 

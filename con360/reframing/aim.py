@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import MULTICUE
 from ..errors import InputError
 from ..media.info import MediaInfo
 from ..media.reader import PanoramaStream
 from ..records import Progress, View
 from ..saliency.heard import Listener
 from ..saliency.human_faces import FaceDetector, HumanFace
-from ..saliency.predict import MULTICUE, predict_saliency
+from ..saliency.predict import predict_saliency
 from ..viewpoint.choose import manual_viewpoint
 from ..viewpoint.follow import Follower, view_on_path
 from ..viewpoint.keyframes import Keyframe, view_at

@@ -19,21 +19,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind
 from ..errors import InputError
 from ..geometry.sphere import DEG
 from ..media.info import probe
-from ..media.painting import Eye
 from ..media.reader import PanoramaStream, check_times
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import Progress, View
 from ..saliency.human_faces import FaceDetector
-from ..saliency.predict import MULTICUE
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.follow import Follower
 from ..viewpoint.keyframes import Keyframe
 from .aim import SALIENCY_FPS, Aim, Estimator, Follow, aim_at, at_rate, seconds_of
 from .camera import Camera
-from .sound import SOUND_KINDS, Heard, SoundKind, choose_mix, sound_blocks, sound_gain
+from .sound import Heard, choose_mix, sound_blocks, sound_gain
 
 SIDE_RANGE_PX = (16, 8192)
 # What players decode; only where no size was asked for.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -21,8 +20,6 @@ from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample
 from ..sound.views import mix_moving, mono_matrix
 from .aim import Aim, seconds_of
 
-SoundKind = Literal["auto", "stereo", "mono", "foa", "none"]
-SOUND_KINDS: tuple[str, ...] = get_args(SoundKind)
 # Samples from one mixing matrix to the next (about 10 ms); in between they fade into each other.
 MIX_STEP = 512
 

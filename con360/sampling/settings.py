@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..choices import HOLDS, MEMORY_MODES, SAMPLERS
 from ..errors import InputError
-from .solvers import SAMPLERS
-
-# What `hold` takes, in the order in which everything here counts the modalities: 0 is picture, 1 is sound.
-HOLDS = ("picture", "sound")
-MEMORY_MODES = ("normal", "low")
 
 
 @dataclass(frozen=True)

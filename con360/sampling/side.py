@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import HOLDS
 from ..errors import InputError
 from ..models.dual_unet import time_embedding
 from ..models.residency import resident
 from .schedule import NoiseSchedule, ddim_timesteps
-from .settings import HOLDS, SamplerSettings
+from .settings import SamplerSettings
 from .solvers import make_solver
 
 

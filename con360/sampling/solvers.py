@@ -15,8 +15,6 @@ from torch import Tensor
 from ..errors import InputError
 from .schedule import NoiseSchedule, ddim_step, estimate_x0
 
-SAMPLERS = ("ddim", "dpm++")
-
 
 class Solver(Protocol):
     """What the sampler asks of a method."""
@@ -78,7 +76,7 @@ class DpmSolver:
 
 
 def make_solver(name: str, scheduler: Any, schedule: NoiseSchedule, timesteps: tuple[int, ...], eta: float) -> Solver:
-    """A solver by its name in `SAMPLERS`."""
+    """A solver by its name in `choices.SAMPLERS`."""
     if name == "ddim":
         return DdimSolver(schedule, timesteps, eta)
     return DpmSolver(scheduler, schedule, timesteps)

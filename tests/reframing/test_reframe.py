@@ -14,6 +14,7 @@ import torch
 from shared_data import data_path
 from synthetic_clips import write_video
 
+from con360.choices import SoundKind
 from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
 from con360.geometry.sphere import rotation
@@ -24,7 +25,6 @@ from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
 from con360.reframing.aim import Follow
 from con360.reframing.run import reframe
-from con360.reframing.sound import SoundKind
 from con360.sound.ambisonics import foa_encode, fuma_to_ambix, stereo_matrix, turn_matrices
 from con360.sound.views import mix_moving, mono_matrix, view_sound
 from con360.viewpoint.follow import Follower, view_on_path

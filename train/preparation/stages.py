@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from con360.choices import NAMED_METHODS
 from con360.control.module import stack_maps
 from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
@@ -28,7 +29,7 @@ from con360.media.reader import read_panorama
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
-from con360.saliency.predict import NAMED_METHODS, clip_saliency
+from con360.saliency.predict import clip_saliency
 from con360.saliency.salvit360 import load_salvit360, saliency_maps
 from con360.sound.channels import FIRST_ORDER
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono

@@ -23,6 +23,9 @@ VIEW_MODES: tuple[ViewMode, ...] = get_args(ViewMode)
 MULTICUE, TRAINING_FREE = "multi-cue", "training-free"
 NAMED_METHODS = (MULTICUE, TRAINING_FREE)
 
+# The model that comes with the package.
+BUILT_IN_MODEL = "con360-tiny"
+
 # Of the sampler. The modality that is held stays as it is given; `low` memory has one network at a time on the device.
 SAMPLERS = ("ddim", "dpm++")
 HOLDS = ("picture", "sound")

@@ -81,8 +81,9 @@ def caption_scene(
     faces = _caption_faces(clip, models, visit, progress)
     if models.writer is None:
         return merge_captions(faces, budget=budget, progress=progress)
-    _tell(progress, "loading the language model")
+    _tell(progress, 0, "loading the language model")
     with visit(load_writer, models.writer) as writer:
+        _tell(progress, 1, "loading the language model")
         return merge_captions(faces, writer, prompts=models.prompts, budget=budget, progress=progress)
 
 
@@ -93,14 +94,15 @@ def _caption_faces(
     from .captioner import load_captioner
     from .faces import caption_faces
 
-    _tell(progress, "loading the captioner")
+    _tell(progress, 0, "loading the captioner")
     with visit(load_captioner, models.captioner) as captioner:
+        _tell(progress, 1, "loading the captioner")
         return caption_faces(
             captioner, clip, times=models.times, batch_size=models.batch_size, prompt=models.prompts.face,
             progress=progress,
         )  # fmt: skip
 
 
-def _tell(progress: Progress | None, what: str) -> None:
+def _tell(progress: Progress | None, done: int, what: str) -> None:
     if progress is not None:
-        progress(0, 1, what)
+        progress(done, 1, what)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import NAMED_METHODS
 from .report import Report
+from .requests import ModelOptions
 
 if TYPE_CHECKING:
     from ..control import LoadedControl
@@ -14,13 +15,12 @@ if TYPE_CHECKING:
     from ..records import Conditions
     from ..saliency.human_faces import FaceDetector
     from ..weights.parts import ModelParts
-BUILT_IN_MODEL = "con360-tiny"
 
 
 def check_saliency(name: str | None) -> None:
     """Check that a saliency method is known or its file is there, before a long video is read."""
     from ..media.files import existing_file
-    from ..saliency.predict import NAMED_METHODS, check_method
+    from ..saliency.predict import check_method
 
     if name is not None and name not in NAMED_METHODS:
         check_method(name)
@@ -37,7 +37,7 @@ def face_detector(name: str | None) -> FaceDetector | None:
 
 
 def load(
-    options: argparse.Namespace, device: str, report: Report, *, rest: str | None = None
+    options: ModelOptions, device: str, report: Report, *, rest: str | None = None
 ) -> tuple[JointModel, LoadedControl | None]:
     """The joint model and its control module, as the options name them; `rest` is where the model lies meanwhile."""
     from ..control import load_control
@@ -51,7 +51,7 @@ def load(
         return model, None if path is None else load_control(path, device=device)
 
 
-def chosen(options: argparse.Namespace) -> tuple[ModelParts, Path | None]:
+def chosen(options: ModelOptions) -> tuple[ModelParts, Path | None]:
     """The parts of the model and its control file; one that is put together of parts comes without."""
     from ..weights.find import chosen_parts, control_file, model_folder
 
@@ -61,9 +61,10 @@ def chosen(options: argparse.Namespace) -> tuple[ModelParts, Path | None]:
     return parts, control_file(options.control, model_folder(options.model))
 
 
-def _notice_missing(
-    conditions: Conditions, control: LoadedControl | None, options: argparse.Namespace, report: Report
+def notice_missing(
+    conditions: Conditions, control: LoadedControl | None, options: ModelOptions, report: Report
 ) -> None:
+    """Say what does not steer: a control that is not there, a caption that was not typed."""
     if control is None and options.control is None:
         report.notice("the model comes without a control module: the caption alone steers, and the view does not")
     if conditions.caption.origin == "plain":

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .report import Report, table
+from .requests import ConvertRequest
 
 if TYPE_CHECKING:
     from ..weights.convert import Converted
 
 
-def run_convert(options: argparse.Namespace, started: float) -> None:
+def run_convert(options: ConvertRequest, started: float) -> None:
     """Run the command."""
     from ..weights.convert import FolderReport, convert_file, convert_folder
 

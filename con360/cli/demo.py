@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import MULTICUE
 from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
 from .common import load
 from .report import Report, stage_table, table, viewpoint_table
+from .requests import DemoRequest
 
 if TYPE_CHECKING:
     from ..control import LoadedControl
@@ -60,7 +61,7 @@ class Generator:
         return made
 
 
-def run_demo(options: argparse.Namespace, started: float) -> None:
+def run_demo(options: DemoRequest, started: float) -> None:
     """Render, look, generate three times, write, explain."""
     folder = Path(options.out).expanduser().absolute()
     _check_folder(folder)
@@ -109,7 +110,7 @@ def _check_folder(folder: Path) -> None:
 
 def _set_up(scene: Scene, control: LoadedControl | None, device: str, name: str, report: Report) -> Stage:
     """Saliency is estimated from the picture, as for any footage; the scene's own truth is not used."""
-    from ..saliency.predict import MULTICUE, clip_saliency
+    from ..saliency.predict import clip_saliency
 
     with report.stage(f"rendering the {name}", steps=False):
         clip = scene.panorama(SAMPLE_HEIGHT)

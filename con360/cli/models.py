@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .requests import ModelsRequest
 
 if TYPE_CHECKING:
     from ..weights.catalog import KnownPart
     from ..weights.find import FoundPart
 
 
-def run_models(options: argparse.Namespace, started: float) -> None:
+def run_models(options: ModelsRequest, started: float) -> None:
     """Run the command."""
     from ..weights.catalog import KNOWN_PARTS
     from ..weights.find import find, model_roots

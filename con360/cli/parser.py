@@ -1,14 +1,16 @@
-"""What the command line understands, and its manual."""
+"""Parse the command line into requests."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
+from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS
 from ..sound.channels import AMBISONICS
 from .manual import (
     CAPTION,
@@ -25,6 +27,7 @@ from .manual import (
     REFRAME,
     REFRAME_NOTES,
 )
+from .requests import Request, request_of
 
 DEVICES = "cuda, cuda:1, mps or cpu; auto is the first that is there (auto)"
 
@@ -53,8 +56,20 @@ class ManualFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
 
 
+def parse(arguments: Sequence[str] | None = None) -> Request:
+    """The request of a command line.
+
+    Args:
+        arguments: without the program's name; None takes the process's own.
+
+    Raises:
+        SystemExit: after --help or --version, or with status 2 where the options cannot be read.
+    """
+    return request_of(build_parser().parse_args(arguments))
+
+
 def build_parser() -> Parser:
-    """The whole command line; a parsed command holds `run(options, started)`."""
+    """The parser of all commands."""
     form: dict[str, Any] = {"formatter_class": lambda prog: ManualFormatter(prog, max_help_position=28, width=88)}
     parser = Parser(prog="con360", usage="con360 COMMAND [OPTIONS]", description=MANUAL, **form)
     parser.add_argument("--version", action="version", version=f"con360 {__version__}")
@@ -94,7 +109,7 @@ def _add_demo(parser: Parser) -> None:
     parser.add_argument("--seed", type=_whole, default=0, help="of the noise that both views start from (0)")
     parser.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
     _add_model(parser)
-    parser.set_defaults(run=_lazily("demo", "run_demo"))
+    parser.set_defaults(json=False)
 
 
 def _add_generate(parser: Parser) -> None:
@@ -108,13 +123,10 @@ def _add_generate(parser: Parser) -> None:
     _add_start(parser.add_argument_group("from what there is"))
     model = parser.add_argument_group("model")
     _add_model(model)
-    model.add_argument(
-        "--memory", choices=("normal", "low"), help="low has one network at a time on the device (normal)"
-    )
+    model.add_argument("--memory", choices=MEMORY_MODES, help="low has one network at a time on the device (normal)")
     report = parser.add_argument_group("report")
     report.add_argument("--conditions", metavar="PNG", help="draw saliency, views, BASD, caption and spectrograms")
     report.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
-    parser.set_defaults(run=_lazily("generate", "run_generate"))
 
 
 def _add_reframe(parser: Parser) -> None:
@@ -132,26 +144,24 @@ def _add_reframe(parser: Parser) -> None:
     part.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     part.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
     part.add_argument(
-        "--eye", choices=("left", "right", "whole"),
+        "--eye", choices=EYES,
         help="of stereo video: one eye, or the picture as it is (as the metadata says)",
     )  # fmt: skip
     made = parser.add_argument_group("result")
     made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
     made.add_argument("--fps", type=_number, metavar="N", help="a constant frame rate (each frame at its own time)")
     made.add_argument(
-        "--sound", choices=("auto", "stereo", "mono", "foa", "none"), default="auto",
+        "--sound", choices=SOUND_KINDS, default="auto",
         help="stereo, mono, or turned FOA of Ambisonics; auto leaves mono and stereo as they are and makes stereo of "
         "the rest (auto)",
     )  # fmt: skip
     _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
-    parser.set_defaults(run=_lazily("reframe", "run_reframe"))
 
 
 def _add_models(parser: Parser) -> None:
     parser.add_argument("--folder", metavar="F", help="look there alone; laid out like ComfyUI's models folder")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
-    parser.set_defaults(run=_lazily("models", "run_models"))
 
 
 def _add_convert(parser: Parser) -> None:
@@ -159,7 +169,6 @@ def _add_convert(parser: Parser) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="the .safetensors file, or the folder, to write")
     parser.add_argument("--half", action="store_true", help="store float32 as float16 (as it is)")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
-    parser.set_defaults(run=_lazily("convert", "run_convert"))
 
 
 def _add_caption(parser: Parser) -> None:
@@ -172,7 +181,6 @@ def _add_caption(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--device", default="auto", metavar="NAME", help=f"where to compute: {DEVICES}")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
-    parser.set_defaults(run=_lazily("caption", "run_caption"))
 
 
 def _add_captioning(group: Any, required: bool = False) -> None:
@@ -180,8 +188,12 @@ def _add_captioning(group: Any, required: bool = False) -> None:
         "--captioner", required=required, metavar="FOLDER", help="BLIP-2 or BLIP; writes the caption from the picture"
     )
     group.add_argument("--caption-llm", metavar="FOLDER", help="language model that merges what it says (by rule)")
-    group.add_argument("--caption-times", type=_whole, default=3, metavar="N", help="moments to look at (3)")
-    group.add_argument("--caption-batch", type=_whole, default=6, metavar="N", help="faces at once (6)")
+    group.add_argument(
+        "--caption-times", type=_whole, default=DEFAULT_TIMES, metavar="N", help=f"moments to look at ({DEFAULT_TIMES})"
+    )
+    group.add_argument(
+        "--caption-batch", type=_whole, default=DEFAULT_BATCH, metavar="N", help=f"faces at once ({DEFAULT_BATCH})"
+    )
     group.add_argument("--face-prompt", metavar="TEXT|@FILE", help="what each face's caption continues")
     group.add_argument("--merge-prompt", metavar="TEXT|@FILE", help="what the language model is asked first")
     group.add_argument("--short-prompt", metavar="TEXT|@FILE", help="what it is asked then")
@@ -191,7 +203,7 @@ def _add_source(group: Any) -> None:
     group.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=_number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
     group.add_argument(
-        "--eye", choices=("left", "right", "whole"),
+        "--eye", choices=EYES,
         help="of stereo video: one eye, or the picture as it is (as the metadata says)",
     )  # fmt: skip
 
@@ -222,7 +234,7 @@ def _add_view(group: Any) -> None:
     group.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
     group.add_argument("--fov", type=_number, metavar="DEG", help="field of view, across and down (90)")
     group.add_argument(
-        "--choose-by", choices=("subject", "centroid"), default="subject",
+        "--choose-by", choices=RANKINGS, default="subject",
         help="frame what is heaviest under a narrow window, or the paper's centroids of regions (subject)",
     )  # fmt: skip
     group.add_argument(
@@ -249,7 +261,7 @@ def _add_sampling(group: Any) -> None:
     group.add_argument("--seed", type=_whole, default=0, help="the same seed gives the same clip (0)")
     group.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
     group.add_argument(
-        "--sampler", choices=("ddim", "dpm++"), help="ddim, or dpm++, which needs fewer steps (the model's, or ddim)"
+        "--sampler", choices=SAMPLERS, help="ddim, or dpm++, which needs fewer steps (the model's, or ddim)"
     )
     group.add_argument("--cfg-video", type=_scale, metavar="X", help="guidance of the picture, or 'off' (the model's)")
     group.add_argument("--cfg-audio", type=_scale, metavar="X", help="guidance of the sound, or 'off' (the model's)")
@@ -273,15 +285,15 @@ def _add_start(group: Any) -> None:
     )
     group.add_argument("--denoise-sound", type=_number, metavar="X", help="the same for the sound (as --denoise)")
     group.add_argument(
-        "--hold", choices=("picture", "sound"),
+        "--hold", choices=HOLDS,
         help="keep the start's picture and make sound for it, or the other way round",
     )  # fmt: skip
 
 
 def _add_model(group: Any) -> None:
     group.add_argument(
-        "--model", default="con360-tiny", metavar="NAME|FOLDER",
-        help="'con360-tiny', a name that `con360 models` lists, a folder, or a con360-model.json (con360-tiny)",
+        "--model", default=BUILT_IN_MODEL, metavar="NAME|FOLDER",
+        help=f"'{BUILT_IN_MODEL}', a name that `con360 models` lists, a folder, or a con360-model.json ({BUILT_IN_MODEL})",
     )  # fmt: skip
     group.add_argument(
         "--part", action="append", default=[], metavar="NAME=PATH",
@@ -290,18 +302,9 @@ def _add_model(group: Any) -> None:
     group.add_argument("--control", metavar="FILE|none", help="control module, or none (the model's own)")
     group.add_argument("--device", default="auto", metavar="NAME", help=f"where to compute: {DEVICES}")
     group.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
+        "--dtype", choices=DTYPES, default="auto",
         help="precision; auto is bfloat16 on a CUDA GPU that has it, float32 on a CPU and mps (auto)",
     )  # fmt: skip
-
-
-def _lazily(module: str, function: str) -> Callable[[argparse.Namespace, float], None]:
-    def run(options: argparse.Namespace, started: float) -> None:
-        from importlib import import_module
-
-        getattr(import_module(f".{module}", __package__), function)(options, started)
-
-    return run
 
 
 def _whole(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..devices import resolve_device
 from ..errors import InputError
 from .report import Report, stage_table, table
+from .requests import ReframeRequest
 
 if TYPE_CHECKING:
     from ..records import View
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..viewpoint.keyframes import Keyframe
 
 
-def run_reframe(options: argparse.Namespace, started: float) -> None:
+def run_reframe(options: ReframeRequest, started: float) -> None:
     """Everything that is wrong with the options is said before anything is decoded."""
     size = None if options.size is None else parse_size(options.size)
     look = _look(options)
@@ -67,10 +67,9 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _look(options: argparse.Namespace) -> Follow | View | tuple[Keyframe, ...]:
-    by_hand = options.yaw is not None or options.pitch is not None
+def _look(options: ReframeRequest) -> Follow | View | tuple[Keyframe, ...]:
     ways = [name for name, given in (
-        ("--follow", options.follow is not None), ("--yaw/--pitch", by_hand), ("--path", options.path is not None),
+        ("--follow", options.follow is not None), ("--yaw/--pitch", options.by_hand), ("--path", options.path is not None),
     ) if given]  # fmt: skip
     if len(ways) > 1:
         raise InputError(f"{' and '.join(ways)} exclude each other; choose one way to say where to look.")
@@ -81,7 +80,7 @@ def _look(options: argparse.Namespace) -> Follow | View | tuple[Keyframe, ...]:
     from ..viewpoint.choose import DEFAULT_FOV_DEG, manual_viewpoint
 
     fov = DEFAULT_FOV_DEG if options.fov is None else options.fov
-    if by_hand:
+    if options.by_hand:
         return manual_viewpoint(options.yaw or 0.0, options.pitch or 0.0, fov, 1).track.views[0]
     from ..reframing.aim import Follow
 

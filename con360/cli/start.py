@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .report import Report
+from .requests import StartOptions
 
 if TYPE_CHECKING:
     from ..models.joint import JointModel
@@ -20,7 +20,7 @@ VIEW = "view"
 DEFAULT_DENOISE = 0.6
 
 
-def check_start(options: argparse.Namespace) -> None:
+def check_start(options: StartOptions) -> None:
     """That the options say something together, and that a named file is there."""
     from ..media.files import existing_file
 
@@ -37,12 +37,12 @@ def check_start(options: argparse.Namespace) -> None:
         existing_file(source)
 
 
-def start_source(options: argparse.Namespace) -> str | None:
+def start_source(options: StartOptions) -> str | None:
     """`view`, a file, or None. What is held without saying whose is the view's."""
     return options.start_from or (VIEW if options.hold else None)
 
 
-def start_settings(options: argparse.Namespace) -> dict[str, Any]:
+def start_settings(options: StartOptions) -> dict[str, Any]:
     """Strengths and hold for `SamplerSettings`; beside something held, the other modality comes from noise."""
     if start_source(options) is None:
         return {}
@@ -52,7 +52,7 @@ def start_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_start(
-    options: argparse.Namespace, settings: SamplerSettings, clip: PanoramaClip, track: ViewTrack, model: JointModel,
+    options: StartOptions, settings: SamplerSettings, clip: PanoramaClip, track: ViewTrack, model: JointModel,
     report: Report,
 ) -> tuple[StartClip | None, SamplerSettings]:  # fmt: skip
     """The start and the settings that fit it: a modality that a file does not have comes from noise."""

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
 from ..media.files import existing_file
-from .catalog import BUILT_IN_MODEL, I3D_FILE, KNOWN_PARTS, KnownPart
+from .catalog import I3D_FILE, KNOWN_PARTS, KnownPart
 from .files import check_is_weights, read_header
 from .parts import INDEX, MANIFEST, WEIGHT_SUFFIXES, ModelParts, model_parts
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from con360.caption.by_models import CaptionModels
-from con360.choices import MULTICUE
+from con360.choices import BUILT_IN_MODEL, MULTICUE
 from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.sound.channels import check_ambisonics
 from con360.timing import ClipSpec
-from con360.weights.catalog import BUILT_IN_MODEL
 from train.preparation.model import ModelFacts, model_facts
 from train.shards import FORMAT, SETTINGS_FILE, read_settings
 

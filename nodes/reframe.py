@@ -111,7 +111,7 @@ class Reframe360Video(io.ComfyNode):
         constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
-        from ..con360.reframing.run import reframe
+        from ..con360.reframing.run import ReframeSettings, reframe
 
         for value, options, what in ((mode, MODES, "the mode"), (sound, SOUNDS, "the sound"), (eye, EYES, "the eye"),
                                      (channels, CHANNEL_ORDERS, "the channels")):  # fmt: skip
@@ -126,12 +126,15 @@ class Reframe360Video(io.ComfyNode):
         else:
             source = files.input_file(video)
             shown |= previews.file_facts(probe(source), ambisonics, head_locked)
-        made = reframe(
-            source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
+        settings = ReframeSettings(
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
             fps=constant_fps or None, eye=None if eye == "auto" else eye, ambisonics=ambisonics,
-            head_locked=head_locked, detector=face_detector(FIRST_FACES) if mode == FOLLOW else None,
-            device=runtime.device(), progress=runtime.progress(),
+            head_locked=head_locked,
+        )  # fmt: skip
+        made = reframe(
+            source, path, _look(mode, rank, yaw, pitch, fov, keyframes), settings,
+            detector=face_detector(FIRST_FACES) if mode == FOLLOW else None, device=runtime.device(),
+            progress=runtime.progress(),
         )  # fmt: skip
         shown["notices"] = list(made.notices)
         return io.NodeOutput(

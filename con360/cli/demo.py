@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..choices import MULTICUE
 from ..devices import resolve_device
@@ -73,8 +73,9 @@ def run_demo(options: DemoRequest, started: float) -> None:
     from ..scenes import demo_scene
     from ..viewpoint.choose import viewpoints
 
-    given = {"steps": options.steps, "seed": options.seed}
-    SamplerSettings(**{name: value for name, value in given.items() if value is not None})
+    given: dict[str, Any] = {"seed": options.seed}
+    given |= {} if options.steps is None else {"steps": options.steps}
+    SamplerSettings(**given)  # checks ranges before the model is loaded
     report, scene = Report(started, device), demo_scene()
     model, control = load(options, device, report)
     generator = Generator(model, control, default_settings(model, **given), report)

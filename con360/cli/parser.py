@@ -189,10 +189,10 @@ def _add_captioning(group: Any, required: bool = False) -> None:
     )
     group.add_argument("--caption-llm", metavar="FOLDER", help="language model that merges what it says (by rule)")
     group.add_argument(
-        "--caption-times", type=_whole, default=DEFAULT_TIMES, metavar="N", help=f"moments to look at ({DEFAULT_TIMES})"
+        "--caption-times", type=_whole, default=DEFAULT_TIMES, metavar="N", help="moments to look at (%(default)s)"
     )
     group.add_argument(
-        "--caption-batch", type=_whole, default=DEFAULT_BATCH, metavar="N", help=f"faces at once ({DEFAULT_BATCH})"
+        "--caption-batch", type=_whole, default=DEFAULT_BATCH, metavar="N", help="faces at once (%(default)s)"
     )
     group.add_argument("--face-prompt", metavar="TEXT|@FILE", help="what each face's caption continues")
     group.add_argument("--merge-prompt", metavar="TEXT|@FILE", help="what the language model is asked first")
@@ -293,7 +293,7 @@ def _add_start(group: Any) -> None:
 def _add_model(group: Any) -> None:
     group.add_argument(
         "--model", default=BUILT_IN_MODEL, metavar="NAME|FOLDER",
-        help=f"'{BUILT_IN_MODEL}', a name that `con360 models` lists, a folder, or a con360-model.json ({BUILT_IN_MODEL})",
+        help="'con360-tiny', a name that `con360 models` lists, a folder, or a con360-model.json (%(default)s)",
     )  # fmt: skip
     group.add_argument(
         "--part", action="append", default=[], metavar="NAME=PATH",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..choices import Eye, Ranking, SoundKind
@@ -199,4 +199,5 @@ def request_of(options: Namespace) -> Request:
     """The request that parsed options stand for; repeated options become tuples."""
     kind = REQUESTS[options.command]
     given = {field.name: getattr(options, field.name) for field in fields(kind)}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    return kind(**values)

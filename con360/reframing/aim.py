@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -38,11 +39,15 @@ class Follow:
     fov_deg: float = 90.0
 
 
+# Where the camera looks: a salient region that it follows, one view, or a path.
+Look: TypeAlias = Follow | View | Sequence[Keyframe]
+
+
 # Path -----------------------------------------------------------------------------------------------------------------
 
 
 def aim_at(
-    stream: PanoramaStream, look: Follow | View | Sequence[Keyframe], start_s: float, stop_s: float,
+    stream: PanoramaStream, look: Look, start_s: float, stop_s: float,
     estimator: Estimator, progress: Progress | None,
 ) -> Aim:  # fmt: skip
     if isinstance(look, View):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -29,8 +29,7 @@ from ..records import Progress, View
 from ..saliency.human_faces import FaceDetector
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.follow import Follower
-from ..viewpoint.keyframes import Keyframe
-from .aim import SALIENCY_FPS, Aim, Estimator, Follow, aim_at, at_rate, seconds_of
+from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, at_rate, seconds_of
 from .camera import Camera
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
 
@@ -61,22 +60,12 @@ class Reframed:
     notices: tuple[str, ...]
 
 
-def reframe(
-    source: str | os.PathLike, out: str | os.PathLike, look: Follow | View | Sequence[Keyframe], *,
-    size: tuple[int, int] | None = None, sound: SoundKind = "auto", start_s: float = 0.0,
-    duration_s: float | None = None, fps: float | None = None, eye: Eye | None = None, audio_track: int | None = None,
-    ambisonics: str = "auto", head_locked: bool = False, saliency: str | Path = MULTICUE,
-    detector: FaceDetector | None = None,
-    device: torch.device | str = "cpu", progress: Progress | None = None,
-) -> Reframed:  # fmt: skip
-    """Writes what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
-
-    Convention: the module's text.
+@dataclass(frozen=True)
+class ReframeSettings:
+    """Which part of the video is reframed, and into what.
 
     Args:
-        source: a 360° video. out: the MP4 to write; it appears when it is complete.
-        look: where the camera looks: a salient region to follow, one view, or keyframes.
-        size: width and height, even. None gives a square of as many pixels per degree as the source has.
+        size: width and height in pixels, even. None gives a square of as many pixels per degree as the source has.
         sound: `stereo` and `mono` are virtual microphones turned with the view (`stereo_matrix`, `view_sound`), or the
             downmix of loudspeakers (`downmix_matrix`); `foa` is the turned Ambisonics itself; `auto` leaves mono and
             stereo as they are and makes stereo of the rest. A head-locked pair is added without a turn. All of it is
@@ -84,7 +73,53 @@ def reframe(
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
         eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
-        saliency, device: of `predict_saliency`, for `Follow`. detector: finds faces for it; None does without.
+        saliency: method of `predict_saliency`, for `Follow`.
+
+    Raises:
+        InputError: a size, sound, time or frame rate that cannot be used.
+    """
+
+    size: tuple[int, int] | None = None
+    sound: SoundKind = "auto"
+    start_s: float = 0.0
+    duration_s: float | None = None
+    fps: float | None = None
+    eye: Eye | None = None
+    audio_track: int | None = None
+    ambisonics: str = "auto"
+    head_locked: bool = False
+    saliency: str | Path = MULTICUE
+
+    def __post_init__(self) -> None:
+        low, high = SIDE_RANGE_PX
+        if self.size is not None and any(side % 2 or not low <= side <= high for side in self.size):
+            width, height = self.size
+            raise InputError(f"a size of {width}x{height} was asked for; H.264 needs even numbers, {low} to {high}.")
+        if self.sound not in SOUND_KINDS:
+            raise InputError(f"sound {self.sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
+        check_times(self.start_s, self.duration_s)
+        if self.fps is not None and not 0 < self.fps <= 240:
+            raise InputError(f"{self.fps:g} frames per second were asked for; choose more than 0 and at most 240.")
+
+    @property
+    def stop_s(self) -> float:
+        """Where the excerpt ends in the source; infinite where it goes to the end."""
+        return math.inf if self.duration_s is None else self.start_s + self.duration_s
+
+
+def reframe(
+    source: str | os.PathLike[str], out: str | os.PathLike[str], look: Look, settings: ReframeSettings | None = None,
+    *, detector: FaceDetector | None = None, device: torch.device | str = "cpu", progress: Progress | None = None,
+) -> Reframed:  # fmt: skip
+    """Write what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
+
+    Convention: the module's text.
+
+    Args:
+        source: a 360° video. out: the MP4 to write; it appears when it is complete.
+        look: a salient region to follow, one view, or keyframes.
+        settings: which part, and into what; None takes the defaults.
+        detector: finds faces for `Follow`; None does without. device: computes its saliency.
         progress: told of each frame; may raise to cancel, which leaves no file.
 
     Returns:
@@ -93,21 +128,22 @@ def reframe(
     Raises:
         InputError: the file, the range, the path or the options cannot be used.
     """
-    _check(look, size, sound, start_s, duration_s, fps)
+    settings = settings or ReframeSettings()
+    _check_look(look)
     check_clip_path(out)
     info = probe(source)
     if Path(out).expanduser().resolve() == info.path.resolve():
         raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
-    stream = PanoramaStream(info, eye, audio_track, ambisonics, head_locked)
-    stop_s = math.inf if duration_s is None else start_s + duration_s
-    mix = choose_mix(stream, sound)
-    aim = aim_at(stream, look, start_s, stop_s, Estimator(saliency, detector, device), progress)
-    job = _Job(stream, aim, start_s, stop_s, fps, progress)
+    stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    start_s, stop_s = settings.start_s, settings.stop_s
+    mix = choose_mix(stream, settings.sound)
+    aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
+    job = _Job(stream, aim, start_s, stop_s, settings.fps, progress)
     shots = job.shots()
     first = next(shots, None)
     if first is None:
         raise InputError(f"{info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
-    width, height = size or _default_size(first.pixels.shape[1], _widest_deg(look))
+    width, height = settings.size or _default_size(first.pixels.shape[1], _widest_deg(look))
     camera = Camera(width, height)
     gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(out, (width, height), job.time_base, job.rate, mix.shape) as clip:
@@ -125,18 +161,7 @@ def reframe(
     return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices)
 
 
-def _check(
-    look: Follow | View | Sequence[Keyframe], size: tuple[int, int] | None, sound: str, start_s: float,
-    duration_s: float | None, fps: float | None,
-) -> None:  # fmt: skip
-    low, high = SIDE_RANGE_PX
-    if size is not None and any(side % 2 or not low <= side <= high for side in size):
-        raise InputError(f"a size of {size[0]}x{size[1]} was asked for; H.264 needs even numbers, {low} to {high}.")
-    if sound not in SOUND_KINDS:
-        raise InputError(f"sound {sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
-    check_times(start_s, duration_s)
-    if fps is not None and not 0 < fps <= 240:
-        raise InputError(f"{fps:g} frames per second were asked for; choose more than 0 and at most 240.")
+def _check_look(look: Look) -> None:
     if isinstance(look, Follow):
         Follower(SALIENCY_FPS, look.rank)
         check_fov_deg(look.fov_deg)
@@ -146,7 +171,7 @@ def _check(
         raise InputError("there are no keyframes; set at least one, or choose the view in another way.")
 
 
-def _widest_deg(look: Follow | View | Sequence[Keyframe]) -> float:
+def _widest_deg(look: Look) -> float:
     return look.fov_deg if isinstance(look, Follow | View) else max(frame.view.fov_deg for frame in look)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import NAMED_METHODS
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from ..models.joint import JointModel
     from ..records import Conditions
     from ..saliency.human_faces import FaceDetector
-    from ..weights.parts import ModelParts
 
 
 def check_saliency(name: str | None) -> None:
@@ -39,26 +37,13 @@ def face_detector(name: str | None) -> FaceDetector | None:
 def load(
     options: ModelOptions, device: str, report: Report, *, rest: str | None = None
 ) -> tuple[JointModel, LoadedControl | None]:
-    """The joint model and its control module, as the options name them; `rest` is where the model lies meanwhile."""
-    from ..control import load_control
-    from ..models.precision import working_dtype
-    from ..weights.load import load_joint_model
+    """Load the joint model and its control as the options name them; `rest` is where the model lies meanwhile."""
+    from ..door import load_model
 
-    dtype = working_dtype(options.dtype, device)
     with report.stage("loading the model", steps=False):
-        parts, path = chosen(options)
-        model = load_joint_model(parts, device=rest or device, dtype=dtype)
-        return model, None if path is None else load_control(path, device=device)
-
-
-def chosen(options: ModelOptions) -> tuple[ModelParts, Path | None]:
-    """The parts of the model and its control file; one that is put together of parts comes without."""
-    from ..weights.find import chosen_parts, control_file, model_folder
-
-    parts = chosen_parts(options.model, options.part)
-    if options.part and options.control is None:
-        return parts, None
-    return parts, control_file(options.control, model_folder(options.model))
+        return load_model(
+            options.model, parts=options.part, control=options.control, device=device, dtype=options.dtype, rest=rest
+        )
 
 
 def notice_missing(

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..sound.channels import check_ambisonics
 from ..timing import ClipSpec
 from .caption import captioning, face_facts, write_caption
-from .common import check_saliency, chosen, face_detector, load, notice_missing
+from .common import check_saliency, face_detector, load, notice_missing
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 from .requests import GenerateRequest
 from .start import check_start, read_start, start_settings
@@ -137,7 +137,9 @@ def _given_settings(options: GenerateRequest) -> dict[str, Any]:
 
 def _check_files(options: GenerateRequest) -> None:
     """Check that model, control and saliency weights are there, before a long video is read."""
-    parts, _ = chosen(options)
+    from ..weights.find import chosen_files
+
+    parts, _ = chosen_files(options.model, options.part, options.control)
     if options.model != BUILT_IN_MODEL or options.part:
         # Headers alone: a wrong file is named now and not after minutes of video.
         from ..weights.load import check_model
@@ -202,10 +204,12 @@ def _caption(
     """The caption as typed, or as models write it within what the joint model reads; None where neither is asked."""
     from ..caption import typed_caption
     from ..caption.budget import TokenBudget
+    from ..weights.find import chosen_parts
 
     if models is None:
         return None if options.caption is None else typed_caption(options.caption)
-    return write_caption(models, clip, TokenBudget.of_files(chosen(options)[0]), device, report)
+    budget = TokenBudget.of_files(chosen_parts(options.model, options.part))
+    return write_caption(models, clip, budget, device, report)
 
 
 def _saliency_read(

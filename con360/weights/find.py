@@ -123,6 +123,23 @@ def chosen_parts(model: str | Path, picked: Sequence[str] = ()) -> ModelParts:
     return model_parts(None if alone else model_folder(model), picks)
 
 
+def chosen_files(
+    model: str | Path, picked: Sequence[str] = (), control: str | Path | None = None
+) -> tuple[ModelParts, Path | None]:  # fmt: skip
+    """Find a model's parts and its control file; a model with picked parts has no control of its own.
+
+    Args:
+        model, picked: as for `chosen_parts`. control: as for `control_file`.
+
+    Raises:
+        InputError: no such model, part or control, or parts that exclude each other.
+    """
+    parts = chosen_parts(model, picked)
+    if picked and control is None:
+        return parts, None
+    return parts, control_file(control, model_folder(model))
+
+
 def joint_models(roots: Iterable[Path]) -> dict[str, Path]:
     """Joint models in the model folders by name: folders in the published layout, and manifests."""
     found: dict[str, Path] = {}

@@ -22,7 +22,8 @@ from con360.records import PanoramaClip, SaliencyMaps
 def test_importing_loads_nothing_heavy() -> None:
     code = (
         "import sys, con360, con360.choices\nassert 'generate' in dir(con360)\n"
-        "heavy = {'torch', 'numpy', 'av', 'cv2', 'diffusers', 'transformers'} & set(sys.modules)\nassert not heavy, heavy"
+        "heavy = {'torch', 'numpy', 'av', 'cv2', 'diffusers', 'transformers'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
@@ -69,4 +70,12 @@ def test_a_control_that_needs_saliency_weights_asks_for_them() -> None:
     _, control = con360.load_model(device="cpu")
     assert control is not None
     with pytest.raises(InputError, match="give saliency=clip_saliency"):
-        con360.make_conditions(clip(), con360.manual_viewpoint(0.0, 0.0, 90.0, 4), replace(control, saliency="salvit360"))
+        con360.make_conditions(
+            clip(), con360.manual_viewpoint(0.0, 0.0, 90.0, 4), replace(control, saliency="salvit360")
+        )
+
+
+def test_readme_shows_the_method_in_six_lines() -> None:
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    first, *lines = [line for line in example.splitlines() if line]
+    assert first == "import con360" and len(lines) == 6 and "import" not in "".join(lines)

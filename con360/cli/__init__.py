@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     started = time.perf_counter()
     for stream in (sys.stdout, sys.stderr):
-        # File names may hold what the terminal cannot show, and a name is no reason to fail.
+        # A file name that the terminal cannot show must not end the program.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    # The model libraries' remarks about themselves are of no use here; whoever wants them sets these.
+    # Silence the model libraries' remarks about themselves; a user who wants them sets these.
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     request = parse(arguments)
@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(request, str(error), WRONG_INPUT)
     except MemoryError as error:
         return _complain(request, str(error) or NO_MEMORY, FAILED)
-    except RuntimeError as error:  # torch's and OpenCV's way to say it
+    except RuntimeError as error:  # torch and OpenCV report memory so
         from ..memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
         return _complain(request, NO_MEMORY, FAILED)
-    except OSError as error:  # the system said no: its own words, without a traceback
+    except OSError as error:  # disk full, no permission: the system's words suffice
         return _complain(request, f"{error}; nothing more was written.", FAILED)
     except KeyboardInterrupt:
         return _complain(request, "interrupted; unfinished files were removed.", INTERRUPTED)

@@ -43,7 +43,7 @@ def captioning(options: CaptioningOptions) -> CaptionModels | None:
 
 
 def _prompt(name: str, text: str) -> str:
-    """A prompt as typed, or the text of the file after an @."""
+    """Return a prompt as typed, or the text of the file after an @."""
     if not text.startswith("@"):
         return text
     from ..media.files import existing_file

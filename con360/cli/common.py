@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_saliency(name: str | None) -> None:
-    """Check that a saliency method is known or its file is there, before a long video is read."""
+    """Check that a saliency method is known or its file exists, before a long video is read."""
     from ..media.files import existing_file
     from ..saliency.predict import check_method
 
@@ -26,7 +26,7 @@ def check_saliency(name: str | None) -> None:
 
 
 def face_detector(name: str | None) -> FaceDetector | None:
-    """The detector in a file, or the one in the model folders; None for "none", or where there is none."""
+    """Load the detector of a file, or the one in the model folders; None for "none", or where none is found."""
     from ..saliency.human_faces import FaceDetector
     from ..weights.find import face_detector_file
 
@@ -49,7 +49,7 @@ def load(
 def notice_missing(
     conditions: Conditions, control: LoadedControl | None, options: ModelOptions, report: Report
 ) -> None:
-    """Say what does not steer: a control that is not there, a caption that was not typed."""
+    """Say which conditions are missing: the control, or a typed caption."""
     if control is None and options.control is None:
         report.notice("the model comes without a control module: the caption alone steers, and the view does not")
     if conditions.caption.origin == "plain":

@@ -1,4 +1,4 @@
-"""`con360 demo`: a sample scene, two views of it, and one of them without what sounds behind its camera."""
+"""`con360 demo`: render a sample scene and generate views with and without a performer behind the camera."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FILES = {
     FIRST: "the view of what is most salient",
     SECOND: "the view of what comes second",
     ALONE: "the first view without the performer behind the camera",
-    PICTURE: "all of it explained in one picture",
+    PICTURE: "a picture that explains them",
 }
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A scene as the program sees it: rendered, and the saliency that the control reads."""
+    """A rendered scene, and the saliency that the control reads."""
 
     scene: Scene
     clip: PanoramaClip
@@ -44,7 +44,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Generator:
-    """What all of the demo's generations share."""
+    """Model, control and settings that the demo's generations share."""
 
     model: JointModel
     control: LoadedControl | None
@@ -110,7 +110,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _set_up(scene: Scene, control: LoadedControl | None, device: str, name: str, report: Report) -> Stage:
-    """Saliency is estimated from the picture, as for any footage; the scene's own truth is not used."""
+    """Render a scene and estimate its saliency from the picture, as for any footage."""
     from ..saliency.predict import clip_saliency
 
     with report.stage(f"rendering the {name}", steps=False):
@@ -129,7 +129,7 @@ def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
 
 
 def opposite_viewpoint(viewpoint: Viewpoint) -> Viewpoint:
-    """A still view to the other side, for a scene in which only one thing stands out."""
+    """A still view to the other side, for a scene with one salient region."""
     from ..viewpoint.choose import manual_viewpoint
 
     view = viewpoint.track.views[0]

@@ -89,7 +89,7 @@ def run_generate(options: GenerateRequest, started: float) -> None:
 
 
 def _check_places(options: GenerateRequest) -> tuple[Path, Path | None]:
-    """Where to write: the right suffixes, writable, and not the input."""
+    """Check where to write: suffix, permission, and not the input itself."""
     from ..media.files import existing_file
 
     source = existing_file(options.input)
@@ -104,7 +104,7 @@ def _check_place(name: str, suffix: str, option: str, source: Path) -> Path:
     if path.suffix.lower() != suffix:
         raise InputError(f"{option} {name} does not end in {suffix}, the only format that is written there; rename it.")
     if path.exists() and path.samefile(source):
-        raise InputError(f"{option} {name} is the input itself, which is never written to; choose another name.")
+        raise InputError(f"{option} {name} is the input itself, which is never overwritten; choose another name.")
     return check_writable(path)
 
 

@@ -1,4 +1,4 @@
-"""`con360 models`: which weights are here, which are missing, and where they belong."""
+"""`con360 models`: list which weights are found or missing, and where they belong."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def as_dict(part: KnownPart, found: Sequence[FoundPart], roots: Sequence[Path]) 
 
 
 def status(found: Sequence[FoundPart]) -> str:
-    """`found` when one can be used, `unusable` when what is there cannot, else `missing`."""
+    """`found` where one can be used, `unusable` where none of those found can, else `missing`."""
     if any(one.problem is None for one in found):
         return "found"
     return "unusable" if found else "missing"

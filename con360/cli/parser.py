@@ -29,11 +29,11 @@ from .manual import (
 )
 from .requests import Request, request_of
 
-DEVICES = "cuda, cuda:1, mps or cpu; auto is the first that is there (auto)"
+DEVICES = "cuda, cuda:1, mps or cpu; auto takes the first available (auto)"
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one sentence and leaves the usage to --help."""
+    """Report an error in one sentence; --help has the usage."""
 
     given: Sequence[str] = ()
 
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class ManualFormatter(argparse.RawDescriptionHelpFormatter):
-    """Every option on one line where it fits, its choices without repeating them for the short form."""
+    """Put an option on one line; name its choices once, not for each of its forms."""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or action.nargs == 0:
@@ -106,7 +106,7 @@ def build_parser() -> Parser:
 
 def _add_demo(parser: Parser) -> None:
     parser.add_argument("--out", default="con360-demo", metavar="FOLDER", help="where to write (con360-demo)")
-    parser.add_argument("--seed", type=_whole, default=0, help="of the noise that both views start from (0)")
+    parser.add_argument("--seed", type=_whole, default=0, help="seed of the noise that both views start from (0)")
     parser.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
     _add_model(parser)
     parser.set_defaults(json=False)
@@ -120,10 +120,10 @@ def _add_generate(parser: Parser) -> None:
     _add_view(parser.add_argument_group("which view"))
     _add_sampling(parser.add_argument_group("generation"))
     _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
-    _add_start(parser.add_argument_group("from what there is"))
+    _add_start(parser.add_argument_group("start from picture and sound"))
     model = parser.add_argument_group("model")
     _add_model(model)
-    model.add_argument("--memory", choices=MEMORY_MODES, help="low has one network at a time on the device (normal)")
+    model.add_argument("--memory", choices=MEMORY_MODES, help="low keeps one network at a time on the device (normal)")
     report = parser.add_argument_group("report")
     report.add_argument("--conditions", metavar="PNG", help="draw saliency, views, BASD, caption and spectrograms")
     report.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
@@ -145,15 +145,15 @@ def _add_reframe(parser: Parser) -> None:
     part.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
     part.add_argument(
         "--eye", choices=EYES,
-        help="of stereo video: one eye, or the picture as it is (as the metadata says)",
+        help="stereo video: one eye, or the whole picture (as the metadata says)",
     )  # fmt: skip
     made = parser.add_argument_group("result")
     made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
-    made.add_argument("--fps", type=_number, metavar="N", help="a constant frame rate (each frame at its own time)")
+    made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument(
         "--sound", choices=SOUND_KINDS, default="auto",
-        help="stereo, mono, or turned FOA of Ambisonics; auto leaves mono and stereo as they are and makes stereo of "
-        "the rest (auto)",
+        help="stereo, mono, or first-order Ambisonics turned with the view; auto keeps mono and stereo, and makes "
+        "stereo of the rest (auto)",
     )  # fmt: skip
     _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
@@ -187,16 +187,18 @@ def _add_captioning(group: Any, required: bool = False) -> None:
     group.add_argument(
         "--captioner", required=required, metavar="FOLDER", help="BLIP-2 or BLIP; writes the caption from the picture"
     )
-    group.add_argument("--caption-llm", metavar="FOLDER", help="language model that merges what it says (by rule)")
+    group.add_argument(
+        "--caption-llm", metavar="FOLDER", help="language model that merges the faces' captions (merged by rule)"
+    )
     group.add_argument(
         "--caption-times", type=_whole, default=DEFAULT_TIMES, metavar="N", help="moments to look at (%(default)s)"
     )
     group.add_argument(
         "--caption-batch", type=_whole, default=DEFAULT_BATCH, metavar="N", help="faces at once (%(default)s)"
     )
-    group.add_argument("--face-prompt", metavar="TEXT|@FILE", help="what each face's caption continues")
-    group.add_argument("--merge-prompt", metavar="TEXT|@FILE", help="what the language model is asked first")
-    group.add_argument("--short-prompt", metavar="TEXT|@FILE", help="what it is asked then")
+    group.add_argument("--face-prompt", metavar="TEXT|@FILE", help="beginning of each face's caption")
+    group.add_argument("--merge-prompt", metavar="TEXT|@FILE", help="request for the long caption")
+    group.add_argument("--short-prompt", metavar="TEXT|@FILE", help="request for the short caption")
 
 
 def _add_source(group: Any) -> None:
@@ -204,17 +206,19 @@ def _add_source(group: Any) -> None:
     group.add_argument("--duration", type=_number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
     group.add_argument(
         "--eye", choices=EYES,
-        help="of stereo video: one eye, or the picture as it is (as the metadata says)",
+        help="stereo video: one eye, or the whole picture (as the metadata says)",
     )  # fmt: skip
 
 
 def _add_sound(group: Any) -> None:
-    group.add_argument("--audio-track", type=_whole, metavar="N", help="which sound track, from 1 (the default one)")
+    group.add_argument(
+        "--audio-track", type=_whole, metavar="N", help="number of the sound track, from 1 (the file's default)"
+    )
     kind = group.add_mutually_exclusive_group()
     kind.add_argument(
         "--ambisonics", choices=AMBISONICS, default="auto",
-        help="what 4, 9 or 16 channels are: AmbiX (ACN, SN3D), N3D (ACN), FuMa, or none, loudspeakers; auto reads the "
-        "metadata, and takes them for AmbiX where it says nothing (auto)",
+        help="meaning of 4, 9 or 16 channels: AmbiX (ACN, SN3D), N3D (ACN), FuMa, or none: loudspeakers; auto reads "
+        "the metadata, and assumes AmbiX where there is none (auto)",
     )  # fmt: skip
     kind.add_argument(
         "--fuma", dest="ambisonics", action="store_const", const="fuma", default=argparse.SUPPRESS,
@@ -222,7 +226,7 @@ def _add_sound(group: Any) -> None:
     )  # fmt: skip
     group.add_argument(
         "--head-locked", action="store_true",
-        help="of 6, 11 or 18 channels the last two are a stereo pair that does not turn",
+        help="the last two of 6, 11 or 18 channels are a stereo pair that does not turn",
     )  # fmt: skip
 
 
@@ -235,7 +239,7 @@ def _add_view(group: Any) -> None:
     group.add_argument("--fov", type=_number, metavar="DEG", help="field of view, across and down (90)")
     group.add_argument(
         "--choose-by", choices=RANKINGS, default="subject",
-        help="frame what is heaviest under a narrow window, or the paper's centroids of regions (subject)",
+        help="subject: the most saliency under a narrow window; centroid: the paper's centres of regions (subject)",
     )  # fmt: skip
     group.add_argument(
         "--track", choices=("still", "follow"), default="still",
@@ -247,46 +251,65 @@ def _add_view(group: Any) -> None:
 def _add_saliency(group: Any) -> None:
     group.add_argument(
         "--saliency", metavar="NAME|FILE",
-        help="'multi-cue', 'training-free', or a file with SalViT360's weights (multi-cue; maps that the control reads "
-        "as it was trained)",
+        help="'multi-cue', 'training-free', or a file with SalViT360's weights (multi-cue for the viewpoints; the "
+        "control's own method for the control)",
     )  # fmt: skip
     group.add_argument(
-        "--faces", metavar="FILE|none", help="CenterFace as ONNX, by which multi-cue sees faces (the model folders')"
+        "--faces",
+        metavar="FILE|none",
+        help="CenterFace as ONNX: multi-cue's face detector (the one in the model folders)",
     )
 
 
 def _add_sampling(group: Any) -> None:
-    group.add_argument("--caption", metavar="TEXT", help="what is seen and heard all around (nothing is said)")
-    group.add_argument("--negative", default="", metavar="TEXT", help="what to keep away from")
-    group.add_argument("--seed", type=_whole, default=0, help="the same seed gives the same clip (0)")
+    group.add_argument("--caption", metavar="TEXT", help="what is seen and heard all around (none)")
+    group.add_argument("--negative", default="", metavar="TEXT", help="what the clip should not show or sound like")
+    group.add_argument(
+        "--seed", type=_whole, default=0, help="seed of the noise; the same seed gives the same clip (0)"
+    )
     group.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
+    group.add_argument("--sampler", choices=SAMPLERS, help="dpm++ needs fewer steps (the model's own, else ddim)")
     group.add_argument(
-        "--sampler", choices=SAMPLERS, help="ddim, or dpm++, which needs fewer steps (the model's, or ddim)"
+        "--cfg-video", type=_scale, metavar="X", help="guidance scale of the picture, or 'off' (the model's own)"
     )
-    group.add_argument("--cfg-video", type=_scale, metavar="X", help="guidance of the picture, or 'off' (the model's)")
-    group.add_argument("--cfg-audio", type=_scale, metavar="X", help="guidance of the sound, or 'off' (the model's)")
     group.add_argument(
-        "--cfg-control", type=_scale, metavar="X", help="guidance of the control on its own, a third pass ('off')"
+        "--cfg-audio", type=_scale, metavar="X", help="guidance scale of the sound, or 'off' (the model's own)"
     )
-    group.add_argument("--strength", type=_number, default=1.0, metavar="X", help="of the control; 0 is off (1)")
-    group.add_argument("--saliency-strength", type=_number, default=1.0, metavar="X", help="of saliency alone (1)")
-    group.add_argument("--basd-strength", type=_number, default=1.0, metavar="X", help="of the BASD map alone (1)")
-    group.add_argument("--control-start", type=_number, metavar="X", help="share of the steps before control acts (0)")
-    group.add_argument("--control-end", type=_number, metavar="X", help="share of the steps after which it stops (1)")
+    group.add_argument(
+        "--cfg-control", type=_scale, metavar="X", help="guidance scale of the control alone, by a third pass ('off')"
+    )
+    group.add_argument(
+        "--strength", type=_number, default=1.0, metavar="X", help="strength of the control; 0 is off (1)"
+    )
+    group.add_argument(
+        "--saliency-strength", type=_number, default=1.0, metavar="X", help="strength of the saliency maps alone (1)"
+    )
+    group.add_argument(
+        "--basd-strength", type=_number, default=1.0, metavar="X", help="strength of the BASD maps alone (1)"
+    )
+    group.add_argument(
+        "--control-start", type=_number, metavar="X", help="fraction of the steps after which the control begins (0)"
+    )
+    group.add_argument(
+        "--control-end", type=_number, metavar="X", help="fraction of the steps after which the control ends (1)"
+    )
 
 
 def _add_start(group: Any) -> None:
     group.add_argument(
         "--start-from", metavar="view|MEDIA",
-        help="start from the view's own crop and sound in INPUT, or from a file, not from noise",
+        help="start from the view's own picture and sound in INPUT, or from a file, instead of noise",
     )  # fmt: skip
     group.add_argument(
-        "--denoise", type=_number, metavar="X", help="how far to leave the start: above 0, to 1 (0.6; 1 with --hold)"
+        "--denoise",
+        type=_number,
+        metavar="X",
+        help="how much of the start to replace: above 0, up to 1 = all (0.6; 1 with --hold)",
     )
     group.add_argument("--denoise-sound", type=_number, metavar="X", help="the same for the sound (as --denoise)")
     group.add_argument(
         "--hold", choices=HOLDS,
-        help="keep the start's picture and make sound for it, or the other way round",
+        help="keep the start's picture and generate its sound, or the reverse",
     )  # fmt: skip
 
 
@@ -297,13 +320,13 @@ def _add_model(group: Any) -> None:
     )  # fmt: skip
     group.add_argument(
         "--part", action="append", default=[], metavar="NAME=PATH",
-        help="one part from elsewhere: video, motion, audio, connectors, vae or tokenizer; may be repeated",
+        help="take a part from elsewhere: video, motion, audio, connectors, vae or tokenizer; may be repeated",
     )  # fmt: skip
     group.add_argument("--control", metavar="FILE|none", help="control module, or none (the model's own)")
     group.add_argument("--device", default="auto", metavar="NAME", help=f"where to compute: {DEVICES}")
     group.add_argument(
         "--dtype", choices=DTYPES, default="auto",
-        help="precision; auto is bfloat16 on a CUDA GPU that has it, float32 on a CPU and mps (auto)",
+        help="precision; auto is bfloat16 on a CUDA GPU that has it, else float16, and float32 on a CPU and mps (auto)",
     )  # fmt: skip
 
 

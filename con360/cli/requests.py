@@ -98,7 +98,7 @@ class CaptioningOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StartOptions:
-    """What the clip starts from, how far to leave it, and what to hold."""
+    """The clip's start, how much of it to replace, and the modality to hold."""
 
     start_from: str | None
     denoise: float | None

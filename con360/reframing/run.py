@@ -1,10 +1,10 @@
-"""A flat video out of a 360° one, at the source's own resolution and frame rate, with the sound turned with the view.
+"""Reframe a 360° video: a flat one at its own resolution and frame rate, its sound turned with the view.
 
-Needs no weights. Files of any length: one frame and a fraction of a second of sound are held at a time.
+Needs no weights. Takes files of any length: memory holds one frame and a fraction of a second of sound.
 
 Convention: times of a path count from where the excerpt begins. Each source frame is shown once, at its own time. The
-field of view spans the longer side of the picture, so that a picture of any shape lies inside the square view that
-editors and other stages draw; pixels are square.
+field of view spans the longer side of the picture. So a picture of any shape lies inside the square view that editors
+and other stages draw. Pixels are square.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from .camera import Camera
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
 
 SIDE_RANGE_PX = (16, 8192)
-# What players decode; only where no size was asked for.
+# The largest side that players decode reliably; a size that was asked for may exceed it.
 MAX_DEFAULT_SIDE_PX = 4096
-# Frames this much longer than the shortest one make a variable frame rate; less is rounding of timestamps.
+# The frame rate varies where the longest frame lasts this many times the shortest; less is rounding of timestamps.
 VARIABLE_RATE = 1.5
 
 
 @dataclass(frozen=True)
 class Reframed:
-    """What was written.
+    """Facts about the file that was written.
 
     Args:
         sound: "stereo", "mono", "foa" where it was turned, "as recorded", or "none".
-        first_view: of the first frame.
+        first_view: the view of the first frame.
         notices: sentences for people.
     """
 
@@ -62,7 +62,7 @@ class Reframed:
 
 @dataclass(frozen=True)
 class ReframeSettings:
-    """Which part of the video is reframed, and into what.
+    """The part of the video to reframe, and the size, rate and sound of the result.
 
     Args:
         size: width and height in pixels, even. None gives a square of as many pixels per degree as the source has.
@@ -103,7 +103,7 @@ class ReframeSettings:
 
     @property
     def stop_s(self) -> float:
-        """Where the excerpt ends in the source; infinite where it goes to the end."""
+        """End of the excerpt in seconds of the source; infinite without a duration."""
         return math.inf if self.duration_s is None else self.start_s + self.duration_s
 
 
@@ -118,7 +118,7 @@ def reframe(
     Args:
         source: a 360° video. out: the MP4 to write; it appears when it is complete.
         look: a salient region to follow, one view, or keyframes.
-        settings: which part, and into what; None takes the defaults.
+        settings: part, size, rate and sound; None takes the defaults.
         detector: finds faces for `Follow`; None does without. device: computes its saliency.
         progress: told of each frame; may raise to cancel, which leaves no file.
 
@@ -154,7 +154,7 @@ def reframe(
             heard.advance(shot.time_s)
             job.tell()
             shot = next(shots, None)
-        # Sound may outlast the picture, as in the source.
+        # As in the source, sound may outlast the picture.
         heard.advance(math.inf)
     stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
     notices = (*stream.sentences, *job.notices())
@@ -176,7 +176,7 @@ def _widest_deg(look: Look) -> float:
 
 
 def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
-    """A square that has at its centre as many pixels per degree as a panorama of a width."""
+    """A square with as many pixels per degree at its centre as a panorama of `source_width` pixels."""
     side = 2 * math.tan(fov_deg * DEG / 2) * source_width / (2 * math.pi)
     even = min(MAX_DEFAULT_SIDE_PX, max(SIDE_RANGE_PX[0], round(side / 2) * 2))
     return even, even
@@ -187,7 +187,7 @@ def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Shot:
-    """One frame of the result; `time_s` from the excerpt's start."""
+    """One frame of the result: its tick of the time base, seconds from the excerpt's start, and panorama pixels."""
 
     tick: int
     time_s: float
@@ -196,7 +196,7 @@ class _Shot:
 
 @dataclass
 class _Job:
-    """Hands out the frames of an excerpt with their output times, and counts them."""
+    """Give out the frames of an excerpt with their output times, and count them."""
 
     stream: PanoramaStream
     aim: Aim
@@ -217,7 +217,7 @@ class _Job:
     def time_base(self) -> Fraction:
         if self.fps:
             return 1 / Fraction(self.fps).limit_denominator(1001)
-        # Not the stream's own base, which WebM's reader and frames without a time do not keep: a common fine one.
+        # A common fine base: WebM's reader and frames without a time do not keep the stream's own.
         return Fraction(1, 90000)
 
     def shots(self) -> Iterator[_Shot]:
@@ -232,7 +232,7 @@ class _Job:
     def _own_times(self) -> Iterator[_Shot]:
         last_tick, last_s = -1, 0.0
         for source_s, pixels in self.stream.frames(self.start_s, self.stop_s):
-            # The first frame may begin before the excerpt, or late: the clip begins with it.
+            # The clip begins with the first frame, even where that begins before or after the excerpt's start.
             time_s = max(0.0, source_s - self.start_s) if self.count else 0.0
             tick = round(time_s / self.time_base)
             if tick <= last_tick:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..choices import MULTICUE, NAMED_METHODS, TRAINING_FREE
 from ..errors import InputError
 from ..memory import in_smaller_pieces
 from ..records import PanoramaClip, Progress, SaliencyMaps
@@ -17,9 +18,6 @@ from ..timing import MAX_FPS
 if TYPE_CHECKING:
     from .human_faces import FaceDetector, HumanFace
 
-# Both need no weights. What a control was trained with stands in its file; maps of another kind mean less to it.
-MULTICUE, TRAINING_FREE = "multi-cue", "training-free"
-NAMED_METHODS = (MULTICUE, TRAINING_FREE)
 # Where memory runs out; motion needs two frames.
 SMALL_CHUNK_FRAMES = 2
 ADVICE = "load the clip with a smaller height or a shorter duration, or compute saliency on another device"

@@ -47,9 +47,9 @@ def encode_captions(model: JointModel, captions: Sequence[str]) -> TextFeatures:
     text_a = encode_sentences(model.tokenizer_a, model.text_encoder_a, captions)
     sides = (("picture", model.tokenizer_v, model.text_encoder_v), ("sound", model.tokenizer_a, model.text_encoder_a))
     unknown = {word: None for _, tokenizer, _ in sides for text in captions for word in unknown_words(tokenizer, text)}
-    notices = (
-        [f"the model's text encoders do not know: {', '.join(unknown)}; these words have no effect."] if unknown else []
-    )
+    notices: list[str | None] = []
+    if unknown:
+        notices.append(f"the model's text encoders do not know: {', '.join(unknown)}; these words have no effect.")
     notices += [_cut_notice(side, tokenizer, encoder, text) for side, tokenizer, encoder in sides for text in captions]
     return TextFeatures(text_v, text_a, tuple(unknown), tuple(notice for notice in notices if notice))
 

@@ -73,7 +73,7 @@ class Bench:
     settings: SamplerSettings
     saliency: Saliency = "truth"
     batch: int = 2
-    _texts: dict[tuple[int, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _texts: dict[tuple[int, str], AV] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

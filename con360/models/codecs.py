@@ -13,6 +13,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -40,9 +41,9 @@ def encode_frames(
     Returns:
         `[4, T, h, w]` or `[B, 4, T, h, w]` float32.
     """
-    flat = frames.reshape(-1, *frames.shape[-3:])
+    flat = rearrange(frames, "... c h w -> (...) c h w")
     latents = torch.cat([_encode(vae_v, part * 2 - 1, generator) for part in flat.split(chunk)])
-    return latents.unflatten(0, frames.shape[:-3]).transpose(-4, -3)
+    return rearrange(latents.unflatten(0, frames.shape[:-3]), "... t c h w -> ... c t h w")
 
 
 def decode_frames(vae_v: nn.Module, latents: Tensor, *, chunk: int = 4, progress: Progress | None = None) -> Tensor:
@@ -57,13 +58,12 @@ def decode_frames(vae_v: nn.Module, latents: Tensor, *, chunk: int = 4, progress
     Returns:
         `[T, 3, H, W]` or `[B, T, 3, H, W]` in [0, 1], float32.
     """
-    framed = latents.transpose(-4, -3)
-    flat, done = framed.reshape(-1, *framed.shape[-3:]), []
+    flat, done = rearrange(latents, "... c t h w -> (... t) c h w"), []
     for part in flat.split(chunk):
         done.append((_decode(vae_v, part) / 2 + 0.5).clamp(0, 1))
         if progress is not None:
             progress(min(len(done) * chunk, flat.shape[0]), flat.shape[0], "decoding frames")
-    return torch.cat(done).unflatten(0, framed.shape[:-3])
+    return torch.cat(done).unflatten(0, (*latents.shape[:-4], latents.shape[-3]))
 
 
 def encode_mel(

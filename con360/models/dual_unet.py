@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from .connectors import Connectors, CrossFeatures, Film, fold_frames
@@ -122,11 +123,11 @@ class DualUNet(nn.Module):
     ) -> Tensor:
         """The video half of `forward`; alone it hears no sound, yet FiLM and the connectors' own attention act."""
         frames, T = fold_frames(x_v)
-        temb = time_embedding(self.unet_v, t_v, x_v).repeat_interleave(T, dim=0)
+        temb = repeat(time_embedding(self.unet_v, t_v, x_v), "b e -> (b t) e", t=T)
         bridge = self._bridge("video", T, cross.into_video if cross else None, film, use_connectors)
         text = text_v if isinstance(text_v, TextMemory) else TextMemory(text_v)
         out = run_blocks(self.unet_v, frames, temb, text, bridge, num_frames=T)
-        return out.unflatten(0, (-1, T)).transpose(1, 2)
+        return rearrange(out, "(b t) c h w -> b c t h w", t=T)
 
     def forward_audio(
         self,

@@ -8,9 +8,9 @@ panorama's centre column.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,31 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 
 SoundLayout = Literal["mono", "stereo", "ambix", "other"]
+MODALITIES = ("video", "audio")
+
+
+class AV(NamedTuple):
+    """One value for each modality; None where a modality is absent."""
+
+    video: Any = None
+    audio: Any = None
+
+    def get(self, modality: str) -> Any:
+        """The half of `video` or `audio`."""
+        return self[MODALITIES.index(modality)]
+
+    def present(self) -> tuple[str, ...]:
+        """Modalities that have a value."""
+        return tuple(name for name, half in zip(MODALITIES, self, strict=True) if half is not None)
+
+    def map(self, function: Callable[..., Any], *others: AV) -> AV:
+        """Apply a function to each present half, with the same halves of `others` behind it."""
+        return AV.of({name: function(*(pair.get(name) for pair in (self, *others))) for name in self.present()})
+
+    @staticmethod
+    def of(halves: Mapping[str, Any]) -> AV:
+        """A pair from values by modality."""
+        return AV(*(halves.get(name) for name in MODALITIES))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.records import Conditions, SceneCaption, StartClip, ViewTrack
+from ..con360.records import AV, Conditions, SceneCaption, StartClip, ViewTrack
 from . import sockets
 from .host import runtime
 
@@ -107,8 +107,9 @@ class JointAVSampler(io.ComfyNode):
         with runtime.gives_way():
             clip = generate(
                 model.model, control and control.control, conditions, settings,
-                seconds=len(conditions.track) / MODEL_FPS, saliency_strength=saliency_strength,
-                basd_strength=basd_strength, start=_start(start_images, start_audio, basd, len(conditions.track)),
+                seconds=len(conditions.track) / MODEL_FPS,
+                strengths={"saliency": saliency_strength, "basd": basd_strength},
+                start=_start(start_images, start_audio, basd, len(conditions.track)),
                 device=runtime.device(), progress=report, on_step=_previews(model.model, report),
             )  # fmt: skip
         return io.NodeOutput(
@@ -123,9 +124,9 @@ def _previews(model: JointModel, report: runtime.Report) -> OnStep:
     """Shows the present estimate of the middle frame on the node, a few times per clip."""
     from ..con360.pipeline import preview_frame
 
-    def on_step(step: int, total: int, x0_v: Tensor) -> None:
+    def on_step(step: int, total: int, x0: AV) -> None:
         if step * MAX_PREVIEWS // total > (step - 1) * MAX_PREVIEWS // total:
-            report(step, total, "sampling", preview_frame(model, x0_v))
+            report(step, total, "sampling", preview_frame(model, x0))
 
     return on_step
 

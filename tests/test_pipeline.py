@@ -103,7 +103,7 @@ def test_identity_without_control_equals_control_at_strength_zero(
 ) -> None:
     given = conditions(panorama)
     without = generate(model, None, given, settings(model), seconds=SECONDS)
-    zero = generate(model, control, given, settings(model), seconds=SECONDS, saliency_strength=0.0, basd_strength=0.0)
+    zero = generate(model, control, given, settings(model), seconds=SECONDS, strengths={"saliency": 0.0, "basd": 0.0})
     assert torch.equal(without.frames, zero.frames) and torch.equal(without.sound.waveform, zero.sound.waveform)
 
 

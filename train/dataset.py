@@ -176,8 +176,9 @@ class PreparedShards:
 
     def _check(self, model: JointModel, spec: ClipSpec) -> None:
         first = self._read(0)[0]
-        c, T, h, w = model.latent_shape_v(spec)
-        wanted = {"latents_v": (T, c, h, w), "latents_a": model.latent_shape_a(spec)}
+        shapes = model.latent_shapes(spec)
+        c, T, h, w = shapes.video
+        wanted = {"latents_v": (T, c, h, w), "latents_a": shapes.audio}
         for name, shape in wanted.items():
             got = tuple(getattr(first, name).shape)
             if got != shape:

@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from con360.errors import InputError
-from con360.models.codecs import decode_frames, decode_mel, vocode
 from con360.models.joint import JointModel
 from con360.pipeline import default_settings
-from con360.records import Sound, ViewpointClip
-from con360.sampling.joint import sample_joint
+from con360.protocols import Inputs
+from con360.records import AV, ViewpointClip
 from train.checkpoint import Progress, read_state, restore_chance, save_checkpoint
 from train.config import TrainConfig
 from train.dataset import Batch, Order, PreparedShards, Sample, Source, collate, sample_numbers
@@ -220,14 +219,10 @@ class Loop:
         """What the model makes of a held-out clip's conditions."""
         model, spec, settings = self.model, self.config.spec(), default_settings(self.model)
         batch = collate([sample], self.grid).to(self.accelerator.device)
-        latents_v, latents_a = sample_joint(
-            model.unet, model.scheduler_v, model.scheduler_a, text_v=batch.text_v, text_a=batch.text_a,
-            negative_v=self.net.empty_v, negative_a=self.net.empty_a, shape_v=tuple(batch.latents_v.shape[1:]),
-            shape_a=tuple(batch.latents_a.shape[1:]), settings=settings, film=self.net.film(batch),
-        )  # fmt: skip
-        frames = decode_frames(model.vae_v, latents_v[0]).cpu()
-        waveform = vocode(model.vocoder, decode_mel(model.vae_a, latents_a), spec.num_samples).cpu()
-        return ViewpointClip(frames, spec.fps, Sound(waveform, spec.sample_rate_hz), settings.seed)
+        inputs = Inputs(AV(batch.text_v, batch.text_a), AV(self.net.empty_v, self.net.empty_a), self.net.film(batch))
+        latents = model.sample(inputs, spec, settings)
+        frames, sound = model.decode(latents.map(lambda half: half[0]), spec)
+        return ViewpointClip(frames, spec.fps, sound, settings.seed)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

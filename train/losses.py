@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from con360.control.film import Film
 from con360.models.dual_unet import DualUNet
+from con360.protocols import Film
 from con360.sampling.joint import video_noise
 from con360.sampling.schedule import estimate_x0
 

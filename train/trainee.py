@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from con360.control import ControlConfig, ControlModule, load_control
-from con360.control.film import Film
 from con360.errors import InputError
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
+from con360.protocols import Film
 from con360.timing import ClipSpec
 from con360.weights.find import control_file
 from train.config import TrainConfig

@@ -64,8 +64,9 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     start, settings = read_start(options, settings, clip, conditions.track, model, report)
     with report.stage("generation") as progress:
         made = generate(
-            model, control, conditions, settings, seconds=spec.seconds, saliency_strength=strengths[0],
-            basd_strength=strengths[1], start=start, device=device, progress=progress,
+            model, control, conditions, settings, seconds=spec.seconds,
+            strengths=dict(zip(("saliency", "basd"), strengths, strict=True)), start=start, device=device,
+            progress=progress,
         )  # fmt: skip
     report.seconds.update(made.stage_seconds)
     del report.seconds["generation"]

@@ -17,7 +17,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..records import Progress
+from ..records import Progress, Sound, SoundLayout
+from ..timing import ClipSpec
 
 SAMPLE_RATE_HZ = 16000
 MEL_N_FFT = 1024
@@ -145,3 +146,61 @@ def _encode(vae: nn.Module, x: Tensor, generator: torch.Generator | None) -> Ten
 
 def _decode(vae: nn.Module, latents: Tensor) -> Tensor:
     return vae.decode((latents / vae.config.scaling_factor).to(vae.device, vae.dtype)).sample.float()
+
+
+class FrameCodec:
+    """Frames one by one through diffusers' AutoencoderKL (`protocols.PictureCodec`).
+
+    Args:
+        vae: its network.
+        size_px: side of the square picture.
+        fps: frames per second.
+    """
+
+    def __init__(self, vae: nn.Module, size_px: int, fps: float) -> None:
+        self.vae, self.size_px, self.fps = vae, size_px, fps
+
+    def modules(self) -> list[nn.Module]:
+        return [self.vae]
+
+    def latent_shape(self, spec: ClipSpec) -> tuple[int, int, int, int]:
+        """(channels, T, h, w)."""
+        side = self.size_px // spatial_stride(self.vae)
+        return self.vae.config.latent_channels, spec.num_frames, side, side
+
+    def encode(self, frames: Tensor, *, chunk: int = 8) -> Tensor:
+        """`[T, 3, H, W]` in [0, 1] to `[1, 4, T, h, w]`."""
+        return encode_frames(self.vae, frames[None], chunk=chunk)
+
+    def decode(self, latents: Tensor, *, chunk: int = 4, progress: Progress | None = None) -> Tensor:
+        """`[4, T, h, w]` to `[T, 3, H, W]` in [0, 1]."""
+        return decode_frames(self.vae, latents, chunk=chunk, progress=progress)
+
+
+class MelCodec:
+    """Mono sound through log-mels, diffusers' AutoencoderKL and a vocoder (`protocols.SoundCodec`)."""
+
+    layout: SoundLayout = "mono"
+    channels = 1
+
+    def __init__(self, vae: nn.Module, vocoder: nn.Module) -> None:
+        self.vae, self.vocoder = vae, vocoder
+        self.sample_rate_hz = int(vocoder.config.sampling_rate)
+        self.seconds_per_row = spatial_stride(vae) * MEL_HOP / self.sample_rate_hz
+
+    def modules(self) -> list[nn.Module]:
+        return [self.vae, self.vocoder]
+
+    def latent_shape(self, spec: ClipSpec) -> tuple[int, int, int]:
+        """(channels, padded rows, frequencies)."""
+        bands = self.vocoder.config.model_in_dim // spatial_stride(self.vae)
+        return self.vae.config.latent_channels, spec.num_latent_rows_padded, bands
+
+    def encode(self, sound: Sound, spec: ClipSpec) -> Tensor:
+        """Mono sound to `[1, 8, R, F]`, zero rows appended up to the clip's padded rows."""
+        return encode_mel(self.vae, log_mel(sound.waveform, sound.sample_rate_hz), spec.num_latent_rows_padded)
+
+    def decode(self, latents: Tensor, spec: ClipSpec) -> Sound:
+        """`[8, R, F]` to mono sound of exactly the clip's length."""
+        waveform = vocode(self.vocoder, decode_mel(self.vae, latents[None]), spec.num_samples)
+        return Sound(waveform, self.sample_rate_hz)

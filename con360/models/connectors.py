@@ -17,7 +17,6 @@ Source: SVG baseline (arXiv 2409.17550) and the quirks of its published weights,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -28,8 +27,6 @@ from torch import Tensor, nn
 from .connector_config import MODALITIES, SITES, ConnectorConfig
 from .cpu.feed_forward import GatedFeedForward
 from .signal_encoder import Pointwise, SignalEncoder, join_heads, split_heads
-
-Film = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class CrossFeatures(NamedTuple):

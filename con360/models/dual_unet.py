@@ -19,12 +19,15 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from .connectors import Connectors, CrossFeatures, Film, fold_frames
+from ..protocols import Film
+from ..records import AV
+from ..residency import resident
+from .connectors import Connectors, CrossFeatures, fold_frames
 from .cpu.feed_forward import by_rows
 from .cpu.winograd import by_winograd
 from .text_attention import TextMemory, share_text
 
-# Behind block `site`, features `h`: the features that go on, or None where nothing sits.
+# bridge(site, h) returns the features that go on in place of `h`, or None where nothing sits.
 Bridge = Callable[[str, Tensor], Tensor | None]
 
 
@@ -45,18 +48,54 @@ class DualUNet(nn.Module):
             by_rows(unet)
         by_winograd(self)
 
-    def parts(self, stage: str) -> list[nn.Module]:
-        """The networks that a stage of a step needs.
+    groups = (("video",), ("audio",))
 
-        Args:
-            stage: `cross` (`encode_cross` with embedded timesteps), `video` or `audio` (`forward_video`, ...).
-        """
+    @property
+    def device(self) -> torch.device:
+        return self.unet_v.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet_v.dtype
+
+    @property
+    def takes_film(self) -> bool:
+        return self.connectors is not None
+
+    def parts(self, group: tuple[str, ...] = ()) -> list[nn.Module]:
+        """Networks that `predict` needs for a group, or `share` for none."""
         connectors = self.connectors
-        if stage == "cross":
+        if not group:
             return [] if connectors is None else [connectors.encoders]
         sites = {} if connectors is None else connectors.sites
-        own = [module for name, module in sites.items() if name.startswith(stage)]
-        return [self.unet_v if stage == "video" else self.unet_a, *own]
+        own = [module for name, module in sites.items() if name.startswith(group)]
+        return [self._unet(*group), *own]
+
+    def _unet(self, modality: str) -> nn.Module:
+        return AV(self.unet_v, self.unet_a).get(modality)
+
+    def embed_times(self, modality: str, times: Tensor, like: Tensor) -> Tensor:
+        """`[S]` timesteps as a U-Net embeds them, `[S, E]`, on the device of `like`."""
+        unet = self._unet(modality)
+        with resident(like.device, unet.time_embedding):
+            return time_embedding(unet, times, like.new_zeros(len(times), dtype=unet.dtype))
+
+    def read(self, features: AV) -> AV:
+        """Captions for all steps: `[B, L, D]` tokens of the picture, `[B, D]` of the sound."""
+        return features._replace(video=None if features.video is None else TextMemory(features.video))
+
+    def share(self, x: AV, t: AV, x0: AV, heard: tuple[str, ...]) -> CrossFeatures:
+        """Encode what the modalities hear of each other; see `encode_cross`."""
+        said = AV.of({m: x.get(m) for m in heard})
+        return self.encode_cross(*said, *t, *x0)
+
+    def predict(
+        self, group: tuple[str, ...], x: AV, t: AV, features: AV, shared: CrossFeatures, film: Film | None
+    ) -> AV:
+        """Predictions for `("video",)` or `("audio",)`: noise or velocity, what the weights were trained for."""
+        (m,) = group
+        forward = AV(self.forward_video, self.forward_audio).get(m)
+        return AV.of({m: forward(x.get(m), t.get(m), features.get(m), shared, film)})
 
     def encode_cross(
         self,

@@ -10,8 +10,10 @@ from tiny_model import make_tiny_joint_model
 
 from con360.errors import InputError
 from con360.models.text import encode_captions
+from con360.protocols import Inputs
+from con360.records import AV
 from con360.sampling.guidance import Pass, guidance_plan, guide
-from con360.sampling.joint import sample_joint, video_noise
+from con360.sampling.joint import Given, sample_joint, video_noise
 from con360.sampling.settings import SamplerSettings
 
 FAST = SamplerSettings(steps=3, cfg_video=3.0, cfg_audio=2.0, seed=11)
@@ -22,13 +24,23 @@ def model():
     return make_tiny_joint_model(4)
 
 
+def read_captions(model, *captions):
+    text = encode_captions(model, captions)
+    return AV(text.text_v, text.text_a)
+
+
 def run(model, settings=FAST, **options):
-    text = encode_captions(model, ["a red disc humming", ""])
-    arguments = dict(
-        text_v=text.text_v[:1], text_a=text.text_a[:1], negative_v=text.text_v[1:], negative_a=text.text_a[1:],
-        shape_v=(4, 4, 8, 8), shape_a=(8, 16, 16), settings=settings,
-    )  # fmt: skip
-    return sample_joint(model.unet, model.scheduler_v, model.scheduler_a, **{**arguments, **options})
+    """Sample the tiny model; each option `name_v`, `name_a` is a half of a pair."""
+    captions = encode_captions(model, ["a red disc humming", ""])
+    both = AV(captions.text_v, captions.text_a)
+
+    def pair(name, usual):
+        return AV(*(options.pop(f"{name}_{end}", half) for end, half in zip("va", usual, strict=True)))
+
+    text, negative = pair("text", both.map(lambda t: t[:1])), pair("negative", both.map(lambda t: t[1:]))
+    given = Given(pair("start", AV()), pair("known", AV()), options.pop("generator", None))
+    inputs, shapes = Inputs(text, negative, options.pop("film", None)), AV((4, 4, 8, 8), (8, 16, 16))
+    return sample_joint(model.denoiser, model.schedules, inputs, shapes, settings, given=given, **options)
 
 
 def strong_film(model):

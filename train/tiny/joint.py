@@ -34,10 +34,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from con360.control.film import Film
 from con360.geometry.erp import sample_erp
 from con360.media.files import atomic_path
 from con360.models.codecs import log_mel
+from con360.protocols import Film
 from train.examples import ESTIMATOR, rays_of
 from train.losses import (
     Dropout,

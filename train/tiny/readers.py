@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from con360.control.film import Film
+from con360.protocols import Film
 from con360.scenes import COLOURS, SHAPES
 from train.tiny.cache import Batch
 

@@ -1,7 +1,7 @@
-"""How far few steps are from fifty: latents of the same seed by each sampler against DDIM at 50 steps, and the time.
+"""Compare few steps with fifty: distance of each sampler's latents from DDIM's at 50 steps, same seed, and the time.
 
 `python -m benchmarks.few_steps [--model FOLDER] [--seconds 1] [--seeds 3]`. Distances are root mean squares of the
-difference over that of the reference, mean over seeds; `other seed` is what two different clips of the model differ by.
+difference over that of the reference, mean over seeds; `other seed` is the distance between two different clips.
 """
 
 from __future__ import annotations

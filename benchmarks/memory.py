@@ -1,8 +1,8 @@
-"""`python -m benchmarks.memory [--px N] [--frames N]`: what a guided joint step of the published networks needs.
+"""`python -m benchmarks.memory [--px N] [--frames N]`: memory of a guided joint step of the published networks.
 
-The networks are built at the published size with random weights, in bfloat16, and run on the processor: each way of
-running in a process of its own, whose peak over the loaded weights is read from the operating system. An accelerator
-allocates otherwise; the figure says which arrays live at once, and stands for it until one is at hand.
+The networks have the published size, random weights and bfloat16, and run on the processor. Each way of running has a
+process of its own, whose peak over the loaded weights is read from the operating system. An accelerator allocates
+otherwise: the figure is an estimate of it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def measure(way: str, frames: int, px: int) -> dict[str, float]:
-    """Gigabytes of weights that must be there at once, of what one step takes beyond them, and its seconds."""
+    """Measure gigabytes of weights held at once, gigabytes that one step takes beyond them, and its seconds."""
     import torch
 
     from con360.models.cpu import feed_forward

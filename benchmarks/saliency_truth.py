@@ -24,7 +24,7 @@ from con360.saliency.multicue import WORK_HEIGHT, shrunk, spectral_residual
 from con360.saliency.predict import MULTICUE, TRAINING_FREE, predict_saliency
 
 ROOT = Path(__file__).resolve().parent.parent
-# Maps that are hardly more than points are blurred to what a gaze takes in.
+# Blur maps of single points by the width of a gaze.
 GAZE_DEG = 3.0
 WANTED = (0.50, 0.60, 0.80)
 

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from con360.control import load_control
-from con360.control.module import ControlConfig, ControlModule
+from con360.control import ControlConfig, ControlModule, load_control
 from con360.models.connector_config import ConnectorConfig
 from con360.models.connectors import Connectors, Film, fold_frames
 from con360.models.cpu import feed_forward, winograd
@@ -30,7 +29,7 @@ from con360.protocols import Inputs
 from con360.records import AV
 from con360.sampling.guidance import guide
 from con360.sampling.joint import Given, sample_joint
-from con360.sampling.schedule import NoiseSchedule, ddim_step, ddim_timesteps
+from con360.sampling.schedule import NoiseSchedule, clean_estimate, ddim_move, ddim_timesteps
 from con360.sampling.settings import SamplerSettings
 from con360.sampling.solvers import DiffusionSchedule
 from con360.weights.find import control_file, model_folder
@@ -64,7 +63,7 @@ class Scenario:
         self.maps = torch.rand(1, latent_v[1], 2, 128, 256, generator=g)
 
     def film(self) -> Film:
-        """The control's modulation, encoded from maps: once per clip is enough."""
+        """Encode the maps as the control's modulation, once per clip."""
         shapes = self.unet.site_shapes(tuple(self.start[0].shape[2:]), tuple(self.start[1].shape[2:]))
         rays = None
         if self.control.config.geometry == "view":
@@ -120,7 +119,8 @@ class Scenario:
             for m, scale in enumerate((SCALE_V, SCALE_A)):
                 alpha, alpha_next = schedules[m].alpha_pairs(timesteps[m])[step]
                 prediction = guide(list(outputs[m].chunk(2)), (scale,))
-                x[m], x0[m] = ddim_step(schedules[m], prediction, x[m], alpha, alpha_next)
+                x0[m] = clean_estimate(schedules[m], prediction, x[m], alpha)
+                x[m] = ddim_move(x[m], x0[m], alpha, alpha_next)
         return x
 
     def _recreated(

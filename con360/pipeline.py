@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .caption import plain_caption
-from .control import LoadedControl, encode_control, fingerprint
+from .control import LoadedControl, encode_control, fingerprint, with_named
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .memory import in_smaller_pieces
@@ -76,13 +76,17 @@ def conditions_of(
     viewpoint: Viewpoint,
     caption: SceneCaption | None = None,
     normalization: BasdNormalization = "minmax",
+    control: LoadedControl | None = None,
 ) -> Conditions:
-    """Assemble the three conditions of one viewpoint; without a caption, a plain statement of what was found.
+    """Assemble the conditions of one viewpoint; without a caption, a plain statement of what was found.
+
+    With a control, the further maps and signals that it names are made from the clip by their registered makers.
 
     Source: paper section 2.1.
     """
     basd = basd_maps(viewpoint.track, saliency.maps.shape[-2], normalization)
-    return Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
+    made = Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
+    return made if control is None else with_named(made, clip, control.module.config)
 
 
 def control_saliency(
@@ -161,8 +165,7 @@ def generate(
         conditions: saliency and BASD maps of the whole clip, and the caption.
         settings: sampler settings, seed included; None takes `default_settings`.
         seconds: duration in [0.5, 4]; the maps must have that many frames at the model's rate.
-        strengths: channel of the control (`saliency`, `basd`) to its strength: 0 is off, 1 as trained, and what is not
-            named acts as trained.
+        strengths: of the control's maps and signals by name, 0 is off and 1 as trained; names left out have 1.
         start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
             true view (`crop_view`) is the natural one.
         terms: steering of each step (`sampling.steer`).
@@ -312,8 +315,7 @@ def _film(
         return None
     return encode_control(
         control.module.to(device), conditions, model.site_shapes(spec), fps=spec.fps,
-        audio_seconds=spec.latent_seconds_a, saliency_strength=strengths.get("saliency", 1.0),
-        basd_strength=strengths.get("basd", 1.0),
+        audio_seconds=spec.latent_seconds_a, strengths=strengths,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ panorama's centre column.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -53,8 +54,8 @@ class Sound:
     Args:
         waveform: `[C, N]` float32. Peaks above 1 are kept, not clipped.
         sample_rate_hz: sampling rate.
-        layout: what the channels mean. `ambix` is Ambisonics, ACN order W, Y, Z, X, ..., SN3D: 4, 9 or 16 channels by
-            its order, and two more where a head-locked stereo pair follows. `other` are loudspeakers or plain channels.
+        layout: what the channels mean. `ambix` is Ambisonics, ACN order W, Y, Z, X, ..., SN3D: (n + 1)² channels at
+            order n, and two more where a head-locked stereo pair follows. `other` are loudspeakers or plain channels.
         speakers: FFmpeg's names of `other`'s channels (FL, FR, FC, LFE, ...); empty where they are not known.
     """
 
@@ -66,6 +67,42 @@ class Sound:
     @property
     def duration_s(self) -> float:
         return self.waveform.shape[-1] / self.sample_rate_hz
+
+    @property
+    def ambisonic_order(self) -> int | None:
+        """Order of `ambix` channels; None for other layouts, and where no order has so many channels."""
+        channels = self.waveform.shape[0]
+        if self.layout != "ambix":
+            return None
+        return next((n for n in map(order_of, (channels, channels - 2)) if n is not None), None)
+
+
+def order_of(channels: int) -> int | None:
+    """Order of Ambisonics of so many channels, a head-locked pair not counted; None where no order has them."""
+    order = math.isqrt(max(channels, 1)) - 1
+    return order if (order + 1) ** 2 == channels else None
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One or more values over time.
+
+    Args:
+        values: `[T, ...]`; value k stands for the time `(k + 0.5) / rate_hz`. A batch has `[B, T, ...]`.
+        rate_hz: values per second.
+    """
+
+    values: Tensor
+    rate_hz: float
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.values) / self.rate_hz
+
+    @property
+    def width(self) -> int:
+        """Number of values at a time."""
+        return math.prod(self.values.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -216,11 +253,18 @@ class SceneCaption:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Everything that steers one generation."""
+    """Everything that steers one generation.
+
+    Args:
+        maps: further maps of the panorama by name, `[T, H, W]` in [0, 1], one per frame as saliency and BASD.
+        signals: signals by name, as long as the clip.
+    """
 
     saliency: SaliencyMaps
     basd: BasdMaps
     caption: SceneCaption
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    signals: Mapping[str, Signal] = field(default_factory=dict)
 
     @property
     def track(self) -> ViewTrack:

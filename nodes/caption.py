@@ -1,7 +1,8 @@
-"""The scene in words."""
+"""Describe the scene in words."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -24,6 +25,23 @@ NO_CAPTIONER = "none"
 BY_RULE = "none (joined by rule)"
 
 
+def _prompt_inputs() -> list[io.Input]:
+    return [
+        runtime.advanced(io.String.Input(
+            "face_prompt", default=prompts.FACE_PROMPT, multiline=True, optional=True,
+            tooltip="The captioner continues it for each face; {direction} becomes 'in front', 'behind', ...",
+        )),
+        runtime.advanced(io.String.Input(
+            "merge_prompt", default=prompts.MERGE_PROMPT, multiline=True, optional=True,
+            tooltip="Asks the language model for the long caption; {captions} becomes the faces' captions.",
+        )),
+        runtime.advanced(io.String.Input(
+            "short_prompt", default=prompts.SHORT_PROMPT, multiline=True, optional=True,
+            tooltip="Asks the language model for the short caption; {description} becomes the long one.",
+        )),
+    ]  # fmt: skip
+
+
 class CubemapCaption(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,8 +49,8 @@ class CubemapCaption(io.ComfyNode):
             node_id="CubemapCaption",
             display_name="Cubemap Caption",
             category=runtime.CATEGORY,
-            description="Words for the scene: what you type, else what a captioner sees on the six cube faces, else "
-            "the sample's own caption, else a plain statement of what is known.",
+            description="Describes the scene in words: by your text, else by a captioner on the six cube faces, else "
+            "by the sample's own caption, else by a plain statement of what is known.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama; another ratio than 2:1 is stretched."),
                 io.String.Input(
@@ -56,23 +74,12 @@ class CubemapCaption(io.ComfyNode):
                     "models/con360_llm. Without one they are joined by rule.",
                 ),
                 io.Int.Input("times", default=3, min=1, max=32, step=1, optional=True,
-                             tooltip="At how many moments of the clip the faces are captioned."),
+                             tooltip="Number of moments of the clip at which the faces are captioned."),
                 runtime.advanced(io.Int.Input(
                     "batch_size", default=6, min=1, max=192, step=1, optional=True,
                     tooltip="Faces captioned at once; fewer need less memory.",
                 )),
-                runtime.advanced(io.String.Input(
-                    "face_prompt", default=prompts.FACE_PROMPT, multiline=True, optional=True,
-                    tooltip="The captioner continues it for each face; {direction} becomes 'in front', 'behind', ...",
-                )),
-                runtime.advanced(io.String.Input(
-                    "merge_prompt", default=prompts.MERGE_PROMPT, multiline=True, optional=True,
-                    tooltip="Asks the language model for the long caption; {captions} becomes the faces' captions.",
-                )),
-                runtime.advanced(io.String.Input(
-                    "short_prompt", default=prompts.SHORT_PROMPT, multiline=True, optional=True,
-                    tooltip="Asks the language model for the short caption; {description} becomes the long one.",
-                )),
+                *_prompt_inputs(),
                 sockets.Con360Model.Input(
                     "model", optional=True,
                     tooltip="Its tokenizers measure how long the short caption may be; without it CLIP is assumed.",
@@ -91,7 +98,7 @@ class CubemapCaption(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, captioner: str | None = None, language_model: str | None = None) -> bool | str:
         choices = ((captioner, NO_CAPTIONER), (language_model, BY_RULE))
-        verdicts = [runtime.verdict(lambda one=one: _folder(*one)) for one in choices]
+        verdicts = [runtime.verdict(partial(_folder, *choice)) for choice in choices]
         return " ".join(verdict for verdict in verdicts if isinstance(verdict, str)) or True
 
     @classmethod
@@ -136,7 +143,7 @@ def _by_models(
     clip: PanoramaClip, captioner: Path, language_model: Path | None, times: int, batch_size: int,
     asked: prompts.CaptionPrompts, model: ManagedModel | None,
 ) -> SceneCaption:  # fmt: skip
-    """One network at a time: the captioner is let go before the language model is read."""
+    """Caption with one network at a time: free the captioner before the language model is read."""
     from ..con360.caption.budget import TokenBudget
     from ..con360.caption.captioner import check_captioner
     from ..con360.caption.merge import merge_captions
@@ -151,7 +158,7 @@ def _by_models(
     if language_model is None:
         return merge_captions(faces, budget=budget)
     report(0, 1, "loading the language model")
-    writer = load_writer(language_model, dtype=runtime.working_dtype("auto"))
+    writer = load_writer(language_model, dtype=runtime.comfyui_dtype("auto"))
     patcher = runtime.manage({"language_model": writer.model})
     runtime.bring_in(patcher)
     return merge_captions(faces, writer, prompts=asked, budget=budget, progress=report)
@@ -164,14 +171,14 @@ def _faces(
     from ..con360.caption.faces import caption_faces
 
     report(0, 1, "loading the captioner")
-    captioner = load_captioner(folder, dtype=runtime.working_dtype("auto"))
+    captioner = load_captioner(folder, dtype=runtime.comfyui_dtype("auto"))
     patcher = runtime.manage({"captioner": captioner.model})
     runtime.bring_in(patcher)
     return caption_faces(captioner, clip, times=times, batch_size=batch_size, prompt=prompt, progress=report)
 
 
 def _folder(choice: str | None, nothing: str) -> Path | None:
-    """The folder of a choice; None for the choice that stands for no model, and for a link without a value yet."""
+    """Find the folder of a choice; None for "no model", and for a link without a value yet."""
     if choice in (None, nothing):
         return None
     name, part = (

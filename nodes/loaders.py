@@ -1,10 +1,10 @@
-"""Model and control files onto links, under ComfyUI's memory management."""
+"""Load model and control files, under ComfyUI's memory management."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from comfy_api.v0_0_2 import io
 
@@ -34,15 +34,16 @@ PART_TOOLTIPS = {
 
 @dataclass(frozen=True)
 class ManagedModel:
-    """What travels on a CON360_MODEL link."""
+    """Value of a CON360_MODEL link."""
 
     model: JointModel
     patcher: ModelPatcher
 
 
+@final
 @dataclass(frozen=True)
 class ManagedControl:
-    """What travels on a CON360_CONTROL link."""
+    """Value of a CON360_CONTROL link."""
 
     control: LoadedControl
     patcher: ModelPatcher
@@ -90,12 +91,13 @@ class Con360ModelLoader(io.ComfyNode):
     @runtime.needs_packages
     def execute(cls, model: str, precision: str, **parts: str) -> io.NodeOutput:
         from ..con360.weights.load import load_joint_model
+        from ..con360.weights.parts import model_parts
 
         runtime.check_choice(precision, PRECISIONS, "the precision")
         report = runtime.progress()
         report(0, 1, "loading the model")
         folder = None if model == PARTS_ALONE else _model_folder(model)
-        joint = load_joint_model(folder, picks=_picks(parts), dtype=runtime.working_dtype(precision))
+        joint = load_joint_model(model_parts(folder, _picks(parts)), dtype=runtime.comfyui_dtype(precision))
         report(1, 1, "loading the model")
         return io.NodeOutput(ManagedModel(joint, runtime.manage(_networks(joint))))
 
@@ -145,7 +147,7 @@ def _part_options(part: str) -> list[str]:
 
 
 def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
-    """The parts that are not the model's own, by path; a checkpoint file gets the tokenizer that ComfyUI brings."""
+    """Paths of the parts that are not the model's own; a checkpoint file gets ComfyUI's tokenizer."""
     picks: dict[str, str | Path] = {}
     for part, choice in parts.items():
         if choice in (None, OWN):
@@ -155,7 +157,7 @@ def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
         else:
             runtime.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
         picks[part] = NO_CONNECTORS if choice == NO_CONNECTORS else folders.part_entries(part)[choice]
-    tokenizer = folders.clip_tokenizer() if Path(picks.get("video", "")).is_file() else None
+    tokenizer = folders.comfyui_tokenizer() if Path(picks.get("video", "")).is_file() else None
     if tokenizer is not None:
         picks["tokenizer"] = tokenizer
     return picks

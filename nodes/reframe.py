@@ -1,8 +1,8 @@
-"""A flat video out of a 360° file, at the file's own resolution and frame rate, without holding it in memory."""
+"""Cut a flat video out of a 360° file, at its own resolution and frame rate, without holding it in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import InputImpl, io
 
@@ -16,13 +16,15 @@ from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..con360.media.painting import Eye
     from ..con360.records import View
     from ..con360.reframing.aim import Follow
+    from ..con360.reframing.sound import SoundKind
     from ..con360.viewpoint.keyframes import Keyframe
 
 FOLLOW = "follow"
 MODES = [FOLLOW, BY_HAND, BY_KEYFRAMES]
-SOUNDS = ["auto", "stereo", "mono", "foa", "none"]
+SOUNDS: list[SoundKind] = ["auto", "stereo", "mono", "foa", "none"]
 CHANNEL_ORDERS = ["AmbiX", "FuMa"]
 
 
@@ -33,8 +35,8 @@ class Reframe360Video(io.ComfyNode):
             node_id="Reframe360Video",
             display_name="Reframe 360° Video",
             category=runtime.CATEGORY,
-            description="A flat video out of a 360° one at its own resolution and frame rate, with the sound turned "
-            "with the view. Needs no weights; files may have any length.",
+            description="Cuts a flat video out of a 360° one at its own resolution and frame rate, and turns the "
+            "sound with the view. Needs no weights; files may have any length.",
             inputs=[
                 io.Combo.Input(
                     "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
@@ -70,7 +72,8 @@ class Reframe360Video(io.ComfyNode):
                 runtime.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
                                              tooltip="Stereo videos: one eye, or the whole picture.")),
                 runtime.advanced(io.Combo.Input("channels", options=CHANNEL_ORDERS, default="AmbiX", optional=True,
-                                             tooltip="FuMa is the same as 'fuma' of ambisonics, and older.")),
+                                             tooltip="FuMa means the same as 'fuma' of ambisonics; kept for older "
+                                             "workflows.")),
                 runtime.advanced(io.Float.Input("constant_fps", default=0.0, min=0.0, max=240.0, step=1.0,
                                              optional=True,
                                              tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
@@ -106,8 +109,8 @@ class Reframe360Video(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, video: str, mode: str, rank: int, yaw: float, pitch: float, fov: float, width: int, height: int,
-        start: float, duration: float, sound: str, keyframes: str = "", eye: str = "auto", channels: str = "AmbiX",
-        constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
+        start: float, duration: float, sound: SoundKind, keyframes: str = "", eye: Eye | Literal["auto"] = "auto",
+        channels: str = "AmbiX", constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
         from ..con360.reframing.run import reframe
@@ -139,7 +142,7 @@ class Reframe360Video(io.ComfyNode):
 
 
 def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
-    """What both widgets say; `channels` is the older one."""
+    """Join the two widgets about Ambisonics; `channels` is the older one."""
     word = sockets.checked_ambisonics(ambisonics, head_locked)
     if channels != "FuMa" or word == "fuma":
         return word
@@ -149,13 +152,13 @@ def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
 
 
 def _sample_file() -> tuple[Path, dict[str, Any]]:
-    """The sample scene as a file such as a 360° camera leaves, with Ambisonic sound."""
+    """Write the sample scene as a 360° camera does, with Ambisonic sound."""
     from ..con360.media.writer import write_clip
 
     clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)
     path, saved = files.temp_file("con360_sample", ".mp4")
     write_clip(path, clip.frames, clip.fps, clip.sound, panorama="mono")
-    return path, {**saved, "ambisonic": clip.sound.layout == "ambix"}
+    return path, {**saved, "ambisonic": clip.sound is not None and clip.sound.layout == "ambix"}
 
 
 def _look(

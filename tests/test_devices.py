@@ -1,4 +1,4 @@
-"""Where networks compute: `auto` on machines that this one is not, and what is said of a device that is missing."""
+"""Devices: `auto` on machines that this one is not, and the error for a device that is missing."""
 
 from __future__ import annotations
 

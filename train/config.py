@@ -115,7 +115,8 @@ class TrainConfig:
 
     @property
     def dropout(self) -> Dropout:
-        return Dropout(self.drop_text, self.drop_control, self.drop_saliency, self.drop_basd, self.drop_x0)
+        named = {"saliency": self.drop_saliency, "basd": self.drop_basd}
+        return Dropout(self.drop_text, self.drop_control, x0=self.drop_x0, named=named)
 
     @property
     def with_control(self) -> bool:

@@ -57,7 +57,7 @@ export class Transport {
 
   #playing(on) {
     setButton(this.play, on ? "pause" : "play", t(on ? "pause" : "play"));
-    for (const video of this.followers) if (video.src) on ? video.play() : video.pause();
+    for (const video of this.followers) if (video.src) video[on ? "play" : "pause"]();
     if (on) this.#step();
     else this.#follow();
   }

@@ -9,11 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import InputError
 from .parser import build_parser
 
 NO_MEMORY = "memory ran out; ask for a shorter clip, set --memory low, or close other programs."
+# Load averages, then running/existing tasks (proc_loadavg(5)); Linux alone has it.
+LOADAVG = Path("/proc/loadavg")
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -34,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     options = build_parser().parse_args(arguments)
+    _yield_to_others()
     try:
         options.run(options, started)
     except InputError as error:
@@ -51,6 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain(options, "interrupted; unfinished files were removed.", INTERRUPTED)
     return DONE
+
+
+def _yield_to_others() -> None:
+    """Let torch's threads sleep soon at barriers where other programs run (docs/threads.md has the figures).
+
+    GNU's OpenMP, torch's on Linux, reads the number of turns once, as it loads. No result depends on it.
+    """
+    if "OMP_WAIT_POLICY" in os.environ or not os.access(LOADAVG, os.R_OK):
+        return
+    running = int(LOADAVG.read_text().split()[3].partition("/")[0])
+    if running > 1:  # this process is one
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _complain(options, sentence: str, status: int) -> int:

@@ -59,14 +59,13 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
         caption = merge_faces(asked, faces, TokenBudget.of_model(model), device, report)
     settings = default_settings(model, **given)
     read = _saliency_read(options, clip, control, saliency, device, report)
-    conditions = conditions_of(clip, read, viewpoint, caption)
+    conditions = conditions_of(clip, read, viewpoint, caption, control=control)
     _notice_missing(conditions, control, options, report)
     start, settings = read_start(options, settings, clip, conditions.track, model, report)
     with report.stage("generation") as progress:
         made = generate(
-            model, control, conditions, settings, seconds=spec.seconds,
-            strengths=dict(zip(("saliency", "basd"), strengths, strict=True)), start=start, device=device,
-            progress=progress,
+            model, control, conditions, settings, seconds=spec.seconds, strengths=strengths, start=start,
+            device=device, progress=progress,
         )  # fmt: skip
     report.seconds.update(made.stage_seconds)
     del report.seconds["generation"]
@@ -115,14 +114,14 @@ def _check_view(options: argparse.Namespace) -> None:
         raise InputError(f"viewpoint {options.viewpoint} was asked for; ranks count from 1, the most salient.")
 
 
-def _strengths(options: argparse.Namespace) -> tuple[float, float]:
+def _strengths(options: argparse.Namespace) -> dict[str, float]:
     """Strengths of saliency and of the BASD map."""
     for name in ("strength", "saliency_strength", "basd_strength"):
         value = getattr(options, name)
         if not 0 <= value <= MAX_STRENGTH:  # NaN fails as well
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is {value:g}; wanted 0 (off) to {MAX_STRENGTH:g}, and 1 is as trained.")
-    return options.strength * options.saliency_strength, options.strength * options.basd_strength
+    return {name: options.strength * getattr(options, f"{name}_strength") for name in ("saliency", "basd")}
 
 
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,6 @@ WEIGHT_NAMES = (
     "diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors",
     "diffusion_pytorch_model.bin", "pytorch_model.bin",
 )  # fmt: skip
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 # Where training programs keep the weights in a checkpoint of more than weights.
 _INNER_DICTS = ("state_dict", "model", "model_state_dict")
 # A safetensors header is JSON; the library itself reads no longer one.

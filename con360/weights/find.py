@@ -14,7 +14,8 @@ from ..errors import InputError
 from ..media.files import existing_file
 from .catalog import BUILT_IN_MODEL, I3D_FILE, KNOWN_PARTS, KnownPart
 from .files import check_is_weights, read_header
-from .parts import INDEX, MANIFEST, WEIGHT_SUFFIXES, ModelParts, model_parts
+from .parts import ModelParts, model_parts
+from .places import WEIGHT_SUFFIXES, is_joint_model
 
 # Where to look, without being told: the first that is set and exists, then these.
 MODELS_VARIABLE, COMFYUI_VARIABLE = "CON360_MODELS", "COMFYUI_PATH"
@@ -128,7 +129,7 @@ def joint_models(roots: Iterable[Path]) -> dict[str, Path]:
     for root in roots:
         folder = root / "con360"
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if (path / MANIFEST).is_file() or (path / "unet_v").is_dir() and (path / INDEX).is_file():
+            if is_joint_model(path):
                 found.setdefault(path.name, path)
     return found
 

@@ -434,6 +434,44 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def beside(running: int | None, tmp_path: Path, code: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run code after a command that was told of so many running tasks; None tells of none."""
+    loadavg = tmp_path / "loadavg"
+    if running:
+        loadavg.write_text(f"0.00 0.00 0.00 {running}/93 17211\n")
+    code = (
+        "import os, sys; from pathlib import Path; from con360 import cli\n"
+        f"cli.LOADAVG = Path(sys.argv[1]); cli.main(['models', '--json'])\n{code}"
+    )
+    ours = {name: value for name, value in environment().items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", code, str(loadavg)]
+    return subprocess.run(command, capture_output=True, text=True, env={**ours, **variables}, check=True)
+
+
+@pytest.mark.parametrize(
+    ("running", "variables", "turns"),
+    [
+        (1, {}, "None"),
+        (2, {}, "1000"),
+        (2, {"GOMP_SPINCOUNT": "7"}, "7"),
+        (2, {"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
+        (None, {}, "None"),
+    ],
+    ids=["alone", "beside others", "turns are the user's", "policy is the user's", "not Linux"],
+)
+def test_threads_yield_to_other_programs(
+    running: int | None, variables: dict[str, str], turns: str, tmp_path: Path
+) -> None:
+    done = beside(running, tmp_path, "print(os.environ.get('GOMP_SPINCOUNT'))", **variables)
+    assert done.stdout.splitlines()[-1] == turns
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's OpenMP on Linux alone")
+def test_torchs_openmp_reads_how_to_yield(tmp_path: Path) -> None:
+    shown = beside(2, tmp_path, "import torch", OMP_DISPLAY_ENV="VERBOSE").stderr
+    assert "GOMP_SPINCOUNT = '1000'" in shown
+
+
 def test_help_reads_like_a_manual(con360) -> None:
     status, out, _ = con360("--help")
     assert status == 0

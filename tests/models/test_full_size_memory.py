@@ -1,4 +1,4 @@
-"""What the full-size networks weigh on the device, from their shapes: with little memory, the video stage decides."""
+"""Memory of the full-size networks on the device, from their shapes: with little memory, the video stage decides."""
 
 from __future__ import annotations
 

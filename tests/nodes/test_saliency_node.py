@@ -36,7 +36,7 @@ def clip() -> PanoramaClip:
 
 @pytest.fixture(scope="module")
 def control(host: Host, pack: Any) -> Any:
-    """What travels on a control link, trained with the training-free maps."""
+    """Value of a control link, trained with the training-free maps."""
     write_model_files(host.base / "models")
     with installed(host._modules):
         return host.classes["Con360ControlLoader"].execute("random.safetensors").args[0]

@@ -96,7 +96,7 @@ def _by_nodes(folder: Path) -> tuple[Any, Any]:
 
 
 class Stopped(Exception):
-    """What the interrupt raises."""
+    """Raised by the interrupt."""
 
 
 def _interrupted() -> Figure:

@@ -80,7 +80,7 @@ def clicks(fps: Fraction, hz: int, seconds: float) -> np.ndarray:
 
 
 def _worst_offset(path: Path, fps: Fraction, hz: int, seconds: float) -> tuple[float, int]:
-    """Largest distance of a flash from the click beside it, and how many pairs there are."""
+    """Largest distance of a flash from the click beside it, and the number of pairs."""
     import av
 
     lit, shown_before = [], False
@@ -96,7 +96,7 @@ def _worst_offset(path: Path, fps: Fraction, hz: int, seconds: float) -> tuple[f
 
 
 def _clicks_heard(path: Path, fps: Fraction, hz: int, seconds: float) -> list[float]:
-    """Times at which the file's sound is most alike to a click: the coder smears an onset, and not this."""
+    """Times at which the file's sound is most like a click; the coder smears an onset, but not this likeness."""
     import av
 
     blocks, start, rate = [], None, hz

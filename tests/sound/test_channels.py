@@ -1,4 +1,4 @@
-"""What channels are, by tags, by count and as a person says; levels and directions of what is made of them."""
+"""Meaning of channels by tags, by count and by choice; levels and directions of the sound that is made of them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from con360.control import Film, LoadedControl
-from con360.control.module import stack_maps, view_rays
+from con360.control.inputs import stack_maps, view_rays
 from con360.geometry.erp import erp_directions
 from con360.metrics.audio import codec_sound_embedding
 from con360.metrics.video import codec_video_embedding
@@ -88,7 +88,7 @@ class Bench:
         return Ask(scene.caption().short, track, saliency, seed, use)
 
     def truth(self, scene: Scene, track: ViewTrack, seconds: float = 4.0) -> Clip:
-        """What the view really shows and sounds like."""
+        """True picture and sound of the view."""
         spec = self.spec(seconds)
         return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
 
@@ -139,7 +139,8 @@ class Bench:
         if ask.use == "caption":
             return nothing
         saliency = SaliencyMaps(ask.saliency, self.saliency)
-        maps = stack_maps(Conditions(saliency, basd_maps(ask.track, MAP_HEIGHT), SceneCaption(ask.caption)))
+        conditions = Conditions(saliency, basd_maps(ask.track, MAP_HEIGHT), SceneCaption(ask.caption))
+        maps = stack_maps(conditions, module.config.channels)
         sites = shapes
         if ask.use == "saliency":
             maps[:, :, 1] = 0.0

@@ -1,0 +1,55 @@
+"""A commit, a clone and a public CI are judged by the same tools."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from shared_data import ROOT
+from test_documents import project
+
+TOOLS = ["ruff format --check .", "ruff check .", "mypy", "oxlint web"]
+RUN_ALL = "pre-commit run --all-files"
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def workflow() -> dict[str, Any]:
+    return yaml.safe_load(text(".github/workflows/tests.yml"))["jobs"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
+
+
+def test_the_hooks_are_the_tools_and_fetch_nothing() -> None:
+    (local,) = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
+    assert local["repo"] == "local"
+    assert [hook["entry"] for hook in local["hooks"]] == TOOLS
+    # Judged is the whole tree, by what is installed.
+    assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in local["hooks"])
+
+
+def test_the_ci_runs_the_hooks_alone() -> None:
+    lines = [line.strip() for line in text(".ci/run").splitlines()]
+    assert RUN_ALL in lines
+    assert not [line for line in lines if line.split(" ")[0] in {tool.split(" ")[0] for tool in TOOLS}]
+    assert {"run": RUN_ALL} in workflow()["hooks"]["steps"]
+
+
+def test_the_developers_extra_brings_the_tools() -> None:
+    needed = {tool.split(" ")[0] for tool in [*TOOLS, RUN_ALL]}
+    assert needed <= names(project()["optional-dependencies"]["dev"])
+    assert 'python -m pip install --quiet -e ".[dev]"' in text(".ci/run").splitlines()
+
+
+def test_the_public_ci_tries_the_oldest_and_the_newest_everywhere() -> None:
+    matrix = workflow()["tests"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    pairs = {(row["python"], row["resolution"]) for row in matrix["include"]}
+    assert pairs == {("3.10", "lowest-direct"), ("3.13", "highest")}
+    assert {python for python, _ in pairs} == set(matrix["python"])
+    assert project()["requires-python"] == ">=3.10"

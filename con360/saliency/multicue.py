@@ -48,7 +48,7 @@ FLAT_BELOW, SILENT_BELOW = 2.0, 0.5
 
 @dataclass(frozen=True)
 class CueStrengths:
-    """How much each cue counts; 0 leaves it out.
+    """Weights of the cues; 0 leaves one out.
 
     Args:
         structure: of structure in a still picture; its mean over the sphere is 1.

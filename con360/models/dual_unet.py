@@ -3,8 +3,8 @@
 Shape legend: B clips, T frames, h w latent rows and columns, R F mel latent rows and frequencies, L text tokens,
 N = B * T, E time embedding.
 
-diffusers supplies the blocks of both U-Nets; what drives them is ours, so that a connector can sit behind a block and
-replace its last skip connection as well. Without connectors, or with zero-initialised ones, each U-Net computes what
+diffusers supplies the blocks of both U-Nets; our own loop drives them, so that a connector behind a block can replace
+its output and its last skip connection. Without connectors, or with zero-initialised ones, each U-Net computes what
 diffusers' own forward does.
 
 Source: SVG baseline (arXiv 2409.17550); paper section 2.2 for FiLM's place.
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..protocols import Film
@@ -105,10 +106,10 @@ class DualUNet(nn.Module):
         x0_v: Tensor | None = None,
         x0_a: Tensor | None = None,
     ) -> CrossFeatures:
-        """What each modality hears from the other. It reads no text: under guidance one call serves all passes.
+        """Encode each modality for the other. No text is read: under guidance one call serves all passes.
 
         Args:
-            x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`; None says nothing to the other side.
+            x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`; None gives the other side no signal.
             t_v, t_a: timesteps, see `time_embedding`.
             x0_v, x0_a: previous estimates of the clean latents; None is zeros.
         """
@@ -134,7 +135,7 @@ class DualUNet(nn.Module):
         *,
         use_connectors: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Predictions for both modalities (noise or velocity: what the weights were trained for).
+        """Predict noise or velocity, as the weights were trained, for both modalities.
 
         Args:
             x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`.
@@ -159,13 +160,13 @@ class DualUNet(nn.Module):
         *,
         use_connectors: bool = True,
     ) -> Tensor:
-        """The video half of `forward`; alone it hears no sound, yet FiLM and the connectors' own attention act."""
+        """Predict the video half of `forward`; without `cross`, FiLM and the connectors' own attention still act."""
         frames, T = fold_frames(x_v)
-        temb = time_embedding(self.unet_v, t_v, x_v).repeat_interleave(T, dim=0)
+        temb = repeat(time_embedding(self.unet_v, t_v, x_v), "b e -> (b t) e", t=T)
         bridge = self._bridge("video", T, cross.into_video if cross else None, film, use_connectors)
         text = text_v if isinstance(text_v, TextMemory) else TextMemory(text_v)
         out = run_blocks(self.unet_v, frames, temb, text, bridge, num_frames=T)
-        return out.unflatten(0, (-1, T)).transpose(1, 2)
+        return rearrange(out, "(b t) c h w -> b c t h w", t=T)
 
     def forward_audio(
         self,
@@ -177,7 +178,7 @@ class DualUNet(nn.Module):
         *,
         use_connectors: bool = True,
     ) -> Tensor:
-        """The audio half of `forward`; alone it sees no picture."""
+        """Predict the audio half of `forward`; without `cross` it gets no signal of the picture."""
         temb = time_embedding(self.unet_a, t_a, x_a)
         label = self.unet_a.class_embedding(text_a)
         temb = torch.cat([temb, label], dim=-1) if self.unet_a.config.class_embeddings_concat else temb + label
@@ -195,7 +196,7 @@ class DualUNet(nn.Module):
     def site_shapes(
         self, latent_v: tuple[int, int, int] | None = None, latent_a: tuple[int, int] | None = None
     ) -> dict[str, tuple[int, ...]]:
-        """Shape of the features at each connector, without running anything.
+        """Derive the features' shape at each connector from configurations alone.
 
         Args:
             latent_v: (T, h, w) of the video latent; None leaves its sites out.
@@ -213,7 +214,7 @@ class DualUNet(nn.Module):
 
 
 def _level_shapes(unet: nn.Module, size: tuple[int, ...]) -> list[tuple[str, int, tuple[int, ...]]]:
-    """(site, channels, size) behind the last two down blocks and the first two up blocks."""
+    """List (site, channels, size) of the last two down blocks and the first two up blocks."""
     widths, sizes = unet.config.block_out_channels, [tuple(size)]
     for block in unet.down_blocks:
         halves = getattr(block, "downsamplers", None) is not None
@@ -224,11 +225,11 @@ def _level_shapes(unet: nn.Module, size: tuple[int, ...]) -> list[tuple[str, int
 
 
 def time_embedding(unet: nn.Module, t: Tensor | int | None, like: Tensor) -> Tensor:
-    """The U-Net's own embedding of timesteps, without classes: `[B, E]`.
+    """Embed timesteps as the U-Net does, without classes: `[B, E]`.
 
     Args:
         unet: either U-Net.
-        t: a number, `[B]`, or what this function made of either, `[1 or B, E]`: a schedule's steps are embedded once.
+        t: a number, `[B]`, or an embedding `[1 or B, E]` made before, so that a schedule embeds its steps once.
         like: any tensor with the batch, device and dtype.
     """
     steps = torch.as_tensor(t, device=like.device)
@@ -249,8 +250,8 @@ def run_blocks(
         h: input `[N, c, h, w]`.
         temb: `[N, E]`.
         text: of the B clips, or None where the blocks attend to themselves.
-        bridge: called behind each down and up block; what it returns goes on in the block's stead, and for a down
-            block it is the last skip connection too.
+        bridge: called behind each down and up block; its return value replaces the block's output and, of a down block,
+            the last skip connection too.
         block_args: for every block (`num_frames` of the motion U-Net).
     """
     h = unet.conv_in(h)

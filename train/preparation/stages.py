@@ -29,7 +29,7 @@ from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
 from con360.saliency.predict import clip_saliency
-from con360.saliency.salvit360 import load_salvit360, saliency_maps
+from con360.saliency.salvit360 import load_salvit360, salvit360_saliency
 from con360.sound.channels import FIRST_ORDER
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono
 from con360.sound.views import view_sound
@@ -160,7 +160,7 @@ def _saliency_of(clip: PanoramaClip, method: str, height: int, device: str) -> S
     if method in NAMED_METHODS or not Path(method).is_file():
         return clip_saliency(clip, method, height=height)
     model = _salvit360(method, device)
-    return SaliencyMaps(saliency_maps(model, clip.frames, height).cpu(), f"SalViT360 {model.variant}")
+    return SaliencyMaps(salvit360_saliency(model, clip.frames, height).cpu(), f"SalViT360 {model.variant}")
 
 
 @lru_cache(maxsize=1)

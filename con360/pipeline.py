@@ -170,8 +170,7 @@ def generate(
         start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
             true view (`crop_view`) is the natural one.
         terms: steering of each step (`sampling.steer`).
-        device: where to compute with `memory="low"`, from where the parts of the model visit one by one; None is the
-            model's own device.
+        device: where the model's parts visit one by one with `memory="low"`; None is the model's own.
         on_step, progress: told while it runs; both may raise to cancel.
 
     Returns:
@@ -187,8 +186,7 @@ def generate(
     settings = default_settings(model) if settings is None else settings
     spec, watch = model.clip_spec(seconds), Stopwatch()
     _check_conditions(conditions, control, spec)
-    if control is not None:
-        _check_control(model, control, spec)
+    _check_control(model, control, spec)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = Visits(device, settings.memory == "low")
@@ -198,10 +196,8 @@ def generate(
         inputs = replace(inputs, film=_film(model, control, conditions, spec, device, strengths or {}))
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
-        latents = model.sample(
-            inputs, spec, settings, given=Given(known=known), terms=terms, device=device,
-            callback=_step_callback(on_step, progress),
-        )  # fmt: skip
+        told, known_only = _step_callback(on_step, progress), Given(known=known)
+        latents = model.sample(inputs, spec, settings, given=known_only, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     notices = model.notices + drawing_notices(model, conditions.caption, settings) + inputs.notices
@@ -234,7 +230,7 @@ def _mismatch(model: AVSystem, control: LoadedControl | None) -> tuple[str, ...]
 
 
 def drawing_notices(model: AVSystem, caption: SceneCaption, settings: SamplerSettings) -> tuple[str, ...]:
-    """What a model that knows one kind of picture draws in place of footage.
+    """Say so where a model that knows one kind of picture draws it in place of footage.
 
     Nothing where the model's folder names no such kind, where the picture is held, and for a procedural scene, which
     is known by its own caption.
@@ -331,8 +327,10 @@ def _step_callback(on_step: OnStep | None, progress: Progress | None) -> StepCal
     return callback
 
 
-def _check_control(model: AVSystem, control: LoadedControl, spec: ClipSpec) -> None:
+def _check_control(model: AVSystem, control: LoadedControl | None, spec: ClipSpec) -> None:
     """Refuse a control whose sites the model lacks, before anything is encoded."""
+    if control is None:
+        return
     if not model.denoiser.takes_film:
         raise InputError(
             f"'{model.name}' has no connectors, and a control acts inside them; run it without control, or choose a "

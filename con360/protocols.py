@@ -1,4 +1,4 @@
-"""What the sampler and the pipeline ask of a model: denoiser, schedules, codecs. Nothing here knows a network.
+"""Interfaces of a model for sampler and pipeline: denoiser, schedules, codecs. Nothing here knows a network.
 
 A second system comes with classes of its own that have these methods; nothing that uses them branches on a name.
 

@@ -215,7 +215,7 @@ CaptionOrigin = Literal["typed", "scene", "plain", "models", "rules"]
 
 @dataclass(frozen=True)
 class FaceCaption:
-    """What a captioner said of one cube face at one time.
+    """A captioner's sentence about one cube face at one time.
 
     Args:
         time_s: time within the clip.
@@ -273,7 +273,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class StartClip:
-    """What a generation starts from or holds; None where nothing is given.
+    """Picture and sound that a generation starts from or holds; None where nothing is given.
 
     Args:
         frames: `[T, 3, H, W]` in [0, 1], at the model's frame rate. What is not square is cut to its middle.

@@ -26,7 +26,7 @@ _PIECES = (
 
 @dataclass(frozen=True)
 class TokenBudget:
-    """What each text encoder reads of a caption.
+    """Count the tokens that each text encoder reads of a caption.
 
     Args:
         readers: (name, tokens of a text with its special ones, how many it reads) for each encoder.

@@ -1,4 +1,4 @@
-"""What a captioner sees on the six cube faces, at several times of a clip.
+"""Caption the six cube faces, at several times of a clip.
 
 Source: paper section 2.1, figure 2 (1).
 """
@@ -86,7 +86,7 @@ def caption_faces(
 
 
 def check_numbers(times: int, batch_size: int) -> None:
-    """That both are in range.
+    """Refuse numbers out of range.
 
     Raises:
         InputError: one is not.

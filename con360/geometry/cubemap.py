@@ -48,7 +48,7 @@ def erp_to_cubemap(erp: Tensor, face_size: int, mode: str = "bilinear", antialia
 
 @cached_grid
 def _faces_grid(size: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Where the faces' pixels lie in a panorama, `[6, s, s, 2]` for `sample_at`."""
+    """Positions of the faces' pixels in a panorama, `[6, s, s, 2]` for `sample_at`."""
     dirs = [view_directions(face.yaw_deg, face.pitch_deg, face.fov_deg, size, torch.float64) for face in FACES]
     return sampling_grid(torch.stack(dirs), height, width).to(device=device, dtype=dtype)
 
@@ -67,7 +67,7 @@ def _strip_grid(dirs: Tensor, size: int, pad: int) -> Tensor:
 
 @cached_grid
 def _frame_grid(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Where the pixels of each face widened by one pixel lie in the unpadded faces: `[6, s + 2, s + 2, 2]`."""
+    """Positions of each face's pixels, widened by one, in the unpadded faces: `[6, s + 2, s + 2, 2]`."""
     wide_fov = 2 * torch.rad2deg(torch.atan(torch.tensor((size + 2) / size, dtype=torch.float64))).item()
     camera = _camera_directions(wide_fov, size + 2, torch.float64, torch.device("cpu"))
     dirs = torch.einsum("hwc,fdc->fhwd", camera, _face_axes())

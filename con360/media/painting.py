@@ -143,7 +143,7 @@ class Painter:
 
 
 def _halves_alike(pixels: np.ndarray) -> bool | None:
-    """Whether the upper and lower half show the same scene; None where there is nothing to compare."""
+    """True where the upper and lower half show the same scene; None where there is nothing to compare."""
     import cv2
 
     half = pixels.shape[0] // 2

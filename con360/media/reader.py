@@ -292,7 +292,7 @@ def _check_request(start_s: float, duration_s: float, fps: float, height: int, e
 
 
 def check_times(start_s: float, duration_s: float | None) -> None:
-    """That an interval makes sense; comparisons are written so that NaN fails them.
+    """Refuse an interval that makes no sense; comparisons are written so that NaN fails them.
 
     Raises:
         InputError: it does not.

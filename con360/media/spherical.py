@@ -31,7 +31,7 @@ _STEREO_MODES: dict[bytes, Stereo] = {b"\x00": "mono", b"\x01": "top-bottom", b"
 
 @dataclass(frozen=True)
 class SphericalTags:
-    """What is said about one picture track; empty strings where nothing is said.
+    """Statements of one picture track; empty strings where nothing is said.
 
     Args:
         projection: `cropped` is an equirectangular picture of a part of the sphere; VR180 says `cropped` or `mesh`.
@@ -44,23 +44,6 @@ class SphericalTags:
     stereo: Stereo = ""
     left_first: bool = True
     pose_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class AmbisonicTags:
-    """The SA3D box of one sound track.
-
-    Args:
-        order: of the Ambisonics.
-        channel_map: ACN component of each channel; from (order + 1)^2 on, left and right of the head-locked pair.
-        normalization: "" where the box names a kind of Ambisonics that is not known.
-        head_locked: there is such a pair.
-    """
-
-    order: int
-    channel_map: tuple[int, ...]
-    normalization: Literal["", "ambix", "n3d"] = "ambix"
-    head_locked: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ..timing import ClipSpec
 
 @dataclass(frozen=True)
 class Visits:
-    """Where parts of a model compute: at home, or as visitors on a device while memory is low."""
+    """Place where parts of a model compute: at home, or on a device as visitors while memory is low."""
 
     device: torch.device
     low: bool = False

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from .joint import JointModel
+
+class TextEncoders(Protocol):
+    """A model with a tokenizer and a text encoder for each modality."""
+
+    tokenizer_v: Any
+    text_encoder_v: nn.Module
+    tokenizer_a: Any
+    text_encoder_a: nn.Module
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class TextFeatures:
 
 
 @torch.no_grad()
-def encode_captions(model: JointModel, captions: Sequence[str]) -> TextFeatures:
+def encode_captions(model: TextEncoders, captions: Sequence[str]) -> TextFeatures:
     """Encode captions for both U-Nets; an empty one is the unconditional text.
 
     Returns:

@@ -22,7 +22,7 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """What sampling needs to know of a scheduler.
+    """Facts of a scheduler that sampling needs.
 
     Args:
         alphas_cumprod: `[num_train_timesteps]` float32; the last may be 0 (zero terminal SNR).

@@ -16,7 +16,7 @@ SAID = AV(*HOLDS)
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample.
+    """Settings of one sampling run.
 
     Args:
         steps: steps from noise to clip; a start with less than full strength leaves the first ones out.

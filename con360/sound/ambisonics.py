@@ -62,7 +62,7 @@ def fuma_to_ambix(waveform: Tensor) -> Tensor:
 
 
 def turn_matrices(rotations: Tensor) -> Tensor:
-    """What turns first-order Ambisonics so that a camera's forward axis becomes its front.
+    """Matrices that turn first-order Ambisonics so that a camera's forward axis becomes its front.
 
     Convention: W stays; the direction (right, up, forward) of AmbiX's dipoles is (-Y, Z, X).
 

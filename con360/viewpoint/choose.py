@@ -136,7 +136,7 @@ def _ranked_paths(
 
 
 def viewpoint_notices(found: Sequence[Viewpoint]) -> tuple[str, ...]:
-    """What a person should know about the viewpoints that were found.
+    """Notices about the viewpoints that were found.
 
     Convention: whole sentences; none when every viewpoint has its region or was set by hand.
     """

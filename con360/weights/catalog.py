@@ -69,7 +69,7 @@ class KnownPart:
 
 
 def advice(key: str) -> str:
-    """Where a part that is not here belongs and where it can be had, in a sentence for people."""
+    """Say where a missing part belongs and where it can be had."""
     part = next(part for part in KNOWN_PARTS if part.key == key)
     weights, place = part.weights, f"models/{part.places[0]}/{part.name}"
     note = f" ({weights.note})" if weights.note else ""

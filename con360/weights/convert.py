@@ -29,7 +29,7 @@ _INDEX = ".index.json"
 
 @dataclass(frozen=True)
 class Converted:
-    """What one file held and what became of it.
+    """One converted file: what it held and what became of it.
 
     Args:
         source, target: names, relative to the folders where folders were given.

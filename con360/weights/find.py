@@ -61,7 +61,7 @@ def comfyui_folders() -> list[Path]:
 
 
 def find(part: KnownPart, roots: Iterable[Path]) -> list[FoundPart]:
-    """What of a part lies in the model folders, checked from headers."""
+    """Find a part in the model folders, checked from headers."""
     if part.key == BUILT_IN_MODEL:
         return [_inspected(model_folder())]
     seen: dict[Path, FoundPart] = {}
@@ -99,7 +99,7 @@ def _problem(files: Sequence[Path]) -> str | None:
 
 
 def chosen_parts(model: str | Path, picked: Sequence[str] = ()) -> ModelParts:
-    """What a command line's model and parts name.
+    """Resolve the model and parts that a command line names.
 
     Picked parts replace those of the model; a picture's and a sound's model together need none. A checkpoint file
     without tokenizer gets CLIP's vocabulary from wherever it lies on this machine.

@@ -124,7 +124,7 @@ def load_part(
 
 
 def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None) -> dict[str, nn.Module]:
-    """That every part of a model fits, from headers alone; gives the networks without weights.
+    """Refuse parts that do not fit, from headers alone; gives the networks without weights.
 
     Raises:
         InputError: which part, and what is wrong with it.

@@ -1,4 +1,4 @@
-"""Which folder or file each part of a joint model comes from.
+"""Find the folder or file of each part of a joint model.
 
 Three descriptions make a model: a folder in the published layout (`model_index.json` and one subfolder per part); a
 manifest `con360-model.json` that names separately published parts; parts picked by hand, alone or over one of the two.
@@ -53,7 +53,7 @@ class Animated:
 
 @dataclass(frozen=True)
 class ModelParts:
-    """Where everything is.
+    """Places of all parts.
 
     Args:
         sources: part to its folder or file; `unet_svg` is absent without connectors, `scheduler_v` where AnimateDiff's

@@ -89,9 +89,11 @@ GUARDS = (
     Guard("two_at_once", "one training per folder", "train/train.py",
           'hold(config.folder, "--out") if accelerator.is_main_process else nullcontext()', "nullcontext()"),
     Guard("prompts", "nothing is kept of a clip", "con360/pipeline.py", "    notices += _mismatch(model, control)",
-          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n    notices += _mismatch(model, control)"),
+          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n"
+          "    notices += _mismatch(model, control)"),
     Guard("soak", "nothing is kept of a clip", "con360/pipeline.py", "    notices += _mismatch(model, control)",
-          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n    notices += _mismatch(model, control)"),
+          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n"
+          "    notices += _mismatch(model, control)"),
     Guard("determinism", "noise from the seed alone", "con360/sampling/settings.py",
           "        return torch.Generator().manual_seed(self.seed)",
           "        own = torch.Generator()\n        own.seed()\n        return own"),

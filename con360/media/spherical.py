@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from ..sound.channels import AmbisonicTags
+
 Projection = Literal["", "equirectangular", "cropped", "mesh", "cubemap", "flat"]
 Stereo = Literal["", "mono", "top-bottom", "left-right"]
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .caption import plain_caption
+from .choices import NAMED_METHODS
 from .control import LoadedControl, encode_control, fingerprint, with_named
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
@@ -37,7 +38,7 @@ from .records import (
     ViewTrack,
 )
 from .residency import resident
-from .saliency.predict import NAMED_METHODS, clip_saliency
+from .saliency.predict import clip_saliency
 from .sampling.joint import Given, StepCallback
 from .sampling.settings import SAID, SamplerSettings
 from .sampling.steer import Term

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import io
 
+from ..con360 import choices
 from ..con360.errors import InputError
 from ..con360.timing import ClipSpec
 from . import previews, sockets
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..con360.records import PanoramaClip
 
 SAMPLE = "[built-in sample]"
-EYES: list[Eye | Literal["auto"]] = ["auto", "whole", "left", "right"]
+EYES: list[Eye | Literal["auto"]] = ["auto", *choices.EYES]
 
 
 class Load360Video(io.ComfyNode):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.choices import DTYPES
 from ..con360.errors import InputError
 from . import sockets
 from .host import files, folders, runtime
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 TINY = "con360-tiny (built in)"
 BUILT_IN_CONTROL = "built in"
-PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
+PRECISIONS = list(DTYPES)
 PARTS_ALONE, OWN, NO_CONNECTORS = "(parts below)", "(the model's own)", "none"
 PART_TOOLTIPS = {
     "video": "Another model for the picture: SD 1.5, from models/checkpoints, models/con360 or models/diffusers.",

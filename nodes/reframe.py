@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import InputImpl, io
 
+from ..con360.choices import SOUND_KINDS, Eye, SoundKind
 from ..con360.errors import InputError
 from . import previews, sockets
 from .host import files, runtime
@@ -16,15 +17,13 @@ from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..con360.media.painting import Eye
     from ..con360.records import View
     from ..con360.reframing.aim import Follow
-    from ..con360.reframing.sound import SoundKind
     from ..con360.viewpoint.keyframes import Keyframe
 
 FOLLOW = "follow"
 MODES = [FOLLOW, BY_HAND, BY_KEYFRAMES]
-SOUNDS: list[SoundKind] = ["auto", "stereo", "mono", "foa", "none"]
+SOUNDS: list[SoundKind] = list(SOUND_KINDS)
 CHANNEL_ORDERS = ["AmbiX", "FuMa"]
 
 
@@ -113,7 +112,7 @@ class Reframe360Video(io.ComfyNode):
         channels: str = "AmbiX", constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
-        from ..con360.reframing.run import reframe
+        from ..con360.reframing.run import ReframeSettings, reframe
 
         for value, options, what in ((mode, MODES, "the mode"), (sound, SOUNDS, "the sound"), (eye, EYES, "the eye"),
                                      (channels, CHANNEL_ORDERS, "the channels")):  # fmt: skip
@@ -128,12 +127,15 @@ class Reframe360Video(io.ComfyNode):
         else:
             source = files.input_file(video)
             shown |= previews.file_facts(probe(source), ambisonics, head_locked)
-        made = reframe(
-            source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
+        settings = ReframeSettings(
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
             fps=constant_fps or None, eye=None if eye == "auto" else eye, ambisonics=ambisonics,
-            head_locked=head_locked, detector=face_detector(FIRST_FACES) if mode == FOLLOW else None,
-            device=runtime.device(), progress=runtime.progress(),
+            head_locked=head_locked,
+        )  # fmt: skip
+        made = reframe(
+            source, path, _look(mode, rank, yaw, pitch, fov, keyframes), settings,
+            detector=face_detector(FIRST_FACES) if mode == FOLLOW else None, device=runtime.device(),
+            progress=runtime.progress(),
         )  # fmt: skip
         shown["notices"] = list(made.notices)
         return io.NodeOutput(

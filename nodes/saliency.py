@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360 import choices
 from ..con360.records import PanoramaClip
 from . import sockets
 from .host import files, folders, runtime
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 MULTICUE, TRAINING_FREE = "multi-cue (built in)", "training-free (built in)"
 # What the library calls them.
-BUILT_IN = {MULTICUE: "multi-cue", TRAINING_FREE: "training-free"}
+BUILT_IN = {MULTICUE: choices.MULTICUE, TRAINING_FREE: choices.TRAINING_FREE}
 FIRST_FACES, NO_FACES = "auto", "none"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360 import choices
 from ..con360.records import AV, Conditions, SceneCaption, StartClip, ViewTrack
 from . import sockets
 from .host import runtime
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 MODEL_FPS = 8.0
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 NOTHING = "nothing"
-HOLDS = [NOTHING, "picture", "sound"]
-SAMPLERS = ["ddim", "dpm++"]
-MEMORY_MODES = ["normal", "low"]
+HOLDS = [NOTHING, *choices.HOLDS]
+SAMPLERS, MEMORY_MODES = list(choices.SAMPLERS), list(choices.MEMORY_MODES)
 # Each decodes one frame; a clip of many steps is not slowed down by more.
 MAX_PREVIEWS = 8
 

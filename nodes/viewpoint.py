@@ -6,10 +6,11 @@ Both nodes carry the viewpoint editor of `web/editor.js`, which writes into thei
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.choices import RANKINGS, VIEW_MODES, ViewMode
 from ..con360.errors import InputError
 from . import previews, sockets
 from .host import runtime
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
     from ..con360.viewpoint.choose import Ranking
     from ..con360.viewpoint.keyframes import Keyframe
 
-Mode = Literal["still", "track"]
-RANKINGS: list[Ranking] = ["subject", "centroid"]
 BY_SUBJECT, BY_CENTROID = RANKINGS
 BY_HAND, BY_KEYFRAMES = "yaw and pitch", "keyframes"
 CHOICES = [*RANKINGS, BY_HAND, BY_KEYFRAMES]
-MODES: list[Mode] = ["still", "track"]
+MODES = list(VIEW_MODES)
 STILL = MODES[0]
 NORMALIZATIONS: list[BasdNormalization] = ["minmax", "diagonal"]
 YAW = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 1.0}
@@ -112,8 +111,8 @@ class CentroidToBASD(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: Mode, yaw: float, pitch: float, fov: float,
-        normalization: BasdNormalization, frames: Tensor | None = None, keyframes: str = "",
+        cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: ViewMode, yaw: float, pitch: float,
+        fov: float, normalization: BasdNormalization, frames: Tensor | None = None, keyframes: str = "",
         audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(choose_by, CHOICES, "choose_by")
@@ -176,7 +175,7 @@ class Con360Centroids(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, saliency: Tensor, fps: float, mode: Mode, at_most: int,
+        cls, saliency: Tensor, fps: float, mode: ViewMode, at_most: int,
         # Workflows saved before this widget existed ranked by centroid.
         choose_by: Ranking = BY_CENTROID,
     ) -> io.NodeOutput:  # fmt: skip
@@ -265,7 +264,7 @@ def _by_hand(
     return manual_viewpoint(yaw, pitch, fov, num_frames).track
 
 
-def _found(maps: SaliencyMaps, fps: float, mode: Mode, fov: float, ranking: Ranking) -> tuple[Viewpoint, ...]:
+def _found(maps: SaliencyMaps, fps: float, mode: ViewMode, fov: float, ranking: Ranking) -> tuple[Viewpoint, ...]:
     from ..con360.viewpoint.choose import viewpoints
 
     return viewpoints(maps, fps, fov_deg=fov, mode=mode, ranking=ranking)

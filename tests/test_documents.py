@@ -131,9 +131,9 @@ def check_words(words: list[str], parse_only) -> None:
     if words[:2] == ["accelerate", "launch"]:
         words = ["python", *words[2:]]
     if words[0] == "con360":
-        from con360.cli.parser import build_parser
+        from con360.cli.parser import parse
 
-        build_parser().parse_args(words[1:])
+        parse(words[1:])
     elif words[0] == "python" and words[1:3] != ["-m", "venv"]:
         check_module(*module_of(words), parse_only)
     else:

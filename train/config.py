@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from con360.choices import BUILT_IN_MODEL
 from con360.errors import InputError
 from con360.timing import ClipSpec
-from con360.weights.catalog import BUILT_IN_MODEL
 from train.losses import Dropout
 
 PROCEDURAL = "procedural"

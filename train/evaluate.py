@@ -28,13 +28,13 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
+from con360.choices import BUILT_IN_MODEL  # noqa: E402
 from con360.control import fingerprint, load_control  # noqa: E402
 from con360.errors import InputError  # noqa: E402
 from con360.metrics.audio import load_clap, load_classifier  # noqa: E402
 from con360.metrics.saliency import load_tempsal  # noqa: E402
 from con360.metrics.video import load_i3d  # noqa: E402
 from con360.pipeline import default_settings  # noqa: E402
-from con360.weights.catalog import BUILT_IN_MODEL  # noqa: E402
 from con360.weights.find import control_file, model_folder  # noqa: E402
 from con360.weights.load import load_joint_model  # noqa: E402
 from train.evaluation import off_screen, paired, plots, probes  # noqa: E402

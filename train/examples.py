@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from con360.choices import MULTICUE
 from con360.geometry.erp import erp_directions
 from con360.geometry.perspective import view_directions
 from con360.records import View, ViewTrack
 from con360.saliency.heard import sound_intensity
-from con360.saliency.predict import MULTICUE, predict_saliency
+from con360.saliency.predict import predict_saliency
 from con360.scenes import Scene, random_scene
 from con360.timing import ClipSpec
 from con360.viewpoint.basd import basd_maps

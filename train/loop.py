@@ -222,6 +222,7 @@ class Loop:
         inputs = Inputs(AV(batch.text_v, batch.text_a), AV(self.net.empty_v, self.net.empty_a), self.net.film(batch))
         latents = model.sample(inputs, spec, settings)
         frames, sound = model.decode(latents.map(lambda half: half[0]), spec)
+        assert frames is not None and sound is not None  # both latents are there
         return ViewpointClip(frames, spec.fps, sound, settings.seed)
 
     @contextmanager

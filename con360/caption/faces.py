@@ -18,13 +18,12 @@ from ..memory import is_out_of_memory
 from ..records import FaceCaption, PanoramaClip, Progress
 from .budget import whole_sentences
 from .captioner import Captioner
-from .prompts import FACE_PROMPT
+from .prompts import DEFAULT_BATCH, DEFAULT_TIMES, FACE_PROMPT
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DIRECTIONS = dict(zip(FACE_NAMES, ("in front", "on the right", "behind", "on the left", "above", "below"), strict=True))
-DEFAULT_TIMES, DEFAULT_BATCH = 3, 6
 
 
 @dataclass(frozen=True)

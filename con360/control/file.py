@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from ..choices import TRAINING_FREE
 from ..errors import InputError
 from ..media.files import atomic_path
-from ..saliency.predict import TRAINING_FREE
 from ..weights.files import problems_of
 from .config import ControlConfig
 from .module import ControlModule

@@ -86,7 +86,7 @@ class ControlModule(nn.Module):
         # A sound trained alone asks for no picture, and resampling costs more than the heads.
         seen = self._seen(features, rays) if any(site.startswith("video") for site in site_shapes) else features
         timed = self.signals(signals or {}, keep_signals or {})
-        film: Film = {}
+        film: dict[str, tuple[Tensor, Tensor]] = {}
         for site, shape in site_shapes.items():
             if site.startswith("video"):
                 row_seconds = 1 / fps

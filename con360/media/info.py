@@ -222,6 +222,7 @@ def _video_info(
     shown = [round(width * ratio), height] if 0.1 < ratio < 10 else [width, height]
     if rotation in (90, 270):
         shown.reverse()
+    seconds: float | None
     if stream.duration is not None:
         seconds = float(stream.duration * stream.time_base)
     else:
@@ -236,7 +237,7 @@ def _video_info(
         pose = ", ".join(f"{angle:g}" for angle in spherical.pose_deg)
         notices.append(f"the file asks for a turned sphere (yaw, pitch, roll {pose} degrees), which is not applied")
     return MediaInfo(
-        path, "video", *shown, width, height, rotation, float(rate) if rate else None, seconds,
+        path, "video", shown[0], shown[1], width, height, rotation, float(rate) if rate else None, seconds,
         context.name, spherical, tracks, origin_s, tuple(notices),
     )  # fmt: skip
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import Eye
 from .info import MediaInfo, open_picture
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
-
-Eye = Literal["whole", "left", "right"]
 
 # FFmpeg's bicubic, accurate_rnd and full_chroma_int, by number: older PyAV names none but the first. Its fast
 # conversion is 1 to 1.5 levels too dark.

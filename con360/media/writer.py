@@ -285,7 +285,8 @@ def write_wav(path: str | os.PathLike, sound: Sound, *, bits: int = 32) -> tuple
     if bits not in (16, 32):
         raise InputError(f"a WAV with {bits} bits was asked for; choose 16 (integer) or 32 (float).")
     _check_finite(sound.waveform)
-    values, notices = sound.waveform.detach().cpu().float().numpy().T, ()
+    values = sound.waveform.detach().cpu().float().numpy().T
+    notices: tuple[str, ...] = ()
     if bits == 16:
         clipped = int(((values > 1.0) | (values < -1.0)).sum())
         notices = (f"{clipped} samples above full scale were clipped; 32 bits would keep them.",) if clipped else ()

@@ -85,7 +85,7 @@ class ConnectorConfig:
             channel_mult: encoder widths of both sides; (1, 1) is the smallest.
             options: further fields of `ConnectorConfig`.
         """
-        sides = {}
+        sides: dict[str, Any] = {}
         for name, unet in (("video", unet_v), ("audio", unet_a)):
             widths, channels = tuple(unet.config.block_out_channels), unet.config.in_channels
             sides[name] = SideConfig(widths, channels, channel_mult=channel_mult, num_blocks=(1,) * len(channel_mult))

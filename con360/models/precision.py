@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 
+from ..choices import DTYPES
 from ..errors import InputError
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 # Parts of a joint model that are loaded in float32 in any case.
 FLOAT32_PARTS = ("vae_v", "vae_a", "vocoder")
 # Where `auto` is float32.

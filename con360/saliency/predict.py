@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..choices import MULTICUE, NAMED_METHODS, TRAINING_FREE
 from ..errors import InputError
 from ..memory import in_smaller_pieces
 from ..records import PanoramaClip, Progress, SaliencyMaps
@@ -17,9 +18,6 @@ from ..timing import MAX_FPS
 if TYPE_CHECKING:
     from .human_faces import FaceDetector, HumanFace
 
-# Neither needs weights. A control's file names the method of its training; it follows other methods' maps less well.
-MULTICUE, TRAINING_FREE = "multi-cue", "training-free"
-NAMED_METHODS = (MULTICUE, TRAINING_FREE)
 # Used when memory runs out; motion needs two frames.
 SMALL_CHUNK_FRAMES = 2
 ADVICE = "load the clip with a smaller height or a shorter duration, or compute saliency on another device"

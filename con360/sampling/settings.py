@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
+from ..choices import HOLDS, MEMORY_MODES, SAMPLERS
 from ..errors import InputError
 from ..records import AV
-from .solvers import SAMPLERS
 
 # The modalities in people's words, which `hold` takes.
-SAID = AV("picture", "sound")
-HOLDS = tuple(SAID)
-MEMORY_MODES = ("normal", "low")
+SAID = AV(*HOLDS)
 
 
 @dataclass(frozen=True)

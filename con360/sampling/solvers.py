@@ -16,8 +16,6 @@ from ..errors import InputError
 from ..protocols import Solver
 from .schedule import NoiseSchedule, clean_estimate, ddim_move, ddim_timesteps
 
-SAMPLERS = ("ddim", "dpm++")
-
 
 class DdimSolver:
     """DDIM along the given timesteps."""
@@ -75,7 +73,7 @@ class DpmSolver:
 
 
 def make_solver(name: str, scheduler: Any, schedule: NoiseSchedule, timesteps: tuple[int, ...], eta: float) -> Solver:
-    """A solver by its name in `SAMPLERS`."""
+    """A solver by its name in `choices.SAMPLERS`."""
     if name == "ddim":
         return DdimSolver(schedule, timesteps, eta)
     return DpmSolver(scheduler, schedule, timesteps)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
 from .files import read_header
 from .kinds import CONTROL, MOTION, SALVIT360, SD15, kind_of
@@ -40,8 +41,6 @@ CAPTION_MODELS = {
         "2.5 GB (1.24 billion weights, bfloat16)",
     ),
 }  # fmt: skip
-
-BUILT_IN_MODEL = "con360-tiny"
 
 
 UNKNOWN = "unknown"

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
 from ..media.files import existing_file
-from .catalog import BUILT_IN_MODEL, I3D_FILE, KNOWN_PARTS, KnownPart
+from .catalog import I3D_FILE, KNOWN_PARTS, KnownPart
 from .files import check_is_weights, read_header
 from .parts import ModelParts, model_parts
 from .places import WEIGHT_SUFFIXES, is_joint_model
@@ -121,6 +122,23 @@ def chosen_parts(model: str | Path, picked: Sequence[str] = ()) -> ModelParts:
         tokenizer = clip_tokenizer(model_roots())
         picks.update({} if tokenizer is None else {"tokenizer": tokenizer})
     return model_parts(None if alone else model_folder(model), picks)
+
+
+def chosen_files(
+    model: str | Path, picked: Sequence[str] = (), control: str | Path | None = None
+) -> tuple[ModelParts, Path | None]:  # fmt: skip
+    """Find a model's parts and its control file; a model with picked parts has no control of its own.
+
+    Args:
+        model, picked: as for `chosen_parts`. control: as for `control_file`.
+
+    Raises:
+        InputError: no such model, part or control, or parts that exclude each other.
+    """
+    parts = chosen_parts(model, picked)
+    if picked and control is None:
+        return parts, None
+    return parts, control_file(control, model_folder(model))
 
 
 def joint_models(roots: Iterable[Path]) -> dict[str, Path]:

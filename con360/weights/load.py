@@ -93,8 +93,10 @@ def _joined(
     if parts.new_connectors:
         connectors = _new_connectors(unet_v, unet_a).to(device=device, dtype=dtype)
     unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
-    own = {"folder": parts.folder, "name": parts.name, "metadata": parts.metadata, "notices": parts.notices}
-    return JointModel(unet=unet, **codecs, **small, **own)
+    return JointModel(
+        unet=unet, **codecs, **small, folder=parts.folder, name=parts.name, metadata=parts.metadata,
+        notices=parts.notices,
+    )  # fmt: skip
 
 
 def load_part(

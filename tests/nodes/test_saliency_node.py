@@ -12,9 +12,10 @@ import pytest
 import torch
 from tiny_workflow import tiny_workflow, write_model_files
 
+from con360.choices import MULTICUE, TRAINING_FREE
 from con360.records import PanoramaClip, Sound
 from con360.saliency.human_faces import HumanFace
-from con360.saliency.predict import MULTICUE, TRAINING_FREE, clip_saliency, predict_saliency
+from con360.saliency.predict import clip_saliency, predict_saliency
 from con360.scenes import demo_scene
 from con360.sound.ambisonics import foa_encode
 from con360.timing import ClipSpec

@@ -73,7 +73,7 @@ class Bench:
     settings: SamplerSettings
     saliency: Saliency = "truth"
     batch: int = 2
-    _texts: dict[tuple[int, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _texts: dict[tuple[int, str], AV] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -185,7 +185,9 @@ def _batch(pairs: Sequence[AV]) -> AV:
 
 def decode(model: JointModel, latents: AV, spec: ClipSpec) -> Clip:
     """Latents of one clip as frames and sound."""
-    return Clip(*model.decode(latents, spec))
+    frames, sound = model.decode(latents, spec)
+    assert frames is not None and sound is not None  # both latents are there
+    return Clip(frames, sound)
 
 
 @lru_cache(maxsize=8)

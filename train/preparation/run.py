@@ -114,7 +114,8 @@ def prepare(
     """
     executor, folder = executor or Executor(), Path(out).expanduser().absolute()
     check_rules(settings.clean, settings.speech_model, settings.match_model)
-    _check_caption_models(settings)
+    if settings.caption_models is not None:
+        settings.caption_models.check()
     clips, problems = source
     plan = plan_segments(clips, settings)
     if not plan:
@@ -136,17 +137,6 @@ def prepare(
     if lost:
         raise InputError(f"{len(lost)} segments have no outcome (the first: {lost[0]}); run the same command again.")
     return account
-
-
-def _check_caption_models(settings: Settings) -> None:
-    """Raise InputError for a folder without a captioner or writer, before anything long starts."""
-    from con360.caption.captioner import check_captioner
-    from con360.caption.writer import check_writer
-
-    if settings.caption_model:
-        check_captioner(settings.caption_model)
-    if settings.caption_writer:
-        check_writer(settings.caption_writer)
 
 
 def _first(problems: Sequence[Problem]) -> str:

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from con360.caption.by_models import CaptionModels
+from con360.choices import MULTICUE
 from con360.errors import InputError
 from con360.media.files import atomic_path
-from con360.saliency.predict import MULTICUE
 from con360.sound.channels import check_ambisonics
 from con360.timing import ClipSpec
 from train.preparation.model import ModelFacts
@@ -95,6 +96,14 @@ class Settings:
     @property
     def read_height(self) -> int:
         return self.height or max(256, 2 * self.facts.picture_size_px)
+
+    @property
+    def caption_models(self) -> CaptionModels | None:
+        """The models that caption clips without a caption; None leaves them without."""
+        if not self.caption_model:
+            return None
+        writer = Path(self.caption_writer) if self.caption_writer else None
+        return CaptionModels(Path(self.caption_model), writer, self.caption_times)
 
     def identity(self) -> dict[str, Any]:
         """Return the values that all runs into one folder must share."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from con360.choices import NAMED_METHODS
 from con360.control.inputs import stack_maps
 from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
@@ -26,7 +28,7 @@ from con360.media.reader import read_panorama
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
-from con360.saliency.predict import NAMED_METHODS, clip_saliency
+from con360.saliency.predict import clip_saliency
 from con360.saliency.salvit360 import load_salvit360, salvit360_saliency
 from con360.sound.channels import FIRST_ORDER
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono
@@ -120,23 +122,18 @@ def read(work: Work, settings: Settings) -> Work:
 
 def caption(work: Work, settings: Settings) -> Work:
     """Caption the panorama where the source has no caption and a captioner is named."""
-    if work.caption or not settings.caption_model:
+    if work.caption or settings.caption_models is None:
         return work
-    from con360.caption.faces import caption_faces
-    from con360.caption.merge import merge_captions
+    from con360.caption.by_models import caption_scene
 
-    captioner, writer = _captioners(settings.caption_model, settings.caption_writer, work.device)
-    faces = caption_faces(captioner, work.clip[0], times=settings.caption_times)
-    made = merge_captions(faces, writer)
+    made = caption_scene(work.clip[0], settings.caption_models, lambda *which: nullcontext(_kept(*which, work.device)))
     return replace(work, caption=made.short, notices=work.notices + made.notices)
 
 
-@lru_cache(maxsize=1)
-def _captioners(captioner: str, writer: str, device: str) -> tuple[Any, Any]:
-    from con360.caption.captioner import load_captioner
-    from con360.caption.writer import load_writer
-
-    return load_captioner(captioner, device=device), load_writer(writer, device=device) if writer else None
+@lru_cache(maxsize=2)
+def _kept(load: Callable[..., Any], folder: Path, device: str) -> Any:
+    """Keep a captioner and a language model for all segments of a process."""
+    return load(folder, device=device)
 
 
 def clean(work: Work, settings: Settings) -> Work:

@@ -56,7 +56,7 @@ def measure(way: str, frames: int, px: int) -> dict[str, float]:
     scenario = full_size(px // 8, frames)
     scenario.unet.to(torch.bfloat16)
     settings = SamplerSettings(steps=1, cfg_video=7.5, cfg_audio=2.5, **WAYS[way])
-    stages = {name: _weight_gb(*scenario.unet.parts(name)) for name in ("cross", "video", "audio")}
+    stages = {" ".join(g) or "cross": _weight_gb(*scenario.unet.parts(g)) for g in ((), *scenario.unet.groups)}
     _forget_peak()
     before, start = _kilobytes("VmRSS"), time.perf_counter()
     with torch.no_grad():

@@ -22,10 +22,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from con360.control import ControlConfig, ControlModule, load_control
 from con360.models.connector_config import ConnectorConfig
-from con360.models.connectors import Connectors, Film, fold_frames
+from con360.models.connectors import Connectors, fold_frames
 from con360.models.cpu import feed_forward, winograd
 from con360.models.dual_unet import DualUNet, run_blocks, time_embedding
-from con360.protocols import Inputs
+from con360.protocols import Film, Inputs
 from con360.records import AV
 from con360.sampling.guidance import guide
 from con360.sampling.joint import Given, sample_joint

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..protocols import Film
@@ -44,11 +45,11 @@ class FilmHead(nn.Module):
 
 def pool_to_video_site(features_BTChw: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Average features to the size (T, h', w') of a video site: `[B, C, T, h', w']`; frames are kept."""
-    B, T = features_BTChw.shape[:2]
+    T = features_BTChw.shape[1]
     if size[0] != T:
         raise ValueError(f"maps have {T} frames, the video latent has {size[0]}; they must be the same clip")
-    pooled = F.adaptive_avg_pool2d(features_BTChw.flatten(0, 1), size[1:])
-    return pooled.view(B, T, *pooled.shape[1:]).transpose(1, 2)
+    pooled = F.adaptive_avg_pool2d(rearrange(features_BTChw, "b t c h w -> (b t) c h w"), size[1:])
+    return rearrange(pooled, "(b t) c h w -> b c t h w", t=T)
 
 
 def pool_to_audio_site(features_BTChw: Tensor, rows: int, row_seconds: float, fps: float) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..geometry.erp import erp_directions
@@ -61,13 +62,12 @@ class MapEncoder(nn.Module):
     def forward(self, maps_BTCHW: Tensor) -> Tensor:
         """Encode maps `[B, T, C, H, W]` in [0, 1] as features `[B, T, hidden, h, w]`."""
         B, T = maps_BTCHW.shape[:2]
-        x = maps_BTCHW.flatten(0, 1)
+        x = rearrange(maps_BTCHW, "b t c h w -> (b t) c h w")
         if x.shape[-2:] != self.map_size:
             x = F.interpolate(x, self.map_size, mode="area")
         x = torch.cat([x, self.directions.to(x).expand(B * T, -1, -1, -1)], dim=1)
         for conv in self.convs:
             x = F.silu(conv(x))
-        C, h, w = x.shape[1:]
-        sequences = x.view(B, T, C, h, w).permute(0, 3, 4, 1, 2).reshape(B * h * w, T, C)
-        hidden, _ = self.lstm(sequences)
-        return hidden.view(B, h, w, T, -1).permute(0, 3, 4, 1, 2)
+        h, w = x.shape[2:]
+        hidden, _ = self.lstm(rearrange(x, "(b t) c h w -> (b h w) t c", t=T))
+        return rearrange(hidden, "(b h w) t c -> b t c h w", h=h, w=w)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import reduce
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -118,9 +119,8 @@ class ControlModule(nn.Module):
         return torch.cat([seen, rays.movedim(-1, 2).to(seen)], dim=2) if self.config.directions_at_sites else seen
 
     def _resample_into_view(self, features: Tensor, rays: Tensor) -> Tensor:
-        B, T = features.shape[:2]
-        sampled = sample_erp(features.flatten(0, 1), rays.flatten(0, 1))
-        return sampled.view(B, T, *sampled.shape[1:])
+        frames, dirs = (rearrange(t, "b t ... -> (b t) ...") for t in (features, rays))
+        return rearrange(sample_erp(frames, dirs), "(b t) c h w -> b t c h w", t=features.shape[1])
 
 
 def _beside(features: Tensor, told: Tensor) -> Tensor:

@@ -98,7 +98,8 @@ class Con360ModelLoader(io.ComfyNode):
         report = runtime.progress()
         report(0, 1, "loading the model")
         folder = None if model == PARTS_ALONE else _model_folder(model)
-        joint = load_joint_model(model_parts(folder, _picks(parts)), dtype=runtime.comfyui_dtype(precision))
+        with runtime.outside_inference():
+            joint = load_joint_model(model_parts(folder, _picks(parts)), dtype=runtime.comfyui_dtype(precision))
         report(1, 1, "loading the model")
         return io.NodeOutput(ManagedModel(joint, runtime.manage(_networks(joint))))
 
@@ -133,7 +134,8 @@ class Con360ControlLoader(io.ComfyNode):
     def execute(cls, control: str) -> io.NodeOutput:
         from ..con360.control import load_control
 
-        loaded = load_control(_control_file(control))
+        with runtime.outside_inference():
+            loaded = load_control(_control_file(control))
         return io.NodeOutput(ManagedControl(loaded, runtime.manage({"control": loaded.module})))
 
 

@@ -1,14 +1,18 @@
-"""Gaussian smoothing of maps on the sphere, exact at the seam and over the poles.
+"""Gaussian smoothing: of maps on the sphere, exact at the seam and over the poles, and of flat pictures.
 
 Shape legend: H W map rows and columns, M = W // 2 + 1 frequencies along a row.
 
-Between two rows, a kernel that depends on the angle alone is a circular convolution along longitude. So the whole
-kernel is one small matrix per frequency.
+Between two rows of the sphere, a kernel that depends on the angle alone is a circular convolution along longitude. So
+the whole kernel is one small matrix per frequency.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import InputError
@@ -56,3 +60,22 @@ def smooth_on_sphere(maps: Tensor, sigma_deg: float) -> Tensor:
     spectrum = torch.fft.rfft(maps.float())
     mixed = torch.einsum("mij,...jm->...im", matrices.to(spectrum.dtype), spectrum)
     return torch.fft.irfft(mixed, n=width)
+
+
+def smooth_on_plane(pictures: Tensor, sigma_px: float) -> Tensor:
+    """Blur flat pictures by a Gaussian, mirrored at the edges.
+
+    Args:
+        pictures: `[..., H, W]`. sigma_px: of the Gaussian, in pixels; it is cut off at 2.5 sigma, or at the picture's
+            size where that is less.
+
+    Returns:
+        Pictures of the same shape and dtype.
+    """
+    flat = rearrange(pictures, "... h w -> (...) 1 h w")
+    radius = min(math.ceil(2.5 * sigma_px), flat.shape[-1] - 1, flat.shape[-2] - 1)
+    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma_px) ** 2)
+    kernel = (taps / taps.sum()).to(flat)
+    flat = F.conv2d(F.pad(flat, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
+    flat = F.conv2d(F.pad(flat, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))
+    return flat.reshape(pictures.shape)

@@ -12,7 +12,6 @@ Source: paper section 3.1; TempSAL (arXiv 2301.02315), whose `kldiv` gives the e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry.erp import erp_area_weights
+from ..geometry.smoothing import smooth_on_plane
 from .figure import Definition
 from .torchscript import load_torchscript
 
@@ -173,10 +173,10 @@ def view_saliency(frames: Tensor) -> Tensor:
     r, g, b = small.unbind(1)
     colours = torch.stack(((r + g + b) / 3, (r - g) * 0.75, (b - (r + g) / 2) * 0.5), dim=1)
     row = _strength(colours - colours.median(dim=-1, keepdim=True).values)
-    levels = [colours] + [_blur(colours, sigma) for sigma in SURROUND_PX]
+    levels = [colours] + [smooth_on_plane(colours, sigma) for sigma in SURROUND_PX]
     steps = zip(levels[:-1], levels[1:], strict=True)
     around = torch.stack([_strength(fine - coarse) for fine, coarse in steps]).sum(0)
-    evidence = _blur((row * (row + around))[:, None], BLUR_PX)[:, 0].clamp_min(0.0).sqrt()
+    evidence = smooth_on_plane((row * (row + around))[:, None], BLUR_PX)[:, 0].clamp_min(0.0).sqrt()
     peak = evidence.amax((-1, -2), keepdim=True).clamp_min(PLAIN_TO_SEE)
     return LEAST + (1 - LEAST) * evidence / peak
 
@@ -242,14 +242,3 @@ def _resized(one: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _strength(colours: Tensor) -> Tensor:
     return colours.square().sum(1).sqrt()
-
-
-def _blur(image: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of `[T, C, h, w]`, mirrored at the edges."""
-    radius = math.ceil(2.5 * sigma_px)
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma_px) ** 2)
-    kernel = (taps / taps.sum()).to(image)
-    flat = image.reshape(-1, 1, *image.shape[-2:])
-    flat = F.conv2d(F.pad(flat, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
-    flat = F.conv2d(F.pad(flat, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))
-    return flat.reshape(image.shape)

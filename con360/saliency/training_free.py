@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..geometry.erp import erp_angles, erp_directions, pad_erp, sample_erp
+from ..geometry.smoothing import smooth_on_plane
 from ..geometry.tangent import FOV_18_DEG, erp_to_tangent, tangent_to_erp
 from ..records import Progress
 
@@ -46,11 +47,7 @@ def _blur(image: Tensor, sigma_px: float) -> Tensor:
     while sigma_px / step > 3.0 and flat.shape[-1] // step >= 16 and not flat.shape[-1] % (2 * step):
         step *= 2
     flat = F.avg_pool2d(flat, step) if step > 1 else flat
-    radius = min(math.ceil(2.5 * sigma_px / step), flat.shape[-1] - 1, flat.shape[-2] - 1)
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) * step / sigma_px) ** 2)
-    kernel = (taps / taps.sum()).to(flat)
-    flat = F.conv2d(F.pad(flat, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
-    flat = F.conv2d(F.pad(flat, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))
+    flat = smooth_on_plane(flat, sigma_px / step)
     if step > 1:
         flat = F.interpolate(flat, size=image.shape[-2:], mode="bilinear", align_corners=False)
     return flat.reshape(image.shape)

@@ -9,7 +9,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +200,15 @@ def make_room() -> None:
 
 def bring_in(*patchers: ModelPatcher) -> None:
     """Load managed networks fully onto ComfyUI's device, in one request so that they do not unload each other."""
-    model_management.load_models_gpu(list(patchers), force_full_load=True)
-    for patcher in patchers:
-        # The loader moves leaf layers; buffers and parameters of inner modules follow here.
-        patcher.model.to(patcher.load_device)
+    with outside_inference():
+        model_management.load_models_gpu(list(patchers), force_full_load=True)
+        for patcher in patchers:
+            # The loader moves leaf layers; buffers and parameters of inner modules follow here.
+            patcher.model.to(patcher.load_device)
+
+
+def outside_inference() -> AbstractContextManager[None]:
+    """Leave ComfyUI's inference mode: steering may differentiate through weights that were loaded outside of it."""
+    import torch
+
+    return torch.inference_mode(False)

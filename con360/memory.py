@@ -1,6 +1,6 @@
 """Out of memory: retry once in smaller pieces, else name the setting to change.
 
-Three places use it, which together hold nearly all that a run allocates: saliency, the joint step, decoding.
+Saliency, the joint step and decoding use it; together they allocate nearly all memory of a run.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _WORDS = (
 
 
 class TooLittleMemory(MemoryError):
-    """Memory ran out, in smaller pieces as well. The message is complete for its reader, as `InputError`'s is."""
+    """Memory ran out, in smaller pieces as well. The message names the setting to change."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True where torch, numpy, OpenCV or Python ran out of memory, on a GPU or on the processor."""
+    """Tell whether torch, numpy, OpenCV or Python ran out of memory, on a GPU or on the processor."""
     # By name: this module is imported where torch is not.
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     foreign = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
@@ -35,12 +35,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_smaller_pieces(work: Callable[[int], T], usual: int, smaller: int, *, what: str, advice: str) -> T:
-    """`work(usual)`; where memory runs out, `work(smaller)` once.
+    """Return `work(usual)`; where memory runs out, `work(smaller)`, tried once.
 
     Args:
-        work: does the same whatever it is given; begins anew when called again.
-        usual, smaller: how much to take at a time. Where they are equal there is no second attempt.
-        what: is done, for people ("decoding frames"). advice: which setting to change, an imperative clause.
+        work: gives the same result for every size; starts over at each call.
+        usual, smaller: sizes to take at a time. Equal sizes mean no second attempt.
+        what: names the work to people ("decoding frames"). advice: names the setting to change, an imperative clause.
 
     Raises:
         TooLittleMemory: the second attempt ran out as well.
@@ -52,7 +52,7 @@ def in_smaller_pieces(work: Callable[[int], T], usual: int, smaller: int, *, wha
             if not is_out_of_memory(error):
                 raise
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
-        # Outside of the handler: the traceback holds on to the tensors of the attempt.
+        # Outside the handler, whose traceback keeps the attempt's tensors.
         release()
         if size == usual != smaller:
             log.warning("memory ran out while %s; once more with %d at a time, not %d", what, smaller, usual)
@@ -60,7 +60,7 @@ def in_smaller_pieces(work: Callable[[int], T], usual: int, smaller: int, *, wha
 
 
 def release() -> None:
-    """Give back what nothing refers to any more, on the GPU as well."""
+    """Free all memory that nothing refers to, on the GPU as well."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is None:

@@ -1,4 +1,4 @@
-"""Decodes one stream of a file from any time on: what is damaged is counted and left out, a wrong index is met."""
+"""Decode one stream of a file from any time on: skip and count damaged packets, seek further back past a wrong index."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ T = TypeVar("T")
 
 # Enough threads for real time; each of them holds a few decoded frames.
 MAX_THREADS = 4
-# Packets whose frames are still to come: more than any coder reorders and threads hold.
+# Packets that wait for their frames, at most: more than any coder reorders and threads hold.
 MAX_ON_THEIR_WAY = 256
-# Seeking aims this much early; an index that still lands late costs a further attempt, at last from the beginning.
+# Seeks aim this many seconds early. Where the index lands late, the next one aims further back.
 SEEK_BACK_S = (0.5, 10.0, math.inf)
 
 
 @dataclass
 class Tally:
-    """Events of decoding: damaged packets and frames, where the last good frame ended, end of file.
+    """Events of decoding: damaged packets and frames, end of the last good frame, end of file.
 
-    `durations` are those of packets on their way, in ticks by timestamp: older PyAV's frames have none.
+    `durations` maps the timestamps of packets in the decoder to their durations, both in ticks: frames of older PyAV
+    have none.
     """
 
     damaged: int = 0
@@ -46,7 +47,7 @@ class Tally:
         self.durations.clear()
 
     def expect(self, pts: int | None, ticks: int) -> None:
-        """Remembers a packet's duration until its frame comes; those of packets without one are let go."""
+        """Remember a packet's duration until its frame comes; drop the oldest where frames stay away."""
         if pts is not None:
             self.durations[pts] = ticks
         if len(self.durations) > MAX_ON_THEIR_WAY:
@@ -61,7 +62,7 @@ class Tally:
 def decode_from(
     info: MediaInfo, stream_index: int | None, target_s: float, tally: Tally
 ) -> Iterator[tuple[Iterator[tuple[float, Frame]], Stream]]:
-    """Frames of one stream with their times, from `target_s` or earlier on, and the stream.
+    """Yield frames of one stream, from `target_s` or earlier on, each with its time and the stream.
 
     A file's index can be missing or wrong. Each attempt seeks further back and is checked by the first frame's own
     time; the last one reads from the beginning.
@@ -83,7 +84,7 @@ def decode_from(
 
 
 def _is_by(first: tuple[float, Frame], target_s: float, origin_s: float) -> bool:
-    """True where a frame after a seek is early enough; one without a time is not known to be where times go below 0."""
+    """Tell whether a frame after a seek is early enough. Where times go below 0, only a time of its own counts."""
     time_s, frame = first
     return time_s <= target_s + float(frame.time_base or 0) / 2 and (origin_s >= 0 or frame.pts is not None)
 
@@ -101,9 +102,9 @@ def _seek(container: InputContainer, time_s: float) -> bool:
 def _timed_frames(
     container: InputContainer, stream: Stream, origin_s: float, tally: Tally, early: Times
 ) -> Iterator[tuple[float, Frame]]:
-    """Frames with their times in seconds, never going back; frames without a time follow on the one before.
+    """Yield frames with rising times in seconds; a frame without a time follows on the one before.
 
-    `early`: file times of the first packets, where FFmpeg does not know them.
+    `early` holds file times of the first packets, where FFmpeg does not know them.
     """
     import torch
 
@@ -133,7 +134,7 @@ def _timed_frames(
 
 
 def _good_frames(container: InputContainer, stream: Stream, tally: Tally, early: Times) -> Iterator[Frame]:
-    """Decodes what can be decoded; damaged packets and frames are counted and left out."""
+    """Yield the frames that decode; count and skip damaged packets and frames."""
     import av
 
     packets, known, is_video = container.demux(stream), iter(early), stream.type == "video"
@@ -158,9 +159,9 @@ def _good_frames(container: InputContainer, stream: Stream, tally: Tally, early:
 
 
 def pick_by_time(timed: Iterable[tuple[float, T]], times: Iterable[float], tolerance: float) -> Iterator[T]:
-    """For each of the rising `times`, the last item not later than it (within `tolerance`); the first for earlier ones.
+    """Pick for each of the rising `times` the last item that is not later (within `tolerance`), else the first item.
 
-    Reads no further than it must: up to the first item after the last time.
+    Reads up to the first item after the last time, no further.
     """
     wanted, current = iter(times), list[T]()  # at most one item, which may itself be None
     time = next(wanted, None)

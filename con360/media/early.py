@@ -1,8 +1,8 @@
-"""Times of what a Matroska or WebM file stores before its time 0.
+"""Read the times of what a Matroska or WebM file stores before its time 0.
 
-A cut without new timestamps can leave a file that begins at -1.5 s. Players show all of it. FFmpeg hands such packets
-out without a time, or with one that it made up, so the times are read from the blocks themselves. In an MP4 the same
-numbers mean what an edit list cuts off, which FFmpeg does.
+A file that was cut without new timestamps can begin at -1.5 s, say. Players show all of it. FFmpeg gives such packets
+no time, or a made-up one, so the times are read from the blocks themselves. In an MP4, times below 0 are what the edit
+list cuts off; FFmpeg does that.
 
 Source: Matroska specification, block structure.
 """
@@ -24,11 +24,11 @@ _LACED = 0x06
 
 
 def early_times(path: Path) -> tuple[float, dict[int, Times]]:
-    """The file's beginning in seconds, and the times of each track's first packets, past the last one before 0.
+    """Read when the file begins, in seconds, and the times of each track's packets in clusters that hold some before 0.
 
     Returns:
-        0 and nothing for most files. Tracks count from 0 and packets follow in the file's order; those that share a
-        block with the one before (lacing) have None.
+        0 and no times for most files. Tracks count from 0; packets are in the file's order. A packet in one
+        block with the packet before (lacing) has None.
     """
     with open(path, "rb") as file:
         end = file.seek(0, 2)
@@ -72,7 +72,7 @@ def _number(file: BinaryIO, span: Span, wanted: int, usual: int) -> int:
 
 
 def _blocks(file: BinaryIO, cluster: Span) -> Iterator[tuple[int, int, int]]:
-    """Track number, ticks and packets of each block of a cluster."""
+    """Yield track number, ticks and number of packets of each block of a cluster."""
     begin = 0
     for kind, span in elements(file, cluster):
         if kind == _TIME:

@@ -1,4 +1,4 @@
-"""Paths at the door: what is read must exist, what is written appears whole or not at all."""
+"""Check paths: a file that is read must exist, a file that is written appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FULL_WORDS = re.compile(r"os error (28|27|122)\b|No space left|File too large|u
 
 
 def existing_file(path: str | os.PathLike) -> Path:
-    """The path as an absolute one, once it is known to be a readable file that holds something.
+    """Check that a path is a readable file that is not empty; return it as an absolute path.
 
     Absolute, so that a name can never be taken for an option ("-x.mp4") or for an address ("http:...").
 
@@ -44,7 +44,7 @@ def existing_file(path: str | os.PathLike) -> Path:
 
 
 def check_writable(path: str | os.PathLike) -> Path:
-    """Check that a file can be written at `path`, before minutes are spent on its content; makes nothing.
+    """Check that a file can be written at `path`, before minutes are spent on its content. Creates nothing.
 
     Returns:
         The absolute path.
@@ -64,9 +64,9 @@ def check_writable(path: str | os.PathLike) -> Path:
 
 
 def put_folder(staging: Path, final: Path) -> None:
-    """Give the complete folder `staging` the name `final`; a folder that has it steps aside first.
+    """Rename the complete folder `staging` to `final`; an existing folder of that name is moved aside first.
 
-    Both lie in the same folder. Whatever interrupts, nothing half-written or half-removed has the name.
+    Both lie in the same folder. An interruption leaves nothing half-written or half-removed under the name.
     """
     if final.exists():
         with _aside(final):
@@ -76,7 +76,7 @@ def put_folder(staging: Path, final: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and what is in it; its name goes first, so that none is half there."""
+    """Remove a folder and its content. It is renamed first, so that no half of it keeps the name."""
     with _aside(folder):
         pass
 
@@ -95,10 +95,10 @@ def _aside(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it on success and removed on any error or cancel.
+    """Give a temporary path beside `path`; rename it to `path` on success, remove it on any error or cancel.
 
-    Missing folders are made. The suffix is kept, since writers choose their format by it. The name is not
-    created beforehand: the writer's own file mode applies.
+    Makes missing folders. Keeps the suffix, by which writers choose their format. Does not create the file, so the
+    writer's own file mode applies.
 
     Raises:
         InputError: the place cannot be written to. OSError: the disk is full.
@@ -124,7 +124,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def full_disk_told(path: Path) -> Iterator[None]:
-    """One kind of error and one sentence for a disk that is full, whichever library meets it.
+    """Turn every library's error for a full disk into one `OSError` with one sentence.
 
     Raises:
         OSError: `path` could not be written; other errors pass as they are.

@@ -52,7 +52,7 @@ class AudioTrack:
         stream_index: FFmpeg's index of the stream.
         label, names: FFmpeg's names of the channel layout and of each channel.
         tick_s: step of the track's timestamps.
-        heard: what the channels mean to us, and what becomes of them. tags: the SA3D box, where there is one.
+        heard: what the channels mean, and how they are read. tags: the SA3D box, if any.
     """
 
     number: int
@@ -73,11 +73,11 @@ class AudioTrack:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Notices: what was assumed about the channels."""
+        """Notices about what was assumed of the channels."""
         return self.heard.notices
 
     def taken_as(self, ambisonics: str, head_locked: bool) -> AudioTrack:
-        """The same track, its channels understood as `channel_meaning` does with these options.
+        """Return the track with its channels taken as these options say (`channel_meaning`).
 
         Raises:
             InputError: they cannot be what was said.
@@ -125,7 +125,7 @@ class MediaInfo:
 
     @property
     def projection(self) -> str:
-        """Projection that the metadata states, else `flat?` or `equirectangular?`, judged by the shape alone."""
+        """Name the projection: the metadata's, else `flat?` or `equirectangular?` by the shape alone."""
         low, high = PANORAMA_ASPECT
         return self.spherical.projection or ("equirectangular?" if low <= self.aspect <= high else "flat?")
 
@@ -136,7 +136,7 @@ class MediaInfo:
 
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
-    """Opens a local media file with FFmpeg.
+    """Open a local media file with FFmpeg.
 
     Raises:
         InputError: FFmpeg cannot read it, or it is none of `CONTAINERS` (a playlist, which points elsewhere).
@@ -159,7 +159,7 @@ def _reason(error: Exception) -> str:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The first picture track that is a video: cover art is not.
+    """Find the first picture track that is a video; cover art is none.
 
     Raises:
         InputError: nothing decodes it.
@@ -174,7 +174,7 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def probe(path: str | os.PathLike) -> MediaInfo:
-    """Reads what a video, still picture or sound file is.
+    """Describe a video, still picture or sound file.
 
     Decodes at most one frame, and none that is larger than `limits.max_pixels`.
 
@@ -243,7 +243,7 @@ def _video_info(
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """The first frame that decodes within the first packets: a header can lie, a frame cannot."""
+    """Decode the first good frame among the first packets: a header can lie, a frame cannot."""
     import av
 
     packets = container.demux(stream)
@@ -276,10 +276,10 @@ def _audio_track(number: int, stream: AudioStream, box: AmbisonicTags | None) ->
 
 
 def kept_layout(context: AudioCodecContext) -> AudioLayout:
-    """The channel layout of a track; the only way to ask for it, or for `context.channels`.
+    """Return the channel layout of a track. Never ask the context for its layout or channels directly.
 
-    Layouts of PyAV 17.1 and 18 free the list of a custom channel order, which is the track's own and is freed once
-    more: the heap is broken from there on. So a layout is never let go (some 60 bytes).
+    A layout of PyAV 17.1 and 18 frees the list of a custom channel order, which the track owns and frees again: the
+    heap breaks. So every layout is kept for good (some 60 bytes).
     """
     import ctypes
 
@@ -289,9 +289,9 @@ def kept_layout(context: AudioCodecContext) -> AudioLayout:
 
 
 def forget_order(context: AudioCodecContext) -> None:
-    """Before decoding: frames come with as many channels and without the header's order, which `kept_layout` tells.
+    """Drop a track's custom channel order before decoding; frames keep their number of channels.
 
-    A frame's layout cannot be kept as one can that is asked for once.
+    `kept_layout` tells the order. Each frame would bring a layout of its own, and all of them cannot be kept.
     """
     context.layout = f"{kept_layout(context).nb_channels} channels"
 
@@ -300,7 +300,7 @@ def forget_order(context: AudioCodecContext) -> None:
 
 
 def is_picture(path: Path) -> bool:
-    """True where the content, not the name, is a still picture."""
+    """Tell by the content, not the name, whether a file is a still picture."""
     with open(path, "rb") as file:
         head = file.read(16)
     return head.startswith(PICTURE_HEADS) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP")
@@ -308,10 +308,10 @@ def is_picture(path: Path) -> bool:
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image]:
-    """Opens a still picture without decoding it; the block decodes.
+    """Open a still picture without decoding it; errors of decoding in the block are translated.
 
     Raises:
-        InputError: it is damaged, as far as the block reads it, or so large that Pillow takes it for an attack.
+        InputError: the part that the block reads is damaged, or Pillow takes the size for an attack.
     """
     import warnings
 

@@ -1,7 +1,7 @@
 """Limits of what may be decoded of a file: explicit, and adjustable by environment variables.
 
-A file decides how large its pictures are and how long its sound is, and a few kilobytes can claim any size. What is
-above a limit is refused in one sentence that names the variable; nothing is allocated for it.
+A few kilobytes can claim pictures and sound of any size. Whatever is above a limit is refused before memory is taken
+for it; the error names the variable.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ..errors import InputError
 MAX_PIXELS = 8192 * 4096
 # Of one clip in memory: its frames as float32, or its sound.
 MAX_CLIP_GIB = 8
-# Numbers beyond this many seconds are no times in a recording (115 days).
+# No recording is longer, in seconds (115 days): larger times are mistakes.
 MAX_TIME_S = 1e7
 
 PIXELS_VARIABLE, CLIP_VARIABLE = "CON360_MAX_PIXELS", "CON360_MAX_CLIP_GIB"
 
 
 def max_pixels() -> int:
-    """Width times height of the largest picture that is decoded: `CON360_MAX_PIXELS`, else 8192 x 4096.
+    """Return width times height of the largest picture that is decoded: `CON360_MAX_PIXELS`, else 8192 x 4096.
 
     Raises:
         InputError: the variable holds no positive number.
@@ -30,7 +30,7 @@ def max_pixels() -> int:
 
 
 def max_clip_bytes() -> int:
-    """Bytes that one clip's frames, or its sound, may take in memory: `CON360_MAX_CLIP_GIB`, else 8 GiB.
+    """Return the bytes that one clip's frames, or its sound, may take in memory: `CON360_MAX_CLIP_GIB`, else 8 GiB.
 
     Raises:
         InputError: the variable holds no positive number.

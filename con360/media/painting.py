@@ -1,4 +1,4 @@
-"""Turns decoded pictures into frames: upright, the chosen eye of a stereo panorama, the asked size."""
+"""Turn decoded pictures into frames: upright, of the chosen eye and of the asked size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPEN_SEAM = 4.0
 
 
 class Paints(Protocol):
-    """Turns decoded pixels `[h, w, 3]` uint8, upright, into a frame `[3, height, width]` in [0, 1]."""
+    """Turn decoded pixels `[h, w, 3]` uint8, upright, into a frame `[3, height, width]` in [0, 1]."""
 
     notices: list[str]
 
@@ -38,7 +38,7 @@ class Paints(Protocol):
 
 @dataclass
 class SquarePainter:
-    """Takes the middle square of a picture."""
+    """Take the middle square of a picture."""
 
     side: int
     notices: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 @dataclass
 class Painter:
-    """Turns decoded pixels into panorama frames: rotation, one eye, size. Settles on the eye at the first frame."""
+    """Turn decoded pixels into panorama frames: rotation, one eye, size. The first frame settles which eye."""
 
     info: MediaInfo
     height: int
@@ -82,12 +82,12 @@ class Painter:
         return _resized(self.part(pixels), self.size)
 
     def part(self, pixels: np.ndarray) -> np.ndarray:
-        """The eye's own pixels."""
+        """Cut out the pixels of one eye."""
         if self._part is None:
             self._part, self._shape = self._choose_part(pixels), pixels.shape
             self._describe_shape(pixels[self._part])
         if pixels.shape != self._shape:
-            # A recording may change its size, and a damaged one may claim to.
+            # A recording can change its size; a damaged one can claim it.
             pixels = self._as_before(pixels)
         return pixels[self._part]
 
@@ -143,7 +143,7 @@ class Painter:
 
 
 def _halves_alike(pixels: np.ndarray) -> bool | None:
-    """True where the upper and lower half show the same scene; None where there is nothing to compare."""
+    """Tell whether the upper and lower half show the same scene; None where one of them is plain."""
     import cv2
 
     half = pixels.shape[0] // 2
@@ -155,7 +155,7 @@ def _halves_alike(pixels: np.ndarray) -> bool | None:
 
 
 def _seam_ratio(pixels: np.ndarray) -> float:
-    """Step across the seam in steps between neighbouring columns, without the polar rows; 0 for a flat picture."""
+    """Divide the step across the seam by the mean step between columns, without polar rows; 0 for a plain picture."""
     import cv2
 
     small = cv2.resize(np.ascontiguousarray(pixels), (512, 256), interpolation=cv2.INTER_AREA)
@@ -165,7 +165,7 @@ def _seam_ratio(pixels: np.ndarray) -> float:
 
 
 def picture_pixels(info: MediaInfo) -> np.ndarray:
-    """`[h, w, 3]` uint8 of a still, upright; transparency becomes black, 16 bits become 8."""
+    """Decode a still picture to `[h, w, 3]` uint8, upright; transparency becomes black, 16 bits become 8."""
     from PIL import Image, ImageOps
 
     with open_picture(info.path) as picture:
@@ -181,7 +181,7 @@ def picture_pixels(info: MediaInfo) -> np.ndarray:
 
 
 def upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
-    """`[h, w, 3]` uint8, rotated as the file asks."""
+    """Convert a frame to `[h, w, 3]` uint8, rotated as the file asks."""
     import cv2
     from av.video.reformatter import ColorRange, Colorspace
 

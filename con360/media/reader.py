@@ -1,4 +1,4 @@
-"""Reads a piece of a 360° video: frames by timestamp, resized while decoding, with the sound of the same interval.
+"""Read a piece of a 360° video: frames by timestamp, resized while decoding, with the sound of the same interval.
 
 Convention: output frame `i` shows the time `start_s + i / fps`: the last source frame whose timestamp is not later,
 within half a tick of the stream's clock; before the first frame, the first. Sample `n` of the sound is the file's
@@ -31,9 +31,9 @@ from .track import RUN_GAP_S, SOUND_PREROLL_S, choose_track, float_samples, read
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-# A step of a streamed track's timestamps beyond this is damage, not a pause to be filled with silence.
+# A longer gap in a streamed track's timestamps is damage, not a pause to fill with silence.
 MAX_GAP_S = 600.0
-# An excerpt's ends are taken this exactly: finer than any frame, coarser than rounded milliseconds.
+# Tolerance at an excerpt's ends: finer than any frame, coarser than rounded milliseconds.
 EXCERPT_TOLERANCE_S = 0.0006
 
 
@@ -50,7 +50,7 @@ def read_panorama(
     head_locked: bool = False,
     progress: Progress | None = None,
 ) -> PanoramaClip:
-    """Reads `duration_s` of a 360° video (or a still panorama) as an equirectangular clip with its sound.
+    """Read `duration_s` of a 360° video (or a still panorama) as an equirectangular clip with its sound.
 
     Convention:
         A picture counts as a full panorama when its metadata says equirectangular, or when nothing is said and its
@@ -78,7 +78,7 @@ def read_panorama(
     num_frames = _check_request(start_s, duration_s, fps, height, eye)
     info = probe(path)
     _check_picture(info, eye)
-    # Before the picture, which takes longer: what cannot be meant of the sound is said at once.
+    # Before the picture, which takes longer: impossible options of the sound fail at once.
     sound, sound_notices = read_track(info, start_s, duration_s, audio_track, ambisonics, head_locked)
     painter = Painter(info, height, eye, notices=list(info.notices))
     if info.kind == "picture":
@@ -92,7 +92,7 @@ def read_panorama(
 def read_view(
     path: str | os.PathLike, *, duration_s: float, fps: float, size: int, progress: Progress | None = None
 ) -> tuple[StartClip, tuple[str, ...]]:
-    """Reads the beginning of an ordinary video, picture or sound file as what a generation starts from.
+    """Read the beginning of an ordinary video, picture or sound file, for a generation to start from.
 
     Args:
         duration_s: how long; a source that ends earlier is held and padded, with a notice.
@@ -120,7 +120,7 @@ def read_sound(
     path: str | os.PathLike, *, start_s: float = 0.0, duration_s: float | None = None, audio_track: int | None = None,
     ambisonics: str = "auto", head_locked: bool = False,
 ) -> tuple[Sound, tuple[str, ...]]:  # fmt: skip
-    """Reads sound from any media file: float, its own rate and channels.
+    """Read sound from any media file: float, its own rate and channels.
 
     Args:
         duration_s: None reads to the end; otherwise the sound is padded to it, with a notice.
@@ -144,7 +144,7 @@ def read_sound(
 
 @dataclass
 class PanoramaStream:
-    """A 360° video, frame after frame as it is stored: nothing is resized or dropped, and one frame is held at a time.
+    """Stream a 360° video frame by frame as stored: nothing is resized or dropped, one frame is held at a time.
 
     Args:
         info: what `probe` found.
@@ -160,7 +160,7 @@ class PanoramaStream:
     notices: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Refuses by name what is no full panorama.
+        """Refuse every projection that is no full panorama, by its name.
 
         Raises:
             InputError: as in `read_panorama`.
@@ -176,13 +176,13 @@ class PanoramaStream:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The notices so far, each once."""
+        """List the notices so far, each once."""
         return _sentences(*dict.fromkeys(self.notices))
 
     def frames(
         self, start_s: float = 0.0, stop_s: float = math.inf
     ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
-        """Each frame's time and a function that gives its pixels `[h, w, 3]` uint8, upright, one eye.
+        """Yield each frame's time and a function that gives its pixels `[h, w, 3]` uint8, upright, one eye.
 
         Convention: from the frame that shows `start_s` (its time may be earlier) to the last one before `stop_s`.
         Pixels are converted when asked for. After the last frame `end_s` is where the picture ends, and `ended` says
@@ -211,15 +211,15 @@ class PanoramaStream:
 
     @property
     def track(self) -> AudioTrack | None:
-        """The sound track that is read; None where there is none that can be decoded."""
+        """Sound track that is read; None where none can be decoded."""
         track, notices = choose_track(self.info, self.audio_track, self.ambisonics, self.head_locked)
         self.notices += [notice for notice in notices if notice not in self.notices]
         return track
 
     def sound(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[np.ndarray]:
-        """Blocks `[C, n]` float32 of the track without a gap, sample 0 at `start_s`, channels as `track.heard` says.
+        """Yield gapless blocks `[C, n]` float32 of the track, sample 0 at `start_s`, channels as `track.heard` says.
 
-        Convention: gaps in the file are silence, what overlaps is dropped; ends where the track ends.
+        Convention: gaps in the file become silence, overlaps are dropped; it ends where the track ends.
         """
         track = self.track
         if track is None:
@@ -273,7 +273,7 @@ def _sentences(*notices: str) -> tuple[str, ...]:
 
 
 def _check_request(start_s: float, duration_s: float, fps: float, height: int, eye: str | None) -> int:
-    """Number of output frames, once every number makes sense. Comparisons are written so that NaN fails them."""
+    """Check every number and return the number of output frames. Comparisons are written so that NaN fails them."""
     check_times(start_s, duration_s)
     if not 0 < fps <= 240:
         raise InputError(f"{fps:g} frames per second were asked for; choose more than 0 and at most 240.")
@@ -315,7 +315,7 @@ def _check_pixels(info: MediaInfo) -> None:
 
 
 def _check_picture(info: MediaInfo, eye: str | None) -> None:
-    """Refuses by name what is no full panorama, before anything is decoded."""
+    """Refuse every projection that is no full panorama, by its name, before anything is decoded."""
     name, size = info.path.name, f"{info.width}x{info.height}"
     if info.kind == "sound":
         raise InputError(f"{name} has no video, only sound. Give a 360° video.")
@@ -341,7 +341,7 @@ def _check_picture(info: MediaInfo, eye: str | None) -> None:
 
 
 def _read_frames(info: MediaInfo, times: np.ndarray, painter: Paints, progress: Progress | None) -> Tensor:
-    """One frame per time; only frames that are shown are converted."""
+    """Read one frame per time; convert only frames that are shown."""
     frames = torch.empty(len(times), 3, *painter.size)
     tally, shown, name = Tally(), None, info.path.name
     with decode_from(info, None, times[0], tally) as (timed, stream):

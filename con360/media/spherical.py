@@ -1,4 +1,4 @@
-"""Spherical metadata: what a file says about its projection, its two eyes and its Ambisonic channels.
+"""Read spherical metadata: a file's projection, its two eyes and its Ambisonic channels.
 
 FFmpeg reports a cropped VR180 mesh as equirectangular and knows no SA3D, so the boxes are read here: MP4 and MOV
 boxes, Matroska elements, and the XML of Spherical Video V1, whose words photos use as well (GPano). Sizes found in
@@ -55,7 +55,7 @@ class TrackTags:
 
 
 def parse_spherical_xml(text: str) -> SphericalTags:
-    """Reads the V1 (`GSpherical`) or photo (`GPano`) words, as elements or as attributes.
+    """Read the V1 (`GSpherical`) or photo (`GPano`) words, as elements or as attributes.
 
     Returns:
         Tags; `cropped` when the picture says that it covers less than the full panorama. A missing size is not a crop.
@@ -78,7 +78,7 @@ def parse_spherical_xml(text: str) -> SphericalTags:
 
 
 def merge_tags(first: SphericalTags, second: SphericalTags) -> SphericalTags:
-    """Both descriptions of one track: what rules a full panorama out wins, then what is said first."""
+    """Merge two descriptions of one track: a projection that is no full panorama wins, else the first one given."""
     refused = [p for p in (first.projection, second.projection) if p not in ("", "equirectangular")]
     projection = refused[0] if refused else first.projection or second.projection
     named = first if first.stereo else second
@@ -87,7 +87,7 @@ def merge_tags(first: SphericalTags, second: SphericalTags) -> SphericalTags:
 
 
 def read_track_tags(path: Path) -> dict[int, TrackTags]:
-    """Tags per track id (MP4, MOV) or per position (Matroska, WebM); empty for other files and unreadable boxes."""
+    """Read tags by track id (MP4, MOV) or position (Matroska, WebM); none for other files and unreadable boxes."""
     with open(path, "rb") as file:
         end = file.seek(0, 2)
         head = read_at(file, 0, 12)
@@ -105,7 +105,7 @@ def read_at(file: BinaryIO, start: int, count: int) -> bytes:
 
 
 def _boxes(file: BinaryIO, span: Span) -> Iterator[tuple[bytes, Span]]:
-    """Type and body of each box in a span; stops at the first size that makes no sense."""
+    """Yield type and body of each box in a span, up to the first size that makes no sense."""
     position, end = span
     for _ in range(MAX_BOXES):
         header = read_at(file, position, 16)
@@ -124,7 +124,7 @@ def _boxes(file: BinaryIO, span: Span) -> Iterator[tuple[bytes, Span]]:
 
 
 def _inside(file: BinaryIO, span: Span, *kinds: bytes) -> Iterator[Span]:
-    """Bodies of the boxes at a path of types."""
+    """Yield the bodies of the boxes at a path of types."""
     for kind, body in _boxes(file, span):
         if kind == kinds[0]:
             yield from _inside(file, body, *kinds[1:]) if len(kinds) > 1 else (body,)
@@ -150,7 +150,7 @@ def _tracks(file: BinaryIO, moov: Span) -> Iterator[tuple[int, TrackTags]]:
 
 
 def _picture_entry(file: BinaryIO, entry: Span) -> SphericalTags:
-    """st3d and sv3d, which follow the 78 fixed bytes of a picture's sample entry."""
+    """Read st3d and sv3d, which follow the 78 fixed bytes of a picture's sample entry."""
     tags = SphericalTags()
     children = (entry[0] + 78, entry[1])
     for start, stop in _inside(file, children, b"st3d"):
@@ -175,7 +175,7 @@ def _equirectangular_bounds(body: bytes) -> Projection:
 
 
 def _sound_entry(file: BinaryIO, entry: Span) -> AmbisonicTags | None:
-    """SA3D, which follows the 28 fixed bytes of a sound's sample entry (more in QuickTime's versions 1 and 2)."""
+    """Read SA3D, which follows the 28 fixed bytes of a sound's sample entry (more in QuickTime's versions 1 and 2)."""
     version = int.from_bytes(read_at(file, entry[0] + 8, 2), "big")
     children = (entry[0] + 28 + {1: 16, 2: 36}.get(version, 0), entry[1])
     wrapped = (found for wave in _inside(file, children, b"wave") for found in _boxes(file, wave))
@@ -204,7 +204,7 @@ _MATROSKA_STEREO: dict[int, tuple[Stereo, bool]] = {
 
 
 def elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
-    """Id and body of each EBML element in a span; an unknown size reaches to the parent's end."""
+    """Yield id and body of each EBML element in a span; an unknown size reaches to the parent's end."""
     position, end = span
     for _ in range(MAX_BOXES):
         head = read_at(file, position, 12)

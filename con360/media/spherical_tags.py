@@ -1,7 +1,7 @@
-"""Writes spherical metadata into a finished MP4 or MOV: what players need to turn a picture into a panorama.
+"""Write spherical metadata into a finished MP4 or MOV, so that players show a panorama.
 
 Pictures get Spherical Video V2 (st3d, sv3d in the sample entry) and V1 (XML in a uuid box of the track), since players
-read the one or the other; Ambisonic sound gets SA3D. `moov` is rebuilt in memory, the media is copied as it is.
+read one or the other; Ambisonic sound gets SA3D. `moov` is rebuilt in memory, the media is copied as it is.
 
 Source: Spherical Video RFC (V1), Spherical Video V2 RFC, Spatial Audio RFC (google/spatial-media docs);
 ISO/IEC 14496-12.
@@ -31,7 +31,7 @@ Edit = Callable[[bytes, bytes], bytes]
 
 
 def tag_file(path: Path, *, panorama: Packing | None = None, ambisonic: bool = False) -> None:
-    """Adds metadata to every track of a kind, in place.
+    """Add metadata to every track of a kind, in place.
 
     Args:
         path: an MP4 or MOV. The new file is written beside it and takes its name when complete.
@@ -81,7 +81,7 @@ def _copy(source, target, count: int) -> None:
 
 
 def _top_boxes(path: Path) -> list[tuple[bytes, int, int]]:
-    """Type, start and whole size of each box of a file."""
+    """Yield type, start and whole size of each box of a file."""
     found, end = [], path.stat().st_size
     with open(path, "rb") as file:
         at = 0
@@ -98,13 +98,13 @@ def _top_boxes(path: Path) -> list[tuple[bytes, int, int]]:
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
-    """A box of a type with its body."""
+    """Make a box of a type with its body."""
     body = b"".join(parts)
     return struct.pack(">I", 8 + len(body)) + kind + body
 
 
 def _edited(data: bytes, edit: Edit, at: int = 0) -> bytes:
-    """Boxes from `at` on, each body replaced by what `edit(kind, body)` gives; what precedes them is kept."""
+    """Replace the body of each box from `at` on by `edit(kind, body)`; keep the bytes before them."""
     parts = [data[:at]]
     while at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
@@ -149,7 +149,7 @@ def _handler(trak: bytes) -> bytes:
 
 
 def _in_entries(fields: int, extra: bytes, only_channels: int | None = None) -> Edit:
-    """An edit that appends boxes to each sample entry, in place of those of the same types."""
+    """Make an edit that appends boxes to each sample entry and drops old ones of the same types."""
     kinds = {b"st3d", b"sv3d", b"SA3D"}
 
     def entry(kind: bytes, body: bytes) -> bytes:
@@ -171,7 +171,7 @@ def _in_entries(fields: int, extra: bytes, only_channels: int | None = None) -> 
 
 
 def _shifted(moov: bytes, by: int) -> bytes:
-    """The same moov for media that lies `by` bytes later."""
+    """Adapt a moov to media that lies `by` bytes later."""
 
     def edit(kind: bytes, body: bytes) -> bytes:
         if kind in CONTAINERS and kind != b"stsd":
@@ -187,7 +187,7 @@ def _shifted(moov: bytes, by: int) -> bytes:
 
 
 def _v2_boxes(packing: Packing) -> bytes:
-    """st3d and sv3d of a full equirectangular picture that is not turned."""
+    """Make st3d and sv3d of a full equirectangular picture that is not turned."""
     full = bytes(4)  # version and flags
     projection = box(b"proj", box(b"prhd", full, bytes(12)), box(b"equi", full, bytes(16)))
     made_by = box(b"svhd", full, SOFTWARE.encode() + b"\0")
@@ -195,12 +195,12 @@ def _v2_boxes(packing: Packing) -> bytes:
 
 
 def _sa3d_box() -> bytes:
-    """First-order AmbiX: version 0, periphonic, order 1, ACN, SN3D, channels in ACN order."""
+    """Make SA3D of first-order AmbiX: version 0, periphonic, order 1, ACN, SN3D, channels in ACN order."""
     return box(b"SA3D", struct.pack(">BBIBBI4I", 0, 0, 1, 0, 0, 4, 0, 1, 2, 3))
 
 
 def spherical_xml(packing: Packing) -> str:
-    """The V1 description of a full equirectangular picture."""
+    """Write the V1 description of a full equirectangular picture."""
     words = {"Spherical": "true", "Stitched": "true", "StitchingSoftware": SOFTWARE,
              "ProjectionType": "equirectangular"}  # fmt: skip
     if packing != "mono":

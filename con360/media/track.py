@@ -1,4 +1,4 @@
-"""Reads an interval of a sound track, sample by sample where it belongs: late starts, gaps and coder delay included."""
+"""Read an interval of a sound track with each sample at its time, across late starts, gaps and coder delay."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 # Sound that starts or ends this close to the picture is coder granularity, not worth a sentence.
 NOTICE_GAP_S = 0.025
-# Timestamps further off than this from the running count of samples are a real gap, not rounding.
+# Where timestamps leave the running count of samples by more, there is a real gap, not rounding.
 RUN_GAP_S = 0.005
-# WebM's milliseconds place a block to half of one; counted from the file's start, sound is exact. Worth it up to here.
+# WebM's timestamps are rounded to milliseconds; samples counted from the file's start are exact. Count up to here.
 COUNTED_SOUND_S = 60.0
-# Decoders need this much sound before the first sample that counts (AAC overlap, Opus pre-roll).
+# Seconds that decoders need before the first wanted sample (AAC overlap, Opus pre-roll).
 SOUND_PREROLL_S = 0.1
 
 # FFmpeg's sample formats, packed and planar ("p") alike.
@@ -37,7 +37,7 @@ def read_track(
     info: MediaInfo, start_s: float, duration_s: float | None, number: int | None, ambisonics: str = "auto",
     head_locked: bool = False,
 ) -> tuple[Sound | None, tuple[str, ...]]:  # fmt: skip
-    """Sound of an interval, None where there is none to decode, and the notices.
+    """Read the sound of an interval; return it (None where nothing decodes) and the notices.
 
     Args:
         start_s, duration_s: in seconds; None reads to the end.
@@ -67,7 +67,7 @@ def read_track(
 def choose_track(
     info: MediaInfo, number: int | None, ambisonics: str = "auto", head_locked: bool = False
 ) -> tuple[AudioTrack | None, list[str]]:
-    """The track of a number or the default one, and what to say; None, and at last why, where none can be decoded.
+    """Return (track or None, notices): the numbered track, else the default one; the last notice says why it is None.
 
     Raises:
         InputError: there is no track of that number, or its channels cannot be what was said.
@@ -89,7 +89,7 @@ def choose_track(
 
 @dataclass
 class _Run:
-    """Consecutive blocks of sound without a gap, in samples; `tick` is the step of their timestamps."""
+    """Consecutive blocks of sound without a gap; `tick` is the step of their timestamps in samples."""
 
     rate: int
     tick: float
@@ -111,7 +111,7 @@ class _Run:
 
     @property
     def first(self) -> int:
-        """Narrow down where the run begins in the file: each rounded timestamp (WebM: milliseconds) helps."""
+        """Estimate the sample at which the run begins; each rounded timestamp (WebM: milliseconds) narrows it down."""
         low, high = max(self.offsets) - self.tick / 2, min(self.offsets) + self.tick / 2
         if low > high:  # timestamps that jitter by more than their rounding
             return round(float(np.median(self.offsets)))
@@ -122,7 +122,7 @@ class _Run:
 def _read_samples(
     info: MediaInfo, track: AudioTrack, start_s: float, duration_s: float | None, notices: list[str]
 ) -> np.ndarray | None:
-    """`[C, N]` float32 of exactly the interval; None when nothing at all decodes."""
+    """Read `[C, N]` float32 of exactly the interval; None where nothing decodes."""
     rate, tally = track.sample_rate_hz, Tally()
     origin, length = round(start_s * rate), None if duration_s is None else round(duration_s * rate)
     _check_sound_size(info, track, length or 0)
@@ -169,7 +169,7 @@ def _check_sound_size(info: MediaInfo, track: AudioTrack, num_samples: int) -> N
 
 
 def _place(runs: list[_Run], channels: int, origin: int, length: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """The runs on a silent interval that begins at `origin`, and which samples of it they cover."""
+    """Place the runs on a silent interval that begins at `origin`; return it and which samples they cover."""
     samples, covered = np.zeros((channels, length), np.float32), np.zeros(length, bool)
     for run in runs:
         at = run.first + run.skipped - origin
@@ -197,7 +197,7 @@ def _describe_gaps(covered: np.ndarray, rate: int, start_s: float, notices: list
 
 
 def stream_end(stream: Stream, origin_s: float) -> int | None:
-    """Sample at which an MP4's edit list ends the track: the coder's padding beyond it is not sound."""
+    """Return the sample at which an MP4's edit list ends the track; beyond it is the coder's padding."""
     if "mp4" not in stream.container.format.name or not stream.duration:
         return None
     end_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s
@@ -205,11 +205,11 @@ def stream_end(stream: Stream, origin_s: float) -> int | None:
 
 
 def float_samples(frame: AudioFrame) -> np.ndarray:
-    """A decoded block as `[C, n]` float32 with full scale 1. No mixer: channels stay as they are."""
+    """Convert a decoded block to `[C, n]` float32 with full scale 1; channels are not mixed."""
     from av.audio.plane import AudioPlane
 
     kind, channels = frame.format.name, frame.layout.nb_channels
-    # Plane by plane: PyAV's `planes` and `to_ndarray` look for an end that eight and more planes do not have.
+    # Plane by plane: PyAV's `planes` and `to_ndarray` expect an end mark, which eight and more planes lack.
     count = channels if frame.format.is_planar else 1
     dtype, size = SAMPLES[kind.removesuffix("p")], frame.samples * channels // count
     values = np.stack([np.frombuffer(AudioPlane(frame, i), dtype, size) for i in range(count)])

@@ -1,4 +1,4 @@
-"""Writes clips, sounds and pictures: under a temporary name first, renamed when complete.
+"""Write clips, sounds and pictures: under a temporary name first, renamed when complete.
 
 An MP4's durations are exact: T frames last T / fps, and N samples of sound read back as N samples. AAC starts with
 priming and ends in padding; the file's edit list names the true span, in a time scale that both rates divide.
@@ -48,7 +48,7 @@ FRAME_NAME = "frame_{:05d}.png"
 def write_clip(
     path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None
 ) -> tuple[str, ...]:
-    """Writes an MP4: H.264 (yuv420p, BT.709, CRF 16) and, where there is sound, AAC.
+    """Write an MP4: H.264 (yuv420p, BT.709, CRF 16) and, where there is sound, AAC.
 
     Args:
         frames: `[T, 3, H, W]` in [0, 1], any device; H and W even, as H.264's chroma needs.
@@ -58,7 +58,7 @@ def write_clip(
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
 
     Returns:
-        Notices: what was done to the sound.
+        Notices of changes to the sound.
 
     Raises:
         InputError: odd sizes, other channels (`sound.for_clip` mixes them), or a place that cannot be written to.
@@ -84,7 +84,7 @@ def write_clip(
 
 
 def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
-    """A rate that AAC has, and one gain over all channels where a peak is too high; notices say both."""
+    """Resample to a rate that AAC has; where a peak is too high, turn all channels down by one gain. Notices say both."""
     waveform, rate = sound.waveform.detach().cpu().float(), sound.sample_rate_hz
     sound = resample(replace(sound, waveform=waveform), aac_rate_hz(rate))
     gain = aac_gain(float(sound.waveform.abs().amax()) if sound.waveform.numel() else 0.0)
@@ -92,17 +92,17 @@ def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
 
 
 def aac_rate_hz(rate_hz: int) -> int:
-    """The rate itself where AAC has it, else the next higher one, at most 96 kHz."""
+    """Return the rate itself where AAC has it, else the next higher one, at most 96 kHz."""
     return next((rate for rate in AAC_RATES_HZ if rate >= rate_hz), AAC_RATES_HZ[-1])
 
 
 def aac_gain(peak: float) -> float:
-    """The factor for all channels of a sound with this peak; 1 where nothing has to change."""
+    """Return the factor for all channels of a sound with this peak; 1 where nothing has to change."""
     return min(1.0, AAC_PEAK / max(peak, AAC_PEAK))
 
 
 def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
-    """Notices: what was done to sound of a rate."""
+    """Notices of what `fit_aac` changes at this rate and gain."""
     new_rate_hz, said = aac_rate_hz(rate_hz), []
     if new_rate_hz != rate_hz:
         said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
@@ -113,7 +113,7 @@ def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
 
 
 def check_clip_path(path: str | os.PathLike) -> None:
-    """Refuse a place where no clip can be written, before minutes are spent on it; makes nothing.
+    """Check that a clip can be written at `path`, before minutes are spent on it. Creates nothing.
 
     Raises:
         InputError: another suffix than .mp4, a folder, or a place that cannot be written to.
@@ -156,11 +156,11 @@ def clip_stream(
     path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, fps: float,
     sound: tuple[int, int] | None = None, *, panorama: Packing | None = None,
 ) -> Iterator[ClipStream]:  # fmt: skip
-    """An MP4 as of `write_clip` that grows frame by frame; it appears under its name when the block ends.
+    """Write an MP4 as `write_clip` does, but frame by frame; it gets its name when the block ends.
 
     Args:
         size: width and height, both even. time_base: seconds per tick of the frames' times.
-        fps: about how many frames a second has, for the coder's decisions and the last frame's length.
+        fps: approximate frames per second, for the coder's decisions and the last frame's length.
         sound: number of channels (1, 2, or 4 for AmbiX, which becomes AAC's 4.0 with an SA3D box) and sampling rate.
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
 
@@ -212,7 +212,7 @@ def _open_stream(
 
 
 class ClipStream:
-    """A clip that is being written; give picture and sound by turns, so that neither waits for the other."""
+    """A clip that is being written. Add picture and sound in turns, so that neither waits long for the other."""
 
     def __init__(self, container: OutputContainer, video: Any, audio: Any, time_base: Fraction) -> None:
         self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
@@ -224,7 +224,7 @@ class ClipStream:
         self._waiting = np.zeros((channels, AAC_BLOCK), np.float32)
 
     def add_frame(self, pixels: np.ndarray, tick: int) -> None:
-        """`pixels [h, w, 3]` uint8, shown from `tick` times the time base on; ticks rise."""
+        """Add `pixels [h, w, 3]` uint8, shown from `tick` times the time base on; ticks rise."""
         import av
         from av.video.reformatter import ColorRange, Colorspace
 
@@ -236,7 +236,7 @@ class ClipStream:
         self._container.mux(self._video.encode(frame))
 
     def add_sound(self, block: np.ndarray) -> None:
-        """`block [C, n]` float32, following on the one before."""
+        """Add `block [C, n]` float32, which follows on the one before."""
         self._waiting = np.concatenate((self._waiting, block), axis=1)
         whole = self._waiting.shape[1] // AAC_BLOCK * AAC_BLOCK
         for at in range(0, whole, AAC_BLOCK):
@@ -244,7 +244,7 @@ class ClipStream:
         self._waiting = self._waiting[:, whole:]
 
     def finish(self) -> None:
-        """Writes what the coders still hold."""
+        """Flush the coders."""
         self._container.mux(self._video.encode(None))
         if self._audio is not None:
             if self._waiting.shape[1]:
@@ -263,13 +263,13 @@ class ClipStream:
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """`[3, H, W]` in [0, 1] to `[H, W, 3]` uint8, rounded; values outside are clamped, NaN is black."""
+    """Convert `[3, H, W]` in [0, 1] to `[H, W, 3]` uint8, rounded; values outside are clamped, NaN is black."""
     levels = torch.nan_to_num(image.detach().float()).clamp(0, 1).mul(255).round().to(torch.uint8)
     return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def write_wav(path: str | os.PathLike, sound: Sound, *, bits: int = 32) -> tuple[str, ...]:
-    """Writes a WAV with any number of channels.
+    """Write a WAV with any number of channels.
 
     Args:
         bits: 32 keeps the floats as they are, 16 rounds and clips at full scale.
@@ -297,7 +297,7 @@ def write_wav(path: str | os.PathLike, sound: Sound, *, bits: int = 32) -> tuple
 
 
 def write_png(path: str | os.PathLike, image: Tensor) -> None:
-    """Writes one picture, `[3, H, W]` in [0, 1].
+    """Write one picture, `[3, H, W]` in [0, 1].
 
     Raises:
         InputError: another shape, or a place that cannot be written to.
@@ -311,7 +311,7 @@ def write_png(path: str | os.PathLike, image: Tensor) -> None:
 
 
 def write_frames(folder: str | os.PathLike, frames: Tensor) -> None:
-    """Writes `frames [T, 3, H, W]` as frame_00000.png, ... into a folder that appears when all of them are there.
+    """Write `frames [T, 3, H, W]` as frame_00000.png, ... into a folder that appears when all of them are there.
 
     Raises:
         InputError: the folder holds anything but frames of an earlier run, or cannot be written to.

@@ -17,23 +17,23 @@ from ..errors import InputError
 from ..records import order_of
 from .channels import FIRST_ORDER, FUMA, ORDERS, PAIR
 
-# Where the two virtual microphones of turned stereo look: 60 sounds narrower, at 90 front and back sound the same.
+# Azimuth of the two virtual microphones for turned stereo: 60 sounds narrower, at 90 front and back sound the same.
 STEREO_ANGLE_DEG = 75.0
 
 
 def ambisonic_azimuth_deg(yaw_deg: float | Tensor) -> float | Tensor:
-    """Turns our right-positive yaw into Ambisonics' left-positive azimuth, in [-180, 180); its own inverse."""
+    """Turn our right-positive yaw into Ambisonics' left-positive azimuth, in [-180, 180); its own inverse."""
     return (180.0 - yaw_deg) % 360.0 - 180.0
 
 
 def field_and_pair(waveform: Tensor) -> tuple[Tensor, Tensor | None]:
-    """W, Y, Z, X of Ambisonics `[C, N]`, and its head-locked pair `[2, N]`; None where there is none."""
+    """Split Ambisonics `[C, N]` into W, Y, Z, X `[4, N]` and its head-locked pair `[2, N]`, None without one."""
     pair = waveform[-PAIR:] if (order_of(waveform.shape[0] - PAIR) or 0) >= 1 else None
     return waveform[:FIRST_ORDER], pair
 
 
 def foa_encode(mono: Tensor, yaw_deg: Tensor | float, pitch_deg: Tensor | float) -> Tensor:
-    """Puts a plane wave into first-order Ambisonics (AmbiX).
+    """Put a plane wave into first-order Ambisonics (AmbiX).
 
     Args:
         mono: `[N]`.
@@ -50,7 +50,7 @@ def foa_encode(mono: Tensor, yaw_deg: Tensor | float, pitch_deg: Tensor | float)
 
 
 def fuma_to_ambix(waveform: Tensor) -> Tensor:
-    """Turns FuMa B-format of order 1, 2 or 3 (W, X, Y, Z, R, S, T, U, V, ...; maxN, W at -3 dB) into AmbiX.
+    """Turn FuMa B-format of order 1, 2 or 3 (W, X, Y, Z, R, S, T, U, V, ...; maxN, W at -3 dB) into AmbiX.
 
     Args:
         waveform: `[C, N]`, C 4, 9 or 16.
@@ -62,7 +62,7 @@ def fuma_to_ambix(waveform: Tensor) -> Tensor:
 
 
 def turn_matrices(rotations: Tensor) -> Tensor:
-    """Matrices that turn first-order Ambisonics so that a camera's forward axis becomes its front.
+    """Make matrices that turn first-order Ambisonics so that a camera's forward axis becomes its front.
 
     Convention: W stays; the direction (right, up, forward) of AmbiX's dipoles is (-Y, Z, X).
 
@@ -73,7 +73,7 @@ def turn_matrices(rotations: Tensor) -> Tensor:
         `[..., 4, 4]`; turned = matrix @ waveform `[4, N]`.
     """
     signs = rotations.new_tensor([-1.0, 1.0, 1.0])
-    # Row of a dipole Y, Z, X in the camera's frame by column of the same in the world's.
+    # Rows: dipoles Y, Z, X in the camera's frame; columns: the same in the world's.
     dipoles = signs[:, None] * rotations.transpose(-1, -2) * signs
     whole = torch.nn.functional.pad(dipoles, (1, 0, 1, 0))
     whole[..., 0, 0] = 1.0
@@ -81,7 +81,7 @@ def turn_matrices(rotations: Tensor) -> Tensor:
 
 
 def stereo_matrix() -> Tensor:
-    """`[2, 4]`: left and right out of AmbiX by two virtual cardioids at `STEREO_ANGLE_DEG` to either side.
+    """Make `[2, 4]` from AmbiX to left and right: two virtual cardioids at `STEREO_ANGLE_DEG` to either side.
 
     Convention: a cardioid to azimuth a hears 0.5 (W + X cos a + Y sin a): full level there, nothing opposite. A source
     straight ahead has 0.63 in both channels, one at the left 0.98 and 0.02, one behind 0.37 in both.

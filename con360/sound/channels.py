@@ -1,4 +1,4 @@
-"""Meaning of a sound's channels: Ambisonics as its metadata, its count or a person says, or loudspeakers by name.
+"""Tell what a sound's channels mean: Ambisonics by metadata, by number or as a person says, or loudspeakers by name.
 
 Convention: Ambisonics leaves here as AmbiX (ACN order, SN3D gains) of first order, W, Y, Z, X, followed by the
 head-locked stereo pair where there is one. Loudspeakers keep their order and FFmpeg's names (FL, FR, FC, LFE, ...).
@@ -81,7 +81,7 @@ class Channels:
     notices: tuple[str, ...] = ()
 
     def taken(self, block: np.ndarray) -> np.ndarray:
-        """The result's channels `[D, n]` out of the source's `[C, n]`."""
+        """Pick the result's channels `[D, n]` from the source's `[C, n]`."""
         import numpy as np
 
         if self.picks is None:
@@ -121,7 +121,7 @@ def check_ambisonics(ambisonics: str, head_locked: bool) -> None:
     """Check that the two options are known and go together.
 
     Raises:
-        InputError: they are not, or do not.
+        InputError: an unknown word, or a head-locked pair without Ambisonics.
     """
     if ambisonics not in AMBISONICS:
         raise InputError(f"Ambisonics {ambisonics!r} is unknown; choose one of {', '.join(AMBISONICS)}.")
@@ -130,7 +130,7 @@ def check_ambisonics(ambisonics: str, head_locked: bool) -> None:
 
 
 def sn3d_of(kind: str, components: int) -> tuple[tuple[int, float], ...]:
-    """Channel and factor to SN3D of the first `components` in ACN order; `kind` is ambix, n3d or fuma."""
+    """List channel and factor to SN3D of the first `components` in ACN order; `kind` is ambix, n3d or fuma."""
     if kind == "fuma":
         return FUMA[:components]
     # N3D is SN3D times sqrt(2 n + 1) at order n.
@@ -155,7 +155,7 @@ def _as_said(count: int, kind: str, head_locked: bool) -> Channels:
 def _first_order(
     field: tuple[tuple[int, float], ...], pair: tuple[int, ...], count: int, order: int, said: str = ""
 ) -> Channels:
-    """AmbiX of first order with what is to be said of the source; `pair` are its head-locked channels."""
+    """Make first-order AmbiX with its notices; `pair` names the source's head-locked channels."""
     picks = (*field, *((channel, 1.0) for channel in pair))
     dropped = f"the sound is Ambisonics of order {order} ({count} channels); its first-order part is used"
     notices = tuple(notice for notice in (said, dropped if count > len(picks) else "") if notice)

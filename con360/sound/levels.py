@@ -1,10 +1,8 @@
-"""Treat sound between a file and a model: rates, lengths, downmix, and the sound of a view.
+"""Change a sound's rate, length or number of channels.
 
-Sounds are `records.Sound`: `[C, N]` float32, peaks above 1 kept. AmbiX is ACN order W, Y, Z, X with SN3D gains and
-left-positive azimuth; everything else in the project counts yaw right-positive. `ambisonic_azimuth_deg` is the one
-place where the two meet.
+Sounds are `records.Sound`: `[C, N]` float32, peaks above 1 kept.
 
-Source: method notes "Sound in space" and "Sound of a view"; paper section 3.2 (mono, 16 kHz).
+Source: method notes "Sound in space"; paper section 3.2 (mono, 16 kHz).
 """
 
 from __future__ import annotations
@@ -21,9 +19,9 @@ from ..records import Sound
 from .ambisonics import field_and_pair
 from .channels import WAVE_LAYOUTS
 
-# torchaudio's kernel has about source x target entries after both rates lost their common divisor.
+# torchaudio's kernel has about source x target entries, both rates divided by their common divisor.
 _LARGEST_KERNEL = 2_000_000
-# Samples that a resampler reads at once, at least; and how many of the slower rate's it looks to either side.
+# Samples that a resampler reads at once, at least; samples of the slower rate that its filter reaches to either side.
 _RESAMPLED_AT_ONCE, _RESAMPLER_REACH = 16384, 12
 # -3 dB; left and right of what stands in front.
 _HALF = math.sqrt(0.5)
@@ -35,7 +33,7 @@ PAIR_LEFT_OUT = "the head-locked stereo pair is left out: a file of four channel
 
 
 def resample(sound: Sound, sample_rate_hz: int) -> Sound:
-    """Changes the sampling rate; each channel on its own, so spatial sound keeps its directions.
+    """Change the sampling rate; each channel on its own, so spatial sound keeps its directions.
 
     Returns:
         `round(N * new / old)` samples per channel.
@@ -59,9 +57,9 @@ def resample(sound: Sound, sample_rate_hz: int) -> Sound:
 
 
 def resample_blocks(blocks: Iterable[Tensor], rate_hz: int, new_rate_hz: int) -> Iterator[Tensor]:
-    """Resamples sound that comes in blocks `[C, n]`: the samples of `resample` on all of it, without seams.
+    """Resample blocks `[C, n]` as they come, to the same samples as `resample` gives for the whole sound.
 
-    Pieces overlap by the filter's length and begin where both rates have a sample; a second or two are held.
+    Pieces overlap by the filter's length and begin where both rates have a sample. A second or two are held.
     """
     if rate_hz == new_rate_hz:
         yield from blocks
@@ -91,7 +89,7 @@ def resample_blocks(blocks: Iterable[Tensor], rate_hz: int, new_rate_hz: int) ->
 
 
 def fit_length(sound: Sound, num_samples: int) -> Sound:
-    """Cuts the end off or pads it with silence, so that there are exactly `num_samples`."""
+    """Cut the end off or pad it with silence, to exactly `num_samples`."""
     missing = num_samples - sound.waveform.shape[-1]
     waveform = sound.waveform[..., :num_samples]
     if missing > 0:
@@ -100,7 +98,7 @@ def fit_length(sound: Sound, num_samples: int) -> Sound:
 
 
 def downmix_matrix(speakers: Sequence[str], channels: int) -> Tensor:
-    """Loudspeakers to stereo or mono by ITU-R BS.775, at its nominal gains: a sum may exceed full scale.
+    """Make the matrix from loudspeakers to stereo or mono by ITU-R BS.775. At its nominal gains, sums may clip.
 
     Convention: left is FL + 0.7071 FC + 0.7071 of each left surround (BL, SL; heights as well), right alike; a back
     centre is 0.7071 of both surrounds, so 0.5 left and right; LFE is left out. Mono is 0.7071 (left + right), in which
@@ -124,9 +122,9 @@ def _stereo_gains(name: str) -> tuple[float, float]:
 
 
 def to_mono(sound: Sound) -> Sound:
-    """One channel `[1, N]`: W of Ambisonic sound and its head-locked pair, loudspeakers by `downmix_matrix`.
+    """Mix to one channel `[1, N]`: W of Ambisonics plus its head-locked pair, loudspeakers by `downmix_matrix`.
 
-    Stereo, and channels that nobody knows the places of, give their mean: full scale stays full scale.
+    Stereo, and channels of unknown places, give their mean: full scale stays full scale.
     """
     waveform, speakers = sound.waveform, speakers_of(sound)
     if sound.layout == "ambix":
@@ -144,14 +142,14 @@ def pair_in_mono(pair: Tensor) -> Tensor:
 
 
 def speakers_of(sound: Sound) -> tuple[str, ...]:
-    """Names of `other` channels; five to eight that come without are in WAVE's order (5.0, 5.1, 6.1, 7.1)."""
+    """Names of `other` channels; five to eight without names are in WAVE's order (5.0, 5.1, 6.1, 7.1)."""
     count = sound.waveform.shape[0]
     unnamed = WAVE_LAYOUTS[count][1] if 5 <= count <= 8 else ()
     return () if sound.layout != "other" else sound.speakers or unnamed
 
 
 def for_clip(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
-    """The channels that an MP4 clip holds, and notices: mono, stereo and first-order AmbiX stay, all else is mixed."""
+    """Mix to channels that an MP4 clip holds, with notices; mono, stereo and first-order AmbiX stay as they are."""
     channels, speakers = sound.waveform.shape[0], speakers_of(sound)
     if sound.layout == "ambix":
         field, pair = field_and_pair(sound.waveform)
@@ -166,11 +164,11 @@ def for_clip(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
 
 
 def mixed_notice(speakers: Sequence[str], what: str) -> str:
-    """The sentence that says how loudspeakers were mixed."""
+    """Say how loudspeakers were mixed."""
     without = ", without LFE" if any(name.startswith("LFE") for name in speakers) else ""
     return f"the sound's {len(speakers)} loudspeakers are mixed to {what} by ITU-R BS.775{without}"
 
 
 def omni_sound(sound: Sound) -> Sound:
-    """The `omni` kind of view sound: the downmix, the same for every view of a scene (paper)."""
+    """Make the `omni` kind of view sound: the downmix, the same for every view of a scene (paper)."""
     return to_mono(sound)

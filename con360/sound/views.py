@@ -20,7 +20,7 @@ VIEW_FRONT_GAIN = 0.25
 
 
 def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
-    """The `view` kind: a wide virtual microphone that looks where the view looks, 0.75 W + 0.25 X'.
+    """Make the `view` kind of sound: a wide virtual microphone, 0.75 W + 0.25 X', that looks where the view looks.
 
     A head-locked pair does not turn: it is added as mono, 0.7071 (L + R).
 
@@ -63,7 +63,7 @@ def _unwrap_deg(angles: list[float]) -> Tensor:
 
 
 def _interpolate(values: Tensor, position: Tensor) -> Tensor:
-    """Linear interpolation of `values` at fractional indices, held at the end."""
+    """Interpolate `values` linearly at fractional indices; the last one holds."""
     position = position.clamp(max=len(values) - 1)
     lower = position.floor().long()
     upper = (lower + 1).clamp(max=len(values) - 1)
@@ -71,11 +71,11 @@ def _interpolate(values: Tensor, position: Tensor) -> Tensor:
 
 
 def mix_moving(waveform: Tensor, matrices: Tensor, step: int) -> Tensor:
-    """Mixes channels by matrices that change over time, without a jump at any sample.
+    """Mix channels by matrices that change over time, without a jump at any sample.
 
     Args:
         waveform: `[C, N]`. matrices: `[M, D, C]` at the samples 0, step, 2 step, ...; at least N / step + 1 of them.
-            Between two of them the outputs of both are faded into each other.
+            Between two matrices, their outputs are cross-faded linearly.
 
     Returns:
         `[D, N]`.
@@ -89,5 +89,5 @@ def mix_moving(waveform: Tensor, matrices: Tensor, step: int) -> Tensor:
 
 
 def mono_matrix() -> Tensor:
-    """`[1, 4]`: the wide microphone of `view_sound`, to the front of turned AmbiX."""
+    """Make `[1, 4]`: the wide microphone of `view_sound`, looking to the front of turned AmbiX."""
     return torch.tensor([[VIEW_OMNI_GAIN, 0.0, 0.0, VIEW_FRONT_GAIN]], dtype=torch.float64)

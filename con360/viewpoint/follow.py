@@ -55,7 +55,7 @@ class Follower:
         return self._found
 
     def add(self, saliency_map: torch.Tensor) -> None:
-        """Takes the next map `[H, W]`."""
+        """Take the next map `[H, W]`."""
         self._found |= not is_flat(saliency_map)
         seen = sorted(self._tracker.add(saliency_map), key=lambda one: -one.weight)[:MOST_KEPT]
         for one in seen:

@@ -161,7 +161,7 @@ class Seen:
 
 
 class SubjectTracker:
-    """Follows subjects through maps that come one by one; remembers no more than those in sight.
+    """Follow subjects through maps that come one by one; remembers no more than those in sight.
 
     A subject is expected where its motion leads it and takes the nearest peak there, all of them together at the least
     sum of angles: so two that cross keep their ways. Directions are vectors, so the seam and the poles are ordinary.
@@ -176,7 +176,7 @@ class SubjectTracker:
         self._gap = max(1, round(MAX_GAP_S * fps))
 
     def add(self, saliency_map: Tensor) -> list[Seen]:
-        """Takes the next map `[H, W]`; gives the subjects in sight, those unseen for a moment included."""
+        """Take the next map `[H, W]`; gives the subjects in sight, those unseen for a moment included."""
         now, self._maps = self._maps, self._maps + 1
         small = small_maps(saliency_map[None])[0]
         flat = is_flat(small)

@@ -1,4 +1,4 @@
-"""Decode one stream of a file from any time on: skip and count damaged packets, seek further back past a wrong index."""
+"""Decode one stream of a file from any time on: count and skip damaged packets, seek further back past a bad index."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def write_clip(
 
 
 def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
-    """Resample to a rate that AAC has; where a peak is too high, turn all channels down by one gain. Notices say both."""
+    """Resample to a rate that AAC has; where a peak is too high, turn all channels down alike. Notices say both."""
     waveform, rate = sound.waveform.detach().cpu().float(), sound.sample_rate_hz
     sound = resample(replace(sound, waveform=waveform), aac_rate_hz(rate))
     gain = aac_gain(float(sound.waveform.abs().amax()) if sound.waveform.numel() else 0.0)

@@ -1,7 +1,6 @@
-"""The networks of a joint model: made by their configurations, checked by headers, filled with tensors.
+"""Build the networks of a joint model: make them from configurations, check them by headers, fill them with tensors.
 
-Checking a part reads no tensor, so all parts are known to fit, each its own configuration and each other, before the
-first of them is loaded.
+A check reads no tensor. So all parts are known to fit their configurations and each other before any is loaded.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Source = Path | Animated
 
 @dataclass(frozen=True)
 class Weights:
-    """Weight files and how their names become a network's.
+    """Weight files and the translation of their names to a network's.
 
     Args:
         files: one, or shards.
@@ -48,7 +47,7 @@ class Weights:
     keep: Callable[[str], bool] | None = None
 
     def shapes(self) -> State:
-        """Empty tensors under the network's names, from the headers."""
+        """Make empty tensors under the network's names, from the headers."""
         named = {name: t for file in self.files for name, t in read_header(file).tensors.items()}
         return self.convert({name: t for name, t in named.items() if self.keep is None or self.keep(name)})
 
@@ -63,8 +62,8 @@ class Network:
     Args:
         where: its folder or file, for messages.
         make: gives the network on the device that PyTorch's context names.
-        weights: together they fill it.
-        whole: made in memory and not on the meta device, because it holds constants that no file stores.
+        weights: files that together fill it.
+        whole: make it in memory, not on the meta device: it holds constants that no file stores.
         rename: names of the file to those of the installed library.
     """
 
@@ -75,7 +74,7 @@ class Network:
     rename: Callable[[nn.Module, State], State] = lambda _, state: state
 
     def check(self) -> nn.Module:
-        """The network without weights (on the meta device), once names and shapes of the weights are known to fit.
+        """Check that names and shapes of the weights fit; return the network without weights (on the meta device).
 
         Raises:
             InputError: they do not; up to three weights are named.
@@ -86,10 +85,10 @@ class Network:
         return empty
 
     def load(self, empty: nn.Module, device: Any, dtype: torch.dtype) -> nn.Module:
-        """The network with its weights, ready to run.
+        """Load the network with its weights, ready to run.
 
         Args:
-            empty: what `check` gave; used up.
+            empty: the result of `check`; it is changed.
 
         Raises:
             InputError: a weight holds NaN or infinity, or a file is damaged.
@@ -117,7 +116,7 @@ class Network:
 
 
 def networks_of(sources: Mapping[str, Source]) -> dict[str, Network]:
-    """Every network of a model.
+    """Prepare every network of a model.
 
     Args:
         sources: part (`parts.PARTS`) to its folder or file; `unet_svg` may be absent.
@@ -199,7 +198,7 @@ def _unet_a(source: Source) -> Network:
 
 
 def _animated(source: Animated) -> Network:
-    """A video U-Net of two files: every weight comes from the picture's model or from the motion module."""
+    """Prepare a video U-Net of two files: the picture's model and the motion module hold every weight between them."""
     from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
     config, weights = _picture_unet(source.unet)
@@ -230,7 +229,7 @@ def _motion(source: Path) -> tuple[dict[str, Any], Weights]:
 
 
 def _check_motion(source: Animated, unet: Mapping[str, Any], motion: Mapping[str, Any]) -> None:
-    """Widths before anything is made: SDXL's motion module has three levels, SD 1.5's four."""
+    """Compare widths before anything is made: SDXL's motion module has three levels, SD 1.5's four."""
     other = other_generation(unet.get("cross_attention_dim") if isinstance(unet.get("cross_attention_dim"), int) else 0)
     if other:
         raise InputError(f"{short(source.unet)} is a U-Net of {other}; video wants SD 1.5.")
@@ -320,7 +319,7 @@ def _transformers_network(
 
 
 def _installed_names(module: nn.Module, state: State) -> State:
-    """Weights of a text encoder under the names that the installed transformers uses."""
+    """Rename a text encoder's weights to the names that the installed transformers uses."""
     wanted = module.state_dict()
     kept = {name: t for name, t in state.items() if name in wanted or not name.endswith(_STORED_CONSTANTS)}
     if not any(name.startswith(TEXT_MODEL) for name in wanted):
@@ -338,7 +337,7 @@ def _constructed(blamed: str, make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _named(path: Path, infer: Callable[[State], dict[str, Any]], state: State) -> dict[str, Any]:
-    """A configuration from a file's shapes; what is wrong with it is said with the file's name."""
+    """Infer a configuration from a file's shapes; errors name the file."""
     try:
         return infer(state)
     except (InputError, IndexError, ZeroDivisionError) as error:

@@ -1,4 +1,4 @@
-"""Every model part that this project can use: what it is for, where it belongs, and where people get it.
+"""List every model part that this project can use: its purpose, its place, and where people get it.
 
 Nothing is ever downloaded; addresses are for people.
 """
@@ -19,10 +19,10 @@ from .places import INDEX, PART_PLACES, PICKLE_SUFFIXES, WEIGHT_SUFFIXES, config
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights that others publish and nothing here downloads: what to say when they are missing.
+    """Weights that others publish: title, address, licence and size, for messages. Nothing here downloads them.
 
     Args:
-        note: what they draw, where that is less than their title promises.
+        note: what they draw, if their title promises more.
     """
 
     title: str
@@ -57,7 +57,7 @@ class KnownPart:
         weights: title, address, licence, size.
         places: model folders where it is looked for; it belongs into the first.
         name: suggested name there.
-        fits: whether a path in such a folder is this part, or what is left of it.
+        fits: tells whether a path in such a folder is this part, or a remainder of it.
     """
 
     key: str
@@ -96,7 +96,7 @@ def _is_file_of(path: Path, kind: str) -> bool:
     try:
         return kind_of(read_header(path)) == kind
     except InputError:
-        # What cannot be read is shown where it lies, with the reason.
+        # An unreadable file is listed with the reason.
         return True
 
 

@@ -63,7 +63,7 @@ _BLOCKS = {
 
 
 def _module_names(config: ConnectorConfig) -> Iterator[tuple[str, str]]:
-    """(published, ours) module names of the whole `unet_svg`."""
+    """List (published, ours) module names of the whole `unet_svg`."""
     for site in SITES:
         modality, direction, index = site.split(".")
         published = f"connector_in_{modality}.{('down', 'up').index(direction)}.{index}.0"
@@ -93,14 +93,14 @@ def _encoder_names(modality: str, side: SideConfig) -> Iterator[tuple[str, str]]
 
 
 def published_to_ours(config: ConnectorConfig, key: str) -> str | None:
-    """Our name of a parameter with a published name; None when no such parameter exists."""
+    """Translate a published parameter name to ours; None where no such parameter exists."""
     module, _, leaf = key.rpartition(".")
     ours = dict(_module_names(config)).get(module)
     return None if ours is None else f"{ours}.{leaf}"
 
 
 def to_published_state(connectors: Connectors) -> dict[str, Tensor]:
-    """The connectors' weights under their published names, as `unet_svg` stores them."""
+    """Rename the connectors' weights to their published names, as `unet_svg` stores them."""
     names = {ours: published for published, ours in _module_names(connectors.config)}
     state = {}
     for key, tensor in connectors.state_dict().items():
@@ -110,7 +110,7 @@ def to_published_state(connectors: Connectors) -> dict[str, Tensor]:
 
 
 def from_published_state(config: ConnectorConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under our names from a published state dict; unknown names are kept, for the strict loader to name."""
+    """Rename a published state dict to our names; unknown names stay, so that strict loading reports them."""
     names = dict(_module_names(config))
     renamed = {}
     for key, tensor in state.items():

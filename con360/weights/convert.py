@@ -1,4 +1,4 @@
-"""Pickled checkpoints to safetensors: the same tensors under the same names, and a report of what was in them."""
+"""Convert pickled checkpoints to safetensors: the same tensors under the same names, and a report of their content."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .places import PICKLE_SUFFIXES
 
 # transformers calls the same weights by another name in each format.
 _RENAMED = {"pytorch_model": "model"}
-# What a model folder holds beside weights, all of it plain text or tables.
+# Files of a model folder beside weights: plain text or tables.
 _COPIED_SUFFIXES = {".json", ".txt", ".md", ".model", ".safetensors", ".yaml", ".yml", ""}
 _INDEX = ".index.json"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """One converted file: what it held and what became of it.
+    """Report of one converted file.
 
     Args:
         source, target: names, relative to the folders where folders were given.
         tensors: how many.
         dtypes: dtype in the new file to number of tensors.
         bytes_before, bytes_after: sizes of the two files.
-        shared: groups of names that were one tensor; in safetensors each has its own.
+        shared: groups of names that were one tensor; in safetensors each name has its own copy.
         not_finite: names of tensors that hold NaN or infinity, converted as they are.
         kept_wide: names left in float32 because half precision cannot hold their values.
     """
@@ -61,8 +61,8 @@ class FolderReport:
 
     Args:
         files: each converted file.
-        copied: files taken over unchanged.
-        left_out: files that are no weights and no text, or that stand there as safetensors already.
+        copied: files copied unchanged.
+        left_out: files that are neither weights nor text, or whose safetensors lie beside them.
     """
 
     files: tuple[Converted, ...]
@@ -74,7 +74,7 @@ def convert_file(source: Path, target: Path, *, half: bool = False) -> Converted
     """Write the tensors of a pickled checkpoint as safetensors.
 
     Args:
-        half: store float32 and float64 as float16, but for values that float16 cannot hold.
+        half: store float32 and float64 as float16, except tensors whose values float16 cannot hold.
 
     Raises:
         InputError: `source` needs more than tensors to be unpickled, is damaged, or holds no weights; `target` is no
@@ -102,9 +102,9 @@ def convert_file(source: Path, target: Path, *, half: bool = False) -> Converted
 
 
 def convert_folder(source: Path, target: Path, *, half: bool = False, progress: Progress | None = None) -> FolderReport:
-    """Convert a folder of pickled checkpoints, any depth; the new folder appears whole or not at all.
+    """Convert a folder of pickled checkpoints at any depth; the new folder appears whole or not at all.
 
-    Files of text are copied, a pickle whose safetensors lies beside it is left out, and so is whatever is neither.
+    Text files are copied. A pickle whose safetensors lies beside it is left out, and so is any other file.
 
     Raises:
         InputError: as `convert_file`, by the file's name; or `target` exists, or holds `source`.
@@ -150,7 +150,7 @@ def _copy(path: Path, to: Path) -> None:
     if not path.name.endswith(_INDEX) or Path(path.name.removesuffix(_INDEX)).suffix not in PICKLE_SUFFIXES:
         shutil.copyfile(path, to)
         return
-    # The index of a pickle's shards names files that are called otherwise now.
+    # The index of a pickle's shards names files that have new names now.
     index = read_json(path)
     places: Mapping[str, str] = index.get("weight_map", {})
     index["weight_map"] = {name: _twin(Path(file)).name for name, file in places.items()}
@@ -159,7 +159,7 @@ def _copy(path: Path, to: Path) -> None:
 
 
 def _twin(path: Path) -> Path:
-    """The safetensors file of a pickle: `pytorch_model-1-of-2.bin` is `model-1-of-2.safetensors`."""
+    """Name the safetensors file of a pickle: `pytorch_model-1-of-2.bin` is `model-1-of-2.safetensors`."""
     stem = path.stem
     for old, new in _RENAMED.items():
         if stem == old or stem.startswith((f"{old}-", f"{old}.")):
@@ -168,7 +168,7 @@ def _twin(path: Path) -> Path:
 
 
 def _shared(state: State) -> tuple[tuple[str, ...], ...]:
-    """Groups of names whose tensors overlap in memory, which safetensors cannot say."""
+    """Group names whose tensors overlap in memory, which safetensors cannot express."""
     places: dict[int, list[str]] = defaultdict(list)
     for name, t in state.items():
         if t.numel():
@@ -182,7 +182,7 @@ def _separate(state: State, shared: tuple[tuple[str, ...], ...]) -> State:
 
 
 def _halved(state: State) -> tuple[State, tuple[str, ...]]:
-    """Float16 where that holds the values, and the names where it does not."""
+    """Convert to float16 where that holds the values; list the names where it does not."""
     stored: State = {}
     wide = []
     for name, t in state.items():

@@ -1,7 +1,7 @@
-"""Weight files: what they hold, told from their headers, and their tensors, checked.
+"""Read weight files: headers alone, or tensors, checked.
 
-Read are safetensors and, with `weights_only=True`, PyTorch's pickles: nothing but tensors and plain containers is
-ever unpickled. Headers come without the tensors, so that a wrong file is named before anything long starts.
+Reads safetensors and, with `weights_only=True`, PyTorch's pickles: it unpickles tensors and plain containers alone.
+Headers are read without tensors, so that a wrong file is named before anything long starts.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ WEIGHT_NAMES = (
     "diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors",
     "diffusion_pytorch_model.bin", "pytorch_model.bin",
 )  # fmt: skip
-# Where training programs keep the weights in a checkpoint of more than weights.
+# Keys under which trainers nest the state dict.
 _INNER_DICTS = ("state_dict", "model", "model_state_dict")
-# A safetensors header is JSON; the library itself reads no longer one.
+# A safetensors header is JSON. The safetensors library refuses longer ones too.
 _MAX_HEADER_BYTES = 100_000_000
 _DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -50,7 +50,7 @@ class Header:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The file or shards that hold the weights of a network's folder.
+    """Find the file or shards that hold the weights of a network's folder.
 
     Raises:
         InputError: there are none, or a shard is missing.
@@ -69,10 +69,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def shard_names(index: Path) -> list[str]:
-    """The weight files that an index names, sorted.
+    """List the weight files that an index names, sorted.
 
     Raises:
-        InputError: it names none, or something that is no file beside it.
+        InputError: it names none, or one that does not lie beside it.
     """
     names = read_json(index).get("weight_map")
     found = set(names.values()) if isinstance(names, dict) and all(isinstance(n, str) for n in names.values()) else ()
@@ -85,10 +85,10 @@ def shard_names(index: Path) -> list[str]:
 
 
 def read_header(path: Path) -> Header:
-    """Names, shapes and dtypes of a weight file, without its tensors.
+    """Read names, shapes and dtypes of a weight file, without its tensors.
 
     Raises:
-        InputError: no weight file, a pointer to one, a cut or damaged one, or one that wants to run code.
+        InputError: no weight file, a pointer to one, a cut or damaged one, or one that would run code.
     """
     check_is_weights(path)
     if path.suffix == ".safetensors":
@@ -97,10 +97,10 @@ def read_header(path: Path) -> Header:
 
 
 def read_tensors(path: Path, keep: Callable[[str], bool] | None = None) -> State:
-    """Tensors of a weight file.
+    """Read the tensors of a weight file.
 
     Args:
-        keep: names to read; None is all. Of a safetensors file nothing else is touched.
+        keep: tells which names to read; None reads all. Nothing else of a safetensors file is read.
 
     Raises:
         InputError: as `read_header`.
@@ -140,10 +140,10 @@ def check_is_weights(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a model folder.
+    """Read a JSON object of a model folder.
 
     Raises:
-        InputError: unreadable, or no object.
+        InputError: it cannot be read, or is no object.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -157,20 +157,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def short(path: Path) -> str:
-    """A file with the folder it lies in: enough to know which one is meant."""
+    """Name a file with its folder, for messages."""
     return f"{path.parent.name}/{path.name}"
 
 
 def is_finite(t: Tensor) -> bool:
-    """True where no value is NaN or infinite; unknown values (meta tensors) count as finite."""
+    """Tell whether no value is NaN or infinite; unknown values (meta tensors) count as finite."""
     if t.is_meta:
         return True
-    # Float8 has no such test of its own.
+    # Float8 has no `isfinite`.
     return bool(torch.isfinite(t.half() if t.is_floating_point() and t.element_size() == 1 else t).all())
 
 
 def problems_of(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Iterator[str]:
-    """List, one clause per weight, what keeps `state` from filling a network whose own state is `wanted`."""
+    """List the reasons why `state` does not fill a network whose own state is `wanted`, one clause per weight."""
     yield from (f"{name} is missing" for name in wanted if name not in state)
     yield from (f"{name} is unknown" for name in state if name not in wanted)
     for name, t in state.items():

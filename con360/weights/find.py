@@ -18,7 +18,7 @@ from .files import check_is_weights, read_header
 from .parts import ModelParts, model_parts
 from .places import WEIGHT_SUFFIXES, is_joint_model
 
-# Where to look, without being told: the first that is set and exists, then these.
+# Where models are looked for: folders that these variables name, then the default one.
 MODELS_VARIABLE, COMFYUI_VARIABLE = "CON360_MODELS", "COMFYUI_PATH"
 DEFAULT_FOLDER = "~/.cache/con360/models"
 
@@ -29,8 +29,8 @@ class FoundPart:
 
     Args:
         path: folder or file.
-        num_bytes: what it takes on disk.
-        problem: why it cannot be used, else None.
+        num_bytes: size on disk.
+        problem: reason why it cannot be used, else None.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class FoundPart:
 
 
 def model_roots(folder: str | Path | None = None) -> list[Path]:
-    """Model folders to look in: the given one alone, else those of the environment and the default places.
+    """List the model folders to search: the given one alone, else those of the environment and the default places.
 
     Raises:
         InputError: the given folder does not exist.
@@ -54,7 +54,7 @@ def model_roots(folder: str | Path | None = None) -> list[Path]:
 
 
 def comfyui_folders() -> list[Path]:
-    """Installations of ComfyUI that are known of: `$COMFYUI_PATH`, and where comfy-cli installs it."""
+    """List known installations of ComfyUI: `$COMFYUI_PATH`, and where comfy-cli installs it."""
     named = os.environ.get(COMFYUI_VARIABLE)
     folders = [Path(p).expanduser() for p in (named, "~/comfy/ComfyUI") if p]
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
@@ -85,7 +85,7 @@ def _inspected(path: Path) -> FoundPart:
 
 
 def _problem(files: Sequence[Path]) -> str | None:
-    """The first weight file that cannot be read, in its own words; TorchScript is looked at from outside only."""
+    """Quote the error of the first weight file that cannot be read; TorchScript is not opened."""
     for path in files:
         if path.suffix not in WEIGHT_SUFFIXES:
             continue
@@ -101,11 +101,11 @@ def _problem(files: Sequence[Path]) -> str | None:
 def chosen_parts(model: str | Path, picked: Sequence[str] = ()) -> ModelParts:
     """Resolve the model and parts that a command line names.
 
-    Picked parts replace those of the model; a picture's and a sound's model together need none. A checkpoint file
-    without tokenizer gets CLIP's vocabulary from wherever it lies on this machine.
+    Picked parts replace those of the model. A picture's and a sound's model together need no other model. A checkpoint
+    file has no tokenizer: it gets a CLIP vocabulary found on this machine.
 
     Args:
-        model: a name, folder or manifest (`catalog.model_folder`).
+        model: a name, folder or manifest (`model_folder`).
         picked: `NAME=PATH`, names of `parts.PICKS`.
 
     Raises:
@@ -127,7 +127,7 @@ def chosen_parts(model: str | Path, picked: Sequence[str] = ()) -> ModelParts:
 def chosen_files(
     model: str | Path, picked: Sequence[str] = (), control: str | Path | None = None
 ) -> tuple[ModelParts, Path | None]:  # fmt: skip
-    """Find a model's parts and its control file; a model with picked parts has no control of its own.
+    """Find a model's parts and its control file. With picked parts, a model has no control of its own.
 
     Args:
         model, picked: as for `chosen_parts`. control: as for `control_file`.
@@ -142,7 +142,7 @@ def chosen_files(
 
 
 def joint_models(roots: Iterable[Path]) -> dict[str, Path]:
-    """Joint models in the model folders by name: folders in the published layout, and manifests."""
+    """Find the joint models in the model folders, by name: folders in the published layout, and manifests."""
     found: dict[str, Path] = {}
     for root in roots:
         folder = root / "con360"
@@ -153,7 +153,7 @@ def joint_models(roots: Iterable[Path]) -> dict[str, Path]:
 
 
 def face_detector_file(name: str | Path | None = None) -> Path | None:
-    """File of a face detector: the first in the model folders (None), none at all for "none", any other by its path.
+    """Find a face detector's file: the first in the model folders for None, none for "none", else by its path.
 
     Raises:
         InputError: the named file does not exist.
@@ -167,7 +167,7 @@ def face_detector_file(name: str | Path | None = None) -> Path | None:
 
 
 def clip_tokenizer(roots: Iterable[Path]) -> Path | None:
-    """CLIP's vocabulary on this machine: an SD 1.5 folder's, or the copy that ComfyUI brings."""
+    """Find CLIP's vocabulary on this machine: an SD 1.5 folder's, or the copy that ComfyUI brings."""
     part = next(part for part in KNOWN_PARTS if part.key == "video")
     folders = [path / "tokenizer" for path in _candidates(part, roots) if path.is_dir()]
     folders += [folder / "comfy" / "sd1_tokenizer" for folder in comfyui_folders()]
@@ -178,9 +178,9 @@ _BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
 
 
 def model_folder(name_or_folder: str | Path = BUILT_IN_MODEL) -> Path:
-    """Folder or manifest of a joint model: the built-in one by its name, any other by its path or name.
+    """Find a joint model's folder or manifest by path or name; the built-in one has a name too.
 
-    Names are those of the folders in `con360/` of the model folders (`known.model_roots`).
+    Other names are those of folders in `con360/` of the model folders (`model_roots`).
 
     Raises:
         InputError: neither a known name nor an existing folder or manifest.
@@ -202,7 +202,7 @@ def model_folder(name_or_folder: str | Path = BUILT_IN_MODEL) -> Path:
 
 
 def control_file(name_or_file: str | Path | None, model: Path) -> Path | None:
-    """Control file of a model: its own by default (None), none at all for "none", any other by its path.
+    """Find a model's control file: its own for None, none for "none", else by its path.
 
     A model folder's own control file is `control.safetensors` in it; a folder without one runs without control.
 

@@ -20,7 +20,7 @@ CONNECTORS = "SVG connectors"
 UNET_PREFIX, VAE_PREFIX, TEXT_PREFIX = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 _UNET_IN = UNET_PREFIX + "input_blocks.0.0.weight"
 
-# Widths of the text that other generations read; SD 1.5 reads 768.
+# Widths of text that other generations read; SD 1.5 reads 768.
 _OTHER_TEXT_WIDTHS = {1024: "Stable Diffusion 2", 2048: "SDXL", 1280: "the SDXL refiner"}
 _SPECIAL_INPUTS = {9: "an inpainting checkpoint", 8: "an InstructPix2Pix checkpoint"}
 
@@ -34,11 +34,11 @@ def kind_of(header: Header) -> str:
 
 
 def read_header_of(path: Path, wanted: str, role: str) -> Header:
-    """Header of a file that must be of one kind.
+    """Read the header of a file that must be of one kind.
 
     Args:
         wanted: one of this module's kinds.
-        role: what it was given as, for the message.
+        role: the part that it was given for, in messages.
 
     Raises:
         InputError: it is of another kind, or cannot be read.
@@ -51,12 +51,12 @@ def read_header_of(path: Path, wanted: str, role: str) -> Header:
 
 
 def other_generation(text_width: int | None) -> str | None:
-    """The model family whose U-Net reads text of this width, where that is known and not SD 1.5."""
+    """Name the model family whose U-Net reads text of this width, if known and not SD 1.5."""
     return _OTHER_TEXT_WIDTHS.get(text_width or 0)
 
 
 def special_input(channels: int) -> str | None:
-    """Purpose of a U-Net with that many latent input channels, where it is known."""
+    """Name the purpose of a U-Net with that many latent input channels, if known."""
     return _SPECIAL_INPUTS.get(channels)
 
 
@@ -92,7 +92,7 @@ def _takes(channels: int) -> Callable[[Header], bool]:
     return lambda header: _UNET_IN in header.tensors and header.tensors[_UNET_IN].shape[1] == channels
 
 
-# The first that fits names the file; the more special stands before the more general.
+# The first match wins: specific rules first.
 _RULES: tuple[tuple[str, Callable[[Header], bool]], ...] = (
     (CONTROL, lambda header: header.metadata.get("format") == "con360-control"),
     (LORA, _contains(".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "processor.to_q_lora")),

@@ -1,6 +1,6 @@
-"""Joint models: read from whatever describes them, written in the published layout.
+"""Load joint models from a folder, a manifest or picked parts.
 
-`parts.py` says which folder or file holds each part, `networks.py` makes and checks the networks. Weights are
+`parts.py` finds the folder or file of each part, `build.py` makes and checks the networks. Weights are
 safetensors, or pickles read with `weights_only=True`: nothing is unpickled and nothing is downloaded. Loading is
 strict: a missing, unknown, misshapen or non-finite weight is named.
 """
@@ -45,9 +45,9 @@ def load_joint_model(
     All parts are checked against their configurations and each other, from headers alone, before the first is read.
 
     Args:
-        model: a folder in the published layout, one with a manifest, a manifest, or what `model_parts` made of them.
-        picks: part to path, over what `model` names (`parts.PICKS`).
-        device, dtype: where to, whatever precision the files store; the codecs stay in float32 (`precision`).
+        model: a folder in the published layout, a folder with a manifest, a manifest, or the result of `model_parts`.
+        picks: part to path (`parts.PICKS`); they replace those of `model`.
+        device, dtype: of the loaded networks, whatever the files store; the codecs stay in float32 (`precision`).
 
     Raises:
         InputError: a folder or file is missing, unreadable or of another kind, or weights do not fit.
@@ -63,7 +63,7 @@ def load_joint_model(
 
 
 def describe_joint_model(model: str | Path | ModelParts) -> JointModel:
-    """A joint model whose networks hold no weights (meta device), for its shapes and lengths; reads headers alone.
+    """Describe a joint model for its shapes and lengths: networks on the meta device, from headers alone.
 
     Args:
         model: as for `load_joint_model`.
@@ -76,7 +76,7 @@ def describe_joint_model(model: str | Path | ModelParts) -> JointModel:
 
 
 def _small_parts(parts: ModelParts) -> dict[str, Any]:
-    """Tokenizers and schedulers."""
+    """Load tokenizers and schedulers."""
     tokenizers = {name: _load_tokenizer(parts.sources[name], cls) for name, cls in _VOCABULARIES.items()}
     return tokenizers | {name: _load_scheduler(parts.sources.get(name)) for name in ("scheduler_v", "scheduler_a")}
 
@@ -106,12 +106,12 @@ def load_part(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Any:
-    """One of the small parts of a joint model, where the U-Nets are not needed.
+    """Load one small part of a joint model, without the U-Nets.
 
     Args:
         model: as for `load_joint_model`.
         part: `vae_v`, `vae_a`, `vocoder`, `text_encoder_v`, `text_encoder_a`, `tokenizer_v` or `tokenizer_a`.
-        device, dtype: where to; as asked, codecs too.
+        device, dtype: of the loaded part, also for codecs.
 
     Raises:
         InputError: as `load_joint_model`.
@@ -124,10 +124,10 @@ def load_part(
 
 
 def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None) -> dict[str, nn.Module]:
-    """Refuse parts that do not fit, from headers alone; gives the networks without weights.
+    """Check from headers alone that all parts fit; return the networks without weights.
 
     Raises:
-        InputError: which part, and what is wrong with it.
+        InputError: a part does not fit; the message names it and the reason.
     """
     networks = networks_of(parts.sources) if networks is None else networks
     empty = {part: network.check() for part, network in networks.items()}
@@ -136,7 +136,7 @@ def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None
 
 
 def _new_connectors(unet_v: nn.Module, unet_a: nn.Module) -> Connectors:
-    """Untrained connectors: the identity, by their zero-initialised projections; the rest from a fixed seed."""
+    """Make untrained connectors, from a fixed seed; zero-initialised projections make them the identity."""
     config = ConnectorConfig.for_unets(unet_v, unet_a)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -144,7 +144,7 @@ def _new_connectors(unet_v: nn.Module, unet_a: nn.Module) -> Connectors:
 
 
 _TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "RobertaTokenizer", "RobertaTokenizerFast")
-# What a folder with a bare vocabulary holds.
+# Files of a folder with a bare vocabulary.
 _VOCABULARIES = {"tokenizer_v": "CLIPTokenizer", "tokenizer_a": "RobertaTokenizer"}
 
 
@@ -159,7 +159,7 @@ def _load_tokenizer(source: Any, unnamed: str) -> Any:
         if name in _TOKENIZERS:
             _wants_vocabulary(folder)
             return getattr(transformers, name).from_pretrained(folder, local_files_only=True)
-        # Any other class is one file that the tokenizers library reads, whatever the version that wrote it called it.
+        # Class names differ between versions; every other class is one file that the tokenizers library reads.
         if (folder / "tokenizer.json").is_file():
             plain = {
                 k: v
@@ -179,7 +179,7 @@ def _load_tokenizer(source: Any, unnamed: str) -> Any:
 
 
 def _wants_vocabulary(folder: Path) -> None:
-    # transformers makes an empty vocabulary of files that are not there.
+    # transformers makes an empty vocabulary where files are missing.
     has = {path.name for path in folder.iterdir()}
     if "tokenizer.json" not in has and not {"vocab.json", "merges.txt"} <= has:
         raise InputError(f"{short(folder)}/ lacks vocab.json and merges.txt (or tokenizer.json); get it again.")

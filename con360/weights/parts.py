@@ -19,9 +19,9 @@ PARTS = (
     "vae_a", "text_encoder_a", "tokenizer_a", "vocoder", "scheduler_a", "unet_a",
     "vae_v", "text_encoder_v", "tokenizer_v", "scheduler_v", "unet_v", "unet_svg",
 )  # fmt: skip
-# In a folder's model_index.json, beside the parts.
+# Keys of model_index.json that are no parts.
 METADATA_KEY = "_con360"
-# What may be picked on its own, and what it is.
+# Parts that may be picked on their own, in words.
 PICKS = {
     "video": "SD 1.5: a diffusers folder, or a checkpoint file",
     "motion": "AnimateDiff motion module for SD 1.5: a diffusers folder, or a file",
@@ -61,8 +61,8 @@ class ModelParts:
         new_connectors: make untrained ones.
         folder: the folder that describes the model, empty for parts picked by hand.
         name: for people and for control files.
-        metadata: `name`, `picture_size_px`, `defaults` and what else the folder says about itself.
-        notices: sentences for people about what this combination does.
+        metadata: `name`, `picture_size_px`, `defaults` and everything else that the folder says about itself.
+        notices: sentences for people about the effects of this combination.
     """
 
     sources: dict[str, Path | Animated]
@@ -77,11 +77,11 @@ def model_parts(model: str | Path | None, picks: Mapping[str, str | Path] | None
     """Find all parts of a joint model.
 
     Args:
-        model: a folder in the published layout, a folder with a manifest, a manifest; None is picked parts alone.
-        picks: part (`PICKS`) to path, over what `model` says.
+        model: a folder in the published layout, a folder with a manifest, a manifest; None for picked parts alone.
+        picks: part (`PICKS`) to path; they replace those of `model`.
 
     Raises:
-        InputError: a part is missing, is not there, or two of them exclude each other.
+        InputError: a part is not named or does not exist, or two parts exclude each other.
     """
     picks = {name: _pick(name, value, Path.cwd()) for name, value in (picks or {}).items()}
     if model is None:
@@ -126,7 +126,7 @@ def _existing(name: str, value: object, folder: Path) -> Path:
 
 
 def _joint_sources(folder: Path) -> tuple[dict[str, Path | Animated], dict[str, Any]]:
-    """Parts of a folder in the published layout, and what it says about itself."""
+    """Read the parts of a folder in the published layout, and its metadata."""
     if not folder.is_dir():
         raise InputError(f"there is no model folder {folder}; give a folder that holds {INDEX} or {MANIFEST}.")
     if not (folder / INDEX).is_file():
@@ -135,7 +135,7 @@ def _joint_sources(folder: Path) -> tuple[dict[str, Path | Animated], dict[str, 
         )
     index = read_json(folder / INDEX)
     _refuse_single_pipeline(folder, index)
-    # diffusers writes [null, null] for a part that a pipeline was made without.
+    # diffusers writes [null, null] for a missing part.
     listed = index.get("unet_svg") not in (None, [None, None])
     left_out = index.get("unet_svg") == [None, None] or not (listed or (folder / "unet_svg").is_dir())
     wanted = [part for part in PARTS if part != "unet_svg" or not left_out]
@@ -162,7 +162,7 @@ def _compose(
     if "tokenizer" in picks:
         sources["tokenizer_v"] = Path(picks["tokenizer"])
     if "motion" in picks:
-        # Motion modules were trained on a schedule of their own, whatever the picture's model says.
+        # Motion modules were trained on a schedule of their own; the picture model's does not apply.
         sources.pop("scheduler_v", None)
     connectors = picks.get("connectors")
     if connectors in (NONE, NEW):
@@ -183,7 +183,7 @@ def _video_sources(picks: Mapping[str, Path | str]) -> dict[str, Path | Animated
             raise InputError(f"{other} is picked without {one}; name {one} as well ({PICKS[one]}).")
     video, motion = Path(picks["video"]), Path(picks["motion"])
     if video.is_file():
-        # The tokenizer stays what it was: CLIP's vocabulary is one and the same for all SD 1.5 models.
+        # The tokenizer stays: all SD 1.5 models share CLIP's vocabulary.
         return {"unet_v": Animated(video, motion), "vae_v": video, "text_encoder_v": video}
     _wants_subfolders("video", video, ("unet", "vae", "text_encoder", "tokenizer"))
     rest: dict[str, Path | Animated] = {f"{n}_v": video / n for n in ("vae", "text_encoder", "tokenizer")}
@@ -225,6 +225,6 @@ def _notices(
         return (UNTRAINED,)
     if "unet_svg" not in sources:
         return (SIDE_BY_SIDE,)
-    # Named by themselves, connectors never lie beside the U-Nets that they were trained over.
+    # Connectors picked separately never match the base model's U-Nets.
     foreign = any(part in sources and sources[part] != base.get(part) for part in ("unet_v", "unet_a", "unet_svg"))
     return (MIXED,) if foreign else ()

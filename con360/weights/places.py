@@ -65,7 +65,7 @@ def is_part_folder(part: str, folder: Path) -> bool:
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """Values of a folder's `config.json`; none where it is missing or no JSON object."""
+    """Read a folder's `config.json`; empty where it is missing or no JSON object."""
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -24,7 +24,7 @@ from .places import INDEX
 def save_joint_model(model: JointModel, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
     """Write a joint model in the published layout, safetensors under the published names.
 
-    The folder appears whole, or in place of the one before; what else lay in that one stays.
+    The folder appears whole. An older one is replaced; files in it that are no part of the model stay.
 
     Args:
         dtype: precision of the stored weights; None keeps the model's.
@@ -65,7 +65,7 @@ def _write_parts(model: JointModel, folder: Path, dtype: torch.dtype | None) -> 
 
 
 def _index_of(model: JointModel) -> dict[str, Any]:
-    """model_index.json as diffusers writes it: each part's library and class."""
+    """Make model_index.json as diffusers writes it: each part's library and class."""
     index: dict[str, Any] = {"_class_name": "VideoAudioGenWithSVGPipeline"}
     parts = {**vars(model), "unet_v": model.unet.unet_v, "unet_a": model.unet.unet_a}
     for name in sorted(PARTS[:-1]):

@@ -1,8 +1,8 @@
-"""Single-file weights as ComfyUI's users keep them: SD 1.5 checkpoints, their VAEs, AnimateDiff motion modules.
+"""Read single-file weights as ComfyUI's users keep them: SD 1.5 checkpoints, their VAEs, AnimateDiff motion modules.
 
-The names inside are those of the programs that trained them. diffusers' own converters translate them; the
-configurations, which such files do not carry, follow from the shapes. Both work on empty tensors just as well, so a
-file is known to fit before it is read.
+The names inside are those of the programs that trained them. diffusers' own converters translate them. Such
+files carry no configurations: they follow from the shapes. Both work on empty tensors too, so a file is known to fit
+before it is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import InputError
 from .files import State
 from .kinds import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 
-# SD 1.x counts eight heads per block and 64 channels per head of its text encoder; no shape tells.
+# Heads per block of SD 1.x, and channels per head of its text encoder; no shape tells them.
 UNET_HEADS = 8
 TEXT_HEAD_WIDTH = 64
 MOTION_HEADS = 8
@@ -42,7 +42,7 @@ _MOTION_NAMES = (
 
 
 def unet_config(state: State) -> dict[str, Any]:
-    """Configuration of diffusers' UNet2DConditionModel, from the checkpoint's tensors."""
+    """Infer the configuration of diffusers' UNet2DConditionModel from the checkpoint's tensors."""
     blocks = _count(state, UNET_PREFIX + "input_blocks.")
     layers, widths = blocks // 4 - 1, []
     for level in range(4):
@@ -63,7 +63,7 @@ def unet_config(state: State) -> dict[str, Any]:
 
 
 def convert_unet(state: State) -> State:
-    """The checkpoint's U-Net under diffusers' names.
+    """Rename a checkpoint's U-Net to diffusers' names.
 
     Raises:
         InputError: it holds weights that an SD 1.5 U-Net lacks.
@@ -75,7 +75,7 @@ def convert_unet(state: State) -> State:
 
 
 def vae_config(state: State) -> dict[str, Any]:
-    """Configuration of diffusers' AutoencoderKL, from the checkpoint's or VAE file's tensors."""
+    """Infer the configuration of diffusers' AutoencoderKL from the checkpoint's or VAE file's tensors."""
     prefix = _vae_prefix(state)
     levels = _count(state, prefix + "encoder.down.")
     widths = [_tensor(state, f"{prefix}encoder.down.{i}.block.0.conv1.weight").shape[0] for i in range(levels)]
@@ -93,7 +93,7 @@ def vae_config(state: State) -> dict[str, Any]:
 
 
 def convert_vae(state: State) -> State:
-    """The VAE of a checkpoint, or a VAE file, under diffusers' names."""
+    """Rename a checkpoint's VAE, or a VAE file, to diffusers' names."""
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     own = {name.removeprefix(VAE_PREFIX): t for name, t in state.items() if is_vae_name(_vae_prefix(state))(name)}
@@ -107,7 +107,7 @@ def is_vae_name(prefix: str = VAE_PREFIX) -> Callable[[str], bool]:
 
 
 def text_config(state: State) -> dict[str, Any]:
-    """Configuration of transformers' CLIPTextModel, from the checkpoint's tensors."""
+    """Infer the configuration of transformers' CLIPTextModel from the checkpoint's tensors."""
     own = convert_text(state)
     tokens = _tensor(own, _TEXT_MODEL + "embeddings.token_embedding.weight")
     width = tokens.shape[1]
@@ -123,7 +123,7 @@ def text_config(state: State) -> dict[str, Any]:
 
 
 def convert_text(state: State) -> State:
-    """The checkpoint's text encoder under transformers' names."""
+    """Rename a checkpoint's text encoder to transformers' names."""
     own = _below(state, TEXT_PREFIX)
     bare = not any(name.startswith(_TEXT_MODEL) for name in own)
     return {_TEXT_MODEL + name if bare else name: t for name, t in own.items()}
@@ -133,7 +133,7 @@ def convert_text(state: State) -> State:
 
 
 def motion_config(state: State) -> dict[str, Any]:
-    """Configuration of diffusers' MotionAdapter, from a motion module's tensors (any of the two layouts)."""
+    """Infer the configuration of diffusers' MotionAdapter from a motion module's tensors (either layout)."""
     state = convert_motion(state)
     norms = [f"down_blocks.{i}.motion_modules.0.norm.weight" for i in range(_count(state, "down_blocks."))]
     return {
@@ -146,7 +146,7 @@ def motion_config(state: State) -> dict[str, Any]:
 
 
 def convert_motion(state: State) -> State:
-    """A motion module under diffusers' names, with the positional table that some files leave out."""
+    """Rename a motion module to diffusers' names; add the positional table that some files leave out."""
     renamed: State = {}
     for name, t in state.items():
         name = name.removeprefix("module.")
@@ -159,7 +159,7 @@ def convert_motion(state: State) -> State:
 
 
 def _positions(state: State) -> State:
-    """Positional tables `[1, 32, width]` of every motion block: constants, not weights."""
+    """Make positional tables `[1, 32, width]` for every motion block: constants, not weights."""
     from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 
     blocks = {name.removesuffix("norm1.weight"): t for name, t in state.items() if name.endswith(".norm1.weight")}
@@ -194,7 +194,7 @@ def _tensor(state: State, name: str) -> Tensor:
 
 
 def _complete(what: str, before: State, after: State) -> State:
-    # The converters take what they know and leave the rest without a word.
+    # The converters skip names that they do not know, without a word.
     if len(after) != len(before):
         raise InputError(
             f"the file's {what} has {len(before)} weights of which {len(after)} have a place in SD 1.5's; it is "

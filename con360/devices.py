@@ -1,4 +1,4 @@
-"""Devices that networks compute on: those of this machine, and what `auto` means on it."""
+"""List devices of this machine, and resolve `auto`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def devices_here() -> list[str]:
 
 
 def resolve_device(name: str = AUTO) -> str:
-    """A device that is there: `auto` is the first of `devices_here`, `cuda` the first GPU.
+    """Resolve a device's name: `auto` is the first of `devices_here`, `cuda` the first GPU.
 
     Raises:
-        InputError: a device that is not there, or an unknown name.
+        InputError: a device that this machine lacks, or an unknown name.
     """
     here = devices_here()
     if name == AUTO:
@@ -37,7 +37,7 @@ def resolve_device(name: str = AUTO) -> str:
 
 
 def describe_device(device: str | torch.device) -> str:
-    """For people: `cuda:0 (NVIDIA H200)`, `mps`, `cpu, 2 threads`."""
+    """Name a device for people: `cuda:0 (NVIDIA H200)`, `mps`, `cpu, 2 threads`."""
     import torch
 
     kind = torch.device(device).type

@@ -2,7 +2,7 @@
 
 A scene is two to four coloured shapes on the sphere before a sky and a ground. Each shape has a voice and pulses with
 it, so that picture, sound, caption, saliency and spatial sound all follow from one seed. Voices occupy disjoint
-bands, which lets a test read each performer's level off a mixed recording.
+bands, so that a test can measure each performer's level in a mixed recording.
 
 Convention: world axes x right, y up, z forward (see `geometry/sphere.py`); yaw right-positive, degrees.
 """
@@ -78,14 +78,14 @@ VOICES = {
 
 
 def _smooth_gate(phase: np.ndarray, duty: float, edge: float) -> np.ndarray:
-    """1 inside the first `duty` of each period, 0 outside, with raised-cosine edges of length `edge`."""
+    """Gate: 1 inside the first `duty` of each period, 0 outside, with raised-cosine edges of length `edge`."""
     rise = np.clip(phase / edge, 0, 1)
     fall = np.clip((duty - phase) / edge, 0, 1)
     return 0.5 - 0.5 * np.cos(np.pi * np.minimum(rise, fall))
 
 
 def voice_envelope(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
-    """Loudness of a voice over time, in [0, 1]; the shape pulses with the same curve."""
+    """Compute a voice's loudness over time, in [0, 1]; the shape pulses with the same curve."""
     position = (time_s * VOICES[voice].rate_hz + phase) % 1.0
     if voice == "hum":
         return 0.6 - 0.4 * np.cos(2 * np.pi * position)
@@ -96,12 +96,12 @@ def voice_envelope(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
 
 
 def voice_waveform(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
-    """Mono waveform of a voice at times `time_s`, peak about 0.25.
+    """Synthesise a voice's mono waveform at times `time_s` (seconds), peak about 0.25.
 
     Every partial is a multiple of 100 Hz with a fixed phase at time 0. A mel frame is 10 ms, so each partial has the
-    same phase at every frame: the waveform is a function of its mel spectrogram, which a small vocoder can learn
-    exactly. (A convolution answers a constant input with a signal that repeats at the frame rate; a steady 170 Hz
-    tone is beyond any of them.)
+    same phase at every frame. So the waveform is a function of its mel spectrogram, and a small vocoder can learn it
+    exactly. (A convolution answers a constant input with a signal that repeats at the frame rate; no convolution can
+    make a steady 170 Hz tone.)
     """
 
     def tones(partials: Iterable[tuple[float, float]]) -> np.ndarray:
@@ -160,7 +160,7 @@ class Performer:
 
 
 def _shape_distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
-    """Signed distance to a unit-radius shape in its tangent plane, positive inside."""
+    """Measure the signed distance to a unit-radius shape in its tangent plane, positive inside."""
     if shape == "disc":
         return 1.0 - torch.hypot(x, y)
     if shape == "ring":
@@ -184,18 +184,18 @@ class Scene:
     ground: str = "sand"
 
     def without(self, index: int) -> Scene:
-        """The same scene with one performer gone; nothing else moves."""
+        """Remove one performer from the scene; nothing else changes."""
         return replace(self, performers=tuple(p for i, p in enumerate(self.performers) if i != index))
 
     def caption(self) -> SceneCaption:
-        """The scene in words, performers in clockwise order from the front."""
+        """Describe the scene in words, performers in clockwise order from the front."""
         ordered = sorted(self.performers, key=lambda p: p.yaw_at(2.0) % 360.0)
         phrases = ", ".join(p.phrase for p in ordered) or "nobody"
         short = f"{phrases}, under a {self.sky} sky over {self.ground}"
         return SceneCaption(short=short, long=f"A procedural 360° scene: {short}.", origin="scene")
 
     def render(self, directions: Tensor, time_s: float) -> Tensor:
-        """Colours seen along directions.
+        """Render the colours seen along directions.
 
         Args:
             directions: `[H, W, 3]` unit vectors.
@@ -206,14 +206,14 @@ class Scene:
         """
         up = directions[..., 1]
         image = _background(up, self.sky, self.ground)
-        # Edges are softened over one pixel of this picture, whatever its projection.
+        # Edges are one pixel of this picture soft, in any projection.
         pixel = math.sqrt(4 * math.pi / up.numel()) if directions.shape[1] == 2 * directions.shape[0] else None
         for performer in self.performers:
             image = _paint(image, directions, performer, time_s, pixel)
         return image
 
     def panorama(self, height: int, spec: ClipSpec | None = None) -> PanoramaClip:
-        """Frames `[T, 3, height, 2 * height]` with first-order Ambisonic sound."""
+        """Render frames `[T, 3, height, 2 * height]` with first-order Ambisonic sound."""
         spec = spec or ClipSpec()
         rays = erp_directions(height)
         frames = torch.stack([self.render(rays, t) for t in spec.frame_times_s()])
@@ -221,7 +221,7 @@ class Scene:
         return PanoramaClip(frames, spec.fps, self.foa(spec), source="procedural scene", notices=(notice,))
 
     def view_frames(self, track: ViewTrack, size: int, spec: ClipSpec | None = None) -> Tensor:
-        """The true picture of a view, rendered directly: `[T, 3, size, size]`."""
+        """Render the true picture of a view directly: `[T, 3, size, size]`."""
         spec = spec or ClipSpec()
         frames = []
         for view, time_s in zip(track.views, spec.frame_times_s(), strict=True):
@@ -230,7 +230,7 @@ class Scene:
         return torch.stack(frames)
 
     def foa(self, spec: ClipSpec | None = None) -> Sound:
-        """The scene's sound as AmbiX: `[4, N]`, ACN, SN3D, at the clip's rate."""
+        """Make the scene's sound as AmbiX: `[4, N]`, ACN, SN3D, at the clip's rate."""
         spec = spec or ClipSpec()
         time_s = np.arange(spec.num_samples) / spec.sample_rate_hz
         total = torch.zeros(4, spec.num_samples)
@@ -241,23 +241,23 @@ class Scene:
         return Sound(total, spec.sample_rate_hz, "ambix")
 
     def view_sound(self, track: ViewTrack, spec: ClipSpec | None = None) -> Sound:
-        """The true sound of a view: mono `[1, N]` through the wide virtual microphone."""
+        """Make the true sound of a view: mono `[1, N]` through the wide virtual microphone."""
         spec = spec or ClipSpec()
         return view_sound(self.foa(spec), track, spec.fps)
 
     def saliency(self, height: int, spec: ClipSpec | None = None) -> SaliencyMaps:
-        """True saliency: a Gaussian on each performer, wider and stronger while it is louder, maximum 1 per frame."""
+        """Make true saliency: a Gaussian on each performer, wider and stronger when louder, maximum 1 per frame."""
         spec = spec or ClipSpec()
         rays = erp_directions(height)
         return SaliencyMaps(torch.stack([self.saliency_at(rays, t) for t in spec.frame_times_s()]), "scene truth")
 
     def saliency_at(self, rays: Tensor, time_s: float) -> Tensor:
-        """True saliency along `rays [H, W, 3]` at one time: `[H, W]`, maximum 1."""
+        """Make true saliency along `rays [H, W, 3]` at one time: `[H, W]`, maximum 1."""
         total = torch.zeros(rays.shape[:2])
         for p in self.performers:
             centre = sphere_directions(p.yaw_at(time_s), p.pitch_deg)
             angle_sq = 2.0 * (1.0 - rays @ centre.to(rays)).clamp_min(0.0)
-            # What moves draws the eye: the maps say when a performer pulses, on camera and off.
+            # Pulsing draws the eye: the maps show it in and out of view.
             envelope = float(voice_envelope(p.voice, np.asarray([time_s]), p.phase)[0])
             spread = math.radians(0.6 * p.radius_at(time_s))
             total = torch.maximum(total, (0.6 + 0.4 * envelope) * torch.exp(-angle_sq / (2 * spread**2)))
@@ -284,7 +284,7 @@ def _paint(image: Tensor, rays: Tensor, performer: Performer, time_s: float, pix
     safe = depth.clamp_min(1e-3) * radius
     x, y = (rays @ right) / safe, (rays @ upward) / safe
     distance = _shape_distance(performer.shape, x, y)
-    # A view's pixel is taken from its own neighbouring rays; a panorama's from its area.
+    # A view's pixel size follows from neighbouring rays, a panorama's from its area.
     step = (
         pixel
         or float((rays[0, 1] - rays[0, 0]).norm() + (rays[rays.shape[0] // 2, 1] - rays[rays.shape[0] // 2, 0]).norm())
@@ -297,9 +297,9 @@ def _paint(image: Tensor, rays: Tensor, performer: Performer, time_s: float, pix
 
 
 def random_scene(seed: int) -> Scene:
-    """A scene from a seed: two to four performers at least 50° apart, colours, shapes and voices all different.
+    """Draw a scene from a seed: two to four performers at least 50° apart, all of different colour, shape and voice.
 
-    Half of the scenes stand still and half turn slowly, so that neither is a surprise to a model trained on them.
+    Half of the scenes stand still and half turn slowly, so that a model learns both.
     """
     rng = np.random.default_rng(seed)
     count = int(rng.integers(2, 5))
@@ -328,7 +328,7 @@ def _spread_yaws(rng: np.random.Generator, count: int, gap_deg: float) -> np.nda
 
 
 def demo_scene() -> Scene:
-    """The circle of performers that `con360 demo` and the built-in sample show: front, right, behind, left."""
+    """Make the scene of `con360 demo` and of the built-in sample: front, right, behind, left."""
     return Scene(
         (
             Performer("red", "disc", "hum", 0.0, 4.0, radius_deg=18.0),
@@ -342,7 +342,7 @@ def demo_scene() -> Scene:
 
 
 def is_scene_caption(text: str) -> bool:
-    """True where a caption is, word for word, one that `Scene.caption` writes."""
+    """Tell whether `Scene.caption` can write this caption, word for word."""
     verbs = [voice.verb for voice in VOICES.values()]
     colour, shape, verb, where, sky, ground = map("|".join, (COLOURS, SHAPES, verbs, DIRECTION_WORDS, SKIES, GROUNDS))
     one = f"a ({colour}) ({shape}) ({verb}) ({where})"
@@ -350,7 +350,7 @@ def is_scene_caption(text: str) -> bool:
 
 
 def caption_vocabulary() -> tuple[str, ...]:
-    """Every word that scene captions can hold, sorted; the tiny bundle's tokenizers are made of them."""
+    """List every word of scene captions, sorted; the tiny bundle's tokenizers are made of them."""
     words = {"a", "an", "under", "sky", "over", "nobody", ","}
     words |= set(COLOURS) | set(SHAPES) | set(SKIES) | set(GROUNDS) | {v.verb for v in VOICES.values()}
     words |= {word for phrase in DIRECTION_WORDS for word in phrase.split()}

@@ -1,4 +1,4 @@
-"""Clip lengths: the rates are stored once, every length is derived.
+"""Derive a clip's lengths from its duration and rates.
 
 Source: paper section 3.2 (4 s, 8 fps, 16 kHz) and the published pipeline (mel hop 160, latents at
 a quarter of the mel rate, padded for the U-Net's three halvings).
@@ -41,7 +41,7 @@ class ClipSpec:
     longest_s: float = MAX_SECONDS
 
     def __post_init__(self) -> None:
-        # Written so that NaN fails the check as well.
+        # Written so that NaN fails too.
         if not MIN_SECONDS <= self.seconds <= self.longest_s:
             raise InputError(
                 f"a clip of {self.seconds:g} s was asked for; the model makes {MIN_SECONDS:g} to {self.longest_s:g} s. "
@@ -69,7 +69,7 @@ class ClipSpec:
 
     @property
     def num_latent_rows_padded(self) -> int:
-        """Audio latent rows as sampled: all of them are generated, the surplus is cut after decoding."""
+        """Audio latent rows as sampled; those that are padding are cut after decoding."""
         return -(-self.num_latent_rows // self.latent_multiple_a) * self.latent_multiple_a
 
     @property

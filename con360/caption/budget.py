@@ -1,4 +1,4 @@
-"""Measure how much text the text encoders read, and cut a caption to it where it hurts least."""
+"""Count how much text the text encoders read, and cut captions to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TokenBudget:
 
     Args:
         readers: (name, tokens of a text with its special ones, how many it reads) for each encoder.
-        estimated: whether tokens are estimated, because no tokenizer was at hand.
+        estimated: true where tokens are estimated for lack of a tokenizer.
     """
 
     readers: tuple[tuple[str, Callable[[str], int], int], ...]
@@ -41,13 +41,13 @@ class TokenBudget:
 
     @property
     def description(self) -> str:
-        """For notices: "the picture's text encoder reads 77 tokens"."""
+        """Describe the budget for notices: "the picture's text encoder reads 77 tokens"."""
         name, _, limit = min(self.readers, key=lambda reader: reader[2])
         return f"{name} reads {limit} tokens{' (estimated)' if self.estimated else ''}"
 
     @staticmethod
     def clip_estimate() -> TokenBudget:
-        """CLIP's 77 tokens without CLIP's tokenizer: an estimate on the safe side."""
+        """Estimate CLIP's 77 tokens without CLIP's tokenizer, on the safe side."""
         return TokenBudget((("CLIP", _estimated_tokens, CLIP_TOKENS),), estimated=True)
 
     @staticmethod
@@ -72,7 +72,7 @@ class TokenBudget:
 
 
 def _text_side(parts: ModelParts, modality: str) -> tuple[Any, nn.Module]:
-    """A text encoder's tokenizer, and the encoder without its weights."""
+    """Load a text encoder's tokenizer, and the encoder without its weights."""
     from ..weights.build import networks_of
     from ..weights.load import load_part
 
@@ -93,18 +93,18 @@ def _counter(tokenizer: Any) -> Callable[[str], int]:
 
 
 def _estimated_tokens(text: str) -> int:
-    # CLIP splits long words; one token per five letters begun, and one per mark, is seldom too few for plain prose.
+    # CLIP splits long words. One token per five letters or part of them, and one per mark, is seldom too few.
     pieces = re.findall(r"\w+|[^\w\s]", text)
     return 2 + sum(-(-len(piece) // 5) for piece in pieces)
 
 
 def fit_caption(text: str, budget: TokenBudget) -> tuple[str, str | None]:
-    """The beginning of a caption that the text encoders read whole.
+    """Cut a caption to a beginning that the text encoders read whole.
 
-    Whole sentences where one fits, else whole clauses, else whole words.
+    Keeps whole sentences where one fits, else whole clauses, else whole words.
 
     Returns:
-        The text, and a sentence that says what was cut; None where nothing was.
+        The text, and a sentence about the cut; None where nothing was cut.
     """
     if budget.fits(text):
         return text, None
@@ -124,6 +124,6 @@ def _joined(pieces: list[str], count: int) -> str:
 
 
 def whole_sentences(text: str) -> str:
-    """A text up to the end of its last finished sentence; all of it where none is finished."""
+    """Cut a text after its last finished sentence; keep all of it where none is finished."""
     end = max((match.end() for match in re.finditer(r"[.!?][\"')\]]*(?=\s|$)", text)), default=len(text))
     return text[:end]

@@ -22,14 +22,14 @@ Network = TypeVar("Network")
 
 
 class Visit(Protocol):
-    """Holds one network while the block runs: `load(folder, device=..., dtype=...)`, on the device that it needs."""
+    """Load one network by `load(folder, device=..., dtype=...)` and hold it on its device while the block runs."""
 
     def __call__(self, load: Callable[..., Network], folder: Path) -> AbstractContextManager[Network]: ...
 
 
 @dataclass(frozen=True)
 class CaptionModels:
-    """The models that write a caption, and what they are asked.
+    """Models that write a caption, and requests to them.
 
     Args:
         captioner: folder of BLIP-2 or BLIP.
@@ -90,7 +90,7 @@ def caption_scene(
 def _caption_faces(
     clip: PanoramaClip, models: CaptionModels, visit: Visit, progress: Progress | None
 ) -> FaceCaptions:  # fmt: skip
-    # A function of its own: its end lets the captioner go.
+    # A function of its own, so that its end frees the captioner.
     from .captioner import load_captioner
     from .faces import caption_faces
 

@@ -1,4 +1,4 @@
-"""A picture captioner from a local folder: BLIP-2 (OPT or T5), or BLIP.
+"""Caption pictures by a network from a local folder: BLIP-2 (OPT or T5), or BLIP.
 
 Source: paper section 2.1 (BLIP-2); networks and processors are transformers' own.
 """
@@ -29,7 +29,7 @@ class Captioner:
 
     Args:
         size_px: side of the square pictures that it reads.
-        max_new_tokens: where a caption is stopped.
+        max_new_tokens: most tokens of a caption.
     """
 
     model: nn.Module
@@ -43,10 +43,10 @@ class Captioner:
         """Continue `prompt` for each picture, all in one batch, greedily.
 
         Returns:
-            The words after the prompt, spaces tidied and empty where the network had none; and whether they ended, or
-            were stopped at `max_new_tokens`.
+            The words after the prompt, spaces tidied, empty where the network wrote none; and whether they ended by
+            themselves, not at `max_new_tokens`.
         """
-        # An empty prompt is left to the network, which begins as it was trained to.
+        # Without a prompt the network begins as it was trained to.
         text = {"text": [prompt] * len(pictures)} if prompt else {}
         inputs = self.processor(images=list(pictures), return_tensors="pt", **text)
         inputs = {name: inputs[name] for name in ("pixel_values", "input_ids", "attention_mask") if name in inputs}
@@ -60,7 +60,7 @@ class Captioner:
         return [(" ".join(text.split()), end) for text, end in zip(words, ends, strict=True)]
 
     def _check_image_tokens(self, ids: Tensor | None) -> None:
-        """A prompt without BLIP-2's places for the picture would be continued without looking at it."""
+        """Refuse a prompt without BLIP-2's image tokens: its continuation would ignore the picture."""
         config = self.model.config
         if ids is None or config.model_type != "blip-2":
             return
@@ -132,7 +132,7 @@ def _load_processor(path: Path) -> Any:
 
 
 def _make_places_for_the_picture(model: nn.Module, processor: Any) -> None:
-    """Older BLIP-2 folders do not say how many tokens stand for the picture, or which."""
+    """Add image tokens to older BLIP-2 folders, which do not say how many stand for the picture, or which."""
     config = model.config
     if processor.num_query_tokens is None:
         processor.num_query_tokens = config.num_query_tokens

@@ -28,7 +28,7 @@ DIRECTIONS = dict(zip(FACE_NAMES, ("in front", "on the right", "behind", "on the
 
 @dataclass(frozen=True)
 class FaceCaptions:
-    """Captions of all faces by time and then by direction, and what should be known about them."""
+    """Captions of all faces by time and then by direction, with notices."""
 
     items: tuple[FaceCaption, ...]
     notices: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class FaceCaptions:
 
 
 def caption_times(num_frames: int, times: int) -> tuple[int, ...]:
-    """Indices of the frames that are captioned: the middles of `times` equal parts of the clip."""
+    """Choose the frames to caption: the middles of `times` equal parts of the clip."""
     return tuple((2 * i + 1) * num_frames // (2 * times) for i in range(times))
 
 
@@ -55,9 +55,9 @@ def caption_faces(
 
     Args:
         clip: the panorama.
-        times: how many moments, spread evenly; a clip with fewer frames gives one per frame.
+        times: number of moments, spread evenly; at most one per frame.
         batch_size: faces at once; more are faster and need more memory. Halved once where memory runs out.
-        prompt: what each caption continues; {direction} becomes "in front", "behind", ...
+        prompt: text that each caption continues; {direction} becomes "in front", "behind", ...
         progress: told before each batch; may raise to cancel.
 
     Raises:
@@ -104,7 +104,7 @@ def _check_frames(frames: Tensor) -> None:
 
 
 def _pictures(frames: Tensor, size: int) -> list[Image]:
-    """All faces of all frames at the captioner's own size, in 8 bits as it was trained on."""
+    """Cut all faces of all frames at the captioner's own size, in 8 bits as in its training."""
     from PIL import Image
 
     faces = erp_to_cubemap(frames.float(), size).flatten(0, 1).clamp(0, 1)
@@ -116,7 +116,7 @@ def _describe_all(
     captioner: Captioner, pictures: list[Image], prompts: list[str], batch_size: int, progress: Progress | None,
     notices: list[str],
 ) -> list[tuple[str, bool]]:  # fmt: skip
-    """One text per picture; a batch shares its prompt, so that none is padded."""
+    """Describe every picture; a batch shares its prompt, so that no prompt is padded."""
     waiting = deque([i for i, other in enumerate(prompts) if other == prompt] for prompt in dict.fromkeys(prompts))
     texts: dict[int, tuple[str, bool]] = {}
     size, halved = batch_size, False
@@ -142,7 +142,7 @@ def _describe_all(
 
 
 def _describe(captioner: Captioner, pictures: list[Image], prompt: str) -> list[tuple[str, bool]] | None:
-    """The texts, or None where memory ran out; returns before anything else so that what was held is let go."""
+    """Describe a batch, or return None where memory ran out: the return frees the attempt's tensors."""
     try:
         return captioner.describe(pictures, prompt)
     except (RuntimeError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""Folders of caption models as transformers writes them: what lies in them, and loading it whole or not at all.
+"""Check folders of caption models as transformers writes them, and load their networks whole or not at all.
 
 Nothing is downloaded, no code from a folder runs, and pickled weights are read with `weights_only=True`.
 """
@@ -44,7 +44,7 @@ def check_folder(folder: str | Path, role: str) -> dict[str, Any]:
 
 
 def class_name(config: dict[str, Any]) -> str:
-    """The network that a config.json describes."""
+    """Name the network class that a config.json describes."""
     return str((config.get("architectures") or [config.get("model_type", "unnamed")])[0])
 
 
@@ -73,7 +73,7 @@ def _read_config(path: Path, role: str) -> dict[str, Any]:
 
 
 def _weight_names(path: Path, role: str) -> list[str]:
-    """The files that hold a folder's weights, whole or in shards, in the order in which transformers looks."""
+    """List the files of a folder's weights, whole or in shards, in transformers' order of search."""
     for name in _WEIGHTS:
         if (path / name).is_file():
             return [name]
@@ -83,7 +83,7 @@ def _weight_names(path: Path, role: str) -> list[str]:
 
 
 def load_network(folder: Path, auto_class: Any, role: str, dtype: torch.dtype, device: torch.device | str) -> nn.Module:
-    """A network with every weight from its folder.
+    """Load a network with every weight from its folder.
 
     Args:
         auto_class: transformers' class that reads it.
@@ -105,7 +105,7 @@ def load_network(folder: Path, auto_class: Any, role: str, dtype: torch.dtype, d
             **precision,
         )  # fmt: skip
         network = network.to(device)
-    # transformers, safetensors and torch fail with whatever the damaged bytes happen to provoke.
+    # Damaged bytes provoke any exception in transformers, safetensors and torch.
     except Exception as error:
         if is_out_of_memory(error):
             raise InputError(
@@ -122,7 +122,7 @@ def load_network(folder: Path, auto_class: Any, role: str, dtype: torch.dtype, d
 
 
 def _check_complete(folder: Path, network: nn.Module, info: dict[str, Any], role: str) -> None:
-    # What transformers does not find it fills with random numbers.
+    # transformers fills missing weights with random numbers.
     problems = [f"{name} is missing" for name in sorted(info["missing_keys"])]
     problems += [f"{name[0]} has another shape" for name in sorted(info.get("mismatched_keys") or ())]
     problems += [f"{name} holds NaN or infinity" for name, t in network.named_parameters() if not t.isfinite().all()]
@@ -135,12 +135,12 @@ def _check_complete(folder: Path, network: nn.Module, info: dict[str, Any], role
 
 
 def ended(ids: Tensor, tokenizer: Any, max_new_tokens: int) -> bool:
-    """True where new tokens `[L]` came to their own end and were not stopped at the limit."""
+    """Tell whether new tokens `[L]` ended by themselves, not at the limit."""
     return len(ids) < max_new_tokens or int(ids[-1]) in tokenizer.all_special_ids
 
 
 def greedy(max_new_tokens: int) -> dict[str, Any]:
-    """Settings of `generate` under which the same input gives the same words, whatever the folder recommends."""
+    """Make settings of `generate` that give the same words for the same input, against the folder's own."""
     return {
         "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None,
         "max_new_tokens": max_new_tokens,

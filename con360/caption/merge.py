@@ -1,4 +1,4 @@
-"""Face captions to one scene caption: by a language model, or by rule.
+"""Merge face captions into one scene caption, by a language model or by rule.
 
 Source: paper section 2.1, figure 2 (1).
 """
@@ -32,11 +32,11 @@ def merge_captions(
     budget: TokenBudget | None = None,
     progress: Progress | None = None,
 ) -> SceneCaption:
-    """One caption of the whole scene from those of its faces.
+    """Merge the faces' captions into one of the whole scene.
 
     Args:
         writer: the language model; None joins the faces' own words by rule ("in front: ...; behind: ...").
-        prompts: what it is asked.
+        prompts: requests to it.
         budget: what the text encoders read of the short caption; None estimates CLIP's 77 tokens.
         progress: told of each token written; may raise to cancel.
 
@@ -68,7 +68,7 @@ def merge_captions(
 def _written(
     faces: FaceCaptions, writer: Writer, prompts: CaptionPrompts, progress: Progress | None, notices: list[str]
 ) -> tuple[str, str]:
-    """Short and long caption by the language model; both empty where it writes nothing."""
+    """Write short and long caption by the language model; both empty where it writes nothing."""
     if not writer.chats:
         notices.append(f"{writer.name} has no chat template and may be no instruct model: it was asked in plain text")
     lines = "\n".join(str(item) for item in faces.items if item.text)
@@ -98,7 +98,7 @@ def _bounded(text: str, notices: list[str]) -> str:
 
 
 def merge_by_rule(faces: FaceCaptions) -> tuple[str, str]:
-    """The faces' own words, direction by direction: each one's most frequent caption, and all in order of time.
+    """Join the faces' own words by direction: each one's most frequent caption (short), or all in order of time (long).
 
     Directions with equal words are named together.
 
@@ -111,7 +111,7 @@ def merge_by_rule(faces: FaceCaptions) -> tuple[str, str]:
     said = {face: [item.text for item in faces.items if item.face == face and item.text] for face in FACE_NAMES}
     if not any(said.values()):
         raise InputError("no face has a caption, so there is nothing to merge; use another face prompt or captioner.")
-    # most_common keeps the first of equals, which is the earliest.
+    # most_common keeps the earliest of equals.
     often = {face: Counter(texts).most_common(1)[0][0].rstrip(" .;") for face, texts in said.items() if texts}
     changes = {
         face: ", then ".join(dict.fromkeys(text.rstrip(" .;") for text in texts))
@@ -138,7 +138,7 @@ def _listed(words: list[str]) -> str:
 
 
 def foreign_share(text: str) -> float:
-    """Share of letters that are not Latin; 0 for a text without letters."""
+    """Measure the share of letters that are not Latin; 0 for a text without letters."""
     letters = [c for c in text if c.isalpha()]
     foreign = sum("LATIN" not in unicodedata.name(c, "") for c in letters)
     return foreign / len(letters) if letters else 0.0

@@ -1,4 +1,4 @@
-"""Captions without a model: typed by a person, or a plain statement of what was found. Nothing is guessed."""
+"""Make captions without a model: typed by a person, or a plain statement of what is known. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_CHARACTERS = 2000
 
 
 def typed_caption(text: str) -> SceneCaption:
-    """A caption that a person wrote; line breaks and repeated spaces are one space, halves of a character "?".
+    """Take a person's caption; line breaks and repeated spaces become one space, lone surrogates "?".
 
     Raises:
         InputError: longer than 2000 characters.

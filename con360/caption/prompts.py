@@ -1,4 +1,4 @@
-"""Requests to the caption models. Ours, not the paper's, which publishes none; every one can be replaced."""
+"""Requests to the caption models. They are ours (the paper publishes none); each can be replaced."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CaptionPrompts:
         short: asks it for the short one; holds {description}.
 
     Raises:
-        InputError: a prompt lacks its place holder, so that the model would never see what it should read.
+        InputError: a prompt lacks its place holder, so the model would not see what to read.
     """
 
     face: str = FACE_PROMPT

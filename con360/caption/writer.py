@@ -1,4 +1,4 @@
-"""A small instruct model from a local folder, asked one thing at a time: Llama 3.2, or any other causal model.
+"""Ask a small instruct model from a local folder one request at a time: Llama 3.2, or any other causal model.
 
 Source: paper section 2.1 (Llama 3.2).
 """
@@ -33,15 +33,15 @@ class Writer:
 
     @property
     def chats(self) -> bool:
-        """True where the folder says how to put a request; a model without is asked in plain text."""
+        """Tell whether the folder has a chat template; a model without one is asked in plain text."""
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def encode(self, request: str) -> Tensor:
-        """Token ids `[1, L]` of a request as the model wants to be asked."""
+        """Encode a request by the model's chat template: token ids `[1, L]`."""
         if not self.chats:
             return self.tokenizer(request + "\n\n", return_tensors="pt")["input_ids"]
         messages = [{"role": "user", "content": request}]
-        # As text first: what the ids come back in differs between versions of transformers.
+        # As text first: the container of the ids differs between versions of transformers.
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **CHAT_OPTIONS)
         return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
 
@@ -94,7 +94,7 @@ class Writer:
 
 
 def _tidy(text: str) -> str:
-    """One line, without what a model thought aloud, marked up or quoted."""
+    """Tidy an answer to one line, without thinking aloud, markup and quotes."""
     text = re.sub(r"<think>.*?(</think>|$)", " ", text, flags=re.DOTALL)
     text = " ".join(text.replace("**", "").split())
     return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text

@@ -1,4 +1,4 @@
-"""BASD: the bounding-box-aware signed distance map of a view.
+"""Compute BASD, the bounding-box-aware signed distance map of a view.
 
 Shape legend: T frames, H W map rows and columns.
 
@@ -22,10 +22,10 @@ from ..records import BasdMaps, BasdNormalization, View, ViewTrack
 
 
 def signed_distance_px(inside: np.ndarray) -> np.ndarray:
-    """Signed Euclidean distance of an ERP mask to its boundary, in pixels.
+    """Measure each pixel's signed Euclidean distance to the boundary of an ERP mask, in pixels.
 
     Convention: positive inside, negative outside. The boundary runs half way between a pixel inside and its neighbour
-    outside, so the two are at +0.5 and -0.5: a distance is that to the nearest pixel centre of the other kind, less
+    outside, so these are at +0.5 and -0.5. A distance is the one to the nearest pixel centre of the other kind, less
     0.5. Columns wrap; the map ends at the poles' rows, because distances are those of the flat map.
 
     Args:
@@ -35,7 +35,7 @@ def signed_distance_px(inside: np.ndarray) -> np.ndarray:
         `[H, W]` float32.
     """
     half = inside.shape[1] // 2 + 1
-    # No pixel's nearest one lies further than half the width away: that much on both sides is a full wrap.
+    # The nearest pixel is at most half the width away, so half the width on both sides is a full wrap.
     wide = np.pad(inside, ((0, 0), (half, half)), mode="wrap").astype(np.uint8)
     to_outside, to_inside = (
         cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[:, half:-half] for mask in (wide, 1 - wide)
@@ -44,10 +44,10 @@ def signed_distance_px(inside: np.ndarray) -> np.ndarray:
 
 
 def normalize_distance(distance_px: np.ndarray, normalization: BasdNormalization) -> np.ndarray:
-    """A signed distance map brought to the range that a model reads.
+    """Scale a signed distance map to the range that a model reads.
 
-    Convention: `minmax` [0, 1] from the map's own minimum and maximum (the paper's); `diagonal` divided by the map's
-    diagonal in pixels, sign kept; `none` pixels.
+    Convention: `minmax` scales to [0, 1] by the map's own minimum and maximum (the paper's); `diagonal` divides by the
+    map's diagonal in pixels and keeps the sign; `none` leaves pixels.
 
     Raises:
         InputError: another name.
@@ -64,7 +64,7 @@ def normalize_distance(distance_px: np.ndarray, normalization: BasdNormalization
 
 
 def basd_map(view: View, height: int, normalization: BasdNormalization = "minmax") -> torch.Tensor:
-    """The BASD map of one view.
+    """Compute the BASD map of one view.
 
     Convention: a pixel is inside when the direction of its centre is seen by the view (tested on the sphere), so the
     outline is exact at the seam and over the poles; distances as in `signed_distance_px`.
@@ -88,7 +88,7 @@ def basd_map(view: View, height: int, normalization: BasdNormalization = "minmax
 
 
 def basd_maps(track: ViewTrack, height: int = 256, normalization: BasdNormalization = "minmax") -> BasdMaps:
-    """BASD for each frame of a track.
+    """Compute a BASD map for each frame of a track.
 
     Convention: as in `basd_map`. A view that repeats is computed once; the maps of a still track share memory, so
     copy before writing into them.

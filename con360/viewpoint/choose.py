@@ -1,9 +1,9 @@
-"""From saliency to viewpoints: regions, their centroids and boxes, and the view or the track that looks at them.
+"""Choose viewpoints from saliency: views or tracks that look at subjects or regions.
 
 Shape legend: T frames, H W map rows and columns.
 
-Source: paper section 2.1 (normalise, threshold, regions, centroids and boxes). Thresholding at half of the range, the
-sphere's own weights and the tracks are ours; nothing is published about them.
+Source: paper section 2.1 (normalise, threshold, regions, centroids and boxes). Thresholding at half of the range,
+weights by area on the sphere and the tracks are ours: the paper says nothing about them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from .tracks import SMOOTHING_S, follow_regions, smooth_track, vector_of
 
 FOV_RANGE_DEG = (30.0, 150.0)
 DEFAULT_FOV_DEG = 90.0
-# A field of view taken from a region's box: room around it, and what a view can reasonably show.
+# A field of view from a region's box: room around the box, narrowest and widest view.
 BOX_MARGIN = 1.2
 BOX_FOV_RANGE_DEG = (60.0, 120.0)
 
 
 def check_fov_deg(fov_deg: float) -> float:
-    """A field of view that a viewpoint may have.
+    """Check a viewpoint's field of view.
 
     Convention: across and down alike, 30 to 150 degrees.
 
@@ -45,7 +45,7 @@ def check_fov_deg(fov_deg: float) -> float:
 
 
 def manual_viewpoint(yaw_deg: float, pitch_deg: float, fov_deg: float, num_frames: int) -> Viewpoint:
-    """A still view set by hand.
+    """Make a still view set by hand.
 
     Convention: yaw right-positive, any finite number, wrapped to [-180, 180); pitch up-positive; rank 0, no region.
 
@@ -66,7 +66,7 @@ def manual_viewpoint(yaw_deg: float, pitch_deg: float, fov_deg: float, num_frame
 
 
 def box_fov_deg(region: Region) -> float:
-    """A field of view that holds a region's box.
+    """Choose a field of view that holds a region's box.
 
     Convention: the larger side with a fifth more, at least 60, at most 120 degrees.
     """
@@ -84,7 +84,7 @@ def viewpoints(
     max_viewpoints: int = 8,
     threshold: float = 0.5,
 ) -> tuple[Viewpoint, ...]:
-    """The views worth looking at, the most salient first.
+    """Choose the views worth looking at, the most salient first.
 
     Convention: `still` looks at the time-averaged map; `track` finds places in each map, follows each to the next, and
     smooths the path on the sphere over a quarter of a second. Where nothing stands out there is one viewpoint, to the
@@ -94,9 +94,9 @@ def viewpoints(
         saliency: one map per frame. fps: their rate.
         fov_deg: 30 to 150 for every view, or "box" for the region's own size (60 to 120; one size for a whole track).
         mode: "still" or "track".
-        ranking: "subject" frames what is heaviest under a narrow window, then the next outside it (`framing`);
-            "centroid" is the paper's: regions above a threshold, by their mass, each looked at in its centroid.
-        max_viewpoints: at most so many. threshold: as in `find_regions`, for centroids alone.
+        ranking: "subject" frames the heaviest place under a narrow window, then the next one away from it (`subjects`);
+            "centroid" is the paper's: regions above a threshold by mass, each seen at its centroid.
+        max_viewpoints: most viewpoints to return. threshold: as in `find_regions`, for centroids alone.
 
     Returns:
         At least one viewpoint; ranks count from 1.
@@ -124,7 +124,7 @@ def viewpoints(
 def _ranked_paths(
     maps: np.ndarray, fps: float, mode: str, ranking: str, most: int, threshold: float
 ) -> list[tuple[Region, np.ndarray]]:
-    """(region, directions `[T, 3]`) in the order of their rank."""
+    """List (region, directions `[T, 3]`) by rank."""
     if mode == "track":
         if ranking == "centroid":
             return follow_regions(maps, fps, threshold, most)
@@ -136,7 +136,7 @@ def _ranked_paths(
 
 
 def viewpoint_notices(found: Sequence[Viewpoint]) -> tuple[str, ...]:
-    """Notices about the viewpoints that were found.
+    """Give notices about the viewpoints that were found.
 
     Convention: whole sentences; none when every viewpoint has its region or was set by hand.
     """
@@ -146,7 +146,7 @@ def viewpoint_notices(found: Sequence[Viewpoint]) -> tuple[str, ...]:
 
 
 def _as_track(path: np.ndarray, fov_deg: float) -> ViewTrack:
-    """`path [T, 3]` as views."""
+    """Turn a path `[T, 3]` of unit vectors into views."""
     if (path == path[0]).all():
         path = path[:1].repeat(len(path), 0)
     yaw, pitch = angles(torch.from_numpy(path))

@@ -1,7 +1,7 @@
-"""A camera that follows the subject through a recording of any length, map by map.
+"""Follow the subject with a camera through a recording of any length, map by map.
 
-Of each map only the subjects' places and weights are kept, about a hundred bytes. The camera's way is planned when all
-maps are known, so that it stands right from the first picture on.
+Each map leaves its subjects' places and weights, about a hundred bytes. The camera's path is planned once all maps are
+known, so that it is right from the first frame on.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ..geometry.sphere import angles
 from ..records import View
 from .subjects import APART_DEG, SubjectTracker, is_flat
 
-# A change of subject costs as much as the best subject's weight over this time: glances aside are not followed.
+# A change of subject costs the best subject's weight over this many seconds, so short glances are not followed.
 CHANGE_COST_S = 1.0
-# The camera swings to a new subject no faster than this, and its path is smoothed over this time.
+# Fastest swing to a new subject, and sigma of the path's smoothing.
 MAX_SPEED_DEG_S = 60.0
 SMOOTHING_S = 0.5
-# Subjects per map that are kept, the heaviest.
+# Heaviest subjects kept per map.
 MOST_KEPT = 6
 
 
 class Follower:
-    """Plans one direction per saliency map.
+    """Plan one direction per saliency map.
 
     Args:
         fps: maps per second.
-        rank: follow the heaviest subject (1), the second (2), ...; where fewer are seen, the last.
+        rank: follow the heaviest subject (1), the second (2), ...; where fewer are seen, the last of them.
 
     Raises:
         InputError: a rank below 1.
@@ -43,7 +43,7 @@ class Follower:
             raise InputError(f"rank {rank} was asked for; 1 is the most salient subject.")
         self._fps, self._rank, self._found = fps, rank, False
         self._tracker = SubjectTracker(fps)
-        # Per map `MOST_KEPT` rows of: number of the subject, direction, weight; weight -1 where there is none.
+        # Per map `MOST_KEPT` rows: subject's number, direction, weight; weight -1 marks an empty row.
         self._rows = array("f")
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class Follower:
 
     @property
     def found_something(self) -> bool:
-        """True where any map had a subject so far."""
+        """Tell whether any map so far had a subject."""
         return self._found
 
     def add(self, saliency_map: torch.Tensor) -> None:
@@ -63,14 +63,14 @@ class Follower:
         self._rows.extend((-1.0, 0.0, 0.0, 1.0, -1.0) * (MOST_KEPT - len(seen)))
 
     def path(self) -> np.ndarray:
-        """Unit vectors `[maps, 3]` of where the camera looks, smoothed."""
+        """Plan the camera's smoothed directions, unit vectors `[maps, 3]`."""
         rows = np.array(self._rows, dtype=np.float64).reshape(-1, MOST_KEPT, 5)
         numbers, places, weights = rows[..., 0], rows[..., 1:4], rows[..., 4]
         aims = _plan(numbers, places, weights, self._fps)
         for _ in range(self._rank - 1):
             near = (places * aims[:, None]).sum(-1) > math.cos(math.radians(APART_DEG))
             weights = np.where(near, -1.0, weights)
-            # Where no other subject is left, the one before.
+            # Where no further subject is left, the last one stays.
             alone = (weights < 0).all(1)
             aims = np.where(alone[:, None], aims, _plan(numbers, places, weights, self._fps))
         steady = _limited(aims, MAX_SPEED_DEG_S / self._fps)
@@ -79,7 +79,7 @@ class Follower:
 
 
 def _plan(numbers: np.ndarray, places: np.ndarray, weights: np.ndarray, fps: float) -> np.ndarray:
-    """The directions `[T, 3]` of the subjects that weigh most over time, changes paid for (Viterbi's algorithm).
+    """Choose directions `[T, 3]`: most weight over time, less a cost per change of subject (Viterbi's algorithm).
 
     Args:
         numbers, weights: `[T, N]`; a weight below 0 is no subject. places: `[T, N, 3]`.
@@ -93,7 +93,7 @@ def _plan(numbers: np.ndarray, places: np.ndarray, weights: np.ndarray, fps: flo
         reached = total - np.where(same, 0.0, cost)
         came_from[t] = reached.argmax(1)
         best = reached.max(1)
-        # Maps without any subject hold what was there before.
+        # Maps without any subject keep the direction before.
         total = np.where(there[t], (best if np.isfinite(best).any() else 0.0) + weights[t], -np.inf)
         if not there[t].any():
             total = np.zeros(most)
@@ -106,7 +106,7 @@ def _plan(numbers: np.ndarray, places: np.ndarray, weights: np.ndarray, fps: flo
 
 
 def _held(aims: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Directions kept over maps without a subject, from before, else from after; to the front without any."""
+    """Fill maps without a subject from the one before, else after; look to the front where there is none at all."""
     if not known.any():
         return np.tile((0.0, 0.0, 1.0), (len(aims), 1))
     last = np.maximum.accumulate(np.where(known, np.arange(len(aims)), -1))
@@ -114,7 +114,7 @@ def _held(aims: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _limited(aims: np.ndarray, most_deg: float) -> np.ndarray:
-    """Directions that swing towards `aims` by at most an angle per map."""
+    """Swing towards `aims` by at most `most_deg` per map."""
     steps = [aims[0]]
     for aim in aims[1:]:
         steps.append(_swing(steps[-1], aim, most_deg))
@@ -122,19 +122,19 @@ def _limited(aims: np.ndarray, most_deg: float) -> np.ndarray:
 
 
 def _swing(start: np.ndarray, aim: np.ndarray, most_deg: float) -> np.ndarray:
-    """From one direction towards another along the great circle, by at most an angle."""
+    """Swing from one direction towards another along the great circle, by at most `most_deg`."""
     between = math.acos(float(np.clip(start @ aim, -1.0, 1.0)))
     step = min(between, math.radians(most_deg))
     if step < 1e-9:
         return aim
     side = aim - (start @ aim) * start
-    if np.linalg.norm(side) < 1e-6:  # opposite: over the horizon rather than over a pole
+    if np.linalg.norm(side) < 1e-6:  # opposite directions: turn along the horizon, not over a pole
         side = np.cross(start, [0.0, 1.0, 0.0]) if abs(start[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
     return math.cos(step) * start + math.sin(step) * side / np.linalg.norm(side)
 
 
 def view_on_path(path: np.ndarray, position: float, fov_deg: float) -> View:
-    """The view at a fractional index of a path `[N, 3]`, held at its ends."""
+    """Interpolate the view at a fractional index of a path `[N, 3]`, held at its ends."""
     position = min(max(position, 0.0), len(path) - 1.0)
     low = min(int(position), len(path) - 2) if len(path) > 1 else 0
     share = position - low

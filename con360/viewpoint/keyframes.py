@@ -12,7 +12,7 @@ from ..records import View, ViewTrack
 from .choose import manual_viewpoint
 
 FIELDS = ("time", "yaw", "pitch", "fov")
-# What a file or an editor may hold; beyond it something else was pasted.
+# Most keyframes and largest number; beyond, something else was pasted.
 MAX_KEYFRAMES = 1000
 MAX_NUMBER = 1e9
 
@@ -26,7 +26,7 @@ class Keyframe:
 
 
 def keyframes_from_json(text: str) -> tuple[Keyframe, ...]:
-    """Keyframes from their JSON form: `[{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...]`.
+    """Read keyframes from JSON: `[{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...]`.
 
     Convention: time in seconds, at least 0; angles in degrees as everywhere; any order.
 
@@ -52,17 +52,17 @@ def keyframes_from_json(text: str) -> tuple[Keyframe, ...]:
 
 
 def keyframes_to_json(keyframes: Sequence[Keyframe]) -> str:
-    """The text that `keyframes_from_json` reads."""
+    """Write the text that `keyframes_from_json` reads."""
     rows = [(k.time_s, k.view.yaw_deg, k.view.pitch_deg, k.view.fov_deg) for k in keyframes]
     return json.dumps([dict(zip(FIELDS, row, strict=True)) for row in rows])
 
 
 def keyframed_track(keyframes: Sequence[Keyframe], fps: float, num_frames: int) -> ViewTrack:
-    """The view of each frame, moving evenly from keyframe to keyframe.
+    """Make the view of each frame, moving evenly from keyframe to keyframe.
 
-    Convention: frame i stands at i / fps seconds. Yaw takes the shorter way round (to the left at exactly half a turn),
-    pitch and field of view go straight, as a tripod's head turns: a path over a pole would whirl. Held before the first
-    and after the last keyframe.
+    Convention: frame i stands at i / fps seconds. Yaw takes the shorter way round (to the left at exactly half a turn);
+    pitch and field of view change linearly, as on a tripod: a path over a pole would whirl. The first keyframe holds
+    before its time, the last after its own.
 
     Args:
         keyframes: sorted by time, at least one.
@@ -76,7 +76,7 @@ def keyframed_track(keyframes: Sequence[Keyframe], fps: float, num_frames: int) 
 
 
 def view_at(keyframes: Sequence[Keyframe], time_s: float) -> View:
-    """The view at a time, as in `keyframed_track`."""
+    """Interpolate the view at a time, as `keyframed_track` does."""
     after = next((i for i, frame in enumerate(keyframes) if frame.time_s > time_s), len(keyframes))
     if after in (0, len(keyframes)):
         return keyframes[0 if after == 0 else -1].view

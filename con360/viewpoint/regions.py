@@ -15,12 +15,12 @@ from ..geometry.perspective import to_camera
 from ..geometry.sphere import angles
 from ..records import Region, View
 
-# Specks: regions lighter than this share of the heaviest are not worth a viewpoint.
+# Regions lighter than this share of the heaviest are specks, not worth a viewpoint.
 MIN_RELATIVE_MASS = 0.02
 
 
 def as_maps(maps: torch.Tensor) -> np.ndarray:
-    """`[T, H, W]` float64, checked."""
+    """Check maps; return them as `[T, H, W]` float64."""
     maps = torch.as_tensor(maps).detach().to(device="cpu", dtype=torch.float64)
     if maps.dim() not in (2, 3) or not maps.numel():
         raise InputError(f"saliency must be [H, W] or [T, H, W], not {list(maps.shape)}; give one map per frame.")
@@ -30,7 +30,7 @@ def as_maps(maps: torch.Tensor) -> np.ndarray:
 
 
 def _describe(saliency: np.ndarray, chosen: np.ndarray, dirs: torch.Tensor, weight: np.ndarray) -> Region:
-    """Centroid, box and mass of the pixels `chosen [H, W]`; `weight [H, W]` is saliency times area and sums to 1."""
+    """Measure centroid, box and mass of the pixels `chosen [H, W]`; `weight [H, W]` is saliency times area, sum 1."""
     inside, share = dirs[torch.from_numpy(chosen)], torch.from_numpy(weight[chosen])
     mean = (inside * share[:, None]).sum(0)
     if mean.norm() < 1e-6 * share.sum():
@@ -49,7 +49,7 @@ def _describe(saliency: np.ndarray, chosen: np.ndarray, dirs: torch.Tensor, weig
 
 
 def find_regions(maps: torch.Tensor, threshold: float = 0.5, max_regions: int = 8) -> tuple[Region, ...]:
-    """Salient regions of one map, or of the mean of several.
+    """Find the salient regions of one map, or of the mean of several.
 
     Convention: the map is brought to [0, 1] by its minimum and maximum, then cut at `threshold`; regions join over
     diagonals, across the seam and over the poles. A centroid is the mean of unit vectors weighted by saliency and by
@@ -58,7 +58,7 @@ def find_regions(maps: torch.Tensor, threshold: float = 0.5, max_regions: int = 
 
     Args:
         maps: `[H, W]` or `[T, H, W]`, any finite range, `W = 2 H`.
-        threshold: in (0, 1). max_regions: at most so many are returned.
+        threshold: in (0, 1). max_regions: most regions to return.
 
     Returns:
         Regions, the greatest saliency mass first; none for a flat map.

@@ -1,7 +1,7 @@
-"""Frames the subject: the heaviest places of a saliency map under a narrow window, and their paths through time.
+"""Find subjects, the heaviest places of a saliency map under a narrow window, and their paths through time.
 
-A region cut out by a threshold can be 300 degrees wide, and its centroid then lies beside everything that it holds. A
-window as wide as a subject has no such centre.
+A region above a threshold can be 300 degrees wide; its centroid then lies beside everything in it. A window as wide as
+a subject avoids that.
 
 Shape legend: T maps, H W their rows and columns, N peaks.
 
@@ -28,25 +28,25 @@ from ..geometry.sphere import angles, directions
 from ..records import Region, View
 
 MAP_HEIGHT = 64
-# What a subject fills, by which it is weighed, and the finer window in which it is looked for.
+# Windows (sigma): one that a subject fills, to weigh it, and a finer one to find it.
 WINDOW_DEG, FINE_WINDOW_DEG = 20.0, 10.0
-# Two subjects are at least this far apart; the sky and the tripod are none.
+# Least distance of two subjects; sine of the highest pitch: sky and tripod are no subjects.
 APART_DEG, HIGHEST = 45.0, math.sin(math.radians(60.0))
-# A hill lower than this share of the highest, both above the lowest place, is not worth a viewpoint.
+# A peak lower than this share of the highest, both above the map's minimum, is not worth a viewpoint.
 MIN_RELATIVE_MASS = 0.2
 MAX_PEAKS, SAME_HILL_DEG = 12, 4.0
-# A subject is looked for within this angle of where it should be; it is given up after this time unseen.
+# A subject is searched within this angle of its expected place, and dropped after this time unseen.
 MAX_STEP_DEG, MAX_GAP_S = 25.0, 1.5
-# Two subjects closer than this to a place between them are one hill of the map.
+# Two subjects this close to a place between them share one peak of the map.
 ONE_HILL_DEG = 14.0
-# How much of what a measurement adds goes into place and speed (an alpha-beta filter).
+# Gains of the alpha-beta filter: share of a measurement's surprise that changes place and speed.
 PLACE_GAIN, SPEED_GAIN = 0.6, 0.3
-# The fastest subject that is believed.
+# Fastest plausible subject.
 MAX_SPEED_DEG_S = 120.0
 
 
 def small_maps(maps: Tensor) -> Tensor:
-    """`[T, H, W]` of any size averaged to `[T, MAP_HEIGHT, 2 MAP_HEIGHT]` float32."""
+    """Average maps `[T, H, W]` of any size to `[T, MAP_HEIGHT, 2 MAP_HEIGHT]` float32."""
     maps = maps.detach().float().cpu()
     if maps.shape[-2:] == (MAP_HEIGHT, 2 * MAP_HEIGHT):
         return maps
@@ -54,30 +54,30 @@ def small_maps(maps: Tensor) -> Tensor:
 
 
 def is_flat(saliency_map: Tensor) -> bool:
-    """True where nothing stands out of a map."""
+    """Tell whether nothing stands out of a map."""
     low, high = saliency_map.aminmax()
     return bool(high - low <= 1e-6 * max(1.0, abs(float(high))))
 
 
 def find_subjects(saliency_map: Tensor, max_subjects: int = 8) -> tuple[Region, ...]:
-    """The places that a camera would frame in one map, the heaviest first.
+    """Find the places that a camera would frame in one map, the heaviest first.
 
-    Convention: a place is a hill of the map under a Gaussian window of 10 degrees, and weighs what one of 20 degrees
-    around it holds. The heaviest place within 60 degrees of the horizon comes first, then the heaviest at least 45
+    Convention: a place is a peak of the map smoothed by 10 degrees; its weight is the saliency in a Gaussian window of
+    20 degrees around it. The heaviest place within 60 degrees of the horizon comes first, then the heaviest at least 45
     degrees away from it, and so on.
 
     Args:
-        saliency_map: `[H, W]`, finite, not negative, `W = 2 H`. max_subjects: at most so many.
+        saliency_map: `[H, W]`, finite, not negative, `W = 2 H`. max_subjects: most subjects to return.
 
     Returns:
-        A subject's centre, the box around what is at least half as salient as its strongest place and joins it, and
-        its window's share of the map's saliency. None for a flat map.
+        Subjects: the centre; the box around all pixels that join the strongest place and are at least half as salient;
+        the window's share of the map's saliency. No subject for a flat map.
     """
     if is_flat(saliency_map):
         return ()
     small = small_maps(saliency_map[None])[0]
     wide = smooth_on_sphere(small, WINDOW_DEG)
-    # Two that stand close would be one hill under the wide window.
+    # Two close subjects would be one peak under the wide window.
     places = _peaks(smooth_on_sphere(small, FINE_WINDOW_DEG))
     weights = torch.tensor([_at(wide, place) for place in places])
     found: list[Tensor] = []
@@ -90,7 +90,7 @@ def find_subjects(saliency_map: Tensor, max_subjects: int = 8) -> tuple[Region, 
 
 
 def _peaks(maps: Tensor) -> Tensor:
-    """Directions `[N, 3]` of a smooth map's hills that are worth a viewpoint, the highest first."""
+    """Find the peaks of a smooth map that are worth a viewpoint: directions `[N, 3]`, the highest first."""
     padded = pad_erp(maps[None, None])
     highest = F.max_pool2d(padded, 3, stride=1)[0, 0]
     low, high = maps.aminmax()
@@ -98,13 +98,13 @@ def _peaks(maps: Tensor) -> Tensor:
     rows, columns = torch.nonzero((maps >= highest) & worth, as_tuple=True)
     order = maps[rows, columns].argsort(descending=True, stable=True)
     found = _between_pixels(padded[0, 0], rows[order], columns[order])
-    # A hill between two pixels of one height is found at both.
+    # A peak between two equal pixels is found at both.
     twice = torch.triu(found @ found.T > math.cos(math.radians(SAME_HILL_DEG)), diagonal=1).any(0)
     return found[~twice][:MAX_PEAKS]
 
 
 def _between_pixels(padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Fit a parabola through each peak and its neighbours: a subject's steps are finer than the grid."""
+    """Fit a parabola through each peak and its neighbours: a subject moves by less than a pixel."""
 
     def shift(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
         curve = before - 2 * here + after
@@ -119,7 +119,7 @@ def _between_pixels(padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _region(small: Tensor, place: Tensor) -> Region:
-    """Weight and extent inside a window around a place."""
+    """Measure weight and extent inside a window around a place."""
     dirs = erp_directions(MAP_HEIGHT, dtype=torch.float64)
     weight = small.double() * erp_area_weights(MAP_HEIGHT, dtype=torch.float64)
     angle = torch.rad2deg((dirs @ place).clamp(-1, 1).acos())
@@ -130,7 +130,7 @@ def _region(small: Tensor, place: Tensor) -> Region:
 
 
 def _extent(small: Tensor, dirs: Tensor, angle: Tensor, view: View) -> tuple[float, float]:
-    """Width and height, centred on the view, of what joins the strongest place in the window and is half as salient."""
+    """Measure the box, centred on the view, of pixels that join the window's strongest one and are half as salient."""
     near = torch.where(angle <= WINDOW_DEG, small, -1.0)
     strongest = int(near.argmax())
     labels = label_sphere(((small >= near.max() / 2) & (angle <= APART_DEG)).numpy())
@@ -149,8 +149,8 @@ class Seen:
 
     Args:
         number: counts subjects as they come. place: unit vector `[3]`.
-        weight: what the window there holds in the present map.
-        seen_at: number of the map in which it was last found. spin: rotation vector per map, how it moves.
+        weight: of its window in the present map.
+        seen_at: number of the map that last showed it. spin: its motion, a rotation vector per map.
     """
 
     number: int
@@ -161,10 +161,10 @@ class Seen:
 
 
 class SubjectTracker:
-    """Follow subjects through maps that come one by one; remembers no more than those in sight.
+    """Follow subjects through maps that come one by one; remember only those in sight.
 
-    A subject is expected where its motion leads it and takes the nearest peak there, all of them together at the least
-    sum of angles: so two that cross keep their ways. Directions are vectors, so the seam and the poles are ordinary.
+    A subject is expected where its motion leads. Expected places and peaks are paired at the least sum of angles, so
+    two that cross keep their paths. Directions are vectors, so the seam and the poles are ordinary.
 
     Args:
         fps: maps per second.
@@ -176,7 +176,7 @@ class SubjectTracker:
         self._gap = max(1, round(MAX_GAP_S * fps))
 
     def add(self, saliency_map: Tensor) -> list[Seen]:
-        """Take the next map `[H, W]`; gives the subjects in sight, those unseen for a moment included."""
+        """Take the next map `[H, W]`; return the subjects in sight and those just lost."""
         now, self._maps = self._maps, self._maps + 1
         small = small_maps(saliency_map[None])[0]
         flat = is_flat(small)
@@ -202,7 +202,7 @@ class SubjectTracker:
         return self._seen
 
     def _sharing(self, pairs: list[tuple[int, int]], places: np.ndarray) -> set[int]:
-        """Subjects that pass each other as one hill: each goes on as it was moving until there are two again."""
+        """Find subjects that pass each other as one peak; each keeps moving as before until there are two again."""
         alone = set(range(len(self._seen))) - {i for i, _ in pairs}
         near = math.cos(math.radians(ONE_HILL_DEG))
         return {k for i, j in pairs for other in alone for k in (i, other)
@@ -210,7 +210,7 @@ class SubjectTracker:
 
     def _update(self, one: Seen, found: np.ndarray, now: int) -> None:
         off = _turn_between(one.place, found)
-        # The hills of two that are close lean on each other: their speed is what it was.
+        # Peaks of two close subjects pull on each other, so their speed is kept.
         leaning = any(other is not one and float(other.place @ one.place) > math.cos(math.radians(2 * ONE_HILL_DEG))
                       for other in self._seen)  # fmt: skip
         one.place = _spun(one.place, PLACE_GAIN * off)
@@ -222,29 +222,29 @@ class SubjectTracker:
 
 
 def _match(expected: Sequence[np.ndarray], found: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (expected, found) at most `MAX_STEP_DEG` apart, with the least sum of angles."""
+    """Pair (expected, found) at most `MAX_STEP_DEG` apart, with the least sum of angles."""
     if not expected or not len(found):
         return []
     angle = degrees_of(np.stack(expected) @ found.T)
-    # Too far costs more than any way that is not.
+    # A pair too far apart costs more than any other pairing.
     rows, columns = linear_sum_assignment(np.where(angle <= MAX_STEP_DEG, angle, 1e4))
     return [(i, j) for i, j in zip(rows.tolist(), columns.tolist(), strict=True) if angle[i, j] <= MAX_STEP_DEG]
 
 
 def degrees_of(cosine: np.ndarray) -> np.ndarray:
-    """Angles in degrees of cosines, which rounding may have led beyond 1."""
+    """Convert cosines to degrees; rounding may have led them beyond 1."""
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
 def _turn_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Rotation vector that carries one unit vector to another along the great circle."""
+    """Find the rotation vector that carries one unit vector to another along the great circle."""
     axis, cosine = np.cross(start, end), float(start @ end)
     sine = float(np.linalg.norm(axis))
     return np.zeros(3) if sine < 1e-12 else axis * (math.atan2(sine, cosine) / sine)
 
 
 def _spun(place: np.ndarray, spin: np.ndarray) -> np.ndarray:
-    """A unit vector turned by a rotation vector."""
+    """Turn a unit vector by a rotation vector."""
     angle = float(np.linalg.norm(spin))
     if angle < 1e-12:
         return place
@@ -255,17 +255,17 @@ def _spun(place: np.ndarray, spin: np.ndarray) -> np.ndarray:
 
 
 def _at(maps: Tensor, place: Tensor) -> float:
-    """A map's value at its pixel nearest to a direction."""
+    """Read a map at the pixel nearest to a direction."""
     yaw, pitch = angles(place)
     row = min(MAP_HEIGHT - 1, int((0.5 - float(pitch) / 180.0) * MAP_HEIGHT))
     return float(maps[row, int((float(yaw) / 360.0 + 0.5) * 2 * MAP_HEIGHT) % (2 * MAP_HEIGHT)])
 
 
 def follow_subjects(maps: Tensor, fps: float, max_subjects: int) -> list[tuple[Region, np.ndarray]]:
-    """The subjects of a clip followed through it, the heaviest first: (the region over the clip, its path `[T, 3]`).
+    """Follow the subjects of a clip, the heaviest first: (the region over the clip, its path `[T, 3]`).
 
-    Convention: a path stays where its subject was first and last seen before and after that; a subject counts by its
-    weight over the whole clip, and two on the same way are one.
+    Convention: a path holds its first and last seen place before and after. A subject counts by its weight over the
+    whole clip. Two on the same path are one.
     """
     tracker = SubjectTracker(fps)
     paths: dict[int, dict[int, np.ndarray]] = {}
@@ -297,7 +297,7 @@ def fill_path(path: dict[int, np.ndarray], count: int) -> np.ndarray:
 
 
 def _over_time(small: Tensor, path: np.ndarray) -> Region:
-    """One region for a whole path: mean place, median box and share."""
+    """Make one region for a whole path: mean place, median box and share."""
     step = max(1, len(path) // 8)
     regions = [_region(small[t], torch.from_numpy(path[t])) for t in range(0, len(path), step)]
     mean = path.mean(0)

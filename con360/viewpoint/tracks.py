@@ -14,7 +14,7 @@ from ..records import Region
 from .regions import MIN_RELATIVE_MASS, find_regions
 from .subjects import degrees_of, fill_path
 
-# A region seen again within this angle in the next frame is the same; a track may lose it for this long.
+# A region within this angle in the next frame is the same one; a track can lose it for this long.
 MAX_STEP_DEG = 25.0
 MAX_GAP_S = 1.0
 SMOOTHING_S = 0.25
@@ -28,7 +28,7 @@ def vector_of(region: Region) -> tuple[float, float, float]:
 def follow_regions(
     frames: np.ndarray, fps: float, threshold: float, max_tracks: int
 ) -> list[tuple[Region, np.ndarray]]:
-    """Regions followed through time: (the region over the clip, its smoothed path `[T, 3]`), heaviest first."""
+    """Follow regions through time: (the region over the clip, its smoothed path `[T, 3]`), heaviest first."""
     tracks: list[dict[int, Region]] = []
     for t, frame in enumerate(frames):
         regions = find_regions(torch.from_numpy(frame), threshold, 2 * max_tracks)
@@ -42,7 +42,7 @@ def follow_regions(
     for track in tracks:
         places = {t: np.array(vector_of(region)) for t, region in track.items()}
         path = smooth_track(fill_path(places, len(frames)), SMOOTHING_S * fps)
-        # What was lost for too long and found again is still the same thing to look at.
+        # Drop tracks close to a heavier one: a region that was lost too long starts a second track.
         if all(np.median(degrees_of((path * other).sum(1))) >= MAX_STEP_DEG for _, other in chosen):
             chosen.append((_over_time(track, path, len(frames)), path))
     heavy = [item for item in chosen if item[0].mass >= MIN_RELATIVE_MASS * chosen[0][0].mass]
@@ -50,7 +50,7 @@ def follow_regions(
 
 
 def _match(tracks: list[dict[int, Region]], regions: Sequence[Region]) -> list[tuple[dict[int, Region], Region]]:
-    """Pairs of a track and its continuation, nearest pairs first, each used once."""
+    """Pair tracks with regions, nearest pairs first, each used once."""
     if not tracks or not regions:
         return []
     ends = np.array([vector_of(track[max(track)]) for track in tracks])
@@ -64,15 +64,15 @@ def _match(tracks: list[dict[int, Region]], regions: Sequence[Region]) -> list[t
 
 
 def smooth_track(path: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian mean of unit vectors along time; on vectors, the seam and the poles need no care."""
+    """Smooth unit vectors along time by a Gaussian; vectors know no seam and no poles."""
     mean = ndimage.gaussian_filter1d(path, max(sigma, 1e-3), axis=0, mode="nearest")
     length = np.linalg.norm(mean, axis=1, keepdims=True)
-    # A path that jumps to its antipode has no mean there: keep what was measured.
+    # Across a jump to the antipode there is no mean: keep the measured direction.
     return np.where(length > 1e-6, mean / np.maximum(length, 1e-6), path)
 
 
 def _over_time(track: dict[int, Region], path: np.ndarray, num_frames: int) -> Region:
-    """One region for a whole track: mean place, median box, mass averaged over all frames of the clip."""
+    """Make one region for a whole track: mean place, median box, mass averaged over all frames of the clip."""
     mean = path.mean(0)
     yaw, pitch = angles(torch.from_numpy(mean if np.linalg.norm(mean) > 1e-6 else path[len(path) // 2]))
     sizes = [(region.width_deg, region.height_deg) for region in track.values()]

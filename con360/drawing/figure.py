@@ -1,4 +1,4 @@
-"""One picture that explains a generation: what was found in the panorama, where the views look, what is heard.
+"""Draw one picture that explains a generation: findings in the panorama, directions of the views, sound.
 
 Drawn with Pillow and OpenCV alone. Convention: pictures here are `[H, W, 3]` uint8 arrays; the panorama's axes are yaw
 and pitch in degrees, a spectrogram's seconds and hertz (on the mel scale that the model works on).
@@ -42,19 +42,19 @@ MARGIN = 28
 PANORAMA_HEIGHT = 590
 PAPER, INK, PALE, GRID = (255, 255, 255), (28, 28, 34), (110, 110, 120), (214, 214, 220)
 DB_RANGE = 65.0
-# What lies this far below the loudest place of all panels counts as silence.
+# This far below the loudest place of all panels is silence.
 AUDIBLE_DB = 45.0
 HZ_TICKS = (0, 250, 500, 1000, 2000, 4000, 8000)
-# What counts as a difference between two spectrograms, after smoothing over a few bands and frames.
+# Least difference between two smoothed spectrograms.
 DIFFERENCE_DB = 6.0
-# The scale of the spectrograms ends here at the lowest, so that silence is dark.
+# Lowest end of the spectrograms' scale, so that silence is dark.
 QUIET_DB = -30.0
 STRIP_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class LookingView:
-    """A view as the picture names and colours it."""
+    """A view with its name and colour in the picture."""
 
     name: str
     track: ViewTrack
@@ -66,7 +66,7 @@ class Panel:
     """A clip below the panorama: some of its frames, and its spectrogram.
 
     Args:
-        louder_than: sound to compare with; what is louder in this clip is outlined.
+        louder_than: sound to compare with; places where this clip is louder are outlined.
         note: a line under the spectrogram.
     """
 
@@ -106,7 +106,7 @@ def conditions_figure(
     band: Band | None = None,
     remarks: Sequence[str] = (),
 ) -> Image.Image:
-    """Draw the conditions of one or more generations, and what came of them.
+    """Draw the conditions of one or more generations, and their results.
 
     Args:
         clip: the panorama; its middle frame is shown.
@@ -171,7 +171,7 @@ def _panorama_picture(
 
 
 def _regions(found: Iterable[Viewpoint]) -> list[tuple[int, Region]]:
-    """(rank, region) of each viewpoint that has one."""
+    """List (rank, region) of each viewpoint that has a region."""
     return [(viewpoint.rank, viewpoint.region) for viewpoint in found if viewpoint.region is not None]
 
 
@@ -230,7 +230,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def wrap_text(text: str, width_px: float, size: int) -> list[str]:
-    """Lines of a text that fit a width; a single word that is wider is broken."""
+    """Break a text into lines of a width in pixels; a wider word is broken too."""
     font, lines, line = _font(size), [], ""
     for word in text.split():
         joined = f"{line} {word}".strip()
@@ -254,7 +254,7 @@ def _side_text(
     saliency: SaliencyMaps, found: Sequence[Viewpoint], views: Sequence[LookingView], caption: SceneCaption,
     remarks: Sequence[str],
 ) -> list[tuple[str, str, Colour]]:  # fmt: skip
-    """(kind, text, colour) of each item beside the panorama."""
+    """List (kind, text, colour) of each item beside the panorama."""
     items = [("head", "Saliency", INK), ("text", f"{saliency.method}, mean over time:", INK), ("heat", "", INK)]
     items += [("head", "Found: place, box, share of saliency", INK)]
     for viewpoint in found:
@@ -307,7 +307,7 @@ def _draw_heat_scale(draw: Canvas, x: int, y: int) -> None:
 
 
 def mel_db(sound: Sound) -> np.ndarray:
-    """Log-mel spectrogram of any sound in decibels, `[64 bands, frames]`, as the model sees it (mono, 16 kHz)."""
+    """Compute a sound's log-mel spectrogram in decibels, `[64 bands, frames]`, as the model sees it (mono, 16 kHz)."""
     waveform = resample(to_mono(sound), SAMPLE_RATE_HZ).waveform
     return log_mel(waveform)[0].T.numpy() * (20.0 / math.log(10.0))
 
@@ -315,7 +315,7 @@ def mel_db(sound: Sound) -> np.ndarray:
 def louder(here: np.ndarray, there: np.ndarray, floor_db: float) -> np.ndarray:
     """Mark where one spectrogram is clearly louder than another: `[bands, frames]` bool.
 
-    Differences are smoothed over about three bands and frames, and whatever stays below `floor_db` counts as silence.
+    Differences are smoothed over about three bands and frames; levels below `floor_db` count as silence.
     """
     frames = min(here.shape[1], there.shape[1])
     a, b = (np.maximum(db[:, :frames], floor_db).astype(np.float32) for db in (here, there))
@@ -323,7 +323,7 @@ def louder(here: np.ndarray, there: np.ndarray, floor_db: float) -> np.ndarray:
 
 
 def _mel_row(hz: float) -> float:
-    """Position of a frequency on the mel axis, 0 to 1. Slaney's scale: linear to 1 kHz, logarithmic above."""
+    """Map a frequency to the mel axis, 0 to 1. Slaney's scale: linear to 1 kHz, logarithmic above."""
 
     def mel(f: float) -> float:
         return f * 3 / 200 if f < 1000 else 15 + 27 * math.log(f / 1000) / math.log(6.4)

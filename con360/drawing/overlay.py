@@ -20,7 +20,7 @@ def draw_overlay(
     frames: Tensor, saliency: SaliencyMaps | None = None, track: ViewTrack | None = None, *, basd: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Tensor:  # fmt: skip
-    """Panorama frames with their conditions drawn in.
+    """Draw conditions into panorama frames.
 
     Convention: the view's outline is true on the sphere, cut at the seam; thin lines are 15 degrees of BASD apart.
 
@@ -33,7 +33,7 @@ def draw_overlay(
         `[T, 3, H, 2H]` in [0, 1].
 
     Raises:
-        InputError: maps or views that are not as many as the frames.
+        InputError: not one map or view per frame.
     """
     for name, count in (("saliency maps", saliency and len(saliency.maps)), ("views", track and len(track))):
         if count is not None and count != len(frames):
@@ -50,7 +50,7 @@ def draw_overlay(
 
 
 def _with_view(picture: np.ndarray, view: View, basd: bool) -> np.ndarray:
-    """The view's outline, and lines of equal distance, drawn larger and averaged down."""
+    """Draw the view's outline and lines of equal distance, at a larger size averaged down."""
     height, width = picture.shape[:2]
     large = cv2.resize(picture, None, fx=OVERSAMPLING, fy=OVERSAMPLING, interpolation=cv2.INTER_NEAREST)
     if basd:

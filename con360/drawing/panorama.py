@@ -29,7 +29,7 @@ Canvas = ImageDraw.ImageDraw
 
 
 def heat_overlay(frame: Tensor, saliency: Tensor, height: int) -> np.ndarray:
-    """A panorama frame with saliency as heat: transparent where it is 0, yellow where it is 1.
+    """Draw saliency as heat over a panorama frame: transparent where it is 0, yellow where it is 1.
 
     Args:
         frame: `[3, H, W]` in [0, 1]. saliency: `[h, 2h]` in [0, 1]. height: rows of the result.
@@ -39,7 +39,7 @@ def heat_overlay(frame: Tensor, saliency: Tensor, height: int) -> np.ndarray:
     """
     size = (2 * height, height)
     picture = cv2.resize(to_uint8(frame), size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    # Half the colour and a little of the contrast are taken away, so that heat and lines stand out.
+    # Half the colour and some contrast are taken away, so that heat and lines stand out.
     picture = 0.45 * picture + 0.45 * picture.mean(-1, keepdims=True) + 12
     heat = cv2.resize(saliency.numpy().astype(np.float32), size, interpolation=cv2.INTER_LINEAR).clip(0, 1)
     weight = (0.85 * heat)[..., None]
@@ -47,7 +47,7 @@ def heat_overlay(frame: Tensor, saliency: Tensor, height: int) -> np.ndarray:
 
 
 def heat_colours(heat: np.ndarray) -> np.ndarray:
-    """Colours `[..., 3]` of saliency values in [0, 1]: dark red over orange to yellow."""
+    """Map saliency in [0, 1] to colours `[..., 3]`: dark red over orange to yellow."""
     return cv2.applyColorMap((255 * (0.35 + 0.6 * heat)).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
 
 
@@ -57,7 +57,7 @@ def draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
     Args:
         picture: `[H, 2H, 3]` uint8, `OVERSAMPLING` times larger than it will be shown; changed in place.
     """
-    # Where a distance field is near a level, there is its line.
+    # A line runs where the distance is near a level.
     height = len(picture)
     distance = basd_map(view, height, "none").numpy()
     step = BASD_STEP_DEG * height / 180.0
@@ -68,7 +68,7 @@ def draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
 
 
 def box_outline(region: Region, points_per_edge: int = 32) -> Tensor:
-    """The outline of a region's box on the sphere, `[4 * points_per_edge, 3]` unit vectors.
+    """Trace the outline of a region's box on the sphere, `[4 * points_per_edge, 3]` unit vectors.
 
     Convention: the box spans its width in yaw and its height in pitch of a frame that looks at the centroid.
     """
@@ -82,14 +82,14 @@ def box_outline(region: Region, points_per_edge: int = 32) -> Tensor:
 
 
 def pieces_on_map(points: Tensor, height: int, closed: bool = False) -> list[np.ndarray]:
-    """A curve on the sphere as pieces on a flat map, cut where it crosses the seam.
+    """Cut a curve on the sphere into pieces on a flat map, where it crosses the seam.
 
     Args:
         points: `[N, 3]` unit vectors, neighbours close together. height: rows of the map.
         closed: the last point joins the first.
 
     Returns:
-        Arrays `[n, 2]` of (x, y) pixels; a piece that is cut goes on beyond the edge of the map by one step.
+        Arrays `[n, 2]` of (x, y) pixels; a cut piece continues one step beyond the map's edge.
     """
     yaw, pitch = (a.numpy() for a in angles(torch.cat((points, points[:1])) if closed else points))
     turns = np.unwrap(yaw, period=360.0)

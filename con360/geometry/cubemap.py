@@ -1,4 +1,4 @@
-"""The panorama as six square faces, and back.
+"""Cut a panorama into six square faces, and join them again.
 
 Shape legend: B frames, C channels, H W panorama, s the face's side in pixels.
 
@@ -24,7 +24,7 @@ FACES = (View(0.0), View(90.0), View(-180.0), View(-90.0), View(0.0, 90.0), View
 
 
 def _face_axes() -> Tensor:
-    """`[6, 3, 3]` camera axes of the faces; float64."""
+    """Make the camera axes of the faces, `[6, 3, 3]` float64."""
     return torch.stack([rotation(face.yaw_deg, face.pitch_deg, dtype=torch.float64) for face in FACES])
 
 
@@ -50,13 +50,13 @@ def erp_to_cubemap(erp: Tensor, face_size: int, mode: str = "bilinear", antialia
 
 @cached_grid
 def _faces_grid(size: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Positions of the faces' pixels in a panorama, `[6, s, s, 2]` for `sample_at`."""
+    """Locate the faces' pixels in a panorama, `[6, s, s, 2]` for `sample_at`."""
     dirs = [view_directions(face.yaw_deg, face.pitch_deg, face.fov_deg, size, torch.float64) for face in FACES]
     return sampling_grid(torch.stack(dirs), height, width).to(device=device, dtype=dtype)
 
 
 def _strip_grid(dirs: Tensor, size: int, pad: int) -> Tensor:
-    """`grid_sample` coordinates of directions in the faces, stacked top to bottom with `pad` pixels around each."""
+    """Convert directions to `grid_sample` coordinates in stacked faces, top to bottom, `pad` pixels around each."""
     axes = _face_axes()
     camera = torch.einsum("...w,fwc->...fc", dirs.double(), axes)
     face = camera[..., 2].argmax(-1)
@@ -69,7 +69,7 @@ def _strip_grid(dirs: Tensor, size: int, pad: int) -> Tensor:
 
 @cached_grid
 def _frame_grid(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Positions of each face's pixels, widened by one, in the unpadded faces: `[6, s + 2, s + 2, 2]`."""
+    """Locate the pixels of each face, padded by one, in the unpadded faces: `[6, s + 2, s + 2, 2]`."""
     wide_fov = 2 * torch.rad2deg(torch.atan(torch.tensor((size + 2) / size, dtype=torch.float64))).item()
     camera = _camera_directions(wide_fov, size + 2, torch.float64, torch.device("cpu"))
     dirs = torch.einsum("hwc,fdc->fhwd", camera, _face_axes())
@@ -83,13 +83,13 @@ def _erp_grid(height: int, width: int, size: int, dtype: torch.dtype, device: to
 
 
 def _sample_strip(faces: Tensor, grid: Tensor, mode: str) -> Tensor:
-    """`[B, 6, C, s, s]` read at `[h, w, 2]`: `[B, C, h, w]`."""
+    """Sample faces `[B, 6, C, s, s]` at `[h, w, 2]`: `[B, C, h, w]`."""
     strip = rearrange(faces, "b face c h w -> b c (face h) w")
     return F.grid_sample(strip, grid.expand(len(faces), -1, -1, -1), mode=mode, align_corners=True)
 
 
 def pad_faces(faces: Tensor) -> Tensor:
-    """Surround each face with one pixel of what its neighbours show there.
+    """Pad each face by one pixel from its neighbours.
 
     Convention: the pixel continues the face's own plane, so that interpolation runs across the cube's edges.
 
@@ -109,7 +109,7 @@ def pad_faces(faces: Tensor) -> Tensor:
 def cubemap_to_erp(faces: Tensor, height: int, mode: str = "bilinear") -> Tensor:
     """Join six faces to a panorama.
 
-    Convention: as in the module's text; interpolation runs across the faces' edges, so that they leave no line.
+    Convention: as in the module's text; interpolation runs across the faces' edges, so that no seam shows.
 
     Args:
         faces: `[B, 6, C, s, s]`, floating point, s at least 2. height: H of the panorama, whose width is 2 H.

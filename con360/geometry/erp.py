@@ -1,4 +1,4 @@
-"""The equirectangular panorama (ERP): where its pixels look, and how to read it between pixels.
+"""Locate and sample pixels of the equirectangular panorama (ERP).
 
 Shape legend: B frames, C channels, H W panorama rows and columns, h w rows and columns of the output.
 
@@ -18,12 +18,12 @@ from torch import Tensor
 from ..errors import InputError
 from .sphere import angles, cached_grid, directions
 
-# From here on several planes at once no longer fit a core's cache: 256 x 512 pixels.
+# From this size on, several planes at once no longer fit a core's cache: 256 x 512 pixels.
 LARGE_PLANE_PX = 1 << 17
 
 
 def erp_angles(height: int, width: int | None = None, dtype: torch.dtype = torch.float32, device=None):
-    """Yaw of each column and pitch of each row.
+    """Give the yaw of each column and the pitch of each row.
 
     Convention: as in the module's text; yaw rises to the right from just above -180, pitch falls from just below 90.
 
@@ -47,7 +47,7 @@ def _erp_directions(height: int, width: int, dtype: torch.dtype, device: torch.d
 
 
 def erp_directions(height: int, device=None, dtype: torch.dtype = torch.float32, width: int | None = None) -> Tensor:
-    """Unit vectors of a panorama's pixel centres.
+    """Give unit vectors of a panorama's pixel centres.
 
     Convention: x right, y up, z forward; see the module's text for the angles of a pixel.
 
@@ -78,14 +78,14 @@ def erp_coordinates(dirs: Tensor, height: int, width: int) -> tuple[Tensor, Tens
 
 
 def pad_erp(erp: Tensor, pad: int = 1, out: Tensor | None = None) -> Tensor:
-    """Surround a panorama with what the sphere shows there.
+    """Pad a panorama with the pixels that the sphere has there.
 
-    Convention: beyond the seam comes the other side; beyond a pole come the same rows, mirrored and turned by half
-    the width (an odd width has no such column: the two nearest are averaged).
+    Convention: beyond the seam comes the other side; beyond a pole come the same rows, mirrored and shifted by half
+    the width (for an odd width, the two nearest columns are averaged).
 
     Args:
         erp: `[..., H, W]`. pad: pixels on each side, at most H and W.
-        out: written to and returned; None is a new tensor.
+        out: tensor to write to and return; None makes a new one.
 
     Returns:
         `[..., H + 2 pad, W + 2 pad]`.
@@ -147,18 +147,18 @@ def check_erp(erp: Tensor, mode: str) -> None:
 
 
 def sampling_dtype(erp: Tensor) -> torch.dtype:
-    """Choose the dtype of coordinates; half precision has too few digits for one: 1/8 px at column 200."""
+    """Choose the dtype of coordinates; half precision is too coarse: 1/8 px at column 200."""
     return torch.promote_types(erp.dtype, torch.float32)
 
 
 def sampling_grid(dirs: Tensor, height: int, width: int) -> Tensor:
-    """Directions `[..., 3]` as what `sample_at` reads, `[..., 2]`: corner-aligned places in a panorama padded by 1."""
+    """Convert directions `[..., 3]` for `sample_at`: `[..., 2]`, corner-aligned, in a panorama padded by 1."""
     x_px, y_px = erp_coordinates(dirs, height, width)
     return torch.stack(((x_px + 1.0) * (2.0 / (width + 1)) - 1.0, (y_px + 1.0) * (2.0 / (height + 1)) - 1.0), dim=-1)
 
 
 def sample_at(erp: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
-    """`sample_erp` by a grid that can be kept: `[B or 1, h, w, 2]` in `sampling_dtype`, from `sampling_grid`."""
+    """Sample as `sample_erp` does, by a reusable grid `[B or 1, h, w, 2]` in `sampling_dtype`, from `sampling_grid`."""
     if erp.device.type == "cpu" and erp.shape[-2] * erp.shape[-1] >= LARGE_PLANE_PX:
         return _sample_planes(erp.to(grid.dtype), grid, mode).to(erp.dtype)
     batch = max(erp.shape[0], grid.shape[0])
@@ -171,14 +171,14 @@ def _read_padded(padded: Tensor, grid: Tensor, mode: str) -> Tensor:
 
 
 def _sample_planes(erp: Tensor, grid: Tensor, mode: str) -> Tensor:
-    """One plane after the other, which stays in the processor's cache; in strips, so that several threads find work."""
+    """Sample plane by plane, so that each stays in the cache; in strips, so that several threads find work."""
     num_grids, h, w = grid.shape[:3]
-    if len(erp) == 1 and num_grids > 1:  # all read the same panorama: one grid below the other
+    if len(erp) == 1 and num_grids > 1:  # all read the same panorama: stack the grids
         together = _sample_planes(erp, grid.flatten(0, 1)[None], mode)
         return together.unflatten(2, (num_grids, h)).transpose(1, 2)[0].contiguous()
     strips = math.gcd(h, 8)
     out = erp.new_empty(*erp.shape[:2], h, w)
-    # Fresh memory for each plane costs more than filling it; a backward pass needs them all.
+    # Fresh memory for each plane costs more than filling it. A backward pass needs every plane.
     differentiable, padded = torch.is_grad_enabled() and (erp.requires_grad or grid.requires_grad), None
     for index, frame in enumerate(erp):
         parts = grid[index % num_grids].unflatten(0, (strips, -1))
@@ -196,7 +196,7 @@ def _erp_area_weights(height: int, dtype: torch.dtype, device: torch.device) -> 
 
 
 def erp_area_weights(height: int, device=None, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Each row's share of the sphere: proportional to the cosine of latitude, integrated exactly over the row.
+    """Compute each row's share of the sphere's area: the cosine of latitude, integrated exactly over the row.
 
     Convention: the weights sum to 1 over the rows; divide by the width for one pixel's share.
 

@@ -1,4 +1,4 @@
-"""Connected regions of a mask on the sphere."""
+"""Label connected regions of a mask on the sphere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 
 def label_sphere(mask: np.ndarray) -> np.ndarray:
-    """A number for each connected region of an ERP mask.
+    """Number the connected regions of an ERP mask.
 
     Convention: diagonals count, columns wrap, and all pixels of a pole's row touch each other.
 
@@ -28,5 +28,5 @@ def label_sphere(mask: np.ndarray) -> np.ndarray:
     touching = (a > 0) & (b > 0)
     a, b = a[touching], b[touching]
     joined = connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(count + 1, count + 1)), directed=False)[1]
-    # Label 0 joins nothing, so it keeps a number of its own, which is the first.
+    # Label 0 joins nothing, so it stays the first number.
     return joined[labels]

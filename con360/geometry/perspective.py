@@ -1,4 +1,4 @@
-"""Perspective (gnomonic) views of a panorama: a square picture with one field of view across and down.
+"""Make perspective (gnomonic) views of a panorama: square pictures with one field of view across and down.
 
 Shape legend: B frames, C channels, H W panorama, s the view's side in pixels, N points.
 
@@ -23,9 +23,9 @@ Views = View | ViewTrack | Sequence[View]
 
 
 def check_view(view: View) -> View:
-    """A view that can be drawn.
+    """Check that a view can be drawn.
 
-    Convention: finite angles, and a field of view strictly between 0 and 180 degrees, beyond which no plane reaches.
+    Convention: finite angles, and a field of view strictly between 0 and 180 degrees, the limits of a plane.
 
     Raises:
         InputError: anything else.
@@ -39,7 +39,7 @@ def check_view(view: View) -> View:
 
 @cached_grid
 def _camera_directions(fov_deg: float, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`[s, s, 3]` unit vectors of the pixels in the camera's own frame."""
+    """Give unit vectors `[s, s, 3]` of the pixels in the camera's frame."""
     steps = ((torch.arange(size, dtype=torch.float64) + 0.5) * 2.0 / size - 1.0) * math.tan(fov_deg * DEG / 2)
     x, y = torch.meshgrid(steps, -steps, indexing="xy")
     dirs = torch.nn.functional.normalize(torch.stack((x, y, torch.ones_like(x)), dim=-1), dim=-1)
@@ -57,14 +57,14 @@ def _view_directions(yaw: float, pitch: float, fov: float, size: int, dtype: tor
 def _view_grid(
     yaw: float, pitch: float, fov: float, size: int, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Positions of a view's pixels in a panorama, `[s, s, 2]` for `sample_at`."""
+    """Locate a view's pixels in a panorama, `[s, s, 2]` for `sample_at`."""
     return sampling_grid(_view_directions(yaw, pitch, fov, size, dtype, device), height, width)
 
 
 def view_directions(
     yaw_deg: float, pitch_deg: float, fov_deg: float, size: int, dtype: torch.dtype = torch.float32, device=None
 ) -> Tensor:
-    """Unit vectors of a square view's pixel centres.
+    """Give unit vectors of a square view's pixel centres.
 
     Convention: x right, y up, z forward; `[0, 0]` is the view's upper left pixel.
 
@@ -82,7 +82,7 @@ def view_directions(
 
 
 def as_views(views: Views) -> tuple[View, ...]:
-    """One view, a track or a list of views, as a tuple of views.
+    """Turn one view, a track or a list of views into a tuple of views.
 
     Convention: nothing is repeated or dropped; a track gives one view per frame.
     """
@@ -98,8 +98,8 @@ def erp_to_perspective(erp: Tensor, views: Views, size: int, mode: str = "biline
 
     Args:
         erp: `[B, C, H, W]`.
-        views: one view for all frames, or one per frame (a track or a list of B); a single panorama (B = 1) may be
-            looked at by any number of views.
+        views: one view for all frames, or one per frame (a track or a list of B); a single panorama (B = 1)
+            takes any number of views.
         size: side of the square picture in pixels.
         mode: "bilinear" or "nearest".
         antialias: average the panorama down first where it is more than twice as fine as the picture.
@@ -125,9 +125,9 @@ def erp_to_perspective(erp: Tensor, views: Views, size: int, mode: str = "biline
 
 
 def to_camera(dirs: Tensor, view: View) -> Tensor:
-    """World directions in a view's own frame.
+    """Rotate world directions into a view's own frame.
 
-    Convention: the result's axes are the view's right, up and forward; what the view looks at has z > 0.
+    Convention: axes of the result are the view's right, up and forward; directions in front of it have z > 0.
 
     Args:
         dirs: `[..., 3]`.
@@ -155,7 +155,7 @@ def inside_view(dirs: Tensor, view: View) -> Tensor:
 
 
 def fov_outline(view: View, points_per_edge: int = 64, dtype: torch.dtype = torch.float32, device=None) -> Tensor:
-    """The outline of a square view on the sphere.
+    """Trace the outline of a square view on the sphere.
 
     Convention: clockwise as the viewer sees it, from the upper left corner along the top; evenly spaced in the picture
     plane; the first point is not repeated at the end.

@@ -19,13 +19,13 @@ from ..errors import InputError
 from .erp import erp_angles, erp_area_weights
 from .sphere import DEG, cached_grid
 
-# A matrix per frequency of a taller map would take more memory than smoothing is worth.
+# For taller maps the matrices would take too much memory.
 MAX_HEIGHT = 128
 
 
 @cached_grid
 def _row_matrices(height: int, width: int, sigma_deg: float, device: torch.device) -> Tensor:
-    """`[M, H, H]` float32: what each row gives to each other row, per frequency along longitude."""
+    """Make `[M, H, H]` float32: weights from each row to each other row, per frequency along longitude."""
     yaw, pitch = (angle * DEG for angle in erp_angles(height, width, torch.float64))
     up, level, turn = pitch.sin(), pitch.cos(), (yaw - yaw[0]).cos()
     cosine = up[:, None, None] * up[:, None] + level[:, None, None] * level[:, None] * turn
@@ -42,8 +42,8 @@ def smooth_on_sphere(maps: Tensor, sigma_deg: float) -> Tensor:
     Convention: a constant map stays as it is; columns wrap, the poles are ordinary places.
 
     Args:
-        maps: `[..., H, W]` over the panorama, `W = 2 H`, H at most 128. sigma_deg: of the Gaussian, in degrees; from
-            about half a row on it is more than the map's own grid.
+        maps: `[..., H, W]` over the panorama, `W = 2 H`, H at most 128. sigma_deg: of the Gaussian, in degrees; below
+            about half a row, the map's own grid limits it.
 
     Returns:
         Maps of the same shape, float32.

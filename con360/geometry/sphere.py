@@ -1,4 +1,4 @@
-"""Directions and angles on the sphere, and the rotation of a camera.
+"""Convert directions and angles on the sphere, and rotate cameras.
 
 Shape legend: `...` any batch shape; the last axis of a direction is (x, y, z).
 
@@ -22,10 +22,10 @@ _F = TypeVar("_F", bound=Callable)
 
 
 def cached_grid(function: _F) -> _F:
-    """Keep what `function` returns: constant tensors that depend on sizes, angles, dtype and device alone.
+    """Cache a function's result: constant tensors that depend on sizes, angles, dtype and device alone.
 
-    They are made outside inference mode, so that a grid first asked for inside it (ComfyUI) can still take part in
-    training later. Never write into them: whoever hands one to the outside hands out a clone.
+    They are made outside inference mode, so that a grid first made under it (ComfyUI) can be used in training later.
+    Never write into them; public functions return clones.
     """
 
     def make(*args):
@@ -36,7 +36,7 @@ def cached_grid(function: _F) -> _F:
 
 
 def wrap_yaw_deg(yaw_deg: Angle) -> Angle:
-    """Any finite yaw in degrees, brought to [-180, 180).
+    """Wrap any finite yaw in degrees to [-180, 180).
 
     Convention: +180 and -180 are one direction, written -180.
     """
@@ -48,7 +48,7 @@ def wrap_yaw_deg(yaw_deg: Angle) -> Angle:
 
 
 def _radians(angles_deg: tuple[Angle, ...], dtype: torch.dtype, device) -> tuple[Tensor, ...]:
-    """Angles as tensors of one shape, in the dtype and on the device of the first that is a tensor."""
+    """Convert angles to tensors of one shape, in the dtype and on the device of the first tensor among them."""
     for angle in angles_deg:
         if isinstance(angle, Tensor):
             dtype, device = angle.dtype, angle.device
@@ -57,7 +57,7 @@ def _radians(angles_deg: tuple[Angle, ...], dtype: torch.dtype, device) -> tuple
 
 
 def directions(yaw_deg: Angle, pitch_deg: Angle, dtype: torch.dtype = torch.float32, device=None) -> Tensor:
-    """Unit vectors of angles.
+    """Give unit vectors of angles.
 
     Convention: (yaw, pitch) (0, 0) is (0, 0, 1); (90, 0) is (1, 0, 0), to the right; (any, 90) is (0, 1, 0), up.
 
@@ -73,9 +73,9 @@ def directions(yaw_deg: Angle, pitch_deg: Angle, dtype: torch.dtype = torch.floa
 
 
 def angles(dirs: Tensor) -> tuple[Tensor, Tensor]:
-    """Yaw and pitch of directions, which need not be unit vectors.
+    """Give yaw and pitch of directions, which need not be unit vectors.
 
-    Convention: the inverse of `directions`. At a pole, where every yaw is right, yaw is 0 and its gradient 0.
+    Convention: the inverse of `directions`. At a pole every yaw is right; it is 0 there, with gradient 0.
 
     Args:
         dirs: `[..., 3]`, not zero.
@@ -86,7 +86,7 @@ def angles(dirs: Tensor) -> tuple[Tensor, Tensor]:
     x, y, z = dirs.unbind(-1)
     ground = x * x + z * z
     at_pole = ground == 0
-    # Both branches of `where` are differentiated: the pole gets harmless stand-ins instead of 0/0.
+    # Both branches of `where` are differentiated: the pole gets stand-ins instead of 0/0.
     yaw = torch.atan2(torch.where(at_pole, torch.zeros_like(x), x), torch.where(at_pole, torch.ones_like(z), z))
     radius = torch.where(at_pole, torch.ones_like(ground), ground).sqrt()
     pitch = torch.where(at_pole, y.sign() * (torch.pi / 2), torch.atan2(y, radius))
@@ -97,7 +97,7 @@ def angles(dirs: Tensor) -> tuple[Tensor, Tensor]:
 def rotation(
     yaw_deg: Angle, pitch_deg: Angle, roll_deg: Angle = 0.0, dtype: torch.dtype = torch.float32, device=None
 ) -> Tensor:
-    """Rotation of a camera: its columns are the camera's right, up and forward axes in the world.
+    """Make a camera's rotation: its columns are the camera's right, up and forward axes in the world.
 
     Convention: world = R @ camera; `R @ (0, 0, 1)` is `directions(yaw, pitch)`. Roll is applied first and is positive
     when the camera leans to its right, so that the picture turns to the left.
@@ -119,7 +119,7 @@ def rotation(
 
 
 def angle_between_deg(dirs_a: Tensor, dirs_b: Tensor) -> Tensor:
-    """Great-circle angle between directions.
+    """Measure the great-circle angle between directions.
 
     Convention: in [0, 180]; accurate for small and for opposite angles alike (half-angle form, not arccos).
 

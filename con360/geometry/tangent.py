@@ -1,4 +1,4 @@
-"""Tangent images: overlapping gnomonic patches that cover the sphere, and their blend back to a panorama.
+"""Cut tangent images, overlapping gnomonic patches that cover the sphere, and blend them back to a panorama.
 
 Shape legend: B frames, N patches, C channels, H W panorama, s the patch's side in pixels, K pixels that one patch sees.
 
@@ -56,9 +56,9 @@ def erp_to_tangent(
 
 @cached_grid
 def _blend_table(centers: tuple, fov_deg: float, height: int, dtype: torch.dtype, device: torch.device) -> tuple:
-    """For each patch: (index of the panorama's pixels that it sees `[K]`, sampling grid `[1, 1, K, 2]`, weight `[K]`).
+    """List per patch: (indices of the panorama's pixels in it `[K]`, sampling grid `[1, 1, K, 2]`, weights `[K]`).
 
-    A pixel's weight falls linearly to the patch's edges, so that patches fade into each other; weights sum to 1.
+    A pixel's weight falls linearly to the patch's edges, so that patches cross-fade; weights sum to 1.
     """
     dirs = _erp_directions(height, 2 * height, torch.float64, torch.device("cpu"))
     dirs = rearrange(dirs, "h w xyz -> (h w) xyz")

@@ -1,4 +1,4 @@
-"""Distances between sounds, onsets, levels, classes, directions, and CLAP.
+"""Measure sounds: distances, onsets, levels, classes, directions, and CLAP.
 
 Every function takes `Sound` records and mixes them to mono at 16 kHz where the metric is defined there.
 """
@@ -58,15 +58,15 @@ ONSET_COUNT = Definition(
 
 
 def mono_16k(sound: Sound) -> Tensor:
-    """The waveform `[N]` at 16 kHz."""
+    """Mix to a mono waveform `[N]` at 16 kHz."""
     return resample(to_mono(sound), SAMPLE_RATE_HZ).waveform[0]
 
 
 def energy_l1(generated: Sound, target: Sound) -> float:
-    """E-L1: mean absolute difference of the RMS curves.
+    """Compute E-L1, the mean absolute difference of the RMS curves.
 
     Args:
-        generated, target: as long as each other to within a window; the longer one's end is left out.
+        generated, target: of equal length to within a window; the longer one's end is left out.
     """
     a, b = (_rms_curve(mono_16k(s)) for s in (generated, target))
     frames = min(len(a), len(b))
@@ -80,12 +80,12 @@ def _rms_curve(waveform: Tensor) -> Tensor:
 
 
 def mel_levels_db(sound: Sound) -> Tensor:
-    """Log-mel in decibels `[S, 64]`, not below `SILENCE_DB`."""
+    """Compute the log-mel in decibels `[S, 64]`, not below `SILENCE_DB`."""
     return (log_mel(mono_16k(sound)[None])[0] * (20.0 / math.log(10.0))).clamp_min(SILENCE_DB)
 
 
 def sound_distance(generated: Sound, target: Sound) -> float:
-    """Mean over mel bands of the difference of mean levels, in decibels (`SOUND`)."""
+    """Average the difference of mean levels over mel bands, in decibels (`SOUND`)."""
     a, b = (_mean_level_db(s) for s in (generated, target))
     return float((a - b).abs().mean())
 
@@ -96,14 +96,14 @@ def _mean_level_db(sound: Sound) -> Tensor:
 
 
 def log_mel_distance(generated: Sound, target: Sound) -> float:
-    """Mean difference of log-mels in time and frequency, in decibels (`SOUND_OVER_TIME`)."""
+    """Average the difference of log-mels over time and frequency, in decibels (`SOUND_OVER_TIME`)."""
     a, b = mel_levels_db(generated), mel_levels_db(target)
     frames = min(len(a), len(b))
     return float((a[:frames] - b[:frames]).abs().mean())
 
 
 def band_level_db(sound: Sound, band_hz: tuple[float, float], floor_db: float = -120.0) -> float:
-    """Mean power within a band, in decibels of full scale (a sine of amplitude 1 has -3.0)."""
+    """Measure the mean power within a band, in decibels of full scale (a sine of amplitude 1 has -3.0)."""
     waveform = mono_16k(sound).double()
     power = torch.fft.rfft(waveform).abs().square() * 2 / len(waveform) ** 2
     hz = torch.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE_HZ)
@@ -116,17 +116,17 @@ def band_level_db(sound: Sound, band_hz: tuple[float, float], floor_db: float = 
 
 @dataclass(frozen=True)
 class Onsets:
-    """Times of beginnings, in seconds, in order, and how strongly each begins (rise in decibels)."""
+    """Times of onsets, in seconds, in order, and the strength of each (rise in decibels)."""
 
     times_s: tuple[float, ...]
     strengths: tuple[float, ...]
 
 
 def onsets(sound: Sound) -> Onsets:
-    """Beginnings of sounds: peaks of the log-mel's rise over 20 ms, meaned over its ten strongest bands.
+    """Find beginnings of sounds: peaks of the log-mel's rise over 20 ms, averaged over its ten strongest bands.
 
-    Convention: a peak counts from a rise of 6 dB; the stronger of two within 50 ms stays; what lies 30 dB below the
-    clip's loudest place is silence, so that a hard cut's click is no beginning; the clip's first frame is no onset.
+    Convention: a peak counts from a rise of 6 dB; the stronger of two within 50 ms stays; levels 30 dB below the
+    clip's loudest are silence, so that a hard cut's click is no onset; nor is the clip's first frame.
     """
     levels = mel_levels_db(sound)
     levels = levels.clamp_min(float(levels.max()) - ONSET_RANGE_DB)
@@ -143,7 +143,7 @@ def onsets(sound: Sound) -> Onsets:
 
 
 def onset_count_matches(generated: Onsets, target: Onsets) -> float:
-    """1.0 where the counts agree, else 0.0: its mean over clips is the onset accuracy.
+    """Return 1.0 where the numbers of onsets agree, else 0.0; the mean over clips is the onset accuracy.
 
     Source: CondFoleyGen (arXiv 2304.10490), section 4.
     """
@@ -151,7 +151,7 @@ def onset_count_matches(generated: Onsets, target: Onsets) -> float:
 
 
 def onset_average_precision(generated: Onsets, target: Onsets, tolerance_s: float = 0.05) -> float:
-    """Average precision of detected onsets, ranked by strength; each target onset is matched once.
+    """Compute the average precision of detected onsets, ranked by strength; each target onset is matched once.
 
     Convention: 1 where neither clip has an onset, 0 where only one has. 50 ms is the paper's tolerance, the published
     script uses 100 ms.
@@ -179,20 +179,20 @@ def onset_average_precision(generated: Onsets, target: Onsets, tolerance_s: floa
 
 
 def band_classes(sound: Sound, bands_hz: Sequence[tuple[float, float]]) -> np.ndarray:
-    """A classifier without weights: each band's share of the energy in all bands, `[K]`, sums to 1."""
+    """Classify without weights: each band's share of the energy in all bands, `[K]`, sum 1."""
     power = np.array([10 ** (band_level_db(sound, band) / 10) for band in bands_hz])
     return power / power.sum()
 
 
 def class_divergence(target: np.ndarray, generated: np.ndarray, eps: float = 1e-6) -> float:
-    """KL(target || generated) of class probabilities `[K]`, in nats, both floored at `eps`."""
+    """Compute KL(target || generated) of class probabilities `[K]`, in nats, both floored at `eps`."""
     p, q = (np.maximum(np.asarray(x, dtype=float), eps) for x in (target, generated))
     p, q = p / p.sum(), q / q.sum()
     return float((p * np.log(p / q)).sum())
 
 
 def inception_score(probabilities: np.ndarray, eps: float = 1e-16) -> float:
-    """exp of the mean KL of each clip's classes `[N, K]` to their mean: 1 (all alike) to K (sure and even).
+    """Compute exp of the mean KL of each clip's classes `[N, K]` to their mean: 1 (all alike) to K (certain and even).
 
     Source: Inception score (arXiv 1606.03498).
     """
@@ -202,7 +202,7 @@ def inception_score(probabilities: np.ndarray, eps: float = 1e-16) -> float:
 
 
 def load_classifier(folder: str | Path, device: str = "cpu") -> Callable[[Sound], np.ndarray]:
-    """A local audio classifier in transformers' layout (AST on AudioSet, say), as a function to probabilities `[K]`.
+    """Load a local audio classifier in transformers' layout (AST on AudioSet, say): a function to probabilities `[K]`.
 
     Raises:
         InputError: the folder is missing or holds no audio classifier.
@@ -233,24 +233,24 @@ class Clap:
 
     @torch.no_grad()
     def of_sound(self, sound: Sound) -> Tensor:
-        """`[D]`, unit norm; the sound is brought to mono at 48 kHz."""
+        """Embed a sound, mixed to mono at 48 kHz: `[D]`, unit norm."""
         waveform = resample(to_mono(sound), CLAP_RATE_HZ).waveform[0].numpy()
         inputs = self.extractor(waveform, sampling_rate=CLAP_RATE_HZ, return_tensors="pt")
         return F.normalize(_vector(self.model.get_audio_features(**inputs)).float(), dim=-1)
 
     @torch.no_grad()
     def of_text(self, caption: str) -> Tensor:
-        """`[D]`, unit norm."""
+        """Embed a sentence: `[D]`, unit norm."""
         inputs = self.tokenizer([caption], padding=True, truncation=True, return_tensors="pt")
         return F.normalize(_vector(self.model.get_text_features(**inputs)).float(), dim=-1)
 
     def score(self, sound: Sound, caption: str) -> float:
-        """CLAP score: cosine of sound and sentence."""
+        """Compute the CLAP score, the cosine of sound and sentence."""
         return float(self.of_sound(sound) @ self.of_text(caption))
 
 
 def load_clap(folder: str | Path) -> Clap:
-    """CLAP (`laion/clap-htsat-unfused`, say) from a local folder; nothing is downloaded.
+    """Load CLAP (`laion/clap-htsat-unfused`, say) from a local folder; nothing is downloaded.
 
     Raises:
         InputError: the folder is missing or holds no CLAP model.
@@ -289,7 +289,7 @@ def _load_transformers(folder: str | Path, model_class: str, extractor_class: st
 
 
 def foa_angles_deg(sound: Sound) -> tuple[float, float]:
-    """Direction of an Ambisonic sound's mean intensity: (yaw, pitch) in degrees, yaw right-positive.
+    """Find the direction of an Ambisonic sound's mean intensity: (yaw, pitch) in degrees, yaw right-positive.
 
     Source: OmniAudio (arXiv 2504.14906): theta = atan2(Iy, Ix), phi = atan2(Iz, hypot(Ix, Iy)).
     """
@@ -302,7 +302,7 @@ def foa_angles_deg(sound: Sound) -> tuple[float, float]:
 
 
 def foa_angle_errors_deg(generated: Sound, target: Sound) -> dict[str, float]:
-    """Differences of direction: `theta` and `phi` (circular) and `spatial`, the great-circle angle; degrees."""
+    """Compare directions: `theta` and `phi` (circular) and `spatial`, the great-circle angle; degrees."""
     (yaw_a, pitch_a), (yaw_b, pitch_b) = foa_angles_deg(generated), foa_angles_deg(target)
     theta = abs((yaw_a - yaw_b + 180) % 360 - 180)
     a, b = math.radians(pitch_a), math.radians(pitch_b)
@@ -313,7 +313,7 @@ def foa_angle_errors_deg(generated: Sound, target: Sound) -> dict[str, float]:
 
 
 def codec_sound_embedding(latents: Tensor) -> Tensor:
-    """A small embedding of a sound from its VAE latents, for Frechet distances without CLAP.
+    """Embed a sound from its VAE latents, for Frechet distances without CLAP.
 
     Args:
         latents: `[C, R, F]`, rows of sound alone (no padding), F at least 4.

@@ -1,4 +1,4 @@
-"""A figure as it is published: never a bare number.
+"""Turn values into a published figure: never a bare number.
 
 Source: percentile bootstrap, Efron and Tibshirani 1993.
 """
@@ -22,10 +22,10 @@ class Definition:
     """Meaning of a figure.
 
     Args:
-        name: how tables call it.
+        name: in tables.
         text: the formula in words, with every constant that decides its value.
         source: paper or method.
-        checkpoint: weights that it depends on, by name.
+        checkpoint: name of the weights that it depends on.
         unit: of the value.
         better: "lower", "higher", or "target" where the true clip's own value is best.
     """
@@ -39,7 +39,7 @@ class Definition:
 
 
 def summary(definition: Definition, values: Sequence[float], *, seed: int = 0) -> dict[str, Any]:
-    """Mean over scenes with its bootstrap interval, beside the definition; ready for JSON.
+    """Average over scenes with a bootstrap interval, beside the definition; ready for JSON.
 
     Values that are not finite (a metric without an answer on a scene) are left out and counted.
     """
@@ -63,15 +63,15 @@ def bootstrap_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[float] | None:
-    """Percentile interval of a statistic when the scenes are drawn again.
+    """Compute a percentile interval of a statistic over resampled scenes.
 
     Args:
-        rows: `[N]` or `[N, ...]`: one row per scene, so that what is paired stays together.
+        rows: `[N]` or `[N, ...]`, one row per scene, so that pairs stay together.
         statistic: of such an array; None is the mean.
         confidence: in (0, 1). resamples: how many. seed: same seed, same interval.
 
     Returns:
-        `[low, high]`; None for fewer than two rows, of which nothing can be said.
+        `[low, high]`; None for fewer than two rows.
 
     Raises:
         InputError: a confidence outside (0, 1).

@@ -1,7 +1,7 @@
-"""Frechet distance between two sets of embeddings: FAD, FVD and FAVD are this, over different embeddings.
+"""Compute the Frechet distance between two sets of embeddings: FAD, FVD and FAVD differ in their embeddings.
 
-Source: Dowson and Landau 1982; FID (arXiv 1706.08500), FAD (arXiv 1812.08466), FVD (arXiv 1812.01717); FAVD, over sound
-and picture embeddings put one behind the other (PEAVS, arXiv 2404.07336).
+Source: Dowson and Landau 1982; FID (arXiv 1706.08500), FAD (arXiv 1812.08466), FVD (arXiv 1812.01717); FAVD, over
+concatenated sound and picture embeddings (PEAVS, arXiv 2404.07336).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..errors import InputError
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """|mu1 - mu2|^2 + Tr(S1 + S2 - 2 sqrt(S1 S2)) of the Gaussians through two sets.
+    """Compute |mu1 - mu2|^2 + Tr(S1 + S2 - 2 sqrt(S1 S2)) of the Gaussians through two sets.
 
     Convention: covariances divide by N - 1. The trace of sqrt(S1 S2) is taken from the singular values of the centred
     sets' product, which is exact also where there are fewer samples than dimensions.

@@ -1,4 +1,4 @@
-"""GRAM: how closely k modalities of one clip point the same way, as the volume that their unit vectors span.
+"""Compute GRAM, the alignment of k modalities of one clip: the volume that their unit vectors span.
 
 Source: Gramian representation alignment (arXiv 2412.11959), equations 2 and 3.
 """
@@ -13,7 +13,7 @@ from ..errors import InputError
 
 
 def gram_volume(*vectors: Tensor) -> Tensor:
-    """Volume of the parallelotope of k vectors: sqrt(|det(A^T A)|), A of unit columns.
+    """Compute the volume of the parallelotope of k vectors: sqrt(|det(A^T A)|), A of unit columns.
 
     Convention: vectors are normalised here. 0 when they lie in a common (k - 1)-plane (all alike, say), 1 when they are
     orthogonal; lower is better aligned.
@@ -35,7 +35,7 @@ def gram_volume(*vectors: Tensor) -> Tensor:
 
 
 def gram_volume_squared(text: Tensor, sound: Tensor, video: Tensor) -> Tensor:
-    """V^2 = 1 + 2abc - a^2 - b^2 - c^2 with the three pairwise cosines; smooth at 0, so this is what one optimises.
+    """Compute V^2 = 1 + 2abc - a^2 - b^2 - c^2 from the three pairwise cosines; smooth at 0, so fit for optimising.
 
     Args:
         text, sound, video: `[..., D]`.

@@ -1,11 +1,11 @@
-"""S_KL: whether a generated view draws the eye to the places where the true view does.
+"""Compute S_KL: does a generated view draw the eye to the same places as the true view?
 
 Shape legend: T frames, H W pixels.
 
 The paper's saliency model is TempSAL. Its network (two PNASNet-5 encoders with decoders and a mixing module) is not
-re-made here: there are neither weights nor recorded outputs to check a copy against. Whoever has it saves it as
-TorchScript and passes it as `method` (`load_tempsal`). The estimator here is training-free, and fixed: a figure made
-with it compares with figures of the same name only.
+copied here, for lack of weights and recorded outputs to check a copy. Users who have it save it as TorchScript and pass
+it as `method` (`load_tempsal`). The estimator here is training-free and fixed; its figures compare with each other
+alone.
 
 Source: paper section 3.1; TempSAL (arXiv 2301.02315), whose `kldiv` gives the epsilon and the other direction.
 """
@@ -32,15 +32,15 @@ TRAINING_FREE = "training-free"
 # maps = method(frames): [T, 3, H, W] in [0, 1] to [T, h, w], not negative.
 SaliencyMethod = str | Callable[[Tensor], Tensor]
 
-# The estimator works on squares of this side, whatever the picture's, so that blur and scales are fixed.
+# The estimator works on squares of this side, so that blur and scales are fixed.
 WORK_PX = 64
 SURROUND_PX = (2.0, 5.0, 12.0)
 BLUR_PX = 2.0
-# A colour difference from the surroundings that is plain to see; a frame that stays below it gets a flatter map.
+# A plain colour difference from the surroundings; a frame below it gets a flatter map.
 PLAIN_TO_SEE = 0.15
 # Rows of the maps that `panorama_agreement` compares.
 AGREEMENT_ROWS = 128
-# Every place keeps this share of the strongest, as a sigmoid's output would: a density without zeros.
+# Every place keeps this share of the strongest, as in a sigmoid's output: a density without zeros.
 LEAST = 0.02
 
 DIRECTIONS = {
@@ -50,7 +50,7 @@ DIRECTIONS = {
 
 
 def definition(direction: str = "generated_to_target", method_name: str = TRAINING_FREE) -> Definition:
-    """Meaning of an S_KL figure."""
+    """Define an S_KL figure."""
     how = (
         f"estimator: colour contrast to row and surroundings at {WORK_PX} px, scales {SURROUND_PX} px, "
         f"blur {BLUR_PX:g} px, least value {LEAST:g}"
@@ -69,7 +69,7 @@ def definition(direction: str = "generated_to_target", method_name: str = TRAINI
 def s_kl(
     generated: Tensor, target: Tensor, method: SaliencyMethod = TRAINING_FREE, *, direction: str = "generated_to_target"
 ) -> float:
-    """S_KL between two clips, frame by frame.
+    """Compute S_KL between two clips, frame by frame.
 
     Args:
         generated, target: `[T, 3, H, W]` in [0, 1]; heights and widths may differ.
@@ -90,7 +90,7 @@ def s_kl(
 
 
 def s_kl_of_maps(generated: Tensor, target: Tensor, *, direction: str = "generated_to_target") -> float:
-    """S_KL of saliency maps `[T, h, w]` that are at hand already; the target's are resized to the generated's."""
+    """Compute S_KL of given saliency maps `[T, h, w]`; the target's are resized to the generated's."""
     if direction not in DIRECTIONS:
         raise InputError(f"S_KL direction {direction!r} is unknown; choose one of {', '.join(DIRECTIONS)}.")
     if generated.shape[-2:] != target.shape[-2:]:
@@ -100,7 +100,7 @@ def s_kl_of_maps(generated: Tensor, target: Tensor, *, direction: str = "generat
 
 
 def saliency_of(frames: Tensor, method: SaliencyMethod = TRAINING_FREE) -> Tensor:
-    """Saliency maps of perspective frames, `[T, h, w]`, by the named method or a function."""
+    """Estimate saliency maps `[T, h, w]` of perspective frames, by a named method or a function."""
     if frames.dim() != 4 or frames.shape[1] != 3:
         raise InputError(f"saliency needs frames [T, 3, H, W], not {list(frames.shape)}.")
     if not torch.isfinite(frames).all():
@@ -119,9 +119,9 @@ def saliency_of(frames: Tensor, method: SaliencyMethod = TRAINING_FREE) -> Tenso
 
 
 def load_tempsal(path: str | Path, device: str = "cpu") -> Callable[[Tensor], Tensor]:
-    """The paper's saliency model from a local TorchScript file, made by its authors' code from its authors' weights.
+    """Load the paper's saliency model from a TorchScript file made of its authors' code and weights.
 
-    `torch.jit.trace(model, torch.zeros(1, 3, 256, 256)).save("tempsal.pt")`, with their loaded model, makes the file.
+    `torch.jit.trace(model, torch.zeros(1, 3, 256, 256)).save("tempsal.pt")` makes it of their loaded model.
     TorchScript is a program: use a file that you trust. Nothing is downloaded.
 
     Convention: pictures of 256 px in [-1, 1] in; the image's map out, alone or first of (map, maps over time).
@@ -182,10 +182,10 @@ def view_saliency(frames: Tensor) -> Tensor:
 
 
 def saliency_density(maps: Tensor) -> Tensor:
-    """Maps `[T, h, w]` scaled so that each sums to 1.
+    """Scale maps `[T, h, w]` so that each sums to 1.
 
     Raises:
-        InputError: a map that is negative somewhere, not finite, or zero all over.
+        InputError: a map with negative or non-finite values, or without any positive one.
     """
     if not torch.isfinite(maps).all() or bool((maps < 0).any()):
         raise InputError("a saliency map holds negative, NaN or infinite values; wanted finite values of 0 or more.")
@@ -198,7 +198,7 @@ def saliency_density(maps: Tensor) -> Tensor:
 
 
 def kl_divergence(p: Tensor, q: Tensor, eps: float = EPS) -> Tensor:
-    """KL(p || q) of densities `[T, h, w]`, per frame in nats: sum p log(eps + p / (q + eps)).
+    """Compute KL(p || q) of densities `[T, h, w]`, per frame in nats: sum p log(eps + p / (q + eps)).
 
     Source: the form of TempSAL's `kldiv`, whose first argument is our q.
     """
@@ -207,7 +207,7 @@ def kl_divergence(p: Tensor, q: Tensor, eps: float = EPS) -> Tensor:
 
 
 def panorama_agreement(estimate: Tensor, truth: Tensor) -> tuple[float, float, float]:
-    """Agreement of a panorama's saliency map with measured gazes: CC, KL(truth to estimate) and NSS.
+    """Compare a panorama's saliency map with measured gazes: CC, KL(truth to estimate) and NSS.
 
     Convention: every place counts by its area on the sphere. NSS is the mean of the standardised estimate under the
     truth's density, since fixations are often published blurred. By chance CC and NSS are 0.
@@ -219,7 +219,7 @@ def panorama_agreement(estimate: Tensor, truth: Tensor) -> tuple[float, float, f
         (correlation, nats, standard deviations).
 
     Raises:
-        InputError: a map that is negative, not finite or zero all over.
+        InputError: a map with negative or non-finite values, or without any positive one.
 
     Source: the measures of the MIT saliency benchmark (Bylinskii et al., PAMI 2019), weighted by area.
     """

@@ -1,4 +1,4 @@
-"""AV-Align: whether picture and sound peak at the same times.
+"""Compute AV-Align: do picture and sound peak at the same times?
 
 Source: TempoTokens (arXiv 2309.16429), whose script gives the optical flow's settings, the windows of one frame and the
 intersection over union.
@@ -29,7 +29,7 @@ AV_ALIGN = Definition(
 
 
 def av_align(frames: Tensor, fps: float, sound: Sound) -> float:
-    """AV-Align of one clip, in [0, 1]; NaN where neither picture nor sound has a peak.
+    """Compute AV-Align of one clip, in [0, 1]; NaN where neither picture nor sound has a peak.
 
     Args:
         frames: `[T, 3, H, W]` in [0, 1], T at least 3. fps: their rate. sound: of the same clip.
@@ -38,7 +38,7 @@ def av_align(frames: Tensor, fps: float, sound: Sound) -> float:
 
 
 def video_peaks_s(frames: Tensor, fps: float) -> tuple[float, ...]:
-    """Times at which the mean optical flow has a local maximum."""
+    """Find the times, in seconds, at which the mean optical flow has a local maximum."""
     if len(frames) < 3:
         raise InputError(f"peaks of motion need 3 frames or more; got {len(frames)}.")
     grey = [cv2.cvtColor(to_uint8(frame), cv2.COLOR_RGB2GRAY) for frame in frames]
@@ -54,7 +54,7 @@ def _mean_flow(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def peaks_in_common(audio_s: Sequence[float], video_s: Sequence[float], window_s: float) -> float:
-    """Audio peaks that have a video peak nearer than the window, over the union; NaN without any peak.
+    """Divide the audio peaks that have a video peak within the window by the union; NaN without any peak.
 
     Convention: a video peak serves one audio peak. The published script lets it serve several, and can then pass 1.
     """

@@ -1,4 +1,4 @@
-"""Networks of published metrics from local TorchScript files: their code is not ours, their weights are the user's."""
+"""Load networks of published metrics from local TorchScript files: neither code nor weights are ours."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..media.files import existing_file
 
 
 def load_torchscript(path: str | Path, wanted: str, device: str = "cpu") -> torch.jit.ScriptModule:
-    """A network in evaluation mode.
+    """Load a network in evaluation mode.
 
     TorchScript is a program: use a file that you trust. Nothing is downloaded.
 
     Args:
-        wanted: what the file should have been, for the error.
+        wanted: the expected kind of file, for the error.
 
     Raises:
         InputError: no file, or one that is no TorchScript.

@@ -1,4 +1,4 @@
-"""Distances between pictures, the best-of-candidates match, and video embeddings.
+"""Measure pictures: distances, the best of candidates, and video embeddings.
 
 Shape legend: T frames, H W pixels, K candidates, D embedding width.
 """
@@ -29,13 +29,13 @@ PICTURE = Definition(
 
 
 def picture_distance(generated: Tensor, target: Tensor) -> float:
-    """Root mean squared colour difference per frame, mean over frames; `[T, 3, H, W]` in [0, 1]."""
+    """Compute the root mean squared colour difference per frame, mean over frames; `[T, 3, H, W]` in [0, 1]."""
     _check_alike(generated, target)
     return float((generated - target).square().mean((1, 2, 3)).sqrt().mean())
 
 
 def picture_correlation(generated: Tensor, target: Tensor) -> float:
-    """Pearson correlation of all pixels of two clips; 0 where one of them is flat."""
+    """Compute Pearson's correlation of all pixels of two clips; 0 where one of them is flat."""
     _check_alike(generated, target)
     a, b = (x.double().flatten() - x.double().mean() for x in (generated, target))
     scale = a.norm() * b.norm()
@@ -43,10 +43,10 @@ def picture_correlation(generated: Tensor, target: Tensor) -> float:
 
 
 def match_candidates(generated: Tensor, candidates: Tensor) -> Tensor:
-    """Fit of each candidate, apart from what all candidates share.
+    """Rate the fit of each candidate, apart from the candidates' common content.
 
-    Convention: cosine after subtracting the candidates' mean picture, so that sky and ground, which all have, count for
-    nothing.
+    Convention: cosine after subtracting the candidates' mean picture, so that shared sky and ground
+    do not count.
 
     Args:
         generated: `[T, 3, H, W]`. candidates: `[K, T, 3, H, W]`, K at least 2.
@@ -67,7 +67,7 @@ def match_candidates(generated: Tensor, candidates: Tensor) -> Tensor:
 
 
 def load_i3d(path: str | Path, device: str = "cpu") -> Callable[[Tensor], Tensor]:
-    """The I3D network of FVD from a local TorchScript file (`i3d_torchscript.pt`, as StyleGAN-V and cd-fvd use it).
+    """Load FVD's I3D network from a local TorchScript file (`i3d_torchscript.pt`, as StyleGAN-V and cd-fvd use it).
 
     TorchScript is a program: use a file that you trust. Nothing is downloaded.
 
@@ -87,7 +87,7 @@ def load_i3d(path: str | Path, device: str = "cpu") -> Callable[[Tensor], Tensor
 
 
 def i3d_input(clips: Tensor) -> Tensor:
-    """Clips `[N, T, 3, H, W]` in [0, 1] as I3D reads them: `[N, 3, T, 224, 224]` in [-1, 1]."""
+    """Convert clips `[N, T, 3, H, W]` in [0, 1] for I3D: `[N, 3, T, 224, 224]` in [-1, 1]."""
     if clips.dim() != 5 or clips.shape[2] != 3 or clips.shape[1] < I3D_LEAST_FRAMES:
         raise InputError(f"I3D reads [N, T, 3, H, W] with {I3D_LEAST_FRAMES} frames or more; got {list(clips.shape)}.")
     flat = F.interpolate(clips.flatten(0, 1), (I3D_PX, I3D_PX), mode="bilinear", align_corners=False, antialias=True)
@@ -95,9 +95,9 @@ def i3d_input(clips: Tensor) -> Tensor:
 
 
 def codec_video_embedding(latents: Tensor) -> Tensor:
-    """A small embedding of a clip from its VAE latents, for Frechet distances without I3D.
+    """Embed a clip from its VAE latents, for Frechet distances without I3D.
 
-    Mean and spread of each channel in a 2x2 grid of the picture, and its mean change from frame to frame.
+    Holds mean and spread of each channel in a 2x2 grid of the picture, and its mean change from frame to frame.
 
     Args:
         latents: `[C, T, h, w]`, T at least 2.
@@ -112,7 +112,7 @@ def codec_video_embedding(latents: Tensor) -> Tensor:
 
 
 def first_and_last_crossing(values: Sequence[float], level: float) -> tuple[int | None, int | None]:
-    """First and last frame at which a curve is at or above a level; (None, None) where it never is."""
+    """Find the first and last frame at which a curve is at or above a level; (None, None) where it never is."""
     above = [i for i, v in enumerate(values) if v >= level]
     return (above[0], above[-1]) if above else (None, None)
 

@@ -155,10 +155,14 @@ def check_module(name: str, arguments: list[str], parse_only) -> None:
         assert not [word for word in arguments if word.startswith("-")], f"{name} has no options"
 
 
+def pyproject() -> dict:
+    tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")  # pytest brings tomli
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def project() -> dict:
     """`[project]` of pyproject.toml."""
-    tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")  # pytest brings tomli
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return pyproject()["project"]
 
 
 # Commands and examples ------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from shared_data import ROOT
-from test_documents import project
+from test_documents import project, pyproject
 
 TOOLS = ["ruff format --check .", "ruff check .", "mypy", "oxlint web"]
 RUN_ALL = "pre-commit run --all-files"
@@ -53,3 +53,10 @@ def test_the_public_ci_tries_the_oldest_and_the_newest_everywhere() -> None:
     assert pairs == {("3.10", "lowest-direct"), ("3.13", "highest")}
     assert {python for python, _ in pairs} == set(matrix["python"])
     assert project()["requires-python"] == ">=3.10"
+
+
+def test_mypy_checks_every_file() -> None:
+    settings = pyproject()["tool"]["mypy"]
+    assert [override for override in settings["overrides"] if override.get("ignore_errors")] == []
+    assert not settings.get("ignore_errors") and not settings.get("exclude")
+    assert set(settings["files"]) >= {"con360", "train"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ FLOORS = (
 )  # fmt: skip
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 CLIENTS = ("nodes", "train")
+# Nothing that ships imports them; rooms of their own in CONTRIBUTING's map all the same.
+WORKSHOPS = ("tools", "tests", "benchmarks")
 OPENINGS = {"What", "That", "Where", "How", "Which", "Whether"}
 
 
@@ -79,9 +82,48 @@ def test_no_arrow_runs_up() -> None:
     assert up == []
 
 
+def test_nothing_that_ships_imports_the_workshops() -> None:
+    ours = {*WORKSHOPS, *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    assert {name: found for name in HOUSE if (found := ours & set(foreign(HOUSE[name])))} == {}
+
+
+def foreign(path: Path) -> Iterator[str]:
+    """First words of a file's absolute imports, lazy ones too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").split(".")[0]
+
+
 def test_every_room_has_a_floor() -> None:
     rooms = {room(name) for name in HOUSE if name.startswith("con360.")} - {"__main__"}
     assert rooms == set(FLOOR)
+
+
+def mapped() -> list[str]:
+    """Rooms of the table in CONTRIBUTING, from the first row to the last."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| [^|]+ \| ([^|]+) \|$", text.split("## Where a line goes")[1].split("\n## ")[0], re.MULTILINE
+    )
+    return [name for row in rows for name in re.findall(r"`([\w./]+)`", row)]
+
+
+def test_the_map_names_every_room_and_no_other() -> None:
+    names = mapped()
+    assert [name for name in names if not (ROOT / name).exists()] == []
+    assert len(names) == len(set(names)), "a room stands in two rows"
+    rooms = {f"con360/{name}" if (ROOT / "con360" / name).is_dir() else f"con360/{name}.py" for name in FLOOR}
+    assert rooms <= {name.rstrip("/") for name in names}
+    assert {f"{name}/" for name in (*CLIENTS, *WORKSHOPS, "web", "locales")} <= set(names)
+
+
+def test_the_map_stands_from_the_floor_up() -> None:
+    floors = [
+        FLOOR[room] for name in mapped() if (room := name[len("con360/") :].rstrip("/").removesuffix(".py")) in FLOOR
+    ]
+    assert len(floors) == len(FLOOR) and floors == sorted(floors)
 
 
 @pytest.mark.parametrize("name", sorted(modules("con360")))

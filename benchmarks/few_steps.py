@@ -1,7 +1,7 @@
-"""How far few steps are from fifty: latents of the same seed by each sampler against DDIM at 50 steps, and the time.
+"""Compare few steps with fifty: distance of each sampler's latents from DDIM's at 50 steps, same seed, and the time.
 
 `python -m benchmarks.few_steps [--model FOLDER] [--seconds 1] [--seeds 3]`. Distances are root mean squares of the
-difference over that of the reference, mean over seeds; `other seed` is what two different clips of the model differ by.
+difference over that of the reference, mean over seeds; `other seed` is the distance between two different clips.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -70,9 +71,7 @@ def relative_rms(a: Tensor, b: Tensor) -> float:
 def sampler(options: argparse.Namespace) -> Callable[[str, int, int], tuple[Tensor, Tensor, float]]:
     """`sample(name, steps, seed)`: (video latents, audio latents, seconds) of the demo scene's front view."""
     from con360.control import encode_control, load_control
-    from con360.models.text import encode_captions
     from con360.pipeline import conditions_of, default_settings
-    from con360.sampling.joint import sample_joint
     from con360.scenes import demo_scene
     from con360.viewpoint.choose import manual_viewpoint
     from con360.weights.load import load_joint_model
@@ -83,23 +82,19 @@ def sampler(options: argparse.Namespace) -> Callable[[str, int, int], tuple[Tens
     viewpoint = manual_viewpoint(0.0, 0.0, 90.0, spec.num_frames)
     panorama, saliency = scene.panorama(128, spec), scene.saliency(64, spec)
     conditions = conditions_of(panorama, saliency, viewpoint, scene.caption())
-    film = None
     with torch.no_grad():
-        text = encode_captions(model, ["", conditions.caption.short])
+        inputs = model.encode(conditions)
         if path is not None:
             film = encode_control(
                 load_control(path, device=options.device).module, conditions, model.site_shapes(spec), fps=spec.fps,
                 audio_seconds=spec.latent_seconds_a,
             )  # fmt: skip
+            inputs = replace(inputs, film=film)
 
     def sample(name: str, steps: int, seed: int) -> tuple[Tensor, Tensor, float]:
         settings = default_settings(model, sampler=name, steps=steps, seed=seed, gamma=options.gamma)
         started = time.perf_counter()
-        latents = sample_joint(
-            model.unet, model.scheduler_v, model.scheduler_a,
-            text_v=text.text_v[1:], text_a=text.text_a[1:], negative_v=text.text_v[:1], negative_a=text.text_a[:1],
-            shape_v=model.latent_shape_v(spec), shape_a=model.latent_shape_a(spec), settings=settings, film=film,
-        )  # fmt: skip
+        latents = model.sample(inputs, spec, settings)
         made = tuple(x.cpu() for x in latents)
         return made[0], made[1], time.perf_counter() - started
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.framing [--clips FOLDER] [--faces FILE] [--seeds N]`: whether the camera looks at the subject.
+"""`python -m benchmarks.framing [--clips FOLDER] [--faces FILE] [--seeds N]`: test if the camera looks at the subject.
 
 Subjects were marked by eye, second by second (`framing_marks.csv`, `framing_marks.md`). In procedural scenes the
 subject is one performer made larger and louder. In most recordings subjects stand at the front, so picture and sound
@@ -49,7 +49,7 @@ class Take:
     """A clip with its subject.
 
     Args:
-        frames: `[T, 3, H, W]` at `FPS`. sound: Ambisonics, or None where it says nothing of places.
+        frames: `[T, 3, H, W]` at `FPS`. sound: Ambisonics, or None where it holds no directions.
         faces: of each frame. marks: second to the places of equal subjects.
     """
 
@@ -77,7 +77,7 @@ class Take:
 
 @dataclass(frozen=True)
 class Way:
-    """One row of the table: the cues that are used, and how the maps become views."""
+    """One row of the table: the cues in use, and the ranking of views."""
 
     name: str
     strengths: CueStrengths | None = CueStrengths()
@@ -173,7 +173,7 @@ def _scene_take(seed: int) -> Take:
 
 
 def _closer(performer: Performer) -> Performer:
-    """Larger and louder, as whoever comes closer."""
+    """Make a performer larger and louder, as if closer."""
     return replace(performer, radius_deg=ENLARGED * performer.radius_deg, level=ENLARGED * performer.level)
 
 
@@ -233,7 +233,7 @@ def table(results: dict[str, dict[str, np.ndarray]], takes: list[Take], seeds: i
             offs = np.concatenate([found[take.name] for take in members], axis=1)
             lines.append(f"| {name} | {' | '.join(map(_shares, offs))} |")
         rolls = [np.random.default_rng(seed).integers(2 * HEIGHT) * 180.0 / HEIGHT for seed in range(seeds)]
-        # What lies at the front after the roll was somewhere else before it.
+        # A roll moves the front of the clip: undo it for the second row.
         for name, yaws in (("chance: any yaw at the horizon", np.arange(0.0, 360.0, 7.5)),
                            ("always the front", -np.array(rolls))):  # fmt: skip
             alone, best = _trivial(members, yaws)

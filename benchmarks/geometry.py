@@ -48,7 +48,7 @@ def _faces(height: int, rounds: int) -> list[Row]:
 
 
 def _smooth(height: int) -> torch.Tensor:
-    """`[1, 3, H, 2 H]` whose values tell directions, so that a difference is one of geometry."""
+    """`[1, 3, H, 2 H]` whose values are directions, so that differences are geometric."""
     return erp_directions(height).permute(2, 0, 1)[None] * 0.5 + 0.5
 
 

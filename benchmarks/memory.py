@@ -1,8 +1,8 @@
-"""`python -m benchmarks.memory [--px N] [--frames N]`: what a guided joint step of the published networks needs.
+"""`python -m benchmarks.memory [--px N] [--frames N]`: memory of a guided joint step of the published networks.
 
-The networks are built at the published size with random weights, in bfloat16, and run on the processor: each way of
-running in a process of its own, whose peak over the loaded weights is read from the operating system. An accelerator
-allocates otherwise; the figure says which arrays live at once, and stands for it until one is at hand.
+The networks have the published size, random weights and bfloat16, and run on the processor. Each way of running has a
+process of its own, whose peak over the loaded weights is read from the operating system. An accelerator allocates
+otherwise: the figure is an estimate of it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def measure(way: str, frames: int, px: int) -> dict[str, float]:
-    """Gigabytes of weights that must be there at once, of what one step takes beyond them, and its seconds."""
+    """Measure gigabytes of weights held at once, gigabytes that one step takes beyond them, and its seconds."""
     import torch
 
     from con360.models.cpu import feed_forward
@@ -56,7 +56,7 @@ def measure(way: str, frames: int, px: int) -> dict[str, float]:
     scenario = full_size(px // 8, frames)
     scenario.unet.to(torch.bfloat16)
     settings = SamplerSettings(steps=1, cfg_video=7.5, cfg_audio=2.5, **WAYS[way])
-    stages = {name: _weight_gb(*scenario.unet.parts(name)) for name in ("cross", "video", "audio")}
+    stages = {" ".join(g) or "cross": _weight_gb(*scenario.unet.parts(g)) for g in ((), *scenario.unet.groups)}
     _forget_peak()
     before, start = _kilobytes("VmRSS"), time.perf_counter()
     with torch.no_grad():

@@ -3,8 +3,8 @@
     git clone https://github.com/SonyResearch/SVG_baseline
     python -m benchmarks full-size --published SVG_baseline
 
-The clone is imported from where it lies and its connectors take our weights under their published names, so that both
-sides compute with the same tensors in memory, and their results can be compared. Needs einops, as the clone does.
+The clone is imported in place. Its connectors take our weights under their published names, so that both sides share
+one set of tensors and their results can be compared. Needs einops, as the clone does.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class PublishedForward:
 
 @contextmanager
 def _no_gpu() -> Iterator[None]:
-    """The published forward moves its inputs to a GPU by name; where there is none they stay."""
+    """Keep the published forward's inputs on the processor where there is no GPU: it moves them by name."""
     if torch.cuda.is_available():
         yield
         return

@@ -17,14 +17,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from con360.choices import MULTICUE, TRAINING_FREE
 from con360.geometry.erp import erp_angles
 from con360.geometry.smoothing import smooth_on_sphere
 from con360.metrics.saliency import panorama_agreement
 from con360.saliency.multicue import WORK_HEIGHT, shrunk, spectral_residual
-from con360.saliency.predict import MULTICUE, TRAINING_FREE, predict_saliency
+from con360.saliency.predict import predict_saliency
 
 ROOT = Path(__file__).resolve().parent.parent
-# Maps that are hardly more than points are blurred to what a gaze takes in.
+# Blur maps of single points by the width of a gaze.
 GAZE_DEG = 3.0
 WANTED = (0.50, 0.60, 0.80)
 

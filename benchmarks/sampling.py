@@ -20,16 +20,18 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from con360.control import load_control
-from con360.control.module import ControlConfig, ControlModule
+from con360.control import ControlConfig, ControlModule, load_control
 from con360.models.connector_config import ConnectorConfig
-from con360.models.connectors import Connectors, Film, fold_frames
+from con360.models.connectors import Connectors, fold_frames
 from con360.models.cpu import feed_forward, winograd
 from con360.models.dual_unet import DualUNet, run_blocks, time_embedding
+from con360.protocols import Film, Inputs
+from con360.records import AV
 from con360.sampling.guidance import guide
-from con360.sampling.joint import sample_joint
-from con360.sampling.schedule import NoiseSchedule, ddim_step, ddim_timesteps
+from con360.sampling.joint import Given, sample_joint
+from con360.sampling.schedule import NoiseSchedule, clean_estimate, ddim_move, ddim_timesteps
 from con360.sampling.settings import SamplerSettings
+from con360.sampling.solvers import DiffusionSchedule
 from con360.weights.find import control_file, model_folder
 from con360.weights.load import load_joint_model
 
@@ -61,7 +63,7 @@ class Scenario:
         self.maps = torch.rand(1, latent_v[1], 2, 128, 256, generator=g)
 
     def film(self) -> Film:
-        """The control's modulation, encoded from maps: once per clip is enough."""
+        """Encode the maps as the control's modulation, once per clip."""
         shapes = self.unet.site_shapes(tuple(self.start[0].shape[2:]), tuple(self.start[1].shape[2:]))
         rays = None
         if self.control.config.geometry == "view":
@@ -71,11 +73,13 @@ class Scenario:
         return {site: (scale + 0.1, shift) for site, (scale, shift) in film.items()}  # an untrained one is all zeros
 
     def ours(self, film: Film | None = None, settings: SamplerSettings | None = None) -> tuple[Tensor, Tensor]:
+        text = AV(self.text_v, self.text_a)
         return sample_joint(
-            self.unet, *self.schedulers, text_v=self.text_v[1:], text_a=self.text_a[1:], negative_v=self.text_v[:1],
-            negative_a=self.text_a[:1], shape_v=self.start[0].shape[1:], shape_a=self.start[1].shape[1:],
-            start_v=self.start[0], start_a=self.start[1], film=film,
-            settings=settings or SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
+            self.unet, AV(*map(DiffusionSchedule, self.schedulers)),
+            Inputs(text.map(lambda t: t[1:]), text.map(lambda t: t[:1]), film),
+            AV(*(start.shape[1:] for start in self.start)),
+            settings or SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
+            given=Given(noise=AV(*self.start)),
         )  # fmt: skip
 
     def ours_once(self) -> tuple[Tensor, Tensor]:
@@ -115,7 +119,8 @@ class Scenario:
             for m, scale in enumerate((SCALE_V, SCALE_A)):
                 alpha, alpha_next = schedules[m].alpha_pairs(timesteps[m])[step]
                 prediction = guide(list(outputs[m].chunk(2)), (scale,))
-                x[m], x0[m] = ddim_step(schedules[m], prediction, x[m], alpha, alpha_next)
+                x0[m] = clean_estimate(schedules[m], prediction, x[m], alpha)
+                x[m] = ddim_move(x[m], x0[m], alpha, alpha_next)
         return x
 
     def _recreated(
@@ -228,7 +233,7 @@ def _tiny_bundle() -> Scenario:
     text_v, text_a = (unet.config for unet in (model.unet.unet_v, model.unet.unet_a))
     return Scenario(
         f"the built-in model, {spec.num_frames} frames", model.unet, (model.scheduler_v, model.scheduler_a),
-        model.latent_shape_v(spec), model.latent_shape_a(spec), (77, text_v.cross_attention_dim),
+        *model.latent_shapes(spec), (77, text_v.cross_attention_dim),
         text_a.projection_class_embeddings_input_dim, control.module,
     )  # fmt: skip
 

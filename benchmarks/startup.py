@@ -1,4 +1,4 @@
-"""What the pack adds to ComfyUI's start: loading it as ComfyUI loads it, in fresh processes that have all of ComfyUI.
+"""Measure the time that the pack adds to ComfyUI's start, loaded as ComfyUI loads it, in fresh processes.
 
 Where no ComfyUI is found, the tests' stand-in takes its place.
 """
@@ -48,7 +48,7 @@ print(time.perf_counter() - start, time.process_time() - cpu, count)
 
 
 def rows(rounds: int) -> list[Row]:
-    """One row; its peer is the limit that the project sets itself."""
+    """One row; its peer is the project's limit."""
     comfyui = find_comfyui()
     program = IN_STAND_IN if comfyui is None else IN_COMFYUI
     python, folder = (sys.executable, PACK) if comfyui is None else (python_of(comfyui), comfyui)

@@ -1,4 +1,4 @@
-"""Races: every competitor once per round, by turns, so that whatever slows the machine slows all of them."""
+"""Race competitors: each runs once per round, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Row:
     """One line of the table.
 
     Args:
-        what: the work. peer: whom it is compared with.
+        what: the work. peer: the competitor.
         ours_s, peer_s: medians in seconds.
-        target: the ratio that the project asks for, peer over ours; None where nothing is asked.
-        equal: how the two results compare, in words.
+        target: ratio wanted, peer over ours; None where none is.
+        equal: comparison of the two results, in words.
     """
 
     what: str
@@ -45,7 +45,7 @@ def use_clock(name: str) -> None:
 
 
 def is_processors() -> bool:
-    """Whether the processor's clock was chosen."""
+    """True where the processor's clock was chosen."""
     return _clock[0] is CLOCKS["cpu"]
 
 
@@ -59,7 +59,7 @@ def race(competitors: Mapping[str, Callable[[], Any]], rounds: int, warm_up: boo
             run()
     for index in range(rounds):
         names = list(competitors)
-        # Nobody always runs in the wake of the same one: neighbours change sides every other round.
+        # Rotate and reverse the order, so that none always runs after the same one.
         names = names[index % len(names) :] + names[: index % len(names)]
         for name in names[:: -1 if index % 2 else 1]:
             start = now()
@@ -69,7 +69,7 @@ def race(competitors: Mapping[str, Callable[[], Any]], rounds: int, warm_up: boo
 
 
 def largest_difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    """As a part of the second's peak."""
+    """Largest absolute difference of two tensors of one shape, relative to the peak of `b`."""
     return float((a.double() - b.double()).abs().max() / b.double().abs().max())
 
 

@@ -1,4 +1,4 @@
-"""How much faster a training step is from cached latents than with rendering and encoding inside the loop.
+"""Measure the speedup of training steps from cached latents over rendering and encoding inside the loop.
 
     python benchmarks/training_cache.py                      # the built-in model, clips of 1 s
     python benchmarks/training_cache.py --base MODEL --seconds 4 --batch 2
@@ -89,14 +89,14 @@ def measure(
 
 
 def clip_file(path: Path, index: int, seconds: float) -> Path:
-    """A scene as a 360° camera would leave it."""
+    """Write a scene as a 360° camera would record it."""
     clip = scene_of("train", index).panorama(FILE_HEIGHT, ClipSpec(seconds, fps=FILE_FPS))
     write_clip(path, clip.frames, clip.fps, clip.sound, panorama="mono")
     return path
 
 
 def read_view(path: Path, seconds: float, size: int) -> None:
-    """What `train/prepare.py` takes from a file: the panorama, and the view that the model learns to make."""
+    """Read a file as `train/prepare.py` does: the panorama, and the view that the model learns to make."""
     clip = read_panorama(path, duration_s=seconds, height=READ_HEIGHT)
     erp_to_perspective(clip.frames, ViewTrack.still(View(30.0), clip.num_frames), size)
 

@@ -1,6 +1,88 @@
 """Con360-AV: controllable audio-visual viewpoint generation from 360° video.
 
-Importing this package is cheap: torch and the model libraries load when a function first needs them.
+`import con360` offers the names of `__all__` (docs/python.md). It is cheap: torch and the model libraries load when a
+name is first used.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .door import load_model, make_conditions
+    from .errors import InputError
+    from .media.reader import read_panorama
+    from .media.writer import write_clip
+    from .pipeline import crop_view, default_settings, generate
+    from .records import Conditions, PanoramaClip, SaliencyMaps, Sound, View, Viewpoint, ViewpointClip
+    from .reframing.aim import Follow
+    from .reframing.run import ReframeSettings, reframe
+    from .saliency.predict import clip_saliency
+    from .sampling.settings import SamplerSettings
+    from .viewpoint.choose import manual_viewpoint, viewpoints
+
 __version__ = "0.1.0"
+
+# Each name's module.
+_HOMES = {
+    "read_panorama": ".media.reader",
+    "clip_saliency": ".saliency.predict",
+    "viewpoints": ".viewpoint.choose",
+    "manual_viewpoint": ".viewpoint.choose",
+    "load_model": ".door",
+    "make_conditions": ".door",
+    "default_settings": ".pipeline",
+    "generate": ".pipeline",
+    "crop_view": ".pipeline",
+    "reframe": ".reframing.run",
+    "write_clip": ".media.writer",
+    "InputError": ".errors",
+    "Conditions": ".records",
+    "PanoramaClip": ".records",
+    "SaliencyMaps": ".records",
+    "Sound": ".records",
+    "View": ".records",
+    "Viewpoint": ".records",
+    "ViewpointClip": ".records",
+    "Follow": ".reframing.aim",
+    "ReframeSettings": ".reframing.run",
+    "SamplerSettings": ".sampling.settings",
+}
+
+__all__ = [
+    "Conditions",
+    "Follow",
+    "InputError",
+    "PanoramaClip",
+    "ReframeSettings",
+    "SaliencyMaps",
+    "SamplerSettings",
+    "Sound",
+    "View",
+    "Viewpoint",
+    "ViewpointClip",
+    "clip_saliency",
+    "crop_view",
+    "default_settings",
+    "generate",
+    "load_model",
+    "make_conditions",
+    "manual_viewpoint",
+    "read_panorama",
+    "reframe",
+    "viewpoints",
+    "write_clip",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

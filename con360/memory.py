@@ -1,4 +1,4 @@
-"""What is done when memory runs out: once more in smaller pieces, else one sentence that names the setting to change.
+"""Out of memory: retry once in smaller pieces, else name the setting to change.
 
 Three places use it, which together hold nearly all that a run allocates: saliency, the joint step, decoding.
 """
@@ -27,7 +27,7 @@ class TooLittleMemory(MemoryError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch, numpy, OpenCV or Python ran out of memory, on a GPU or on the processor."""
+    """True where torch, numpy, OpenCV or Python ran out of memory, on a GPU or on the processor."""
     # By name: this module is imported where torch is not.
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     foreign = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"

@@ -6,26 +6,25 @@ Source: paper, figures 1 and 2.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .caption import plain_caption
-from .control import LoadedControl, encode_control, fingerprint
+from .choices import NAMED_METHODS
+from .control import LoadedControl, encode_control, fingerprint, with_named
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .memory import in_smaller_pieces
-from .models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
-from .models.connectors import Film
-from .models.joint import JointModel
-from .models.residency import resident
-from .models.text import encode_captions
+from .models.system import AVSystem, Visits
+from .protocols import Film
 from .records import (
+    AV,
     BasdNormalization,
     Conditions,
     PanoramaClip,
@@ -38,17 +37,19 @@ from .records import (
     ViewpointClip,
     ViewTrack,
 )
-from .saliency.predict import NAMED_METHODS, clip_saliency
-from .sampling.joint import sample_joint
-from .sampling.settings import HOLDS, SamplerSettings
+from .residency import resident
+from .saliency.predict import clip_saliency
+from .sampling.joint import Given, StepCallback
+from .sampling.settings import SAID, SamplerSettings
+from .sampling.steer import Term
 from .sound.levels import fit_length, omni_sound, resample, to_mono
 from .sound.views import view_sound
 from .timing import ClipSpec
 from .viewpoint.basd import basd_maps
 
-# on_step(step, total, x0_v): after each sampling step, with the present estimate of the clean video latents
-# [1, 4, T, h, w]; it may raise to cancel.
-OnStep = Callable[[int, int, Tensor], None]
+# on_step(step, total, x0): after each sampling step, with the present estimates of the clean latents; it may raise to
+# cancel.
+OnStep = Callable[[int, int, AV], None]
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
-def default_settings(model: JointModel, **overrides: Any) -> SamplerSettings:
+def default_settings(model: AVSystem, **overrides: Any) -> SamplerSettings:
     """Settings that suit a model: what its folder recommends, else the published ones; None overrides nothing."""
     recommended = dict(model.metadata.get("defaults", {}))
     return SamplerSettings(**{**recommended, **{k: v for k, v in overrides.items() if v is not None}})
@@ -76,13 +77,17 @@ def conditions_of(
     viewpoint: Viewpoint,
     caption: SceneCaption | None = None,
     normalization: BasdNormalization = "minmax",
+    control: LoadedControl | None = None,
 ) -> Conditions:
-    """Assemble the three conditions of one viewpoint; without a caption, a plain statement of what was found.
+    """Assemble the conditions of one viewpoint; without a caption, a plain statement of what was found.
+
+    With a control, the further maps and signals that it names are made from the clip by their registered makers.
 
     Source: paper section 2.1.
     """
     basd = basd_maps(viewpoint.track, saliency.maps.shape[-2], normalization)
-    return Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
+    made = Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
+    return made if control is None else with_named(made, clip, control.module.config)
 
 
 def control_saliency(
@@ -140,15 +145,15 @@ def crop_view(clip: PanoramaClip, track: ViewTrack, size: int) -> ViewpointClip:
 
 
 def generate(
-    model: JointModel,
+    model: AVSystem,
     control: LoadedControl | None,
     conditions: Conditions,
-    settings: SamplerSettings,
+    settings: SamplerSettings | None = None,
     *,
     seconds: float = 4.0,
-    saliency_strength: float = 1.0,
-    basd_strength: float = 1.0,
+    strengths: Mapping[str, float] | None = None,
     start: StartClip | None = None,
+    terms: Sequence[Term] = (),
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
     progress: Progress | None = None,
@@ -159,17 +164,17 @@ def generate(
         model: the joint model.
         control: control module; None generates from the caption alone.
         conditions: saliency and BASD maps of the whole clip, and the caption.
-        settings: sampler settings, seed included.
-        seconds: duration in [0.5, 4]; the maps must have that many frames at 8 fps.
-        saliency_strength, basd_strength: 0 is off, 1 as trained.
+        settings: sampler settings, seed included; None takes `default_settings`.
+        seconds: duration in [0.5, 4]; the maps must have that many frames at the model's rate.
+        strengths: of the control's maps and signals by name, 0 is off and 1 as trained; names left out have 1.
         start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
             true view (`crop_view`) is the natural one.
-        device: where to compute with `memory="low"`, from where the parts of the model visit one by one; None is the
-            model's own device.
+        terms: steering of each step (`sampling.steer`).
+        device: where the model's parts visit one by one with `memory="low"`; None is the model's own.
         on_step, progress: told while it runs; both may raise to cancel.
 
     Returns:
-        `[T, 3, s, s]` frames at 8 fps with mono 16 kHz sound of exactly `seconds`.
+        `[T, 3, s, s]` frames at the model's rate with its sound of exactly `seconds`.
 
     Raises:
         InputError: maps of another length, a field of view that the control never saw, or a control that this model
@@ -178,80 +183,72 @@ def generate(
 
     Source: paper sections 2.2 and 2.3.
     """
+    settings = default_settings(model) if settings is None else settings
     spec, watch = model.clip_spec(seconds), Stopwatch()
     _check_conditions(conditions, control, spec)
-    if control is not None:
-        _check_control(model, control, spec)
+    _check_control(model, control, spec)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
-    there = _Visits(device, settings.memory == "low")
-    with watch.stage("text"), torch.no_grad(), there.bring(model.text_encoder_v, model.text_encoder_a):
-        text = encode_captions(model, [settings.negative_prompt, conditions.caption.short])
+    there = Visits(device, settings.memory == "low")
+    with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
+        inputs = model.encode(conditions, settings.negative_prompt)
     with watch.stage("control"), torch.no_grad():
-        film = _film(model, control, conditions, spec, device, saliency_strength, basd_strength)
-    known_v = known_a = None
-    if given.frames is not None or given.sound is not None:
-        with watch.stage("start"), torch.no_grad(), there.bring(model.vae_v, model.vae_a):
-            known_v, known_a = _encoded_start(model, given, spec, there)
+        inputs = replace(inputs, film=_film(model, control, conditions, spec, device, strengths or {}))
+    known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
-        latents_v, latents_a = sample_joint(
-            model.unet, model.scheduler_v, model.scheduler_a,
-            text_v=text.text_v[1:], text_a=text.text_a[1:], negative_v=text.text_v[:1], negative_a=text.text_a[:1],
-            shape_v=model.latent_shape_v(spec), shape_a=model.latent_shape_a(spec), settings=settings, film=film,
-            known_v=known_v, known_a=known_a, device=device, callback=_step_callback(on_step, progress),
-        )  # fmt: skip
-    with watch.stage("decoding"), torch.no_grad():
-        held_v, held_a = (settings.hold == name for name in HOLDS)
-        frames = given.frames if held_v else _picture(model, latents_v[0], there, progress)
-        sound = given.sound if held_a else Sound(_sound(model, latents_a, spec, there), spec.sample_rate_hz)
-        assert frames is not None and sound is not None  # the sampler refuses to hold what is not given
+        told, known_only = _step_callback(on_step, progress), Given(known=known)
+        latents = model.sample(inputs, spec, settings, given=known_only, terms=terms, device=device, callback=told)
+    with watch.stage("decoding"):
+        frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
+    notices = model.notices + drawing_notices(model, conditions.caption, settings) + inputs.notices
+    notices += _mismatch(model, control)
+    return ViewpointClip(frames, spec.fps, sound, settings.seed, notices, stage_seconds=watch.seconds)
+
+
+def _decoded(
+    model: AVSystem, latents: AV, given: StartClip, settings: SamplerSettings, spec: ClipSpec, there: Visits,
+    progress: Progress | None,
+) -> tuple[Tensor, Sound]:  # fmt: skip
+    """Frames and sound of the one clip; a held one as it was given."""
+    made = AV.of({m: latents.get(m)[0] for m in latents.present() if settings.hold != SAID.get(m)})
+    frames, sound = model.decode(made, spec, visits=there, progress=progress)
+    frames, sound = (given.frames if frames is None else frames), (given.sound if sound is None else sound)
+    assert frames is not None and sound is not None  # the sampler refuses to hold what is not given
     if not (torch.isfinite(frames).all() and torch.isfinite(sound.waveform).all()):
         raise RuntimeError(
             "the model produced values that are not finite; its weights or precision do not fit together"
         )
-    mismatch = control.mismatch(model.name, fingerprint(model.unet.unet_v, model.unet.unet_a)) if control else None
-    notices = model.notices + drawing_notices(model, conditions.caption, settings) + text.notices
-    notices += (mismatch,) if mismatch else ()
-    return ViewpointClip(frames, spec.fps, sound, settings.seed, notices, stage_seconds=watch.seconds)
+    return frames, sound
 
 
-def drawing_notices(model: JointModel, caption: SceneCaption, settings: SamplerSettings) -> tuple[str, ...]:
-    """What a model that knows one kind of picture draws in place of footage.
+def _mismatch(model: AVSystem, control: LoadedControl | None) -> tuple[str, ...]:
+    """Say that a control was trained for another base."""
+    if control is None:
+        return ()
+    found = control.mismatch(model.name, fingerprint(*model.backbones()))
+    return (found,) if found else ()
+
+
+def drawing_notices(model: AVSystem, caption: SceneCaption, settings: SamplerSettings) -> tuple[str, ...]:
+    """Say so where a model that knows one kind of picture draws it in place of footage.
 
     Nothing where the model's folder names no such kind, where the picture is held, and for a procedural scene, which
     is known by its own caption.
     """
     draws = model.metadata.get("draws")
-    if not draws or caption.origin == "scene" or settings.hold == HOLDS[0]:
+    if not draws or caption.origin == "scene" or settings.hold == SAID.video:
         return ()
     return (f"the model {model.name} draws {draws}, whatever the footage shows",)
 
 
-@dataclass(frozen=True)
-class _Visits:
-    """Where parts of a model compute: where they are, or as visitors on a device while memory is low."""
+def _fitted_start(model: AVSystem, start: StartClip | None, settings: SamplerSettings, spec: ClipSpec) -> StartClip:
+    """Resize and trim the parts of the start clip that the settings use.
 
-    device: torch.device
-    low: bool
-
-    def bring(self, *modules: nn.Module) -> AbstractContextManager[None]:
-        return resident(self.device, *modules) if self.low else nullcontext()
-
-    def chunk(self, usual: int) -> int:
-        """Frames that a codec takes at a time."""
-        return 1 if self.low else usual
-
-    @property
-    def advice(self) -> str:
-        """What to change when memory runs out."""
-        return "ask for a shorter clip, or a smaller model" if self.low else "set memory to 'low', or shorten the clip"
-
-
-def _fitted_start(model: JointModel, start: StartClip | None, settings: SamplerSettings, spec: ClipSpec) -> StartClip:
-    """Of a start what the settings use: frames of the model's size, mono sound of exactly the clip's length."""
+    Frames get the model's size, sound becomes mono of exactly the clip's length.
+    """
     start = start or StartClip()
-    frames = start.frames if settings.begins(0) > 0 else None
-    sound = start.sound if settings.begins(1) > 0 else None
+    frames = start.frames if settings.begins("video") > 0 else None
+    sound = start.sound if settings.begins("audio") > 0 else None
     if frames is not None:
         if len(frames) != spec.num_frames:
             raise InputError(
@@ -276,77 +273,65 @@ def _square(frames: Tensor, size: int) -> Tensor:
     return F.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
-def _encoded_start(
-    model: JointModel, given: StartClip, spec: ClipSpec, there: _Visits
-) -> tuple[Tensor | None, Tensor | None]:
-    known_v = known_a = None
-    if given.frames is not None:
-        known_v = encode_frames(model.vae_v, given.frames[None], chunk=there.chunk(8))
-    if given.sound is not None:
-        mel = log_mel(given.sound.waveform, given.sound.sample_rate_hz)
-        known_a = encode_mel(model.vae_a, mel, model.latent_shape_a(spec)[1])
-    return known_v, known_a
+def _encoded_start(model: AVSystem, given: StartClip, spec: ClipSpec, there: Visits, watch: Stopwatch) -> AV:
+    """Clean latents of what is given, `[1, ...]` per modality."""
+    if given.frames is None and given.sound is None:
+        return AV()
+    codecs, known = model.codecs, {}
+    modules = [module for codec in codecs if codec is not None for module in codec.modules()]
+    with watch.stage("start"), torch.no_grad(), there.bring(*modules):
+        if given.frames is not None:
+            known["video"] = codecs.video.encode(given.frames, chunk=there.chunk(8))
+        if given.sound is not None:
+            known["audio"] = codecs.audio.encode(given.sound, spec)
+    return AV.of(known)
 
 
-def _picture(model: JointModel, latents: Tensor, there: _Visits, progress: Progress | None) -> Tensor:
-    with there.bring(model.vae_v):
-        return in_smaller_pieces(
-            lambda chunk: decode_frames(model.vae_v, latents, chunk=chunk, progress=progress).cpu(),
-            there.chunk(4), 1, what="decoding frames", advice=there.advice,
-        )  # fmt: skip
-
-
-def _sound(model: JointModel, latents: Tensor, spec: ClipSpec, there: _Visits) -> Tensor:
-    with there.bring(model.vae_a, model.vocoder):
-        return in_smaller_pieces(
-            lambda _: vocode(model.vocoder, decode_mel(model.vae_a, latents), spec.num_samples).cpu(),
-            1, 1, what="decoding the sound", advice=there.advice,
-        )  # fmt: skip
-
-
-def preview_frame(model: JointModel, x0_v: Tensor) -> Tensor:
+def preview_frame(model: AVSystem, x0: AV) -> Tensor:
     """The clip's middle frame as a step estimates it, decoded on its own: what a step's preview shows.
 
     Args:
-        x0_v: `[1, 4, T, h, w]`, from `OnStep`.
+        x0: clean latents from `OnStep`; the picture's are `[1, 4, T, h, w]`.
 
     Returns:
         `[3, s, s]` in [0, 1], on the CPU.
     """
-    middle = x0_v.shape[2] // 2
-    with torch.no_grad(), resident(x0_v.device, model.vae_v):
+    codec, middle = model.codecs.video, x0.video.shape[2] // 2
+    with torch.no_grad(), resident(x0.video.device, *codec.modules()):
         return in_smaller_pieces(
-            lambda chunk: decode_frames(model.vae_v, x0_v[0, :, middle : middle + 1], chunk=chunk)[0].cpu(),
+            lambda chunk: codec.decode(x0.video[0, :, middle : middle + 1], chunk=chunk)[0].cpu(),
             1, 1, what="decoding a step's preview", advice="set memory to 'low', or shorten the clip",
         )  # fmt: skip
 
 
 def _film(
-    model: JointModel, control: LoadedControl | None, conditions: Conditions, spec: ClipSpec, device: torch.device,
-    saliency_strength: float, basd_strength: float,
+    model: AVSystem, control: LoadedControl | None, conditions: Conditions, spec: ClipSpec, device: torch.device,
+    strengths: Mapping[str, float],
 ) -> Film | None:  # fmt: skip
     if control is None:
         return None
     return encode_control(
         control.module.to(device), conditions, model.site_shapes(spec), fps=spec.fps,
-        audio_seconds=spec.latent_seconds_a, saliency_strength=saliency_strength, basd_strength=basd_strength,
+        audio_seconds=spec.latent_seconds_a, strengths=strengths,
     )  # fmt: skip
 
 
-def _step_callback(on_step: OnStep | None, progress: Progress | None):
-    def callback(step: int, total: int, latents_v: Tensor, x0_v: Tensor) -> None:
-        del latents_v
+def _step_callback(on_step: OnStep | None, progress: Progress | None) -> StepCallback:
+    def callback(step: int, total: int, latents: AV, x0: AV) -> None:
+        del latents
         if progress is not None:
             progress(step, total, "sampling")
         if on_step is not None:
-            on_step(step, total, x0_v)
+            on_step(step, total, x0)
 
     return callback
 
 
-def _check_control(model: JointModel, control: LoadedControl, spec: ClipSpec) -> None:
-    """That the model has the sites that a control acts at, before anything is encoded."""
-    if model.unet.connectors is None:
+def _check_control(model: AVSystem, control: LoadedControl | None, spec: ClipSpec) -> None:
+    """Refuse a control whose sites the model lacks, before anything is encoded."""
+    if control is None:
+        return
+    if not model.denoiser.takes_film:
         raise InputError(
             f"'{model.name}' has no connectors, and a control acts inside them; run it without control, or choose a "
             f"model with connectors."

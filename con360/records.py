@@ -8,9 +8,10 @@ panorama's centre column.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +20,31 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 
 SoundLayout = Literal["mono", "stereo", "ambix", "other"]
+MODALITIES = ("video", "audio")
+
+
+class AV(NamedTuple):
+    """One value for each modality; None where a modality is absent."""
+
+    video: Any = None
+    audio: Any = None
+
+    def get(self, modality: str) -> Any:
+        """The half of `video` or `audio`."""
+        return self[MODALITIES.index(modality)]
+
+    def present(self) -> tuple[str, ...]:
+        """Modalities that have a value."""
+        return tuple(name for name, half in zip(MODALITIES, self, strict=True) if half is not None)
+
+    def map(self, function: Callable[..., Any], *others: AV) -> AV:
+        """Apply a function to each present half, with the same halves of `others` behind it."""
+        return AV.of({name: function(*(pair.get(name) for pair in (self, *others))) for name in self.present()})
+
+    @staticmethod
+    def of(halves: Mapping[str, Any]) -> AV:
+        """A pair from values by modality."""
+        return AV(*(halves.get(name) for name in MODALITIES))
 
 
 @dataclass(frozen=True)
@@ -28,8 +54,8 @@ class Sound:
     Args:
         waveform: `[C, N]` float32. Peaks above 1 are kept, not clipped.
         sample_rate_hz: sampling rate.
-        layout: what the channels mean. `ambix` is Ambisonics, ACN order W, Y, Z, X, ..., SN3D: 4, 9 or 16 channels by
-            its order, and two more where a head-locked stereo pair follows. `other` are loudspeakers or plain channels.
+        layout: what the channels mean. `ambix` is Ambisonics, ACN order W, Y, Z, X, ..., SN3D: (n + 1)² channels at
+            order n, and two more where a head-locked stereo pair follows. `other` are loudspeakers or plain channels.
         speakers: FFmpeg's names of `other`'s channels (FL, FR, FC, LFE, ...); empty where they are not known.
     """
 
@@ -41,6 +67,42 @@ class Sound:
     @property
     def duration_s(self) -> float:
         return self.waveform.shape[-1] / self.sample_rate_hz
+
+    @property
+    def ambisonic_order(self) -> int | None:
+        """Order of `ambix` channels; None for other layouts, and where no order has so many channels."""
+        channels = self.waveform.shape[0]
+        if self.layout != "ambix":
+            return None
+        return next((n for n in map(order_of, (channels, channels - 2)) if n is not None), None)
+
+
+def order_of(channels: int) -> int | None:
+    """Order of Ambisonics of so many channels, a head-locked pair not counted; None where no order has them."""
+    order = math.isqrt(max(channels, 1)) - 1
+    return order if (order + 1) ** 2 == channels else None
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One or more values over time.
+
+    Args:
+        values: `[T, ...]`; value k stands for the time `(k + 0.5) / rate_hz`. A batch has `[B, T, ...]`.
+        rate_hz: values per second.
+    """
+
+    values: Tensor
+    rate_hz: float
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.values) / self.rate_hz
+
+    @property
+    def width(self) -> int:
+        """Number of values at a time."""
+        return math.prod(self.values.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -153,7 +215,7 @@ CaptionOrigin = Literal["typed", "scene", "plain", "models", "rules"]
 
 @dataclass(frozen=True)
 class FaceCaption:
-    """What a captioner said of one cube face at one time.
+    """A captioner's sentence about one cube face at one time.
 
     Args:
         time_s: time within the clip.
@@ -191,11 +253,18 @@ class SceneCaption:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Everything that steers one generation."""
+    """Everything that steers one generation.
+
+    Args:
+        maps: further maps of the panorama by name, `[T, H, W]` in [0, 1], one per frame as saliency and BASD.
+        signals: signals by name, as long as the clip.
+    """
 
     saliency: SaliencyMaps
     basd: BasdMaps
     caption: SceneCaption
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    signals: Mapping[str, Signal] = field(default_factory=dict)
 
     @property
     def track(self) -> ViewTrack:
@@ -204,7 +273,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class StartClip:
-    """What a generation starts from or holds; None where nothing is given.
+    """Picture and sound that a generation starts from or holds; None where nothing is given.
 
     Args:
         frames: `[T, 3, H, W]` in [0, 1], at the model's frame rate. What is not square is cut to its middle.

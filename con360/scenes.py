@@ -342,7 +342,7 @@ def demo_scene() -> Scene:
 
 
 def is_scene_caption(text: str) -> bool:
-    """Whether a caption is, word for word, one that `Scene.caption` writes."""
+    """True where a caption is, word for word, one that `Scene.caption` writes."""
     verbs = [voice.verb for voice in VOICES.values()]
     colour, shape, verb, where, sky, ground = map("|".join, (COLOURS, SHAPES, verbs, DIRECTION_WORDS, SKIES, GROUNDS))
     one = f"a ({colour}) ({shape}) ({verb}) ({where})"

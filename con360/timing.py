@@ -17,18 +17,19 @@ MAX_FPS = 240.0
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """One clip's duration and rates, and every length that follows from them.
+    """One clip's duration and rates, and every length that follows from them; the rates are the model's.
 
     Args:
-        seconds: duration in [0.5, 4].
+        seconds: duration in [0.5, `longest_s`].
         fps: frames per second of the picture.
         sample_rate_hz: sampling rate of the sound.
         mel_hop: samples from one mel frame to the next.
         latent_stride_a: mel frames per row of the audio latent.
         latent_multiple_a: audio latent rows are padded to a multiple of this.
+        longest_s: the longest clip that the model makes.
 
     Raises:
-        InputError: the duration is outside [0.5, 4] seconds, or the frame rate outside (0, 240].
+        InputError: the duration is outside [0.5, longest_s] seconds, or the frame rate outside (0, 240].
     """
 
     seconds: float = MAX_SECONDS
@@ -37,12 +38,13 @@ class ClipSpec:
     mel_hop: int = 160
     latent_stride_a: int = 4
     latent_multiple_a: int = 8
+    longest_s: float = MAX_SECONDS
 
     def __post_init__(self) -> None:
         # Written so that NaN fails the check as well.
-        if not MIN_SECONDS <= self.seconds <= MAX_SECONDS:
+        if not MIN_SECONDS <= self.seconds <= self.longest_s:
             raise InputError(
-                f"a clip of {self.seconds:g} s was asked for; the model makes {MIN_SECONDS:g} to {MAX_SECONDS:g} s. "
+                f"a clip of {self.seconds:g} s was asked for; the model makes {MIN_SECONDS:g} to {self.longest_s:g} s. "
                 f"Choose a duration in that range, and make longer pieces from several clips."
             )
         if not 0 < self.fps <= MAX_FPS:

@@ -35,7 +35,7 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class Con360Extension(ComfyExtension):
-    """What ComfyUI asks for the list of nodes."""
+    """Give ComfyUI the list of nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)

@@ -1,12 +1,16 @@
-"""The scene in words."""
+"""Describe the scene in words."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
 from ..con360.caption import prompts
+from ..con360.caption.by_models import CaptionModels
 from ..con360.errors import InputError
 from ..con360.records import PanoramaClip, SceneCaption
 from . import sockets
@@ -17,11 +21,27 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..con360.caption.faces import FaceCaptions
     from .loaders import ManagedModel
 
 NO_CAPTIONER = "none"
 BY_RULE = "none (joined by rule)"
+
+
+def _prompt_inputs() -> list[io.Input]:
+    return [
+        runtime.advanced(io.String.Input(
+            "face_prompt", default=prompts.FACE_PROMPT, multiline=True, optional=True,
+            tooltip="The captioner continues it for each face; {direction} becomes 'in front', 'behind', ...",
+        )),
+        runtime.advanced(io.String.Input(
+            "merge_prompt", default=prompts.MERGE_PROMPT, multiline=True, optional=True,
+            tooltip="Asks the language model for the long caption; {captions} becomes the faces' captions.",
+        )),
+        runtime.advanced(io.String.Input(
+            "short_prompt", default=prompts.SHORT_PROMPT, multiline=True, optional=True,
+            tooltip="Asks the language model for the short caption; {description} becomes the long one.",
+        )),
+    ]  # fmt: skip
 
 
 class CubemapCaption(io.ComfyNode):
@@ -31,8 +51,8 @@ class CubemapCaption(io.ComfyNode):
             node_id="CubemapCaption",
             display_name="Cubemap Caption",
             category=runtime.CATEGORY,
-            description="Words for the scene: what you type, else what a captioner sees on the six cube faces, else "
-            "the sample's own caption, else a plain statement of what is known.",
+            description="Describes the scene in words: by your text, else by a captioner on the six cube faces, else "
+            "by the sample's own caption, else by a plain statement of what is known.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama; another ratio than 2:1 is stretched."),
                 io.String.Input(
@@ -55,24 +75,13 @@ class CubemapCaption(io.ComfyNode):
                     tooltip="Merges the faces' captions: Llama 3.2 or another small instruct model, a folder in "
                     "models/con360_llm. Without one they are joined by rule.",
                 ),
-                io.Int.Input("times", default=3, min=1, max=32, step=1, optional=True,
-                             tooltip="At how many moments of the clip the faces are captioned."),
+                io.Int.Input("times", default=prompts.DEFAULT_TIMES, min=1, max=32, step=1, optional=True,
+                             tooltip="Number of moments of the clip at which the faces are captioned."),
                 runtime.advanced(io.Int.Input(
-                    "batch_size", default=6, min=1, max=192, step=1, optional=True,
+                    "batch_size", default=prompts.DEFAULT_BATCH, min=1, max=192, step=1, optional=True,
                     tooltip="Faces captioned at once; fewer need less memory.",
                 )),
-                runtime.advanced(io.String.Input(
-                    "face_prompt", default=prompts.FACE_PROMPT, multiline=True, optional=True,
-                    tooltip="The captioner continues it for each face; {direction} becomes 'in front', 'behind', ...",
-                )),
-                runtime.advanced(io.String.Input(
-                    "merge_prompt", default=prompts.MERGE_PROMPT, multiline=True, optional=True,
-                    tooltip="Asks the language model for the long caption; {captions} becomes the faces' captions.",
-                )),
-                runtime.advanced(io.String.Input(
-                    "short_prompt", default=prompts.SHORT_PROMPT, multiline=True, optional=True,
-                    tooltip="Asks the language model for the short caption; {description} becomes the long one.",
-                )),
+                *_prompt_inputs(),
                 sockets.Con360Model.Input(
                     "model", optional=True,
                     tooltip="Its tokenizers measure how long the short caption may be; without it CLIP is assumed.",
@@ -91,7 +100,7 @@ class CubemapCaption(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, captioner: str | None = None, language_model: str | None = None) -> bool | str:
         choices = ((captioner, NO_CAPTIONER), (language_model, BY_RULE))
-        verdicts = [runtime.verdict(lambda one=one: _folder(*one)) for one in choices]
+        verdicts = [runtime.verdict(partial(_folder, *choice)) for choice in choices]
         return " ".join(verdict for verdict in verdicts if isinstance(verdict, str)) or True
 
     @classmethod
@@ -105,9 +114,10 @@ class CubemapCaption(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, frames: Tensor, text: str, fps: float, audio: dict[str, Any] | None = None, scene_caption: str = "",
-        captioner: str = NO_CAPTIONER, language_model: str = BY_RULE, times: int = 3, batch_size: int = 6,
-        face_prompt: str = prompts.FACE_PROMPT, merge_prompt: str = prompts.MERGE_PROMPT,
-        short_prompt: str = prompts.SHORT_PROMPT, model: ManagedModel | None = None,
+        captioner: str = NO_CAPTIONER, language_model: str = BY_RULE, times: int = prompts.DEFAULT_TIMES,
+        batch_size: int = prompts.DEFAULT_BATCH, face_prompt: str = prompts.FACE_PROMPT,
+        merge_prompt: str = prompts.MERGE_PROMPT, short_prompt: str = prompts.SHORT_PROMPT,
+        model: ManagedModel | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.caption import plain_caption, typed_caption
 
@@ -118,7 +128,8 @@ class CubemapCaption(io.ComfyNode):
             caption = typed_caption(text)
         elif folders[0] is not None:
             clip = PanoramaClip(sockets.panorama_from_image(frames), fps)
-            caption = _by_models(clip, folders[0], folders[1], times, batch_size, asked, model)
+            models = CaptionModels(folders[0], folders[1], times, batch_size, asked)
+            caption = _by_models(clip, models, model)
         elif folders[1] is not None:
             raise InputError("a language model was chosen without a captioner, which gives it the words; choose both.")
         elif scene_caption.strip():
@@ -132,46 +143,27 @@ class CubemapCaption(io.ComfyNode):
         return io.NodeOutput(caption.short, caption.long, faces, "\n".join(caption.notices))
 
 
-def _by_models(
-    clip: PanoramaClip, captioner: Path, language_model: Path | None, times: int, batch_size: int,
-    asked: prompts.CaptionPrompts, model: ManagedModel | None,
-) -> SceneCaption:  # fmt: skip
-    """One network at a time: the captioner is let go before the language model is read."""
+def _by_models(clip: PanoramaClip, models: CaptionModels, model: ManagedModel | None) -> SceneCaption:
+    """Caption with one network at a time: free the captioner before the language model is read."""
     from ..con360.caption.budget import TokenBudget
-    from ..con360.caption.captioner import check_captioner
-    from ..con360.caption.merge import merge_captions
-    from ..con360.caption.writer import check_writer, load_writer
+    from ..con360.caption.by_models import caption_scene
 
-    check_captioner(captioner)
-    if language_model is not None:
-        check_writer(language_model)
+    models.check()
     budget = None if model is None else TokenBudget.of_model(model.model)
-    report = runtime.progress()
-    faces = _faces(clip, captioner, times, batch_size, asked.face, report)
-    if language_model is None:
-        return merge_captions(faces, budget=budget)
-    report(0, 1, "loading the language model")
-    writer = load_writer(language_model, dtype=runtime.working_dtype("auto"))
-    patcher = runtime.manage({"language_model": writer.model})
+    return caption_scene(clip, models, _visit, budget=budget, progress=runtime.progress())
+
+
+@contextmanager
+def _visit(load: Callable[..., Any], folder: Path) -> Iterator[Any]:
+    """Bring a network onto the device, under ComfyUI's memory management while the block runs."""
+    network = load(folder, dtype=runtime.comfyui_dtype("auto"))
+    patcher = runtime.manage({"network": network.model})
     runtime.bring_in(patcher)
-    return merge_captions(faces, writer, prompts=asked, budget=budget, progress=report)
-
-
-def _faces(
-    clip: PanoramaClip, folder: Path, times: int, batch_size: int, prompt: str, report: Any
-) -> FaceCaptions:  # fmt: skip
-    from ..con360.caption.captioner import load_captioner
-    from ..con360.caption.faces import caption_faces
-
-    report(0, 1, "loading the captioner")
-    captioner = load_captioner(folder, dtype=runtime.working_dtype("auto"))
-    patcher = runtime.manage({"captioner": captioner.model})
-    runtime.bring_in(patcher)
-    return caption_faces(captioner, clip, times=times, batch_size=batch_size, prompt=prompt, progress=report)
+    yield network
 
 
 def _folder(choice: str | None, nothing: str) -> Path | None:
-    """The folder of a choice; None for the choice that stands for no model, and for a link without a value yet."""
+    """Find the folder of a choice; None for "no model", and for a link without a value yet."""
     if choice in (None, nothing):
         return None
     name, part = (

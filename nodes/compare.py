@@ -1,4 +1,4 @@
-"""What steers a generation, and what came of it, to look at: overlays on the panorama, two clips side by side."""
+"""Previews of a generation: its conditions drawn onto the panorama, and two clips side by side."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class OverlayPreview(io.ComfyNode):
             display_name="Overlay Preview",
             category=runtime.CATEGORY,
             is_output_node=True,
-            description="Saliency as heat, the view's outline and its BASD drawn onto the panorama, to look around in.",
+            description="Draws saliency as heat, the view's outline and its BASD onto the panorama, to look around in.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama."),
                 io.Float.Input(
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames.",
                 ),
                 io.Int.Input("height", default=512, min=64, max=2048, step=2,
-                             tooltip="At most so many pixels high; smaller frames stay as they are."),
+                             tooltip="Largest height in pixels; smaller frames stay as they are."),
                 io.Mask.Input("saliency", optional=True, tooltip="Drawn as heat, one map per frame."),
                 sockets.Con360Basd.Input("basd", optional=True, tooltip="Drawn as an outline and lines of distance."),
                 io.Audio.Input("audio", optional=True, tooltip="Played with the preview."),
             ],
-            outputs=[io.Image.Output(display_name="frames", tooltip="The panorama with all of it drawn in.")],
+            outputs=[io.Image.Output(display_name="frames", tooltip="The panorama with everything drawn in.")],
         )  # fmt: skip
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The real view out of a 360° clip, with its sound, to compare with the generated one."""
+"""Cut the real view out of a 360° clip, with its sound, to compare it with the generated one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class ViewpointCrop(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, sound: str | None) -> bool | str:
-        return runtime.verdict(lambda: sound is None or runtime.check_choice(sound, [VIEW, OMNI], "the sound"))
+        # A widget that is linked has no value yet.
+        return sound is None or runtime.verdict(lambda: runtime.check_choice(sound, [VIEW, OMNI], "the sound"))
 
     @classmethod
     @runtime.needs_packages

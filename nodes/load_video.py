@@ -1,21 +1,23 @@
-"""360° video file, or the built-in sample, to frames and sound."""
+"""Load a 360° video file, or the built-in sample, as frames and sound."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import io
 
+from ..con360 import choices
 from ..con360.errors import InputError
 from ..con360.timing import ClipSpec
 from . import previews, sockets
 from .host import files, runtime
 
 if TYPE_CHECKING:
+    from ..con360.media.painting import Eye
     from ..con360.records import PanoramaClip
 
 SAMPLE = "[built-in sample]"
-EYES = ["auto", "whole", "left", "right"]
+EYES: list[Eye | Literal["auto"]] = ["auto", *choices.EYES]
 
 
 class Load360Video(io.ComfyNode):
@@ -25,7 +27,8 @@ class Load360Video(io.ComfyNode):
             node_id="Load360Video",
             display_name="Load 360° Video",
             category=runtime.CATEGORY,
-            description="A piece of an equirectangular video at a constant frame rate, with its sound as recorded.",
+            description="Loads a piece of an equirectangular video at a constant frame rate, with its sound as "
+            "recorded.",
             inputs=[
                 io.Combo.Input(
                     "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
@@ -82,8 +85,8 @@ class Load360Video(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, video: str, start: float, duration: float, fps: float, height: int, eye: str, ambisonics: str = "auto",
-        head_locked: bool = False,
+        cls, video: str, start: float, duration: float, fps: float, height: int, eye: Eye | Literal["auto"],
+        ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(eye, EYES, "the eye")
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
@@ -116,7 +119,7 @@ class Load360Video(io.ComfyNode):
 
 
 def sample_clip(start: float, duration: float, fps: float, height: int) -> tuple[PanoramaClip, str]:
-    """The sample scene, rendered, and its caption."""
+    """Render the sample scene; return the clip and its caption."""
     from ..con360.scenes import demo_scene
 
     if start:

@@ -1,13 +1,14 @@
-"""Model and control files onto links, under ComfyUI's memory management."""
+"""Load model and control files, under ComfyUI's memory management."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.choices import DTYPES
 from ..con360.errors import InputError
 from . import sockets
 from .host import files, folders, runtime
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 TINY = "con360-tiny (built in)"
 BUILT_IN_CONTROL = "built in"
-PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
+PRECISIONS = list(DTYPES)
 PARTS_ALONE, OWN, NO_CONNECTORS = "(parts below)", "(the model's own)", "none"
 PART_TOOLTIPS = {
     "video": "Another model for the picture: SD 1.5, from models/checkpoints, models/con360 or models/diffusers.",
@@ -34,15 +35,16 @@ PART_TOOLTIPS = {
 
 @dataclass(frozen=True)
 class ManagedModel:
-    """What travels on a CON360_MODEL link."""
+    """Value of a CON360_MODEL link."""
 
     model: JointModel
     patcher: ModelPatcher
 
 
+@final
 @dataclass(frozen=True)
 class ManagedControl:
-    """What travels on a CON360_CONTROL link."""
+    """Value of a CON360_CONTROL link."""
 
     control: LoadedControl
     patcher: ModelPatcher
@@ -90,12 +92,14 @@ class Con360ModelLoader(io.ComfyNode):
     @runtime.needs_packages
     def execute(cls, model: str, precision: str, **parts: str) -> io.NodeOutput:
         from ..con360.weights.load import load_joint_model
+        from ..con360.weights.parts import model_parts
 
         runtime.check_choice(precision, PRECISIONS, "the precision")
         report = runtime.progress()
         report(0, 1, "loading the model")
         folder = None if model == PARTS_ALONE else _model_folder(model)
-        joint = load_joint_model(folder, picks=_picks(parts), dtype=runtime.working_dtype(precision))
+        with runtime.outside_inference():
+            joint = load_joint_model(model_parts(folder, _picks(parts)), dtype=runtime.comfyui_dtype(precision))
         report(1, 1, "loading the model")
         return io.NodeOutput(ManagedModel(joint, runtime.manage(_networks(joint))))
 
@@ -130,7 +134,8 @@ class Con360ControlLoader(io.ComfyNode):
     def execute(cls, control: str) -> io.NodeOutput:
         from ..con360.control import load_control
 
-        loaded = load_control(_control_file(control))
+        with runtime.outside_inference():
+            loaded = load_control(_control_file(control))
         return io.NodeOutput(ManagedControl(loaded, runtime.manage({"control": loaded.module})))
 
 
@@ -145,7 +150,7 @@ def _part_options(part: str) -> list[str]:
 
 
 def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
-    """The parts that are not the model's own, by path; a checkpoint file gets the tokenizer that ComfyUI brings."""
+    """Paths of the parts that are not the model's own; a checkpoint file gets ComfyUI's tokenizer."""
     picks: dict[str, str | Path] = {}
     for part, choice in parts.items():
         if choice in (None, OWN):
@@ -155,7 +160,7 @@ def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
         else:
             runtime.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
         picks[part] = NO_CONNECTORS if choice == NO_CONNECTORS else folders.part_entries(part)[choice]
-    tokenizer = folders.clip_tokenizer() if Path(picks.get("video", "")).is_file() else None
+    tokenizer = folders.comfyui_tokenizer() if Path(picks.get("video", "")).is_file() else None
     if tokenizer is not None:
         picks["tokenizer"] = tokenizer
     return picks

@@ -1,4 +1,4 @@
-"""Figures about clips."""
+"""Measure clips."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Con360SaliencyKL(io.ComfyNode):
             node_id="Con360SaliencyKL",
             display_name="S_KL",
             category=runtime.CATEGORY,
-            description="How differently two clips draw the eye: the divergence of their saliency, 0 for equal clips.",
+            description="Measures how differently two clips draw the eye: the divergence of their saliency, 0 for "
+            "equal clips.",
             inputs=[
                 io.Image.Input("generated", tooltip="The generated view."),
                 io.Image.Input("target", tooltip="The true view (Viewpoint Crop), as many frames as the other."),

@@ -1,7 +1,7 @@
-"""Small clips in ComfyUI's temp folder, which the pack's widgets in the browser stream through `/view`.
+"""Write small clips into ComfyUI's temp folder; the pack's widgets in the browser stream them through `/view`.
 
-Every panorama preview has one form, so that overlays switch without a second file: the plain panorama above, the same
-with its conditions drawn in below, each half 2:1.
+Every panorama preview holds two halves of 2:1: the plain panorama above, and the same with its conditions drawn in
+below. So a widget switches overlays without a second file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..con360.media.info import MediaInfo
     from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
 
-# A flat picture on a node, and one that is looked into.
+# Heights of a flat picture on a node, and of one that the viewer looks around in.
 FLAT_PX, ROUND_PX = 256, 512
 MAX_FRAMES = 480
 
@@ -49,7 +49,7 @@ def panorama_preview(
 
 
 def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: bool = False) -> dict[str, Any]:
-    """Write frames `[T, 3, H, W]` with their sound, without odd edges and channels that a browser cannot play.
+    """Write frames `[T, 3, H, W]` with their sound, cut to even edges and to channels that a browser can play.
 
     Args:
         turns: keep Ambisonics, which the widget mixes for the view that it shows.
@@ -66,7 +66,7 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
 
 
 def file_facts(info: MediaInfo, ambisonics: str = "auto", head_locked: bool = False) -> dict[str, Any]:
-    """What the viewer needs to know of a file that it streams, and shows below it."""
+    """Facts about a file that the viewer needs to stream it, and those that it shows below."""
     from ..con360.media.track import choose_track
 
     found: dict[str, Any] = {
@@ -95,7 +95,7 @@ def small_panorama(image: Tensor, height: int) -> Tensor:
 
 
 def fitting(saliency: SaliencyMaps | None, frames: Tensor) -> SaliencyMaps | None:
-    """Saliency maps in the size of frames `[T, 3, h, 2h]`."""
+    """Resize saliency maps to frames `[T, 3, h, 2h]`."""
     from dataclasses import replace
 
     return saliency and replace(saliency, maps=_resized(saliency.maps[:, None], frames.shape[-2])[:, 0])
@@ -110,7 +110,7 @@ def _resized(pictures: Tensor, height: int) -> Tensor:
 
 
 def regions(found: tuple[Viewpoint, ...]) -> list[dict[str, Any]]:
-    """Ranked viewpoints as the editor marks them: where each looks, frame by frame where it moves."""
+    """Describe ranked viewpoints for the editor's marks: their angles, frame by frame where they move."""
     return [
         {
             "rank": viewpoint.rank,

@@ -1,11 +1,12 @@
-"""A flat video out of a 360° file, at the file's own resolution and frame rate, without holding it in memory."""
+"""Cut a flat video out of a 360° file, at its own resolution and frame rate, without holding it in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import InputImpl, io
 
+from ..con360.choices import SOUND_KINDS, Eye, SoundKind
 from ..con360.errors import InputError
 from . import previews, sockets
 from .host import files, runtime
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 FOLLOW = "follow"
 MODES = [FOLLOW, BY_HAND, BY_KEYFRAMES]
-SOUNDS = ["auto", "stereo", "mono", "foa", "none"]
+SOUNDS: list[SoundKind] = list(SOUND_KINDS)
 CHANNEL_ORDERS = ["AmbiX", "FuMa"]
 
 
@@ -33,8 +34,8 @@ class Reframe360Video(io.ComfyNode):
             node_id="Reframe360Video",
             display_name="Reframe 360° Video",
             category=runtime.CATEGORY,
-            description="A flat video out of a 360° one at its own resolution and frame rate, with the sound turned "
-            "with the view. Needs no weights; files may have any length.",
+            description="Cuts a flat video out of a 360° one at its own resolution and frame rate, and turns the "
+            "sound with the view. Needs no weights; files may have any length.",
             inputs=[
                 io.Combo.Input(
                     "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
@@ -70,7 +71,8 @@ class Reframe360Video(io.ComfyNode):
                 runtime.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
                                              tooltip="Stereo videos: one eye, or the whole picture.")),
                 runtime.advanced(io.Combo.Input("channels", options=CHANNEL_ORDERS, default="AmbiX", optional=True,
-                                             tooltip="FuMa is the same as 'fuma' of ambisonics, and older.")),
+                                             tooltip="FuMa means the same as 'fuma' of ambisonics; kept for older "
+                                             "workflows.")),
                 runtime.advanced(io.Float.Input("constant_fps", default=0.0, min=0.0, max=240.0, step=1.0,
                                              optional=True,
                                              tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
@@ -106,11 +108,11 @@ class Reframe360Video(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, video: str, mode: str, rank: int, yaw: float, pitch: float, fov: float, width: int, height: int,
-        start: float, duration: float, sound: str, keyframes: str = "", eye: str = "auto", channels: str = "AmbiX",
-        constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
+        start: float, duration: float, sound: SoundKind, keyframes: str = "", eye: Eye | Literal["auto"] = "auto",
+        channels: str = "AmbiX", constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
-        from ..con360.reframing.run import reframe
+        from ..con360.reframing.run import ReframeSettings, reframe
 
         for value, options, what in ((mode, MODES, "the mode"), (sound, SOUNDS, "the sound"), (eye, EYES, "the eye"),
                                      (channels, CHANNEL_ORDERS, "the channels")):  # fmt: skip
@@ -125,12 +127,15 @@ class Reframe360Video(io.ComfyNode):
         else:
             source = files.input_file(video)
             shown |= previews.file_facts(probe(source), ambisonics, head_locked)
-        made = reframe(
-            source, path, _look(mode, rank, yaw, pitch, fov, keyframes),
+        settings = ReframeSettings(
             size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
             fps=constant_fps or None, eye=None if eye == "auto" else eye, ambisonics=ambisonics,
-            head_locked=head_locked, detector=face_detector(FIRST_FACES) if mode == FOLLOW else None,
-            device=runtime.device(), progress=runtime.progress(),
+            head_locked=head_locked,
+        )  # fmt: skip
+        made = reframe(
+            source, path, _look(mode, rank, yaw, pitch, fov, keyframes), settings,
+            detector=face_detector(FIRST_FACES) if mode == FOLLOW else None, device=runtime.device(),
+            progress=runtime.progress(),
         )  # fmt: skip
         shown["notices"] = list(made.notices)
         return io.NodeOutput(
@@ -139,7 +144,7 @@ class Reframe360Video(io.ComfyNode):
 
 
 def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
-    """What both widgets say; `channels` is the older one."""
+    """Join the two widgets about Ambisonics; `channels` is the older one."""
     word = sockets.checked_ambisonics(ambisonics, head_locked)
     if channels != "FuMa" or word == "fuma":
         return word
@@ -149,13 +154,13 @@ def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
 
 
 def _sample_file() -> tuple[Path, dict[str, Any]]:
-    """The sample scene as a file such as a 360° camera leaves, with Ambisonic sound."""
+    """Write the sample scene as a 360° camera does, with Ambisonic sound."""
     from ..con360.media.writer import write_clip
 
     clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)
     path, saved = files.temp_file("con360_sample", ".mp4")
     write_clip(path, clip.frames, clip.fps, clip.sound, panorama="mono")
-    return path, {**saved, "ambisonic": clip.sound.layout == "ambix"}
+    return path, {**saved, "ambisonic": clip.sound is not None and clip.sound.layout == "ambix"}
 
 
 def _look(

@@ -1,4 +1,4 @@
-"""Frames of a panorama to saliency maps."""
+"""Predict saliency maps from the frames of a panorama."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360 import choices
 from ..con360.records import PanoramaClip
 from . import sockets
 from .host import files, folders, runtime
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 MULTICUE, TRAINING_FREE = "multi-cue (built in)", "training-free (built in)"
 # What the library calls them.
-BUILT_IN = {MULTICUE: "multi-cue", TRAINING_FREE: "training-free"}
+BUILT_IN = {MULTICUE: choices.MULTICUE, TRAINING_FREE: choices.TRAINING_FREE}
 FIRST_FACES, NO_FACES = "auto", "none"
 
 
@@ -31,7 +32,7 @@ class SalViT360Saliency(io.ComfyNode):
             node_id="SalViT360Saliency",
             display_name="SalViT360 Saliency",
             category=runtime.CATEGORY,
-            description="Where people would look: one saliency map over the panorama per frame, maximum 1.",
+            description="Predicts where people look: one saliency map over the panorama per frame, maximum 1.",
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames; another ratio than 2:1 is stretched."),
                 io.Combo.Input(
@@ -45,7 +46,7 @@ class SalViT360Saliency(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, optional=True,
-                    tooltip="Frame rate of the frames, by which multi-cue knows speed and fits the sound.",
+                    tooltip="Frame rate of the frames; multi-cue needs it for motion and sound.",
                 ),
                 io.Combo.Input(
                     "faces", options=[FIRST_FACES, NO_FACES, *folders.model_entries(folders.FACES)],
@@ -55,15 +56,16 @@ class SalViT360Saliency(io.ComfyNode):
                 ),
                 sockets.Con360Control.Input(
                     "control", optional=True,
-                    tooltip="The sampler's control: for_control is then by the method that it was trained with.",
+                    tooltip="The sampler's control: for_control then uses the method that this control was trained "
+                    "with.",
                 ),
             ],
             outputs=[
                 io.Mask.Output(display_name="saliency", tooltip="For viewpoints and overlays."),
                 io.Mask.Output(
                     display_name="for_control",
-                    tooltip="For the Joint AV Sampler: by the method that the control was trained with; without a "
-                    "control the same as saliency.",
+                    tooltip="For the Joint AV Sampler: maps by the method that the control was trained with; without "
+                    "a control the same as saliency.",
                 ),
             ],
         )  # fmt: skip
@@ -81,8 +83,9 @@ class SalViT360Saliency(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, method: str | None, faces: str | None = FIRST_FACES, **kwargs: Any) -> str:
-        weights = None if method in (*BUILT_IN, None) else _method(method)
-        return files.identity(filter(None, (weights, faces and face_file(faces))))
+        weights = None if method is None or method in BUILT_IN else _method(method)
+        detector = None if faces is None else face_file(faces)
+        return files.identity(filter(None, (weights, detector)))
 
     @classmethod
     @runtime.needs_packages
@@ -110,21 +113,21 @@ class SalViT360Saliency(io.ComfyNode):
 
 
 def _method(choice: str) -> Any:
-    """What the library calls the choice: a name, or the path of the weights."""
+    """Translate the choice for the library: a name, or the path of the weights."""
     entries = folders.model_entries(folders.SALIENCY)
     runtime.check_weights(choice, [*BUILT_IN, *entries], "the saliency method", "salvit360")
     return entries.get(choice) or BUILT_IN[choice]
 
 
 def face_file(choice: str) -> Path | None:
-    """The detector's file that a choice means; None for no faces, and for the first where there is none."""
+    """Find the detector's file of a choice; None for no faces, and for 'auto' where there is no file."""
     entries = folders.model_entries(folders.FACES)
     runtime.check_weights(choice, [FIRST_FACES, NO_FACES, *entries], "the face detector", "faces")
     return next(iter(entries.values()), None) if choice == FIRST_FACES else entries.get(choice)
 
 
 def face_detector(choice: str) -> FaceDetector | None:
-    """The detector that a choice means, ready to look."""
+    """Load the detector of a choice."""
     from ..con360.saliency.human_faces import FaceDetector
 
     path = face_file(choice)
@@ -132,7 +135,7 @@ def face_detector(choice: str) -> FaceDetector | None:
 
 
 def _say_what_is_unread(clip: PanoramaClip, method: str, faces: str) -> None:
-    """Tells of inputs that were given and count for nothing."""
+    """Log inputs that were given and have no effect."""
     if method != MULTICUE and faces not in (FIRST_FACES, NO_FACES):
         runtime.log.warning("faces %s: saliency by %s does not look for faces", faces, method)
     if method == MULTICUE and clip.sound is not None and clip.sound.layout != "ambix":

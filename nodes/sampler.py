@@ -1,4 +1,4 @@
-"""Model, control and conditions to a sounding viewpoint clip."""
+"""Generate picture and sound of a viewpoint from model, control and conditions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.records import Conditions, SceneCaption, StartClip, ViewTrack
+from ..con360 import choices
+from ..con360.records import AV, Conditions, SceneCaption, StartClip, ViewTrack
 from . import sockets
 from .host import runtime
 
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 MODEL_FPS = 8.0
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 NOTHING = "nothing"
-HOLDS = [NOTHING, "picture", "sound"]
-SAMPLERS = ["ddim", "dpm++"]
-MEMORY_MODES = ["normal", "low"]
+HOLDS = [NOTHING, *choices.HOLDS]
+SAMPLERS, MEMORY_MODES = list(choices.SAMPLERS), list(choices.MEMORY_MODES)
 # Each decodes one frame; a clip of many steps is not slowed down by more.
 MAX_PREVIEWS = 8
 
@@ -41,7 +41,7 @@ class JointAVSampler(io.ComfyNode):
                 io.Mask.Input("saliency", tooltip="One saliency map per frame: for_control of SalViT360 Saliency."),
                 sockets.Con360Basd.Input("basd", tooltip="The viewpoint, with its maps and frame rate."),
                 io.String.Input("caption", default="", multiline=True, tooltip="What is seen and heard in the scene."),
-                io.String.Input("negative", default="", multiline=True, tooltip="What to keep away from."),
+                io.String.Input("negative", default="", multiline=True, tooltip="What to avoid."),
                 io.Int.Input("steps", default=12, min=1, max=200, tooltip="Denoising steps."),
                 io.Int.Input(
                     "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
@@ -64,20 +64,21 @@ class JointAVSampler(io.ComfyNode):
                                tooltip="Frames to start from or to hold: one per frame of the clip, or a single one."),
                 io.Audio.Input("start_audio", optional=True, tooltip="Sound to start from or to hold."),
                 io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, optional=True,
-                               tooltip="How far to leave what is given to start from; 1 is from noise alone."),
+                               tooltip="How much of the start to change; 1 ignores it and begins from noise alone."),
                 io.Combo.Input("hold", options=HOLDS, default=NOTHING, optional=True,
                                tooltip="Keep the given picture and make sound for it, or the other way round."),
                 io.Combo.Input("sampler", options=SAMPLERS, default=SAMPLERS[0], optional=True,
                                tooltip="dpm++ needs fewer steps than ddim."),
                 runtime.advanced(io.Combo.Input(
                     "memory", options=MEMORY_MODES, default=MEMORY_MODES[0], optional=True,
-                    tooltip="'low' has one network at a time on the device: slower, in less memory.")),
+                    tooltip="'low' keeps one network at a time on the device: slower, with less memory.")),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
                 io.Audio.Output(display_name="audio"),
                 io.Video.Output(display_name="video"),
-                io.String.Output(display_name="notices", tooltip="Unknown words of the caption, and the like."),
+                io.String.Output(display_name="notices",
+                                 tooltip="Remarks, such as words of the caption that the model does not know."),
             ],
         )  # fmt: skip
 
@@ -107,8 +108,9 @@ class JointAVSampler(io.ComfyNode):
         with runtime.gives_way():
             clip = generate(
                 model.model, control and control.control, conditions, settings,
-                seconds=len(conditions.track) / MODEL_FPS, saliency_strength=saliency_strength,
-                basd_strength=basd_strength, start=_start(start_images, start_audio, basd, len(conditions.track)),
+                seconds=len(conditions.track) / MODEL_FPS,
+                strengths={"saliency": saliency_strength, "basd": basd_strength},
+                start=_start(start_images, start_audio, basd, len(conditions.track)),
                 device=runtime.device(), progress=report, on_step=_previews(model.model, report),
             )  # fmt: skip
         return io.NodeOutput(
@@ -119,19 +121,19 @@ class JointAVSampler(io.ComfyNode):
         )
 
 
-def _previews(model: JointModel, report: runtime.Report) -> OnStep:
-    """Shows the present estimate of the middle frame on the node, a few times per clip."""
+def _previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:
+    """Show the present estimate of the middle frame on the node, a few times per clip."""
     from ..con360.pipeline import preview_frame
 
-    def on_step(step: int, total: int, x0_v: Tensor) -> None:
+    def on_step(step: int, total: int, x0: AV) -> None:
         if step * MAX_PREVIEWS // total > (step - 1) * MAX_PREVIEWS // total:
-            report(step, total, "sampling", preview_frame(model, x0_v))
+            report(step, total, "sampling", preview_frame(model, x0))
 
     return on_step
 
 
 def _start(images: Tensor | None, audio: dict[str, Any] | None, basd: sockets.BasdRecord, num_frames: int) -> StartClip:
-    """What is given, at the model's frame rate."""
+    """Bring the given picture and sound to the model's frame rate."""
     frames = None if images is None else sockets.frames_from_image(images)
     if frames is not None and len(frames) == 1:
         frames = frames.expand(num_frames, -1, -1, -1)
@@ -158,7 +160,7 @@ def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str) -> Con
 
 
 def _scene_or_typed(text: str) -> SceneCaption:
-    """A link carries words alone: the sample's caption is known by its form."""
+    """Recognise the sample's caption by its form, because a link carries the words alone."""
     from ..con360.caption import typed_caption
     from ..con360.scenes import is_scene_caption
 

@@ -1,4 +1,4 @@
-"""A panorama to a file that players show as one: spherical metadata, and Ambisonics in four channels."""
+"""Save a panorama as a file that players recognise: with spherical metadata, and Ambisonics in four channels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from .host import files, runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.media.spherical_tags import Packing
     from ..con360.records import Sound
 
-PACKINGS = ["mono", "top-bottom", "left-right"]
+PACKINGS: list[Packing] = ["mono", "top-bottom", "left-right"]
 
 
 class Save360Video(io.ComfyNode):
@@ -48,8 +49,9 @@ class Save360Video(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, frames: Tensor, fps: float, filename_prefix: str, stereo: str, audio: dict[str, Any] | None = None
-    ) -> io.NodeOutput:
+        cls, frames: Tensor, fps: float, filename_prefix: str, stereo: Packing,
+        audio: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.writer import clip_stream, to_uint8
 
         runtime.check_choice(stereo, PACKINGS, "the stereo packing")
@@ -69,7 +71,7 @@ class Save360Video(io.ComfyNode):
 
 
 def _fitting(sound: Sound) -> Sound:
-    """Channels, a rate and a level that AAC can hold."""
+    """Bring sound to channels, a rate and a level that AAC can hold."""
     from ..con360.media.writer import fit_aac
     from ..con360.sound.levels import for_clip
 

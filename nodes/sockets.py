@@ -32,7 +32,7 @@ _UPLOAD_VALUE = "image"
 
 @dataclass(frozen=True)
 class BasdRecord:
-    """What travels on a CON360_BASD link: the maps with their track, and the frame rate of both."""
+    """Value of a CON360_BASD link: the maps with their track, and the frame rate of both."""
 
     maps: BasdMaps
     fps: float
@@ -122,7 +122,7 @@ def channel_inputs() -> list[io.Input]:
 
 
 def checked_ambisonics(ambisonics: str, head_locked: bool = False) -> str:
-    """The word that the widget means.
+    """Check the widgets about Ambisonics, and return the library's word.
 
     Raises:
         InputError: an unknown one, or one that head-locked sound contradicts.
@@ -133,13 +133,13 @@ def checked_ambisonics(ambisonics: str, head_locked: bool = False) -> str:
 
 
 def sound_from_audio(audio: dict[str, Any], ambisonics: str = "auto", head_locked: bool = False) -> Sound:
-    """AUDIO to `Sound`; the first item of a batch. What had to be assumed of its channels is logged.
+    """AUDIO to `Sound`; the first item of a batch. Assumptions about its channels are logged.
 
     Args:
         ambisonics, head_locked: of `channel_meaning`. `auto` believes what the library's own nodes say.
 
     Raises:
-        InputError: integer samples (core's video reader hands PCM sound over interleaved, its channels are lost), an
+        InputError: integer samples (ComfyUI's own video reader loses the channels of PCM sound), an
             empty or malformed waveform, values that are not finite, or channels that cannot be what was said.
     """
     import torch

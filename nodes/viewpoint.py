@@ -1,7 +1,7 @@
-"""A viewpoint, found in the saliency or set by hand, and its BASD maps.
+"""Choose a viewpoint, from the saliency or by hand, and draw its BASD maps.
 
-Both nodes carry the viewpoint editor of `web/editor.js`, which writes into their widgets and shows what they return
-under the UI key `con360`.
+Both nodes carry the viewpoint editor of `web/editor.js`, which writes into their widgets and shows their UI output
+`con360`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.choices import RANKINGS, VIEW_MODES, ViewMode
 from ..con360.errors import InputError
 from . import previews, sockets
 from .host import runtime
@@ -17,15 +18,16 @@ from .host import runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
+    from ..con360.records import BasdNormalization, SaliencyMaps, Sound, Viewpoint, ViewTrack
+    from ..con360.viewpoint.choose import Ranking
     from ..con360.viewpoint.keyframes import Keyframe
 
-BY_SUBJECT, BY_CENTROID, BY_HAND, BY_KEYFRAMES = "subject", "centroid", "yaw and pitch", "keyframes"
-RANKINGS = [BY_SUBJECT, BY_CENTROID]
+BY_SUBJECT, BY_CENTROID = RANKINGS
+BY_HAND, BY_KEYFRAMES = "yaw and pitch", "keyframes"
 CHOICES = [*RANKINGS, BY_HAND, BY_KEYFRAMES]
-STILL = "still"
-MODES = [STILL, "track"]
-NORMALIZATIONS = ["minmax", "diagonal"]
+MODES = list(VIEW_MODES)
+STILL = MODES[0]
+NORMALIZATIONS: list[BasdNormalization] = ["minmax", "diagonal"]
 YAW = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 1.0}
 PITCH = {"default": 0.0, "min": -90.0, "max": 90.0, "step": 1.0}
 FOV = {"default": 90.0, "min": 30.0, "max": 150.0, "step": 1.0}
@@ -44,7 +46,7 @@ def _normalization() -> io.Combo.Input:
 
 
 def _editor_inputs() -> list[io.Input]:
-    """What the editor writes and what it plays."""
+    """Inputs for the editor: the keyframes that it writes and the sound that it plays."""
     return [
         io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
         io.Audio.Input("audio", optional=True, tooltip=AUDIO_HELP),
@@ -109,8 +111,9 @@ class CentroidToBASD(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: str, yaw: float, pitch: float, fov: float,
-        normalization: str, frames: Tensor | None = None, keyframes: str = "", audio: dict[str, Any] | None = None,
+        cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: ViewMode, yaw: float, pitch: float,
+        fov: float, normalization: BasdNormalization, frames: Tensor | None = None, keyframes: str = "",
+        audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(choose_by, CHOICES, "choose_by")
         runtime.check_choice(mode, MODES, "the mode")
@@ -123,7 +126,9 @@ class CentroidToBASD(io.ComfyNode):
         report = runtime.progress()
         report(0, 3, "viewpoint")
         ranked = choose_by in RANKINGS
-        found = {ranking: _found(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS}
+        found: dict[str, tuple[Viewpoint, ...]] = {
+            ranking: _found(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS
+        }
         if ranked:
             track = _ranked(_told(found[choose_by]), rank).track
         else:
@@ -146,7 +151,7 @@ class Con360Centroids(io.ComfyNode):
             node_id="Con360Centroids",
             display_name="Centroids",
             category=runtime.CATEGORY,
-            description="The salient subjects or regions as a list: what follows runs once for each of them.",
+            description="Lists the salient subjects or regions; the nodes after this one run once for each of them.",
             inputs=[
                 io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
                 io.Float.Input(
@@ -155,7 +160,8 @@ class Con360Centroids(io.ComfyNode):
                 io.Combo.Input("mode", options=MODES,
                                tooltip="As in Centroid→BASD: places of the whole clip, or followed over time."),
                 io.Int.Input("at_most", default=3, min=1, max=8,
-                             tooltip="So many at most, the most salient first; fewer where fewer are found."),
+                             tooltip="Largest length of the list, the most salient first; fewer where fewer are "
+                             "found."),
                 io.Combo.Input("choose_by", options=RANKINGS, default=BY_SUBJECT, optional=True,
                                tooltip="As in Centroid→BASD: subjects, or the regions' centroids as in the paper."),
             ],
@@ -169,9 +175,9 @@ class Con360Centroids(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, saliency: Tensor, fps: float, mode: str, at_most: int,
-        # Of workflows that are older than the widget, when there were centroids alone.
-        choose_by: str = BY_CENTROID,
+        cls, saliency: Tensor, fps: float, mode: ViewMode, at_most: int,
+        # Workflows saved before this widget existed ranked by centroid.
+        choose_by: Ranking = BY_CENTROID,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(mode, MODES, "the mode")
         runtime.check_choice(choose_by, RANKINGS, "choose_by")
@@ -194,7 +200,7 @@ class ViewpointByHand(io.ComfyNode):
             node_id="ViewpointByHand",
             display_name="Viewpoint by Hand",
             category=runtime.CATEGORY,
-            description="A viewpoint where you say, still or moving along keyframes, without any saliency.",
+            description="Sets a viewpoint by hand, still or moving along keyframes, without any saliency.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama: as many views are made as there are frames."),
                 io.Float.Input(
@@ -223,8 +229,8 @@ class ViewpointByHand(io.ComfyNode):
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float, normalization: str,
-        map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
+        cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float,
+        normalization: BasdNormalization, map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
         report = runtime.progress()
@@ -258,14 +264,14 @@ def _by_hand(
     return manual_viewpoint(yaw, pitch, fov, num_frames).track
 
 
-def _found(maps: SaliencyMaps, fps: float, mode: str, fov: float, ranking: str) -> tuple[Viewpoint, ...]:
+def _found(maps: SaliencyMaps, fps: float, mode: ViewMode, fov: float, ranking: Ranking) -> tuple[Viewpoint, ...]:
     from ..con360.viewpoint.choose import viewpoints
 
     return viewpoints(maps, fps, fov_deg=fov, mode=mode, ranking=ranking)
 
 
 def _told(found: tuple[Viewpoint, ...]) -> tuple[Viewpoint, ...]:
-    """The same viewpoints, once the log has what a person should know about them."""
+    """Log the notices of the viewpoints, and return the viewpoints."""
     from ..con360.viewpoint.choose import viewpoint_notices
 
     for notice in viewpoint_notices(found):
@@ -280,7 +286,7 @@ def _ranked(found: tuple[Viewpoint, ...], rank: int) -> Viewpoint:
 
 
 def _output(
-    track: ViewTrack, height: int, normalization: str, fps: float, shown: dict[str, Any]
+    track: ViewTrack, height: int, normalization: BasdNormalization, fps: float, shown: dict[str, Any]
 ) -> io.NodeOutput:  # fmt: skip
     """The five outputs of a viewpoint, and what its editor shows."""
     from ..con360.viewpoint.basd import basd_maps

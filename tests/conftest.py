@@ -1,4 +1,4 @@
-"""What every test can rely on: the project importable, and one thread per process where asked."""
+"""Common ground of all tests: the project is importable, and runs one thread per process where asked."""
 
 from __future__ import annotations
 

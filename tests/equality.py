@@ -1,4 +1,4 @@
-"""Whether a change left every result as it was, bit for bit: `python -m tests.equality record|compare FILE`.
+"""Prove that a change left every result as it was, bit for bit: `python -m tests.equality record|compare FILE`.
 
 Record before a rewrite and compare after it, on one machine with one number of threads. Recorded are digests: decoded
 frames and sound of the built-in model, once per sampler, start, hold, guidance and memory mode; losses and weights of
@@ -64,14 +64,14 @@ def main() -> int:
 
 
 def results(folder: Path) -> Iterator[tuple[str, str]]:
-    """(name, digest) of everything that is held equal."""
+    """Yield (name, digest) of every result that must stay equal."""
     yield from generations(folder)
     yield from trainings(folder)
     yield from workflows(folder)
 
 
 def digest(value: Any) -> str:
-    """Of tensors' bytes and shapes, numbers and texts, alone or in containers; models and files count for nothing."""
+    """Hash tensors' bytes and shapes, numbers and texts, alone or in containers; models and files are left out."""
     import torch
 
     hashed = hashlib.sha256()

@@ -45,7 +45,7 @@ class Pieces:
         ).eval()  # fmt: skip
 
     def video(self) -> UNetMotionModel:
-        """What diffusers makes of U-Net and motion module."""
+        """Join U-Net and motion module as diffusers does."""
         return UNetMotionModel.from_unet2d(self.unet, self.motion).eval()
 
 
@@ -63,7 +63,7 @@ def write_sd_folder(pieces: Pieces, folder: Path) -> Path:
 
 
 def write_audioldm_folder(folder: Path, seed: int = 0) -> Path:
-    """AudioLDM as the hub has it: its own names for the parts, RoBERTa's vocabulary, a `.bin` among the weights."""
+    """Write AudioLDM as the hub has it: own names for the parts, RoBERTa's vocabulary, a `.bin` among the weights."""
     model = make_tiny_joint_model(seed)
     save_joint_model(model, folder / "joint")
     for name in ("unet", "vae", "scheduler", "text_encoder"):

@@ -1,4 +1,4 @@
-"""Where tests find the shared clips and recorded outputs, which the project does not ship."""
+"""Find the shared clips and recorded outputs, which the project does not ship."""
 
 from __future__ import annotations
 

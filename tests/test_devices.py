@@ -1,4 +1,4 @@
-"""Where networks compute: `auto` on machines that this one is not, and what is said of a device that is missing."""
+"""Devices: `auto` on machines that this one is not, and the error for a device that is missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from con360.cli.parser import build_parser
+from con360.cli.parser import parse
 from con360.devices import describe_device, devices_here, resolve_device
 from con360.errors import InputError
 from con360.models.precision import working_dtype
@@ -65,7 +65,7 @@ def test_devices_are_told_with_their_names(machine, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda a: a[0])
 def test_auto_is_the_default_of_every_command(arguments: list[str]) -> None:
-    assert build_parser().parse_args(arguments).device == "auto"
+    assert parse(arguments).device == "auto"
 
 
 def test_preparing_leaves_the_gpu_to_encoders_of_their_own_on_ray(machine) -> None:

@@ -1,4 +1,4 @@
-"""Memory that runs out: what counts as such, one attempt in smaller pieces, and the sentence."""
+"""Out of memory: the errors that count as such, one attempt in smaller pieces, and the sentence."""
 
 from __future__ import annotations
 

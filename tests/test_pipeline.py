@@ -103,7 +103,7 @@ def test_identity_without_control_equals_control_at_strength_zero(
 ) -> None:
     given = conditions(panorama)
     without = generate(model, None, given, settings(model), seconds=SECONDS)
-    zero = generate(model, control, given, settings(model), seconds=SECONDS, saliency_strength=0.0, basd_strength=0.0)
+    zero = generate(model, control, given, settings(model), seconds=SECONDS, strengths={"saliency": 0.0, "basd": 0.0})
     assert torch.equal(without.frames, zero.frames) and torch.equal(without.sound.waveform, zero.sound.waveform)
 
 
@@ -112,7 +112,7 @@ def test_progress_is_told_and_may_cancel(model: JointModel, panorama: PanoramaCl
     generate(
         model, None, conditions(panorama), settings(model, steps=3), seconds=SECONDS,
         progress=lambda done, total, what: told.append((done, total, what)),
-        on_step=lambda step, total, x0: previews.append((step, total, tuple(x0.shape))),
+        on_step=lambda step, total, x0: previews.append((step, total, tuple(x0.video.shape))),
     )  # fmt: skip
     assert told[:3] == [(1, 3, "sampling"), (2, 3, "sampling"), (3, 3, "sampling")]
     assert told[-1] == (4, 4, "decoding frames")

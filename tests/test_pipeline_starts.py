@@ -13,7 +13,7 @@ from con360.control import load_control
 from con360.errors import InputError
 from con360.models.precision import FLOAT32_PARTS, working_dtype
 from con360.pipeline import conditions_of, crop_view, default_settings, generate, preview_frame
-from con360.records import Sound, StartClip
+from con360.records import AV, Sound, StartClip
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
 from con360.viewpoint.choose import manual_viewpoint
@@ -145,11 +145,11 @@ def test_precisions_by_name():
 def test_a_preview_is_the_middle_frame_of_the_estimate():
     model = make_tiny_joint_model()
     x0 = torch.randn(1, 4, 5, 8, 8, generator=torch.Generator().manual_seed(0))
-    picture = preview_frame(model, x0)
+    picture = preview_frame(model, AV(x0))
     assert picture.shape == (3, 32, 32) and 0 <= picture.min() and picture.max() <= 1
     changed = x0.clone()
     changed[:, :, 2] += 1
-    assert not torch.equal(preview_frame(model, changed), picture)
+    assert not torch.equal(preview_frame(model, AV(changed)), picture)
     changed = x0.clone()
     changed[:, :, [0, 1, 3, 4]] += 1
-    assert torch.equal(preview_frame(replace(model), changed), picture)
+    assert torch.equal(preview_frame(replace(model), AV(changed)), picture)

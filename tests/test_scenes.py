@@ -1,4 +1,4 @@
-"""Procedural scenes: every modality tells the same truth, from a seed."""
+"""Procedural scenes: all modalities of a seed agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caption models of the published classes, small and random, in folders as transformers writes them."""
+"""Make small random caption models of the published classes, in folders as transformers writes them."""
 
 from __future__ import annotations
 

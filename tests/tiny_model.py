@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNetMotionModel
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNetMotionModel
 from transformers import (
     ClapTextConfig,
     ClapTextModelWithProjection,
@@ -19,6 +18,7 @@ from con360.models.connector_config import ConnectorConfig
 from con360.models.connectors import Connectors
 from con360.models.dual_unet import DualUNet
 from con360.models.joint import JointModel
+from train.tiny.networks import make_scheduler, make_tokenizer, special_ids
 
 WIDTHS = (64, 64, 64, 64)
 TEXT_DIM = 16
@@ -32,7 +32,7 @@ def make_tiny_joint_model(seed: int = 0, *, kind: str = "additive") -> JointMode
     unet_v, unet_a = _unet_v(), _unet_a()
     config = ConnectorConfig.for_unets(unet_v, unet_a, kind=kind, connector_channel=32, channel_mult=(1, 1))
     unet = DualUNet(unet_v, unet_a, _randomised(Connectors(config)))
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer(WORDS, MAX_TOKENS)
     parts = {
         "unet": unet,
         "vae_v": _vae(3, 4, 3),
@@ -42,8 +42,8 @@ def make_tiny_joint_model(seed: int = 0, *, kind: str = "additive") -> JointMode
         "text_encoder_v": _text_encoder_v(tokenizer),
         "tokenizer_a": tokenizer,
         "text_encoder_a": _text_encoder_a(tokenizer),
-        "scheduler_v": _scheduler(),
-        "scheduler_a": _scheduler(),
+        "scheduler_v": make_scheduler(),
+        "scheduler_a": make_scheduler(),
     }
     for module in parts.values():
         if isinstance(module, torch.nn.Module):
@@ -71,7 +71,7 @@ def _unet_a() -> UNet2DConditionModel:
 
 
 def _randomised(connectors: Connectors) -> Connectors:
-    """Zero-initialised projections made random: an untrained bridge would hide what flows over it."""
+    """Make zero-initialised projections random: an untrained bridge would hide faults in what flows over it."""
     for parameter in connectors.parameters():
         if parameter.ndim > 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.5 / parameter[0].numel() ** 0.5)
@@ -95,29 +95,12 @@ def _vocoder() -> SpeechT5HifiGan:
     )  # fmt: skip
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", vocabulary["<s>"]), ("</s>", vocabulary["</s>"])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
-        model_max_length=MAX_TOKENS,
-    )  # fmt: skip
-
-
-def _ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-
-
 def _text_encoder_v(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT_DIM, intermediate_size=32, num_hidden_layers=1,
-            num_attention_heads=2, max_position_embeddings=MAX_TOKENS, projection_dim=TEXT_DIM, **_ids(tokenizer),
+            num_attention_heads=2, max_position_embeddings=MAX_TOKENS, projection_dim=TEXT_DIM,
+            **special_ids(tokenizer),
         )
     )  # fmt: skip
 
@@ -126,14 +109,7 @@ def _text_encoder_a(tokenizer: PreTrainedTokenizerFast) -> ClapTextModelWithProj
     return ClapTextModelWithProjection(
         ClapTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT_DIM, intermediate_size=32, num_hidden_layers=1,
-            num_attention_heads=2, max_position_embeddings=MAX_TOKENS + 2, projection_dim=TEXT_DIM, **_ids(tokenizer),
+            num_attention_heads=2, max_position_embeddings=MAX_TOKENS + 2, projection_dim=TEXT_DIM,
+            **special_ids(tokenizer),
         )
-    )  # fmt: skip
-
-
-def _scheduler() -> DDIMScheduler:
-    return DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-        set_alpha_to_one=True, steps_offset=0, prediction_type="v_prediction", timestep_spacing="trailing",
-        rescale_betas_zero_snr=True,
     )  # fmt: skip

@@ -60,7 +60,7 @@ def tiny_workflow(control: bool = True, **inputs: Any) -> dict[str, Any]:
 
 
 def by_subject(prompt: dict[str, Any]) -> dict[str, Any]:
-    """The tiny workflow as one is wired today: every cue, the subject, and for the control maps of its own kind."""
+    """The tiny workflow in today's wiring: every cue, the subject as viewpoint, and the control's own kind of maps."""
     prompt["2"]["inputs"] |= {
         "method": "multi-cue (built in)", "audio": ["1", 1], "fps": ["1", 2], "faces": "auto", "control": ["6", 0],
     }  # fmt: skip

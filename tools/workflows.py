@@ -394,7 +394,7 @@ SHIPPED = [VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROID
 
 
 def files_of(workflow: Workflow, info: dict[str, Any]) -> dict[Path, str]:
-    """What belongs into which file."""
+    """Make the text of each file of a workflow: for the frontend, and for the server."""
     saved = ui_format(workflow, info)
     paths = (PACK / "workflows" / f"{workflow.name}.json",
              PACK / "tests" / "workflows_api" / f"{workflow.name}.api.json")  # fmt: skip

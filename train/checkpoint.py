@@ -5,8 +5,8 @@
         state.pt         progress, trained weights, optimiser, moving average, gradient scaler
         chance-0.pt      random generators, one file per process
 
-What is random in the loop follows from the seed and the number of a sample alone; the generators are kept for networks
-that draw from them. Everything is read with `weights_only=True`: nothing unpickles.
+The loop's draws follow from the seed and a sample's number alone. Generators are kept for networks that draw from
+them. Everything is read with `weights_only=True`: nothing unpickles.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ FORMAT = 1
 
 
 @dataclass
-class Progress:
-    """How far a run has come.
+class RunProgress:
+    """Progress of a run.
 
     Args:
         step: optimiser steps done. samples: clips seen by all processes. seconds: of training.
@@ -42,13 +42,13 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, config: TrainConfig, progress: Progress, state: dict[str, Any], rank: int, wait: Callable[[], None]
+    folder: Path, config: TrainConfig, progress: RunProgress, state: dict[str, Any], rank: int, wait: Callable[[], None]
 ) -> Path:
     """Write a checkpoint together with all other processes; each calls this with its own rank.
 
     Args:
         folder: of all checkpoints.
-        state: what the first process holds for all of them.
+        state: held by the first process for all of them.
         wait: returns when every process has called it.
     """
     final = folder / f"step-{progress.step:07d}"
@@ -94,7 +94,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was given, with `progress` as a `Progress`.
+    """Return the state that `save_checkpoint` was given, with `progress` as a `RunProgress`.
 
     Raises:
         InputError: not a checkpoint, damaged, or of another format.
@@ -108,7 +108,7 @@ def read_state(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} cannot be read ({error}); take an older checkpoint with --resume.") from error
     if state.get("format") != FORMAT:
         raise InputError(f"{path} has checkpoint format {state.get('format')!r}; this program reads {FORMAT}.")
-    return {**state, "progress": Progress(**state["progress"])}
+    return {**state, "progress": RunProgress(**state["progress"])}
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -116,7 +116,7 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def restore_chance(path: Path, rank: int) -> None:
-    """Set this process's generators; a process that the saved run did not have keeps its seeded ones."""
+    """Set this process's generators; a process that is new in this run keeps its seeded ones."""
     file = path / f"chance-{rank}.pt"
     if file.is_file():
         state = torch.load(file, map_location="cpu", weights_only=True)

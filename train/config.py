@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from con360.choices import BUILT_IN_MODEL
 from con360.errors import InputError
 from con360.timing import ClipSpec
-from con360.weights.catalog import BUILT_IN_MODEL
 from train.losses import Dropout
 
 PROCEDURAL = "procedural"
@@ -115,7 +115,8 @@ class TrainConfig:
 
     @property
     def dropout(self) -> Dropout:
-        return Dropout(self.drop_text, self.drop_control, self.drop_saliency, self.drop_basd, self.drop_x0)
+        named = {"saliency": self.drop_saliency, "basd": self.drop_basd}
+        return Dropout(self.drop_text, self.drop_control, x0=self.drop_x0, named=named)
 
     @property
     def with_control(self) -> bool:

@@ -1,7 +1,7 @@
-"""What a training step reads: samples from procedural scenes or prepared shards, their order, and batches.
+"""Read training samples from procedural scenes or prepared shards, in order, as batches.
 
-Order and chance belong to a sample's place in the run, not to a process: sample number p of a run is the same clip with
-the same noise however many processes share the work, and a resumed run needs to know p alone.
+A sample's number in the run decides its clip and its noise, however many processes share the work. A resumed run needs
+to know that number alone.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,48 +20,25 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from con360.control.config import SALIENCY_AND_BASD, ControlConfig
+from con360.control.inputs import make_named, normalised
 from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
-from con360.records import Progress
+from con360.records import Progress, Signal
 from con360.timing import ClipSpec
-from train.examples import ESTIMATOR, make_example, rays_of, scene_of
+from train.examples import ESTIMATOR, MAP_HEIGHT, make_example, rays_of, scene_of
 from train.preparation.settings import TRUTH
-from train.shards import Prepared, group_sizes, read_group, read_settings, shard_paths
+from train.shards import TENSORS, Prepared, Sample, group_sizes, read_group, read_settings, shard_paths
 
 # Row groups of shards that are shuffled together: enough to mix many clips, few enough to hold in memory.
 WINDOW = 32
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One clip, encoded.
-
-    Args:
-        latents_v: `[T, 4, h, w]` half precision, scaled.
-        latents_a: `[8, R, 16]` half precision, scaled, padded rows included.
-        maps: `[T, 2, H, W]` uint8, 255 is 1: saliency and BASD.
-        views: `[T, 3]` yaw, pitch and FoV in degrees.
-        text_v: `[L, D]` half precision. text_a: `[D]` half precision, unit norm.
-        caption: what the text says.
-    """
-
-    latents_v: Tensor
-    latents_a: Tensor
-    maps: Tensor
-    views: Tensor
-    text_v: Tensor
-    text_a: Tensor
-    caption: str
-
-
-_TENSORS = ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")
-
-
-class Source(Protocol):
-    """Clips by number. `groups` are runs of numbers that are cheap to read together."""
+class SampleSource(Protocol):
+    """Samples by number. `groups` are ranges of numbers that are cheap to read together."""
 
     @property
     def groups(self) -> Sequence[range]: ...
@@ -71,7 +48,7 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
     def describe(self) -> dict[str, Any]:
-        """For the training record: what the data is; `saliency` names the method of its maps."""
+        """Describe the data for the training record; `saliency` names the method of its maps."""
         ...
 
 
@@ -81,13 +58,15 @@ class ProceduralScenes:
     Args:
         sound: `view` or `omni`.
         estimate_every: one clip in so many has estimated saliency, as users have; 0 is none.
+        control: its further maps and signals are made by their registered makers; None has none.
     """
 
     def __init__(
-        self, model: JointModel, split: str, count: int, spec: ClipSpec, sound: str = "view", estimate_every: int = 3
-    ) -> None:
+        self, model: JointModel, split: str, count: int, spec: ClipSpec, sound: str = "view", estimate_every: int = 3,
+        control: ControlConfig | None = None,
+    ) -> None:  # fmt: skip
         self.model, self.split, self.count, self.spec = model, split, count, spec
-        self.sound, self.estimate_every = sound, estimate_every
+        self.sound, self.estimate_every, self.control = sound, estimate_every, control
         self.groups = [range(i, i + 1) for i in range(count)]
 
     def __len__(self) -> int:
@@ -103,22 +82,35 @@ class ProceduralScenes:
         )  # fmt: skip
         waveform = example.waveform if with_sound else scene_of(self.split, index).foa(spec).waveform[0]
         text = encode_captions(model, [example.caption])
+        further, signals = self._named(index)
+        size = example.maps.shape[-2:]
+        maps = torch.cat([example.maps, *(normalised(m, size)[:, None] for m in further.values())], dim=1)
         return Sample(
             encode_frames(model.vae_v, example.frames).transpose(0, 1).half().cpu(),
             encode_mel(model.vae_a, log_mel(waveform[None]), spec.num_latent_rows_padded)[0].half().cpu(),
-            (example.maps * 255).round().byte(),
+            (maps * 255).round().byte(),
             torch.tensor([[v.yaw_deg, v.pitch_deg, v.fov_deg] for v in example.track.views]),
             text.text_v[0].half().cpu(),
             text.text_a[0].half().cpu(),
             example.caption,
+            (*SALIENCY_AND_BASD, *further),
+            signals,
         )
 
+    def _named(self, index: int) -> tuple[dict[str, Tensor], dict[str, Signal]]:
+        """The further maps and the signals of a scene, by name."""
+        if self.control is None or self.control.names == SALIENCY_AND_BASD:
+            return {}, {}
+        return make_named(self.control, scene_of(self.split, index).panorama(2 * MAP_HEIGHT, self.spec))
+
     def describe(self) -> dict[str, Any]:
-        return {"data": "procedural scenes", "split": self.split, "clips": self.count, "sound": self.sound,
+        told = {"data": "procedural scenes", "split": self.split, "clips": self.count, "sound": self.sound,
                 "saliency": ESTIMATOR, "estimated_saliency_every": self.estimate_every}  # fmt: skip
+        further = self.control.names[len(SALIENCY_AND_BASD) :] if self.control else ()
+        return {**told, "further": list(further)} if further else told
 
     def identity(self) -> str:
-        """The same for the same request to the same encoders."""
+        """A digest of the request and the encoders: names the cache file."""
         digest = hashlib.sha256(json.dumps([self.describe(), self.spec.seconds, self.model.picture_size_px]).encode())
         encoders = (self.model.vae_v, self.model.vae_a, self.model.text_encoder_v, self.model.text_encoder_a)
         for tensor in (t for module in encoders for t in module.state_dict().values()):
@@ -127,9 +119,15 @@ class ProceduralScenes:
 
 
 class Cached:
-    """Samples of another source in memory, and in a file for the next run: what does not change, once."""
+    """Samples of another source, encoded once: kept in memory, and in a file for the next run.
+
+    Raises:
+        InputError: the source has further maps or signals, whose makers may change between runs.
+    """
 
     def __init__(self, source: ProceduralScenes, folder: Path, progress: Progress | None = None) -> None:
+        if "further" in source.describe():
+            raise InputError("the cache holds saliency and BASD alone, and this control reads more; set cache=false.")
         self.source, self.groups = source, source.groups
         path = folder / f"{source.split}-{source.identity()}.safetensors"
         if not path.is_file():
@@ -143,7 +141,7 @@ class Cached:
             if progress is not None:
                 progress(index + 1, len(self.source), "rendering scenes")
         with atomic_path(path) as temporary:
-            stacked = {name: torch.stack([getattr(s, name) for s in samples]).contiguous() for name in _TENSORS}
+            stacked = {name: torch.stack([getattr(s, name) for s in samples]).contiguous() for name in TENSORS}
             save_file(stacked, temporary)
 
     def __len__(self) -> int:
@@ -151,7 +149,7 @@ class Cached:
 
     def __getitem__(self, index: int) -> Sample:
         caption = scene_of(self.source.split, index).caption().short
-        return Sample(**{name: self.tensors[name][index] for name in _TENSORS}, caption=caption)
+        return Sample(**{name: self.tensors[name][index] for name in TENSORS}, caption=caption)
 
     def describe(self) -> dict[str, Any]:
         return self.source.describe()
@@ -176,8 +174,9 @@ class PreparedShards:
 
     def _check(self, model: JointModel, spec: ClipSpec) -> None:
         first = self._read(0)[0]
-        c, T, h, w = model.latent_shape_v(spec)
-        wanted = {"latents_v": (T, c, h, w), "latents_a": model.latent_shape_a(spec)}
+        shapes = model.latent_shapes(spec)
+        c, T, h, w = shapes.video
+        wanted = {"latents_v": (T, c, h, w), "latents_a": shapes.audio}
         for name, shape in wanted.items():
             got = tuple(getattr(first, name).shape)
             if got != shape:
@@ -200,11 +199,10 @@ class PreparedShards:
 
     def __getitem__(self, index: int) -> Sample:
         number = int(self._group_of[index])
-        row = self._read(number)[index - self.groups[number].start]
-        return Sample(**{name: getattr(row, name) for name in _TENSORS}, caption=row.caption)
+        return self._read(number)[index - self.groups[number].start]
 
     def first(self, count: int) -> PreparedShards:
-        """The same shards, of which only the first `count` clips are shown (validation, which asks by number)."""
+        """The same shards, limited to the first `count` clips (for validation, which asks by number)."""
         few = copy.copy(self)
         few.length = min(count, len(self))
         return few
@@ -242,7 +240,7 @@ def epoch_order(groups: Sequence[range], seed: int, epoch: int, window: int = WI
 
 
 class Order:
-    """Clip of each sample number of a run, over as many epochs as it takes."""
+    """Map sample numbers of a run to clips, over any number of epochs."""
 
     def __init__(self, groups: Sequence[range], seed: int) -> None:
         self.groups, self.seed, self.size = groups, seed, sum(len(g) for g in groups)
@@ -256,7 +254,7 @@ class Order:
 
 
 def sample_numbers(start: int, batch: int, rank: int, processes: int) -> Iterator[list[int]]:
-    """Numbers of the samples that one process works on, batch after batch: processes take turns by batches."""
+    """Yield the sample numbers of one process, batch after batch; processes take turns by batches."""
     while True:
         first = start + rank * batch
         yield list(range(first, first + batch))
@@ -268,9 +266,10 @@ class Batch:
     """Samples as the networks read them: float32, on one device.
 
     Args:
-        latents_v: `[B, 4, T, h, w]`. latents_a: `[B, 8, R, 16]`. maps: `[B, T, 2, H, W]` in [0, 1].
+        latents_v: `[B, 4, T, h, w]`. latents_a: `[B, 8, R, 16]`. maps: `[B, T, C, H, W]` in [0, 1].
         rays: `[B, T, g, g, 3]` directions of the view.
         text_v: `[B, L, D]`. text_a: `[B, D]`.
+        channels: names of the maps. signals: by name, values `[B, T, ...]`.
     """
 
     latents_v: Tensor
@@ -279,14 +278,23 @@ class Batch:
     rays: Tensor
     text_v: Tensor
     text_a: Tensor
+    channels: tuple[str, ...] = SALIENCY_AND_BASD
+    signals: Mapping[str, Signal] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all maps, then of all signals."""
+        return (*self.channels, *self.signals)
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        tensors = {n: t.to(device, non_blocking=True) for n, t in vars(self).items() if isinstance(t, Tensor)}
+        signals = {n: replace(s, values=s.values.to(device, non_blocking=True)) for n, s in self.signals.items()}
+        return replace(self, **tensors, signals=signals)
 
 
 def collate(samples: Sequence[Sample], grid: int) -> Batch:
     """Samples as one batch; `grid` is the control's `view_grid`."""
-    rows = {name: torch.stack([getattr(s, name) for s in samples]).float() for name in _TENSORS}
+    rows = {name: torch.stack([getattr(s, name) for s in samples]).float() for name in TENSORS}
     return Batch(
         rows["latents_v"].transpose(1, 2),
         rows["latents_a"],
@@ -294,4 +302,9 @@ def collate(samples: Sequence[Sample], grid: int) -> Batch:
         rays_of(rows["views"], grid),
         rows["text_v"],
         rows["text_a"],
+        samples[0].channels,
+        {
+            n: replace(s, values=torch.stack([x.signals[n].values for x in samples]))
+            for n, s in samples[0].signals.items()
+        },
     )

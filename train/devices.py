@@ -21,7 +21,7 @@ from train.config import TrainConfig
 
 
 class OneProcess:
-    """What the loop asks of `accelerate.Accelerator`."""
+    """One process in float32, with the calls of `accelerate.Accelerator` that the loop makes."""
 
     process_index, num_processes, is_main_process, scaler = 0, 1, True, None
 

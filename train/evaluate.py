@@ -28,16 +28,16 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
+from con360.choices import BUILT_IN_MODEL  # noqa: E402
 from con360.control import fingerprint, load_control  # noqa: E402
 from con360.errors import InputError  # noqa: E402
 from con360.metrics.audio import load_clap, load_classifier  # noqa: E402
 from con360.metrics.saliency import load_tempsal  # noqa: E402
 from con360.metrics.video import load_i3d  # noqa: E402
 from con360.pipeline import default_settings  # noqa: E402
-from con360.weights.catalog import BUILT_IN_MODEL  # noqa: E402
 from con360.weights.find import control_file, model_folder  # noqa: E402
 from con360.weights.load import load_joint_model  # noqa: E402
-from train.evaluation import paired, plots, probes  # noqa: E402
+from train.evaluation import off_screen, paired, plots, probes  # noqa: E402
 from train.evaluation.bench import Bench  # noqa: E402
 from train.evaluation.embeddings import joint_space  # noqa: E402
 from train.evaluation.paired import Judges  # noqa: E402
@@ -77,8 +77,8 @@ def parts_of(bench: Bench, judges: Callable[[], Judges]) -> dict[str, Part]:
     return {
         "paired": Part(lambda i: paired.measure(bench, judges(), i), 0.50),
         "turn": Part(lambda i: probes.measure_turn(bench, i), 0.15),
-        "level": Part(lambda i: probes.measure_level(bench, i), 0.15, 8),
-        "presence": Part(lambda i: probes.measure_presence(bench, i), 0.06, 8),
+        "level": Part(lambda i: off_screen.measure_level(bench, i), 0.15, 8),
+        "presence": Part(lambda i: off_screen.measure_presence(bench, i), 0.06, 8),
         "entry_exit": Part(lambda i: probes.measure_entry_exit(bench, i), 0.09, 4),
         "moving": Part(lambda i: probes.measure_moving(bench, i), 0.05, 8),
     }
@@ -100,14 +100,14 @@ WHOLE = Share()
 
 
 class Clock:
-    """Which scene of which part comes next, while there is time and work."""
+    """Choose the next scene and part, while time is left."""
 
     def __init__(
         self, store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None, share: Share = WHOLE
     ) -> None:
         self.store, self.parts, self.scenes, self.share = store, parts, scenes, share
         self.started, self.budget_s = time.monotonic(), math.inf if minutes is None else 60 * minutes
-        # What earlier runs spent counts, so that a continued run ends with the same shares.
+        # Time of earlier runs counts, so that a continued run ends with the same shares.
         self.spent = {name: [row["seconds"] for row in store.rows(name)] for name in parts}
         self.next_index = dict.fromkeys(parts, share.first)
 
@@ -155,7 +155,7 @@ def collect(store: Store, judges: Callable[[], Judges], request: dict[str, Any],
     if rows["paired"]:
         metrics |= paired.reduce(rows["paired"], judges(), baseline_is)
     metrics["off_screen"] = {}
-    for name, reduce in (("level", probes.reduce_level), ("presence", probes.reduce_presence)):
+    for name, reduce in (("level", off_screen.reduce_level), ("presence", off_screen.reduce_presence)):
         if rows[name]:
             metrics["off_screen"] |= reduce(rows[name])
     reducers = {
@@ -238,7 +238,7 @@ def make_judges(args: argparse.Namespace, bench: Bench, say: Callable) -> Callab
 
     def judges() -> Judges:
         if not made:
-            estimator = {}
+            estimator: dict[str, Any] = {}
             if args.tempsal:
                 estimator = {"saliency_method": load_tempsal(args.tempsal), "saliency_name": _name(args.tempsal)}
             else:

@@ -1,7 +1,6 @@
-"""Training examples from procedural scenes, rendered from a seed, and their cache of latents and maps.
+"""Render training examples from procedural scenes, each from a seed.
 
-Seeds are split by range, so that no scene of one split is ever in another. A cache is one safetensors file: what does
-not change during training (latents of both modalities, maps, tracks, captions) is computed once.
+Seeds are split by range, so that no scene of one split is in another.
 """
 
 from __future__ import annotations
@@ -12,18 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from con360.choices import MULTICUE
 from con360.geometry.erp import erp_directions
 from con360.geometry.perspective import view_directions
 from con360.records import View, ViewTrack
 from con360.saliency.heard import sound_intensity
-from con360.saliency.predict import MULTICUE, predict_saliency
+from con360.saliency.predict import predict_saliency
 from con360.scenes import Scene, random_scene
 from con360.timing import ClipSpec
 from con360.viewpoint.basd import basd_maps
 
 SPLIT_FIRST_SEED = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 MAP_HEIGHT = 64
-# The saliency that a control learns to read, as far as it is estimated; its file names it.
+# Estimator of the saliency that a control learns to read; the control file names it.
 ESTIMATOR = MULTICUE
 
 
@@ -55,7 +55,7 @@ def random_track(scene: Scene, rng: np.random.Generator, num_frames: int) -> Vie
 
 
 def frame_choice(rng: np.random.Generator, num_frames: int, spec: ClipSpec) -> np.ndarray:
-    """Which frames of the clip an example keeps: all of them, or evenly spaced ones from a random start."""
+    """Choose the frames that an example keeps: all, or evenly spaced ones from a random start."""
     stride = spec.num_frames // num_frames
     return int(rng.integers(stride)) + stride * np.arange(num_frames)
 
@@ -93,7 +93,7 @@ def make_example(
     """Render example `index` of a split. Same arguments, same example.
 
     Args:
-        with_picture, with_sound: what is left out is black or silent.
+        with_picture, with_sound: False leaves the picture black, or the sound silent.
         estimated: saliency as users get it, estimated from the rendered panorama, instead of the scene's truth.
     """
     scene, full, kept = staging(split, index, num_frames, spec)

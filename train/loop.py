@@ -17,19 +17,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from con360.errors import InputError
-from con360.models.codecs import decode_frames, decode_mel, vocode
 from con360.models.joint import JointModel
 from con360.pipeline import default_settings
-from con360.records import Sound, ViewpointClip
-from con360.sampling.joint import sample_joint
-from train.checkpoint import Progress, read_state, restore_chance, save_checkpoint
+from con360.protocols import Inputs
+from con360.records import AV, ViewpointClip
+from train.checkpoint import RunProgress, read_state, restore_chance, save_checkpoint
 from train.config import TrainConfig
-from train.dataset import Batch, Order, PreparedShards, Sample, Source, collate, sample_numbers
+from train.dataset import Batch, Order, PreparedShards, Sample, SampleSource, collate, sample_numbers
 from train.losses import Dropout
 from train.monitor import Monitor, bucket_losses
 from train.trainee import VALIDATION, Trainee, draw
 
-NOTHING_DROPPED = Dropout(text=0, control=0, saliency=0, basd=0)
+NOTHING_DROPPED = Dropout(text=0, control=0, alone=0)
 # Any view grid will do for a model without control: its rays are not read.
 NO_GRID = 1
 
@@ -64,15 +63,15 @@ class Loop:
         config: TrainConfig,
         model: JointModel,
         net: Trainee,
-        source: Source,
-        held_out: Source,
+        source: SampleSource,
+        held_out: SampleSource,
         accelerator: Any,
         say: Callable[[str], None] = print,
-        on_step: Callable[[Progress], None] | None = None,
+        on_step: Callable[[RunProgress], None] | None = None,
     ) -> None:
         self.config, self.model, self.net, self.held_out = config, model, net, held_out
         self.accelerator, self.say, self.on_step = accelerator, say, on_step
-        self.progress, self.source, self.order = Progress(), source, Order(source.groups, config.seed)
+        self.progress, self.source, self.order = RunProgress(), source, Order(source.groups, config.seed)
         self.trained = net.trained()
         decay = config.weight_decay
         optimiser = torch.optim.AdamW(self.trained.values(), lr=config.learning_rate, weight_decay=decay)
@@ -101,7 +100,7 @@ class Loop:
         return math.ceil(self.config.epochs * len(self.source) / together)
 
     def fraction(self) -> float:
-        """How much of the run is done, 0 to 1 and above."""
+        """Share of the run that is done, from 0 to 1 and above."""
         if self.steps is not None:
             return self.progress.step / self.steps
         return self.progress.seconds / (60 * self.config.minutes)
@@ -112,7 +111,7 @@ class Loop:
         fall = 1.0 if self.config.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * min(self.fraction(), 1.0)))
         return self.config.learning_rate * rise * fall
 
-    def run(self) -> Progress:
+    def run(self) -> RunProgress:
         """Train to the end, or to a signal.
 
         Raises:
@@ -217,17 +216,14 @@ class Loop:
 
     @torch.no_grad()
     def sample(self, sample: Sample) -> ViewpointClip:
-        """What the model makes of a held-out clip's conditions."""
+        """Generate a clip from a held-out clip's conditions."""
         model, spec, settings = self.model, self.config.spec(), default_settings(self.model)
         batch = collate([sample], self.grid).to(self.accelerator.device)
-        latents_v, latents_a = sample_joint(
-            model.unet, model.scheduler_v, model.scheduler_a, text_v=batch.text_v, text_a=batch.text_a,
-            negative_v=self.net.empty_v, negative_a=self.net.empty_a, shape_v=tuple(batch.latents_v.shape[1:]),
-            shape_a=tuple(batch.latents_a.shape[1:]), settings=settings, film=self.net.film(batch),
-        )  # fmt: skip
-        frames = decode_frames(model.vae_v, latents_v[0]).cpu()
-        waveform = vocode(model.vocoder, decode_mel(model.vae_a, latents_a), spec.num_samples).cpu()
-        return ViewpointClip(frames, spec.fps, Sound(waveform, spec.sample_rate_hz), settings.seed)
+        inputs = Inputs(AV(batch.text_v, batch.text_a), AV(self.net.empty_v, self.net.empty_a), self.net.film(batch))
+        latents = model.sample(inputs, spec, settings)
+        frames, sound = model.decode(latents.map(lambda half: half[0]), spec)
+        assert frames is not None and sound is not None  # both latents are there
+        return ViewpointClip(frames, spec.fps, sound, settings.seed)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -297,7 +293,7 @@ class Window:
     def latest(self) -> float:
         return float(self.rows[-1][:, 1:].sum(dim=1).mean())
 
-    def flush(self, num_timesteps: int, progress: Progress) -> dict[str, float]:
+    def flush(self, num_timesteps: int, progress: RunProgress) -> dict[str, float]:
         """Means over all processes and steps of the window: losses, also by quarter of the schedule, and speed."""
         rows = self.accelerator.gather(torch.cat(self.rows)).cpu()
         timesteps, picture, sound = rows.unbind(dim=1)
@@ -313,7 +309,7 @@ class Window:
 class _Numbered:
     """Clips by sample number, for reading processes."""
 
-    def __init__(self, source: Source, order: Order) -> None:
+    def __init__(self, source: SampleSource, order: Order) -> None:
         self.source, self.order = source, order
 
     def __getitem__(self, number: int) -> tuple[int, Sample]:

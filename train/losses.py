@@ -7,35 +7,41 @@ happens at batch size 1, a first pass that embeds the wrong timestep).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from con360.control.film import Film
+from con360.control.config import SALIENCY_AND_BASD
 from con360.models.dual_unet import DualUNet
+from con360.protocols import Film
 from con360.sampling.joint import video_noise
 from con360.sampling.schedule import estimate_x0
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """What is dropped, per sample, so that guidance has something to compare with.
+    """Shares of samples whose conditions are dropped, so that guidance learns an unconditional half.
 
     Args:
         text: caption and control together: the unconditional half.
         control: control alone, the caption stays.
-        saliency, basd: one map alone, as zeros.
+        alone: one map or signal alone, as zeros.
         x0: the previous estimate in the connectors' input, per modality.
+        named: `alone` of the maps and signals for which it differs.
     """
 
     text: float = 0.1
     control: float = 0.05
-    saliency: float = 0.07
-    basd: float = 0.07
+    alone: float = 0.07
     x0: float = 0.5
+    named: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, name: str) -> float:
+        """Probability that the named map or signal is dropped alone."""
+        return self.named.get(name, self.alone)
 
 
 def keep_mask(probability_of_drop: float, count: int, generator: torch.Generator) -> Tensor:
@@ -52,13 +58,12 @@ def mask_film(film: Film, keep: Tensor) -> Film:
     return {site: (scaled(scale), scaled(shift)) for site, (scale, shift) in film.items()}
 
 
-def drop_maps(maps: Tensor, dropout: Dropout, generator: torch.Generator) -> Tensor:
-    """`[B, T, 2, H, W]` with saliency or BASD zeroed in some samples."""
-    count = maps.shape[0]
-    keep = torch.stack(
-        [keep_mask(dropout.saliency, count, generator), keep_mask(dropout.basd, count, generator)], dim=1
-    )
-    return maps * keep.to(maps).view(count, 1, 2, 1, 1)
+def drop_maps(
+    maps: Tensor, dropout: Dropout, generator: torch.Generator, channels: Sequence[str] = SALIENCY_AND_BASD
+) -> Tensor:
+    """Zero some maps of some samples, each map `[B, T, C, H, W]` with the probability of its name."""
+    keep = torch.stack([keep_mask(dropout.of(name), maps.shape[0], generator) for name in channels], dim=1)
+    return maps * keep.to(maps)[:, None, :, None, None]
 
 
 def random_timesteps(
@@ -80,7 +85,7 @@ def random_timesteps(
 
 
 def target_of(scheduler, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What the network should predict at timestep t, by the scheduler's own prediction type."""
+    """Target of the network at timestep t, by the scheduler's prediction type."""
     kind = scheduler.config.prediction_type
     if kind == "epsilon":
         return noise

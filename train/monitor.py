@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a progress bar with the time left, `log.jsonl`, and TensorBoard where installed."""
+"""Report a run while it goes: a progress bar with the time left, `log.jsonl`, and TensorBoard where installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from con360.media.files import atomic_path
 from con360.media.writer import write_clip
 from con360.records import ViewpointClip
-from train.checkpoint import Progress
+from train.checkpoint import RunProgress
 
 BUCKETS = 4
 LOG_FILE = "log.jsonl"
@@ -28,7 +28,7 @@ def bucket_losses(name: str, timesteps: Tensor, errors: Tensor, total: int) -> d
 
 
 class Monitor:
-    """One run's reports; of several processes the first one's alone.
+    """Reports of one run; of several processes, the first one reports alone.
 
     Args:
         folder: receives `log.jsonl`, `tensorboard/` and `samples/`.
@@ -39,7 +39,7 @@ class Monitor:
     """
 
     def __init__(
-        self, folder: Path, progress: Progress, total: float, unit: str, active: bool, say: Callable[[str], None]
+        self, folder: Path, progress: RunProgress, total: float, unit: str, active: bool, say: Callable[[str], None]
     ) -> None:
         self.folder, self.active, self.unit, self.board = folder, active, unit, None
         start = progress.step if unit == "step" else progress.seconds
@@ -56,7 +56,7 @@ class Monitor:
 
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=progress.step + 1)
 
-    def advance(self, progress: Progress, loss: float) -> None:
+    def advance(self, progress: RunProgress, loss: float) -> None:
         """After each step."""
         self.bar.n = min(progress.step if self.unit == "step" else round(progress.seconds), self.bar.total)
         self.bar.set_postfix(step=progress.step, loss=f"{loss:.4f}")

@@ -25,9 +25,11 @@ if __name__ == "__main__":
 from con360.devices import AUTO, describe_device, resolve_device  # noqa: E402
 from con360.errors import InputError  # noqa: E402
 from con360.sound.channels import AMBISONICS  # noqa: E402
+from con360.weights.catalog import BUILT_IN_MODEL  # noqa: E402
 from train.preparation.cleaning import RULES  # noqa: E402
+from train.preparation.model import model_facts  # noqa: E402
 from train.preparation.settings import TRUTH, Settings  # noqa: E402
-from train.preparation.sources import SPLITS, Source, procedural_scenes, read_source, read_sphere360  # noqa: E402
+from train.preparation.sources import SPLITS, ClipSource, procedural_scenes, read_source, read_sphere360  # noqa: E402
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -39,14 +41,14 @@ def make_parser() -> argparse.ArgumentParser:
         prog="prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("input", nargs="?", type=Path, help="folder of clips, or manifest (.csv, .jsonl)")
-    parser.add_argument("--out", type=Path, help="folder for the shards; one that was begun is gone on with")
+    parser.add_argument("--out", type=Path, help="folder for the shards; a run that was begun there goes on")
     source = parser.add_argument_group("source")
     source.add_argument("--sphere360", type=Path, metavar="LISTS", help="folder of train.txt and test.txt")
     source.add_argument("--scenes", type=int, metavar="N", help="N procedural scenes instead of clips")
     source.add_argument("--split", choices=SPLITS, default="train", help="of the scenes")
     source.add_argument("--first", type=int, default=0, help="number of the first scene")
-    what = parser.add_argument_group("what is made")
-    what.add_argument("--model", default=made["model"].default, help="model name or folder whose encoders are used")
+    what = parser.add_argument_group("content")
+    what.add_argument("--model", default=BUILT_IN_MODEL, help="model name or folder whose encoders are used")
     what.add_argument("--seconds", type=float, default=made["seconds"].default, help="length of a segment")
     what.add_argument("--starts", type=float, nargs="+", default=made["starts_s"].default, help="of the segments, s")
     what.add_argument("--height", type=int, default=0, help="rows of the panorama as read (default: by the model)")
@@ -61,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--ambisonics",
         choices=AMBISONICS,
         default="auto",
-        help="what 4, 9 or 16 channels are; none: loudspeakers; auto: by metadata, else AmbiX",
+        help="meaning of 4, 9 or 16 channels; none: loudspeakers; auto: by metadata, else AmbiX",
     )
     what.add_argument(
         "--head-locked",
@@ -85,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     words.add_argument("--caption-model", default="", help="folder of a captioner (BLIP or BLIP-2)")
     words.add_argument("--caption-writer", default="", help="folder of a language model that merges the faces")
     words.add_argument("--caption-times", type=int, default=made["caption_times"].default, help="moments captioned")
-    how = parser.add_argument_group("how")
+    how = parser.add_argument_group("execution")
     how.add_argument("--executor", choices=("process", "ray"), default=runs.name)
     how.add_argument("--workers", type=int, default=runs.workers, help="cores for Ray on this machine")
     how.add_argument("--ray-address", default="", help="of a running cluster, for example 'auto'")
@@ -110,7 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def source_of(args: argparse.Namespace) -> Source:
+def source_of(args: argparse.Namespace) -> ClipSource:
     """The clips that the options name."""
     if args.scenes is not None:
         return procedural_scenes(args.scenes, args.split, args.first)
@@ -130,8 +132,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
     except ValueError as error:
         raise InputError(f"--fov is {args.fov!r}; give degrees, or 'box'.") from error
     return Settings(
-        args.model, args.seconds, tuple(args.starts), args.height, saliency, args.viewpoints, fov, args.mode,
-        args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
+        model_facts(args.model), args.seconds, tuple(args.starts), args.height, saliency, args.viewpoints, fov,
+        args.mode, args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
         args.caption_model, args.caption_writer, args.caption_times,
         "given" if scenes else args.split_by, args.split_seed, args.ambisonics, args.head_locked,
     )  # fmt: skip
@@ -140,7 +142,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def device_of(args: argparse.Namespace) -> str:
     """The encoders' device.
 
-    On Ray a named device is the workers' affair, and a GPU that each worker waited for would idle all of their cores.
+    On Ray each worker checks a named device itself. By default workers take the processor: waiting for one GPU would
+    leave their cores idle.
 
     Raises:
         InputError: a device that is not there.
@@ -153,7 +156,7 @@ def device_of(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepare, or measure, and say what came of it."""
+    """Prepare or measure, and print a report."""
     from train.preparation.report import counts_text, stage_costs, stages_text
     from train.preparation.run import Executor, prepare
 

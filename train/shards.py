@@ -5,10 +5,10 @@ A folder of prepared data:
     prepared.json               the settings that made it
     train/<digest>.parquet      one row per example (a segment seen from one viewpoint)
     validation/... test/...
-    failures.jsonl              what did not become an example, and why (a copy of what the shards say)
+    failures.jsonl              segments without examples, and why (a copy from the shards)
 
-A shard carries in its footer the outcome of every segment it stands for, the failed and rejected ones too. The one
-rename that makes a shard visible is therefore the whole commit: there is no second file that could disagree with it.
+A shard carries in its footer the outcome of each of its segments, failed and rejected ones too. The one rename that
+makes a shard visible is the whole commit: no second file can disagree with it.
 
 Tensors are safetensors bytes in binary columns, one column per tensor: nothing unpickles, and a reader pays for the
 columns that it names.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,8 +28,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from con360.control.config import SALIENCY_AND_BASD
 from con360.errors import InputError
 from con360.media.files import atomic_path
+from con360.records import Signal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,28 +42,53 @@ _FOOTER_KEY = b"con360"
 # Rows that a reader holds at a time.
 _ROWS = 16
 _SCALARS = ("id", "segment", "video", "start_s", "rank", "caption", "sound_kind")
-_TENSORS = ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")
+TENSORS = ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")
 _BESIDE = ("sound", "foa", "crops")
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """One example: a segment of a 360° clip seen from one viewpoint, ready for a training step.
+class Sample:
+    """One clip of one view, encoded for a training step.
 
     Shape legend: T frames, h w latent rows and columns, R padded audio latent rows, H W map rows and columns,
-    L tokens, D embedding width, N samples, s side of the picture.
+    L tokens, D embedding width.
 
     Args:
-        id: `<segment>#<rank>`, the same in every run. segment: `<clip>@<start>`.
-        video: what the split keeps together (the source video; the scene's seed).
-        start_s: where the segment begins in its clip. rank: of the viewpoint, from 1.
         latents_v: `[T, 4, h, w]` float16, scaled VAE latents of the view's true picture.
         latents_a: `[8, R, 16]` float16, scaled VAE latents of the view's true sound, zero rows appended.
-        maps: `[T, 2, H, W]` uint8, 255 is 1: saliency and BASD, each min-max normalised per frame.
+        maps: `[T, C, H, W]` uint8, 255 is 1: saliency, BASD and further ones, each min-max normalised per frame.
         views: `[T, 3]` float32: yaw, pitch, field of view in degrees.
+        text_v: `[L, D]` float16, CLIP's last hidden state.
+        text_a: `[D]` float16, CLAP's sentence, unit norm.
         caption: the short caption; "" where there is none.
-        text_v: `[L, D]` float16, CLIP's last hidden state. text_a: `[D]` float16, CLAP's sentence, unit norm.
-        sound_kind: what latents_a holds: `view` (wide microphone towards the view) or `omni` (downmix).
+        channels: names of the maps.
+        signals: signals by name, as long as the clip.
+    """
+
+    latents_v: Tensor
+    latents_a: Tensor
+    maps: Tensor
+    views: Tensor
+    text_v: Tensor
+    text_a: Tensor
+    caption: str
+    channels: tuple[str, ...] = SALIENCY_AND_BASD
+    signals: Mapping[str, Signal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Sample):
+    """A sample of a prepared data set: a segment of a 360° clip seen from one viewpoint.
+
+    Shape legend: T frames, N samples of sound, s side of the picture.
+
+    Args:
+        id: `<segment>#<rank>`, the same in every run.
+        segment: `<clip>@<start>`.
+        video: key that the split keeps together (the source video; the scene's seed).
+        start_s: start of the segment in its clip, in seconds.
+        rank: of the viewpoint, from 1.
+        sound_kind: content of latents_a: `view` (wide microphone towards the view) or `omni` (downmix).
         sound: `[N]` float16, mono 16 kHz, what latents_a encodes; None unless asked for.
         foa: `[4, N]` float16, AmbiX at 16 kHz; stored once per segment, with its first viewpoint; None unless asked
             for, or where the clip has none.
@@ -73,14 +100,7 @@ class Prepared:
     video: str
     start_s: float
     rank: int
-    caption: str
     sound_kind: str
-    latents_v: Tensor
-    latents_a: Tensor
-    maps: Tensor
-    views: Tensor
-    text_v: Tensor
-    text_a: Tensor
     sound: Tensor | None = None
     foa: Tensor | None = None
     crops: Tensor | None = None
@@ -91,13 +111,13 @@ Status = Literal["done", "rejected", "failed"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one segment.
+    """Outcome of one segment.
 
     Args:
         segment: its id. status: `done`, `rejected` (cleaning, or too short) or `failed`.
-        stage: where it ended. reason: a sentence, empty when done.
+        stage: last stage of one that is not done. reason: a sentence, empty when done.
         examples: rows that it gave. seconds: per stage, on the clock. core_seconds: per stage, of all threads.
-        notices: what was done to the clip. finished_s: when, in Unix time.
+        notices: changes made to the clip, for people. finished_s: end, in Unix time.
     """
 
     segment: str
@@ -129,7 +149,7 @@ def write_shard(folder: Path, split: str, results: Sequence[Result]) -> Path:
     """
     pa, pq = _arrow()
     examples = [example for result in results for example in result.examples]
-    columns = {name: [_packed(name, getattr(e, name)) for e in examples] for name in _SCALARS + _TENSORS + _BESIDE}
+    columns = {name: [_packed(name, getattr(e, name)) for e in examples] for name in _SCALARS + TENSORS + _BESIDE}
     footer = json.dumps({"format": FORMAT, "outcomes": [asdict(result.outcome) for result in results]})
     table = pa.table(columns, _schema().with_metadata({_FOOTER_KEY: footer.encode()}))
     digest = hashlib.sha256("\n".join(sorted(r.outcome.segment for r in results)).encode()).hexdigest()[:20]
@@ -163,7 +183,7 @@ def committed_shards(folder: Path) -> tuple[Path, ...]:
 
 
 def read_outcomes(path: Path) -> tuple[Outcome, ...]:
-    """What became of the segments of one shard, from its footer alone.
+    """Read the outcomes of one shard's segments, from its footer alone.
 
     Raises:
         InputError: not a shard of this project, or of another format.
@@ -221,7 +241,7 @@ def read_shards(
     paths = shard_paths(folder, split)
     if shard_seed is not None:
         paths = tuple(paths[i] for i in np.random.default_rng(shard_seed).permutation(len(paths)))
-    return _rows(paths, [*_SCALARS, *_TENSORS, *beside], part)
+    return _rows(paths, [*_SCALARS, *TENSORS, *beside], part)
 
 
 def group_sizes(path: Path) -> tuple[int, ...]:
@@ -235,7 +255,7 @@ def read_group(path: Path, index: int) -> tuple[Prepared, ...]:
     """The examples of one row group, for readers that choose their own order."""
     _, pq = _arrow()
     with _open(path, pq.ParquetFile) as file:
-        rows = file.read_row_group(index, columns=[*_SCALARS, *_TENSORS]).to_pylist()
+        rows = file.read_row_group(index, columns=[*_SCALARS, *TENSORS]).to_pylist()
     return tuple(Prepared(**{name: _unpacked(name, value) for name, value in row.items()}) for row in rows)
 
 
@@ -264,7 +284,7 @@ def _schema() -> pa.Schema:
     kinds = {"start_s": pa.float64(), "rank": pa.int32()}
     return pa.schema(
         [(name, kinds.get(name, pa.string())) for name in _SCALARS]
-        + [(name, pa.binary()) for name in _TENSORS + _BESIDE]
+        + [(name, pa.binary()) for name in TENSORS + _BESIDE]
     )
 
 

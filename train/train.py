@@ -6,7 +6,7 @@
     python train/train.py --config train/tiny.yaml                                  makes the built-in bundle anew
 
 Settings are given as name=value or --name value, over those of --config FILE. By default the two U-Nets and the
-connectors stay as they are (paper section 3.2); what learns is the map encoder and the FiLM layers. The result is a
+connectors stay as they are (paper section 3.2); the map encoder and the FiLM layers learn. The result is a
 safetensors file that the Con360 Control Loader and `con360 generate --control` read; regimes that train more also
 leave a model folder. Ctrl-C and SIGTERM write a checkpoint, and the same command goes on from it.
 """
@@ -35,16 +35,16 @@ from con360.models.joint import JointModel  # noqa: E402
 from con360.weights.find import model_folder  # noqa: E402
 from con360.weights.load import load_joint_model  # noqa: E402
 from con360.weights.save import save_joint_model  # noqa: E402
-from train.checkpoint import Progress, checkpoint_to_resume  # noqa: E402
+from train.checkpoint import RunProgress, checkpoint_to_resume  # noqa: E402
 from train.config import PROCEDURAL, TrainConfig, describe, from_arguments  # noqa: E402
-from train.dataset import Cached, PreparedShards, ProceduralScenes, Source  # noqa: E402
+from train.dataset import Cached, PreparedShards, ProceduralScenes, SampleSource  # noqa: E402
 from train.devices import make_accelerator  # noqa: E402
 from train.locks import hold  # noqa: E402
 from train.loop import Interrupted, Loop  # noqa: E402
 from train.tiny.stages import run_stages  # noqa: E402
-from train.trainee import make_trainee, trained_sound  # noqa: E402
+from train.trainee import control_settings, make_trainee, trained_sound  # noqa: E402
 
-# A real training of the tiny control; what the first look's closing words reckon with.
+# Settings of a real training of the tiny control; the report estimates its time.
 REAL = dict(steps=20_000, seconds=4, pool=2000, learning_rate=3e-4)
 
 
@@ -52,7 +52,7 @@ def train(
     config: TrainConfig,
     model: JointModel | None = None,
     say: Callable[[str], None] = print,
-    on_step: Callable[[Progress], None] | None = None,
+    on_step: Callable[[RunProgress], None] | None = None,
 ) -> dict[str, Any]:
     """Train, and write the control file and, where the regime trains more, a model folder beside it.
 
@@ -75,7 +75,7 @@ def train(
 
 def _train(
     config: TrainConfig, model: JointModel | None, say: Callable[[str], None],
-    on_step: Callable[[Progress], None] | None, accelerator: Any,
+    on_step: Callable[[RunProgress], None] | None, accelerator: Any,
 ) -> dict[str, Any]:  # fmt: skip
     start = checkpoint_to_resume(config)
     torch.manual_seed(config.seed)
@@ -102,11 +102,15 @@ def _train(
     return record
 
 
-def _source(config: TrainConfig, model: JointModel, split: str, count: int, sound: str, accelerator: Any) -> Source:
+def _source(
+    config: TrainConfig, model: JointModel, split: str, count: int, sound: str, accelerator: Any
+) -> SampleSource:
     if config.data != PROCEDURAL:
         shards = PreparedShards(model, config.data, split, config.spec(), sound)
         return shards.first(count) if split == "validation" else shards
-    scenes = ProceduralScenes(model, split, count, config.spec(), sound, config.estimate_every)
+    scenes = ProceduralScenes(
+        model, split, count, config.spec(), sound, config.estimate_every, control_settings(model, config)
+    )
     if not config.cache:
         return scenes
     # The first process renders, the others read its file.
@@ -121,8 +125,8 @@ def _source(config: TrainConfig, model: JointModel, split: str, count: int, soun
     return cached
 
 
-def _record(config: TrainConfig, loop: Loop, source: Source, before: dict[str, float]) -> dict[str, Any]:
-    """What the control file says about its training."""
+def _record(config: TrainConfig, loop: Loop, source: SampleSource, before: dict[str, float]) -> dict[str, Any]:
+    """Record of the training, for the control file."""
     progress = loop.progress
     settings = {name: v for name, v in config.to_dict().items() if name not in ("out", "resume", "init", "stages")}
     return {
@@ -140,10 +144,10 @@ def _write(config: TrainConfig, model: JointModel, control: Any, record: dict[st
         name = f"{model.name}+{config.train}"
         metadata = {**model.metadata, "name": name, "trained_on": record["data"]}
         if config.data != PROCEDURAL:
-            metadata.pop("draws", None)  # what the base was trained to draw; this one learned from other data
+            metadata.pop("draws", None)  # names the base's data; this one learned from other data
         save_joint_model(replace(model, name=name, metadata=metadata), folder)
     if control is None:
-        # A control of the base that was trained over does not belong to the new one.
+        # Remove a stale control file; this run trained none.
         (folder / "control.safetensors").unlink(missing_ok=True)
         return
     base = fingerprint(model.unet.unet_v, model.unet.unet_a)

@@ -1,4 +1,4 @@
-"""What learns: the parts of a joint model that a regime trains, and their errors on a batch.
+"""Train parts of a joint model: choose those of a regime, and compute their errors on a batch.
 
 Shape legend: B clips, T frames, h w latent rows and columns, R F audio latent rows and frequencies.
 """
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from con360.control import ControlConfig, ControlModule, load_control
-from con360.control.film import Film
 from con360.errors import InputError
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
+from con360.protocols import Film
 from con360.timing import ClipSpec
 from con360.weights.find import control_file
 from train.config import TrainConfig
@@ -34,7 +34,7 @@ REGIMES = {
     "baseline": ("connectors", "unets"),
     "all": ("connectors", "unets"),
 }
-# What a number draws for; the same number draws differently in each.
+# RNG streams: draws of one number differ between training and validation.
 TRAINING, VALIDATION = 0, 1
 
 
@@ -44,13 +44,13 @@ class Draws:
 
     Args:
         keep_text, keep_control: `[B]`, 1 where they stay; without text the control goes too (the unconditional half).
-        keep_maps: `[B, 2]`, saliency and BASD alone.
+        keep_named: `[B, C + S]`, each map and each signal alone, in the order of the batch.
         joint: timesteps and noise.
     """
 
     keep_text: Tensor
     keep_control: Tensor
-    keep_maps: Tensor
+    keep_named: Tensor
     joint: JointDraws
 
     def to(self, device: torch.device) -> Draws:
@@ -66,12 +66,12 @@ def draw(
     rows = []
     for row, number in enumerate(numbers):
         g = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, stream, number]).generate_state(1)[0]))
-        keep = [keep_mask(p, 1, g) for p in (dropout.text, dropout.control, dropout.saliency, dropout.basd)]
+        keep = [keep_mask(p, 1, g) for p in (dropout.text, dropout.control, *map(dropout.of, batch.names))]
         x0 = (batch.latents_v[row : row + 1], batch.latents_a[row : row + 1])
-        rows.append((*keep, draw_joint(schedulers, x0, dropout, g, shared_noise)))
-    text, control, saliency, basd, joint = zip(*rows, strict=True)
-    maps = torch.stack([torch.cat(saliency), torch.cat(basd)], dim=1)
-    return Draws(torch.cat(text), torch.cat(control), maps, JointDraws.cat(joint))
+        rows.append((torch.cat(keep), draw_joint(schedulers, x0, dropout, g, shared_noise)))
+    keeps, joint = zip(*rows, strict=True)
+    kept = torch.stack(keeps)
+    return Draws(kept[:, 0], kept[:, 1], kept[:, 2:], JointDraws.cat(joint))
 
 
 class Trainee(nn.Module):
@@ -107,13 +107,28 @@ class Trainee(nn.Module):
         if self.control is None:
             return None
         shapes = self.unet.site_shapes(tuple(batch.latents_v.shape[2:]), tuple(batch.latents_a.shape[2:]))
-        maps = batch.maps if draws is None else batch.maps * draws.keep_maps[:, None, :, None, None]
-        seconds = self.spec.latent_seconds_a
-        film = self.control(maps, batch.rays, shapes, fps=self.spec.fps, audio_seconds=seconds)
+        _check_names(self.control.config, batch)
+        maps, kept = batch.maps, {}
+        if draws is not None:
+            by_name = dict(zip(batch.names, draws.keep_named.unbind(1), strict=True))
+            maps = maps * torch.stack([by_name[name] for name in batch.channels], dim=1)[:, None, :, None, None]
+            kept = {name: by_name[name] for name in batch.signals}
+        film = self.control(
+            maps, batch.rays, shapes, fps=self.spec.fps, audio_seconds=self.spec.latent_seconds_a,
+            signals=batch.signals, keep_signals=kept,
+        )  # fmt: skip
         return film if draws is None else mask_film(film, draws.keep_text * draws.keep_control)
 
     def trained(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+def _check_names(config: ControlConfig, batch: Batch) -> None:
+    if (config.channels, set(config.signals)) != (batch.channels, set(batch.signals)):
+        raise InputError(
+            f"the control reads {', '.join(config.names)} and the data holds {', '.join(batch.names)}; register "
+            f"the missing makers (docs/extend.md), prepare data for this control, or train another."
+        )
 
 
 def make_trainee(model: JointModel, config: TrainConfig) -> Trainee:
@@ -184,5 +199,5 @@ def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
 
 
 def trained_sound(config: TrainConfig, model: JointModel) -> str:
-    """Which sound the targets hold: what the control is to learn; for the baseline, what the base's control learnt."""
+    """Choose the targets' sound: the one that the control is to learn; for the baseline, that of the base's control."""
     return control_settings(model, config).sound

@@ -1,4 +1,4 @@
-"""How much text the text encoders read, and cutting a caption to it where it hurts least."""
+"""Measure how much text the text encoders read, and cut a caption to it where it hurts least."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
-
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..models.joint import JointModel
+    from ..weights.parts import ModelParts
 
 CLIP_TOKENS = 77
 # Sentences first, then clauses, then words.
@@ -26,7 +26,7 @@ _PIECES = (
 
 @dataclass(frozen=True)
 class TokenBudget:
-    """What each text encoder reads of a caption.
+    """Count the tokens that each text encoder reads of a caption.
 
     Args:
         readers: (name, tokens of a text with its special ones, how many it reads) for each encoder.
@@ -52,35 +52,33 @@ class TokenBudget:
 
     @staticmethod
     def of_model(model: JointModel) -> TokenBudget:
-        """As the tokenizers of a joint model count."""
+        """Count as a joint model's tokenizers do."""
         return _budget((model.tokenizer_v, model.text_encoder_v), (model.tokenizer_a, model.text_encoder_a))
 
     @staticmethod
-    def of_folder(folder: Path) -> TokenBudget:
-        """The same from a joint model's folder, without loading its networks.
+    def of_files(model: str | Path | ModelParts) -> TokenBudget:
+        """Count as a joint model's tokenizers do, from its files: no weights are read.
+
+        Args:
+            model: as for `load_joint_model`.
 
         Raises:
             InputError: a tokenizer or configuration is missing or damaged.
         """
-        return _budget(_text_side(folder, "v"), _text_side(folder, "a"))
+        from ..weights.parts import ModelParts, model_parts
+
+        parts = model if isinstance(model, ModelParts) else model_parts(model)
+        return _budget(_text_side(parts, "v"), _text_side(parts, "a"))
 
 
-def _text_side(folder: Path, modality: str) -> tuple[Any, SimpleNamespace]:
-    """A text encoder's tokenizer and configuration."""
-    from transformers import AutoTokenizer, ClapTextConfig, CLIPTextConfig
+def _text_side(parts: ModelParts, modality: str) -> tuple[Any, nn.Module]:
+    """A text encoder's tokenizer, and the encoder without its weights."""
+    from ..weights.build import networks_of
+    from ..weights.load import load_part
 
-    # By name: transformers 4 does not know a CLAP's text side by its model type.
-    config_class = {"v": CLIPTextConfig, "a": ClapTextConfig}[modality]
-    parts = (folder / f"tokenizer_{modality}", folder / f"text_encoder_{modality}")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(parts[0], local_files_only=True, trust_remote_code=False)
-        return tokenizer, SimpleNamespace(config=config_class.from_pretrained(parts[1], local_files_only=True))
-    except Exception as error:  # the tokenizers library raises bare Exception
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        raise InputError(
-            f"{folder} holds no {parts[0].name}/ and {parts[1].name}/ to measure a caption with ({reason}); give the "
-            f"folder of a joint model, or leave --model out."
-        ) from error
+    encoder = f"text_encoder_{modality}"
+    network = networks_of({encoder: parts.sources[encoder]})[encoder]
+    return load_part(parts, f"tokenizer_{modality}"), network.check()
 
 
 def _budget(video: tuple[Any, Any], audio: tuple[Any, Any]) -> TokenBudget:

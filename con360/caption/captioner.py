@@ -73,7 +73,7 @@ class Captioner:
 
 
 def _without_prompt(ids: Tensor, prompt: Tensor | None) -> Tensor:
-    """What was written after the prompt: BLIP-2 with OPT and BLIP (less its last token) repeat it, T5 does not."""
+    """Cut the prompt off the answer: BLIP-2 with OPT and BLIP (less its last token) repeat it, T5 does not."""
     if prompt is None:
         return ids
     for length in (prompt.shape[1], prompt.shape[1] - 1):
@@ -83,7 +83,7 @@ def _without_prompt(ids: Tensor, prompt: Tensor | None) -> Tensor:
 
 
 def check_captioner(folder: str | Path) -> None:
-    """That a folder holds a captioner, before anything long starts.
+    """Refuse a folder that holds no captioner, before anything long starts.
 
     Raises:
         InputError: it holds no captioner, or files are missing.

@@ -1,4 +1,4 @@
-"""What a captioner sees on the six cube faces, at several times of a clip.
+"""Caption the six cube faces, at several times of a clip.
 
 Source: paper section 2.1, figure 2 (1).
 """
@@ -18,13 +18,12 @@ from ..memory import is_out_of_memory
 from ..records import FaceCaption, PanoramaClip, Progress
 from .budget import whole_sentences
 from .captioner import Captioner
-from .prompts import FACE_PROMPT
+from .prompts import DEFAULT_BATCH, DEFAULT_TIMES, FACE_PROMPT
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DIRECTIONS = dict(zip(FACE_NAMES, ("in front", "on the right", "behind", "on the left", "above", "below"), strict=True))
-DEFAULT_TIMES, DEFAULT_BATCH = 3, 6
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def caption_faces(
 
 
 def check_numbers(times: int, batch_size: int) -> None:
-    """That both are in range.
+    """Refuse numbers out of range.
 
     Raises:
         InputError: one is not.

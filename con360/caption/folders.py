@@ -21,7 +21,7 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 def check_folder(folder: str | Path, role: str) -> dict[str, Any]:
-    """That a folder holds a configuration and every weight file that it names, without reading weights.
+    """Refuse a folder that lacks its configuration or a weight file that it names; weights are not read.
 
     Args:
         role: "captioner" or "language model".
@@ -135,7 +135,7 @@ def _check_complete(folder: Path, network: nn.Module, info: dict[str, Any], role
 
 
 def ended(ids: Tensor, tokenizer: Any, max_new_tokens: int) -> bool:
-    """Whether new tokens `[L]` came to their own end and were not stopped at the limit."""
+    """True where new tokens `[L]` came to their own end and were not stopped at the limit."""
     return len(ids) < max_new_tokens or int(ids[-1]) in tokenizer.all_special_ids
 
 

@@ -21,7 +21,7 @@ def typed_caption(text: str) -> SceneCaption:
 
 
 def plain_caption(clip: PanoramaClip, viewpoint: Viewpoint | None = None) -> SceneCaption:
-    """What is known without looking at the content: that it is a panorama, where it is salient, and its sound.
+    """Say what is known without looking at the content: a panorama, its salient places, its sound.
 
     The short form is empty: the text encoders get no words rather than words about file formats.
     """

@@ -1,10 +1,12 @@
-"""What the caption models are asked. Ours, not the paper's, which publishes none; every one can be replaced."""
+"""Requests to the caption models. Ours, not the paper's, which publishes none; every one can be replaced."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ..errors import InputError
+
+DEFAULT_TIMES, DEFAULT_BATCH = 3, 6
 
 # The captioner continues this text for each face; {direction} becomes "in front", "behind", ...
 FACE_PROMPT = "a photo of"

@@ -33,7 +33,7 @@ class Writer:
 
     @property
     def chats(self) -> bool:
-        """Whether the folder says how to put a request; a model without is asked in plain text."""
+        """True where the folder says how to put a request; a model without is asked in plain text."""
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def encode(self, request: str) -> Tensor:
@@ -101,7 +101,7 @@ def _tidy(text: str) -> str:
 
 
 def check_writer(folder: str | Path) -> None:
-    """That a folder holds a language model, before anything long starts.
+    """Refuse a folder that holds no language model, before anything long starts.
 
     Raises:
         InputError: it holds another kind of network, or files are missing.

@@ -9,10 +9,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from ..errors import InputError
-from .parser import build_parser
+from .parser import parse
+from .requests import Request
 
 NO_MEMORY = "memory ran out; ask for a shorter clip, set --memory low, or close other programs."
 # Load averages, then running/existing tasks (proc_loadavg(5)); Linux alone has it.
@@ -31,29 +33,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     started = time.perf_counter()
     for stream in (sys.stdout, sys.stderr):
-        # File names may hold what the terminal cannot show, and a name is no reason to fail.
+        # A file name that the terminal cannot show must not end the program.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    # The model libraries' remarks about themselves are of no use here; whoever wants them sets these.
+    # Silence the model libraries' remarks about themselves; a user who wants them sets these.
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
-    options = build_parser().parse_args(arguments)
+    request = parse(arguments)
     _yield_to_others()
     try:
-        options.run(options, started)
+        _run(request, started)
     except InputError as error:
-        return _complain(options, str(error), WRONG_INPUT)
+        return _complain(request, str(error), WRONG_INPUT)
     except MemoryError as error:
-        return _complain(options, str(error) or NO_MEMORY, FAILED)
-    except RuntimeError as error:  # torch's and OpenCV's way to say it
+        return _complain(request, str(error) or NO_MEMORY, FAILED)
+    except RuntimeError as error:  # torch and OpenCV report memory so
         from ..memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
-        return _complain(options, NO_MEMORY, FAILED)
-    except OSError as error:  # the system said no: its own words, without a traceback
-        return _complain(options, f"{error}; nothing more was written.", FAILED)
+        return _complain(request, NO_MEMORY, FAILED)
+    except OSError as error:  # disk full, no permission: the system's words suffice
+        return _complain(request, f"{error}; nothing more was written.", FAILED)
     except KeyboardInterrupt:
-        return _complain(options, "interrupted; unfinished files were removed.", INTERRUPTED)
+        return _complain(request, "interrupted; unfinished files were removed.", INTERRUPTED)
     return DONE
 
 
@@ -69,9 +71,15 @@ def _yield_to_others() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-def _complain(options, sentence: str, status: int) -> int:
-    print(f"con360 {options.command}: {sentence}", file=sys.stderr)
-    if getattr(options, "json", False):
+def _run(request: Request, started: float) -> None:
+    """Run the command's own module, imported only now."""
+    module = import_module(f".{request.command}", __package__)
+    getattr(module, f"run_{request.command}")(request, started)
+
+
+def _complain(request: Request, sentence: str, status: int) -> int:
+    print(f"con360 {request.command}: {sentence}", file=sys.stderr)
+    if request.json:
         import json
 
         print(json.dumps({"error": sentence, "exit_status": status}))

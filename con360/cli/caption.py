@@ -1,39 +1,30 @@
-"""`con360 caption`: a 360° file in, words for its scene out; and what `con360 generate --captioner` shares with it."""
+"""`con360 caption`: describe a 360° file in words. `con360 generate --captioner` shares the caption models' options."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..caption.by_models import CaptionModels, Network, caption_scene
 from ..caption.prompts import CaptionPrompts
 from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
 from .report import Report, stage_table, table
+from .requests import CaptioningOptions, CaptionRequest
 
 if TYPE_CHECKING:
     from ..caption.budget import TokenBudget
-    from ..caption.faces import FaceCaptions
     from ..records import PanoramaClip, SceneCaption
 
 
-@dataclass(frozen=True)
-class Captioning:
-    """What the caption options ask for, checked before anything long starts; `writer` None joins by rule."""
-
-    captioner: Path
-    writer: Path | None
-    times: int
-    batch_size: int
-    prompts: CaptionPrompts
-
-
-def captioning(options: argparse.Namespace) -> Captioning | None:
-    """The caption options; None where no captioner is named.
+def captioning(options: CaptioningOptions) -> CaptionModels | None:
+    """The caption models that the options name; None where no captioner is named.
 
     Raises:
         InputError: options that exclude each other, a folder that is no such model, or a prompt that cannot be used.
@@ -42,23 +33,17 @@ def captioning(options: argparse.Namespace) -> Captioning | None:
         if options.caption_llm is not None:
             raise InputError("--caption-llm merges what a captioner says; give --captioner FOLDER as well.")
         return None
-    from ..caption.captioner import check_captioner
-    from ..caption.faces import check_numbers
-    from ..caption.writer import check_writer
-
-    check_numbers(options.caption_times, options.caption_batch)
-    given = {name: getattr(options, f"{name}_prompt") for name in ("face", "merge", "short")}
+    given = {"face": options.face_prompt, "merge": options.merge_prompt, "short": options.short_prompt}
     prompts = CaptionPrompts(**{name: _prompt(name, text) for name, text in given.items() if text is not None})
-    check_captioner(options.captioner)
-    if options.caption_llm is not None:
-        check_writer(options.caption_llm)
     writer = None if options.caption_llm is None else Path(options.caption_llm).expanduser()
     captioner = Path(options.captioner).expanduser()
-    return Captioning(captioner, writer, options.caption_times, options.caption_batch, prompts)
+    models = CaptionModels(captioner, writer, options.caption_times, options.caption_batch, prompts)
+    models.check()
+    return models
 
 
 def _prompt(name: str, text: str) -> str:
-    """A prompt as typed, or the text of the file after an @."""
+    """Return a prompt as typed, or the text of the file after an @."""
     if not text.startswith("@"):
         return text
     from ..media.files import existing_file
@@ -69,41 +54,21 @@ def _prompt(name: str, text: str) -> str:
         raise InputError(f"--{name}-prompt: {text[1:]} is no UTF-8 text; save it as plain text.") from error
 
 
-def describe_faces(asked: Captioning, clip: PanoramaClip, device: str, report: Report) -> FaceCaptions:
-    """Caption the faces; the captioner is let go before anything else is loaded."""
-    from ..caption.captioner import load_captioner
-    from ..caption.faces import caption_faces
-
-    with report.stage("loading the captioner", steps=False):
-        captioner = load_captioner(asked.captioner, device=device, dtype=_dtype(device))
-    with report.stage("face captions") as progress:
-        return caption_faces(
-            captioner, clip, times=asked.times, batch_size=asked.batch_size, prompt=asked.prompts.face,
-            progress=progress,
-        )  # fmt: skip
-
-
-def merge_faces(
-    asked: Captioning, faces: FaceCaptions, budget: TokenBudget | None, device: str, report: Report
-) -> SceneCaption:
-    """One caption from those of the faces, with its notices said."""
-    from ..caption.merge import merge_captions
-    from ..caption.writer import load_writer
-
-    writer = None
-    if asked.writer is not None:
-        with report.stage("loading the language model", steps=False):
-            writer = load_writer(asked.writer, device=device, dtype=_dtype(device))
-    with report.stage("caption", steps=writer is not None) as progress:
-        caption = merge_captions(faces, writer, prompts=asked.prompts, budget=budget, progress=progress)
-    report.notice(*caption.notices)
-    return caption
-
-
-def _dtype(device: str) -> Any:
+def write_caption(
+    models: CaptionModels, clip: PanoramaClip, budget: TokenBudget | None, device: str, report: Report
+) -> SceneCaption:  # fmt: skip
+    """Have a clip captioned, and say the caption's notices."""
     from ..models.precision import working_dtype
 
-    return working_dtype("auto", device)
+    dtype = working_dtype("auto", device)
+
+    def visit(load: Callable[..., Network], folder: Path) -> AbstractContextManager[Network]:
+        return nullcontext(load(folder, device=device, dtype=dtype))
+
+    with report.stage("caption") as progress:
+        caption = caption_scene(clip, models, visit, budget=budget, progress=progress)
+    report.notice(*caption.notices)
+    return caption
 
 
 def face_facts(caption: SceneCaption) -> list[dict[str, Any]]:
@@ -111,8 +76,8 @@ def face_facts(caption: SceneCaption) -> list[dict[str, Any]]:
     return [asdict(face) for face in caption.faces]
 
 
-def run_caption(options: argparse.Namespace, started: float) -> None:
-    """Everything that is wrong with the options is said before anything is decoded."""
+def run_caption(options: CaptionRequest, started: float) -> None:
+    """Check every option, then decode and caption."""
     from ..media.files import existing_file
 
     existing_file(options.input)
@@ -130,8 +95,7 @@ def run_caption(options: argparse.Namespace, started: float) -> None:
             progress=progress,
         )  # fmt: skip
     report.notice(*clip.notices)
-    faces = describe_faces(asked, clip, device, report)
-    caption = merge_faces(asked, faces, budget, device, report)
+    caption = write_caption(asked, clip, budget, device, report)
     if options.json:
         print(json.dumps(_facts(options, asked, caption, report), ensure_ascii=False))
         return
@@ -141,16 +105,16 @@ def run_caption(options: argparse.Namespace, started: float) -> None:
     print(f"{table(rows)}\n\n{stage_table(report)}")
 
 
-def _budget(options: argparse.Namespace) -> TokenBudget | None:
+def _budget(options: CaptionRequest) -> TokenBudget | None:
     if options.model is None:
         return None
     from ..caption.budget import TokenBudget
     from ..weights.find import model_folder
 
-    return TokenBudget.of_folder(model_folder(options.model))
+    return TokenBudget.of_files(model_folder(options.model))
 
 
-def _facts(options: argparse.Namespace, asked: Captioning, caption: SceneCaption, report: Report) -> dict[str, Any]:
+def _facts(options: CaptionRequest, asked: CaptionModels, caption: SceneCaption, report: Report) -> dict[str, Any]:
     return {
         "con360": __version__,
         "input": options.input,

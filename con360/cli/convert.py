@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .report import Report, table
+from .requests import ConvertRequest
 
 if TYPE_CHECKING:
     from ..weights.convert import Converted
 
 
-def run_convert(options: argparse.Namespace, started: float) -> None:
+def run_convert(options: ConvertRequest, started: float) -> None:
     """Run the command."""
     from ..weights.convert import FolderReport, convert_file, convert_folder
 
@@ -54,7 +54,7 @@ def file_table(files: Sequence[Converted]) -> str:
 
 
 def notices_of(files: Sequence[Converted]) -> list[str]:
-    """What the user should know about the tensors."""
+    """Sentences for the user about shared, infinite and wide tensors."""
     sentences = []
     for one in files:
         if one.shared:
@@ -65,5 +65,5 @@ def notices_of(files: Sequence[Converted]) -> list[str]:
                 f"{one.source} holds NaN or infinity in {', '.join(one.not_finite[:3])}; no model loads it"
             )
         if one.kept_wide:
-            sentences.append(f"{one.source}: {', '.join(one.kept_wide[:3])} stay float32, float16 cannot hold them")
+            sentences.append(f"{one.source}: {', '.join(one.kept_wide[:3])} stay float32; float16 cannot hold them")
     return sentences

@@ -1,17 +1,18 @@
-"""`con360 demo`: a sample scene, two views of it, and one of them without what sounds behind its camera."""
+"""`con360 demo`: render a sample scene and generate views with and without a performer behind the camera."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..choices import MULTICUE
 from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
 from .common import load
 from .report import Report, stage_table, table, viewpoint_table
+from .requests import DemoRequest
 
 if TYPE_CHECKING:
     from ..control import LoadedControl
@@ -28,13 +29,13 @@ FILES = {
     FIRST: "the view of what is most salient",
     SECOND: "the view of what comes second",
     ALONE: "the first view without the performer behind the camera",
-    PICTURE: "all of it explained in one picture",
+    PICTURE: "a picture that explains them",
 }
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A scene as the program sees it: rendered, and the saliency that the control reads."""
+    """A rendered scene, and the saliency that the control reads."""
 
     scene: Scene
     clip: PanoramaClip
@@ -43,7 +44,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Generator:
-    """What all of the demo's generations share."""
+    """Model, control and settings that the demo's generations share."""
 
     model: JointModel
     control: LoadedControl | None
@@ -60,7 +61,7 @@ class Generator:
         return made
 
 
-def run_demo(options: argparse.Namespace, started: float) -> None:
+def run_demo(options: DemoRequest, started: float) -> None:
     """Render, look, generate three times, write, explain."""
     folder = Path(options.out).expanduser().absolute()
     _check_folder(folder)
@@ -72,8 +73,9 @@ def run_demo(options: argparse.Namespace, started: float) -> None:
     from ..scenes import demo_scene
     from ..viewpoint.choose import viewpoints
 
-    given = {"steps": options.steps, "seed": options.seed}
-    SamplerSettings(**{name: value for name, value in given.items() if value is not None})
+    given: dict[str, Any] = {"seed": options.seed}
+    given |= {} if options.steps is None else {"steps": options.steps}
+    SamplerSettings(**given)  # checks ranges before the model is loaded
     report, scene = Report(started, device), demo_scene()
     model, control = load(options, device, report)
     generator = Generator(model, control, default_settings(model, **given), report)
@@ -108,8 +110,8 @@ def _check_folder(folder: Path) -> None:
 
 
 def _set_up(scene: Scene, control: LoadedControl | None, device: str, name: str, report: Report) -> Stage:
-    """Saliency is estimated from the picture, as for any footage; the scene's own truth is not used."""
-    from ..saliency.predict import MULTICUE, clip_saliency
+    """Render a scene and estimate its saliency from the picture, as for any footage."""
+    from ..saliency.predict import clip_saliency
 
     with report.stage(f"rendering the {name}", steps=False):
         clip = scene.panorama(SAMPLE_HEIGHT)
@@ -127,7 +129,7 @@ def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
 
 
 def opposite_viewpoint(viewpoint: Viewpoint) -> Viewpoint:
-    """A still view to the other side, for a scene in which only one thing stands out."""
+    """A still view to the other side, for a scene with one salient region."""
     from ..viewpoint.choose import manual_viewpoint
 
     view = viewpoint.track.views[0]

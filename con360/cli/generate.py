@@ -1,34 +1,47 @@
-"""`con360 generate`: a 360° file in, a viewpoint clip out."""
+"""`con360 generate`: make a viewpoint clip from a 360° file."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..choices import BUILT_IN_MODEL, MULTICUE
 from ..devices import resolve_device
 from ..errors import InputError
 from ..sound.channels import check_ambisonics
 from ..timing import ClipSpec
-from .caption import captioning, describe_faces, face_facts, merge_faces
+from .caption import captioning, face_facts, write_caption
+from .common import check_saliency, face_detector, load, notice_missing
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
+from .requests import GenerateRequest
 from .start import check_start, read_start, start_settings
 
 if TYPE_CHECKING:
+    from ..caption.by_models import CaptionModels
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..records import Conditions, PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip
+    from ..records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint, ViewpointClip
     from ..saliency.human_faces import FaceDetector
-from .common import BUILT_IN_MODEL, _notice_missing, check_saliency, chosen, face_detector, load
+    from ..sampling.settings import SamplerSettings
 
 MAX_STRENGTH = 10.0
 
 
-def run_generate(options: argparse.Namespace, started: float) -> None:
-    """Everything that is wrong with the options is said before anything is decoded."""
+@dataclass(frozen=True)
+class _Scene:
+    """The panorama, its saliency, the viewpoints found in it, and the chosen one."""
+
+    clip: PanoramaClip
+    saliency: SaliencyMaps
+    found: tuple[Viewpoint, ...]
+    viewpoint: Viewpoint
+
+
+def run_generate(options: GenerateRequest, started: float) -> None:
+    """Check every option, then look, generate and write."""
     out, picture = _check_places(options)
     _check_view(options)
     strengths = _strengths(options)
@@ -37,55 +50,46 @@ def run_generate(options: argparse.Namespace, started: float) -> None:
     check_start(options)
     check_ambisonics(options.ambisonics, options.head_locked)
     device, detector = resolve_device(options.device), face_detector(options.faces)
-    from ..caption import typed_caption
-    from ..caption.budget import TokenBudget
     from ..models.precision import working_dtype
     from ..pipeline import conditions_of, default_settings, drawing_notices, generate
     from ..sampling.settings import SamplerSettings
 
     working_dtype(options.dtype, device)
-    caption = None if options.caption is None else typed_caption(options.caption)
-    asked = captioning(options)
-    if asked is not None and caption is not None:
-        raise InputError("--caption and --captioner exclude each other; type the caption or have it written.")
+    caption_models = _caption_models(options)
     given = _given_settings(options)
     SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
     report = Report(started, device)
-    clip, saliency, found, viewpoint = _look(options, spec, device, detector, report)
-    # The captioner goes before the joint model comes: the two need not fit into memory together.
-    faces = None if asked is None else describe_faces(asked, clip, device, report)
+    scene = _look(options, spec, device, detector, report)
+    # The caption models go before the joint model comes: memory need not hold both.
+    caption = _caption(options, caption_models, scene.clip, device, report)
     model, control = load(options, device, report, rest="cpu" if options.memory == "low" else device)
-    if asked is not None and faces is not None:
-        caption = merge_faces(asked, faces, TokenBudget.of_model(model), device, report)
     settings = default_settings(model, **given)
-    read = _saliency_read(options, clip, control, saliency, device, report)
-    conditions = conditions_of(clip, read, viewpoint, caption)
-    _notice_missing(conditions, control, options, report)
-    start, settings = read_start(options, settings, clip, conditions.track, model, report)
+    read = _saliency_read(options, scene, control, device, report)
+    conditions = conditions_of(scene.clip, read, scene.viewpoint, caption, control=control)
+    notice_missing(conditions, control, options, report)
+    start, settings = read_start(options, settings, scene.clip, conditions.track, model, report)
     with report.stage("generation") as progress:
         made = generate(
-            model, control, conditions, settings, seconds=spec.seconds, saliency_strength=strengths[0],
-            basd_strength=strengths[1], start=start, device=device, progress=progress,
+            model, control, conditions, settings, seconds=spec.seconds, strengths=strengths, start=start,
+            device=device, progress=progress,
         )  # fmt: skip
     report.seconds.update(made.stage_seconds)
     del report.seconds["generation"]
     report.notice(*made.notices)
     remarks = drawing_notices(model, conditions.caption, settings)
-    _write(out, picture, clip, saliency, conditions, found, made, remarks, report)
+    _write(out, picture, scene, conditions, made, remarks, report)
     if options.json:
-        facts = _facts(options, settings, model, control, saliency.method, conditions, found, viewpoint, made, report)
+        facts = _facts(options, settings, model, control, scene, conditions, made, report)
         print(json.dumps({**facts, "output": str(out), "conditions": picture and str(picture)}))
         return
-    print(viewpoint_table(found, [viewpoint.rank]) if viewpoint.rank else _by_hand(viewpoint), end="\n\n")
-    print(stage_table(report), end="\n\n")
-    print(f"{out}" + (f"\n{picture}" if picture else ""))
+    _tell(scene, out, picture, report)
 
 
 # Before the work ------------------------------------------------------------------------------------------------------
 
 
-def _check_places(options: argparse.Namespace) -> tuple[Path, Path | None]:
-    """Where to write: the right suffixes, writable, and not the input."""
+def _check_places(options: GenerateRequest) -> tuple[Path, Path | None]:
+    """Check where to write: suffix, permission, and not the input itself."""
     from ..media.files import existing_file
 
     source = existing_file(options.input)
@@ -100,31 +104,30 @@ def _check_place(name: str, suffix: str, option: str, source: Path) -> Path:
     if path.suffix.lower() != suffix:
         raise InputError(f"{option} {name} does not end in {suffix}, the only format that is written there; rename it.")
     if path.exists() and path.samefile(source):
-        raise InputError(f"{option} {name} is the input itself, which is never written to; choose another name.")
+        raise InputError(f"{option} {name} is the input itself, which is never overwritten; choose another name.")
     return check_writable(path)
 
 
-def _check_view(options: argparse.Namespace) -> None:
-    by_hand = options.yaw is not None or options.pitch is not None
-    if by_hand and options.viewpoint is not None:
+def _check_view(options: GenerateRequest) -> None:
+    if options.by_hand and options.viewpoint is not None:
         raise InputError("--viewpoint and --yaw or --pitch exclude each other; choose a rank or a direction.")
-    if by_hand and options.track == "follow":
+    if options.by_hand and options.track == "follow":
         raise InputError("--track follow follows a salient region; leave out --yaw and --pitch, or the track.")
     if options.viewpoint is not None and options.viewpoint < 1:
         raise InputError(f"viewpoint {options.viewpoint} was asked for; ranks count from 1, the most salient.")
 
 
-def _strengths(options: argparse.Namespace) -> tuple[float, float]:
+def _strengths(options: GenerateRequest) -> dict[str, float]:
     """Strengths of saliency and of the BASD map."""
     for name in ("strength", "saliency_strength", "basd_strength"):
         value = getattr(options, name)
         if not 0 <= value <= MAX_STRENGTH:  # NaN fails as well
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is {value:g}; wanted 0 (off) to {MAX_STRENGTH:g}, and 1 is as trained.")
-    return options.strength * options.saliency_strength, options.strength * options.basd_strength
+    return {name: options.strength * getattr(options, f"{name}_strength") for name in ("saliency", "basd")}
 
 
-def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
+def _given_settings(options: GenerateRequest) -> dict[str, Any]:
     names = (
         "steps", "sampler", "seed", "cfg_video", "cfg_audio", "cfg_control", "control_start", "control_end", "memory",
     )  # fmt: skip
@@ -132,10 +135,11 @@ def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {**given, **start_settings(options), "negative_prompt": " ".join(options.negative.split())}
 
 
-def _check_files(options: argparse.Namespace) -> None:
-    """That model, control and saliency weights are there, before a long video is read."""
+def _check_files(options: GenerateRequest) -> None:
+    """Check that model, control and saliency weights are there, before a long video is read."""
+    from ..weights.find import chosen_files
 
-    parts, _ = chosen(options)
+    parts, _ = chosen_files(options.model, options.part, options.control)
     if options.model != BUILT_IN_MODEL or options.part:
         # Headers alone: a wrong file is named now and not after minutes of video.
         from ..weights.load import check_model
@@ -144,20 +148,27 @@ def _check_files(options: argparse.Namespace) -> None:
     check_saliency(options.saliency)
 
 
+def _caption_models(options: GenerateRequest) -> CaptionModels | None:
+    models = captioning(options)
+    if models is not None and options.caption is not None:
+        raise InputError("--caption and --captioner exclude each other; type the caption or have it written.")
+    return models
+
+
 # The work -------------------------------------------------------------------------------------------------------------
 
 
 def _look(
-    options: argparse.Namespace, spec: ClipSpec, device: str, detector: FaceDetector | None, report: Report
-) -> tuple[PanoramaClip, SaliencyMaps, tuple[Viewpoint, ...], Viewpoint]:
-    """The panorama, its saliency, the viewpoints in it, and the chosen one."""
+    options: GenerateRequest, spec: ClipSpec, device: str, detector: FaceDetector | None, report: Report
+) -> _Scene:  # fmt: skip
+    """Read the panorama, find what is salient, and choose the viewpoint."""
     from ..media.reader import read_panorama
-    from ..saliency.predict import MULTICUE, clip_saliency
+    from ..saliency.predict import clip_saliency
     from ..viewpoint.choose import DEFAULT_FOV_DEG, check_fov_deg, manual_viewpoint, viewpoint_notices, viewpoints
 
     fov_deg = DEFAULT_FOV_DEG if options.fov is None else check_fov_deg(options.fov)
     manual = None
-    if options.yaw is not None or options.pitch is not None:
+    if options.by_hand:
         manual = manual_viewpoint(options.yaw or 0.0, options.pitch or 0.0, fov_deg, spec.num_frames)
     with report.stage("reading") as progress:
         clip = read_panorama(
@@ -176,7 +187,7 @@ def _look(
             saliency, spec.fps, fov_deg=fov_deg, mode="track" if follow else "still", ranking=options.choose_by
         )
     if manual is not None:
-        return clip, saliency, found, manual
+        return _Scene(clip, saliency, found, manual)
     rank = options.viewpoint or 1
     if rank > len(found):
         raise InputError(
@@ -184,31 +195,45 @@ def _look(
             f"{clip.source}; choose a rank up to {len(found)}, or a direction with --yaw and --pitch."
         )
     report.notice(*viewpoint_notices(found))
-    return clip, saliency, found, found[rank - 1]
+    return _Scene(clip, saliency, found, found[rank - 1])
+
+
+def _caption(
+    options: GenerateRequest, models: CaptionModels | None, clip: PanoramaClip, device: str, report: Report
+) -> SceneCaption | None:  # fmt: skip
+    """The caption as typed, or as models write it within what the joint model reads; None where neither is asked."""
+    from ..caption import typed_caption
+    from ..caption.budget import TokenBudget
+    from ..weights.find import chosen_parts
+
+    if models is None:
+        return None if options.caption is None else typed_caption(options.caption)
+    budget = TokenBudget.of_files(chosen_parts(options.model, options.part))
+    return write_caption(models, clip, budget, device, report)
 
 
 def _saliency_read(
-    options: argparse.Namespace, clip: PanoramaClip, control: LoadedControl | None, found: SaliencyMaps, device: str,
-    report: Report,
+    options: GenerateRequest, scene: _Scene, control: LoadedControl | None, device: str, report: Report
 ) -> SaliencyMaps:  # fmt: skip
     """The maps that the control reads: by the method that was asked for, else by the one that it was trained with."""
     from ..pipeline import control_saliency
 
+    found = scene.saliency
     if options.saliency is not None:
         if control is not None and control.saliency != found.method:
             report.notice(f"the control was trained with saliency by {control.saliency}; it reads {found.method}")
         return found
     with report.stage("the control's saliency") as progress:
-        read, notices = control_saliency(clip, control, found, device=device, progress=progress)
+        read, notices = control_saliency(scene.clip, control, found, device=device, progress=progress)
     report.notice(*notices)
     return read
 
 
 def _write(
-    out: Path, picture: Path | None, clip: PanoramaClip, saliency: SaliencyMaps, conditions: Conditions,
-    found: tuple[Viewpoint, ...], made: ViewpointClip, remarks: tuple[str, ...], report: Report,
+    out: Path, picture: Path | None, scene: _Scene, conditions: Conditions, made: ViewpointClip,
+    remarks: tuple[str, ...], report: Report,
 ) -> None:  # fmt: skip
-    """The clip, and where it is asked for the picture, with the saliency by which the viewpoints were found."""
+    """Write the clip and, where it is asked for, the picture of how its view was found."""
     from ..media.writer import write_clip
 
     with report.stage("writing", steps=False):
@@ -220,17 +245,24 @@ def _write(
     from ..pipeline import crop_view
 
     with report.stage("picture", steps=False):
-        true = crop_view(clip, conditions.track, max(256, made.frames.shape[-1]))
+        true = crop_view(scene.clip, conditions.track, max(256, made.frames.shape[-1]))
         panels = [
             Panel(f"generated: {out.name}", made, VIEW_COLOURS[0], "; ".join(remarks)),
             Panel("the same view in the panorama", true, INK),
         ]
         views = [LookingView("view", conditions.track)]
-        figure = conditions_figure(clip, saliency, found, views, conditions.caption, panels)
+        figure = conditions_figure(scene.clip, scene.saliency, scene.found, views, conditions.caption, panels)
         write_figure(picture, figure)
 
 
-# What is told ---------------------------------------------------------------------------------------------------------
+# The answer -----------------------------------------------------------------------------------------------------------
+
+
+def _tell(scene: _Scene, out: Path, picture: Path | None, report: Report) -> None:
+    rank = scene.viewpoint.rank
+    print(viewpoint_table(scene.found, [rank]) if rank else _by_hand(scene.viewpoint), end="\n\n")
+    print(stage_table(report), end="\n\n")
+    print(f"{out}" + (f"\n{picture}" if picture else ""))
 
 
 def _by_hand(viewpoint: Viewpoint) -> str:
@@ -239,11 +271,10 @@ def _by_hand(viewpoint: Viewpoint) -> str:
 
 
 def _facts(
-    options: argparse.Namespace, settings: Any, model: JointModel, control: LoadedControl | None,
-    saliency_method: str, conditions: Conditions, found: tuple[Viewpoint, ...], viewpoint: Viewpoint,
-    made: ViewpointClip, report: Report,
+    options: GenerateRequest, settings: SamplerSettings, model: JointModel, control: LoadedControl | None,
+    scene: _Scene, conditions: Conditions, made: ViewpointClip, report: Report,
 ) -> dict[str, Any]:  # fmt: skip
-    memory = peak_memory_mb()
+    memory, track = peak_memory_mb(), scene.viewpoint.track
     return {
         "con360": __version__,
         "input": options.input,
@@ -253,25 +284,28 @@ def _facts(
         "model": model.name,
         "control": None if control is None else control.path,
         "saliency": conditions.saliency.method,
-        "viewpoints_by": {"saliency": saliency_method, "choice": options.choose_by},
-        "caption": {
-            "text": conditions.caption.short,
-            "origin": conditions.caption.origin,
-            "long": conditions.caption.long,
-            "faces": face_facts(conditions.caption),
-        },  # fmt: skip
-        "viewpoints": [{"rank": v.rank, **(asdict(v.region) if v.region else {})} for v in found],
-        "view": {"rank": viewpoint.rank, "still": viewpoint.track.is_still, **asdict(viewpoint.track.views[0])},
-        "clip": {
-            "frames": len(made.frames),
-            "fps": made.fps,
-            "size_px": made.frames.shape[-1],
-            "samples": made.sound.waveform.shape[-1],
-            "sample_rate_hz": made.sound.sample_rate_hz,
-        },  # fmt: skip
+        "viewpoints_by": {"saliency": scene.saliency.method, "choice": options.choose_by},
+        "caption": _caption_facts(conditions.caption),
+        "viewpoints": [{"rank": v.rank, **(asdict(v.region) if v.region else {})} for v in scene.found],
+        "view": {"rank": scene.viewpoint.rank, "still": track.is_still, **asdict(track.views[0])},
+        "clip": _clip_facts(made),
         "device": report.device,
         "stages_s": {name: round(seconds, 3) for name, seconds in report.seconds.items()},
         "total_s": round(report.total_seconds, 3),
         "peak_memory_mb": None if memory is None else round(memory, 1),
         "warnings": report.notices,
+    }
+
+
+def _caption_facts(caption: SceneCaption) -> dict[str, Any]:
+    return {"text": caption.short, "origin": caption.origin, "long": caption.long, "faces": face_facts(caption)}
+
+
+def _clip_facts(made: ViewpointClip) -> dict[str, Any]:
+    return {
+        "frames": len(made.frames),
+        "fps": made.fps,
+        "size_px": made.frames.shape[-1],
+        "samples": made.sound.waveform.shape[-1],
+        "sample_rate_hz": made.sound.sample_rate_hz,
     }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 MANUAL = """\
-Turns a 360° video into viewpoint clips: where the panorama is salient, a camera
-looks, and picture and sound of that view are generated together, also from what
-happens outside of it.
+Turns a 360° video into viewpoint clips. A camera looks where the panorama is salient.
+Picture and sound of that view are generated together. What happens outside the view
+shapes them as well.
 
 commands:
   demo        make a 360° sample, two views of it and a picture that explains them
   generate    make a viewpoint clip from a 360° video or panorama of your own
-  reframe     make a flat video out of a 360° one: follow what is salient, a view or a path
-  caption     describe a 360° video by a captioner and a language model of yours
+  reframe     make a flat video: follow what is salient, hold a view or move along a path
+  caption     describe a 360° video with a captioner and a language model of yours
   models      list which weights are here, which are missing, and where they belong
   convert     turn pickled checkpoints (.bin, .pt, .ckpt) into safetensors
 
@@ -42,11 +42,11 @@ exit status:
   1    the machine failed: disk full, a defect, ...
   2    an input cannot be used; one sentence says which and what to do
   130  interrupted
-Files are written under a temporary name and renamed when complete: after any
-failure there is either the whole file or none. Warnings go to standard error.
+Files are written under a temporary name and renamed when complete, so that a failure
+leaves no half file. Warnings go to standard error.
 
-The built-in model is small. It draws coloured shapes and knows the words of their
-captions only; README.md says what it can do and which other weights fit.
+The built-in model is small. It draws coloured shapes and knows only the words of their
+captions. README.md says what it can do and which other weights fit.
 """
 
 GENERATE = """\
@@ -56,8 +56,8 @@ saliency (--viewpoint) or from you (--yaw, --pitch, --fov).
 """
 
 GENERATE_NOTES = """\
-A name that begins with a dash is written ./-name.mp4. An existing OUT.mp4 is
-replaced when the new one is complete; the input never is.
+Write a name that begins with a dash as ./-name.mp4. An existing OUT.mp4 is replaced
+when the new one is complete. The input is never replaced.
 """
 
 MODELS = """\
@@ -68,14 +68,14 @@ and where it belongs, its size, licence and address. Nothing is downloaded.
 MODELS_NOTES = """\
 Looked for in $CON360_MODELS, ~/.cache/con360/models and the models folder of ComfyUI
 ($COMFYUI_PATH, ~/comfy/ComfyUI). All are laid out like ComfyUI's: con360/,
-con360_saliency/, checkpoints/, animatediff_models/ and so on. Files are known by
-their headers, whatever their names.
+con360_saliency/, checkpoints/, animatediff_models/ and so on. Files are
+recognised by their headers, whatever their names.
 """
 
 CONVERT = """\
 Writes the tensors of a pickled checkpoint (.bin, .pt, .pth, .ckpt), or of all in a
-folder, as safetensors under the same names. Only tensors are unpickled: a file that
-wants to run code is refused by name, and nothing is written.
+folder, as safetensors under the same names. Only tensors are unpickled. A file that
+would run code is refused by name, and nothing is written.
 """
 
 CONVERT_NOTES = """\
@@ -95,16 +95,16 @@ REFRAME_NOTES = """\
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
 in seconds from --start and degrees. The field of view spans the longer side of the
 picture. Stereo comes from two virtual cardioids, 75° to either side of the view. Sound
-is resampled where AAC lacks its rate (192 kHz, 37.8 kHz) and turned down, all channels
-alike, where its peaks would clip.
+is resampled where AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks would clip,
+all channels are turned down alike.
 An existing OUT.mp4 is replaced when the new one is complete.
 """
 
 CAPTION = """\
 Describes a 360° video: a captioner (BLIP-2, BLIP) looks at the six cube faces at
-several times, and a language model (Llama 3.2, any small instruct model) merges what
-it said into one caption. Without a language model the faces' words are joined by rule.
-Both are local folders as transformers writes them; nothing is downloaded.
+several times, and a language model (Llama 3.2, any small instruct model) merges its
+words into one caption. Without a language model they are joined by rule. Both are local
+folders as transformers writes them; nothing is downloaded.
 """
 
 CAPTION_NOTES = """\
@@ -116,7 +116,7 @@ DEMO = """\
 Renders a 360° sample (a circle of sounding shapes: procedural, not filmed), finds
 what is salient in it, and generates two views. Then it takes the performer behind
 the first camera out of the scene and generates the first view again with the same
-seed: whatever is heard no more was heard from behind the camera.
+seed. A sound that is gone from it came from behind the camera.
 """
 
 DEMO_NOTES = """\
@@ -125,5 +125,5 @@ files:
   viewpoint-1.mp4        the view of what is most salient
   viewpoint-2.mp4        the view of what comes second
   viewpoint-1-alone.mp4  the first view without the performer behind the camera
-  conditions.png         all of it explained in one picture
+  conditions.png         a picture that explains them
 """

@@ -1,19 +1,20 @@
-"""`con360 models`: which weights are here, which are missing, and where they belong."""
+"""`con360 models`: list which weights are found or missing, and where they belong."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .requests import ModelsRequest
 
 if TYPE_CHECKING:
     from ..weights.catalog import KnownPart
     from ..weights.find import FoundPart
 
 
-def run_models(options: argparse.Namespace, started: float) -> None:
+def run_models(options: ModelsRequest, started: float) -> None:
     """Run the command."""
     from ..weights.catalog import KNOWN_PARTS
     from ..weights.find import find, model_roots
@@ -46,7 +47,7 @@ def as_dict(part: KnownPart, found: Sequence[FoundPart], roots: Sequence[Path]) 
 
 
 def status(found: Sequence[FoundPart]) -> str:
-    """`found` when one can be used, `unusable` when what is there cannot, else `missing`."""
+    """`found` where one can be used, `unusable` where none of those found can, else `missing`."""
     if any(one.problem is None for one in found):
         return "found"
     return "unusable" if found else "missing"

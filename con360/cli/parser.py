@@ -1,14 +1,16 @@
-"""What the command line understands, and its manual."""
+"""Parse the command line into requests."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
+from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS
 from ..sound.channels import AMBISONICS
 from .manual import (
     CAPTION,
@@ -25,12 +27,13 @@ from .manual import (
     REFRAME,
     REFRAME_NOTES,
 )
+from .requests import Request, request_of
 
-DEVICES = "cuda, cuda:1, mps or cpu; auto is the first that is there (auto)"
+DEVICES = "cuda, cuda:1, mps or cpu; auto takes the first available (auto)"
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one sentence and leaves the usage to --help."""
+    """Report an error in one sentence; --help has the usage."""
 
     given: Sequence[str] = ()
 
@@ -45,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class ManualFormatter(argparse.RawDescriptionHelpFormatter):
-    """Every option on one line where it fits, its choices without repeating them for the short form."""
+    """Put an option on one line; name its choices once, not for each of its forms."""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or action.nargs == 0:
@@ -53,8 +56,20 @@ class ManualFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
 
 
+def parse(arguments: Sequence[str] | None = None) -> Request:
+    """The request of a command line.
+
+    Args:
+        arguments: without the program's name; None takes the process's own.
+
+    Raises:
+        SystemExit: after --help or --version, or with status 2 where the options cannot be read.
+    """
+    return request_of(build_parser().parse_args(arguments))
+
+
 def build_parser() -> Parser:
-    """The whole command line; a parsed command holds `run(options, started)`."""
+    """The parser of all commands."""
     form: dict[str, Any] = {"formatter_class": lambda prog: ManualFormatter(prog, max_help_position=28, width=88)}
     parser = Parser(prog="con360", usage="con360 COMMAND [OPTIONS]", description=MANUAL, **form)
     parser.add_argument("--version", action="version", version=f"con360 {__version__}")
@@ -91,10 +106,10 @@ def build_parser() -> Parser:
 
 def _add_demo(parser: Parser) -> None:
     parser.add_argument("--out", default="con360-demo", metavar="FOLDER", help="where to write (con360-demo)")
-    parser.add_argument("--seed", type=_whole, default=0, help="of the noise that both views start from (0)")
+    parser.add_argument("--seed", type=_whole, default=0, help="seed of the noise that both views start from (0)")
     parser.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
     _add_model(parser)
-    parser.set_defaults(run=_lazily("demo", "run_demo"))
+    parser.set_defaults(json=False)
 
 
 def _add_generate(parser: Parser) -> None:
@@ -105,16 +120,13 @@ def _add_generate(parser: Parser) -> None:
     _add_view(parser.add_argument_group("which view"))
     _add_sampling(parser.add_argument_group("generation"))
     _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
-    _add_start(parser.add_argument_group("from what there is"))
+    _add_start(parser.add_argument_group("start from picture and sound"))
     model = parser.add_argument_group("model")
     _add_model(model)
-    model.add_argument(
-        "--memory", choices=("normal", "low"), help="low has one network at a time on the device (normal)"
-    )
+    model.add_argument("--memory", choices=MEMORY_MODES, help="low keeps one network at a time on the device (normal)")
     report = parser.add_argument_group("report")
     report.add_argument("--conditions", metavar="PNG", help="draw saliency, views, BASD, caption and spectrograms")
     report.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
-    parser.set_defaults(run=_lazily("generate", "run_generate"))
 
 
 def _add_reframe(parser: Parser) -> None:
@@ -132,26 +144,24 @@ def _add_reframe(parser: Parser) -> None:
     part.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     part.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
     part.add_argument(
-        "--eye", choices=("left", "right", "whole"),
-        help="of stereo video: one eye, or the picture as it is (as the metadata says)",
+        "--eye", choices=EYES,
+        help="stereo video: one eye, or the whole picture (as the metadata says)",
     )  # fmt: skip
     made = parser.add_argument_group("result")
     made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
-    made.add_argument("--fps", type=_number, metavar="N", help="a constant frame rate (each frame at its own time)")
+    made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument(
-        "--sound", choices=("auto", "stereo", "mono", "foa", "none"), default="auto",
-        help="stereo, mono, or turned FOA of Ambisonics; auto leaves mono and stereo as they are and makes stereo of "
-        "the rest (auto)",
+        "--sound", choices=SOUND_KINDS, default="auto",
+        help="stereo, mono, or first-order Ambisonics turned with the view; auto keeps mono and stereo, and makes "
+        "stereo of the rest (auto)",
     )  # fmt: skip
     _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
-    parser.set_defaults(run=_lazily("reframe", "run_reframe"))
 
 
 def _add_models(parser: Parser) -> None:
     parser.add_argument("--folder", metavar="F", help="look there alone; laid out like ComfyUI's models folder")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
-    parser.set_defaults(run=_lazily("models", "run_models"))
 
 
 def _add_convert(parser: Parser) -> None:
@@ -159,7 +169,6 @@ def _add_convert(parser: Parser) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="the .safetensors file, or the folder, to write")
     parser.add_argument("--half", action="store_true", help="store float32 as float16 (as it is)")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
-    parser.set_defaults(run=_lazily("convert", "run_convert"))
 
 
 def _add_caption(parser: Parser) -> None:
@@ -172,37 +181,44 @@ def _add_caption(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--device", default="auto", metavar="NAME", help=f"where to compute: {DEVICES}")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
-    parser.set_defaults(run=_lazily("caption", "run_caption"))
 
 
 def _add_captioning(group: Any, required: bool = False) -> None:
     group.add_argument(
         "--captioner", required=required, metavar="FOLDER", help="BLIP-2 or BLIP; writes the caption from the picture"
     )
-    group.add_argument("--caption-llm", metavar="FOLDER", help="language model that merges what it says (by rule)")
-    group.add_argument("--caption-times", type=_whole, default=3, metavar="N", help="moments to look at (3)")
-    group.add_argument("--caption-batch", type=_whole, default=6, metavar="N", help="faces at once (6)")
-    group.add_argument("--face-prompt", metavar="TEXT|@FILE", help="what each face's caption continues")
-    group.add_argument("--merge-prompt", metavar="TEXT|@FILE", help="what the language model is asked first")
-    group.add_argument("--short-prompt", metavar="TEXT|@FILE", help="what it is asked then")
+    group.add_argument(
+        "--caption-llm", metavar="FOLDER", help="language model that merges the faces' captions (merged by rule)"
+    )
+    group.add_argument(
+        "--caption-times", type=_whole, default=DEFAULT_TIMES, metavar="N", help="moments to look at (%(default)s)"
+    )
+    group.add_argument(
+        "--caption-batch", type=_whole, default=DEFAULT_BATCH, metavar="N", help="faces at once (%(default)s)"
+    )
+    group.add_argument("--face-prompt", metavar="TEXT|@FILE", help="beginning of each face's caption")
+    group.add_argument("--merge-prompt", metavar="TEXT|@FILE", help="request for the long caption")
+    group.add_argument("--short-prompt", metavar="TEXT|@FILE", help="request for the short caption")
 
 
 def _add_source(group: Any) -> None:
     group.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=_number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
     group.add_argument(
-        "--eye", choices=("left", "right", "whole"),
-        help="of stereo video: one eye, or the picture as it is (as the metadata says)",
+        "--eye", choices=EYES,
+        help="stereo video: one eye, or the whole picture (as the metadata says)",
     )  # fmt: skip
 
 
 def _add_sound(group: Any) -> None:
-    group.add_argument("--audio-track", type=_whole, metavar="N", help="which sound track, from 1 (the default one)")
+    group.add_argument(
+        "--audio-track", type=_whole, metavar="N", help="number of the sound track, from 1 (the file's default)"
+    )
     kind = group.add_mutually_exclusive_group()
     kind.add_argument(
         "--ambisonics", choices=AMBISONICS, default="auto",
-        help="what 4, 9 or 16 channels are: AmbiX (ACN, SN3D), N3D (ACN), FuMa, or none, loudspeakers; auto reads the "
-        "metadata, and takes them for AmbiX where it says nothing (auto)",
+        help="meaning of 4, 9 or 16 channels: AmbiX (ACN, SN3D), N3D (ACN), FuMa, or none: loudspeakers; auto reads "
+        "the metadata, and assumes AmbiX where there is none (auto)",
     )  # fmt: skip
     kind.add_argument(
         "--fuma", dest="ambisonics", action="store_const", const="fuma", default=argparse.SUPPRESS,
@@ -210,7 +226,7 @@ def _add_sound(group: Any) -> None:
     )  # fmt: skip
     group.add_argument(
         "--head-locked", action="store_true",
-        help="of 6, 11 or 18 channels the last two are a stereo pair that does not turn",
+        help="the last two of 6, 11 or 18 channels are a stereo pair that does not turn",
     )  # fmt: skip
 
 
@@ -222,8 +238,8 @@ def _add_view(group: Any) -> None:
     group.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
     group.add_argument("--fov", type=_number, metavar="DEG", help="field of view, across and down (90)")
     group.add_argument(
-        "--choose-by", choices=("subject", "centroid"), default="subject",
-        help="frame what is heaviest under a narrow window, or the paper's centroids of regions (subject)",
+        "--choose-by", choices=RANKINGS, default="subject",
+        help="subject: the most saliency under a narrow window; centroid: the paper's centres of regions (subject)",
     )  # fmt: skip
     group.add_argument(
         "--track", choices=("still", "follow"), default="still",
@@ -235,73 +251,83 @@ def _add_view(group: Any) -> None:
 def _add_saliency(group: Any) -> None:
     group.add_argument(
         "--saliency", metavar="NAME|FILE",
-        help="'multi-cue', 'training-free', or a file with SalViT360's weights (multi-cue; maps that the control reads "
-        "as it was trained)",
+        help="'multi-cue', 'training-free', or a file with SalViT360's weights (multi-cue for the viewpoints; the "
+        "control's own method for the control)",
     )  # fmt: skip
     group.add_argument(
-        "--faces", metavar="FILE|none", help="CenterFace as ONNX, by which multi-cue sees faces (the model folders')"
+        "--faces",
+        metavar="FILE|none",
+        help="CenterFace as ONNX: multi-cue's face detector (the one in the model folders)",
     )
 
 
 def _add_sampling(group: Any) -> None:
-    group.add_argument("--caption", metavar="TEXT", help="what is seen and heard all around (nothing is said)")
-    group.add_argument("--negative", default="", metavar="TEXT", help="what to keep away from")
-    group.add_argument("--seed", type=_whole, default=0, help="the same seed gives the same clip (0)")
+    group.add_argument("--caption", metavar="TEXT", help="what is seen and heard all around (none)")
+    group.add_argument("--negative", default="", metavar="TEXT", help="what the clip should not show or sound like")
+    group.add_argument(
+        "--seed", type=_whole, default=0, help="seed of the noise; the same seed gives the same clip (0)"
+    )
     group.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
+    group.add_argument("--sampler", choices=SAMPLERS, help="dpm++ needs fewer steps (the model's own, else ddim)")
     group.add_argument(
-        "--sampler", choices=("ddim", "dpm++"), help="ddim, or dpm++, which needs fewer steps (the model's, or ddim)"
+        "--cfg-video", type=_scale, metavar="X", help="guidance scale of the picture, or 'off' (the model's own)"
     )
-    group.add_argument("--cfg-video", type=_scale, metavar="X", help="guidance of the picture, or 'off' (the model's)")
-    group.add_argument("--cfg-audio", type=_scale, metavar="X", help="guidance of the sound, or 'off' (the model's)")
     group.add_argument(
-        "--cfg-control", type=_scale, metavar="X", help="guidance of the control on its own, a third pass ('off')"
+        "--cfg-audio", type=_scale, metavar="X", help="guidance scale of the sound, or 'off' (the model's own)"
     )
-    group.add_argument("--strength", type=_number, default=1.0, metavar="X", help="of the control; 0 is off (1)")
-    group.add_argument("--saliency-strength", type=_number, default=1.0, metavar="X", help="of saliency alone (1)")
-    group.add_argument("--basd-strength", type=_number, default=1.0, metavar="X", help="of the BASD map alone (1)")
-    group.add_argument("--control-start", type=_number, metavar="X", help="share of the steps before control acts (0)")
-    group.add_argument("--control-end", type=_number, metavar="X", help="share of the steps after which it stops (1)")
+    group.add_argument(
+        "--cfg-control", type=_scale, metavar="X", help="guidance scale of the control alone, by a third pass ('off')"
+    )
+    group.add_argument(
+        "--strength", type=_number, default=1.0, metavar="X", help="strength of the control; 0 is off (1)"
+    )
+    group.add_argument(
+        "--saliency-strength", type=_number, default=1.0, metavar="X", help="strength of the saliency maps alone (1)"
+    )
+    group.add_argument(
+        "--basd-strength", type=_number, default=1.0, metavar="X", help="strength of the BASD maps alone (1)"
+    )
+    group.add_argument(
+        "--control-start", type=_number, metavar="X", help="fraction of the steps after which the control begins (0)"
+    )
+    group.add_argument(
+        "--control-end", type=_number, metavar="X", help="fraction of the steps after which the control ends (1)"
+    )
 
 
 def _add_start(group: Any) -> None:
     group.add_argument(
         "--start-from", metavar="view|MEDIA",
-        help="start from the view's own crop and sound in INPUT, or from a file, not from noise",
+        help="start from the view's own picture and sound in INPUT, or from a file, instead of noise",
     )  # fmt: skip
     group.add_argument(
-        "--denoise", type=_number, metavar="X", help="how far to leave the start: above 0, to 1 (0.6; 1 with --hold)"
+        "--denoise",
+        type=_number,
+        metavar="X",
+        help="how much of the start to replace: above 0, up to 1 = all (0.6; 1 with --hold)",
     )
     group.add_argument("--denoise-sound", type=_number, metavar="X", help="the same for the sound (as --denoise)")
     group.add_argument(
-        "--hold", choices=("picture", "sound"),
-        help="keep the start's picture and make sound for it, or the other way round",
+        "--hold", choices=HOLDS,
+        help="keep the start's picture and generate its sound, or the reverse",
     )  # fmt: skip
 
 
 def _add_model(group: Any) -> None:
     group.add_argument(
-        "--model", default="con360-tiny", metavar="NAME|FOLDER",
-        help="'con360-tiny', a name that `con360 models` lists, a folder, or a con360-model.json (con360-tiny)",
+        "--model", default=BUILT_IN_MODEL, metavar="NAME|FOLDER",
+        help="'con360-tiny', a name that `con360 models` lists, a folder, or a con360-model.json (%(default)s)",
     )  # fmt: skip
     group.add_argument(
         "--part", action="append", default=[], metavar="NAME=PATH",
-        help="one part from elsewhere: video, motion, audio, connectors, vae or tokenizer; may be repeated",
+        help="take a part from elsewhere: video, motion, audio, connectors, vae or tokenizer; may be repeated",
     )  # fmt: skip
     group.add_argument("--control", metavar="FILE|none", help="control module, or none (the model's own)")
     group.add_argument("--device", default="auto", metavar="NAME", help=f"where to compute: {DEVICES}")
     group.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
-        help="precision; auto is bfloat16 on a CUDA GPU that has it, float32 on a CPU and mps (auto)",
+        "--dtype", choices=DTYPES, default="auto",
+        help="precision; auto is bfloat16 on a CUDA GPU that has it, else float16, and float32 on a CPU and mps (auto)",
     )  # fmt: skip
-
-
-def _lazily(module: str, function: str) -> Callable[[argparse.Namespace, float], None]:
-    def run(options: argparse.Namespace, started: float) -> None:
-        from importlib import import_module
-
-        getattr(import_module(f".{module}", __package__), function)(options, started)
-
-    return run
 
 
 def _whole(text: str) -> int:

@@ -1,8 +1,7 @@
-"""`con360 reframe`: a flat video out of a 360° one."""
+"""`con360 reframe`: make a flat video out of a 360° one."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -10,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import MULTICUE
 from ..devices import resolve_device
 from ..errors import InputError
 from .report import Report, stage_table, table
+from .requests import ReframeRequest
 
 if TYPE_CHECKING:
     from ..records import View
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
     from ..viewpoint.keyframes import Keyframe
 
 
-def run_reframe(options: argparse.Namespace, started: float) -> None:
-    """Everything that is wrong with the options is said before anything is decoded."""
+def run_reframe(options: ReframeRequest, started: float) -> None:
+    """Check every option, then reframe."""
     size = None if options.size is None else parse_size(options.size)
     look = _look(options)
     from ..media.files import existing_file
     from ..reframing.aim import Follow
-    from ..reframing.run import reframe
-    from ..saliency.predict import MULTICUE
+    from ..reframing.run import ReframeSettings, reframe
     from .common import check_saliency, face_detector
 
+    settings = ReframeSettings(
+        size=size, sound=options.sound, start_s=options.start, duration_s=options.duration, fps=options.fps,
+        eye=options.eye, audio_track=options.audio_track, ambisonics=options.ambisonics,
+        head_locked=options.head_locked, saliency=options.saliency or MULTICUE,
+    )  # fmt: skip
     existing_file(options.input)
     check_saliency(options.saliency)
     device = resolve_device(options.device)
@@ -37,12 +42,8 @@ def run_reframe(options: argparse.Namespace, started: float) -> None:
     report = Report(started, device)
     with report.stage("reframe") as progress:
         made = reframe(
-            options.input, options.output, look, size=size, sound=options.sound, start_s=options.start,
-            duration_s=options.duration, fps=options.fps, eye=options.eye, audio_track=options.audio_track,
-            ambisonics=options.ambisonics, head_locked=options.head_locked, saliency=options.saliency or MULTICUE,
-            detector=detector, device=device,
-            progress=progress,
-        )  # fmt: skip
+            options.input, options.output, look, settings, detector=detector, device=device, progress=progress
+        )
     report.notice(*made.notices)
     if options.json:
         facts = {**asdict(made), "path": str(made.path), "notices": report.notices, "seconds": report.seconds}
@@ -67,11 +68,11 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _look(options: argparse.Namespace) -> Follow | View | tuple[Keyframe, ...]:
-    by_hand = options.yaw is not None or options.pitch is not None
-    ways = [name for name, given in (
-        ("--follow", options.follow is not None), ("--yaw/--pitch", by_hand), ("--path", options.path is not None),
-    ) if given]  # fmt: skip
+def _look(options: ReframeRequest) -> Follow | View | tuple[Keyframe, ...]:
+    given = {
+        "--follow": options.follow is not None, "--yaw/--pitch": options.by_hand, "--path": options.path is not None,
+    }  # fmt: skip
+    ways = [name for name, is_given in given.items() if is_given]
     if len(ways) > 1:
         raise InputError(f"{' and '.join(ways)} exclude each other; choose one way to say where to look.")
     if options.path is not None:
@@ -81,7 +82,7 @@ def _look(options: argparse.Namespace) -> Follow | View | tuple[Keyframe, ...]:
     from ..viewpoint.choose import DEFAULT_FOV_DEG, manual_viewpoint
 
     fov = DEFAULT_FOV_DEG if options.fov is None else options.fov
-    if by_hand:
+    if options.by_hand:
         return manual_viewpoint(options.yaw or 0.0, options.pitch or 0.0, fov, 1).track.views[0]
     from ..reframing.aim import Follow
 

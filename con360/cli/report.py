@@ -1,4 +1,4 @@
-"""What the command line says while it works, and at the end."""
+"""Report a command's progress, notices, stages and figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Report:
     """Times stages, shows a bar for each, and keeps the notices.
 
     Args:
-        started: `time.perf_counter()` when the command began; what came before the first stage is "start-up".
+        started: `time.perf_counter()` when the command began; the time until now is the stage "start-up".
         device: where networks compute; None where the command has none.
     """
 
@@ -34,7 +34,7 @@ class Report:
         """Time a stage; yields the callback that moves its bar.
 
         Args:
-            steps: whether the stage will tell of its progress; if not, its bar shows from the beginning.
+            steps: whether the stage reports progress; if not, its bar shows at once.
         """
         began = time.perf_counter()
         with Bar(name) as bar:
@@ -44,7 +44,7 @@ class Report:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
     def notice(self, *sentences: str) -> None:
-        """Say on standard error what the user should know, each sentence once."""
+        """Print sentences for the user on standard error, each once."""
         for sentence in sentences:
             whole = sentence[:1].upper() + sentence[1:].rstrip(".") + "."
             if whole not in self.notices:
@@ -57,7 +57,7 @@ class Report:
 
 
 class Bar:
-    """Progress bars on standard error: one for each kind of work that a stage reports, none before it does."""
+    """Show a progress bar on standard error for each kind of work that a stage reports."""
 
     def __init__(self, name: str) -> None:
         self.name, self.what = name, ""
@@ -101,7 +101,7 @@ def peak_memory_mb() -> float | None:
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as aligned columns: words to the left, cells that hold a number to the right."""
+    """Align rows in columns: words to the left, numbers to the right."""
     rows = [list(row) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     numeric = [any(row[i][:1].isdigit() for row in rows) for i in range(len(rows[0]))]
@@ -123,7 +123,7 @@ def stage_table(report: Report) -> str:
 
 
 def viewpoint_table(found: Sequence[Viewpoint], chosen: Iterable[int] = ()) -> str:
-    """What was found, one viewpoint per line; `chosen` ranks are marked."""
+    """The viewpoints, one per line; `chosen` ranks are marked."""
     chosen, rows = set(chosen), [("found", "yaw", "pitch", "box", "share of saliency")]
     for viewpoint in found:
         region, view = viewpoint.region, viewpoint.track.views[0]

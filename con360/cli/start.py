@@ -1,14 +1,14 @@
-"""`con360 generate --start-from`, `--denoise`, `--hold`: what a clip starts from, as the options say it."""
+"""`con360 generate --start-from`, `--denoise`, `--hold`: read what a clip starts from."""
 
 from __future__ import annotations
 
-import argparse
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .report import Report
+from .requests import StartOptions
 
 if TYPE_CHECKING:
     from ..models.joint import JointModel
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ..sampling.settings import SamplerSettings
 
 VIEW = "view"
-# What is left of a start is worth seeing and what is new as well; from a strength of 1 on there is no start.
+# Keep part of the start and change part; 1 ignores it.
 DEFAULT_DENOISE = 0.6
 
 
-def check_start(options: argparse.Namespace) -> None:
-    """That the options say something together, and that a named file is there."""
+def check_start(options: StartOptions) -> None:
+    """Check that the options fit together, and that a named file exists."""
     from ..media.files import existing_file
 
     source = start_source(options)
@@ -37,13 +37,13 @@ def check_start(options: argparse.Namespace) -> None:
         existing_file(source)
 
 
-def start_source(options: argparse.Namespace) -> str | None:
-    """`view`, a file, or None. What is held without saying whose is the view's."""
+def start_source(options: StartOptions) -> str | None:
+    """`view`, a file, or None; --hold alone means the view."""
     return options.start_from or (VIEW if options.hold else None)
 
 
-def start_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Strengths and hold for `SamplerSettings`; beside something held, the other modality comes from noise."""
+def start_settings(options: StartOptions) -> dict[str, Any]:
+    """Strengths and hold for `SamplerSettings`; with --hold, the other modality starts from noise by default."""
     if start_source(options) is None:
         return {}
     denoise = options.denoise if options.denoise is not None else 1.0 if options.hold else DEFAULT_DENOISE
@@ -52,10 +52,10 @@ def start_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_start(
-    options: argparse.Namespace, settings: SamplerSettings, clip: PanoramaClip, track: ViewTrack, model: JointModel,
+    options: StartOptions, settings: SamplerSettings, clip: PanoramaClip, track: ViewTrack, model: JointModel,
     report: Report,
 ) -> tuple[StartClip | None, SamplerSettings]:  # fmt: skip
-    """The start and the settings that fit it: a modality that a file does not have comes from noise."""
+    """Read the start, and fit the settings to it: a modality that the file lacks starts from noise."""
     from ..media.reader import read_view
     from ..pipeline import crop_view
     from ..records import StartClip
@@ -82,8 +82,8 @@ def _what_it_has(start: StartClip, source: str, settings: SamplerSettings, repor
         raise InputError(f"{source} has no {settings.hold} to hold; choose another file, or --start-from {VIEW}.")
     if "picture" in missing and settings.denoise_video < 1:
         settings = replace(settings, denoise_video=1.0)
-        report.notice(f"the file {source} has no picture, which is made from noise")
+        report.notice(f"the file {source} has no picture: it is generated from noise")
     if "sound" in missing and settings.denoise_audio < 1:
         settings = replace(settings, denoise_audio=1.0)
-        report.notice(f"the file {source} has no sound, which is made from noise")
+        report.notice(f"the file {source} has no sound: it is generated from noise")
     return settings

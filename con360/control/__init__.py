@@ -1,8 +1,10 @@
-"""The trainable control module and its file."""
+"""The trainable control module, its inputs by name, and its file."""
 
+from ..protocols import Film
+from .config import ControlConfig
 from .file import LoadedControl, fingerprint, load_control, save_control
-from .film import Film
-from .module import ControlConfig, ControlModule, encode_control
+from .inputs import map_maker, signal_maker, with_named
+from .module import ControlModule, encode_control, extend_control
 
 __all__ = [
     "ControlConfig",
@@ -10,7 +12,11 @@ __all__ = [
     "Film",
     "LoadedControl",
     "encode_control",
+    "extend_control",
     "fingerprint",
     "load_control",
+    "map_maker",
     "save_control",
+    "signal_maker",
+    "with_named",
 ]

@@ -1,8 +1,8 @@
-"""The control-module file: safetensors whose metadata says what it is and what it belongs to.
+"""Read and write control files: safetensors with metadata.
 
 Metadata keys: `format` ("con360-control"), `format_version`, `config` (JSON of `ControlConfig`), `base` (name of the
-base model), `base_fingerprint`, `saliency` (method of the maps that it was trained with; absent: "training-free", which
-was the only one), `training` (JSON record: data, steps, seed, losses).
+base model), `base_fingerprint`, `saliency` (method of the maps that it was trained with; the first files lack it and
+were trained with "training-free"), `training` (JSON record: data, steps, seed, losses).
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from ..choices import TRAINING_FREE
 from ..errors import InputError
 from ..media.files import atomic_path
-from ..saliency.predict import TRAINING_FREE
-from ..weights.files import is_finite
-from .module import ControlConfig, ControlModule
+from ..weights.files import problems_of
+from .config import ControlConfig
+from .module import ControlModule
 
 FORMAT = "con360-control"
 FORMAT_VERSION = 1
@@ -29,17 +31,17 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class LoadedControl:
-    """A control module with what its file says about it."""
+    """A control module and the metadata of its file."""
 
     module: ControlModule
     base: str = ""
     base_fingerprint: str = ""
-    training: dict = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     saliency: str = TRAINING_FREE
 
     def mismatch(self, base_name: str, base_fingerprint: str) -> str | None:
-        """A sentence when the base model is not the one that this module was trained over, else None."""
+        """Warn when this module was trained over another base model: a sentence, else None."""
         if not self.base_fingerprint or self.base_fingerprint == base_fingerprint:
             return None
         return (
@@ -49,7 +51,7 @@ class LoadedControl:
 
 
 def fingerprint(*modules: nn.Module) -> str:
-    """Identity of networks' weights: names, shapes and the first values of each tensor, at half precision.
+    """Identify networks by their weights: names, shapes and the first 16 values of each tensor, at half precision.
 
     Half precision makes the fingerprint the same for float32 and float16 copies of the same weights.
     """
@@ -63,13 +65,16 @@ def fingerprint(*modules: nn.Module) -> str:
 
 
 def save_control(
-    path: str | Path, module: ControlModule, *, base: str, base_fingerprint: str, training: dict, saliency: str,
-    half: bool = False,
+    path: str | Path, module: ControlModule, *, base: str, base_fingerprint: str, training: dict[str, Any],
+    saliency: str, half: bool = False,
 ) -> None:  # fmt: skip
     """Write a control module: to a temporary name, then renamed.
 
     Args:
+        base, base_fingerprint: name and `fingerprint` of the base model.
+        training: record of the training, kept as JSON.
         saliency: method of the maps that it was trained with, as `predict_saliency` names it.
+        half: store float16 instead of float32.
     """
     dtype = torch.float16 if half else torch.float32
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in module.state_dict().items()}
@@ -129,7 +134,7 @@ def _check_format(path: Path, metadata: dict[str, str]) -> None:
         )
 
 
-def _read_json(path: Path, text: str) -> dict:
+def _read_json(path: Path, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -142,19 +147,12 @@ def _read_json(path: Path, text: str) -> dict:
 def _build(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> ControlModule:
     try:
         config = ControlConfig.from_dict(_read_json(path, metadata.get("config", "{}")))
-        # Without memory: what the configuration claims is held against the tensors first.
+        # On the meta device, so that a wrong configuration allocates nothing.
         with torch.device("meta"):
             wanted = ControlModule(config).state_dict()
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"the configuration in {path.name} cannot be used: {error}") from error
-    problems = [f"{n} is missing" for n in wanted if n not in tensors]
-    problems += [f"{n} is unknown" for n in tensors if n not in wanted]
-    problems += [
-        f"{n} has shape {tuple(t.shape)}, wanted {tuple(wanted[n].shape)}"
-        for n, t in tensors.items()
-        if n in wanted and t.shape != wanted[n].shape
-    ]
-    problems += [f"{n} holds NaN or infinity" for n, t in tensors.items() if not is_finite(t)]
+    problems = list(problems_of(wanted, tensors))
     if problems:
         raise InputError(f"{path.name} does not fit its own configuration: {'; '.join(problems[:3])}.")
     module = ControlModule(config)

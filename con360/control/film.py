@@ -1,4 +1,4 @@
-"""Feature-wise linear modulation: map features to a scale and a shift per injection site.
+"""Feature-wise linear modulation: features to a scale and a shift per injection site.
 
 Shape legend: B clips, T frames, C channels, h w rows and columns, R audio latent rows.
 
@@ -12,9 +12,10 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-Film = dict[str, tuple[Tensor, Tensor]]
+from ..protocols import Film
 
 
 def apply_strength(film: Mapping[str, tuple[Tensor, Tensor]], strength: float) -> Film:
@@ -23,12 +24,12 @@ def apply_strength(film: Mapping[str, tuple[Tensor, Tensor]], strength: float) -
 
 
 def add_film(a: Mapping[str, tuple[Tensor, Tensor]], b: Mapping[str, tuple[Tensor, Tensor]]) -> Film:
-    """Sum of two modulations of the same sites."""
+    """Add two modulations of the same sites."""
     return {site: (a[site][0] + b[site][0], a[site][1] + b[site][1]) for site in a}
 
 
 class FilmHead(nn.Module):
-    """Features to (scale, shift) of one site, by a zero-initialised linear layer over channels."""
+    """Turn features into the (scale, shift) of one site: a zero-initialised linear layer over channels."""
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()
@@ -43,19 +44,19 @@ class FilmHead(nn.Module):
 
 
 def pool_to_video_site(features_BTChw: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Adaptive average pooling to a video site: `[B, C, T, h', w']`; frames are kept."""
-    B, T = features_BTChw.shape[:2]
+    """Average features to the size (T, h', w') of a video site: `[B, C, T, h', w']`; frames are kept."""
+    T = features_BTChw.shape[1]
     if size[0] != T:
         raise ValueError(f"maps have {T} frames, the video latent has {size[0]}; they must be the same clip")
-    pooled = F.adaptive_avg_pool2d(features_BTChw.flatten(0, 1), size[1:])
-    return pooled.view(B, T, *pooled.shape[1:]).transpose(1, 2)
+    pooled = F.adaptive_avg_pool2d(rearrange(features_BTChw, "b t c h w -> (b t) c h w"), size[1:])
+    return rearrange(pooled, "(b t) c h w -> b c t h w", t=T)
 
 
 def pool_to_audio_site(features_BTChw: Tensor, rows: int, row_seconds: float, fps: float) -> Tensor:
-    """Space pooled away, frames aligned to mel time, one value for all frequencies: `[B, C, rows, 1]`.
+    """Average features over space and align frames with audio rows, all frequencies alike: `[B, C, rows, 1]`.
 
     Latent rows are padded, so rows are aligned by their time and not by stretching: row r is heard at
-    `(r + 0.5) * row_seconds`, and rows past the last frame hold its value.
+    `(r + 0.5) * row_seconds` seconds, and rows past the last frame hold its value.
     """
     sequence_BCT = features_BTChw.mean(dim=(-2, -1)).transpose(1, 2)
     T = sequence_BCT.shape[-1]

@@ -1,4 +1,4 @@
-"""Map encoder: saliency and BASD maps of the panorama to features per frame.
+"""Map encoder: maps of the panorama to features per frame.
 
 Shape legend: B clips, T frames, H W map rows and columns, C channels, h w feature rows and columns.
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..geometry.erp import erp_directions
@@ -32,11 +33,11 @@ class MapEncoder(nn.Module):
 
     Args:
         map_channels: stacked maps per frame (saliency and BASD: 2).
-        map_height: maps are area-resized to `map_height x 2 map_height`.
-        widths, strides: of the convolutions.
+        map_height: maps are area-resized to this many rows and twice as many columns.
+        widths, strides: channels and stride of each convolution.
         hidden: LSTM size, the number of feature channels.
         with_directions: append each pixel's direction (x, y, z) to the maps. A convolution that wraps around the
-            panorama cannot tell front from behind; captions can, so features that meet a caption need to.
+            panorama cannot tell front from behind. Captions can, so features that meet a caption must as well.
     """
 
     def __init__(
@@ -59,15 +60,14 @@ class MapEncoder(nn.Module):
         self.register_buffer("directions", directions.clone(), persistent=False)
 
     def forward(self, maps_BTCHW: Tensor) -> Tensor:
-        """Maps `[B, T, C, H, W]` in [0, 1] to features `[B, T, hidden, h, w]`."""
+        """Encode maps `[B, T, C, H, W]` in [0, 1] as features `[B, T, hidden, h, w]`."""
         B, T = maps_BTCHW.shape[:2]
-        x = maps_BTCHW.flatten(0, 1)
+        x = rearrange(maps_BTCHW, "b t c h w -> (b t) c h w")
         if x.shape[-2:] != self.map_size:
             x = F.interpolate(x, self.map_size, mode="area")
         x = torch.cat([x, self.directions.to(x).expand(B * T, -1, -1, -1)], dim=1)
         for conv in self.convs:
             x = F.silu(conv(x))
-        C, h, w = x.shape[1:]
-        sequences = x.view(B, T, C, h, w).permute(0, 3, 4, 1, 2).reshape(B * h * w, T, C)
-        hidden, _ = self.lstm(sequences)
-        return hidden.view(B, h, w, T, -1).permute(0, 3, 4, 1, 2)
+        h, w = x.shape[2:]
+        hidden, _ = self.lstm(rearrange(x, "(b t) c h w -> (b h w) t c", t=T))
+        return rearrange(hidden, "(b h w) t c -> b t c h w", h=h, w=w)

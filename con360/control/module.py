@@ -1,103 +1,35 @@
-"""The trainable control module: map encoder, feature geometry, FiLM heads.
+"""The trainable control module: map encoder, signal features, feature geometry, FiLM heads.
 
 Source: paper section 2.2. Feature geometry `pooled` is the paper's: panorama features are average-pooled to the size of
-each site, whatever the view. `view` resamples them into the view first, so that a feature lies where the thing it
-speaks of is seen (measured in the project's notes: R^2 0.97 against 0.31 for the saliency that the view shows).
+each site, whatever the view. `view` resamples them into the view first, so that a feature lies where its object is
+seen (measured in the project's notes: R^2 0.97 against 0.31 for the saliency that the view shows).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..geometry.erp import erp_area_weights, erp_directions, sample_erp
-from ..geometry.perspective import view_directions
-from ..models.connector_config import SITES
-from ..records import Conditions, ViewTrack
+from ..records import Conditions, Signal
+from .config import ControlConfig
 from .film import Film, FilmHead, add_film, apply_strength, pool_to_audio_site, pool_to_video_site
+from .inputs import stack_maps, stack_signals, view_rays
 from .map_encoder import MapEncoder
-
-# Whole numbers of a configuration, and what they may be.
-_RANGES = {
-    "map_channels": (1, 64), "map_height": (1, 1024), "widths": (1, 8192), "strides": (1, 64), "hidden": (1, 8192),
-    "view_grid": (1, 512), "audio_sectors": (0, 360),
-}  # fmt: skip
-
-
-def _check_count(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name} of a control is {value!r:.80}; wanted a whole number, {low} to {high}.")
-
-
-@dataclass(frozen=True)
-class ControlConfig:
-    """Everything that decides a control module's shape.
-
-    Args:
-        site_channels: injection site to its number of channels (`models.connectors.SITES`).
-        map_channels: maps per frame; saliency and BASD are 2.
-        map_height, widths, strides, hidden, with_directions: see `MapEncoder`.
-        geometry: `pooled` (paper) or `view`.
-        view_grid: points across the view at which `view` samples features, before pooling to a site.
-        directions_at_sites: give the heads directions beside the features: video sites, those that the view looks in
-            (geometry `view` only); audio sites, the direction each map points in. A caption speaks of directions, and
-            an encoder trained for minutes keeps elevation (sky, ground) but loses azimuth.
-        audio_sectors: give the audio heads each map's mean in so many sectors around the listener (`sector_means`); 0,
-            the paper's, leaves them the mean over all directions, which does not say from where a pulse comes.
-        sound: which sound the module was trained towards, `omni` (the downmix) or `view` (wide microphone).
-        fov_range_deg: fields of view that it has seen in training.
-    """
-
-    site_channels: dict[str, int]
-    map_channels: int = 2
-    map_height: int = 64
-    widths: tuple[int, ...] = (32, 64, 128)
-    strides: tuple[int, ...] = (2, 2, 2)
-    hidden: int = 256
-    with_directions: bool = False
-    geometry: Literal["pooled", "view"] = "pooled"
-    view_grid: int = 16
-    directions_at_sites: bool = False
-    audio_sectors: int = 0
-    sound: Literal["omni", "view"] = "omni"
-    fov_range_deg: tuple[float, float] = (60.0, 120.0)
-
-    def __post_init__(self) -> None:
-        """Numbers that make sense: a file's own configuration decides how much is allocated for it.
-
-        Raises:
-            InputError: names the first that does not.
-        """
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            for one in value if isinstance(value, tuple) else (value,):
-                _check_count(name, one, low, high)
-        if not isinstance(self.site_channels, dict) or not set(self.site_channels) <= set(SITES):
-            raise InputError(f"a control acts at sites of {', '.join(SITES)}; got {self.site_channels!r:.200}.")
-        for site, channels in self.site_channels.items():
-            _check_count(f"channels of {site}", channels, 1, 16384)
-        if self.geometry not in ("pooled", "view") or self.sound not in ("omni", "view"):
-            raise InputError(f"geometry {self.geometry!r:.40} with sound {self.sound!r:.40} is not known.")
-        low, high = self.fov_range_deg if len(self.fov_range_deg) == 2 else (0, 0)
-        if not (isinstance(low, int | float) and isinstance(high, int | float) and 0 < low <= high < 180):
-            raise InputError(f"fov_range_deg is {self.fov_range_deg!r:.80}; wanted two angles between 0 and 180.")
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(values: dict) -> ControlConfig:
-        tuples = {k: tuple(v) for k, v in values.items() if k in ("widths", "strides", "fov_range_deg")}
-        return ControlConfig(**{**values, **tuples})
+from .signal_features import FEATURES, SignalFeatures
 
 
 class ControlModule(nn.Module):
-    """Maps of a clip to the modulation of every site, once per clip: the maps do not depend on the noise level."""
+    """Turn the maps and signals of a clip into the modulation of every site.
+
+    It runs once per clip, for maps and signals do not depend on the noise level.
+    """
 
     def __init__(self, config: ControlConfig) -> None:
         super().__init__()
@@ -111,10 +43,13 @@ class ControlModule(nn.Module):
                 raise ValueError(f"directions_at_sites needs feature geometry 'view'; got {config.geometry!r}")
             extra = {"video": 3, "audio": 3 * config.map_channels}
         extra["audio"] += config.audio_sectors * config.map_channels
+        self.signals = SignalFeatures(config.signals)
         # Module names cannot hold dots.
         self.heads = nn.ModuleDict(
             {
-                site.replace(".", "_"): FilmHead(config.hidden + extra[site.split(".")[0]], channels)
+                site.replace(".", "_"): FilmHead(
+                    config.hidden + extra[site.split(".")[0]] + self.signals.num_features, channels
+                )
                 for site, channels in config.site_channels.items()
             }
         )
@@ -128,8 +63,10 @@ class ControlModule(nn.Module):
         fps: float,
         audio_seconds: float,
         features: Tensor | None = None,
+        signals: Mapping[str, Signal] | None = None,
+        keep_signals: Mapping[str, Tensor] | None = None,
     ) -> Film:
-        """Modulation of each site.
+        """Compute the modulation of each site.
 
         Args:
             maps: `[B, T, map_channels, H, W]` in [0, 1].
@@ -137,8 +74,10 @@ class ControlModule(nn.Module):
             site_shapes: site to `(channels, T, h, w)` for video, `(channels, rows, freq)` for audio.
             fps: frame rate of the maps.
             audio_seconds: time that all audio latent rows span, padding included.
-            features: what the encoder made of these maps, where that is known already; their mean over the panorama,
-                `[B, T, hidden, 1, 1]`, is enough for audio sites.
+            features: the encoder's features of these maps, where they are known already. Audio sites need no more than
+                their mean over the panorama, `[B, T, hidden, 1, 1]`.
+            signals: values `[B, T, ...]` by name; a signal that is left out is dropped.
+            keep_signals: `[B]` by name, 0 where a clip drops the signal and 1 elsewhere; without its name, none does.
 
         Returns:
             Site to `(scale, shift)`: `[B, C, T, h, w]` for video, `[B, C, rows, 1]` for audio.
@@ -147,18 +86,23 @@ class ControlModule(nn.Module):
         heard = self._with_sources(features, maps)
         # A sound trained alone asks for no picture, and resampling costs more than the heads.
         seen = self._seen(features, rays) if any(site.startswith("video") for site in site_shapes) else features
-        film: Film = {}
+        timed = self.signals(signals or {}, keep_signals or {})
+        film: dict[str, tuple[Tensor, Tensor]] = {}
         for site, shape in site_shapes.items():
             if site.startswith("video"):
-                pooled = pool_to_video_site(seen, shape[1:])
+                row_seconds = 1 / fps
+                pooled = pool_to_video_site(seen, (shape[1], shape[2], shape[3]))
             else:
                 # The coarser sites have fewer rows over the same time.
-                pooled = pool_to_audio_site(heard, shape[1], audio_seconds / shape[1], fps)
+                row_seconds = audio_seconds / shape[1]
+                pooled = pool_to_audio_site(heard, shape[1], row_seconds, fps)
+            if self.config.signals:
+                pooled = _beside(pooled, self.signals.aligned(timed, pooled, row_seconds))
             film[site] = self.heads[site.replace(".", "_")](pooled)
         return film
 
     def _with_sources(self, features: Tensor, maps: Tensor) -> Tensor:
-        """Features of the audio heads: beside each, what the configuration tells them of directions."""
+        """Append to the features the directions that the configuration gives the audio heads."""
         told = [pointing(maps)] if self.config.directions_at_sites else []
         if self.config.audio_sectors:
             told.append(sector_means(maps, self.config.audio_sectors))
@@ -166,22 +110,27 @@ class ControlModule(nn.Module):
         return torch.cat([features, *(t[..., None, None].expand(-1, -1, -1, *size) for t in told)], dim=2)
 
     def _seen(self, features: Tensor, rays: Tensor | None) -> Tensor:
-        """Features of the video heads."""
+        """Resample the features as the configuration gives them to the video heads."""
         if self.config.geometry == "pooled":
             return features
+        if rays is None:
+            raise ValueError("feature geometry 'view' needs the view's directions; none were given")
         seen = self._resample_into_view(features, rays)
         return torch.cat([seen, rays.movedim(-1, 2).to(seen)], dim=2) if self.config.directions_at_sites else seen
 
-    def _resample_into_view(self, features: Tensor, rays: Tensor | None) -> Tensor:
-        if rays is None:
-            raise ValueError("feature geometry 'view' needs the view's directions; none were given")
-        B, T = features.shape[:2]
-        sampled = sample_erp(features.flatten(0, 1), rays.flatten(0, 1))
-        return sampled.view(B, T, *sampled.shape[1:])
+    def _resample_into_view(self, features: Tensor, rays: Tensor) -> Tensor:
+        frames, dirs = (rearrange(t, "b t ... -> (b t) ...") for t in (features, rays))
+        return rearrange(sample_erp(frames, dirs), "(b t) c h w -> b t c h w", t=features.shape[1])
+
+
+def _beside(features: Tensor, told: Tensor) -> Tensor:
+    """Append values over time, `[B, F, rows]`, to the channels of features `[B, C, rows, ...]`."""
+    spread = told[(...,) + (None,) * (features.ndim - told.ndim)]
+    return torch.cat([features, spread.expand(-1, -1, *features.shape[2:])], dim=1)
 
 
 def pointing(maps: Tensor) -> Tensor:
-    """The direction that each map points in: `[B, T, C, H, W]` to `[B, T, 3 C]`, the mean of direction times value.
+    """Find where each map points, the mean of direction times value: `[B, T, C, H, W]` to `[B, T, 3 C]`.
 
     Scaled so that a BASD map, close to a cosine lobe (1 + cos) / 2 whose mean is a sixth of its axis, gives about unit
     length; a map of zeros points nowhere.
@@ -192,10 +141,10 @@ def pointing(maps: Tensor) -> Tensor:
 
 
 def sector_means(maps: Tensor, sectors: int) -> Tensor:
-    """Each map's mean around each of `sectors` azimuths: `[B, T, C, H, W]` to `[B, T, sectors * C]`.
+    """Average each map around each of `sectors` azimuths: `[B, T, C, H, W]` to `[B, T, sectors * C]`.
 
-    Sector k looks at yaw `360 k / sectors`. Neighbours overlap linearly, so that nothing jumps from one to the next and
-    all of them add up to the whole. Scaled as `pointing`.
+    Sector k looks at yaw `360 k / sectors` degrees. Neighbours overlap linearly: nothing jumps from one to the next,
+    and together they add up to the whole. Scaled as `pointing`.
     """
     H, W = maps.shape[-2:]
     position = (torch.arange(W, dtype=torch.float64) + 0.5) / W * sectors - sectors / 2
@@ -206,36 +155,56 @@ def sector_means(maps: Tensor, sectors: int) -> Tensor:
     return means.flatten(2)
 
 
-def view_rays(tracks: Sequence[ViewTrack], grid: int) -> Tensor:
-    """Directions of each clip's view per frame: `[B, T, grid, grid, 3]`."""
-    return torch.stack(
-        [
-            torch.stack([view_directions(v.yaw_deg, v.pitch_deg, v.fov_deg, grid) for v in track.views])
-            for track in tracks
-        ]
-    )
+def extend_control(
+    module: ControlModule, *, maps: tuple[str, ...] = (), signals: Mapping[str, int] | None = None
+) -> ControlModule:
+    """Copy a control and let the copy read more maps and signals.
 
+    The new inputs have zero weights: until they are trained, the copy modulates as the module does.
 
-def stack_maps(conditions: Conditions) -> Tensor:
-    """Saliency and BASD of one clip as the map encoder reads them: `[1, T, 2, H, W]`, each min-max normalised.
+    Args:
+        maps: names of further maps.
+        signals: names of further signals, with the number of values at a time.
 
-    Source: paper section 2.2.
+    Raises:
+        InputError: a name is taken or is none.
     """
-    saliency, basd = conditions.saliency.maps, conditions.basd.maps
-    if saliency.shape[0] != basd.shape[0]:
-        raise InputError(
-            f"the saliency has {saliency.shape[0]} frames and the BASD map {basd.shape[0]}; "
-            f"make both from the same clip at the same frame rate."
-        )
-    if basd.shape[-2:] != saliency.shape[-2:]:
-        basd = torch.nn.functional.interpolate(basd[:, None], saliency.shape[-2:], mode="area")[:, 0]
-    return torch.stack([_min_max(saliency), _min_max(basd)], dim=1)[None]
+    old = module.config
+    more = dict(signals or {})
+    taken = sorted(set(more) & set(old.signals))
+    if taken:
+        raise InputError(f"the control reads the signal {taken[0]!r} already; add only what is new.")
+    config = replace(old, channels=(*old.channels, *maps), signals={**old.signals, **more})
+    grown = ControlModule(config).to(next(module.parameters())).train(module.training)
+    state = {**grown.state_dict(), **module.state_dict()}
+    convolution, before, after = "encoder.convs.0.weight", old.map_channels, config.map_channels
+    state[convolution] = _with_zeros(state[convolution], [before], after - before)
+    for site in config.site_channels:
+        name = f"heads.{site.replace('.', '_')}.linear.weight"
+        state[name] = _grown_head(state[name], old, config, site.startswith("audio"))
+    grown.load_state_dict(state)
+    return grown
 
 
-def _min_max(maps: Tensor) -> Tensor:
-    low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
-    # A flat map carries no information and stays flat, at its own value, instead of turning into 0/0.
-    return torch.where(high > low, (maps - low) / (high - low).clamp_min(1e-12), maps.clamp(0, 1))
+def _grown_head(weight: Tensor, old: ControlConfig, new: ControlConfig, hears: bool) -> Tensor:
+    """Give a head's weights zeros for the inputs that `new` adds: directions and sectors of maps, and signals."""
+    more, at = new.map_channels - old.map_channels, old.hidden
+    if hears and old.directions_at_sites:
+        at += 3 * old.map_channels
+        weight = _with_zeros(weight, [at], 3 * more)
+        at += 3 * more
+    if hears:
+        # Each sector holds one value per map.
+        ends = [at + (k + 1) * old.map_channels for k in range(old.audio_sectors)]
+        weight = _with_zeros(weight, ends, more)
+    return _with_zeros(weight, [weight.shape[1]], FEATURES * (len(new.signals) - len(old.signals)))
+
+
+def _with_zeros(weight: Tensor, places: Sequence[int], count: int) -> Tensor:
+    """Insert `count` inputs of weight 0 at each of the places: `[out, in, ...]`."""
+    pieces = weight.tensor_split(list(places), dim=1)
+    zeros = weight.new_zeros(weight.shape[0], count, *weight.shape[2:])
+    return torch.cat([pieces[0], *(t for piece in pieces[1:] for t in (zeros, piece))], dim=1)
 
 
 @torch.no_grad()
@@ -246,33 +215,52 @@ def encode_control(
     *,
     fps: float,
     audio_seconds: float,
-    saliency_strength: float = 1.0,
-    basd_strength: float = 1.0,
+    strengths: Mapping[str, float] | None = None,
 ) -> Film | None:
-    """The modulation of one clip at the asked strengths; None when both strengths are 0.
+    """Compute the modulation of one clip at the asked strengths; None when all strengths are 0.
 
-    Equal strengths s scale the modulation of both maps: `(1 + s scale) x + s shift`. Unequal ones mix it with the
-    modulation of the stronger map alone, the other being dropped as it is in training (zeros).
+    Equal strengths s scale the modulation of all maps and signals: `(1 + s scale) x + s shift`. Unequal ones add, for
+    each distinct strength in rising order, its rise times the modulation of the maps and signals that are at least so
+    strong. The others are dropped as they are in training (zeros).
+
+    Args:
+        fps: frame rate of the maps.
+        audio_seconds: time that all audio latent rows span, padding included.
+        strengths: by name of map or signal, 0 is off and 1 as trained; names that are left out have 1.
+
+    Raises:
+        InputError: a strength is negative or of a name that the control does not read, or a map or signal whose
+            strength is not 0 is absent or of another length.
     """
-    if min(saliency_strength, basd_strength) < 0:
-        raise InputError(
-            f"control strengths must not be negative; got saliency {saliency_strength:g} and BASD {basd_strength:g}."
-        )
+    wanted = _checked(strengths or {}, module.config)
     device = next(module.parameters()).device
     dtype = next(module.parameters()).dtype
-    maps = stack_maps(conditions).to(device, dtype)
     rays = view_rays([conditions.track], module.config.view_grid).to(device, dtype)
+    seconds = len(conditions.saliency.maps) / fps
 
-    def film_of(keep: tuple[float, float]) -> Film:
-        kept = maps * torch.tensor(keep, device=device, dtype=dtype).view(1, 1, 2, 1, 1)
-        return module(kept, rays, site_shapes, fps=fps, audio_seconds=audio_seconds)
+    def film_of(kept: set[str]) -> Film:
+        maps = stack_maps(conditions, module.config.channels, kept).to(device, dtype)
+        widths = {name: width for name, width in module.config.signals.items() if name in kept}
+        signals = {
+            name: replace(signal, values=signal.values.to(device, dtype))
+            for name, signal in stack_signals(conditions, widths, seconds).items()
+        }
+        return module(maps, rays, site_shapes, fps=fps, audio_seconds=audio_seconds, signals=signals)
 
-    common = min(saliency_strength, basd_strength)
-    parts = [apply_strength(film_of((1.0, 1.0)), common)] if common > 0 else []
-    if saliency_strength > common:
-        parts.append(apply_strength(film_of((1.0, 0.0)), saliency_strength - common))
-    elif basd_strength > common:
-        parts.append(apply_strength(film_of((0.0, 1.0)), basd_strength - common))
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else add_film(parts[0], parts[1])
+    parts, below = [], 0.0
+    for level in sorted({s for s in wanted.values() if s > 0}):
+        parts.append(apply_strength(film_of({name for name, s in wanted.items() if s >= level}), level - below))
+        below = level
+    return reduce(add_film, parts) if parts else None
+
+
+def _checked(strengths: Mapping[str, float], config: ControlConfig) -> dict[str, float]:
+    """Strength of everything that a control reads."""
+    unknown = [name for name in strengths if name not in config.names]
+    if unknown:
+        raise InputError(f"a strength is set for {unknown[0]!r}; this control reads {', '.join(config.names)}.")
+    wanted = {name: strengths.get(name, 1.0) for name in config.names}
+    if not all(strength >= 0 for strength in wanted.values()):  # NaN fails as well
+        named = ", ".join(f"{name} {strength:g}" for name, strength in wanted.items())
+        raise InputError(f"control strengths must not be negative; got {named}.")
+    return wanted

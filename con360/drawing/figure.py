@@ -313,7 +313,7 @@ def mel_db(sound: Sound) -> np.ndarray:
 
 
 def louder(here: np.ndarray, there: np.ndarray, floor_db: float) -> np.ndarray:
-    """Where one spectrogram is clearly louder than another: `[bands, frames]` bool.
+    """Mark where one spectrogram is clearly louder than another: `[bands, frames]` bool.
 
     Differences are smoothed over about three bands and frames, and whatever stays below `floor_db` counts as silence.
     """

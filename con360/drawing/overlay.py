@@ -1,4 +1,4 @@
-"""What steers a generation, drawn onto each frame of the panorama: saliency as heat, the view and BASD as lines."""
+"""Draw what steers a generation onto each frame of the panorama: saliency as heat, the view and BASD as lines."""
 
 from __future__ import annotations
 

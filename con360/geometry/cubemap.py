@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import InputError
@@ -43,12 +44,13 @@ def erp_to_cubemap(erp: Tensor, face_size: int, mode: str = "bilinear", antialia
         erp = shrink_for(erp, 2.0 / face_size / DEG)
     height, width = erp.shape[-2:]
     grid = _faces_grid(face_size, height, width, sampling_dtype(erp), erp.device)
-    return sample_at(erp, grid.flatten(0, 1)[None], mode).unflatten(2, (6, face_size)).transpose(1, 2)
+    strip = sample_at(erp, rearrange(grid, "face h w xy -> 1 (face h) w xy"), mode)
+    return rearrange(strip, "b c (face h) w -> b face c h w", face=6)
 
 
 @cached_grid
 def _faces_grid(size: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Where the faces' pixels lie in a panorama, `[6, s, s, 2]` for `sample_at`."""
+    """Positions of the faces' pixels in a panorama, `[6, s, s, 2]` for `sample_at`."""
     dirs = [view_directions(face.yaw_deg, face.pitch_deg, face.fov_deg, size, torch.float64) for face in FACES]
     return sampling_grid(torch.stack(dirs), height, width).to(device=device, dtype=dtype)
 
@@ -67,7 +69,7 @@ def _strip_grid(dirs: Tensor, size: int, pad: int) -> Tensor:
 
 @cached_grid
 def _frame_grid(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Where the pixels of each face widened by one pixel lie in the unpadded faces: `[6, s + 2, s + 2, 2]`."""
+    """Positions of each face's pixels, widened by one, in the unpadded faces: `[6, s + 2, s + 2, 2]`."""
     wide_fov = 2 * torch.rad2deg(torch.atan(torch.tensor((size + 2) / size, dtype=torch.float64))).item()
     camera = _camera_directions(wide_fov, size + 2, torch.float64, torch.device("cpu"))
     dirs = torch.einsum("hwc,fdc->fhwd", camera, _face_axes())
@@ -82,7 +84,7 @@ def _erp_grid(height: int, width: int, size: int, dtype: torch.dtype, device: to
 
 def _sample_strip(faces: Tensor, grid: Tensor, mode: str) -> Tensor:
     """`[B, 6, C, s, s]` read at `[h, w, 2]`: `[B, C, h, w]`."""
-    strip = faces.transpose(1, 2).flatten(2, 3)
+    strip = rearrange(faces, "b face c h w -> b c (face h) w")
     return F.grid_sample(strip, grid.expand(len(faces), -1, -1, -1), mode=mode, align_corners=True)
 
 
@@ -98,8 +100,8 @@ def pad_faces(faces: Tensor) -> Tensor:
         `[B, 6, C, s + 2, s + 2]`.
     """
     size = faces.shape[-1]
-    grid = _frame_grid(size, faces.dtype, faces.device).flatten(0, 1)
-    around = _sample_strip(faces, grid, "bilinear").unflatten(2, (6, size + 2)).transpose(1, 2)
+    grid = rearrange(_frame_grid(size, faces.dtype, faces.device), "face h w xy -> (face h) w xy")
+    around = rearrange(_sample_strip(faces, grid, "bilinear"), "b c (face h) w -> b face c h w", face=6)
     ours = F.pad(torch.ones(size, size, dtype=torch.bool, device=faces.device), (1, 1, 1, 1))
     return torch.where(ours, F.pad(faces, (1, 1, 1, 1)), around)
 

@@ -61,7 +61,7 @@ def erp_directions(height: int, device=None, dtype: torch.dtype = torch.float32,
 
 
 def erp_coordinates(dirs: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Where directions fall on a panorama, in pixels.
+    """Project directions onto a panorama, in pixels.
 
     Convention: a pixel's centre has whole coordinates; x in [-0.5, W - 0.5), y in [-0.5, H - 0.5], so that the seam is
     at x = -0.5 and the poles are at y = -0.5 and H - 0.5.
@@ -135,7 +135,7 @@ def sample_erp(erp: Tensor, dirs: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def check_erp(erp: Tensor, mode: str) -> None:
-    """What can be sampled, and how.
+    """Check the panorama and the sampling mode.
 
     Raises:
         InputError: anything but a floating point `[B, C, H, W]`, or another mode.
@@ -147,7 +147,7 @@ def check_erp(erp: Tensor, mode: str) -> None:
 
 
 def sampling_dtype(erp: Tensor) -> torch.dtype:
-    """What coordinates are kept in; half precision has too few digits for one: 1/8 px at column 200."""
+    """Choose the dtype of coordinates; half precision has too few digits for one: 1/8 px at column 200."""
     return torch.promote_types(erp.dtype, torch.float32)
 
 

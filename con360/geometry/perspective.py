@@ -57,7 +57,7 @@ def _view_directions(yaw: float, pitch: float, fov: float, size: int, dtype: tor
 def _view_grid(
     yaw: float, pitch: float, fov: float, size: int, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Where a view's pixels lie in a panorama, `[s, s, 2]` for `sample_at`."""
+    """Positions of a view's pixels in a panorama, `[s, s, 2]` for `sample_at`."""
     return sampling_grid(_view_directions(yaw, pitch, fov, size, dtype, device), height, width)
 
 
@@ -136,7 +136,7 @@ def to_camera(dirs: Tensor, view: View) -> Tensor:
 
 
 def inside_view(dirs: Tensor, view: View) -> Tensor:
-    """Which directions a square view sees, its edge included.
+    """Mark the directions that a square view sees, its edge included.
 
     Convention: the test is made in the camera's frame, so that seams and poles need no care.
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 DEG = torch.pi / 180.0
-Angle = Tensor | float
+Angle: TypeAlias = Tensor | float
 
 _F = TypeVar("_F", bound=Callable)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import InputError
@@ -50,7 +51,7 @@ def erp_to_tangent(
     if antialias:
         erp = shrink_for(erp, 2.0 * math.tan(fov_deg * DEG / 2) / size / DEG)
     dirs = torch.cat([view_directions(yaw, pitch, fov_deg, size, torch.float64) for yaw, pitch in centers])
-    return sample_erp(erp, dirs).unflatten(2, (len(centers), size)).transpose(1, 2)
+    return rearrange(sample_erp(erp, dirs), "b c (n h) w -> b n c h w", n=len(centers))
 
 
 @cached_grid
@@ -59,7 +60,8 @@ def _blend_table(centers: tuple, fov_deg: float, height: int, dtype: torch.dtype
 
     A pixel's weight falls linearly to the patch's edges, so that patches fade into each other; weights sum to 1.
     """
-    dirs = _erp_directions(height, 2 * height, torch.float64, torch.device("cpu")).flatten(0, 1)
+    dirs = _erp_directions(height, 2 * height, torch.float64, torch.device("cpu"))
+    dirs = rearrange(dirs, "h w xyz -> (h w) xyz")
     total = torch.zeros(len(dirs), dtype=torch.float64)
     parts = []
     for yaw, pitch in centers:
@@ -112,4 +114,4 @@ def tangent_to_erp(
             work[:, index], grid.expand(len(work), -1, -1, -1), padding_mode="border", align_corners=False
         )
         out = out.index_add(2, seen, values[:, :, 0] * weight)
-    return out.unflatten(2, (height, 2 * height)).to(patches.dtype)
+    return rearrange(out, "b c (h w) -> b c h w", h=height).to(patches.dtype)

@@ -31,7 +31,7 @@ SEEK_BACK_S = (0.5, 10.0, math.inf)
 
 @dataclass
 class Tally:
-    """What happened while decoding: damaged packets and frames, where the last good frame ended, end of file.
+    """Events of decoding: damaged packets and frames, where the last good frame ended, end of file.
 
     `durations` are those of packets on their way, in ticks by timestamp: older PyAV's frames have none.
     """
@@ -83,7 +83,7 @@ def decode_from(
 
 
 def _is_by(first: tuple[float, Frame], target_s: float, origin_s: float) -> bool:
-    """Whether a frame after a seek is early enough; one without a time is not known to be where times go below 0."""
+    """True where a frame after a seek is early enough; one without a time is not known to be where times go below 0."""
     time_s, frame = first
     return time_s <= target_s + float(frame.time_base or 0) / 2 and (origin_s >= 0 or frame.pts is not None)
 

@@ -24,7 +24,7 @@ _LACED = 0x06
 
 
 def early_times(path: Path) -> tuple[float, dict[int, Times]]:
-    """Where the file begins, in seconds, and the times of each track's first packets, past the last one before 0.
+    """The file's beginning in seconds, and the times of each track's first packets, past the last one before 0.
 
     Returns:
         0 and nothing for most files. Tracks count from 0 and packets follow in the file's order; those that share a

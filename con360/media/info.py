@@ -1,4 +1,4 @@
-"""What a media file is, before anything large is decoded."""
+"""Describe a media file before anything large is decoded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..records import SoundLayout
-from ..sound.channels import Channels, channel_meaning
+from ..sound.channels import AmbisonicTags, Channels, channel_meaning
 from .early import early_times
 from .files import existing_file
 from .limits import max_pixels
-from .spherical import AmbisonicTags, SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
+from .spherical import SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
 
 if TYPE_CHECKING:
     from av.audio.codeccontext import AudioCodecContext
@@ -73,7 +73,7 @@ class AudioTrack:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What was assumed about the channels."""
+        """Notices: what was assumed about the channels."""
         return self.heard.notices
 
     def taken_as(self, ambisonics: str, head_locked: bool) -> AudioTrack:
@@ -90,7 +90,7 @@ class AudioTrack:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds.
+    """Contents of a media file.
 
     Args:
         kind: `video`, `picture` (a still) or `sound` (no picture track).
@@ -125,7 +125,7 @@ class MediaInfo:
 
     @property
     def projection(self) -> str:
-        """What the metadata states, else `flat?` or `equirectangular?`, judged by the shape alone."""
+        """Projection that the metadata states, else `flat?` or `equirectangular?`, judged by the shape alone."""
         low, high = PANORAMA_ASPECT
         return self.spherical.projection or ("equirectangular?" if low <= self.aspect <= high else "flat?")
 
@@ -222,6 +222,7 @@ def _video_info(
     shown = [round(width * ratio), height] if 0.1 < ratio < 10 else [width, height]
     if rotation in (90, 270):
         shown.reverse()
+    seconds: float | None
     if stream.duration is not None:
         seconds = float(stream.duration * stream.time_base)
     else:
@@ -236,7 +237,7 @@ def _video_info(
         pose = ", ".join(f"{angle:g}" for angle in spherical.pose_deg)
         notices.append(f"the file asks for a turned sphere (yaw, pitch, roll {pose} degrees), which is not applied")
     return MediaInfo(
-        path, "video", *shown, width, height, rotation, float(rate) if rate else None, seconds,
+        path, "video", shown[0], shown[1], width, height, rotation, float(rate) if rate else None, seconds,
         context.name, spherical, tracks, origin_s, tuple(notices),
     )  # fmt: skip
 
@@ -299,7 +300,7 @@ def forget_order(context: AudioCodecContext) -> None:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the content, not the name, is a still picture."""
+    """True where the content, not the name, is a still picture."""
     with open(path, "rb") as file:
         head = file.read(16)
     return head.startswith(PICTURE_HEADS) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP")

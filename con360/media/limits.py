@@ -1,4 +1,4 @@
-"""How much of a file may be decoded: explicit, and adjustable by environment variables.
+"""Limits of what may be decoded of a file: explicit, and adjustable by environment variables.
 
 A file decides how large its pictures are and how long its sound is, and a few kilobytes can claim any size. What is
 above a limit is refused in one sentence that names the variable; nothing is allocated for it.

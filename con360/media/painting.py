@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import Eye
 from .info import MediaInfo, open_picture
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
-
-Eye = Literal["whole", "left", "right"]
 
 # FFmpeg's bicubic, accurate_rnd and full_chroma_int, by number: older PyAV names none but the first. Its fast
 # conversion is 1 to 1.5 levels too dark.
@@ -144,7 +143,7 @@ class Painter:
 
 
 def _halves_alike(pixels: np.ndarray) -> bool | None:
-    """Whether the upper and lower half show the same scene; None where there is nothing to compare."""
+    """True where the upper and lower half show the same scene; None where there is nothing to compare."""
     import cv2
 
     half = pixels.shape[0] // 2

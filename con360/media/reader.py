@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import EYES, Eye
 from ..errors import InputError
 from ..records import PanoramaClip, Progress, Sound, StartClip
 from .decoding import Tally, decode_from, pick_by_time
 from .info import MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, probe
 from .limits import CLIP_VARIABLE, MAX_TIME_S, PIXELS_VARIABLE, max_clip_bytes, max_pixels
-from .painting import Eye, Painter, Paints, SquarePainter, picture_pixels, upright_pixels
+from .painting import Painter, Paints, SquarePainter, picture_pixels, upright_pixels
 from .track import RUN_GAP_S, SOUND_PREROLL_S, choose_track, float_samples, read_track, stream_end
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class PanoramaStream:
         Raises:
             InputError: as in `read_panorama`.
         """
-        if self.eye not in (None, "whole", "left", "right"):
+        if self.eye not in (None, *EYES):
             raise InputError(f"eye '{self.eye}' is unknown; choose left, right or whole.")
         if self.info.kind == "picture":
             raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
@@ -278,7 +279,7 @@ def _check_request(start_s: float, duration_s: float, fps: float, height: int, e
         raise InputError(f"{fps:g} frames per second were asked for; choose more than 0 and at most 240.")
     if height < MIN_HEIGHT_PX:
         raise InputError(f"a height of {height} pixels was asked for; choose at least {MIN_HEIGHT_PX}.")
-    if eye not in (None, "whole", "left", "right"):
+    if eye not in (None, *EYES):
         raise InputError(f"eye '{eye}' is unknown; choose left, right or whole.")
     num_frames = max(1, round(duration_s * fps))
     size = num_frames * 3 * height * 2 * height * 4
@@ -291,7 +292,7 @@ def _check_request(start_s: float, duration_s: float, fps: float, height: int, e
 
 
 def check_times(start_s: float, duration_s: float | None) -> None:
-    """That an interval makes sense; comparisons are written so that NaN fails them.
+    """Refuse an interval that makes no sense; comparisons are written so that NaN fails them.
 
     Raises:
         InputError: it does not.

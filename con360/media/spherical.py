@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from ..sound.channels import AmbisonicTags
+
 Projection = Literal["", "equirectangular", "cropped", "mesh", "cubemap", "flat"]
 Stereo = Literal["", "mono", "top-bottom", "left-right"]
 
@@ -26,9 +28,12 @@ MAX_XML_BYTES = 65536
 Span = tuple[int, int]
 
 
+_STEREO_MODES: dict[bytes, Stereo] = {b"\x00": "mono", b"\x01": "top-bottom", b"\x02": "left-right"}
+
+
 @dataclass(frozen=True)
 class SphericalTags:
-    """What is said about one picture track; empty strings where nothing is said.
+    """Statements of one picture track; empty strings where nothing is said.
 
     Args:
         projection: `cropped` is an equirectangular picture of a part of the sphere; VR180 says `cropped` or `mesh`.
@@ -41,23 +46,6 @@ class SphericalTags:
     stereo: Stereo = ""
     left_first: bool = True
     pose_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class AmbisonicTags:
-    """The SA3D box of one sound track.
-
-    Args:
-        order: of the Ambisonics.
-        channel_map: ACN component of each channel; from (order + 1)^2 on, left and right of the head-locked pair.
-        normalization: "" where the box names a kind of Ambisonics that is not known.
-        head_locked: there is such a pair.
-    """
-
-    order: int
-    channel_map: tuple[int, ...]
-    normalization: Literal["", "ambix", "n3d"] = "ambix"
-    head_locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,8 +155,7 @@ def _picture_entry(file: BinaryIO, entry: Span) -> SphericalTags:
     children = (entry[0] + 78, entry[1])
     for start, stop in _inside(file, children, b"st3d"):
         mode = read_at(file, start, min(5, stop - start))[4:]
-        stereo = {b"\x00": "mono", b"\x01": "top-bottom", b"\x02": "left-right"}.get(mode, "")
-        tags = replace(tags, stereo=stereo)
+        tags = replace(tags, stereo=_STEREO_MODES.get(mode, ""))
     for projection in _inside(file, children, b"sv3d", b"proj"):
         for kind, (start, stop) in _boxes(file, projection):
             body = read_at(file, start, min(20, stop - start))
@@ -269,5 +256,5 @@ def _matroska_projection(tags: SphericalTags, values: dict[int, bytes]) -> Spher
     if projection == "equirectangular" and _PROJECTION_PRIVATE in values:
         projection = _equirectangular_bounds(values[_PROJECTION_PRIVATE])
     raw = [values.get(name, b"") for name in _POSE]
-    pose = tuple(struct.unpack(">f" if len(v) == 4 else ">d", v)[0] if len(v) in (4, 8) else 0.0 for v in raw)
-    return replace(tags, projection=projection, pose_deg=pose)
+    yaw, pitch, roll = (struct.unpack(">f" if len(v) == 4 else ">d", v)[0] if len(v) in (4, 8) else 0.0 for v in raw)
+    return replace(tags, projection=projection, pose_deg=(yaw, pitch, roll))

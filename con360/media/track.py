@@ -111,7 +111,7 @@ class _Run:
 
     @property
     def first(self) -> int:
-        """Where the run begins in the file: each rounded timestamp (WebM: milliseconds) narrows it down."""
+        """Narrow down where the run begins in the file: each rounded timestamp (WebM: milliseconds) helps."""
         low, high = max(self.offsets) - self.tick / 2, min(self.offsets) + self.tick / 2
         if low > high:  # timestamps that jitter by more than their rounding
             return round(float(np.median(self.offsets)))

@@ -102,7 +102,7 @@ def aac_gain(peak: float) -> float:
 
 
 def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
-    """What was done to sound of a rate."""
+    """Notices: what was done to sound of a rate."""
     new_rate_hz, said = aac_rate_hz(rate_hz), []
     if new_rate_hz != rate_hz:
         said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
@@ -113,7 +113,7 @@ def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
 
 
 def check_clip_path(path: str | os.PathLike) -> None:
-    """That a clip can be written there, before minutes are spent on it; makes nothing.
+    """Refuse a place where no clip can be written, before minutes are spent on it; makes nothing.
 
     Raises:
         InputError: another suffix than .mp4, a folder, or a place that cannot be written to.
@@ -285,7 +285,8 @@ def write_wav(path: str | os.PathLike, sound: Sound, *, bits: int = 32) -> tuple
     if bits not in (16, 32):
         raise InputError(f"a WAV with {bits} bits was asked for; choose 16 (integer) or 32 (float).")
     _check_finite(sound.waveform)
-    values, notices = sound.waveform.detach().cpu().float().numpy().T, ()
+    values = sound.waveform.detach().cpu().float().numpy().T
+    notices: tuple[str, ...] = ()
     if bits == 16:
         clipped = int(((values > 1.0) | (values < -1.0)).sum())
         notices = (f"{clipped} samples above full scale were clipped; 32 bits would keep them.",) if clipped else ()

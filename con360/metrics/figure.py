@@ -19,7 +19,7 @@ NO_CHECKPOINT = "none needed"
 
 @dataclass(frozen=True)
 class Definition:
-    """What a number means.
+    """Meaning of a figure.
 
     Args:
         name: how tables call it.

@@ -50,7 +50,7 @@ DIRECTIONS = {
 
 
 def definition(direction: str = "generated_to_target", method_name: str = TRAINING_FREE) -> Definition:
-    """What an S_KL figure means."""
+    """Meaning of an S_KL figure."""
     how = (
         f"estimator: colour contrast to row and surroundings at {WORK_PX} px, scales {SURROUND_PX} px, "
         f"blur {BLUR_PX:g} px, least value {LEAST:g}"
@@ -157,7 +157,7 @@ def load_tempsal(path: str | Path, device: str = "cpu") -> Callable[[Tensor], Te
 
 
 def view_saliency(frames: Tensor) -> Tensor:
-    """What stands out in perspective frames, without weights.
+    """Estimate saliency of perspective frames, without weights.
 
     Convention: contrast of opponent colours to the row's usual colour (sky and ground are no events) and to
     surroundings of three sizes, blurred once. The strongest place of a frame is 1 where it is plain to see; all places
@@ -207,7 +207,7 @@ def kl_divergence(p: Tensor, q: Tensor, eps: float = EPS) -> Tensor:
 
 
 def panorama_agreement(estimate: Tensor, truth: Tensor) -> tuple[float, float, float]:
-    """How well a saliency map over a panorama agrees with measured gazes: CC, KL(truth to estimate) and NSS.
+    """Agreement of a panorama's saliency map with measured gazes: CC, KL(truth to estimate) and NSS.
 
     Convention: every place counts by its area on the sphere. NSS is the mean of the standardised estimate under the
     truth's density, since fixations are often published blurred. By chance CC and NSS are 0.

@@ -43,7 +43,7 @@ def picture_correlation(generated: Tensor, target: Tensor) -> float:
 
 
 def match_candidates(generated: Tensor, candidates: Tensor) -> Tensor:
-    """How well each candidate fits, apart from what all candidates share.
+    """Fit of each candidate, apart from what all candidates share.
 
     Convention: cosine after subtracting the candidates' mean picture, so that sky and ground, which all have, count for
     nothing.

@@ -1,4 +1,4 @@
-"""Pictures and sound, to and from what the U-Nets work on.
+"""Encode pictures and sound to the U-Nets' latents, and decode them.
 
 Shape legend: B clips, T frames, H W pixels, h w latent rows and columns, N samples, S mel frames, M mel bands,
 R F latent rows and frequencies (S and M over the VAE's stride).
@@ -13,10 +13,12 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..records import Progress
+from ..records import Progress, Sound, SoundLayout
+from ..timing import ClipSpec
 
 SAMPLE_RATE_HZ = 16000
 MEL_N_FFT = 1024
@@ -29,7 +31,7 @@ MEL_FLOOR = 1e-5
 def encode_frames(
     vae_v: nn.Module, frames: Tensor, *, chunk: int = 8, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Frames to latents.
+    """Encode frames to latents.
 
     Args:
         vae_v: diffusers' AutoencoderKL.
@@ -40,13 +42,13 @@ def encode_frames(
     Returns:
         `[4, T, h, w]` or `[B, 4, T, h, w]` float32.
     """
-    flat = frames.reshape(-1, *frames.shape[-3:])
+    flat = rearrange(frames, "... c h w -> (...) c h w")
     latents = torch.cat([_encode(vae_v, part * 2 - 1, generator) for part in flat.split(chunk)])
-    return latents.unflatten(0, frames.shape[:-3]).transpose(-4, -3)
+    return rearrange(latents.unflatten(0, frames.shape[:-3]), "... t c h w -> ... c t h w")
 
 
 def decode_frames(vae_v: nn.Module, latents: Tensor, *, chunk: int = 4, progress: Progress | None = None) -> Tensor:
-    """Latents to frames, a few at a time: memory does not grow with the clip.
+    """Decode latents to frames, a few at a time: memory does not grow with the clip.
 
     Args:
         vae_v: diffusers' AutoencoderKL.
@@ -57,21 +59,20 @@ def decode_frames(vae_v: nn.Module, latents: Tensor, *, chunk: int = 4, progress
     Returns:
         `[T, 3, H, W]` or `[B, T, 3, H, W]` in [0, 1], float32.
     """
-    framed = latents.transpose(-4, -3)
-    flat, done = framed.reshape(-1, *framed.shape[-3:]), []
+    flat, done = rearrange(latents, "... c t h w -> (... t) c h w"), []
     for part in flat.split(chunk):
         done.append((_decode(vae_v, part) / 2 + 0.5).clamp(0, 1))
         if progress is not None:
             progress(min(len(done) * chunk, flat.shape[0]), flat.shape[0], "decoding frames")
-    return torch.cat(done).unflatten(0, framed.shape[:-3])
+    return torch.cat(done).unflatten(0, (*latents.shape[:-4], latents.shape[-3]))
 
 
 def encode_mel(
     vae_a: nn.Module, mel_BSM: Tensor, rows: int | None = None, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Log-mels `[B, S, M]` to latents `[B, 8, R, F]`, zero rows appended up to `rows`.
+    """Encode log-mels `[B, S, M]` to latents `[B, 8, R, F]`, zero rows appended up to `rows`.
 
-    S is cut to what the VAE's stride divides.
+    S is cut to a multiple of the VAE's stride.
     """
     stride = spatial_stride(vae_a)
     mel = mel_BSM[:, : mel_BSM.shape[1] // stride * stride]
@@ -80,12 +81,12 @@ def encode_mel(
 
 
 def decode_mel(vae_a: nn.Module, latents: Tensor) -> Tensor:
-    """Latents `[B, 8, R, F]` to log-mels `[B, S, M]`."""
+    """Decode latents `[B, 8, R, F]` to log-mels `[B, S, M]`."""
     return _decode(vae_a, latents)[:, 0]
 
 
 def vocode(vocoder: nn.Module, mel_BSM: Tensor, num_samples: int) -> Tensor:
-    """Log-mels to waveforms `[B, num_samples]` float32; surplus is cut, less than a hop is filled with silence."""
+    """Turn log-mels into waveforms `[B, num_samples]` float32: cut a surplus, fill less than a hop with silence."""
     wave = vocoder(mel_BSM.to(next(vocoder.parameters()).dtype)).float()
     missing = num_samples - wave.shape[-1]
     if missing >= MEL_HOP:
@@ -94,7 +95,7 @@ def vocode(vocoder: nn.Module, mel_BSM: Tensor, num_samples: int) -> Tensor:
 
 
 def log_mel(waveform_BN: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
-    """Log-mel spectrogram as AudioLDM reads it.
+    """Compute the log-mel spectrogram that AudioLDM reads.
 
     Convention: amplitude (not power) mels, periodic Hann window, centred with reflection, Slaney scale and norm,
     natural logarithm floored at 1e-5; frame k is centred on sample 160 k and the frame past the end is left out.
@@ -122,7 +123,7 @@ def log_mel(waveform_BN: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor
 
 @cache
 def mel_filters() -> Tensor:
-    """Slaney mel filterbank `[513, 64]`, read-only."""
+    """Return the Slaney mel filterbank `[513, 64]`, read-only."""
     from torchaudio.functional import melscale_fbanks
 
     return melscale_fbanks(
@@ -131,7 +132,7 @@ def mel_filters() -> Tensor:
 
 
 def spatial_stride(vae: nn.Module) -> int:
-    """Pixels (or mel frames) per latent row."""
+    """Return pixels (or mel frames) per latent row."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
@@ -145,3 +146,61 @@ def _encode(vae: nn.Module, x: Tensor, generator: torch.Generator | None) -> Ten
 
 def _decode(vae: nn.Module, latents: Tensor) -> Tensor:
     return vae.decode((latents / vae.config.scaling_factor).to(vae.device, vae.dtype)).sample.float()
+
+
+class FrameCodec:
+    """Frames one by one through diffusers' AutoencoderKL (`protocols.PictureCodec`).
+
+    Args:
+        vae: its network.
+        size_px: side of the square picture.
+        fps: frames per second.
+    """
+
+    def __init__(self, vae: nn.Module, size_px: int, fps: float) -> None:
+        self.vae, self.size_px, self.fps = vae, size_px, fps
+
+    def modules(self) -> list[nn.Module]:
+        return [self.vae]
+
+    def latent_shape(self, spec: ClipSpec) -> tuple[int, int, int, int]:
+        """(channels, T, h, w)."""
+        side = self.size_px // spatial_stride(self.vae)
+        return self.vae.config.latent_channels, spec.num_frames, side, side
+
+    def encode(self, frames: Tensor, *, chunk: int = 8) -> Tensor:
+        """`[T, 3, H, W]` in [0, 1] to `[1, 4, T, h, w]`."""
+        return encode_frames(self.vae, frames[None], chunk=chunk)
+
+    def decode(self, latents: Tensor, *, chunk: int = 4, progress: Progress | None = None) -> Tensor:
+        """`[4, T, h, w]` to `[T, 3, H, W]` in [0, 1]."""
+        return decode_frames(self.vae, latents, chunk=chunk, progress=progress)
+
+
+class MelCodec:
+    """Mono sound through log-mels, diffusers' AutoencoderKL and a vocoder (`protocols.SoundCodec`)."""
+
+    layout: SoundLayout = "mono"
+    channels = 1
+
+    def __init__(self, vae: nn.Module, vocoder: nn.Module) -> None:
+        self.vae, self.vocoder = vae, vocoder
+        self.sample_rate_hz = int(vocoder.config.sampling_rate)
+        self.seconds_per_row = spatial_stride(vae) * MEL_HOP / self.sample_rate_hz
+
+    def modules(self) -> list[nn.Module]:
+        return [self.vae, self.vocoder]
+
+    def latent_shape(self, spec: ClipSpec) -> tuple[int, int, int]:
+        """(channels, padded rows, frequencies)."""
+        bands = self.vocoder.config.model_in_dim // spatial_stride(self.vae)
+        return self.vae.config.latent_channels, spec.num_latent_rows_padded, bands
+
+    def encode(self, sound: Sound, spec: ClipSpec) -> Tensor:
+        """Mono sound to `[1, 8, R, F]`, zero rows appended up to the clip's padded rows."""
+        return encode_mel(self.vae, log_mel(sound.waveform, sound.sample_rate_hz), spec.num_latent_rows_padded)
+
+    def decode(self, latents: Tensor, spec: ClipSpec) -> Sound:
+        """`[8, R, F]` to mono sound of exactly the clip's length."""
+        waveform = vocode(self.vocoder, decode_mel(self.vae, latents[None]), spec.num_samples)
+        return Sound(waveform, self.sample_rate_hz)

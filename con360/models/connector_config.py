@@ -18,7 +18,7 @@ SITES = (
     "audio.down.2", "audio.down.3", "audio.up.0", "audio.up.1",
 )  # fmt: skip
 MODALITIES = ("video", "audio")
-# Which of the four levels carry connectors, in the published folders' notation; SITES says the same.
+# Levels with connectors, in the notation of published folders; the same levels as in SITES.
 WITH_CONNECTOR = (False, False, True, True)
 
 
@@ -50,7 +50,7 @@ class SideConfig:
 
 @dataclass(frozen=True)
 class ConnectorConfig:
-    """Everything that decides the connectors' shape.
+    """Options that decide the connectors' shape.
 
     Args:
         video, audio: the two sides.
@@ -78,22 +78,22 @@ class ConnectorConfig:
     def for_unets(
         unet_v: nn.Module, unet_a: nn.Module, *, channel_mult: tuple[int, ...] = (2, 4), **options: Any
     ) -> ConnectorConfig:
-        """Configuration that fits two U-Nets.
+        """Make the configuration that fits two U-Nets.
 
         Args:
             unet_v, unet_a: diffusers' UNetMotionModel and UNet2DConditionModel.
             channel_mult: encoder widths of both sides; (1, 1) is the smallest.
             options: further fields of `ConnectorConfig`.
         """
-        sides = {}
+        sides: dict[str, Any] = {}
         for name, unet in (("video", unet_v), ("audio", unet_a)):
             widths, channels = tuple(unet.config.block_out_channels), unet.config.in_channels
             sides[name] = SideConfig(widths, channels, channel_mult=channel_mult, num_blocks=(1,) * len(channel_mult))
-        return ConnectorConfig(**sides, **options)
+        return ConnectorConfig(sides["video"], sides["audio"], **options)
 
     @staticmethod
     def from_published(values: Mapping[str, Any]) -> ConnectorConfig:
-        """From `unet_svg/config.json`; absent entries have the published code's defaults.
+        """Read `unet_svg/config.json`; absent entries take the published code's defaults.
 
         Raises:
             InputError: an entry is missing or asks for something that no published folder has.
@@ -108,15 +108,17 @@ class ConnectorConfig:
                 raise InputError(
                     f"unet_svg/config.json puts {name} connectors elsewhere than at the last two levels; not supported."
                 )
+        sides = {m: _side_from_published(m, values.get(f"unet_{m}_config") or {}, connector[m]) for m in MODALITIES}
         return ConnectorConfig(
-            **{m: _side_from_published(m, values.get(f"unet_{m}_config") or {}, connector[m]) for m in MODALITIES},
+            sides["video"],
+            sides["audio"],
             kind=shared["connector_in_type"].pop(),
             connector_channel=shared["connector_channel"].pop(),
             reads_x0=shared["connector_out_input"].pop() == "x_pred",
         )
 
     def to_published(self) -> dict[str, Any]:
-        """The contents of `unet_svg/config.json`."""
+        """Return the contents of `unet_svg/config.json`."""
         values: dict[str, Any] = {"_class_name": "UNetModelSVG"}
         for name in MODALITIES:
             side = self.side(name)

@@ -4,41 +4,39 @@ Shape legend: B clips, T frames (1 for sound), h w rows and columns of a feature
 sound), N = B * T, C channels of a feature map, D connector channels, S time positions of the other modality,
 E time embedding.
 
-Each modality has an encoder that reads its noisy latent with the previous x0 estimate. What it says is averaged over
+Each modality has an encoder that reads its noisy latent with the previous x0 estimate. Its features are averaged over
 space and handed to the other modality's connectors, which sit behind the deeper blocks of that modality's U-Net.
 Kind `additive` is CMC-PE: the signal is laid along the target's time axis and added before a spatial attention, like
 a positional encoding. Kind `attn` attends to one pooled token instead.
 
-Convention: a connector has one place for outside modulation, FiLM: after the cross-modal attention and its residual,
-before the next norm. It arrives as a plain (scale, shift), whoever made it.
+Convention: FiLM enters a connector in one place: after the cross-modal attention and its residual, before the next
+norm. It is a plain (scale, shift), so that this room knows nothing of its maker.
 
 Source: SVG baseline (arXiv 2409.17550) and the quirks of its published weights, each named where it lives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 from .connector_config import MODALITIES, SITES, ConnectorConfig
 from .cpu.feed_forward import GatedFeedForward
 from .signal_encoder import Pointwise, SignalEncoder, join_heads, split_heads
 
-Film = Mapping[str, tuple[Tensor, Tensor]]
-
 
 class CrossFeatures(NamedTuple):
-    """What each modality hears from the other: `[B, D, S]` (additive), `[B, D]` (attn), None where nothing is said."""
+    """Signals that each modality gets from the other: `[B, D, S]` (additive), `[B, D]` (attn), None for no signal."""
 
     into_video: Tensor | None
     into_audio: Tensor | None
 
 
-class Attention(nn.Module):
+class TokenAttention(nn.Module):
     """Multi-head attention from `[N, n, C]` to itself or to a context `[N, m, K]`."""
 
     def __init__(self, width: int, head_width: int, context_width: int | None = None) -> None:
@@ -56,14 +54,14 @@ class Attention(nn.Module):
 
 
 class PositionalContext(nn.Module):
-    """CMC-PE's attention: the other modality's signal, laid along time, is added before a spatial self-attention."""
+    """CMC-PE's attention: add the other modality's signal along time, then attend over space."""
 
     def __init__(self, width: int, head_width: int, context_width: int, time_axis: int) -> None:
         super().__init__()
         self.time_axis = time_axis
         self.project = GatedFeedForward(context_width, width)
         self.norm = nn.GroupNorm(32, width, eps=1e-6)
-        self.attend = Attention(width, head_width)
+        self.attend = TokenAttention(width, head_width)
 
     def forward(self, x_BThwC: Tensor, context_BDS: Tensor | None) -> Tensor:
         if context_BDS is not None:
@@ -71,33 +69,33 @@ class PositionalContext(nn.Module):
         return _attend_in_frames(self.attend, x_BThwC)
 
     def along_time(self, x_BThwC: Tensor, context_BDS: Tensor) -> Tensor:
-        """The signal at the target's times (nearest), one value over space: `[B, T, 1, 1, C]` or `[B, 1, h, 1, C]`."""
+        """Sample the signal at the target's times (nearest): `[B, T, 1, 1, C]` or, for a mel, `[B, 1, h, 1, C]`."""
         signal_BCS = self.norm(self.project(context_BDS.transpose(1, 2)).transpose(1, 2))
         signal_BCt = F.interpolate(signal_BCS, size=x_BThwC.shape[self.time_axis])
         signal_BCt = _repeat_batch(signal_BCt, x_BThwC.shape[0])
-        shape = [x_BThwC.shape[0], 1, 1, 1, x_BThwC.shape[-1]]
-        shape[self.time_axis] = -1
-        return signal_BCt.transpose(1, 2).reshape(shape)
+        return rearrange(signal_BCt, "b c t -> b t 1 1 c" if self.time_axis == 1 else "b c h -> b 1 h 1 c")
 
 
-def _attend_in_frames(attend: Attention, x_BThwC: Tensor, context: Tensor | None = None) -> Tensor:
-    """Attention among the positions of one frame (of a mel: among all its positions)."""
-    tokens = x_BThwC.flatten(0, 1).flatten(1, 2)
-    return attend(tokens, context).view(x_BThwC.shape)
+def _attend_in_frames(attend: TokenAttention, x_BThwC: Tensor, context: Tensor | None = None) -> Tensor:
+    """Attend among the positions of one frame (of a mel: among all its positions)."""
+    B, _, h, *_ = x_BThwC.shape
+    tokens = attend(rearrange(x_BThwC, "b t h w c -> (b t) (h w) c"), context)
+    return rearrange(tokens, "(b t) (h w) c -> b t h w c", b=B, h=h)
 
 
 def _repeat_batch(x: Tensor, batch: int) -> Tensor:
-    """Repeat a batch as a whole until it has `batch` entries: guidance's halves share what reads no text."""
+    """Repeat a batch as a whole up to `batch` entries: guidance's halves share features that depend on no text."""
     if batch % x.shape[0]:
         raise ValueError(f"features of a batch of {x.shape[0]} cannot serve a batch of {batch}")
-    return x if x.shape[0] == batch else x.repeat(batch // x.shape[0], *(1,) * (x.ndim - 1))
+    return repeat(x, "b ... -> (times b) ...", times=batch // x.shape[0])
 
 
 def _modulate(x_BThwC: Tensor, film: tuple[Tensor, Tensor] | None) -> Tensor:
-    """`(1 + scale) * x + shift`; video FiLM is `[B, C, T, h, w]`, sound `[B, C, rows, 1 or freq]`."""
+    """Apply `(1 + scale) * x + shift`; video FiLM is `[B, C, T, h, w]`, sound `[B, C, rows, 1 or freq]`."""
     if film is None:
         return x_BThwC
-    scale, shift = ((t if t.ndim == 5 else t.unsqueeze(2)).movedim(1, -1).to(x_BThwC) for t in film)
+    to_last = "b c t h w -> b t h w c" if film[0].ndim == 5 else "b c h w -> b 1 h w c"
+    scale, shift = (rearrange(t, to_last).to(x_BThwC) for t in film)
     return x_BThwC * (1 + scale) + shift
 
 
@@ -109,7 +107,7 @@ class AdditiveBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attend_cross = PositionalContext(width, head_width, context_width, time_axis)
         self.norm2 = nn.LayerNorm(width)
-        self.attend_self = Attention(width, head_width)
+        self.attend_self = TokenAttention(width, head_width)
         self.norm3 = nn.LayerNorm(width)
         self.feed_forward = GatedFeedForward(width, width)
 
@@ -128,9 +126,9 @@ class PooledTokenBlock(nn.Module):
     def __init__(self, width: int, head_width: int, context_width: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attend_self = Attention(width, head_width)
+        self.attend_self = TokenAttention(width, head_width)
         self.norm2 = nn.LayerNorm(width)
-        self.attend_cross = Attention(width, head_width, context_width)
+        self.attend_cross = TokenAttention(width, head_width, context_width)
         self.norm3 = nn.LayerNorm(width)
         self.feed_forward = GatedFeedForward(width, width)
 
@@ -138,7 +136,7 @@ class PooledTokenBlock(nn.Module):
         x = _attend_in_frames(self.attend_self, self.norm1(x_BThwC)) + x_BThwC
         if context is not None:
             B, T = x.shape[:2]
-            token = _repeat_batch(context, B).repeat_interleave(T, dim=0)[:, None]
+            token = repeat(_repeat_batch(context, B), "b d -> (b t) 1 d", t=T)
             x = _attend_in_frames(self.attend_cross, self.norm2(x), token) + x
         x = _modulate(x, film)
         return self.feed_forward(self.norm3(x)) + x
@@ -173,19 +171,20 @@ class Connector(nn.Module):
         """`[N, C, h, w]` to the same shape; `context` is the other modality's signal or None, `film` see `SITES`."""
         x = self.proj_in(self._normalise(x_NChw, num_frames))
         x = self.proj_out(self.block(x, context, film))
-        return x_NChw + x.flatten(0, 1).movedim(-1, 1)
+        return x_NChw + rearrange(x, "b t h w c -> (b t) c h w")
 
     def _normalise(self, x_NChw: Tensor, num_frames: int) -> Tensor:
-        """To `[B, T, h, w, C]`; statistics over all frames together in CMC-PE, frame by frame in the `attn` variant."""
+        """Normalise to `[B, T, h, w, C]`: all frames together in CMC-PE, frame by frame in the `attn` variant."""
         if not self.joint_norm or num_frames == 1:
-            return self.norm(x_NChw).unflatten(0, (-1, num_frames)).movedim(2, -1)
-        return self.norm(x_NChw.unflatten(0, (-1, num_frames)).transpose(1, 2)).movedim(1, -1)
+            return rearrange(self.norm(x_NChw), "(b t) c h w -> b t h w c", t=num_frames)
+        together = self.norm(rearrange(x_NChw, "(b t) c h w -> b c t h w", t=num_frames))
+        return rearrange(together, "b c t h w -> b t h w c")
 
 
 class Connectors(nn.Module):
     """Both encoders and the eight connectors.
 
-    `encoders["video"]` makes what the audio connectors hear and the other way round.
+    `encoders["video"]` makes the signal for the audio connectors and the other way round.
     """
 
     def __init__(self, config: ConnectorConfig) -> None:
@@ -199,11 +198,11 @@ class Connectors(nn.Module):
         self.sites = nn.ModuleDict({site.replace(".", "_"): _connector_at(site, config) for site in SITES})
 
     def at(self, site: str) -> Connector | None:
-        """The connector of a site, None where the U-Net has none."""
+        """Return the connector of a site, None where the U-Net has none."""
         return self.sites[site.replace(".", "_")] if site in SITES else None
 
     def encode(self, modality: str, x: Tensor, x0: Tensor | None, temb_BE: Tensor) -> Tensor:
-        """What `modality` says to the other one.
+        """Encode one modality for the other's connectors.
 
         Args:
             modality: `video` or `audio`.
@@ -217,15 +216,15 @@ class Connectors(nn.Module):
         if self.config.reads_x0:
             x = torch.cat([x, torch.zeros_like(x) if x0 is None else x0], dim=1)
         frames, T = fold_frames(x)
-        features = self.encoders[modality](frames, temb_BE.repeat_interleave(T, dim=0), T)
-        B, D = x.shape[0], self.config.connector_channel
+        features = self.encoders[modality](frames, repeat(temb_BE, "b e -> (b t) e", t=T), T)
         if self.config.kind == "attn":
-            signal = features.view(B, T, D, -1).mean(dim=(1, 3))
+            signal = reduce(features, "(b t) d h w -> b d", "mean", t=T)
         elif modality == "video":
-            signal = features.mean(dim=(2, 3)).view(B, T, D).transpose(1, 2)
+            # Two steps: in one, the mean's memory layout and with it the norm's last bits would change.
+            signal = rearrange(reduce(features, "n d h w -> n d", "mean"), "(b t) d -> b d t", t=T)
         else:
-            signal = features.mean(dim=3)
-        # Squares of half-precision numbers overflow and vanish: the length is taken in float32.
+            signal = reduce(features, "b d h w -> b d h", "mean")
+        # Squares of half-precision numbers overflow and vanish: take the length in float32.
         norm = torch.linalg.vector_norm(signal, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-12)
         return (signal / norm).to(signal.dtype)
 
@@ -238,7 +237,7 @@ def _connector_at(site: str, config: ConnectorConfig) -> Connector:
 
 
 def fold_frames(x: Tensor) -> tuple[Tensor, int]:
-    """`[B, C, T, h, w]` to `[B * T, C, h, w]` and T; `[B, C, rows, freq]` stays as it is, T is 1."""
+    """Fold `[B, C, T, h, w]` to `[B * T, C, h, w]` and T; `[B, C, rows, freq]` stays as it is, T is 1."""
     if x.ndim == 4:
         return x, 1
-    return x.transpose(1, 2).flatten(0, 1), x.shape[2]
+    return rearrange(x, "b c t h w -> (b t) c h w"), x.shape[2]

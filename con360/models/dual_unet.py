@@ -3,8 +3,8 @@
 Shape legend: B clips, T frames, h w latent rows and columns, R F mel latent rows and frequencies, L text tokens,
 N = B * T, E time embedding.
 
-diffusers supplies the blocks of both U-Nets; what drives them is ours, so that a connector can sit behind a block and
-replace its last skip connection as well. Without connectors, or with zero-initialised ones, each U-Net computes what
+diffusers supplies the blocks of both U-Nets; our own loop drives them, so that a connector behind a block can replace
+its output and its last skip connection. Without connectors, or with zero-initialised ones, each U-Net computes what
 diffusers' own forward does.
 
 Source: SVG baseline (arXiv 2409.17550); paper section 2.2 for FiLM's place.
@@ -16,14 +16,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from .connectors import Connectors, CrossFeatures, Film, fold_frames
+from ..protocols import Film
+from ..records import AV
+from ..residency import resident
+from .connectors import Connectors, CrossFeatures, fold_frames
 from .cpu.feed_forward import by_rows
 from .cpu.winograd import by_winograd
 from .text_attention import TextMemory, share_text
 
-# Behind block `site`, features `h`: the features that go on, or None where nothing sits.
+# bridge(site, h) returns the features that go on in place of `h`, or None where nothing sits.
 Bridge = Callable[[str, Tensor], Tensor | None]
 
 
@@ -44,18 +48,54 @@ class DualUNet(nn.Module):
             by_rows(unet)
         by_winograd(self)
 
-    def parts(self, stage: str) -> list[nn.Module]:
-        """The networks that a stage of a step needs.
+    groups = (("video",), ("audio",))
 
-        Args:
-            stage: `cross` (`encode_cross` with embedded timesteps), `video` or `audio` (`forward_video`, ...).
-        """
+    @property
+    def device(self) -> torch.device:
+        return self.unet_v.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet_v.dtype
+
+    @property
+    def takes_film(self) -> bool:
+        return self.connectors is not None
+
+    def parts(self, group: tuple[str, ...] = ()) -> list[nn.Module]:
+        """Networks that `predict` needs for a group, or `share` for none."""
         connectors = self.connectors
-        if stage == "cross":
+        if not group:
             return [] if connectors is None else [connectors.encoders]
         sites = {} if connectors is None else connectors.sites
-        own = [module for name, module in sites.items() if name.startswith(stage)]
-        return [self.unet_v if stage == "video" else self.unet_a, *own]
+        own = [module for name, module in sites.items() if name.startswith(group)]
+        return [self._unet(*group), *own]
+
+    def _unet(self, modality: str) -> nn.Module:
+        return AV(self.unet_v, self.unet_a).get(modality)
+
+    def embed_times(self, modality: str, times: Tensor, like: Tensor) -> Tensor:
+        """`[S]` timesteps as a U-Net embeds them, `[S, E]`, on the device of `like`."""
+        unet = self._unet(modality)
+        with resident(like.device, unet.time_embedding):
+            return time_embedding(unet, times, like.new_zeros(len(times), dtype=unet.dtype))
+
+    def read(self, features: AV) -> AV:
+        """Captions for all steps: `[B, L, D]` tokens of the picture, `[B, D]` of the sound."""
+        return features._replace(video=None if features.video is None else TextMemory(features.video))
+
+    def share(self, x: AV, t: AV, x0: AV, heard: tuple[str, ...]) -> CrossFeatures:
+        """Encode what the modalities hear of each other; see `encode_cross`."""
+        said = AV.of({m: x.get(m) for m in heard})
+        return self.encode_cross(*said, *t, *x0)
+
+    def predict(
+        self, group: tuple[str, ...], x: AV, t: AV, features: AV, shared: CrossFeatures, film: Film | None
+    ) -> AV:
+        """Predictions for `("video",)` or `("audio",)`: noise or velocity, what the weights were trained for."""
+        (m,) = group
+        forward = AV(self.forward_video, self.forward_audio).get(m)
+        return AV.of({m: forward(x.get(m), t.get(m), features.get(m), shared, film)})
 
     def encode_cross(
         self,
@@ -66,10 +106,10 @@ class DualUNet(nn.Module):
         x0_v: Tensor | None = None,
         x0_a: Tensor | None = None,
     ) -> CrossFeatures:
-        """What each modality hears from the other. It reads no text: under guidance one call serves all passes.
+        """Encode each modality for the other. No text is read: under guidance one call serves all passes.
 
         Args:
-            x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`; None says nothing to the other side.
+            x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`; None gives the other side no signal.
             t_v, t_a: timesteps, see `time_embedding`.
             x0_v, x0_a: previous estimates of the clean latents; None is zeros.
         """
@@ -95,7 +135,7 @@ class DualUNet(nn.Module):
         *,
         use_connectors: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Predictions for both modalities (noise or velocity: what the weights were trained for).
+        """Predict noise or velocity, as the weights were trained, for both modalities.
 
         Args:
             x_v, x_a: noisy latents `[B, c, T, h, w]` and `[B, c, R, F]`.
@@ -120,13 +160,13 @@ class DualUNet(nn.Module):
         *,
         use_connectors: bool = True,
     ) -> Tensor:
-        """The video half of `forward`; alone it hears no sound, yet FiLM and the connectors' own attention act."""
+        """Predict the video half of `forward`; without `cross`, FiLM and the connectors' own attention still act."""
         frames, T = fold_frames(x_v)
-        temb = time_embedding(self.unet_v, t_v, x_v).repeat_interleave(T, dim=0)
+        temb = repeat(time_embedding(self.unet_v, t_v, x_v), "b e -> (b t) e", t=T)
         bridge = self._bridge("video", T, cross.into_video if cross else None, film, use_connectors)
         text = text_v if isinstance(text_v, TextMemory) else TextMemory(text_v)
         out = run_blocks(self.unet_v, frames, temb, text, bridge, num_frames=T)
-        return out.unflatten(0, (-1, T)).transpose(1, 2)
+        return rearrange(out, "(b t) c h w -> b c t h w", t=T)
 
     def forward_audio(
         self,
@@ -138,7 +178,7 @@ class DualUNet(nn.Module):
         *,
         use_connectors: bool = True,
     ) -> Tensor:
-        """The audio half of `forward`; alone it sees no picture."""
+        """Predict the audio half of `forward`; without `cross` it gets no signal of the picture."""
         temb = time_embedding(self.unet_a, t_a, x_a)
         label = self.unet_a.class_embedding(text_a)
         temb = torch.cat([temb, label], dim=-1) if self.unet_a.config.class_embeddings_concat else temb + label
@@ -156,7 +196,7 @@ class DualUNet(nn.Module):
     def site_shapes(
         self, latent_v: tuple[int, int, int] | None = None, latent_a: tuple[int, int] | None = None
     ) -> dict[str, tuple[int, ...]]:
-        """Shape of the features at each connector, without running anything.
+        """Derive the features' shape at each connector from configurations alone.
 
         Args:
             latent_v: (T, h, w) of the video latent; None leaves its sites out.
@@ -174,7 +214,7 @@ class DualUNet(nn.Module):
 
 
 def _level_shapes(unet: nn.Module, size: tuple[int, ...]) -> list[tuple[str, int, tuple[int, ...]]]:
-    """(site, channels, size) behind the last two down blocks and the first two up blocks."""
+    """List (site, channels, size) of the last two down blocks and the first two up blocks."""
     widths, sizes = unet.config.block_out_channels, [tuple(size)]
     for block in unet.down_blocks:
         halves = getattr(block, "downsamplers", None) is not None
@@ -185,11 +225,11 @@ def _level_shapes(unet: nn.Module, size: tuple[int, ...]) -> list[tuple[str, int
 
 
 def time_embedding(unet: nn.Module, t: Tensor | int | None, like: Tensor) -> Tensor:
-    """The U-Net's own embedding of timesteps, without classes: `[B, E]`.
+    """Embed timesteps as the U-Net does, without classes: `[B, E]`.
 
     Args:
         unet: either U-Net.
-        t: a number, `[B]`, or what this function made of either, `[1 or B, E]`: a schedule's steps are embedded once.
+        t: a number, `[B]`, or an embedding `[1 or B, E]` made before, so that a schedule embeds its steps once.
         like: any tensor with the batch, device and dtype.
     """
     steps = torch.as_tensor(t, device=like.device)
@@ -210,8 +250,8 @@ def run_blocks(
         h: input `[N, c, h, w]`.
         temb: `[N, E]`.
         text: of the B clips, or None where the blocks attend to themselves.
-        bridge: called behind each down and up block; what it returns goes on in the block's stead, and for a down
-            block it is the last skip connection too.
+        bridge: called behind each down and up block; its return value replaces the block's output and, of a down block,
+            the last skip connection too.
         block_args: for every block (`num_frames` of the motion U-Net).
     """
     h = unet.conv_in(h)

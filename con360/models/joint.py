@@ -1,4 +1,4 @@
-"""Hold all networks of one joint model, and the shapes that follow from them."""
+"""Hold the networks of one dual U-Net model, and what follows from their configurations."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..timing import ClipSpec
-from .codecs import spatial_stride
+from ..protocols import Inputs
+from ..records import AV, Conditions
+from ..sampling.solvers import DiffusionSchedule
+from ..timing import MAX_SECONDS, ClipSpec
+from .codecs import FrameCodec, MelCodec, spatial_stride
 from .dual_unet import DualUNet
+from .system import AVSystem
+from .text import encode_captions
 
 DEFAULT_PICTURE_SIZE = 256
 
 
 @dataclass(frozen=True)
-class JointModel:
-    """Everything that turns two captions' worth of text and noise into a sounding clip.
+class JointModel(AVSystem):
+    """All networks of one dual U-Net model.
 
     Args:
         unet: the two U-Nets with their connectors.
@@ -50,12 +55,33 @@ class JointModel:
     notices: tuple[str, ...] = ()
 
     @property
-    def device(self) -> torch.device:
-        return self.unet.unet_v.device
+    def denoiser(self) -> DualUNet:
+        return self.unet
 
     @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.unet_v.dtype
+    def schedules(self) -> AV:
+        return AV(DiffusionSchedule(self.scheduler_v), DiffusionSchedule(self.scheduler_a))
+
+    @property
+    def codecs(self) -> AV:
+        return AV(FrameCodec(self.vae_v, self.picture_size_px, self.fps), MelCodec(self.vae_a, self.vocoder))
+
+    @property
+    def fps(self) -> float:
+        """Frames per second: what the folder says, else the published rate."""
+        return float(self.metadata.get("fps") or ClipSpec.fps)
+
+    def encoders(self) -> list[nn.Module]:
+        return [self.text_encoder_v, self.text_encoder_a]
+
+    def backbones(self) -> list[nn.Module]:
+        return [self.unet.unet_v, self.unet.unet_a]
+
+    @torch.no_grad()
+    def encode(self, conditions: Conditions, negative: str = "") -> Inputs:
+        text = encode_captions(self, [negative, conditions.caption.short])
+        pair = AV(text.text_v, text.text_a)
+        return Inputs(pair.map(lambda t: t[1:]), pair.map(lambda t: t[:1]), notices=text.notices)
 
     @property
     def picture_size_px(self) -> int:
@@ -63,14 +89,22 @@ class JointModel:
         native = self.unet.unet_v.config.sample_size * spatial_stride(self.vae_v)
         return int(self.metadata.get("picture_size_px") or min(DEFAULT_PICTURE_SIZE, native))
 
-    def clip_spec(self, seconds: float, fps: float = 8.0) -> ClipSpec:
+    def clip_spec(self, seconds: float, fps: float | None = None) -> ClipSpec:
         """Lengths of a clip made by this model.
 
+        Args:
+            seconds: duration; the folder's `longest_s` or 4 s is the most.
+            fps: another rate than the model's own.
+
         Raises:
-            InputError: more frames than the motion modules know positions for.
+            InputError: a duration out of range, or more frames than the motion modules know positions for.
         """
         halvings = sum(getattr(block, "downsamplers", None) is not None for block in self.unet.unet_a.down_blocks)
-        spec = ClipSpec(seconds, fps, latent_stride_a=spatial_stride(self.vae_a), latent_multiple_a=2**halvings)
+        fps = self.fps if fps is None else fps
+        spec = ClipSpec(
+            seconds, fps, int(self.vocoder.config.sampling_rate), latent_stride_a=spatial_stride(self.vae_a),
+            latent_multiple_a=2**halvings, longest_s=float(self.metadata.get("longest_s") or MAX_SECONDS),
+        )  # fmt: skip
         longest = _longest(self.unet.unet_v.config.motion_max_seq_length)
         if spec.num_frames > longest:
             raise InputError(
@@ -79,19 +113,10 @@ class JointModel:
             )
         return spec
 
-    def latent_shape_v(self, spec: ClipSpec) -> tuple[int, int, int, int]:
-        """(channels, T, h, w)."""
-        side = self.picture_size_px // spatial_stride(self.vae_v)
-        return self.unet.unet_v.config.in_channels, spec.num_frames, side, side
-
-    def latent_shape_a(self, spec: ClipSpec) -> tuple[int, int, int]:
-        """(channels, padded rows, frequencies)."""
-        bands = self.vocoder.config.model_in_dim // spatial_stride(self.vae_a)
-        return self.unet.unet_a.config.in_channels, spec.num_latent_rows_padded, bands
-
     def site_shapes(self, spec: ClipSpec) -> dict[str, tuple[int, ...]]:
         """Shapes of the features at the FiLM sites for a clip."""
-        return self.unet.site_shapes(self.latent_shape_v(spec)[1:], self.latent_shape_a(spec)[1:])
+        shapes = self.latent_shapes(spec)
+        return self.unet.site_shapes(shapes.video[1:], shapes.audio[1:])
 
 
 def _longest(positions: int | tuple[int, ...]) -> int:

@@ -1,6 +1,6 @@
-"""Which number format a model computes in, and what stays in float32 whatever it is.
+"""Choose the number format of a model, and keep some parts in float32.
 
-float32 throughout: the sampler's steps and guidance, the codecs (a picture has 256 levels and bfloat16 has 8 bits; in
+Always in float32: the sampler's steps and guidance, the codecs (a picture has 256 levels and bfloat16 has 8 bits; in
 float16 the picture decoder overflows) and the vocoder, lengths of vectors, position angles. Softmax and norms add up in
 float32 inside PyTorch's kernels.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 
+from ..choices import DTYPES
 from ..errors import InputError
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 # Parts of a joint model that are loaded in float32 in any case.
 FLOAT32_PARTS = ("vae_v", "vae_a", "vocoder")
 # Where `auto` is float32.
@@ -19,7 +19,7 @@ FLOAT32_DEVICES = ("cpu", "mps")
 
 
 def working_dtype(name: str, device: str | torch.device) -> torch.dtype:
-    """What a name in `DTYPES` means on a device: `auto` is bfloat16 on a CUDA GPU that has it, else float16.
+    """Resolve a name in `DTYPES` on a device: `auto` is bfloat16 on a CUDA GPU that has it, else float16.
 
     On a CPU and on Apple's GPUs `auto` is float32; on those no half precision was ever tried.
 

@@ -9,6 +9,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .connector_config import SideConfig
@@ -31,11 +32,13 @@ class Pointwise(nn.Module):
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
+    """`[..., n, heads * c]` to `[..., heads, n, c]`."""
+    return rearrange(x, "... n (heads c) -> ... heads n c", heads=heads)
 
 
 def join_heads(x: Tensor) -> Tensor:
-    return x.transpose(-3, -2).flatten(-2)
+    """`[..., heads, n, c]` to `[..., n, heads * c]`."""
+    return rearrange(x, "... heads n c -> ... n (heads c)")
 
 
 class TimedResidual(nn.Module):
@@ -62,7 +65,7 @@ def _zeroed(layer: nn.Module) -> nn.Module:
 
 
 def _standardise(x: Tensor, dim: int) -> Tensor:
-    """Zero mean, unit variance along `dim`; the floor is looser at half precision, as the weights were trained."""
+    """Bring `dim` to zero mean and unit variance; half precision has a higher floor, as in training."""
     floor = 1e-5 if x.dtype == torch.float32 else 1e-3
     # `torch.var_mean` takes fifteen times as long on a processor where `dim` is not the last; squares need float32.
     centred = x.float() - x.float().mean(dim=dim, keepdim=True)
@@ -94,13 +97,14 @@ class RelativePositionBias(nn.Module):
         x = (offset.sign() * offset.abs().log1p())[..., None].to(self.layers[0].weight.dtype)
         for layer in self.layers[:-1]:
             x = F.silu(layer(x))
-        return self.layers[-1](x).movedim(-1, 0)
+        return rearrange(self.layers[-1](x), "query key heads -> heads query key")
 
 
 class TemporalAttention(nn.Module):
     """Attention along time, eight heads of a quarter of the width each.
 
-    Its norm works over TIME, not over channels, and its positions are seconds at 8 fps: the published weights' quirks.
+    Two quirks of the published weights: the norm works over TIME, not over channels, and positions are seconds at
+    8 fps.
     """
 
     heads = 8
@@ -120,7 +124,7 @@ class TemporalAttention(nn.Module):
 
 
 def _frame_positions(x_MTC: Tensor) -> Tensor:
-    """Sines and cosines of each frame's time in seconds: `[T, C]`."""
+    """Encode each frame's time in seconds as sines and cosines: `[T, C]`."""
     T, C = x_MTC.shape[1:]
     half = C // 2
     where = {"device": x_MTC.device, "dtype": torch.float32}
@@ -158,17 +162,17 @@ class FrameShiftConv(nn.Module):
         self.conv = _zeroed(nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x_NChw: Tensor, num_frames: int) -> Tensor:
-        h = self.conv(F.silu(self.norm(x_NChw))).unflatten(0, (-1, num_frames))
+        h = rearrange(self.conv(F.silu(self.norm(x_NChw))), "(b t) c h w -> b t c h w", t=num_frames)
         late = torch.zeros_like(h)
         step = h.shape[2] // self.chunks
         for delay in range(min(self.chunks, num_frames)):
             part = slice(delay * step, (delay + 1) * step)
             late[:, delay:, part] = h[:, : num_frames - delay, part]
-        return x_NChw + late.flatten(0, 1)
+        return x_NChw + rearrange(late, "b t c h w -> (b t) c h w")
 
 
 class TemporalBlock(nn.Module):
-    """What follows each residual block on the video side: attention along time, feed-forward, frame shift."""
+    """Attention along time, feed-forward and frame shift: behind each residual block on the video side."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -178,13 +182,12 @@ class TemporalBlock(nn.Module):
         self.frame_shift = FrameShiftConv(width)
 
     def forward(self, x_NChw: Tensor, num_frames: int) -> Tensor:
-        x_BThwC = x_NChw.unflatten(0, (-1, num_frames)).movedim(2, -1)
-        x_BhwTC = x_BThwC.movedim(1, 3)
-        # For one clip flattening only changes strides, and every layer's product would fall apart into one per pixel.
-        tokens = x_BhwTC.flatten(0, 2).contiguous()
+        h, w = x_NChw.shape[2:]
+        # A view would split every layer's product into one per pixel (one clip folds without a copy).
+        tokens = rearrange(x_NChw, "(b t) c h w -> (b h w) t c", t=num_frames).contiguous()
         tokens = self.attend(tokens, self.position_bias(num_frames)) + tokens
         tokens = self.feed_forward(tokens) + tokens
-        x = tokens.view(x_BhwTC.shape).permute(0, 3, 4, 1, 2).flatten(0, 1).contiguous()
+        x = rearrange(tokens, "(b h w) t c -> (b t) c h w", h=h, w=w).contiguous()
         return self.frame_shift(x, num_frames)
 
 
@@ -214,7 +217,7 @@ class EncoderHead(nn.Module):
 
 
 class SignalEncoder(nn.Module):
-    """An "out" connector: a modality's noisy latent (with its x0 estimate) to what the other modality hears.
+    """An "out" connector: encode a noisy latent (with its x0 estimate) for the other modality.
 
     `stages` are in the published order: entry, blocks with a halving between the levels, head.
     """

@@ -1,4 +1,4 @@
-"""Captions to what the U-Nets read: CLIP tokens for the picture, one CLAP vector for the sound.
+"""Encode captions for the U-Nets: CLIP tokens for the picture, one CLAP vector for the sound.
 
 Shape legend: B captions, L tokens, D embedding width.
 """
@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from .joint import JointModel
+
+class TextEncoders(Protocol):
+    """A model with a tokenizer and a text encoder for each modality."""
+
+    tokenizer_v: Any
+    text_encoder_v: nn.Module
+    tokenizer_a: Any
+    text_encoder_a: nn.Module
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class TextFeatures:
         text_v: `[B, L, D]`, for the picture's cross-attention.
         text_a: `[B, D]`, unit norm, the sound's class embedding.
         unknown_words: words that a tokenizer cannot represent, in order of appearance.
-        notices: sentences for people about what the encoders did not take in.
+        notices: sentences for people about words that the encoders do not know or cut off.
     """
 
     text_v: Tensor
@@ -35,27 +41,27 @@ class TextFeatures:
 
 
 @torch.no_grad()
-def encode_captions(model: JointModel, captions: Sequence[str]) -> TextFeatures:
+def encode_captions(model: TextEncoders, captions: Sequence[str]) -> TextFeatures:
     """Encode captions for both U-Nets; an empty one is the unconditional text.
 
     Returns:
         Features on the encoders' device and in their dtype.
     """
-    # Halves of a character, which broken JSON and undecodable arguments hold, are no text for tokenizers.
+    # Tokenizers reject lone surrogates, which broken JSON and undecodable arguments hold.
     captions = [text.encode("utf-8", "replace").decode("utf-8") for text in captions]
     text_v = encode_tokens(model.tokenizer_v, model.text_encoder_v, captions)
     text_a = encode_sentences(model.tokenizer_a, model.text_encoder_a, captions)
     sides = (("picture", model.tokenizer_v, model.text_encoder_v), ("sound", model.tokenizer_a, model.text_encoder_a))
     unknown = {word: None for _, tokenizer, _ in sides for text in captions for word in unknown_words(tokenizer, text)}
-    notices = (
-        [f"the model's text encoders do not know: {', '.join(unknown)}; these words have no effect."] if unknown else []
-    )
-    notices += [_cut_notice(side, tokenizer, encoder, text) for side, tokenizer, encoder in sides for text in captions]
-    return TextFeatures(text_v, text_a, tuple(unknown), tuple(notice for notice in notices if notice))
+    cut = [_cut_notice(side, tokenizer, encoder, text) for side, tokenizer, encoder in sides for text in captions]
+    notices = [notice for notice in cut if notice is not None]
+    if unknown:
+        notices.insert(0, f"the model's text encoders do not know: {', '.join(unknown)}; these words have no effect.")
+    return TextFeatures(text_v, text_a, tuple(unknown), tuple(notices))
 
 
 def encode_tokens(tokenizer: Any, encoder: nn.Module, captions: Sequence[str]) -> Tensor:
-    """CLIP's last hidden state `[B, L, D]` over captions padded to L tokens."""
+    """Encode captions, padded to L tokens, as CLIP's last hidden state `[B, L, D]`."""
     inputs = _tokenize(tokenizer, encoder, captions)
     # CLIP was trained without masking its padding, unless its configuration says otherwise.
     mask = inputs["attention_mask"] if getattr(encoder.config, "use_attention_mask", False) else None
@@ -63,15 +69,15 @@ def encode_tokens(tokenizer: Any, encoder: nn.Module, captions: Sequence[str]) -
 
 
 def encode_sentences(tokenizer: Any, encoder: nn.Module, captions: Sequence[str]) -> Tensor:
-    """CLAP's projected sentence embedding `[B, D]`, unit norm."""
+    """Encode captions as CLAP's projected sentence embedding `[B, D]`, unit norm."""
     inputs = _tokenize(tokenizer, encoder, captions)
     embedding = encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"]).text_embeds
-    # A length in half precision would be off by a percent.
+    # Take the length in float32: in half precision it is off by a percent.
     return F.normalize(embedding.float(), dim=-1).to(embedding.dtype)
 
 
 def unknown_words(tokenizer: Any, caption: str) -> tuple[str, ...]:
-    """Words of a caption that become the unknown token; none for tokenizers that spell everything (CLIP, RoBERTa)."""
+    """List words that become the unknown token; none for tokenizers that spell every word (CLIP, RoBERTa)."""
     unk = tokenizer.unk_token_id
     if unk is None:
         return ()
@@ -80,8 +86,9 @@ def unknown_words(tokenizer: Any, caption: str) -> tuple[str, ...]:
 
 
 def max_tokens(tokenizer: Any, encoder: nn.Module) -> int:
-    """Tokens that an encoder takes: its positions (RoBERTa's start past the padding index) or its tokenizer's limit."""
+    """Return the most tokens an encoder takes: its positions or its tokenizer's limit, the smaller one."""
     config = encoder.config
+    # RoBERTa's positions start past the padding index.
     offset = config.pad_token_id + 1 if config.model_type in ("clap_text_model", "roberta") else 0
     return min(int(tokenizer.model_max_length), config.max_position_embeddings - offset)
 

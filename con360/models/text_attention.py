@@ -1,9 +1,9 @@
-"""Attention to text, with everything that depends on the text alone computed once per text.
+"""Attend to text; compute once per text whatever depends on the text alone.
 
 Shape legend: B clips, T frames, N = B * T, n positions of a frame, L text tokens, D text width, C channels.
 
-All frames of a clip read the same text at every step. diffusers repeats the text per frame and projects it to keys and
-values in each of them again; here a text keeps its projections, and a clip's frames attend to them together.
+All frames of a clip read the same text at every step. diffusers repeats the text and projects it to keys and values
+for every frame and step. Here a text keeps its projections, and a clip's frames attend to them together.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 
 class TextMemory:
-    """A text as the cross-attention layers read it, in the place of diffusers' `encoder_hidden_states`.
+    """A text with its keys and values, given in place of diffusers' `encoder_hidden_states`.
 
-    Keys and values are kept per layer, for as long as this object lives, unless gradients are wanted: checkpointed
-    blocks run twice, and the second run needs its own graph.
+    Keys and values are kept per layer as long as this object lives, unless gradients are wanted: checkpointed blocks
+    run twice, and the second run needs its own graph.
 
     Args:
         tokens_BLD: `[B, L, D]`.
@@ -30,7 +31,7 @@ class TextMemory:
         self._kept: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def keys_and_values(self, attn: nn.Module) -> tuple[Tensor, Tensor]:
-        """`[B, heads, L, C / heads]` each."""
+        """Project the text for one layer: `[B, heads, L, C / heads]` each."""
         if attn in self._kept:
             return self._kept[attn]
         pair = _heads(attn, attn.to_k(self.tokens)), _heads(attn, attn.to_v(self.tokens))
@@ -40,7 +41,7 @@ class TextMemory:
 
 
 class TextAttention:
-    """diffusers' processor for a layer that may be given a `TextMemory`; anything else goes to the layer's own."""
+    """diffusers' processor for a layer that may get a `TextMemory`; other calls go to the library's processor."""
 
     def __init__(self, library: Any) -> None:
         self.library = library
@@ -51,18 +52,19 @@ class TextAttention:
         if not isinstance(encoder_hidden_states, TextMemory):
             return self.library(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
         key, value = encoder_hidden_states.keys_and_values(attn)
-        # Queries do not see each other, so a clip's frames are one long row of them.
-        query = _heads(attn, attn.to_q(hidden_states).reshape(key.shape[0], -1, key.shape[1] * key.shape[3]))
-        out = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](out.reshape(*hidden_states.shape[:2], -1)))
+        B, n = key.shape[0], hidden_states.shape[1]
+        # Queries do not see each other: all frames of a clip are one row of queries.
+        query = rearrange(attn.to_q(hidden_states), "(b t) n (heads c) -> b heads (t n) c", b=B, heads=attn.heads)
+        out = F.scaled_dot_product_attention(query, key, value)
+        return attn.to_out[1](attn.to_out[0](rearrange(out, "b heads (t n) c -> (b t) n (heads c)", n=n)))
 
 
 def _heads(attn: nn.Module, x: Tensor) -> Tensor:
-    return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+    return rearrange(x, "b l (heads c) -> b heads l c", heads=attn.heads)
 
 
 def share_text(unet: nn.Module) -> None:
-    """Let a diffusers U-Net's cross-attention layers take a `TextMemory`; given tensors, they stay as they were.
+    """Let a diffusers U-Net's cross-attention layers take a `TextMemory`; tensors work as before.
 
     Raises:
         ValueError: a layer has extras (norms of its own, a residual) that the published U-Nets do not have.

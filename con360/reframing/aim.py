@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import MULTICUE
 from ..errors import InputError
 from ..media.info import MediaInfo
 from ..media.reader import PanoramaStream
 from ..records import Progress, View
 from ..saliency.heard import Listener
 from ..saliency.human_faces import FaceDetector, HumanFace
-from ..saliency.predict import MULTICUE, predict_saliency
+from ..saliency.predict import predict_saliency
 from ..viewpoint.choose import manual_viewpoint
 from ..viewpoint.follow import Follower, view_on_path
 from ..viewpoint.keyframes import Keyframe, view_at
 
-# Saliency is looked for on small pictures a few times a second, in windows; a window begins with the last pictures of
-# the one before, for motion and smoothing.
+# Saliency is estimated on small pictures, a few times a second, in windows. For motion and smoothing, a window begins
+# with the last pictures of the one before.
 SALIENCY_FPS, SALIENCY_HEIGHT, MAP_HEIGHT = 4.0, 192, 96
 WINDOW, OVERLAP = 32, 2
 FACES_EVERY_S = 1.0
+# The view at a time in seconds from the excerpt's start.
 Aim = Callable[[float], View]
 
 
@@ -37,13 +40,22 @@ class Follow:
     fov_deg: float = 90.0
 
 
+# Where the camera looks: a salient region that it follows, one view, or a path.
+Look: TypeAlias = Follow | View | Sequence[Keyframe]
+
+
 # Path -----------------------------------------------------------------------------------------------------------------
 
 
 def aim_at(
-    stream: PanoramaStream, look: Follow | View | Sequence[Keyframe], start_s: float, stop_s: float,
+    stream: PanoramaStream, look: Look, start_s: float, stop_s: float,
     estimator: Estimator, progress: Progress | None,
 ) -> Aim:  # fmt: skip
+    """The view by time in seconds from the excerpt's start; following looks through the whole excerpt first.
+
+    Raises:
+        InputError: the excerpt has no picture to follow, or the look cannot be used.
+    """
     if isinstance(look, View):
         still = manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1).track.views[0]
         return lambda time_s: still
@@ -68,13 +80,13 @@ def aim_at(
 
 
 def seconds_of(info: MediaInfo, start_s: float, stop_s: float) -> float:
-    """How long the excerpt probably is; 0 where the file does not say."""
+    """Estimated length of the excerpt in seconds; 0 where the file states no duration."""
     return max(0.0, min(stop_s, info.duration_s or 0.0) - start_s)
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """How saliency is looked for: `method` and `device` of `predict_saliency`, and the user's face detector."""
+    """Settings of the saliency estimate: `method` and `device` of `predict_saliency`, and a face detector."""
 
     method: str | Path
     detector: FaceDetector | None
@@ -86,7 +98,7 @@ class Estimator:
 
 
 def _listened(stream: PanoramaStream, start_s: float, stop_s: float) -> Listener | None:
-    """Where the sound of an excerpt comes from; None for sound without directions."""
+    """Listen to an excerpt for directions of its sound; None where the sound has none."""
     track = stream.track
     if track is None or track.heard.layout != "ambix":
         return None
@@ -99,7 +111,7 @@ def _listened(stream: PanoramaStream, start_s: float, stop_s: float) -> Listener
 def _saliency_windows(
     stream: PanoramaStream, start_s: float, stop_s: float, estimator: Estimator, tell: Callable[[int], None]
 ) -> Iterator[Tensor]:
-    """Maps `[n, h, 2h]` at `SALIENCY_FPS`, window after window; `tell` hears of each picture, and may raise."""
+    """Yield maps `[n, h, 2h]` at `SALIENCY_FPS`, window after window; `tell(seen)` per picture may raise to cancel."""
     listener = _listened(stream, start_s, stop_s) if estimator.uses_cues else None
     detector = estimator.detector if estimator.uses_cues else None
     kept: list[Tensor] = []
@@ -140,11 +152,11 @@ def _small(pixels: np.ndarray) -> Tensor:
 def at_rate(
     stream: PanoramaStream, fps: float, start_s: float, stop_s: float
 ) -> Iterator[Callable[[], np.ndarray]]:  # fmt: skip
-    """The picture at start_s, start_s + 1 / fps, ... until the picture or the excerpt ends."""
+    """Yield the picture `[H, W, 3]` at start_s, start_s + 1 / fps, ... until the video or the excerpt ends."""
     shown: Callable[[], np.ndarray] | None = None
     count, tolerance = 0, 0.25 / fps
     for time_s, pixels in stream.frames(start_s, stop_s):
-        # A quarter of a step: timestamps that are rounded to milliseconds must not shift a picture by a frame.
+        # Timestamps rounded to milliseconds must not shift a picture by a frame.
         while shown is not None and start_s + count / fps + min(tolerance, 1e-3) < time_s:
             yield shown
             count += 1

@@ -16,7 +16,7 @@ MARGIN = 2
 
 
 class Camera:
-    """Draws views of one size."""
+    """Draw views of one size in pixels."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -24,7 +24,7 @@ class Camera:
         self._maps: tuple[np.ndarray, np.ndarray] | None = None
 
     def picture(self, pixels: np.ndarray, view: View) -> np.ndarray:
-        """`[h, w, 3]` uint8 of a panorama `[H, W, 3]`, which may be of any shape."""
+        """Cut a view `[h, w, 3]` uint8 out of a panorama `[H, W, 3]` uint8 of any ratio."""
         import cv2
 
         pixels = self._shrunk(pixels, view)
@@ -34,7 +34,7 @@ class Camera:
         return cv2.remap(_with_margin(pixels), *self._maps, cv2.INTER_CUBIC)
 
     def _shrunk(self, pixels: np.ndarray, view: View) -> np.ndarray:
-        """Averaged down where the panorama is at least twice as fine as the picture, against flicker."""
+        """Average the panorama down where it is at least twice as fine as the picture: cubic samples alone flicker."""
         import cv2
 
         finer = pixels.shape[1] / (2 * math.pi) * 2 * math.tan(view.fov_deg * DEG / 2) / max(self.width, self.height)
@@ -54,7 +54,7 @@ class Camera:
 
 
 def _with_margin(pixels: np.ndarray) -> np.ndarray:
-    """Columns wrap; beyond a pole the picture goes on half a turn further."""
+    """Add a margin: columns wrap, and beyond a pole the picture continues half a turn further."""
     tall = np.empty((pixels.shape[0] + 2 * MARGIN, pixels.shape[1] + 2 * MARGIN, 3), np.uint8)
     inner, half = tall[:, MARGIN:-MARGIN], pixels.shape[1] // 2
     inner[MARGIN:-MARGIN] = pixels

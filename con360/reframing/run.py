@@ -1,17 +1,17 @@
-"""A flat video out of a 360° one, at the source's own resolution and frame rate, with the sound turned with the view.
+"""Reframe a 360° video: a flat one at its own resolution and frame rate, its sound turned with the view.
 
-Needs no weights. Files of any length: one frame and a fraction of a second of sound are held at a time.
+Needs no weights. Takes files of any length: memory holds one frame and a fraction of a second of sound.
 
 Convention: times of a path count from where the excerpt begins. Each source frame is shown once, at its own time. The
-field of view spans the longer side of the picture, so that a picture of any shape lies inside the square view that
-editors and other stages draw; pixels are square.
+field of view spans the longer side of the picture. So a picture of any shape lies inside the square view that editors
+and other stages draw. Pixels are square.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,36 +19,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind
 from ..errors import InputError
 from ..geometry.sphere import DEG
 from ..media.info import probe
-from ..media.painting import Eye
 from ..media.reader import PanoramaStream, check_times
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import Progress, View
 from ..saliency.human_faces import FaceDetector
-from ..saliency.predict import MULTICUE
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.follow import Follower
-from ..viewpoint.keyframes import Keyframe
-from .aim import SALIENCY_FPS, Aim, Estimator, Follow, aim_at, at_rate, seconds_of
+from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, at_rate, seconds_of
 from .camera import Camera
-from .sound import SOUND_KINDS, Heard, SoundKind, choose_mix, sound_blocks, sound_gain
+from .sound import Heard, choose_mix, sound_blocks, sound_gain
 
 SIDE_RANGE_PX = (16, 8192)
-# What players decode; only where no size was asked for.
+# The largest side that players decode reliably; a size that was asked for may exceed it.
 MAX_DEFAULT_SIDE_PX = 4096
-# Frames this much longer than the shortest one make a variable frame rate; less is rounding of timestamps.
+# The frame rate varies where the longest frame lasts this many times the shortest; less is rounding of timestamps.
 VARIABLE_RATE = 1.5
 
 
 @dataclass(frozen=True)
 class Reframed:
-    """What was written.
+    """Facts about the file that was written.
 
     Args:
         sound: "stereo", "mono", "foa" where it was turned, "as recorded", or "none".
-        first_view: of the first frame.
+        first_view: the view of the first frame.
         notices: sentences for people.
     """
 
@@ -62,22 +60,12 @@ class Reframed:
     notices: tuple[str, ...]
 
 
-def reframe(
-    source: str | os.PathLike, out: str | os.PathLike, look: Follow | View | Sequence[Keyframe], *,
-    size: tuple[int, int] | None = None, sound: SoundKind = "auto", start_s: float = 0.0,
-    duration_s: float | None = None, fps: float | None = None, eye: Eye | None = None, audio_track: int | None = None,
-    ambisonics: str = "auto", head_locked: bool = False, saliency: str | Path = MULTICUE,
-    detector: FaceDetector | None = None,
-    device: torch.device | str = "cpu", progress: Progress | None = None,
-) -> Reframed:  # fmt: skip
-    """Writes what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
-
-    Convention: the module's text.
+@dataclass(frozen=True)
+class ReframeSettings:
+    """The part of the video to reframe, and the size, rate and sound of the result.
 
     Args:
-        source: a 360° video. out: the MP4 to write; it appears when it is complete.
-        look: where the camera looks: a salient region to follow, one view, or keyframes.
-        size: width and height, even. None gives a square of as many pixels per degree as the source has.
+        size: width and height in pixels, even. None gives a square of as many pixels per degree as the source has.
         sound: `stereo` and `mono` are virtual microphones turned with the view (`stereo_matrix`, `view_sound`), or the
             downmix of loudspeakers (`downmix_matrix`); `foa` is the turned Ambisonics itself; `auto` leaves mono and
             stereo as they are and makes stereo of the rest. A head-locked pair is added without a turn. All of it is
@@ -85,7 +73,53 @@ def reframe(
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
         eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
-        saliency, device: of `predict_saliency`, for `Follow`. detector: finds faces for it; None does without.
+        saliency: method of `predict_saliency`, for `Follow`.
+
+    Raises:
+        InputError: a size, sound, time or frame rate that cannot be used.
+    """
+
+    size: tuple[int, int] | None = None
+    sound: SoundKind = "auto"
+    start_s: float = 0.0
+    duration_s: float | None = None
+    fps: float | None = None
+    eye: Eye | None = None
+    audio_track: int | None = None
+    ambisonics: str = "auto"
+    head_locked: bool = False
+    saliency: str | Path = MULTICUE
+
+    def __post_init__(self) -> None:
+        low, high = SIDE_RANGE_PX
+        if self.size is not None and any(side % 2 or not low <= side <= high for side in self.size):
+            width, height = self.size
+            raise InputError(f"a size of {width}x{height} was asked for; H.264 needs even numbers, {low} to {high}.")
+        if self.sound not in SOUND_KINDS:
+            raise InputError(f"sound {self.sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
+        check_times(self.start_s, self.duration_s)
+        if self.fps is not None and not 0 < self.fps <= 240:
+            raise InputError(f"{self.fps:g} frames per second were asked for; choose more than 0 and at most 240.")
+
+    @property
+    def stop_s(self) -> float:
+        """End of the excerpt in seconds of the source; infinite without a duration."""
+        return math.inf if self.duration_s is None else self.start_s + self.duration_s
+
+
+def reframe(
+    source: str | os.PathLike[str], out: str | os.PathLike[str], look: Look, settings: ReframeSettings | None = None,
+    *, detector: FaceDetector | None = None, device: torch.device | str = "cpu", progress: Progress | None = None,
+) -> Reframed:  # fmt: skip
+    """Write what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
+
+    Convention: the module's text.
+
+    Args:
+        source: a 360° video. out: the MP4 to write; it appears when it is complete.
+        look: a salient region to follow, one view, or keyframes.
+        settings: part, size, rate and sound; None takes the defaults.
+        detector: finds faces for `Follow`; None does without. device: computes its saliency.
         progress: told of each frame; may raise to cancel, which leaves no file.
 
     Returns:
@@ -94,21 +128,22 @@ def reframe(
     Raises:
         InputError: the file, the range, the path or the options cannot be used.
     """
-    _check(look, size, sound, start_s, duration_s, fps)
+    settings = settings or ReframeSettings()
+    _check_look(look)
     check_clip_path(out)
     info = probe(source)
     if Path(out).expanduser().resolve() == info.path.resolve():
         raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
-    stream = PanoramaStream(info, eye, audio_track, ambisonics, head_locked)
-    stop_s = math.inf if duration_s is None else start_s + duration_s
-    mix = choose_mix(stream, sound)
-    aim = aim_at(stream, look, start_s, stop_s, Estimator(saliency, detector, device), progress)
-    job = _Job(stream, aim, start_s, stop_s, fps, progress)
+    stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    start_s, stop_s = settings.start_s, settings.stop_s
+    mix = choose_mix(stream, settings.sound)
+    aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
+    job = _Job(stream, aim, start_s, stop_s, settings.fps, progress)
     shots = job.shots()
     first = next(shots, None)
     if first is None:
         raise InputError(f"{info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
-    width, height = size or _default_size(first.pixels.shape[1], _widest_deg(look))
+    width, height = settings.size or _default_size(first.pixels.shape[1], _widest_deg(look))
     camera = Camera(width, height)
     gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(out, (width, height), job.time_base, job.rate, mix.shape) as clip:
@@ -119,25 +154,14 @@ def reframe(
             heard.advance(shot.time_s)
             job.tell()
             shot = next(shots, None)
-        # Sound may outlast the picture, as in the source.
+        # As in the source, sound may outlast the picture.
         heard.advance(math.inf)
     stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
     notices = (*stream.sentences, *job.notices())
     return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices)
 
 
-def _check(
-    look: Follow | View | Sequence[Keyframe], size: tuple[int, int] | None, sound: str, start_s: float,
-    duration_s: float | None, fps: float | None,
-) -> None:  # fmt: skip
-    low, high = SIDE_RANGE_PX
-    if size is not None and any(side % 2 or not low <= side <= high for side in size):
-        raise InputError(f"a size of {size[0]}x{size[1]} was asked for; H.264 needs even numbers, {low} to {high}.")
-    if sound not in SOUND_KINDS:
-        raise InputError(f"sound {sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
-    check_times(start_s, duration_s)
-    if fps is not None and not 0 < fps <= 240:
-        raise InputError(f"{fps:g} frames per second were asked for; choose more than 0 and at most 240.")
+def _check_look(look: Look) -> None:
     if isinstance(look, Follow):
         Follower(SALIENCY_FPS, look.rank)
         check_fov_deg(look.fov_deg)
@@ -147,12 +171,12 @@ def _check(
         raise InputError("there are no keyframes; set at least one, or choose the view in another way.")
 
 
-def _widest_deg(look: Follow | View | Sequence[Keyframe]) -> float:
+def _widest_deg(look: Look) -> float:
     return look.fov_deg if isinstance(look, Follow | View) else max(frame.view.fov_deg for frame in look)
 
 
 def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
-    """A square that has at its centre as many pixels per degree as a panorama of a width."""
+    """A square with as many pixels per degree at its centre as a panorama of `source_width` pixels."""
     side = 2 * math.tan(fov_deg * DEG / 2) * source_width / (2 * math.pi)
     even = min(MAX_DEFAULT_SIDE_PX, max(SIDE_RANGE_PX[0], round(side / 2) * 2))
     return even, even
@@ -163,7 +187,7 @@ def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Shot:
-    """One frame of the result; `time_s` from the excerpt's start."""
+    """One frame of the result: its tick of the time base, seconds from the excerpt's start, and panorama pixels."""
 
     tick: int
     time_s: float
@@ -172,7 +196,7 @@ class _Shot:
 
 @dataclass
 class _Job:
-    """Hands out the frames of an excerpt with their output times, and counts them."""
+    """Give out the frames of an excerpt with their output times, and count them."""
 
     stream: PanoramaStream
     aim: Aim
@@ -193,7 +217,7 @@ class _Job:
     def time_base(self) -> Fraction:
         if self.fps:
             return 1 / Fraction(self.fps).limit_denominator(1001)
-        # Not the stream's own base, which WebM's reader and frames without a time do not keep: a common fine one.
+        # A common fine base: WebM's reader and frames without a time do not keep the stream's own.
         return Fraction(1, 90000)
 
     def shots(self) -> Iterator[_Shot]:
@@ -208,7 +232,7 @@ class _Job:
     def _own_times(self) -> Iterator[_Shot]:
         last_tick, last_s = -1, 0.0
         for source_s, pixels in self.stream.frames(self.start_s, self.stop_s):
-            # The first frame may begin before the excerpt, or late: the clip begins with it.
+            # The clip begins with the first frame, even where that begins before or after the excerpt's start.
             time_s = max(0.0, source_s - self.start_s) if self.count else 0.0
             tick = round(time_s / self.time_base)
             if tick <= last_tick:

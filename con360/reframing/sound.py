@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -21,9 +20,7 @@ from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample
 from ..sound.views import mix_moving, mono_matrix
 from .aim import Aim, seconds_of
 
-SoundKind = Literal["auto", "stereo", "mono", "foa", "none"]
-SOUND_KINDS: tuple[str, ...] = get_args(SoundKind)
-# Samples from one mixing matrix to the next (about 10 ms); in between they fade into each other.
+# Samples from one mixing matrix to the next (about 10 ms); matrices are interpolated in between.
 MIX_STEP = 512
 
 
@@ -32,7 +29,7 @@ MIX_STEP = 512
 
 @dataclass(frozen=True)
 class _Mix:
-    """What is made of the sound.
+    """Mix a panorama's sound for the result.
 
     Args:
         name: as in `Reframed.sound`. rate_hz: of the source. channels: of the result; 0 for no sound.
@@ -61,7 +58,7 @@ class _Mix:
 
 
 def choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
-    """What to make of the sound; what had to be assumed or mixed is among the stream's notices then."""
+    """Choose the mix for a kind of sound (`choices.SOUND_KINDS`); adds what was assumed or mixed to the notices."""
     track = None if kind == "none" else stream.track
     if track is None:
         return _Mix("none")
@@ -100,7 +97,7 @@ def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
 def sound_blocks(
     stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float
 ) -> Iterator[Tensor]:  # fmt: skip
-    """What is heard of an excerpt, `[D, n]` after `[D, n]` in the result's channels and rate."""
+    """Yield the mixed sound of an excerpt, `[D, n]` after `[D, n]` in the result's channels and rate."""
     if mix.shape is None:
         return iter(())
 
@@ -115,7 +112,7 @@ def sound_blocks(
 
 
 def _turns(aim: Aim, at: int, count: int, rate_hz: int) -> Tensor:
-    """`[M, 4, 4]`: how the field turns at the samples `at`, `at + MIX_STEP`, ..."""
+    """Turns of the field, `[M, 4, 4]`, at the samples `at`, `at + MIX_STEP`, ..."""
     views = [aim((at + edge) / rate_hz) for edge in range(0, count + MIX_STEP, MIX_STEP)]
     yaw = torch.tensor([view.yaw_deg for view in views], dtype=torch.float64)
     pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
@@ -125,7 +122,7 @@ def _turns(aim: Aim, at: int, count: int, rate_hz: int) -> Tensor:
 def sound_gain(
     stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float, progress: Progress | None
 ) -> float:  # fmt: skip
-    """The one factor by which the sound fits AAC: all of it is heard once before the picture, to find its peak."""
+    """The factor that fits the whole sound into AAC; reads all of it once, to find its peak."""
     peak, heard = 0.0, 0
     for block in sound_blocks(stream, mix, aim, start_s, stop_s):
         peak, heard = max(peak, float(block.abs().max())), heard + block.shape[1]
@@ -136,14 +133,14 @@ def sound_gain(
 
 
 class Heard:
-    """Writes the sound, as far as the picture has come."""
+    """Write the sound as far as the picture has come."""
 
     def __init__(self, blocks: Iterator[Tensor], mix: _Mix, gain: float, clip: ClipStream) -> None:
         self._blocks, self._mix, self._gain, self._clip, self._at = blocks, mix, gain, clip, 0
         self._more = mix.shape is not None
 
     def advance(self, time_s: float) -> None:
-        """Writes until `time_s` from the excerpt's start is reached."""
+        """Write until `time_s` seconds from the excerpt's start."""
         while self._more and self._mix.shape is not None and self._at < time_s * self._mix.shape[1]:
             block = next(self._blocks, None)
             if block is None:
@@ -154,7 +151,7 @@ class Heard:
 
 
 def _in_steps(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same samples in blocks of whole mixing steps; the last one may be shorter."""
+    """Regroup samples into blocks of whole mixing steps; the last one may be shorter."""
     waiting: np.ndarray | None = None
     for block in blocks:
         waiting = block if waiting is None else np.concatenate((waiting, block), axis=1)

@@ -1,4 +1,4 @@
-"""Direction of a clip's sound: the mean intensity of Ambisonics around each frame.
+"""Measure the direction of a clip's sound: the mean intensity of Ambisonics around each frame.
 
 Shape legend: T frames, N samples.
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ..records import Sound
 
-# A frame hears what sounds within half of this around it.
+# Seconds of sound around each frame.
 LISTENING_S = 1.0
 
 
 class Listener:
-    """Adds up intensity and energy of a sound that comes in blocks.
+    """Sum intensity and energy of a sound that comes in blocks.
 
     Args:
         sample_rate_hz: of the sound. fps: frames per second; frame i stands at i / fps seconds.
@@ -30,7 +30,7 @@ class Listener:
         self._sums: list[np.ndarray] = []
 
     def add(self, block: np.ndarray) -> None:
-        """Takes the next samples, AmbiX `[4 or more, n]`."""
+        """Add the next samples, AmbiX `[4 or more, n]`."""
         w, y, z, x = np.asarray(block[:4], dtype=np.float64)
         # Right-positive: the dipole Y points to the left.
         values = np.stack((-w * y, w * z, w * x, (w * w + x * x + y * y + z * z) / 2))
@@ -45,7 +45,7 @@ class Listener:
         self._at += block.shape[1]
 
     def intensity(self, num_frames: int) -> Tensor:
-        """Of the first frames: `[T, 4]`, as `sound_intensity` gives it."""
+        """Return intensity and energy of the first frames: `[T, 4]`, as `sound_intensity` does."""
         reach = max(1, round(LISTENING_S * self._fps / 2))
         sums = np.zeros((num_frames + 2 * reach, 4))
         known = np.array(self._sums[: num_frames + reach]).reshape(-1, 4)
@@ -56,10 +56,10 @@ class Listener:
 
 
 def sound_intensity(sound: Sound | None, fps: float, num_frames: int) -> Tensor | None:
-    """Intensity and energy of the second of sound around each frame.
+    """Measure intensity and energy of the second of sound around each frame.
 
-    Convention: frame i stands at i / fps seconds. For one plane wave the intensity is as long as the energy; for sound
-    from everywhere it is next to nothing.
+    Convention: frame i stands at i / fps seconds. One plane wave's intensity is as long as its energy; that of sound
+    from all sides is next to 0.
 
     Args:
         sound: any. fps: of the frames.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import InputError
@@ -18,7 +19,7 @@ from ..geometry.erp import erp_directions
 from ..geometry.sphere import angle_between_deg, directions
 from ..media.files import existing_file
 
-# The strip that is looked at: 120 degrees high, with an overlap beyond the seam in which a cut face is whole.
+# The searched strip is 120 degrees high and overlaps at the seam, so that a face cut by the seam is whole once.
 STRIP_PX, STRIP_DEG, OVERLAP_PX = (1536, 512), 60.0, 64
 PX_PER_DEG = STRIP_PX[0] / 360.0
 STRIDE = 4
@@ -32,7 +33,7 @@ class HumanFace:
     """A face on the sphere.
 
     Args:
-        yaw_deg, pitch_deg: of its centre. half_size_deg: half of its box's longer side. score: in (0, 1].
+        yaw_deg, pitch_deg: its centre. half_size_deg: half of its box's longer side. score: in (0, 1].
     """
 
     yaw_deg: float
@@ -71,10 +72,10 @@ class FaceDetector:
         return list(self._network.forward(self._outputs))
 
     def find(self, frame: np.ndarray) -> tuple[HumanFace, ...]:
-        """Faces within 60 degrees of the horizon, the surest first.
+        """Find faces within 60 degrees of the horizon, highest score first.
 
         Args:
-            frame: a panorama `[H, 2 H, 3]` uint8 RGB, any size; it is looked at with 4.3 pixels per degree.
+            frame: a panorama `[H, 2 H, 3]` uint8 RGB, any size; it is searched at 4.3 pixels per degree.
         """
         import cv2
 
@@ -91,7 +92,7 @@ class FaceDetector:
 
 
 def _face(row: int, column: int, heat: np.ndarray, size: np.ndarray, offset: np.ndarray) -> HumanFace:
-    """What the network says at one place of its grid."""
+    """Read the face at one place of the network's grid."""
     tall, wide = (math.exp(min(6.0, float(size[axis, row, column]))) * STRIDE / PX_PER_DEG for axis in (0, 1))
     down = (row + float(offset[0, row, column]) + 0.5) * STRIDE / PX_PER_DEG
     across = (column + float(offset[1, row, column]) + 0.5) * STRIDE / PX_PER_DEG
@@ -108,10 +109,10 @@ def _is_same(face: HumanFace, other: HumanFace) -> bool:
 def find_faces(
     detector: FaceDetector, frames: Tensor, fps: float, every_s: float = 1.0
 ) -> tuple[tuple[HumanFace, ...], ...]:
-    """Faces of each frame of a clip; looked for once in a while, and kept until the next look.
+    """Find faces of each frame of a clip; search every `every_s` and keep the result until the next search.
 
     Args:
-        frames: `[T, 3, H, W]` in [0, 1]. fps: their rate. every_s: seconds from one look to the next.
+        frames: `[T, 3, H, W]` in [0, 1]. fps: their rate. every_s: seconds between searches.
     """
     found: list[tuple[HumanFace, ...]] = []
     step = max(1, round(every_s * fps))
@@ -119,16 +120,16 @@ def find_faces(
         if index % step:
             found.append(found[-1])
             continue
-        pixels = (frames[index].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8)
+        pixels = (rearrange(frames[index], "c h w -> h w c").clamp(0, 1) * 255).round().to(torch.uint8)
         found.append(detector.find(pixels.cpu().numpy()))
     return tuple(found)
 
 
 def draw_faces(faces: tuple[HumanFace, ...], height: int, strength: float) -> Tensor:
-    """`[height, 2 height]`: each face as a Gaussian, drawn down towards the body that belongs to it.
+    """Draw each face as a Gaussian, moved down towards its body: `[height, 2 height]`.
 
     Args:
-        strength: of a sure face of 4 degrees or more; smaller and less sure ones count less.
+        strength: peak of a sure face whose half size is 4 degrees or more; smaller and less sure ones get less.
     """
     total = torch.zeros(height, 2 * height)
     for face in faces:

@@ -1,9 +1,9 @@
-"""Motion of things in a panorama, the camera's own turning taken off.
+"""Measure motion of things in a panorama, without the camera's rotation.
 
 Shape legend: H W rows and columns of the flow, N places.
 
 Source: dense flow after Farneback (SCIA 2003, OpenCV's); the robust rotation is least squares on unit vectors (Wahba's
-problem, solved after Kabsch), reweighted so that what moves by itself does not count.
+problem, solved after Kabsch), reweighted so that moving things do not count.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..geometry.erp import erp_area_weights, erp_directions, sample_erp
 FLOW_HEIGHT = 128
 # Columns of the other side that the flow sees beyond the seam.
 SEAM_PX = 24
-# A rotation fits what moves with the camera within about this angle.
+# Places within about this angle of a rotation fit it.
 INLIER_DEG = 0.5
 ROUNDS = 6
 # A camera that turns less than this from one picture to the next stands still.
 STEADY_DEG = 0.3
-# Mean squared slope (grey levels per pixel) below which a surface is too plain for its flow to be believed.
+# Mean squared slope (grey levels per pixel) below which a surface is too plain to trust its flow.
 PLAIN_SLOPE = 4.0
-# Where next to nothing is seen, the camera is more likely to stand than to turn: plain places vote for that a little.
+# Plain places vote a little for a still camera: where next to nothing is seen, it more likely stands than turns.
 STANDING_STILL = 0.02
 
 
 def grey_rows(frames: np.ndarray) -> np.ndarray:
-    """`[T, FLOW_HEIGHT, 2 FLOW_HEIGHT]` uint8 of frames `[T, H, W, 3]` in [0, 1]."""
+    """Shrink frames `[T, H, W, 3]` in [0, 1] to grey `[T, FLOW_HEIGHT, 2 FLOW_HEIGHT]` uint8."""
     import cv2
 
     size = (2 * FLOW_HEIGHT, FLOW_HEIGHT)
@@ -37,18 +37,18 @@ def grey_rows(frames: np.ndarray) -> np.ndarray:
 
 
 def own_motion_deg(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """How far each place moved beyond what the camera's turning explains.
+    """Measure each place's motion beyond the camera's rotation.
 
     Args:
         before, after: `[H, 2 H]` uint8 grey panoramas.
 
     Returns:
-        `[H, 2 H]` float32 degrees; plain surfaces, whose flow cannot be seen, have next to none.
+        `[H, 2 H]` float32 degrees; next to 0 on plain surfaces, whose flow cannot be seen.
     """
     there, found, belief = _flow(before, after)
     turn = _rotation(there, found, belief)
     if np.trace(turn) < 1 + 2 * np.cos(np.radians(STEADY_DEG)):
-        # The flow of a turn is large and wrong near the poles: take the turn out of the picture, and look again.
+        # The flow of a turn is large and wrong near the poles: undo the turn and measure again.
         there, found, belief = _flow(before, _turned_back(after, turn))
         turn = _rotation(there, found, belief)
     turned = there @ turn.T
@@ -57,12 +57,12 @@ def own_motion_deg(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def camera_rotation(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """`[3, 3]`: where directions of the first panorama lie in the second, as far as the camera's turning goes."""
+    """Estimate the camera's rotation `[3, 3]`: it takes directions of the first panorama to the second."""
     return _rotation(*_flow(before, after))
 
 
 def _flow(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Directions `[H, W, 3]` before and after, and how far each can be believed `[H, W]` in [0, 1]."""
+    """Track directions: before and after, `[H, W, 3]` each, and their belief `[H, W]` in [0, 1]."""
     import cv2
 
     wide = [np.concatenate((grey[:, -SEAM_PX:], grey, grey[:, :SEAM_PX]), axis=1) for grey in (before, after)]
@@ -76,14 +76,14 @@ def _flow(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _turned_back(grey: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """A panorama as it would be, had the camera not turned."""
+    """Undo the camera's rotation in a grey panorama."""
     erp = torch.from_numpy(grey).float()[None, None]
     steady = sample_erp(erp, erp_directions(len(grey)) @ torch.from_numpy(turn).float().T)
     return steady[0, 0].round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def _displaced(flow: np.ndarray) -> np.ndarray:
-    """Directions `[H, W, 3]` to which a flow in pixels `[H, W, 2]` leads."""
+    """Turn a flow in pixels `[H, W, 2]` into the directions `[H, W, 3]` where it ends."""
     height, width = flow.shape[:2]
     yaw = ((np.arange(width) + 0.5 + flow[..., 0]) / width - 0.5) * 2 * np.pi
     pitch = (0.5 - (np.arange(height)[:, None] + 0.5 + flow[..., 1]) / height) * np.pi
@@ -91,7 +91,7 @@ def _displaced(flow: np.ndarray) -> np.ndarray:
 
 
 def _rotation(there: np.ndarray, found: np.ndarray, belief: np.ndarray) -> np.ndarray:
-    """The rotation that most of the directions `[H, W, 3]` follow."""
+    """Fit the rotation that most of the directions `[H, W, 3]` follow."""
     weight = (belief + STANDING_STILL) * erp_area_weights(len(there)).double().numpy()
     inlier, robust, turn = np.radians(INLIER_DEG), 1.0, np.eye(3)
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""One saliency map for each frame of a clip, by whichever method was chosen."""
+"""Predict one saliency map for each frame of a clip by the chosen method."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..choices import MULTICUE, NAMED_METHODS, TRAINING_FREE
 from ..errors import InputError
 from ..memory import in_smaller_pieces
 from ..records import PanoramaClip, Progress, SaliencyMaps
@@ -17,10 +18,7 @@ from ..timing import MAX_FPS
 if TYPE_CHECKING:
     from .human_faces import FaceDetector, HumanFace
 
-# Both need no weights. What a control was trained with stands in its file; maps of another kind mean less to it.
-MULTICUE, TRAINING_FREE = "multi-cue", "training-free"
-NAMED_METHODS = (MULTICUE, TRAINING_FREE)
-# Where memory runs out; motion needs two frames.
+# Used when memory runs out; motion needs two frames.
 SMALL_CHUNK_FRAMES = 2
 ADVICE = "load the clip with a smaller height or a shorter duration, or compute saliency on another device"
 
@@ -30,16 +28,16 @@ def predict_saliency(
     faces: Sequence[Sequence[HumanFace]] | None = None, height: int = 256, device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> SaliencyMaps:  # fmt: skip
-    """Where people would look, for each frame of a panorama clip.
+    """Predict where people look in each frame of a panorama clip.
 
     Convention: one map per frame, in [0, 1], maximum 1; a flat map of ones where nothing stands out; columns wrap.
 
     Args:
         frames: `[T, 3, H, W]` equirectangular, `W = 2 H`, in [0, 1].
         method: "multi-cue" or "training-free" (neither needs weights), or the path of SalViT360's weights.
-        fps: frames per second, by which "multi-cue" knows speed.
-        heard: `[T, 4]`, from `heard.sound_intensity`; read by "multi-cue" alone, as are
-        faces: of each frame, from `human_faces.find_faces`.
+        fps: frames per second; "multi-cue" measures speed by it.
+        heard: `[T, 4]`, from `heard.sound_intensity`; only "multi-cue" reads it.
+        faces: of each frame, from `human_faces.find_faces`; only "multi-cue" reads them.
         height: rows of the maps. device: where to compute; the maps come back on the CPU.
         progress: told of each step; may raise to cancel.
 
@@ -70,12 +68,12 @@ def predict_saliency(
             CHUNK_FRAMES, lambda chunk: training_free_saliency(frames.to(device), height, progress, chunk=chunk)
         )
         return SaliencyMaps(maps, TRAINING_FREE)
-    from .salvit360 import WINDOWS_AT_ONCE, load_salvit360, saliency_maps
+    from .salvit360 import WINDOWS_AT_ONCE, load_salvit360, salvit360_saliency
 
     check_method(method)
     model = load_salvit360(method, device)
     maps = in_smaller_pieces(
-        lambda count: saliency_maps(model, frames, height, progress, windows_at_once=count).cpu(),
+        lambda count: salvit360_saliency(model, frames, height, progress, windows_at_once=count).cpu(),
         WINDOWS_AT_ONCE, 1, what="looking for what is salient", advice=ADVICE,
     )  # fmt: skip
     return SaliencyMaps(maps, f"SalViT360 {model.variant} ({Path(method).name})")
@@ -85,10 +83,10 @@ def clip_saliency(
     clip: PanoramaClip, method: str | Path = MULTICUE, *, detector: FaceDetector | None = None, height: int = 256,
     device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> SaliencyMaps:  # fmt: skip
-    """`predict_saliency` of a clip, by every cue that the clip and the machine have.
+    """Predict the saliency of a clip from every cue at hand; see `predict_saliency`.
 
     Args:
-        clip: its Ambisonic sound, where it has some, says where to look. detector: finds faces; None does without.
+        clip: its sound is a cue if it is Ambisonic. detector: finds faces; None leaves them out.
         method, height, device, progress: as in `predict_saliency`.
 
     Raises:
@@ -109,7 +107,7 @@ def clip_saliency(
 
 
 def check_method(method: str | Path) -> None:
-    """Check that a saliency method is there; weights are opened when they are used.
+    """Check that a saliency method exists; weights are opened at use.
 
     Raises:
         InputError: neither a known name nor a file.

@@ -2,10 +2,10 @@
 
 Shape legend: B windows, T frames of a clip, F = 8 frames of a window, N tangent patches, D = 512 channels.
 
-Convention: the weights were trained on grids of their own, kept in this file alone. Latitude is positive downwards;
-panorama and patches are sampled from corner to corner (first and last column are both the seam, whose two sides are not
-interpolated across); a patch "of f degrees" reaches f/2 *radians of plane*, so 80 are really 69.9 degrees. What leaves
-`saliency_maps` is on the project's own grid.
+Convention: the weights were trained on grids of their own; this file and `tangents.py` alone use them. Latitude is
+positive downwards. Panorama and patches are sampled from corner to corner: the first and the last column both lie on
+the seam, and nothing is interpolated across it. A patch "of f degrees" reaches f/2 *radians of plane*, so 80 are really
+69.9 degrees. `salvit360_saliency` returns maps on the project's own grid.
 
 Source: Cokelek et al., "Spherical Vision Transformer for 360-degree Video Saliency Prediction" (BMVC 2023, arXiv
 2308.13004) and the behaviour of its published code.
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -72,7 +73,7 @@ def resnet18_features() -> nn.Sequential:
     return nn.Sequential(*stem, *stages)
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Multi-head self-attention along the second last axis."""
 
     def __init__(self, width: int, heads: int):
@@ -82,8 +83,8 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(-4, -2).unbind(-3)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2))
+        q, k, v = rearrange(self.qkv(x), "... n (qkv heads c) -> qkv ... heads n c", qkv=3, heads=self.heads)
+        return self.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "... heads n c -> ... n (heads c)"))
 
 
 class SpaceTimeBlock(nn.Module):
@@ -91,13 +92,14 @@ class SpaceTimeBlock(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.norm_t, self.attn_t = nn.LayerNorm(width), Attention(width, heads)
-        self.norm_s, self.attn_s = nn.LayerNorm(width), Attention(width, heads)
+        self.norm_t, self.attn_t = nn.LayerNorm(width), SelfAttention(width, heads)
+        self.norm_s, self.attn_s = nn.LayerNorm(width), SelfAttention(width, heads)
         self.norm_f = nn.LayerNorm(width)
         self.ff = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.attn_t(self.norm_t(x).transpose(1, 2)).transpose(1, 2) + x
+        in_time = self.attn_t(rearrange(self.norm_t(x), "b f n d -> b n f d"))
+        x = rearrange(in_time, "b n f d -> b f n d") + x
         x = self.attn_s(self.norm_s(x)) + x
         return self.ff(self.norm_f(x)) + x
 
@@ -112,11 +114,14 @@ class DecoderBlock(nn.Module):
         self.enlarge = enlarge
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = x.shape[:2]
-        x = F.relu(self.norm(self.conv(x.flatten(0, 1)).unflatten(0, shape)))
-        if self.enlarge:
-            x = F.interpolate(x.flatten(0, 1), scale_factor=2, mode="bilinear", align_corners=False).unflatten(0, shape)
-        return x
+        num_patches = x.shape[1]
+        x = self.conv(rearrange(x, "b n c h w -> (b n) c h w"))
+        x = F.relu(self.norm(rearrange(x, "(b n) c h w -> b n c h w", n=num_patches)))
+        if not self.enlarge:
+            return x
+        x = rearrange(x, "b n c h w -> (b n) c h w")
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return rearrange(x, "(b n) c h w -> b n c h w", n=num_patches)
 
 
 # Channels of each decoder: the single-scale model enlarges three times, the two-scale one twice.
@@ -150,27 +155,29 @@ class SalViT360(nn.Module):
         return "VSTA" if len(self.scales) == 1 else "VAC"
 
     def encode(self, frames: Tensor, scale: int = 0) -> tuple[Tensor, Tensor]:
-        """Features of frames `[T, 3, 960, 1920]` in [0, 1]: (means `[T, N, D]`, maps `[T, N, D, 7, 7]`)."""
+        """Encode frames `[T, 3, 960, 1920]` in [0, 1]: (means `[T, N, D]`, maps `[T, N, D, 7, 7]`)."""
         patches = to_tangents((frames - self.mean) / self.std, self.scales[scale])
-        maps = self.encoder(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
+        maps = self.encoder(rearrange(patches, "t n c h w -> (t n) c h w"))
+        maps = rearrange(maps, "(t n) d h w -> t n d h w", n=patches.shape[1])
         return maps.mean((-1, -2)), maps
 
     def attend(self, means: Tensor, scale: int = 0) -> Tensor:
-        """Windows of frame features `[B, F, N, D]` that know of each other, same shape."""
-        place = self.place(place_features(self.scales[scale], means.device).to(means.dtype).flatten(1))
+        """Run the transformer over windows of frame features `[B, F, N, D]`; same shape."""
+        places = place_features(self.scales[scale], means.device).to(means.dtype)
+        place = self.place(rearrange(places, "n feature h w -> n (feature h w)"))
         x = means + place + self.time[:, :, None]
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
 
     def decode(self, means: Tensor, last_maps: Tensor, scale: int = 0) -> Tensor:
-        """Maps `[B, 240, 480]` for the last frame of windows `[B, F, N, D]`, with its own `[B, N, D, 7, 7]`."""
+        """Predict maps `[B, 240, 480]` of windows' last frames from `[B, F, N, D]` and their own `[B, N, D, 7, 7]`."""
         seen = self.attend(means, scale)[:, -1, :, :, None, None]
         decoded = self.decoders[scale](seen + self.encoder_norm(last_maps))
         return from_tangents(decoded[:, :, 0].relu(), self.scales[scale])
 
     def forward(self, clip: Tensor) -> Tensor:
-        """The published prediction for the last of eight frames.
+        """Predict the map of the last of eight frames, as published.
 
         Args:
             clip: `[8, 3, 960, 1920]` in [0, 1].
@@ -190,9 +197,9 @@ class SalViT360(nn.Module):
     def raw_maps(
         self, frames: Tensor, progress: Progress | None = None, *, windows_at_once: int = WINDOWS_AT_ONCE
     ) -> Tensor:
-        """One unnormalised map per frame, `[T, 240, 480]`, on the published grid.
+        """Predict one unnormalised map per frame, `[T, 240, 480]`, on the published grid.
 
-        Every frame closes a window of eight; where the clip has no seven frames before it, its first is repeated.
+        Every frame ends a window of eight; before the clip its first frame is repeated.
 
         Args:
             frames: `[T, 3, H, W]` in [0, 1], any size. progress: told after each frame is encoded.
@@ -210,7 +217,7 @@ class SalViT360(nn.Module):
                 if progress is not None:
                     progress(scale * len(frames) + t + 1, total, "saliency")
             padded = torch.cat(means[:1] * (WINDOW - 1) + means)
-            windows = padded.unfold(0, WINDOW, 1).movedim(-1, 1)
+            windows = rearrange(padded.unfold(0, WINDOW, 1), "t n d f -> t f n d")
             for start in range(0, len(frames), windows_at_once):
                 part = slice(start, start + windows_at_once)
                 maps[part] += self.decode(windows[part], torch.cat(lasts[part]), scale) / len(self.scales)
@@ -251,7 +258,7 @@ _RENAMES = (
 
 
 def convert_state_dict(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published names and layouts of weights, as ours: patches come first, and no axis is there for convolution."""
+    """Convert published names and layouts: patches come first, and the convolution's extra axis goes."""
     ours = {}
     for name, value in published.items():
         if name.removeprefix("module.").startswith("posemb."):
@@ -267,7 +274,7 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_salvit360(path: str | Path, device: torch.device | str = "cpu") -> SalViT360:
-    """The network with published weights; which variant it is, the file's own names tell.
+    """Load the network with published weights; names in the file decide the variant.
 
     Convention: nothing is unpickled but tensors and plain containers; nothing is downloaded.
 
@@ -310,11 +317,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def saliency_maps(
+def salvit360_saliency(
     model: SalViT360, frames: Tensor, height: int = 256, progress: Progress | None = None, *,
     windows_at_once: int = WINDOWS_AT_ONCE,
 ) -> Tensor:  # fmt: skip
-    """Saliency of a clip by SalViT360.
+    """Predict the saliency of a clip by SalViT360.
 
     Convention: one map per frame, on the project's grid of pixel centres, each brought to [0, 1] by its own minimum and
     maximum (ones where it is flat). The window of eight ends at the frame; before the clip its first frame is repeated.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..geometry.sphere import cached_grid
@@ -40,7 +41,7 @@ class TangentScale:
         return sum(count for _, count in self.rows)
 
     def centers(self, inverse: bool = False) -> Tensor:
-        """Longitude and latitude of the patches in radians, `[N, 2]` float64."""
+        """Return longitude and latitude of the patches' centres in radians, `[N, 2]` float64."""
         offset = 1.0 if self.shift else 0.5
         centers = []
         for latitude, count in self.rows:
@@ -68,7 +69,7 @@ def _patch_angles(scale: TangentScale, size: int) -> tuple[Tensor, Tensor]:
 
 @cached_grid
 def tangent_grid(scale: TangentScale, device: torch.device) -> Tensor:
-    """Where the patches read the panorama, in corner-aligned `grid_sample` units: `[N, 224, 224, 2]`."""
+    """Coordinates at which patches read the panorama, in corner-aligned `grid_sample` units: `[N, 224, 224, 2]`."""
     lon, lat = _patch_angles(scale, PATCH_PX)
     x = lon / math.pi
     x = torch.where(x > 1, x - 2, torch.where(x < -1, x + 2, x))
@@ -77,9 +78,9 @@ def tangent_grid(scale: TangentScale, device: torch.device) -> Tensor:
 
 @cached_grid
 def place_features(scale: TangentScale, device: torch.device) -> Tensor:
-    """What the transformer is told about each patch's place, `[N, 5, 14, 14]`.
+    """Features of each patch's place, `[N, 5, 14, 14]`.
 
-    Two of the three coordinates of each direction, a one, and the patch's centre in units of the panorama.
+    They are two of the three coordinates of each direction, a one, and the patch's centre in units of the panorama.
     """
     lon, lat = _patch_angles(scale, 4 * PLACE_PX)
     sphere = torch.stack((lat.cos() * lon.sin(), lat.cos() * lon.cos()), dim=1)
@@ -90,7 +91,7 @@ def place_features(scale: TangentScale, device: torch.device) -> Tensor:
 
 
 def inverse_weights(scale: TangentScale) -> tuple[Tensor, Tensor, Tensor]:
-    """What decoded patches give to the 240 x 480 map: (map pixel `[K]`, patch pixel `[K]`, weight `[K]`), float64.
+    """Weights from decoded patches to the 240 x 480 map: (map pixel `[K]`, patch pixel `[K]`, weight `[K]` float64).
 
     Four neighbours in every patch that sees the pixel. In a patch's last row and column the published weights are
     partly negative and dropped.
@@ -121,28 +122,29 @@ def inverse_weights(scale: TangentScale) -> tuple[Tensor, Tensor, Tensor]:
 
 @cached_grid
 def inverse_table(scale: TangentScale, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """`inverse_weights`, normalised over all patches: each map pixel's weights sum to 1."""
+    """Normalise `inverse_weights` over all patches: each map pixel's weights sum to 1."""
     pixel, source, weight = inverse_weights(scale)
     total = torch.zeros(math.prod(MAP_SIZE), dtype=weight.dtype).index_add_(0, pixel, weight)
     return pixel.to(device), source.to(device), (weight / total[pixel]).float().to(device)
 
 
 def to_tangents(frames: Tensor, scale: TangentScale) -> Tensor:
-    """Panoramas `[T, 3, H, W]` to patches `[T, N, 3, 224, 224]`, on the published grid."""
-    grid = tangent_grid(scale, frames.device).flatten(0, 1)
+    """Cut panoramas `[T, 3, H, W]` into patches `[T, N, 3, 224, 224]`, on the published grid."""
+    grid = rearrange(tangent_grid(scale, frames.device), "n h w xy -> (n h) w xy")
     patches = F.grid_sample(
         frames, grid.to(frames.dtype).expand(len(frames), -1, -1, -1), padding_mode="border", align_corners=True
     )
-    return patches.unflatten(2, (scale.num_patches, PATCH_PX)).transpose(1, 2)
+    return rearrange(patches, "t c (n h) w -> t n c h w", n=scale.num_patches)
 
 
 def from_tangents(patches: Tensor, scale: TangentScale) -> Tensor:
-    """Decoded patches `[B, N, s, s]` to maps `[B, 240, 480]`.
+    """Put decoded patches `[B, N, s, s]` together as maps `[B, 240, 480]`.
 
-    The published table indexes 28 x 28 pixels, whatever s is: of the 56 x 56 that the single-scale variant decodes,
-    it reads the upper left quarter.
+    The published table indexes 28 x 28 pixels, whatever s is. Of the single-scale variant's 56 x 56 pixels it reads
+    the upper left quarter.
     """
     pixel, source, weight = inverse_table(scale, patches.device)
-    values = patches[..., :DECODED_PX, :DECODED_PX].flatten(1)
+    values = rearrange(patches[..., :DECODED_PX, :DECODED_PX], "b n h w -> b (n h w)")
     maps = values.new_zeros(len(values), math.prod(MAP_SIZE))
-    return maps.index_add(1, pixel, values[:, source] * weight.to(values.dtype)).unflatten(1, MAP_SIZE)
+    maps = maps.index_add(1, pixel, values[:, source] * weight.to(values.dtype))
+    return rearrange(maps, "b (h w) -> b h w", h=MAP_SIZE[0])

@@ -1,9 +1,9 @@
-"""Saliency without weights: what differs from its surroundings, in colour, in structure or in motion.
+"""Saliency without weights: contrast to the surroundings in colour, structure and motion.
 
 Shape legend: T frames, N patches, C channels, H W panorama, s patch side in pixels.
 
-Four cues, each measured where the sphere has no seam: spectral residual, local contrast and motion on tangent images,
-and contrast against the ring of equal latitude on the panorama. They are added with fixed weights; nothing is learned.
+There are four cues, each measured where the sphere has no seam: spectral residual, local contrast and motion on tangent
+images, and contrast to the ring of equal latitude on the panorama. They are added with fixed weights; none is learned.
 
 Source: spectral residual after Hou and Zhang (CVPR 2007); centre-surround contrast after Itti et al. (PAMI 1998); the
 ring contrast and the way the cues are joined are ours.
@@ -16,6 +16,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..geometry.erp import erp_angles, erp_directions, pad_erp, sample_erp
@@ -26,22 +27,21 @@ PATCH_PX = 64
 DEG_PER_PX = math.degrees(2 * math.tan(math.radians(FOV_18_DEG / 2)) / PATCH_PX)
 WORK_HEIGHT = 96
 CHUNK_FRAMES = 8
-CUES = ("residual", "local", "motion", "ring")
+# Of spectral residual, local contrast, motion and ring contrast, in this order.
 WEIGHTS = (0.8, 1.0, 1.0, 1.0)
-# What a cue reaches where something plainly stands out. A clip whose strongest place stays below it is not scaled up,
-# so that noise on a black picture does not become something to see.
+# Value of each cue where something plainly stands out. A weaker clip is not scaled up: noise on black would stand out.
 PLAIN_TO_SEE = (1.0, 0.1, 0.3, 0.2)
 FLAT_BELOW = 0.5
-# People look along the horizon: a place at a pole counts this much of one at the horizon.
+# People look along the horizon: weight of a pole, where the horizon's is 1, and width of the fall-off.
 POLE_SHARE, HORIZON_DEG = 0.3, 30.0
 SMOOTHING_DEG, SMOOTHING_FRAMES = 3.0, 1.0
-# Mean squared slope of a surface too plain for its motion to be seen.
+# Mean squared slope below which a surface is too plain to show motion.
 FLOW_NOISE = 1e-4
 
 
 def _blur(image: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of `[..., h, w]`, mirrored at the edges; wide ones are made on a smaller picture."""
-    flat = image.reshape(-1, 1, *image.shape[-2:])
+    """Blur `[..., h, w]` by a Gaussian, mirrored at the edges; a wide one runs on a smaller picture."""
+    flat = rearrange(image, "... h w -> (...) 1 h w")
     step = 1
     while sigma_px / step > 3.0 and flat.shape[-1] // step >= 16 and not flat.shape[-1] % (2 * step):
         step *= 2
@@ -63,12 +63,12 @@ def opponent_colours(rgb: Tensor) -> Tensor:
 
 
 def _spectral_residual(patches: Tensor) -> Tensor:
-    """Structure that the patch's smooth spectrum does not predict: `[M, C, s, s]` to `[M, s, s]`."""
+    """Measure structure that the patch's smooth spectrum does not predict: `[M, C, s, s]` to `[M, s, s]`."""
     side = patches.shape[-1]
     window = torch.hann_window(side + 2, periodic=False, dtype=patches.dtype, device=patches.device)[1:-1]
     centred = (patches - patches.mean((-1, -2), keepdim=True)) * (window * window[:, None])
     spectrum = torch.fft.rfft2(centred, norm="ortho")
-    # An amplitude below what one grey level leaves is taken as that: rounding has no structure.
+    # The floor is the amplitude of one grey level: rounding has no structure.
     amplitude = spectrum.abs() + 0.02
     log_amplitude = amplitude.log()
     usual = F.avg_pool2d(F.pad(log_amplitude, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
@@ -77,14 +77,14 @@ def _spectral_residual(patches: Tensor) -> Tensor:
 
 
 def _local_contrast(patches: Tensor) -> Tensor:
-    """Difference of a place from its wider surroundings, over three sizes: `[M, C, s, s]` to `[M, s, s]`."""
+    """Compare places with their wider surroundings, at three sizes: `[M, C, s, s]` to `[M, s, s]`."""
     levels = [_blur(patches, sigma_deg / DEG_PER_PX) for sigma_deg in (2.0, 5.0, 12.0, 28.0)]
     steps = [(fine - coarse).square().sum(1).sqrt() for fine, coarse in zip(levels[:-1], levels[1:], strict=True)]
     return torch.stack(steps).sum(0) / 2
 
 
 def _ring_contrast(panorama: Tensor) -> Tensor:
-    """Difference from the usual colour at the same height above the horizon: `[T, C, H, W]` to `[T, H, W]`."""
+    """Compare places with the median colour of their latitude: `[T, C, H, W]` to `[T, H, W]`."""
     usual = panorama.median(dim=-1, keepdim=True).values
     off = (panorama - usual).square().sum(1).sqrt()
     spread = off.median(dim=-1, keepdim=True).values
@@ -92,10 +92,10 @@ def _ring_contrast(panorama: Tensor) -> Tensor:
 
 
 def _motion_contrast(light: Tensor) -> Tensor:
-    """Motion that differs from the patch's own, in degrees per frame: `[T, M, s, s]` to `[T, M, s, s]`.
+    """Measure motion that differs from the whole patch's, in degrees per frame: `[T, M, s, s]` to `[T, M, s, s]`.
 
-    One step of Lucas and Kanade's least squares per place. Its regulariser lets plain surfaces stand still, and what
-    all of a patch does together (a moving camera) is taken off.
+    Take one step of Lucas and Kanade's least squares per place. The regulariser lets plain surfaces stand still. The
+    patch's mean motion (a moving camera) is subtracted.
     """
     if len(light) < 2:
         return torch.zeros_like(light)
@@ -112,33 +112,29 @@ def _motion_contrast(light: Tensor) -> Tensor:
 
 
 def _solve(xx: Tensor, yy: Tensor, xy: Tensor, xt: Tensor, yt: Tensor) -> tuple[Tensor, Tensor]:
-    """The flow that explains a change best, drawn towards zero where there is little to see."""
+    """Solve for the flow that explains a change best, regularised towards zero on plain surfaces."""
     xx, yy = xx + FLOW_NOISE, yy + FLOW_NOISE
     determinant = xx * yy - xy * xy
     return (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
 
 
 def _cues(frames: Tensor) -> Tensor:
-    """The four cues of a run of frames on a small panorama: `[T, C, H, W]` to `[T, 4, WORK_HEIGHT, 2 WORK_HEIGHT]`."""
+    """Measure the four cues of consecutive frames: `[T, C, H, W]` to `[T, 4, WORK_HEIGHT, 2 WORK_HEIGHT]`."""
     patches = opponent_colours(erp_to_tangent(frames, size=PATCH_PX))
-    flat = patches.flatten(0, 1)
-    shape = patches.shape[:2]
-    on_patches = torch.stack(
-        (
-            _spectral_residual(flat).unflatten(0, shape),
-            _local_contrast(flat).unflatten(0, shape),
-            _motion_contrast(patches[:, :, 0]),
-        ),
-        dim=2,
+    flat = rearrange(patches, "t n c h w -> (t n) c h w")
+    still = (
+        rearrange(cue, "(t n) h w -> t n h w", t=len(frames))
+        for cue in (_spectral_residual(flat), _local_contrast(flat))
     )
+    on_patches = torch.stack((*still, _motion_contrast(patches[:, :, 0])), dim=2)
     small = F.interpolate(frames, size=(WORK_HEIGHT, 2 * WORK_HEIGHT), mode="area")
     ring = _ring_contrast(opponent_colours(small))
     return torch.cat((tangent_to_erp(on_patches, height=WORK_HEIGHT), ring[:, None]), dim=1)
 
 
 def _join(cues: Tensor) -> Tensor:
-    """One map per frame from the cues of a whole clip: `[T, 4, h, w]` to `[T, h, w]`, maximum 1, 1 where flat."""
-    top = np.quantile(cues.transpose(0, 1).flatten(1).cpu().numpy(), 0.995, axis=1)
+    """Join the cues of a whole clip to one map per frame: `[T, 4, h, w]` to `[T, h, w]`, maximum 1, 1 where flat."""
+    top = np.quantile(rearrange(cues, "t cue h w -> cue (t h w)").cpu().numpy(), 0.995, axis=1)
     scale = torch.as_tensor(np.maximum(top, PLAIN_TO_SEE), dtype=cues.dtype, device=cues.device)
     weights = torch.tensor(WEIGHTS, dtype=cues.dtype, device=cues.device)
     evidence = ((cues / scale[:, None, None]).clamp_max(1.5) * weights[:, None, None]).sum(1)
@@ -153,7 +149,7 @@ def _join(cues: Tensor) -> Tensor:
 
 
 def _smooth_time(maps: Tensor) -> Tensor:
-    """Gaussian mean over neighbouring frames; the ends are held."""
+    """Average neighbouring frames by a Gaussian; the first and last are repeated beyond the ends."""
     radius = 2
     taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / SMOOTHING_FRAMES) ** 2).to(maps)
     held = torch.cat((maps[:1].expand(radius, -1, -1), maps, maps[-1:].expand(radius, -1, -1)))
@@ -163,7 +159,7 @@ def _smooth_time(maps: Tensor) -> Tensor:
 def training_free_saliency(
     frames: Tensor, height: int = 256, progress: Progress | None = None, *, chunk: int = CHUNK_FRAMES
 ) -> Tensor:
-    """Saliency of a clip, without weights.
+    """Compute the saliency of a clip, without weights.
 
     Convention: one map per frame, in [0, 1], maximum 1; a frame on which nothing stands out (black, plain) gets a flat
     map of ones. No seam: columns wrap, and the cues are measured on tangent images or along rings of latitude. Places

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..records import AV
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -26,14 +28,13 @@ class GuidancePlan:
     """Passes, and per modality the scale of each difference between neighbours (one fewer)."""
 
     passes: tuple[Pass, ...]
-    scales_v: tuple[float, ...]
-    scales_a: tuple[float, ...]
+    scales: AV
 
 
 def guidance_plan(
     cfg_video: float | None, cfg_audio: float | None, cfg_control: float | None, control_active: bool
 ) -> GuidancePlan:
-    """Which passes a step needs.
+    """List the passes that a step needs.
 
     The control goes with the caption: the unconditional pass has neither. Its own scale, where given, adds a pass
     with the caption alone, so that the two can be weighed against each other.
@@ -51,8 +52,8 @@ def guidance_plan(
         passes.insert(0, Pass(True, False))
     if guided:
         passes.insert(0, Pass(False, False))
-    scales = [((s,) if guided else ()) + ((cfg_control,) if split else ()) for s in text_scales]
-    return GuidancePlan(tuple(passes), *scales)
+    control_scales = (cfg_control,) if split else ()
+    return GuidancePlan(tuple(passes), AV(*((*((s,) if guided else ()), *control_scales) for s in text_scales)))
 
 
 def guide(outputs: list[Tensor], scales: tuple[float, ...]) -> Tensor:

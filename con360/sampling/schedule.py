@@ -22,7 +22,7 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """What sampling needs to know of a scheduler.
+    """Facts of a scheduler that sampling needs.
 
     Args:
         alphas_cumprod: `[num_train_timesteps]` float32; the last may be 0 (zero terminal SNR).
@@ -121,33 +121,25 @@ def estimate_x0(prediction: Tensor, x_t: Tensor, alpha: float | Tensor, predicti
     return (x_t - (1 - alpha) ** 0.5 * prediction) / alpha**0.5
 
 
-def ddim_step(
-    schedule: NoiseSchedule,
-    prediction: Tensor,
-    x_t: Tensor,
-    alpha: float,
-    alpha_next: float,
-    *,
-    eta: float = 0.0,
-    noise: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """One DDIM step.
+def clean_estimate(schedule: NoiseSchedule, prediction: Tensor, x_t: Tensor, alpha: float) -> Tensor:
+    """`estimate_x0` with the schedule's prediction type and clamp."""
+    x0 = estimate_x0(prediction, x_t, alpha, schedule.prediction_type)
+    return x0 if schedule.clip_range is None else x0.clamp(-schedule.clip_range, schedule.clip_range)
+
+
+def ddim_move(
+    x_t: Tensor, x0: Tensor, alpha: float, alpha_next: float, *, eta: float = 0.0, noise: Tensor | None = None
+) -> Tensor:
+    """One DDIM step from a clean estimate.
 
     Args:
-        schedule: for the prediction type and the clamp.
-        prediction, x_t: same shape.
+        x_t, x0: latents and their clean estimate, of one shape.
         alpha, alpha_next: from `alpha_pairs`; alpha may be 0 for v-prediction.
         eta: 0 is deterministic, 1 is ancestral.
         noise: standard normal, needed when eta is above 0.
-
-    Returns:
-        (x at the next timestep, x0 estimate).
     """
-    x0 = estimate_x0(prediction, x_t, alpha, schedule.prediction_type)
-    if schedule.clip_range is not None:
-        x0 = x0.clamp(-schedule.clip_range, schedule.clip_range)
     # Always from x0, as published: it makes the direction agree with a clamped estimate.
     epsilon = (x_t - alpha**0.5 * x0) / (1 - alpha) ** 0.5
     sigma = eta * ((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)) ** 0.5
     x_next = alpha_next**0.5 * x0 + (1 - alpha_next - sigma**2) ** 0.5 * epsilon
-    return (x_next if eta == 0 else x_next + sigma * noise), x0
+    return x_next if eta == 0 else x_next + sigma * noise

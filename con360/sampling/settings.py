@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 import torch
 
+from ..choices import HOLDS, MEMORY_MODES, SAMPLERS
 from ..errors import InputError
-from .solvers import SAMPLERS
+from ..records import AV
 
-# What `hold` takes, in the order in which everything here counts the modalities: 0 is picture, 1 is sound.
-HOLDS = ("picture", "sound")
-MEMORY_MODES = ("normal", "low")
+# The modalities in people's words, which `hold` takes.
+SAID = AV(*HOLDS)
 
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample.
+    """Settings of one sampling run.
 
     Args:
         steps: steps from noise to clip; a start with less than full strength leaves the first ones out.
@@ -84,14 +84,15 @@ class SamplerSettings:
         if self.sampler == "dpm++" and self.eta > 0:
             raise InputError(f"eta {self.eta:g} adds noise in ddim's way, and dpm++ adds none; choose eta 0, or ddim.")
 
-    def begins(self, modality: int) -> int:
-        """The step from which on picture (0) or sound (1) is denoised; until then it is as given."""
-        if self.hold == HOLDS[modality]:
+    def begins(self, modality: str) -> int:
+        """The step from which on `video` or `audio` is denoised; until then it is as given."""
+        if self.hold == SAID.get(modality):
             return self.steps
-        return self.steps - max(1, round(self.steps * (self.denoise_video, self.denoise_audio)[modality]))
+        strength = AV(self.denoise_video, self.denoise_audio).get(modality)
+        return self.steps - max(1, round(self.steps * strength))
 
     def control_acts(self, step: int) -> bool:
-        """Whether the control acts at a step, counted from 0."""
+        """True where the control acts at a step, counted from 0."""
         return self.control_start <= step / self.steps < self.control_end
 
     def generator(self) -> torch.Generator:

@@ -1,28 +1,20 @@
-"""How a latent moves from one timestep to the next, given the network's prediction.
+"""Move a latent from one timestep to the next: estimate the clean sample, then step from it.
 
 A solver serves one modality of one clip: it knows the timesteps and, where its method is a multistep one, what it saw
-before. Estimating x0 is the same for all, `schedule.estimate_x0`.
+before. Between estimate and move the estimate may be steered (`steer`), so a move reads nothing but the estimate.
 
 Source: DDIM (arXiv 2010.02502); DPM-Solver++ (arXiv 2211.01095), second order multistep, as diffusers implements it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from ..errors import InputError
-from .schedule import NoiseSchedule, ddim_step, estimate_x0
-
-SAMPLERS = ("ddim", "dpm++")
-
-
-class Solver(Protocol):
-    """What the sampler asks of a method."""
-
-    def step(self, index: int, prediction: Tensor, x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(x at the next timestep, x0 estimate) from the prediction at `timesteps[index]`."""
+from ..protocols import Solver
+from .schedule import NoiseSchedule, clean_estimate, ddim_move, ddim_timesteps
 
 
 class DdimSolver:
@@ -31,8 +23,11 @@ class DdimSolver:
     def __init__(self, schedule: NoiseSchedule, timesteps: tuple[int, ...], eta: float) -> None:
         self.schedule, self.alphas, self.eta = schedule, schedule.alpha_pairs(timesteps), eta
 
-    def step(self, index: int, prediction: Tensor, x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        return ddim_step(self.schedule, prediction, x, *self.alphas[index], eta=self.eta, noise=noise)
+    def estimate(self, index: int, prediction: Tensor, x: Tensor) -> Tensor:
+        return clean_estimate(self.schedule, prediction, x, self.alphas[index][0])
+
+    def move(self, index: int, x: Tensor, x0: Tensor, noise: Tensor | None) -> Tensor:
+        return ddim_move(x, x0, *self.alphas[index], eta=self.eta, noise=noise)
 
 
 class DpmSolver:
@@ -65,20 +60,41 @@ class DpmSolver:
         )  # fmt: skip
         self._begun = False
 
-    def step(self, index: int, prediction: Tensor, x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    def estimate(self, index: int, prediction: Tensor, x: Tensor) -> Tensor:
+        return clean_estimate(self.schedule, prediction, x, self.alphas[index][0])
+
+    def move(self, index: int, x: Tensor, x0: Tensor, noise: Tensor | None) -> Tensor:
         del noise  # deterministic
         if not self._begun:
             self.library.set_timesteps(timesteps=list(self.timesteps[index:]))
             self.library.set_begin_index(0)
             self._begun = True
-        x0 = estimate_x0(prediction, x, self.alphas[index][0], self.schedule.prediction_type)
-        if self.schedule.clip_range is not None:
-            x0 = x0.clamp(-self.schedule.clip_range, self.schedule.clip_range)
-        return self.library.step(x0, self.timesteps[index], x).prev_sample, x0
+        return self.library.step(x0, self.timesteps[index], x).prev_sample
 
 
 def make_solver(name: str, scheduler: Any, schedule: NoiseSchedule, timesteps: tuple[int, ...], eta: float) -> Solver:
-    """A solver by its name in `SAMPLERS`."""
+    """A solver by its name in `choices.SAMPLERS`."""
     if name == "ddim":
         return DdimSolver(schedule, timesteps, eta)
     return DpmSolver(scheduler, schedule, timesteps)
+
+
+class DiffusionSchedule:
+    """The schedule of a diffusion model, from diffusers' DDIMScheduler.
+
+    Raises:
+        InputError: the scheduler asks for what latent models do not use.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler, self.numbers = scheduler, NoiseSchedule.of(scheduler)
+
+    def timesteps(self, steps: int, exponent: float | None = None) -> tuple[int, ...]:
+        return ddim_timesteps(self.numbers, steps, exponent)
+
+    def solver(self, name: str, timesteps: tuple[int, ...], eta: float) -> Solver:
+        return make_solver(name, self.scheduler, self.numbers, timesteps, eta)
+
+    def noised(self, x0: Tensor, noise: Tensor, timestep: int) -> Tensor:
+        alpha = float(self.numbers.alphas_cumprod[timestep])
+        return alpha**0.5 * x0 + (1 - alpha) ** 0.5 * noise

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..records import order_of
 from .channels import FIRST_ORDER, FUMA, ORDERS, PAIR
 
 # Where the two virtual microphones of turned stereo look: 60 sounds narrower, at 90 front and back sound the same.
@@ -27,7 +28,7 @@ def ambisonic_azimuth_deg(yaw_deg: float | Tensor) -> float | Tensor:
 
 def field_and_pair(waveform: Tensor) -> tuple[Tensor, Tensor | None]:
     """W, Y, Z, X of Ambisonics `[C, N]`, and its head-locked pair `[2, N]`; None where there is none."""
-    pair = waveform[-PAIR:] if waveform.shape[0] - PAIR in ORDERS else None
+    pair = waveform[-PAIR:] if (order_of(waveform.shape[0] - PAIR) or 0) >= 1 else None
     return waveform[:FIRST_ORDER], pair
 
 
@@ -61,7 +62,7 @@ def fuma_to_ambix(waveform: Tensor) -> Tensor:
 
 
 def turn_matrices(rotations: Tensor) -> Tensor:
-    """What turns first-order Ambisonics so that a camera's forward axis becomes its front.
+    """Matrices that turn first-order Ambisonics so that a camera's forward axis becomes its front.
 
     Convention: W stays; the direction (right, up, forward) of AmbiX's dipoles is (-Y, Z, X).
 

@@ -20,8 +20,6 @@ from ..records import SoundLayout
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..media.spherical import AmbisonicTags
-
 Ambisonics = Literal["auto", "ambix", "n3d", "fuma", "none"]
 AMBISONICS: tuple[str, ...] = get_args(Ambisonics)
 FIRST_ORDER = 4
@@ -47,6 +45,23 @@ WAVE_LAYOUTS: dict[int, tuple[str, tuple[str, ...]]] = {
 # FFmpeg's labels of channels that nobody described: it names four and sixteen by their count alone.
 _UNDESCRIBED = {4: ("quad", "4.0", "quad(side)"), 16: ("hexadecagonal",)}
 _SPEAKER = re.compile(r"(F|B|S|W|T|D|SD|TF|TB|TS|BF|SS|TT)[LRC]|F[LR]C|LFE2?")
+
+
+@dataclass(frozen=True)
+class AmbisonicTags:
+    """The SA3D box of one sound track.
+
+    Args:
+        order: of the Ambisonics.
+        channel_map: ACN component of each channel; from (order + 1)^2 on, left and right of the head-locked pair.
+        normalization: "" where the box names a kind of Ambisonics that is not known.
+        head_locked: there is such a pair.
+    """
+
+    order: int
+    channel_map: tuple[int, ...]
+    normalization: Literal["", "ambix", "n3d"] = "ambix"
+    head_locked: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is done to sound between a file and a model: rates, lengths, downmix, and the sound of a view.
+"""Treat sound between a file and a model: rates, lengths, downmix, and the sound of a view.
 
 Sounds are `records.Sound`: `[C, N]` float32, peaks above 1 kept. AmbiX is ACN order W, Y, Z, X with SN3D gains and
 left-positive azimuth; everything else in the project counts yaw right-positive. `ambisonic_azimuth_deg` is the one

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
 
+from ..choices import RANKINGS, VIEW_MODES, Ranking, ViewMode
 from ..errors import InputError
 from ..geometry.sphere import angles, wrap_yaw_deg
 from ..records import Region, SaliencyMaps, View, Viewpoint, ViewTrack
@@ -22,9 +23,6 @@ from .regions import as_maps, find_regions
 from .subjects import find_subjects, follow_subjects
 from .tracks import SMOOTHING_S, follow_regions, smooth_track, vector_of
 
-# What a viewpoint looks at: a subject, or the paper's centroid of a region cut out by a threshold.
-Ranking = Literal["subject", "centroid"]
-RANKINGS: tuple[str, ...] = get_args(Ranking)
 FOV_RANGE_DEG = (30.0, 150.0)
 DEFAULT_FOV_DEG = 90.0
 # A field of view taken from a region's box: room around it, and what a view can reasonably show.
@@ -81,7 +79,7 @@ def viewpoints(
     fps: float,
     *,
     fov_deg: float | Literal["box"] = DEFAULT_FOV_DEG,
-    mode: Literal["still", "track"] = "still",
+    mode: ViewMode = "still",
     ranking: Ranking = "subject",
     max_viewpoints: int = 8,
     threshold: float = 0.5,
@@ -106,7 +104,7 @@ def viewpoints(
     Raises:
         InputError: maps, threshold, mode, ranking or field of view that cannot be used.
     """
-    if mode not in ("still", "track"):
+    if mode not in VIEW_MODES:
         raise InputError(f"viewpoint mode {mode!r} is unknown; choose 'still' or 'track'.")
     if ranking not in RANKINGS:
         raise InputError(f"viewpoint ranking {ranking!r} is unknown; choose 'subject' or 'centroid'.")
@@ -138,7 +136,7 @@ def _ranked_paths(
 
 
 def viewpoint_notices(found: Sequence[Viewpoint]) -> tuple[str, ...]:
-    """What a person should know about the viewpoints that were found.
+    """Notices about the viewpoints that were found.
 
     Convention: whole sentences; none when every viewpoint has its region or was set by hand.
     """

@@ -51,7 +51,7 @@ class Follower:
 
     @property
     def found_something(self) -> bool:
-        """Whether any map had a subject so far."""
+        """True where any map had a subject so far."""
         return self._found
 
     def add(self, saliency_map: torch.Tensor) -> None:

@@ -54,7 +54,7 @@ def small_maps(maps: Tensor) -> Tensor:
 
 
 def is_flat(saliency_map: Tensor) -> bool:
-    """Whether nothing stands out of a map."""
+    """True where nothing stands out of a map."""
     low, high = saliency_map.aminmax()
     return bool(high - low <= 1e-6 * max(1.0, abs(float(high))))
 
@@ -119,7 +119,7 @@ def _between_pixels(padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _region(small: Tensor, place: Tensor) -> Region:
-    """What a window around a place holds."""
+    """Weight and extent inside a window around a place."""
     dirs = erp_directions(MAP_HEIGHT, dtype=torch.float64)
     weight = small.double() * erp_area_weights(MAP_HEIGHT, dtype=torch.float64)
     angle = torch.rad2deg((dirs @ place).clamp(-1, 1).acos())

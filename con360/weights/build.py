@@ -129,7 +129,7 @@ def networks_of(sources: Mapping[str, Source]) -> dict[str, Network]:
 
 
 def check_fit(empty: Mapping[str, nn.Module]) -> None:
-    """That the parts belong together.
+    """Refuse parts that do not belong together.
 
     Args:
         empty: part to the network that `Network.check` gave.

@@ -5,15 +5,16 @@ Nothing is ever downloaded; addresses are for people.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
-from .files import PICKLE_SUFFIXES, read_header
+from .files import read_header
 from .kinds import CONTROL, MOTION, SALVIT360, SD15, kind_of
-from .parts import INDEX, WEIGHT_SUFFIXES
+from .places import INDEX, PART_PLACES, PICKLE_SUFFIXES, WEIGHT_SUFFIXES, config_of, is_part_folder
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,6 @@ CAPTION_MODELS = {
         "2.5 GB (1.24 billion weights, bfloat16)",
     ),
 }  # fmt: skip
-
-BUILT_IN_MODEL = "con360-tiny"
 
 
 UNKNOWN = "unknown"
@@ -70,7 +69,7 @@ class KnownPart:
 
 
 def advice(key: str) -> str:
-    """Where a part that is not here belongs and where it can be had, in a sentence for people."""
+    """Say where a missing part belongs and where it can be had."""
     part = next(part for part in KNOWN_PARTS if part.key == key)
     weights, place = part.weights, f"models/{part.places[0]}/{part.name}"
     note = f" ({weights.note})" if weights.note else ""
@@ -83,28 +82,12 @@ def advice(key: str) -> str:
 # ---- how a part is known
 
 
-def _config(path: Path, name: str = "config.json") -> dict:
-    try:
-        values = json.loads((path / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
 def _holds(*names: str) -> Callable[[Path], bool]:
     return lambda path: all((path / name).exists() for name in names)
 
 
-def _is_sd15(path: Path) -> bool:
-    if path.is_dir():
-        return _holds("unet", "text_encoder", "tokenizer", "vae")(path) and not (path / "vocoder").exists()
-    return _is_file_of(path, SD15)
-
-
-def _is_motion(path: Path) -> bool:
-    if path.is_dir():
-        return _config(path).get("_class_name") == "MotionAdapter"
-    return _is_file_of(path, MOTION)
+def _is_part(part: str, file_kind: str) -> Callable[[Path], bool]:
+    return lambda path: is_part_folder(part, path) if path.is_dir() else _is_file_of(path, file_kind)
 
 
 def _is_file_of(path: Path, kind: str) -> bool:
@@ -118,11 +101,11 @@ def _is_file_of(path: Path, kind: str) -> bool:
 
 
 def _is_of_type(*model_types: str) -> Callable[[Path], bool]:
-    return lambda path: path.is_dir() and _config(path).get("model_type") in model_types
+    return lambda path: path.is_dir() and config_of(path).get("model_type") in model_types
 
 
 def _is_causal(path: Path) -> bool:
-    names = _config(path).get("architectures") or []
+    names = config_of(path).get("architectures") or []
     return path.is_dir() and any(str(name).endswith("ForCausalLM") for name in names)
 
 
@@ -157,7 +140,7 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
             "AudioLDM-m-full", _HUB + "cvssp/audioldm-m-full", "CC BY-NC-SA 4.0 (not for commercial use)",
             "1.9 GB U-Net and VAE; text encoder and vocoder unknown",
         ),
-        ("con360", "diffusers"), "audioldm-m-full", _holds("unet", "vocoder", "text_encoder"),
+        PART_PLACES["audio"].model_folders, "audioldm-m-full", partial(is_part_folder, "audio"),
     ),
     KnownPart(
         "video", "picture, where no joint model is at hand: any SD 1.5 folder or checkpoint",
@@ -165,14 +148,14 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
             "Realistic Vision V5.1 (SD 1.5)", _HUB + "SG161222/Realistic_Vision_V5.1_noVAE", "CreativeML OpenRAIL-M",
             "3.8 GB U-Net and VAE; text encoder unknown",
         ),
-        ("con360", "diffusers", "checkpoints"), "Realistic_Vision_V5.1_noVAE", _is_sd15,
+        PART_PLACES["video"].model_folders, "Realistic_Vision_V5.1_noVAE", _is_part("video", SD15),
     ),
     KnownPart(
         "motion", "makes the picture's model a video model",
         PublishedWeights(
             "AnimateDiff motion adapter v1-5-2", _HUB + "guoyww/animatediff-motion-adapter-v1-5-2", UNKNOWN, "1.8 GB"
         ),
-        ("con360", "diffusers", "animatediff_models"), "animatediff-motion-adapter-v1-5-2", _is_motion,
+        PART_PLACES["motion"].model_folders, "animatediff-motion-adapter-v1-5-2", _is_part("motion", MOTION),
     ),
     KnownPart(
         "control", "lets saliency and BASD steer; trained by train/train.py, none is published for the full size",

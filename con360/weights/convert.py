@@ -17,7 +17,8 @@ import torch
 from ..errors import InputError
 from ..media.files import atomic_path
 from ..records import Progress
-from .files import PICKLE_SUFFIXES, State, is_finite, read_json, read_tensors, short
+from .files import State, is_finite, read_json, read_tensors, short
+from .places import PICKLE_SUFFIXES
 
 # transformers calls the same weights by another name in each format.
 _RENAMED = {"pytorch_model": "model"}
@@ -28,7 +29,7 @@ _INDEX = ".index.json"
 
 @dataclass(frozen=True)
 class Converted:
-    """What one file held and what became of it.
+    """One converted file: what it held and what became of it.
 
     Args:
         source, target: names, relative to the folders where folders were given.

@@ -23,7 +23,6 @@ WEIGHT_NAMES = (
     "diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors",
     "diffusion_pytorch_model.bin", "pytorch_model.bin",
 )  # fmt: skip
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 # Where training programs keep the weights in a checkpoint of more than weights.
 _INNER_DICTS = ("state_dict", "model", "model_state_dict")
 # A safetensors header is JSON; the library itself reads no longer one.
@@ -39,7 +38,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Header:
-    """What a weight file says of itself.
+    """Header of a weight file.
 
     Args:
         tensors: name to an empty tensor of its shape and dtype (on the meta device).
@@ -121,7 +120,7 @@ def read_tensors(path: Path, keep: Callable[[str], bool] | None = None) -> State
 
 
 def check_is_weights(path: Path) -> None:
-    """That a file is there, and no stand-in for a file that was never fetched.
+    """Refuse a file that is missing, or a stand-in for one that was never fetched.
 
     Raises:
         InputError: missing, empty, a Git LFS pointer, or a web page saved under the file's name.
@@ -163,7 +162,7 @@ def short(path: Path) -> str:
 
 
 def is_finite(t: Tensor) -> bool:
-    """Whether no value is NaN or infinite; unknown values (meta tensors) count as finite."""
+    """True where no value is NaN or infinite; unknown values (meta tensors) count as finite."""
     if t.is_meta:
         return True
     # Float8 has no such test of its own.
@@ -171,7 +170,7 @@ def is_finite(t: Tensor) -> bool:
 
 
 def problems_of(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Iterator[str]:
-    """What keeps `state` from filling a network whose own state is `wanted`, one clause per weight."""
+    """List, one clause per weight, what keeps `state` from filling a network whose own state is `wanted`."""
     yield from (f"{name} is missing" for name in wanted if name not in state)
     yield from (f"{name} is unknown" for name in state if name not in wanted)
     for name, t in state.items():

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
 from ..media.files import existing_file
-from .catalog import BUILT_IN_MODEL, I3D_FILE, KNOWN_PARTS, KnownPart
+from .catalog import I3D_FILE, KNOWN_PARTS, KnownPart
 from .files import check_is_weights, read_header
-from .parts import INDEX, MANIFEST, WEIGHT_SUFFIXES, ModelParts, model_parts
+from .parts import ModelParts, model_parts
+from .places import WEIGHT_SUFFIXES, is_joint_model
 
 # Where to look, without being told: the first that is set and exists, then these.
 MODELS_VARIABLE, COMFYUI_VARIABLE = "CON360_MODELS", "COMFYUI_PATH"
@@ -59,7 +61,7 @@ def comfyui_folders() -> list[Path]:
 
 
 def find(part: KnownPart, roots: Iterable[Path]) -> list[FoundPart]:
-    """What of a part lies in the model folders, checked from headers."""
+    """Find a part in the model folders, checked from headers."""
     if part.key == BUILT_IN_MODEL:
         return [_inspected(model_folder())]
     seen: dict[Path, FoundPart] = {}
@@ -97,7 +99,7 @@ def _problem(files: Sequence[Path]) -> str | None:
 
 
 def chosen_parts(model: str | Path, picked: Sequence[str] = ()) -> ModelParts:
-    """What a command line's model and parts name.
+    """Resolve the model and parts that a command line names.
 
     Picked parts replace those of the model; a picture's and a sound's model together need none. A checkpoint file
     without tokenizer gets CLIP's vocabulary from wherever it lies on this machine.
@@ -122,13 +124,30 @@ def chosen_parts(model: str | Path, picked: Sequence[str] = ()) -> ModelParts:
     return model_parts(None if alone else model_folder(model), picks)
 
 
+def chosen_files(
+    model: str | Path, picked: Sequence[str] = (), control: str | Path | None = None
+) -> tuple[ModelParts, Path | None]:  # fmt: skip
+    """Find a model's parts and its control file; a model with picked parts has no control of its own.
+
+    Args:
+        model, picked: as for `chosen_parts`. control: as for `control_file`.
+
+    Raises:
+        InputError: no such model, part or control, or parts that exclude each other.
+    """
+    parts = chosen_parts(model, picked)
+    if picked and control is None:
+        return parts, None
+    return parts, control_file(control, model_folder(model))
+
+
 def joint_models(roots: Iterable[Path]) -> dict[str, Path]:
     """Joint models in the model folders by name: folders in the published layout, and manifests."""
     found: dict[str, Path] = {}
     for root in roots:
         folder = root / "con360"
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if (path / MANIFEST).is_file() or (path / "unet_v").is_dir() and (path / INDEX).is_file():
+            if is_joint_model(path):
                 found.setdefault(path.name, path)
     return found
 

@@ -1,4 +1,4 @@
-"""What a weight file is, told from the names and shapes of its tensors."""
+"""Tell what a weight file is from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPECIAL_INPUTS = {9: "an inpainting checkpoint", 8: "an InstructPix2Pix checkpo
 
 
 def kind_of(header: Header) -> str:
-    """What a weight file holds, as a phrase ("an SD 1.5 checkpoint"); "of an unknown kind" when nothing fits."""
+    """Name what a weight file holds, as a phrase ("an SD 1.5 checkpoint"); "of an unknown kind" when nothing fits."""
     for kind, fits in _RULES:
         if fits(header):
             return kind
@@ -56,7 +56,7 @@ def other_generation(text_width: int | None) -> str | None:
 
 
 def special_input(channels: int) -> str | None:
-    """What a U-Net with that many latent input channels was made for, where that is known."""
+    """Purpose of a U-Net with that many latent input channels, where it is known."""
     return _SPECIAL_INPUTS.get(channels)
 
 

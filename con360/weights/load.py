@@ -55,17 +55,48 @@ def load_joint_model(
     parts = model if isinstance(model, ModelParts) else model_parts(model, picks)
     networks = networks_of(parts.sources)
     empty = check_model(parts, networks)
-    tokenizers = {name: _load_tokenizer(parts.sources[name], cls) for name, cls in _VOCABULARIES.items()}
-    schedulers = {name: _load_scheduler(parts.sources.get(name)) for name in ("scheduler_v", "scheduler_a")}
+    small = _small_parts(parts)
     loaded = {
         part: network.load(empty.pop(part), device, part_dtype(part, dtype)) for part, network in networks.items()
     }
-    unet_v, unet_a, connectors = (loaded.pop(name, None) for name in ("unet_v", "unet_a", "unet_svg"))
+    return _joined(parts, loaded, small, device, dtype)
+
+
+def describe_joint_model(model: str | Path | ModelParts) -> JointModel:
+    """A joint model whose networks hold no weights (meta device), for its shapes and lengths; reads headers alone.
+
+    Args:
+        model: as for `load_joint_model`.
+
+    Raises:
+        InputError: as `load_joint_model`.
+    """
+    parts = model if isinstance(model, ModelParts) else model_parts(model)
+    return _joined(parts, check_model(parts), _small_parts(parts), "meta", torch.float32)
+
+
+def _small_parts(parts: ModelParts) -> dict[str, Any]:
+    """Tokenizers and schedulers."""
+    tokenizers = {name: _load_tokenizer(parts.sources[name], cls) for name, cls in _VOCABULARIES.items()}
+    return tokenizers | {name: _load_scheduler(parts.sources.get(name)) for name in ("scheduler_v", "scheduler_a")}
+
+
+def _joined(
+    parts: ModelParts,
+    networks: Mapping[str, nn.Module],
+    small: Mapping[str, Any],
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> JointModel:
+    codecs = {name: network for name, network in networks.items() if not name.startswith("unet_")}
+    unet_v, unet_a, connectors = networks["unet_v"], networks["unet_a"], networks.get("unet_svg")
     if parts.new_connectors:
         connectors = _new_connectors(unet_v, unet_a).to(device=device, dtype=dtype)
     unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
-    own = {"folder": parts.folder, "name": parts.name, "metadata": parts.metadata, "notices": parts.notices}
-    return JointModel(unet=unet, **loaded, **tokenizers, **schedulers, **own)
+    return JointModel(
+        unet=unet, **codecs, **small, folder=parts.folder, name=parts.name, metadata=parts.metadata,
+        notices=parts.notices,
+    )  # fmt: skip
 
 
 def load_part(
@@ -93,7 +124,7 @@ def load_part(
 
 
 def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None) -> dict[str, nn.Module]:
-    """That every part of a model fits, from headers alone; gives the networks without weights.
+    """Refuse parts that do not fit, from headers alone; gives the networks without weights.
 
     Raises:
         InputError: which part, and what is wrong with it.

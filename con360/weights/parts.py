@@ -1,4 +1,4 @@
-"""Which folder or file each part of a joint model comes from.
+"""Find the folder or file of each part of a joint model.
 
 Three descriptions make a model: a folder in the published layout (`model_index.json` and one subfolder per part); a
 manifest `con360-model.json` that names separately published parts; parts picked by hand, alone or over one of the two.
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .files import PICKLE_SUFFIXES, read_json
+from .files import read_json
+from .places import INDEX, MANIFEST
 
 PARTS = (
     "vae_a", "text_encoder_a", "tokenizer_a", "vocoder", "scheduler_a", "unet_a",
     "vae_v", "text_encoder_v", "tokenizer_v", "scheduler_v", "unet_v", "unet_svg",
 )  # fmt: skip
-INDEX, MANIFEST = "model_index.json", "con360-model.json"
 # In a folder's model_index.json, beside the parts.
 METADATA_KEY = "_con360"
 # What may be picked on its own, and what it is.
@@ -31,7 +31,6 @@ PICKS = {
     "tokenizer": "CLIP's vocab.json and merges.txt: a folder; a checkpoint file holds none",
 }
 NONE, NEW = "none", "new"
-WEIGHT_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 
 _AUDIO_PARTS = ("vae", "text_encoder", "tokenizer", "scheduler", "unet")
 _MANIFEST_WORDS = ("name", "joint", "picture_size_px", "defaults")
@@ -54,7 +53,7 @@ class Animated:
 
 @dataclass(frozen=True)
 class ModelParts:
-    """Where everything is.
+    """Places of all parts.
 
     Args:
         sources: part to its folder or file; `unet_svg` is absent without connectors, `scheduler_v` where AnimateDiff's
@@ -72,15 +71,6 @@ class ModelParts:
     name: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-
-
-def is_model(path: Path) -> bool:
-    """Whether a path describes a joint model: a manifest, or a folder with one or with the published index."""
-    if path.is_file():
-        return path.suffix == ".json" and path.name.endswith(MANIFEST)
-    if (path / MANIFEST).is_file():
-        return True
-    return (path / INDEX).is_file() and (path / "unet_v").is_dir()
 
 
 def model_parts(model: str | Path | None, picks: Mapping[str, str | Path] | None = None) -> ModelParts:

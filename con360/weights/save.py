@@ -17,7 +17,8 @@ from ..models.joint import JointModel
 from .build import TEXT_MODEL
 from .connector_names import to_published_state
 from .files import WEIGHT_NAMES, read_json
-from .parts import INDEX, METADATA_KEY, PARTS
+from .parts import METADATA_KEY, PARTS
+from .places import INDEX
 
 
 def save_joint_model(model: JointModel, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:

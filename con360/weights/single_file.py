@@ -183,7 +183,7 @@ def _vae_prefix(state: State) -> str:
 
 
 def _count(state: State, prefix: str) -> int:
-    """How many different numbers follow a prefix."""
+    """Count the different numbers that follow a prefix."""
     return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
 
 

@@ -19,18 +19,18 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def input_videos() -> list[str]:
-    """Video files of ComfyUI's input folder, sorted."""
+    """List the video files of ComfyUI's input folder, sorted."""
     folder = Path(folder_paths.get_input_directory())
     files = folder.iterdir() if folder.is_dir() else ()
     return sorted(path.name for path in files if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
 
 
 def input_file(name: str) -> Path:
-    """Path of a file named by a widget: in the input folder, or `name [output]`, `name [temp]`.
+    """Find the file that a widget names: in the input folder, or as `name [output]`, `name [temp]`.
 
     Raises:
-        InputError: the file does not exist, or lies outside that folder once links are followed, or the name leads out
-            of a folder on any system.
+        InputError: the file does not exist, the name leads out of a folder on any system, or a link leads out of the
+            folder.
     """
     if not isinstance(name, str):
         raise InputError(f"a file is named by text, not by {shown_name(repr(name))}; choose one.")
@@ -55,7 +55,7 @@ def _check_name(name: str) -> None:
     """Refuse a name from a workflow that leads out of a folder, whichever system the workflow was made for.
 
     Raises:
-        InputError: it is absolute, names a drive, climbs, or is no name at all.
+        InputError: it is absolute, names a drive, climbs with `..`, or is no name at all.
     """
     windows = PureWindowsPath(name)
     climbs = ".." in windows.parts or ".." in PurePosixPath(name).parts or name.startswith("~")
@@ -69,12 +69,13 @@ def _check_name(name: str) -> None:
 
 
 def shown_name(name: str) -> str:
+    """Shorten a name for an error, without characters that cannot be printed."""
     plain = "".join(c if c.isprintable() else "?" for c in name)
     return plain if len(plain) < 100 else plain[:99] + "…"
 
 
 def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
-    """A new name in ComfyUI's temp folder, and how its `/view` is asked for it."""
+    """Make a new path in ComfyUI's temp folder, and its address for `/view`."""
     name = f"{prefix}_{uuid.uuid4().hex}{suffix}"
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,7 @@ def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
 
 
 def output_file(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
-    """The next numbered name in ComfyUI's output folder, and how its `/view` is asked for it.
+    """Make the next numbered path in ComfyUI's output folder, and its address for `/view`.
 
     Raises:
         InputError: the prefix points outside that folder, or is no name.
@@ -97,7 +98,7 @@ def output_file(prefix: str, suffix: str, width: int, height: int) -> tuple[Path
 
 
 def identity(paths: Iterable[Path]) -> str:
-    """Names, sizes and modification times: changes when a file does, without reading it."""
+    """Join names, sizes and modification times: the text changes when a file does, and no file is read."""
     parts = []
     for path in sorted(paths):
         status = path.stat()

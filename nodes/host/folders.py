@@ -8,6 +8,8 @@ from pathlib import Path
 import comfy.utils
 import folder_paths
 
+from ...con360.weights.places import PART_FOLDERS, PART_PLACES, WEIGHT_SUFFIXES, is_joint_model, is_part_folder
+
 # Folder key under models/ and the file suffixes that belong there; "" stands for folders.
 MODELS, CONTROLS, SALIENCY, FACES = "con360", "con360_control", "con360_saliency", "con360_faces"
 CAPTIONERS, LANGUAGE_MODELS = "con360_captioner", "con360_llm"
@@ -15,21 +17,6 @@ MODEL_FOLDERS = {
     MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}, FACES: {".onnx"},
     CAPTIONERS: {""}, LANGUAGE_MODELS: {""},
 }  # fmt: skip
-# Of kinds that are folders: the file by which one is known.
-MARKERS = {MODELS: "model_index.json", CAPTIONERS: "config.json", LANGUAGE_MODELS: "config.json"}
-MANIFEST = "con360-model.json"
-WEIGHT_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
-# Part of a joint model: model folder of its single files ("" where it has none), and what its own folder holds.
-PART_PLACES = {
-    "video": ("checkpoints", ("unet", "text_encoder", "tokenizer")),
-    "motion": ("animatediff_models", ("config.json", "diffusion_pytorch_model.safetensors")),
-    "audio": ("", ("unet", "text_encoder", "vocoder")),
-    "connectors": ("", ("unet_svg",)),
-    "vae": ("vae", ("config.json", "diffusion_pytorch_model.safetensors")),
-}
-
-
-# ---- folders
 
 
 def register_model_folders() -> None:
@@ -46,32 +33,27 @@ def register_model_folders() -> None:
 
 
 def model_entries(name: str) -> dict[str, Path]:
-    """What lies in a model folder, by the name shown in a combo; the first folder wins.
+    """List what a model folder offers, by the name shown in a combo; the first folder wins.
 
-    Models are folders that hold their kind's file of `MARKERS`, the other kinds single files.
+    Models, captioners and language models are folders, the other kinds single files.
     """
     found: dict[str, Path] = {}
-    for root in folder_paths.folder_names_and_paths[name][0]:
-        for path in sorted(Path(root).iterdir()) if Path(root).is_dir() else ():
-            marker = MARKERS.get(name)
-            fits = path.suffix in MODEL_FOLDERS[name] if marker is None else (path / marker).is_file()
-            # One half of a model, AudioLDM or SD 1.5, has an index too; it is offered as a part.
-            half = name == MODELS and (path / "unet").is_dir()
-            if fits and not half or name == MODELS and (path / MANIFEST).is_file():
-                found.setdefault(path.name, path)
+    for path in _inside(name):
+        if _is_offered(name, path):
+            found.setdefault(path.name, path)
     return found
 
 
 def part_entries(part: str) -> dict[str, Path]:
-    """What may be one part of a joint model, by the name shown in a combo: "motion", "video", "audio" and so on.
+    """List what may be one part of a joint model ("motion", "video", ...), by the name shown in a combo.
 
-    Files come from the folders where ComfyUI's users keep them, unread; folders from models/con360 and
+    Files come unread from the folders where ComfyUI's users keep them, folders from models/con360 and
     models/diffusers.
     """
-    files, holds = PART_PLACES[part]
+    files = PART_PLACES[part].files
     found: dict[str, Path] = {}
-    for path in _inside("con360", "diffusers"):
-        if path.is_dir() and all((path / name).exists() for name in holds) and not _is_other_half(part, path):
+    for path in _inside(*PART_FOLDERS):
+        if is_part_folder(part, path):
             found.setdefault(path.name, path)
     for path in _inside(files) if files else ():
         if path.suffix in WEIGHT_SUFFIXES and path.is_file():
@@ -79,10 +61,16 @@ def part_entries(part: str) -> dict[str, Path]:
     return found
 
 
-def clip_tokenizer() -> Path | None:
-    """CLIP's vocabulary as ComfyUI brings it: what a checkpoint file lacks."""
+def comfyui_tokenizer() -> Path | None:
+    """Folder of CLIP's vocabulary that comes with ComfyUI; a checkpoint file lacks one."""
     folder = Path(getattr(comfy.utils, "__file__", "")).parent / "sd1_tokenizer"
     return folder if (folder / "vocab.json").is_file() else None
+
+
+def _is_offered(name: str, path: Path) -> bool:
+    if name == MODELS:
+        return is_joint_model(path)
+    return (path / "config.json").is_file() if MODEL_FOLDERS[name] == {""} else path.suffix in MODEL_FOLDERS[name]
 
 
 def _inside(*names: str) -> list[Path]:
@@ -93,7 +81,3 @@ def _inside(*names: str) -> list[Path]:
         for root in folder_paths.folder_names_and_paths.get(name, ([os.path.join(folder_paths.models_dir, name)],))[0]
     ]
     return [path for root in roots if root.is_dir() for path in sorted(root.iterdir())]
-
-
-def _is_other_half(part: str, path: Path) -> bool:
-    return part == "video" and (path / "vocoder").exists()

@@ -1,6 +1,6 @@
-"""All that touches ComfyUI beyond a node's schema: folders, progress, interrupt, memory.
+"""Use ComfyUI's widgets, progress, interrupt and memory management.
 
-Nothing else in the pack imports `folder_paths` or `comfy`. Written for ComfyUI 0.3.64 and newer.
+Only `nodes/host` imports `folder_paths` or `comfy`. Written for ComfyUI 0.3.64 and newer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,9 @@ log = logging.getLogger("con360")
 
 
 def advanced(item: io.Input) -> io.Input:
-    """The same input, which newer frontends fold away with the node's rarely used ones.
+    """Mark an input as rarely used; newer frontends fold it away.
 
-    Set afterwards: the constructors of 0.3.64 take neither `advanced` nor `extra_dict`.
+    The mark is set afterwards, because the constructors of 0.3.64 take neither `advanced` nor `extra_dict`.
     """
     item.extra_dict = {**item.extra_dict, "advanced": True}
     return item
@@ -49,7 +49,7 @@ def check_choice(value: str, options: Iterable[str], what: str) -> None:
     """Refuse a combo value that is not offered; the server itself accepts any.
 
     Raises:
-        InputError: with the values on offer.
+        InputError: names the values on offer.
     """
     options = list(options)
     if value not in options:
@@ -58,13 +58,13 @@ def check_choice(value: str, options: Iterable[str], what: str) -> None:
 
 
 def check_weights(value: str, options: Iterable[str], what: str, part: str) -> None:
-    """`check_choice` for weights: also says where the published ones belong and can be had.
+    """Refuse a choice of weights that is not offered; the error says where published ones are had and belong.
 
     Args:
-        part: key of `con360.weights.find.KNOWN_PARTS`.
+        part: key of `con360.weights.catalog.KNOWN_PARTS`.
 
     Raises:
-        InputError: with the values on offer, and place, address, licence and size of what is missing.
+        InputError: names the values on offer, and place, address, licence and size of the missing weights.
     """
     try:
         check_choice(value, options, what)
@@ -75,7 +75,7 @@ def check_weights(value: str, options: Iterable[str], what: str, part: str) -> N
 
 
 def verdict(check: Callable[[], object]) -> bool | str:
-    """True, or the sentence of the `InputError` that `check` raises: what `validate_inputs` returns."""
+    """Run a check for `validate_inputs`: return True, or the sentence of the `InputError` that it raises."""
     try:
         check()
     except InputError as error:
@@ -85,13 +85,13 @@ def verdict(check: Callable[[], object]) -> bool | str:
 
 # ---- packages
 
-# What pip calls a module, where the names differ.
+# pip's names of modules, where the two differ.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow"}
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 
 
 def needs_packages(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
-    """For `execute`: packages are imported when a node runs; one that is missing is named, with what installs it."""
+    """Wrap `execute`, which imports packages late: name a missing package and the command that installs it."""
 
     @functools.wraps(execute)
     def run(*args: Any, **kwargs: Any) -> io.NodeOutput:
@@ -123,7 +123,7 @@ def check_interrupt() -> None:
     model_management.throw_exception_if_processing_interrupted()
 
 
-class Report:
+class NodeProgress:
     """A progress callback for the library that fills the running node's bar; each call can cancel."""
 
     def __init__(self) -> None:
@@ -136,9 +136,9 @@ class Report:
         self._bar.update_absolute(done, max(total, 1), preview)
 
 
-def progress() -> Report:
-    """A `Report` for the node that runs."""
-    return Report()
+def progress() -> NodeProgress:
+    """Progress of the node that runs."""
+    return NodeProgress()
 
 
 def _pil(picture: torch.Tensor) -> Image:
@@ -155,23 +155,23 @@ def device() -> torch.device:
     return model_management.get_torch_device()
 
 
-def working_dtype(precision: str) -> torch.dtype:
-    """The dtype that `auto`, `float32`, `float16` or `bfloat16` means on ComfyUI's device.
+def comfyui_dtype(precision: str) -> torch.dtype:
+    """Choose the dtype that `auto`, `float32`, `float16` or `bfloat16` means on ComfyUI's device.
 
-    The library's rule, so that command line and nodes make the same clip. `auto` stays float32 where ComfyUI has half
-    precision switched off.
+    The library's rule applies, so that command line and nodes make the same clip. `auto` stays float32 where ComfyUI
+    has half precision switched off.
     """
     import torch
 
-    from ...con360.models.precision import working_dtype as library_dtype
+    from ...con360.models.precision import working_dtype
 
     if precision == "auto" and not model_management.should_use_fp16(device()):
         return torch.float32
-    return library_dtype(precision, device())
+    return working_dtype(precision, device())
 
 
 def manage(networks: dict[str, torch.nn.Module]) -> ModelPatcher:
-    """Put networks under ComfyUI's memory management, as one unit that `/free` and other models can push out."""
+    """Put networks under ComfyUI's memory management, as one unit that `/free` and other models can unload."""
     from comfy.model_patcher import ModelPatcher
     from torch import nn
 
@@ -182,7 +182,7 @@ def manage(networks: dict[str, torch.nn.Module]) -> ModelPatcher:
 
 @contextmanager
 def gives_way() -> Iterator[None]:
-    """Where memory ran out for good, everything on the device goes back to where it rests: the next prompt runs.
+    """After a final out-of-memory error, unload all models so that the next prompt can run.
 
     ComfyUI does so by itself for torch's own error alone.
     """
@@ -194,13 +194,21 @@ def gives_way() -> Iterator[None]:
 
 
 def make_room() -> None:
-    """Send everything that ComfyUI has on its device back to where it rests, this pack's networks as well."""
+    """Unload all models from ComfyUI's device, this pack's networks as well."""
     model_management.unload_all_models()
 
 
 def bring_in(*patchers: ModelPatcher) -> None:
-    """Load managed networks fully onto ComfyUI's device, all in one request so that they do not push each other out."""
-    model_management.load_models_gpu(list(patchers), force_full_load=True)
-    for patcher in patchers:
-        # The loader moves leaf layers; buffers and parameters of inner modules follow here.
-        patcher.model.to(patcher.load_device)
+    """Load managed networks fully onto ComfyUI's device, in one request so that they do not unload each other."""
+    with outside_inference():
+        model_management.load_models_gpu(list(patchers), force_full_load=True)
+        for patcher in patchers:
+            # The loader moves leaf layers; buffers and parameters of inner modules follow here.
+            patcher.model.to(patcher.load_device)
+
+
+def outside_inference() -> AbstractContextManager[None]:
+    """Leave ComfyUI's inference mode: steering may differentiate through weights that were loaded outside of it."""
+    import torch
+
+    return torch.inference_mode(False)

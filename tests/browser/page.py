@@ -30,7 +30,7 @@ NOT_OURS = ("/jobs", "JobsApi", "/userdata", "user.css", "favicon", "/global_sub
 
 
 def missing() -> str | None:
-    """What the browser tests lack, in a sentence."""
+    """Name what the browser tests lack, in a sentence; None where nothing is missing."""
     if importlib.util.find_spec("playwright") is None:
         return "no Playwright (pip install playwright): the widgets were NOT tested in a browser"
     if chromium() is None:
@@ -68,7 +68,7 @@ class ComfyPage:
             self.complaints.append(text)
 
     def open(self, **settings: Any) -> ComfyPage:
-        """Open the frontend with these settings; what it complains of while starting is its own."""
+        """Open the frontend with these settings; complaints while it starts are its own and are dropped."""
         self.server.post("/settings", {**SETTINGS, **settings})
         self.page.goto(f"http://{self.server.address}/", wait_until="commit")
         self.ready()
@@ -111,7 +111,7 @@ class ComfyPage:
         self.drawn()
 
     def drawn(self) -> None:
-        """Until the window was drawn anew a few times, so that widgets lie where their nodes are."""
+        """Wait until the window was drawn anew a few times, so that widgets lie where their nodes are."""
         frame = "new Promise((done) => requestAnimationFrame(done))"
         self.run(f"async () => {{ for (let i = 0; i < 4; i++) await {frame}; }}")
         self.page.wait_for_timeout(500)
@@ -129,7 +129,7 @@ class ComfyPage:
         )  # fmt: skip
 
     def prompt(self) -> dict[str, Any]:
-        """What would be sent to the server now, in API format."""
+        """Return the prompt that would be sent to the server now, in API format."""
         return self.run("async () => (await window.app.graphToPrompt()).output")
 
     def queue(self, timeout_s: float = 240) -> None:
@@ -156,7 +156,7 @@ class ComfyPage:
         return self.page.locator(f"[data-test={kind}] {what}").first
 
     def shot(self, what: str) -> None:
-        """A picture of the window into `$CON360_SCREENSHOTS`; none where it names no folder: drawing takes long."""
+        """Save a picture of the window into `$CON360_SCREENSHOTS`, where it names a folder: drawing takes long."""
         folder = os.environ.get("CON360_SCREENSHOTS")
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ def page(comfy: ComfyPage) -> ComfyPage:
 
 
 def wait(page: ComfyPage, read: Callable[[], Any], wanted: Any) -> None:
-    """Until `read` returns what is wanted: a loaded machine takes its time."""
+    """Wait until `read` returns the wanted value: a loaded machine takes its time."""
     for _ in range(300):
         if (found := read()) == wanted:
             return
@@ -59,7 +59,7 @@ def view(page: ComfyPage) -> dict[str, Any]:
 
 
 def at(page: ComfyPage, yaw: float, pitch: float) -> tuple[float, float]:
-    """Where a direction is on the screen, by the editor's flat map."""
+    """Place of a direction on the screen, by the editor's flat map."""
     box = page.panel(EDITOR).bounding_box()
     width = min(box["width"], 2 * box["height"])
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -76,7 +76,7 @@ def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) 
 
 
 def show_help(page: ComfyPage, title: str) -> None:
-    """Until the editor's help page of this title is there with its picture."""
+    """Wait until the editor's help page of this title is there with its picture."""
     page.run("kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))", EDITOR)
     # Beside a node as large as this one the button may lie outside the window.
     page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
@@ -226,7 +226,7 @@ def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> 
 
 
 def choose_by_either_ranking(page: ComfyPage, rankings: dict[str, Any]) -> None:
-    """Small numbers are clicked as large ones are, beside them where both rankings agree; R changes between them."""
+    """Small numbers can be clicked as large ones, beside them where both rankings agree; R switches the ranking."""
     first, second = (rankings[name][0]["views"][0] for name in ("subject", "centroid"))
     assert rankings["subject"] != rankings["centroid"] and abs(first[0] - second[0]) < 5
     x, y = at(page, *first)
@@ -308,7 +308,7 @@ LISTEN = """async ([url, module, yaw, meter]) => {
 
 
 def hear_the_scene_turn(page: ComfyPage) -> None:
-    """Drags the view while the clip plays; the editor mixes what the library's reframing would."""
+    """The view is dragged while the clip plays; the editor mixes sound as the library's reframing does."""
     saved = page.run("() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Outputs[0].panorama")
     assert saved["sound"] and saved["ambisonic"]
     page.run(RECORD)

@@ -1,4 +1,4 @@
-"""What a real tiny captioner is shown, in which order, and what becomes of what it says."""
+"""Faces that a real tiny captioner is shown, their order, and the use of its words."""
 
 from __future__ import annotations
 

@@ -243,12 +243,12 @@ def test_the_models_tokenizers_measure(tmp_path: Path) -> None:
 
 def test_a_folder_measures_like_its_loaded_model() -> None:
     folder = model_folder()
-    one, other = TokenBudget.of_folder(folder), TokenBudget.of_model(load_joint_model(folder))
+    one, other = TokenBudget.of_files(folder), TokenBudget.of_model(load_joint_model(folder))
     assert [(name, limit) for name, _, limit in one.readers] == [(name, limit) for name, _, limit in other.readers]
     text = "a red disc in front, a zebra behind"
     assert [count(text) for _, count, _ in one.readers] == [count(text) for _, count, _ in other.readers]
-    with pytest.raises(InputError, match="tokenizer_v/"):
-        TokenBudget.of_folder(folder / "unet_v")
+    with pytest.raises(InputError, match="so it is no joint model"):
+        TokenBudget.of_files(folder / "unet_v")
 
 
 def test_without_a_tokenizer_clip_is_estimated() -> None:

@@ -72,6 +72,15 @@ def test_json_says_everything_and_prompts_come_from_text_and_file(con360, place:
     assert len(facts[0]["short"].split()) <= 12
 
 
+def test_a_manifests_tokenizers_measure_the_caption(con360, place: dict[str, Path]) -> None:
+    Path("mine").mkdir()
+    Path("mine/con360-model.json").write_text(json.dumps({"joint": str(place["model"])}))
+    for model in ("mine", "mine/con360-model.json"):
+        status, out, err = con360("caption", *models(place), "--model", model, "--json")
+        assert status == 0, err
+        assert any("reads 12 tokens" in warning for warning in json.loads(out)["warnings"])
+
+
 def test_generate_writes_its_own_caption(con360, place: dict[str, Path]) -> None:
     status, out, err = con360(
         "generate", "-o", "view.mp4", *models(place), "--model", place["model"], "--control", place["control"],

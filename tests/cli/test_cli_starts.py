@@ -52,7 +52,7 @@ def test_a_file_is_held_through_writing(generate) -> None:  # noqa: F811
 def test_what_a_file_does_not_have_is_made_and_said(generate) -> None:  # noqa: F811
     write_wav(Path("tone.wav"), Sound(torch.zeros(1, 16000), 16000))
     told = facts(generate("-o", "view.mp4", "--json", "--start-from", "tone.wav", "--denoise", "0.5", *LOOK))
-    assert any("tone.wav has no picture, which is made from noise" in w for w in told["warnings"])
+    assert any("tone.wav has no picture: it is generated from noise" in w for w in told["warnings"])
     assert (told["settings"]["denoise_video"], told["settings"]["denoise_audio"]) == (1.0, 0.5)
 
 

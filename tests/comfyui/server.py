@@ -57,7 +57,7 @@ def python_of(comfyui: Path) -> str:
 
 @dataclass
 class Outcome:
-    """What a prompt came to, from the server's own messages."""
+    """Outcome of a prompt, from the server's own messages."""
 
     prompt_id: str = ""
     status: str = ""  # success, error, interrupted, refused

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from con360.control import ControlConfig, ControlModule, encode_control, load_control, save_control
+from con360.control import (
+    ControlConfig,
+    ControlModule,
+    Film,
+    encode_control,
+    extend_control,
+    load_control,
+    save_control,
+)
 from con360.control.film import pool_to_audio_site
+from con360.control.inputs import stack_maps, view_rays
 from con360.control.map_encoder import MapEncoder
-from con360.control.module import sector_means, stack_maps, view_rays
+from con360.control.module import sector_means
+from con360.control.signal_features import in_rows
 from con360.errors import InputError
 from con360.geometry.erp import erp_directions
 from con360.geometry.sphere import directions
-from con360.records import Conditions, SaliencyMaps, SceneCaption, View, ViewTrack
+from con360.records import Conditions, SaliencyMaps, SceneCaption, Signal, View, ViewTrack
 from con360.viewpoint.basd import basd_maps
 from con360.weights.find import control_file, model_folder
 
@@ -67,24 +78,115 @@ def test_shapes_follow_the_sites(geometry):
 
 def test_equal_strengths_scale_the_modulation():
     whole = encode_control(module(), conditions(), SHAPES, **TIME)
-    half = encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=0.5, basd_strength=0.5)
+    half = encode_control(module(), conditions(), SHAPES, **TIME, strengths={"saliency": 0.5, "basd": 0.5})
     for site in SHAPES:
         assert torch.allclose(half[site][0], 0.5 * whole[site][0], atol=1e-6)
 
 
 def test_unequal_strengths_keep_the_stronger_map():
-    only = encode_control(module(), conditions(), SHAPES, **TIME, basd_strength=0.0)
-    other = encode_control(module(), conditions(seed=1), SHAPES, **TIME, saliency_strength=0.0)
-    same = encode_control(module(), conditions(seed=2), SHAPES, **TIME, saliency_strength=0.0)
+    only = encode_control(module(), conditions(), SHAPES, **TIME, strengths={"basd": 0.0})
+    other = encode_control(module(), conditions(seed=1), SHAPES, **TIME, strengths={"saliency": 0.0})
+    same = encode_control(module(), conditions(seed=2), SHAPES, **TIME, strengths={"saliency": 0.0})
     assert not torch.allclose(only["video.up.1"][0], other["video.up.1"][0])
     # With the saliency off, two clips that differ in saliency alone are controlled alike.
     assert torch.equal(other["video.up.1"][0], same["video.up.1"][0])
 
 
 def test_zero_strength_is_no_control_at_all():
-    assert encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=0.0, basd_strength=0.0) is None
+    assert encode_control(module(), conditions(), SHAPES, **TIME, strengths={"saliency": 0.0, "basd": 0.0}) is None
     with pytest.raises(InputError, match="must not be negative"):
-        encode_control(module(), conditions(), SHAPES, **TIME, saliency_strength=-1.0)
+        encode_control(module(), conditions(), SHAPES, **TIME, strengths={"saliency": -1.0})
+
+
+def test_strengths_are_those_of_the_names_that_the_control_reads():
+    with pytest.raises(InputError, match="'loudness'; this control reads saliency, basd"):
+        encode_control(module(), conditions(), SHAPES, **TIME, strengths={"loudness": 1.0})
+
+
+def three() -> tuple[ControlModule, Conditions]:
+    """A control of a third map and a signal, with random weights for both, and what it reads."""
+    made = module(channels=("saliency", "basd", "motion"), signals={"loudness": 1})
+    given = replace(
+        conditions(), maps={"motion": conditions(seed=3).saliency.maps},
+        signals={"loudness": Signal(torch.rand(20, generator=torch.Generator().manual_seed(4)), 40.0)},
+    )  # fmt: skip
+    return made, given
+
+
+def test_each_strength_adds_its_rise_to_those_that_are_as_strong():
+    made, given = three()
+    levels = {"saliency": 0.25, "basd": 1.0, "motion": 0.25, "loudness": 0.5}
+    got = encode_control(made, given, SHAPES, **TIME, strengths=levels)
+
+    def alone(*names: str) -> Film:
+        return encode_control(made, given, SHAPES, **TIME, strengths={n: float(n in names) for n in levels})
+
+    parts = [(0.25, alone(*levels)), (0.25, alone("basd", "loudness")), (0.5, alone("basd"))]
+    for site in SHAPES:
+        assert torch.allclose(got[site][0], sum(rise * part[site][0] for rise, part in parts), atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"directions_at_sites": True, "audio_sectors": 4}, {"geometry": "pooled"}])
+def test_what_is_added_to_a_control_changes_nothing(changes):
+    made, given = module(**changes), three()[1]
+    grown = extend_control(made, maps=("motion", "depth"), signals={"loudness": 1})
+    before = encode_control(made, given, SHAPES, **TIME)
+    after = encode_control(grown, given, SHAPES, **TIME, strengths={"depth": 0.0})
+    for site in SHAPES:
+        assert torch.allclose(before[site][0], after[site][0], atol=1e-6)
+    with pytest.raises(InputError, match="each name once"):
+        extend_control(grown, maps=("motion",))
+
+
+def test_a_dropped_signal_is_one_that_is_left_out():
+    made, given = three()
+    maps, rays = stack_maps(given, made.config.channels), view_rays([given.track], 8)
+    loud = {"loudness": replace(given.signals["loudness"], values=given.signals["loudness"].values[None])}
+    with torch.no_grad():
+        off, dropped, kept = (
+            made(maps, rays, SHAPES, **TIME, signals=signals, keep_signals=keep)["audio.up.1"][0]
+            for signals, keep in (({}, None), (loud, {"loudness": torch.zeros(1)}), (loud, None))
+        )
+    assert torch.equal(off, dropped) and not torch.equal(off, kept)
+
+
+@pytest.mark.parametrize("rate_hz", [2.0, 100.0, 1000.0])
+def test_signals_are_aligned_by_their_rate(rate_hz):
+    """A ramp over 4 s has the value of its time in each of 104 rows, at any rate; rows past its end hold the last."""
+    time_s = (torch.arange(int(4 * rate_hz)) + 0.5) / rate_hz
+    rows = in_rows(time_s[None, None], rate_hz, 104, 4.16 / 104)[0, 0]
+    wanted = ((torch.arange(104) + 0.5) * 0.04).clamp(time_s[0], time_s[-1])
+    assert torch.allclose(rows[2:-5], wanted[2:-5], atol=0.01) and torch.allclose(rows[-3:], time_s[-1], atol=0.02)
+
+
+def test_signals_of_another_width_or_length_are_refused():
+    made, given = three()
+    for values, said in (
+        (torch.zeros(20, 2), "2 values at a time"),
+        (torch.zeros(30), "lasts 0.75 s and the maps 0.5"),
+    ):
+        with pytest.raises(InputError, match=said):
+            encode_control(made, replace(given, signals={"loudness": Signal(values, 40.0)}), SHAPES, **TIME)
+
+
+@pytest.mark.parametrize(
+    ("channels", "signals", "said"),
+    [(("saliency", "saliency"), {}, "each name once"), (("saliency",), {"saliency": 1}, "each name once"),
+     (("a.b",), {}, "no name"), (("a",), {"b": 0}, "width of the signal b"), ((), {}, "1 to 64 maps")],
+)  # fmt: skip
+def test_names_that_are_none(channels, signals, said):
+    with pytest.raises(InputError, match=said):
+        config(channels=channels, signals=signals)
+
+
+def test_files_of_two_maps_count_them_as_ever():
+    kept = config().to_dict()
+    assert list(kept)[:3] == ["site_channels", "map_channels", "map_height"] and "signals" not in kept
+    assert kept["map_channels"] == 2 and "channels" not in kept
+    for made in (config(), three()[0].config):
+        assert ControlConfig.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    with pytest.raises(InputError, match="counts 3 maps without their names"):
+        ControlConfig.from_dict({**kept, "map_channels": 3})
 
 
 def test_view_geometry_follows_the_view_and_pooled_does_not():
@@ -166,7 +268,7 @@ def test_flat_maps_do_not_become_nan():
 
 def test_lengths_that_differ_are_refused():
     mixed = Conditions(conditions(num_frames=4).saliency, conditions(num_frames=5).basd, SceneCaption(""))
-    with pytest.raises(InputError, match="4 frames and the BASD map 5"):
+    with pytest.raises(InputError, match="4 frames and 'basd' 5"):
         stack_maps(mixed)
 
 

@@ -16,7 +16,7 @@ PINK = torch.tensor(VIEW_COLOURS[0]) / 255.0
 
 
 def pinkness(picture: torch.Tensor, yaw: float, pitch: float) -> float:
-    """How near the colour around a direction comes to that of the view's outline: 1 is equal."""
+    """Nearness of the colour around a direction to that of the view's outline: 1 is equal."""
     x, y = round((yaw / 360 + 0.5) * 2 * H - 0.5), round((0.5 - pitch / 180) * H - 0.5)
     near = picture[:, max(0, y - 1) : y + 2, [(x + d) % (2 * H) for d in (-1, 0, 1)]]
     return 1 - (near - PINK[:, None, None]).abs().mean(0).min().item()

@@ -51,7 +51,7 @@ def normal(name: str, *shape: int) -> Tensor:
 
 
 def fill(name: str, shape: tuple[int, ...]) -> Tensor:
-    """The value of the parameter, or batch-norm statistic, called `name`; what kind it is, its name tells."""
+    """Value of the parameter, or batch-norm statistic, called `name`; the name tells its kind."""
     shape = tuple(shape)
     values, leaf = noise(name, shape), name.rpartition(".")[2]
     if leaf in ("bias", "running_mean"):

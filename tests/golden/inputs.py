@@ -62,7 +62,7 @@ def pipeline_inputs() -> dict[str, Tensor]:
 
 @cache
 def training_inputs() -> dict[str, Tensor]:
-    """What the step was given; the noisy latents follow from it (`runs_svg.training_step`)."""
+    """Inputs of the training step; the noisy latents follow from it (`runs_svg.training_step`)."""
     size_v, size_a = (2, VIDEO_CHANNELS, 8, 16, 16), (2, AUDIO_CHANNELS, 20, 16)
     return {
         "class_labels": F.normalize(normal("train/class_labels", 2, TEXT_A), dim=-1),

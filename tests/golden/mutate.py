@@ -140,7 +140,7 @@ def main(only: str = "") -> int:
 
 
 def _in_child(module: str, old: str, new: str, group: str) -> int:
-    """0 when the change was seen."""
+    """Break the code and run the parity test; return 0 when it fails as it should."""
     apply(module, old, new)
     # Results of the unchanged code, but for what the group builds on.
     for run in (runs_svg.joint_forward, runs_svg.scheduler_steps, runs_sound.mels, runs_sound.encoded,

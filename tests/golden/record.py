@@ -94,7 +94,7 @@ def _keys(folder: Path) -> dict[str, Any]:
 
 
 def _training(part: dict[str, Any]) -> dict[str, Any]:
-    """Gradient norms lose their names, which are ours to know: they are in the names' alphabetical order."""
+    """Drop the names of gradient norms: the norms stay in the names' alphabetical order."""
     norms = [float(f"{part['grad_norms'][name]:.5g}") for name in sorted(part["grad_norms"])]
     names = key_digest({name: [] for name in part["grad_norms"]})
     return {**{k: v for k, v in part.items() if k != "grad_norms"}, "grad_names": names, "grad_norms": norms}

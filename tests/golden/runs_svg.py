@@ -7,16 +7,20 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from ddim import ddim_step
 from diffusers import DDIMScheduler
 from published_svg import base_unets, tiny_dual_unet
 from torch import Tensor
 
 from con360.models.connectors import CrossFeatures
 from con360.models.dual_unet import DualUNet
-from con360.sampling import side
-from con360.sampling.joint import sample_joint
-from con360.sampling.schedule import NoiseSchedule, ddim_step, ddim_timesteps
+from con360.protocols import Inputs
+from con360.records import AV
+from con360.sampling import solvers
+from con360.sampling.joint import Given, sample_joint
+from con360.sampling.schedule import NoiseSchedule, ddim_timesteps
 from con360.sampling.settings import SamplerSettings
+from con360.sampling.solvers import DiffusionSchedule
 from con360.weights.connector_names import published_to_ours
 from train.losses import estimate_clean
 
@@ -156,36 +160,41 @@ def trajectory(label: str, *, passes_together: bool = True) -> Tensors:
     x, settings = pipeline_inputs(), published()["pipeline"]
     run = settings["runs"][label]
     steps: list[tuple[Tensor, Tensor, Tensor]] = []  # video and audio by turns
-    make = side.make_solver
+    make = solvers.make_solver
 
     def noting(*args):
         solver = make(*args)
-        advance = solver.step
+        estimate, move, predictions = solver.estimate, solver.move, []
 
-        def step(index, prediction, *rest):
-            after, x0 = advance(index, prediction, *rest)
-            steps.append((after.clone(), x0.clone(), prediction.clone()))
-            return after, x0
+        def noted_estimate(index, prediction, x_t):
+            predictions.append(prediction)
+            return estimate(index, prediction, x_t)
 
-        solver.step = step
+        def noted_move(index, x_t, x0, noise):
+            after = move(index, x_t, x0, noise)
+            steps.append((after.clone(), x0.clone(), predictions[-1].clone()))
+            return after
+
+        solver.estimate, solver.move = noted_estimate, noted_move
         return solver
 
-    side.make_solver = noting
+    solvers.make_solver = noting
+    text, start = AV(x["embeds_v"], x["embeds_a"]), AV(x["latents_v"], x["latents_a"])
+    schedulers = AV(settings["video_scheduler"], settings["audio_scheduler"])
     try:
         last = sample_joint(
             tiny_dual_unet("additive"),
-            DDIMScheduler(**settings["video_scheduler"]), DDIMScheduler(**settings["audio_scheduler"]),
-            text_v=x["embeds_v"][2:], text_a=x["embeds_a"][2:],
-            negative_v=x["embeds_v"][:2], negative_a=x["embeds_a"][:2],
-            shape_v=x["latents_v"].shape[1:], shape_a=x["latents_a"].shape[1:],
-            start_v=x["latents_v"], start_a=x["latents_a"],
-            settings=SamplerSettings(
+            schedulers.map(lambda scheduler: DiffusionSchedule(DDIMScheduler(**scheduler))),
+            Inputs(text.map(lambda t: t[2:]), text.map(lambda t: t[:2])),
+            start.map(lambda latents: latents.shape[1:]),
+            SamplerSettings(
                 steps=run["num_inference_steps"], cfg_video=run["guidance_scale_v"], cfg_audio=run["guidance_scale_a"],
                 gamma=run["gamma"], passes_together=passes_together,
             ),
+            given=Given(noise=start),
         )  # fmt: skip
     finally:
-        side.make_solver = make
+        solvers.make_solver = make
     results = {}
     for m, modality in enumerate(MODALITIES):
         for name, values in zip(("latents", "x0", "guided_eps"), zip(*steps[m::2], strict=True), strict=True):

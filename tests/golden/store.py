@@ -32,7 +32,7 @@ def published() -> dict[str, Any]:
 
 
 def summarise(name: str, tensor: Tensor) -> dict[str, Any]:
-    """What is kept of a tensor; small ones, and whole numbers, are kept entirely."""
+    """Summarise a tensor; small ones, and those of whole numbers, are kept entirely."""
     values = tensor.detach().double().flatten().numpy()
     size = values.size
     summary: dict[str, Any] = {"shape": list(tensor.shape)}

@@ -244,7 +244,7 @@ def test_sliding_windows_encode_each_frame_once():
 
 
 def test_the_record_is_what_the_full_outputs_give():
-    """A hand in published.json would be seen."""
+    """An edited published.json is noticed."""
     from golden.store import summarise
 
     for name in sorted(published()["tensors"])[::7]:

@@ -147,10 +147,12 @@ def test_the_codec_embedding_has_means_and_spreads_of_four_bands():
 def clap_folder(tmp_path_factory):
     """A real ClapModel, small and random, saved as the published ones are."""
     import transformers
-    from tiny_model import _tokenizer
+    from tiny_model import MAX_TOKENS, WORDS
+
+    from train.tiny.networks import make_tokenizer
 
     torch.manual_seed(0)
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer(WORDS, MAX_TOKENS)
     audio = {
         "window_size": 8, "spec_size": 256, "hidden_size": 32, "patch_embeds_hidden_size": 16, "depths": [1, 1],
         "num_attention_heads": [2, 2], "num_hidden_layers": 2, "projection_dim": 16, "num_mel_bins": 64,

@@ -11,7 +11,7 @@ from tiny_model import make_tiny_joint_model
 
 from con360.errors import InputError
 from con360.models.connector_config import SITES, ConnectorConfig, SideConfig
-from con360.models.connectors import Attention, Connectors
+from con360.models.connectors import Connectors, TokenAttention
 from con360.models.dual_unet import DualUNet
 from con360.models.signal_encoder import FrameShiftConv, TemporalAttention
 from con360.weights.connector_names import published_to_ours
@@ -163,7 +163,7 @@ def test_wart_head_width_and_head_count():
     """The published 8 is the width of a connector's heads, while diffusers reads it as their number."""
     unet = make_tiny_joint_model(0).unet
     assert unet.connectors.at("video.up.0").block.attend_self.heads == 64 // 8
-    assert Attention(1280, 8).heads == 160
+    assert TokenAttention(1280, 8).heads == 160
     assert unet.unet_v.up_blocks[1].attentions[0].transformer_blocks[0].attn1.heads == 8
 
 

@@ -1,4 +1,4 @@
-"""What holds of the recorded dual U-Net beyond its recorded values (golden/test_published.py)."""
+"""The recorded dual U-Net beyond its recorded values (golden/test_published.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the full-size networks weigh on the device, from their shapes: with little memory, the video stage decides."""
+"""Memory of the full-size networks on the device, from their shapes: with little memory, the video stage decides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_stages_of_a_step_weigh_what_low_memory_needs():
         base = UNet2DConditionModel(**configs["unet_v_2d"])
         unet_v = UNetMotionModel.from_unet2d(base, MotionAdapter(**configs["motion_adapter"]), load_weights=False)
         unet = DualUNet(unet_v, UNet2DConditionModel(**configs["unet_a"]), Connectors(connector_config(configs)))
-    weight = {stage: _gigabytes(*unet.parts(stage)) for stage in ("cross", "video", "audio")}
+    weight = {" ".join(group) or "cross": _gigabytes(*unet.parts(group)) for group in ((), *unet.groups)}
     assert {name: round(gb, 2) for name, gb in weight.items()} == {"cross": 0.24, "video": 3.07, "audio": 1.08}
     # Every weight belongs to one stage.
     assert round(_gigabytes(unet), 3) == round(sum(weight.values()), 3) == 4.393

@@ -19,7 +19,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @torch.no_grad()
 def test_wart_a_connectors_output_is_the_down_blocks_last_skip_too():
-    """What the decoder half reads over the skip is the bridged tensor, not the block's own."""
+    """The decoder half reads the bridged tensor over the skip, not the block's own."""
     unet = make_tiny_joint_model(0).unet.unet_a
     temb = torch.cat([time_embedding(unet, 10, torch.zeros(1)), unet.class_embedding(normal(1, 16))], dim=-1)
     x = normal(1, 8, 16, 16)

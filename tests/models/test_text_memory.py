@@ -8,8 +8,8 @@ from tiny_model import make_tiny_joint_model
 from torch import nn
 
 from con360.models.dual_unet import time_embedding
-from con360.models.residency import resident
 from con360.models.text_attention import TextAttention, TextMemory, share_text
+from con360.residency import resident
 
 
 @pytest.fixture(scope="module")

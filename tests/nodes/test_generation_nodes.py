@@ -267,3 +267,28 @@ def test_captions_are_typed_or_the_scenes_or_plain(
     assert result.args[0].startswith(short)
     assert long in result.args[1]
     assert bool(short) == bool(result.args[0])
+
+
+def test_a_term_differentiates_through_the_codec_inside_the_node(
+    run: Any, pack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes run in inference mode; steering needs gradients through the loaded weights."""
+    pipeline, steer = pack("con360.pipeline"), pack("con360.sampling.steer")
+    plain, lengths = pipeline.generate, []
+
+    class Brighter(steer.Term):
+        def __init__(self, model: Any) -> None:
+            self.codec = model.codecs.video
+
+        def on_estimate(self, step: Any) -> Any:
+            towards = steer.gradient(lambda latents: self.codec.decode(latents[0]).mean(), step.x0.video)
+            lengths.append(float(towards.norm()))
+            return step.x0._replace(video=step.x0.video + towards / towards.norm())
+
+    before = result_of(run(workflow(seed=5)))[0]
+    monkeypatch.setattr(
+        pipeline, "generate", lambda model, *given, **named: plain(model, *given, terms=[Brighter(model)], **named)
+    )
+    after = result_of(run(workflow(seed=5, negative="not the same prompt")))[0]
+    assert lengths and all(length > 0 for length in lengths)
+    assert after.mean() > before.mean()

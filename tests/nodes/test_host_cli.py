@@ -46,6 +46,14 @@ def test_a_refused_workflow_says_why(workflow: Path, tmp_path: Path, capsys: pyt
     assert "refused" in said
 
 
+def test_a_widget_is_set_by_node_and_name(workflow: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = [str(workflow), "--out", str(tmp_path / "out"), "--set"]
+    assert main([*arguments, "5.model=another one"]) == 1
+    assert "the model 'another one' is not available" in capsys.readouterr().out
+    assert main([*arguments, "5.modal=x"]) == 2
+    assert "'5.modal=x' names no input" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", [None, "no json", '{"1": {"class_type": "KSampler", "inputs": {}}}'])
 def test_what_is_no_workflow_is_one_line_and_status_two(
     tmp_path: Path, capsys: pytest.CaptureFixture, text: str | None

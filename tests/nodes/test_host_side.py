@@ -54,6 +54,9 @@ def test_model_folders_are_registered_and_a_users_own_come_first(host: Host, fol
 def test_models_are_folders_with_an_index_and_controls_are_files(host: Host, folders: Any) -> None:
     models = host.base / "models"
     put(models / "con360" / "big" / "model_index.json", "{}")
+    (models / "con360" / "big" / "unet_v").mkdir()
+    put(models / "con360" / "half" / "model_index.json", "{}")
+    (models / "con360" / "half" / "unet").mkdir()
     put(models / "con360" / "not-a-model" / "readme.txt")
     put(models / "con360_control" / "mine.safetensors")
     put(models / "con360_control" / "mine.txt")
@@ -150,8 +153,8 @@ def test_managed_networks_are_held_together_and_brought_in(host: Host, runtime: 
         patcher = runtime.manage(networks)
         runtime.bring_in(patcher)
     assert patcher.model["b"] is networks["b"]
-    assert runtime.working_dtype("auto") == torch.float32
-    assert runtime.working_dtype("bfloat16") == torch.bfloat16
+    assert runtime.comfyui_dtype("auto") == torch.float32
+    assert runtime.comfyui_dtype("bfloat16") == torch.bfloat16
 
 
 @pytest.mark.parametrize("capability", [(9, 0), (7, 5)])
@@ -165,6 +168,6 @@ def test_auto_precision_is_that_of_the_command_line(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(runtime.model_management, "get_torch_device", lambda: torch.device("cuda", 0))
     monkeypatch.setattr(runtime.model_management, "should_use_fp16", lambda device: True)
-    assert runtime.working_dtype("auto") == working_dtype("auto", "cuda:0") != torch.float32
+    assert runtime.comfyui_dtype("auto") == working_dtype("auto", "cuda:0") != torch.float32
     monkeypatch.setattr(runtime.model_management, "should_use_fp16", lambda device: False)
-    assert runtime.working_dtype("auto") == torch.float32, "ComfyUI has half precision switched off"
+    assert runtime.comfyui_dtype("auto") == torch.float32, "ComfyUI has half precision switched off"

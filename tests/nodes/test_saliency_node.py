@@ -12,9 +12,10 @@ import pytest
 import torch
 from tiny_workflow import tiny_workflow, write_model_files
 
+from con360.choices import MULTICUE, TRAINING_FREE
 from con360.records import PanoramaClip, Sound
 from con360.saliency.human_faces import HumanFace
-from con360.saliency.predict import MULTICUE, TRAINING_FREE, clip_saliency, predict_saliency
+from con360.saliency.predict import clip_saliency, predict_saliency
 from con360.scenes import demo_scene
 from con360.sound.ambisonics import foa_encode
 from con360.timing import ClipSpec
@@ -36,7 +37,7 @@ def clip() -> PanoramaClip:
 
 @pytest.fixture(scope="module")
 def control(host: Host, pack: Any) -> Any:
-    """What travels on a control link, trained with the training-free maps."""
+    """Value of a control link, trained with the training-free maps."""
     write_model_files(host.base / "models")
     with installed(host._modules):
         return host.classes["Con360ControlLoader"].execute("random.safetensors").args[0]

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from con360.media.info import probe
-from con360.media.spherical import AmbisonicTags
 from con360.media.writer import write_clip
 from con360.records import SaliencyMaps, Sound
+from con360.sound.channels import AmbisonicTags
 from con360.viewpoint.choose import viewpoints
 from tools.host import Host
 from tools.host.modules import installed

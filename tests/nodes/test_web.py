@@ -36,7 +36,7 @@ MODULES = ("geometry.js", "hearing.js")
 
 
 def node(script: str, argument: Any) -> Any:
-    """What a script, given geometry.js as `g`, hearing.js as `h` and an argument as `a`, prints as JSON."""
+    """Run a script with geometry.js as `g`, hearing.js as `h` and an argument as `a`; return what it prints as JSON."""
     binary = shutil.which("node")
     if binary is None:
         pytest.skip("no node on the PATH: the editor's geometry was NOT compared with the library's")
@@ -110,7 +110,7 @@ def texts(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def english(host: Host) -> dict[str, Any]:
-    """What `nodeDefs.json` has to name, from the nodes themselves."""
+    """Collect the texts of the nodes that `nodeDefs.json` has to translate."""
     found = {}
     for name, entry in host.object_info().items():
         if entry["python_module"] != "pack":

@@ -14,6 +14,7 @@ import torch
 from shared_data import data_path
 from synthetic_clips import write_video
 
+from con360.choices import SoundKind
 from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
 from con360.geometry.sphere import rotation
@@ -23,8 +24,7 @@ from con360.media.writer import clip_stream
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
 from con360.reframing.aim import Follow
-from con360.reframing.run import reframe
-from con360.reframing.sound import SoundKind
+from con360.reframing.run import ReframeSettings, reframe
 from con360.sound.ambisonics import foa_encode, fuma_to_ambix, stereo_matrix, turn_matrices
 from con360.sound.views import mix_moving, mono_matrix, view_sound
 from con360.viewpoint.follow import Follower, view_on_path
@@ -62,7 +62,7 @@ def tone(seconds: float, hz: float = 440.0) -> torch.Tensor:
 
 def test_60_frames_per_second_stay_60(tmp_path: Path) -> None:
     source = write_panorama(tmp_path / "in.mp4", list(range(90)), Fraction(1, 60))
-    made = reframe(source, tmp_path / "out.mp4", Follow(), size=(32, 32))
+    made = reframe(source, tmp_path / "out.mp4", Follow(), ReframeSettings(size=(32, 32)))
     assert made.num_frames == 90
     assert times(tmp_path / "out.mp4") == pytest.approx(times(source), abs=1 / 90000)
 
@@ -70,10 +70,10 @@ def test_60_frames_per_second_stay_60(tmp_path: Path) -> None:
 def test_a_variable_rate_is_kept_or_made_constant_with_a_notice(tmp_path: Path) -> None:
     ticks = [0, 33, 66, 200, 233, 500, 533, 566]
     source = write_panorama(tmp_path / "in.mp4", ticks, Fraction(1, 1000))
-    made = reframe(source, tmp_path / "own.mp4", View(0.0), size=(32, 32))
+    made = reframe(source, tmp_path / "own.mp4", View(0.0), ReframeSettings(size=(32, 32)))
     assert times(tmp_path / "own.mp4") == pytest.approx([tick / 1000 for tick in ticks], abs=1 / 90000)
     assert any("varies" in notice for notice in made.notices)
-    made = reframe(source, tmp_path / "even.mp4", View(0.0), size=(32, 32), fps=10)
+    made = reframe(source, tmp_path / "even.mp4", View(0.0), ReframeSettings(size=(32, 32), fps=10))
     assert times(tmp_path / "even.mp4") == pytest.approx([i / 10 for i in range(made.num_frames)])
     assert made.num_frames in (6, 7)
     assert any("constant at 10" in notice for notice in made.notices)
@@ -81,7 +81,9 @@ def test_a_variable_rate_is_kept_or_made_constant_with_a_notice(tmp_path: Path) 
 
 def test_an_excerpt_begins_with_the_frame_that_shows_its_start(tmp_path: Path) -> None:
     source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30))
-    made = reframe(source, tmp_path / "out.mp4", View(0.0), size=(32, 32), start_s=0.35, duration_s=0.3)
+    made = reframe(
+        source, tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32), start_s=0.35, duration_s=0.3)
+    )
     # Frame 10 stands from 0.333 to 0.367 s, the last one before 0.65 s is number 19.
     assert made.num_frames == 10
     assert times(tmp_path / "out.mp4")[:3] == pytest.approx([0, 11 / 30 - 0.35, 12 / 30 - 0.35], abs=1 / 45000)
@@ -90,7 +92,7 @@ def test_an_excerpt_begins_with_the_frame_that_shows_its_start(tmp_path: Path) -
 @pytest.mark.parametrize("view", [View(0.0), View(170.0, 20.0, 90.0), View(30.0, 85.0, 60.0)])
 def test_the_picture_is_the_librarys_view(tmp_path: Path, view: View) -> None:
     source = write_panorama(tmp_path / "in.mp4", [0, 1], Fraction(1, 30))
-    reframe(source, tmp_path / "out.mp4", view, size=(64, 32))
+    reframe(source, tmp_path / "out.mp4", view, ReframeSettings(size=(64, 32)))
     with av.open(str(tmp_path / "out.mp4")) as container:
         found = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(float)
     erp = torch.from_numpy(picture()).permute(2, 0, 1)[None].float()
@@ -148,7 +150,7 @@ def test_sound_of_a_moving_path_in_a_file(tmp_path: Path) -> None:
     source = write_panorama(tmp_path / "in.mp4", list(range(60)), Fraction(1, 30), foa)
     assert probe(source).audio_tracks[0].layout == "ambix"
     path = (Keyframe(0.5, View(0.0)), Keyframe(1.5, View(90.0)))
-    made = reframe(source, tmp_path / "out.mp4", path, size=(32, 32))
+    made = reframe(source, tmp_path / "out.mp4", path, ReframeSettings(size=(32, 32)))
     assert made.sound == "stereo"
     heard = read_sound(tmp_path / "out.mp4")[0].waveform
     assert heard.shape == (2, 2 * RATE)
@@ -165,7 +167,7 @@ def test_sound_of_a_moving_path_in_a_file(tmp_path: Path) -> None:
 
 def test_foa_stays_foa_and_says_so(tmp_path: Path) -> None:
     source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), foa_encode(tone(1.0), 0.0, 0.0))
-    reframe(source, tmp_path / "out.mp4", View(90.0), size=(32, 32), sound="foa")
+    reframe(source, tmp_path / "out.mp4", View(90.0), ReframeSettings(size=(32, 32), sound="foa"))
     (track,) = probe(tmp_path / "out.mp4").audio_tracks
     assert (track.layout, track.channels, track.notices) == ("ambix", 4, ())
     w, y, z, x = read_sound(tmp_path / "out.mp4")[0].waveform[:, 5000:-5000].square().mean(1).sqrt()
@@ -177,7 +179,7 @@ def test_fuma_is_converted_by_name(tmp_path: Path) -> None:
     fuma = torch.stack((ambix[0] / math.sqrt(2), ambix[3], ambix[1], ambix[2]))
     assert torch.allclose(fuma_to_ambix(fuma), ambix, atol=1e-6)
     source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), fuma)
-    reframe(source, tmp_path / "out.mp4", View(-60.0), size=(32, 32), sound="foa", ambisonics="fuma")
+    reframe(source, tmp_path / "out.mp4", View(-60.0), ReframeSettings(size=(32, 32), sound="foa", ambisonics="fuma"))
     w, y, _, x = read_sound(tmp_path / "out.mp4")[0].waveform[:, 5000:-5000].square().mean(1).sqrt()
     assert float(x / w) == pytest.approx(1, abs=0.02) and float(y / w) < 0.02
 
@@ -185,11 +187,11 @@ def test_fuma_is_converted_by_name(tmp_path: Path) -> None:
 def test_stereo_is_left_alone(tmp_path: Path) -> None:
     stereo = torch.stack((tone(1.0), 0 * tone(1.0)))
     source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), stereo)
-    made = reframe(source, tmp_path / "out.mp4", View(120.0), size=(32, 32))
+    made = reframe(source, tmp_path / "out.mp4", View(120.0), ReframeSettings(size=(32, 32)))
     left, right = read_sound(tmp_path / "out.mp4")[0].waveform[:, 5000:-5000]
     assert made.sound == "as recorded" and float(right.abs().max()) < 0.01 < float(left.abs().max())
     with pytest.raises(InputError, match="turned Ambisonics"):
-        reframe(source, tmp_path / "no.mp4", View(0.0), sound="foa")
+        reframe(source, tmp_path / "no.mp4", View(0.0), ReframeSettings(sound="foa"))
 
 
 def footage(path: Path, sound: np.ndarray, rate: int = RATE, layout: str = "5.1", seconds: float = 1.0) -> Path:
@@ -209,7 +211,7 @@ def test_dialogue_keeps_its_level(tmp_path: Path, layout: str, kind: SoundKind, 
     sound = np.zeros((6 if layout == "5.1" else 8, RATE), np.float32)
     sound[2], sound[3] = tone(1.0), tone(1.0, 40.0)
     source = footage(tmp_path / "in.mov", sound, layout=layout)
-    made = reframe(source, tmp_path / "out.mp4", View(70.0), size=(32, 32), sound=kind)
+    made = reframe(source, tmp_path / "out.mp4", View(70.0), ReframeSettings(size=(32, 32), sound=kind))
     own = 20 * math.log10(0.5 / math.sqrt(2))
     assert levels_db(tmp_path / "out.mp4") == pytest.approx([own + gain for gain in wanted], abs=0.1)
     assert made.sound == ("stereo" if kind == "auto" else kind)
@@ -218,7 +220,7 @@ def test_dialogue_keeps_its_level(tmp_path: Path, layout: str, kind: SoundKind, 
 
 def test_channels_without_places_are_averaged_with_a_notice(tmp_path: Path) -> None:
     made = reframe(footage(tmp_path / "in.mov", np.tile(tone(1.0), (10, 1)), layout="10 channels"),
-                   tmp_path / "out.mp4", View(0.0), size=(32, 32))  # fmt: skip
+                   tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32)))  # fmt: skip
     assert made.sound == "mono" and any("mean of the sound's 10 channels" in notice for notice in made.notices)
 
 
@@ -226,7 +228,12 @@ def test_channels_without_places_are_averaged_with_a_notice(tmp_path: Path) -> N
 def test_higher_orders_turn_with_their_first(tmp_path: Path, layout: str) -> None:
     sound = np.zeros((int(layout.split()[0]), RATE), np.float32)
     sound[:4] = foa_encode(tone(1.0), 90.0, 0.0)
-    made = reframe(footage(tmp_path / "in.mov", sound, layout=layout), tmp_path / "out.mp4", View(90.0), size=(32, 32))
+    made = reframe(
+        footage(tmp_path / "in.mov", sound, layout=layout),
+        tmp_path / "out.mp4",
+        View(90.0),
+        ReframeSettings(size=(32, 32)),
+    )
     left, right = levels_db(tmp_path / "out.mp4")
     assert left == pytest.approx(right, abs=0.1) and made.sound == "stereo"
     assert any("first-order part" in notice for notice in made.notices)
@@ -240,7 +247,9 @@ def test_a_head_locked_pair_does_not_turn(tmp_path: Path) -> None:
 
     def heard(yaw: float, kind: SoundKind) -> tuple[torch.Tensor, tuple[str, ...]]:
         """Amplitude of both tones in each channel."""
-        made = reframe(source, tmp_path / "out.mp4", View(yaw), size=(32, 32), sound=kind, head_locked=True)
+        made = reframe(
+            source, tmp_path / "out.mp4", View(yaw), ReframeSettings(size=(32, 32), sound=kind, head_locked=True)
+        )
         waveform = read_sound(tmp_path / "out.mp4")[0].waveform[:, 4800:43200].double()
         bins = torch.fft.rfft(waveform, dim=1).abs() / 19200
         return bins[:, [round(440 * 0.8), round(1000 * 0.8)]], made.notices
@@ -259,7 +268,7 @@ def test_a_head_locked_pair_does_not_turn(tmp_path: Path) -> None:
 def test_any_rate_is_resampled_without_a_seam(tmp_path: Path, rate: int, kept: int) -> None:
     wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(3 * rate) / rate).astype(np.float32)
     source = footage(tmp_path / "in.mov", np.stack((wave, wave)), rate, "stereo", 3.0)
-    made = reframe(source, tmp_path / "out.mp4", View(0.0), size=(32, 32))
+    made = reframe(source, tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32)))
     assert any(f"from {rate} to {kept} Hz" in notice for notice in made.notices)
     sound, _ = read_sound(tmp_path / "out.mp4")
     assert (sound.sample_rate_hz, sound.waveform.shape) == (kept, (2, 3 * kept))
@@ -271,7 +280,7 @@ def test_loud_ambisonics_gets_one_gain_and_keeps_its_direction(tmp_path: Path) -
     loud = 3.0 * foa_encode(2 * tone(1.0) * (0.3 + 0.7 * (tone(1.0, 3.0) > 0)), 60.0, 0.0)
     source = write_video(tmp_path / "in.mov", [i / 10 for i in range(10)], sound=loud.numpy(), layout="4 channels",
                          sound_codec="pcm_f32le")  # fmt: skip
-    made = reframe(source, tmp_path / "out.mp4", View(0.0), size=(32, 32), sound="foa")
+    made = reframe(source, tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32), sound="foa"))
     assert [notice for notice in made.notices if "turned down" in notice] == [
         "The sound was turned down by 10.0 dB, all channels alike: AAC would clip its peaks."
     ]
@@ -287,7 +296,7 @@ def test_where_nothing_can_be_written_nothing_is_decoded(tmp_path: Path, monkeyp
     for out, words in (("out.avi", "does not end in .mp4"), (".", "does not end|is a folder"),
                        ("file/out.mp4", "is a file")):  # fmt: skip
         with pytest.raises(InputError, match=words):
-            reframe(source, tmp_path / out, Follow(), size=(32, 32))
+            reframe(source, tmp_path / out, Follow(), ReframeSettings(size=(32, 32)))
 
 
 def test_cancel_leaves_nothing(tmp_path: Path) -> None:
@@ -298,7 +307,7 @@ def test_cancel_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reframe(source, tmp_path / "out.mp4", View(0.0), size=(32, 32), progress=stop)
+        reframe(source, tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32)), progress=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
@@ -313,7 +322,7 @@ def test_cancel_is_heard_at_each_picture_that_saliency_looks_at(tmp_path: Path) 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reframe(source, tmp_path / "out.mp4", Follow(), size=(32, 32), progress=stop)
+        reframe(source, tmp_path / "out.mp4", Follow(), ReframeSettings(size=(32, 32)), progress=stop)
     assert heard == [1, 2, 3]
 
 
@@ -327,7 +336,7 @@ def test_cancel_is_heard_at_each_picture_that_saliency_looks_at(tmp_path: Path) 
 def test_wrong_options_are_named(tmp_path: Path, options: dict, words: str) -> None:
     source = write_panorama(tmp_path / "in.mp4", list(range(10)), Fraction(1, 30))
     with pytest.raises(InputError, match=words):
-        reframe(source, tmp_path / "out.mp4", View(0.0), **options)
+        reframe(source, tmp_path / "out.mp4", View(0.0), ReframeSettings(**options))
     assert not (tmp_path / "out.mp4").exists()
     with pytest.raises(InputError, match="both read and written"):
         reframe(source, source, View(0.0))
@@ -387,7 +396,7 @@ def test_a_short_flash_does_not_turn_the_camera() -> None:
 
 def test_a_real_clip_keeps_its_frames_and_turns_its_sound(tmp_path: Path) -> None:
     source = data_path("video/congo_eye_1024x512_h264_foa_aac_v2meta.mp4")
-    made = reframe(source, tmp_path / "out.mp4", Follow(), size=(64, 64), duration_s=2.0)
+    made = reframe(source, tmp_path / "out.mp4", Follow(), ReframeSettings(size=(64, 64), duration_s=2.0))
     assert made.sound == "stereo"
     wanted = [time for time in times(source) if time < 2.0 - 1e-6]
     assert times(tmp_path / "out.mp4") == pytest.approx(wanted, abs=1 / 90000)

@@ -1,4 +1,4 @@
-"""What the program promises on bad days, tried.
+"""Try what the program promises on bad days.
 
     python -m tests.reliability [--quick] [--only NAME ...] [--json FILE]
 

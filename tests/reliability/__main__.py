@@ -1,4 +1,4 @@
-"""Tries every promise and prints one table of figures; exit status 1 when one is broken."""
+"""Try every promise and print one table of figures; exit status 1 when one is broken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a piece of work in a process of its own, so that a crash, a hang and its memory are seen from outside.
+"""Run a piece of work in a process of its own, so that a crash, a hang and its memory are seen from outside.
 
 The processes start from a server that has imported the project already: one costs some 20 ms.
 """
@@ -28,7 +28,7 @@ PRELOAD = [
 
 @dataclass(frozen=True)
 class End:
-    """How a piece of work ended.
+    """End of a piece of work.
 
     Args:
         value: what it returned. trace: its traceback, where it raised. signal: the name of the signal that ended it.

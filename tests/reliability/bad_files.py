@@ -34,7 +34,7 @@ PROMISE = "any file through {}: a result with its warnings, or one sentence"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What must come of a file taken as a panorama.
+    """Outcome that a file must have when it is read as a panorama.
 
     Args:
         refused: a part of the sentence that refuses it; "" where a result is wanted.
@@ -167,7 +167,7 @@ SOUNDS: dict[str, Wanted] = {
 
 @dataclass(frozen=True)
 class Came:
-    """What came of a file: the sentence that refused it, or the notices of its result; `wrong` says what else."""
+    """Outcome of a file: the sentence that refused it, or the notices of its result; `wrong` holds any other fault."""
 
     refused: str = ""
     notices: str = ""
@@ -229,7 +229,7 @@ def _each(through: Callable[[Path, Path], Came], files: list[Path], place: Path)
 
 
 def problems_of(name: str, wanted: Wanted, came: Came | None, trouble: str, peak_mb: float) -> Iterator[str]:
-    """What is wrong about an outcome."""
+    """Yield the faults of an outcome."""
     if came is None:
         yield trouble or "nothing came back"
         return

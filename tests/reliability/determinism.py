@@ -96,7 +96,7 @@ def _by_nodes(folder: Path) -> tuple[Any, Any]:
 
 
 class Stopped(Exception):
-    """What the interrupt raises."""
+    """Raised by the interrupt."""
 
 
 def _interrupted() -> Figure:
@@ -125,25 +125,23 @@ def _batches() -> Figure:
     from tiny_model import make_tiny_joint_model
 
     from con360.models.text import encode_captions
-    from con360.sampling.joint import sample_joint
+    from con360.protocols import Inputs
+    from con360.records import AV
+    from con360.sampling.joint import Given
     from con360.sampling.settings import SamplerSettings
 
     with timed("two clips as one batch are the two clips alone, within rounding") as figure:
         model = make_tiny_joint_model(0)
         spec, settings = model.clip_spec(0.5), SamplerSettings(steps=3, cfg_video=2.0, cfg_audio=2.0)
         g = torch.Generator().manual_seed(0)
-        noise = [torch.randn(2, *shape, generator=g) for shape in (model.latent_shape_v(spec),
-                                                                  model.latent_shape_a(spec))]  # fmt: skip
+        noise = model.latent_shapes(spec).map(lambda shape: torch.randn(2, *shape, generator=g))
         with torch.no_grad():
             text = encode_captions(model, ["", "a red disc", "a blue ring"])
+        pair = AV(text.text_v, text.text_a)
 
-        def sample(rows: slice) -> tuple[Any, Any]:
-            return sample_joint(
-                model.unet, model.scheduler_v, model.scheduler_a, text_v=text.text_v[1:][rows],
-                text_a=text.text_a[1:][rows], negative_v=text.text_v[:1], negative_a=text.text_a[:1],
-                shape_v=model.latent_shape_v(spec), shape_a=model.latent_shape_a(spec), settings=settings,
-                start_v=noise[0][rows], start_a=noise[1][rows],
-            )  # fmt: skip
+        def sample(rows: slice) -> AV:
+            inputs = Inputs(pair.map(lambda t: t[1:][rows]), pair.map(lambda t: t[:1]))
+            return model.sample(inputs, spec, settings, given=Given(noise=noise.map(lambda x: x[rows])))
 
         together, worst = sample(slice(0, 2)), 0.0
         for i in (0, 1):

@@ -74,7 +74,7 @@ def _full(place: Path, jobs: dict[str, Callable[[Path, Path], str]], mounts: boo
 
 
 def run_when_full(job: Callable[[Path, Path], str], place: Path, mounts: bool) -> list[str]:
-    """Do a job twice, the second time without room; what is wrong afterwards."""
+    """Do a job twice, the second time without room; return the faults afterwards."""
     disk = place / "disk" if mounts else Path(tempfile.mkdtemp(dir=place))
     if mounts:
         mount(disk)
@@ -97,12 +97,12 @@ def run_when_full(job: Callable[[Path, Path], str], place: Path, mounts: bool) -
 
 
 def _is_log(path: Path) -> bool:
-    """Of a training: they grow line by line and are no results."""
+    """Files of a training that grow line by line and are no results."""
     return path.suffix in (".jsonl", ".lock") or "tfevents" in path.name or path.name == ".lock"
 
 
 def generate(place: Path, disk: Path) -> str:
-    """What is said when it fails; "" when it is done."""
+    """Generate a clip onto the disk; return the error text, or "" when it is done."""
     status, _, errors = command(
         "generate", place / "clip.mp4", "-o", disk / "view.mp4", "--model", tiny_model_folder(place), "--duration",
         "0.5", "--steps", "1",

@@ -1,4 +1,4 @@
-"""What a check reports, how much it tries, and the table of all."""
+"""Figures that checks report, the effort they make, and the table of all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Figure:
-    """One promise and what came of trying to break it.
+    """One promise, and the outcome of trying to break it.
 
     Args:
         promise: a sentence that SECURITY.md holds as well. tried: what and how often. seconds: it took.
@@ -45,7 +45,7 @@ def timed(promise: str) -> Iterator[Figure]:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much each check tries.
+    """Number of trials of each check.
 
     Args:
         name: `test` runs in pytest, `quick` in CI by hand (under 3 minutes), `full` in the background.

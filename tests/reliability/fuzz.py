@@ -278,7 +278,7 @@ def _fuzz(kind: str, promise: str, executions: int) -> Figure:
 
 
 def _culprits(kind: str, numbers: range, trouble: str) -> list[str]:
-    """Which executions of a batch crash or hang, each run alone."""
+    """Run each execution of a batch alone, and list those that crash or hang."""
     found = []
     for number in numbers:
         end = apart(run_batch, kind, range(number, number + 1), timeout_s=4 * SLOW_S)

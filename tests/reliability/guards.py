@@ -1,4 +1,4 @@
-"""Takes each promise's guard out, one at a time and in a copy of the project, and sees its check fail.
+"""Take each promise's guard out, one at a time and in a copy of the project, and see its check fail.
 
     python -m tests.reliability.guards [WORDS ...]
 
@@ -44,13 +44,13 @@ GUARDS = (
           "    if info.coded_width * info.coded_height > max_pixels():", "    if False:"),
     Guard("memory_faults", "the second attempt", "con360/memory.py",
           "for size in (usual, smaller) if smaller != usual else (usual,):", "for size in (usual,):"),
-    Guard("memory_faults", "a step that keeps its smaller size", "con360/sampling/joint.py",
-          "            self.at_once = at_once\n            self._inputs.clear()", "            pass"),
+    Guard("memory_faults", "a step that keeps its smaller size", "con360/sampling/passes.py",
+          "            self.at_once = at_once\n            self._calls.clear()", "            pass"),
     Guard("memory_faults", "memory given back to ComfyUI", "nodes/host/runtime.py",
           "        make_room()\n        raise", "        raise"),
-    Guard("paths", "links followed before a name is judged", "nodes/host/runtime.py",
+    Guard("paths", "links followed before a name is judged", "nodes/host/files.py",
           "    if not path.is_relative_to(folder):", "    if False:"),
-    Guard("paths", "names of every system", "nodes/host/runtime.py",
+    Guard("paths", "names of every system", "nodes/host/files.py",
           "    if climbs or windows.drive or windows.root or PurePosixPath(name).is_absolute():", "    if False:"),
     Guard("hostile_weights", "weights_only", "con360/weights/files.py",
           "weights_only=True, mmap", "weights_only=False, mmap"),
@@ -88,11 +88,13 @@ GUARDS = (
           "        if True:"),
     Guard("two_at_once", "one training per folder", "train/train.py",
           'hold(config.folder, "--out") if accelerator.is_main_process else nullcontext()', "nullcontext()"),
-    Guard("prompts", "nothing is kept of a clip", "con360/pipeline.py", "    mismatch = control.mismatch(",
-          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n    mismatch = control.mismatch("),
-    Guard("soak", "nothing is kept of a clip", "con360/pipeline.py", "    mismatch = control.mismatch(",
-          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n    mismatch = control.mismatch("),
-    Guard("determinism", "noise from the seed alone", "con360/sampling/joint.py",
+    Guard("prompts", "nothing is kept of a clip", "con360/pipeline.py", "    notices += _mismatch(model, control)",
+          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n"
+          "    notices += _mismatch(model, control)"),
+    Guard("soak", "nothing is kept of a clip", "con360/pipeline.py", "    notices += _mismatch(model, control)",
+          "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n"
+          "    notices += _mismatch(model, control)"),
+    Guard("determinism", "noise from the seed alone", "con360/sampling/settings.py",
           "        return torch.Generator().manual_seed(self.seed)",
           "        own = torch.Generator()\n        own.seed()\n        return own"),
     Guard("sync", "sound that begins where it should", "con360/media/writer.py", "        self._at = -AAC_BLOCK",
@@ -130,7 +132,7 @@ def main(words: list[str]) -> int:
 
 
 def _without(guard: Guard, copy: Path) -> tuple[str, float]:
-    """Whether the check fails, and fails by its own judgement, without the guard; and seconds."""
+    """Run the check without the guard; return its outcome and the seconds that it took."""
     path, began = copy / guard.file, time.perf_counter()
     before = path.read_text(encoding="utf-8")
     if before.count(guard.text) != 1:

@@ -88,7 +88,7 @@ def _seeds(kind: str) -> dict[str, bytes]:
 
 
 def _content(kind: str, data: bytes) -> bytes:
-    """What is written into the file of an execution."""
+    """Make the bytes of an execution's file."""
     from atheris import FuzzedDataProvider
 
     if kind == "tags":

@@ -22,7 +22,7 @@ from .figures import Effort, Figure, timed
 
 
 class Payload:
-    """What pickles as a call of the system's `touch`."""
+    """An object that pickles as a call of the system's `touch`."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

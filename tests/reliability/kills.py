@@ -109,7 +109,7 @@ def _generations(folder: Path, kills: int) -> Figure:
 
 
 def _timed_apart(work: Callable[..., object], *arguments: object) -> tuple[float, End]:
-    """How long a piece of work takes, process and all, and how it ended."""
+    """Run a piece of work in a process of its own; return the seconds with the start of the process, and its end."""
     began = time.perf_counter()
     end = apart(work, *arguments, timeout_s=600)
     return time.perf_counter() - began, end

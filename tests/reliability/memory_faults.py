@@ -25,7 +25,7 @@ TOLERANCE = 2e-4
 
 @dataclass(frozen=True)
 class Place:
-    """Where memory runs out: what is called there, and the argument whose first axis says how much is taken at once."""
+    """A place where memory runs out: the function called there, and the argument whose first axis is the batch."""
 
     name: str
     module: str
@@ -43,7 +43,7 @@ PLACES = (
 
 
 def raisers() -> dict[str, Callable[[], BaseException]]:
-    """How the libraries say it."""
+    """Return the out-of-memory errors of the libraries, by name."""
     import numpy as np
     import torch
 
@@ -60,7 +60,7 @@ def raisers() -> dict[str, Callable[[], BaseException]]:
 def full(
     place: Place, raiser: Callable[[], BaseException], fits: int | None = None, package: str = ""
 ) -> Iterator[list[int]]:
-    """Memory ends at a place for all that is larger than fits there; gives the sizes that were asked for.
+    """Let memory run out at a place for all that is larger than fits there; give the sizes that were asked for.
 
     Args:
         package: prefix of the library's modules, which ComfyUI imports under names of its own.

@@ -29,7 +29,7 @@ class Connected(RuntimeError):
 
 
 def forbid_sockets() -> None:
-    """From here on, this process cannot connect, bind or look a name up; attempts raise, and are noted."""
+    """Forbid this process to connect, bind or look a name up; attempts raise, and are noted."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in FORBIDDEN:

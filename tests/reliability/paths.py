@@ -154,7 +154,7 @@ def _asked(ask: Callable[..., Any], inputs: dict[str, Any]) -> None:
 
 
 def _refusal(call: Callable[[str], Any], value: str) -> str:
-    """What is wrong about the refusal of a name; "" where it is one clear sentence."""
+    """Describe the fault in the refusal of a name; "" where it is one clear sentence."""
     try:
         call(value)
     except Exception as error:
@@ -206,7 +206,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def _watching(world: _World) -> Iterator[list[str]]:
-    """Collects the files outside of ComfyUI's folders, of those that lie ready, that are opened in the block."""
+    """Collect the bait files outside ComfyUI's folders that are opened in the block."""
     if not hasattr(sys, "_con360_watching"):
         sys.addaudithook(_hook)
         sys._con360_watching = True  # type: ignore[attr-defined]

@@ -87,7 +87,7 @@ def run_rounds(
     count: int, base: Path, run: Callable[[dict[str, Any]], str], cancel: Callable[[dict[str, Any], int], str],
     memory_mb: Callable[[], float], workflow: Callable[..., dict[str, Any]], steps: int,
 ) -> tuple[list[str], float, float]:  # fmt: skip
-    """Cancels and errors in turn, a good prompt after each: failures, and MB before and after.
+    """Run cancels and errors in turn, a good prompt after each; return failures, and MB before and after.
 
     Args:
         run, cancel: give a prompt's status; `cancel` stops it at the sampler's so-many-th sign of progress.
@@ -123,7 +123,7 @@ def run_rounds(
 
 
 def _cancelled(host: Any, prompt: dict[str, Any], after: int) -> str:
-    """Press stop at the sampler's so-many-th sign of progress."""
+    """Press stop at the sampler's n-th report of progress."""
     seen = []
 
     def listen(node: str, done: float, total: float) -> None:

@@ -150,7 +150,7 @@ def write(row: Row, path: Path) -> Path | None:
 
 
 def name_channels(path: Path, tag: int) -> None:
-    """In place of the description of each channel of a MOV or CAF: Core Audio's number for all, no bits, no list."""
+    """Replace the description of each channel of a MOV or CAF by Core Audio's number for all: no bits, no list."""
     content = path.read_bytes()
     at = content.index(b"chan") + (12 if path.suffix == ".caf" else 8)
     path.write_bytes(content[:at] + b"".join(n.to_bytes(4, "big") for n in (tag, 0, 0)) + content[at + 12 :])
@@ -184,7 +184,7 @@ def through_library(row: Row, path: Path, place: Path) -> Came:
 
 
 def _unlike(row: Row, order: list[int], wave: np.ndarray) -> str:
-    """What is wrong about samples, whose order a container may change."""
+    """Describe the fault of samples, whose channel order a container may change; "" where there is none."""
     wanted = np.std(samples(row.channels)[list(order or range(row.channels))], axis=1)
     if len(wave) != len(wanted) or not np.isfinite(wave).all():
         return f"{len(wave)} channels, or samples that are no numbers"

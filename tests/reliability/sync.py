@@ -51,7 +51,7 @@ def _clips(folder: Path, fps: Fraction, hz: int, seconds: float) -> Iterator[tup
     """The clip as written, and reframed: constant and variable paths of the camera read and write alike."""
     from con360.media.writer import clip_stream
     from con360.records import View
-    from con360.reframing.run import reframe
+    from con360.reframing.run import ReframeSettings, reframe
 
     source = folder / f"{fps.numerator}-{hz}.mp4"
     lit, sound = set(flashes(fps, seconds)), clicks(fps, hz, seconds)
@@ -64,7 +64,7 @@ def _clips(folder: Path, fps: Fraction, hz: int, seconds: float) -> Iterator[tup
         clip.add_sound(sound[:, round(seconds * fps) * block :])
     yield "writer", source
     flat = folder / "flat.mp4"
-    reframe(source, flat, View(30.0, 10.0, 90.0), size=(32, 32))
+    reframe(source, flat, View(30.0, 10.0, 90.0), ReframeSettings(size=(32, 32)))
     yield "reframe", flat
 
 
@@ -80,7 +80,7 @@ def clicks(fps: Fraction, hz: int, seconds: float) -> np.ndarray:
 
 
 def _worst_offset(path: Path, fps: Fraction, hz: int, seconds: float) -> tuple[float, int]:
-    """Largest distance of a flash from the click beside it, and how many pairs there are."""
+    """Largest distance of a flash from the click beside it, and the number of pairs."""
     import av
 
     lit, shown_before = [], False
@@ -96,7 +96,7 @@ def _worst_offset(path: Path, fps: Fraction, hz: int, seconds: float) -> tuple[f
 
 
 def _clicks_heard(path: Path, fps: Fraction, hz: int, seconds: float) -> list[float]:
-    """Times at which the file's sound is most alike to a click: the coder smears an onset, and not this."""
+    """Times at which the file's sound is most like a click; the coder smears an onset, but not this likeness."""
     import av
 
     blocks, start, rate = [], None, hz

@@ -13,6 +13,7 @@ from shared_data import ROOT
 
 from reliability.__main__ import CHECKS, run_check
 from reliability.figures import EFFORTS
+from reliability.guards import GUARDS
 
 pytestmark = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes apart are started by a fork server"
@@ -28,6 +29,11 @@ def test_promises_hold(name):
     assert found and [line for figure in found for line in figure.failures] == []
     if untried := [figure.outcome for figure in found if "NOT TRIED" in figure.outcome]:
         pytest.skip(untried[0])
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: f"{guard.check}: {guard.what}")
+def test_every_guard_names_a_line_that_is_there_once(guard):
+    assert (ROOT / guard.file).read_text(encoding="utf-8").count(guard.text) == 1
 
 
 def test_every_check_stands_in_the_security_policy():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from shared_data import data_path
 
+from con360.choices import MULTICUE, TRAINING_FREE
 from con360.errors import InputError
 from con360.geometry.erp import erp_directions, sample_erp
 from con360.geometry.sphere import angle_between_deg, angles, directions, rotation
@@ -18,7 +19,7 @@ from con360.saliency.heard import Listener, sound_intensity
 from con360.saliency.human_faces import HumanFace, draw_faces, find_faces
 from con360.saliency.motion import camera_rotation, grey_rows, own_motion_deg
 from con360.saliency.multicue import CueStrengths, multicue_saliency
-from con360.saliency.predict import MULTICUE, TRAINING_FREE, clip_saliency, predict_saliency
+from con360.saliency.predict import clip_saliency, predict_saliency
 from con360.sound.ambisonics import foa_encode, turn_matrices
 from con360.viewpoint.choose import viewpoints
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from con360.errors import InputError
 from con360.saliency.predict import predict_saliency
-from con360.saliency.salvit360 import SalViT360, convert_state_dict, load_salvit360, saliency_maps
+from con360.saliency.salvit360 import SalViT360, convert_state_dict, load_salvit360, salvit360_saliency
 from con360.saliency.tangents import DECODED_PX, SCALES, from_tangents, inverse_table, tangent_grid, to_tangents
 
 CPU = torch.device("cpu")
@@ -106,7 +106,7 @@ def small_model():
 
 def test_maps_are_on_our_grid_one_per_frame_with_maximum_one(small_model):
     frames, seen = torch.rand(2, 3, 32, 64), []
-    maps = saliency_maps(small_model, frames, height=40, progress=lambda *step: seen.append(step))
+    maps = salvit360_saliency(small_model, frames, height=40, progress=lambda *step: seen.append(step))
     assert maps.shape == (2, 40, 80)
     assert torch.equal(maps.amax((-1, -2)), torch.ones(2)) and maps.min() >= 0
     assert seen == [(1, 2, "saliency"), (2, 2, "saliency")]
@@ -116,7 +116,7 @@ def test_leaving_the_corner_aligned_grid(small_model, monkeypatch):
     """A published map that holds its own latitude and longitude comes out at our pixel centres."""
     lat = torch.linspace(90, -90, 240)[:, None].expand(-1, 480)
     monkeypatch.setattr(small_model, "raw_maps", lambda frames, progress, windows_at_once: lat[None])
-    maps = saliency_maps(small_model, torch.rand(1, 3, 4, 8), height=10)[0]
+    maps = salvit360_saliency(small_model, torch.rand(1, 3, 4, 8), height=10)[0]
     # Pitches 81, 63, ... -81 brought to [0, 1] by their extremes.
     torch.testing.assert_close(maps[:, 0], torch.linspace(1, 0, 10), atol=1e-5, rtol=0)
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from shared_data import data_path
 
+from con360.choices import MULTICUE, NAMED_METHODS, TRAINING_FREE
 from con360.errors import InputError
 from con360.geometry.erp import erp_directions
 from con360.geometry.sphere import angle_between_deg, directions
 from con360.metrics.saliency import panorama_agreement
-from con360.saliency.predict import MULTICUE, NAMED_METHODS, TRAINING_FREE, predict_saliency
+from con360.saliency.predict import predict_saliency
 from con360.scenes import Scene, demo_scene, random_scene
 from con360.timing import ClipSpec
 from con360.viewpoint.choose import viewpoints

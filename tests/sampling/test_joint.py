@@ -10,8 +10,10 @@ from tiny_model import make_tiny_joint_model
 
 from con360.errors import InputError
 from con360.models.text import encode_captions
+from con360.protocols import Inputs
+from con360.records import AV
 from con360.sampling.guidance import Pass, guidance_plan, guide
-from con360.sampling.joint import sample_joint, video_noise
+from con360.sampling.joint import Given, sample_joint, video_noise
 from con360.sampling.settings import SamplerSettings
 
 FAST = SamplerSettings(steps=3, cfg_video=3.0, cfg_audio=2.0, seed=11)
@@ -22,13 +24,23 @@ def model():
     return make_tiny_joint_model(4)
 
 
+def read_captions(model, *captions):
+    text = encode_captions(model, captions)
+    return AV(text.text_v, text.text_a)
+
+
 def run(model, settings=FAST, **options):
-    text = encode_captions(model, ["a red disc humming", ""])
-    arguments = dict(
-        text_v=text.text_v[:1], text_a=text.text_a[:1], negative_v=text.text_v[1:], negative_a=text.text_a[1:],
-        shape_v=(4, 4, 8, 8), shape_a=(8, 16, 16), settings=settings,
-    )  # fmt: skip
-    return sample_joint(model.unet, model.scheduler_v, model.scheduler_a, **{**arguments, **options})
+    """Sample the tiny model; each option `name_v`, `name_a` is a half of a pair."""
+    captions = encode_captions(model, ["a red disc humming", ""])
+    both = AV(captions.text_v, captions.text_a)
+
+    def pair(name, usual):
+        return AV(*(options.pop(f"{name}_{end}", half) for end, half in zip("va", usual, strict=True)))
+
+    text, negative = pair("text", both.map(lambda t: t[:1])), pair("negative", both.map(lambda t: t[1:]))
+    given = Given(pair("start", AV()), pair("known", AV()), options.pop("generator", None))
+    inputs, shapes = Inputs(text, negative, options.pop("film", None)), AV((4, 4, 8, 8), (8, 16, 16))
+    return sample_joint(model.denoiser, model.schedules, inputs, shapes, settings, given=given, **options)
 
 
 def strong_film(model):
@@ -106,8 +118,8 @@ def test_control_acts_within_its_fractions(model):
     none = run(model, four)
     assert same(run(model, replace(four, control_start=0.5, control_end=0.5), film=film), none, atol=1e-5)
     seen: dict[str, list] = {"none": [], "late": []}
-    run(model, four, callback=lambda i, n, x, x0: seen["none"].append(x0))
-    run(model, replace(four, control_start=0.5), film=film, callback=lambda i, n, x, x0: seen["late"].append(x0))
+    run(model, four, callback=lambda i, n, x, x0: seen["none"].append(x0.video))
+    run(model, replace(four, control_start=0.5), film=film, callback=lambda i, n, x, x0: seen["late"].append(x0.video))
     agree = [torch.equal(a, b) for a, b in zip(*seen.values(), strict=True)]
     assert agree == [True, True, False, False]
 
@@ -132,8 +144,8 @@ def test_callback_counts_steps_and_may_cancel(model):
 
     seen = []
 
-    def cancel_at_two(step, total, latents_v, x0_v):
-        seen.append((step, total, latents_v.shape, x0_v.shape))
+    def cancel_at_two(step, total, latents, x0):
+        seen.append((step, total, latents.video.shape, x0.video.shape))
         if step == 2:
             raise Cancelled
 
@@ -145,7 +157,7 @@ def test_callback_counts_steps_and_may_cancel(model):
 def test_last_estimate_is_the_result(model):
     """The tiny schedule ends at alpha 1: what is returned is the last x0 estimate."""
     estimates = []
-    latents, _ = run(model, callback=lambda i, n, x, x0: estimates.append(x0))
+    latents, _ = run(model, callback=lambda i, n, x, x0: estimates.append(x0.video))
     assert torch.allclose(latents, estimates[-1], atol=1e-5)
 
 
@@ -157,7 +169,7 @@ def test_the_first_estimate_is_fed_back(model):
     )
     estimates = []
     try:
-        run(model, callback=lambda i, n, x, x0: estimates.append(x0))
+        run(model, callback=lambda i, n, x, x0: estimates.append(x0.video))
     finally:
         del model.unet.encode_cross
     assert fed[0] is None and torch.equal(fed[1], estimates[0]) and torch.equal(fed[2], estimates[1])
@@ -184,7 +196,7 @@ def test_guidance_plans():
     assert guidance_plan(7.5, 2.5, None, False).passes == (none, caption)
     assert guidance_plan(7.5, None, None, True) == guidance_plan(7.5, 1.0, 1.0, True)
     plan = guidance_plan(7.5, 2.5, 3.0, True)
-    assert (plan.passes, plan.scales_v, plan.scales_a) == ((none, caption, both), (7.5, 3.0), (2.5, 3.0))
+    assert (plan.passes, plan.scales) == ((none, caption, both), ((7.5, 3.0), (2.5, 3.0)))
     assert guidance_plan(None, 1.0, None, True).passes == (both,)
     assert guidance_plan(1.0, 1.0, 3.0, True).passes == (caption, both)
     assert guidance_plan(7.5, 2.5, 3.0, False).passes == (none, caption)

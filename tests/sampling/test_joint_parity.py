@@ -1,4 +1,4 @@
-"""What the recorded sampling run says beyond its values (golden/test_published.py): memory saved, mistakes seen."""
+"""The recorded sampling run beyond its values (golden/test_published.py): memory saved, mistakes seen."""
 
 from __future__ import annotations
 

@@ -6,12 +6,13 @@ import json
 
 import pytest
 import torch
+from ddim import ddim_step
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 from shared_data import fixture_path
 
 from con360.errors import InputError
-from con360.sampling.schedule import NoiseSchedule, adjustment_exponents, ddim_step, ddim_timesteps, estimate_x0
+from con360.sampling.schedule import NoiseSchedule, adjustment_exponents, ddim_timesteps, estimate_x0
 
 PUBLISHED = dict(
     num_train_timesteps=1000, beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False,

@@ -34,7 +34,7 @@ def known():
 
 
 def counted(model, **options):
-    """How often each network ran, and the result."""
+    """Sample; return the number of runs of each network, and the result."""
     calls = {"video": 0, "audio": 0}
     hooks = [
         unet.conv_in.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
@@ -65,11 +65,11 @@ def test_strength_leaves_steps_out_and_stays_near_the_start(model, known):
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
 def test_a_start_with_its_own_prediction_comes_back(model, known, sampler, monkeypatch):
-    """Where the network predicts exactly what the start is, every strength ends at the start."""
+    """Every strength ends at the start where the network predicts exactly the start."""
 
     def perfect(_, step, sides):
-        active = [m for m in (0, 1) if sides[m].arrive(step)]
-        clean = known["known_v"], known["known_a"]
+        active = [m for m in sides if sides[m].arrive(step)]
+        clean = {"video": known["known_v"], "audio": known["known_a"]}
         return {m: _velocity(sides[m], step, clean[m]) for m in active}
 
     def _velocity(side, step, x0):
@@ -86,7 +86,7 @@ def test_the_start_is_noised_to_the_level_of_its_step(model, known, monkeypatch)
     seen = []
     monkeypatch.setattr(Passes, "predict", lambda self, step, sides: seen.append(sides) or {})
     run(model, replace(FOUR, denoise_video=0.5), **known)
-    side, alphas = seen[0][0], NoiseSchedule.of(model.scheduler_v).alphas_cumprod
+    side, alphas = seen[0]["video"], NoiseSchedule.of(model.scheduler_v).alphas_cumprod
     side.arrive(2)
     alpha = float(alphas[499])  # the third of four trailing timesteps 999, 749, 499, 249
     noise = torch.randn(1, 4, 4, 8, 8, generator=torch.Generator().manual_seed(FAST.seed))
@@ -180,7 +180,8 @@ def test_dpm_steps_are_the_librarys_own(config, begin):
     ours = theirs = torch.randn(2, 4, 3, 3, generator=g)
     for i in range(begin, 16):
         output = torch.randn(ours.shape, generator=g)
-        ours, x0 = solver.step(i, output, ours, None)
+        x0 = solver.estimate(i, output, ours)
+        ours = solver.move(i, ours, x0, None)
         theirs = library.step(output, timesteps[i], theirs).prev_sample
         assert torch.isfinite(ours).all() and (ours - theirs).abs().max() < 2e-3 * theirs.abs().max(), i
     if config["set_alpha_to_one"]:
@@ -198,7 +199,8 @@ def test_few_dpm_steps_come_nearer_than_few_of_ddim():
         for i, t in enumerate(timesteps):
             alpha = float(schedule.alphas_cumprod[t])
             x0 = alpha**0.5 * 0.25 * x / (alpha * 0.25 + 1 - alpha)
-            x, _ = solver.step(i, (alpha**0.5 * x - x0) / (1 - alpha) ** 0.5, x, None)
+            found = solver.estimate(i, (alpha**0.5 * x - x0) / (1 - alpha) ** 0.5, x)
+            x = solver.move(i, x, found, None)
         return float(x)
 
     assert abs(end("ddim", 1000) - 0.5) < 0.003
@@ -232,7 +234,7 @@ def test_low_memory_changes_nothing(model):
 
 
 def test_low_memory_has_one_network_on_the_device_at_a_time(model, monkeypatch):
-    """What runs is what was brought in, and it was brought in alone."""
+    """Each network that runs was brought in before, and alone."""
     there: list = []
     seen: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""What channels are, by tags, by count and as a person says; levels and directions of what is made of them."""
+"""Meaning of channels by tags, by count and by choice; levels and directions of the sound that is made of them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from con360.errors import InputError
 from con360.media import spherical_tags
 from con360.media.info import probe
 from con360.media.reader import read_panorama, read_sound
-from con360.media.spherical import AmbisonicTags
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
 from con360.sound.ambisonics import foa_encode, fuma_to_ambix
-from con360.sound.channels import AMBISONICS, FUMA, channel_meaning, sn3d_of
+from con360.sound.channels import AMBISONICS, FUMA, AmbisonicTags, channel_meaning, sn3d_of
 from con360.sound.levels import downmix_matrix, for_clip, resample, resample_blocks, to_mono
 from con360.sound.views import view_sound
 

@@ -155,3 +155,18 @@ def test_integer_blocks_become_full_scale_floats():
         dtype = {"s16": np.int16, "s32p": np.int32, "u8": np.uint8, "flt": np.float32}[kind]
         frame = av.AudioFrame.from_ndarray(np.full((1, 4), value, dtype), format=kind, layout="mono")
         assert float_samples(frame).dtype == np.float32 and float_samples(frame)[0, 0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("order", "pair"), [(1, 0), (2, 0), (3, 2), (4, 0), (5, 2)])
+def test_ambisonics_of_any_order_is_heard_by_its_first(order, pair):
+    channels = (order + 1) ** 2
+    sound = Sound(torch.randn(channels + pair, 800, generator=torch.Generator().manual_seed(order)), RATE, "ambix")
+    first = Sound(torch.cat([sound.waveform[:4], sound.waveform[channels:]]), RATE, "ambix")
+    assert (sound.ambisonic_order, first.ambisonic_order) == (order, 1)
+    assert torch.equal(to_mono(sound).waveform, to_mono(first).waveform)
+    assert torch.equal(view_sound(sound, View(30.0), 8.0).waveform, view_sound(first, View(30.0), 8.0).waveform)
+
+
+def test_what_is_no_ambisonics_has_no_order():
+    assert Sound(torch.zeros(4, 8), RATE, "other").ambisonic_order is None
+    assert Sound(torch.zeros(5, 8), RATE, "ambix").ambisonic_order is None

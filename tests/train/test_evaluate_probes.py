@@ -12,7 +12,7 @@ import torch
 from con360.records import Sound, View, ViewTrack
 from con360.scenes import Scene
 from con360.timing import ClipSpec
-from train.evaluation import probes
+from train.evaluation import off_screen, probes
 from train.evaluation.bench import Ask, Clip
 from train.examples import scene_of
 
@@ -23,7 +23,7 @@ class KnownAsk(Ask):
 
 
 class TruthTeller:
-    """Where the maps are given, the true clip; else the true clip of another direction, whatever was asked."""
+    """Give the true clip where maps are given, else the true clip of another direction."""
 
     size = 32
     model = SimpleNamespace(vae_v=None)
@@ -60,8 +60,9 @@ class Blind(TruthTeller):
 @pytest.fixture(autouse=True)
 def no_codecs(monkeypatch):
     """Codecs that lose nothing; the built-in ones have a test of their own."""
-    monkeypatch.setattr(probes, "_through_vae", lambda bench, frames: frames)
-    monkeypatch.setattr(probes, "_through_mel", lambda bench, sound: sound)
+    monkeypatch.setattr(probes, "through_vae", lambda bench, frames: frames)
+    for module in (probes, off_screen):
+        monkeypatch.setattr(module, "through_mel", lambda bench, sound: sound)
     monkeypatch.setattr(probes, "encode_frames", lambda vae, frames: frames.transpose(0, 1))
 
 
@@ -88,7 +89,7 @@ def test_turn_asks_only_for_views_that_hold_a_source_and_far_apart():
 
 
 def test_level_error_is_zero_for_the_truth_and_a_gain_is_counted_in_decibels(monkeypatch):
-    told = probes.reduce_level(rows_of(probes.measure_level, TruthTeller(), [0]))
+    told = off_screen.reduce_level(rows_of(off_screen.measure_level, TruthTeller(), [0]))
     assert told["level_abs_db_median"] == pytest.approx(0.0, abs=1e-6)
     assert told["slope"] == pytest.approx(1.0) and told["level_abs_db_median_no_basd"] > 0.5
     halved = TruthTeller()
@@ -99,19 +100,19 @@ def test_level_error_is_zero_for_the_truth_and_a_gain_is_counted_in_decibels(mon
         return [Clip(c.frames, Sound(c.sound.waveform / 2, c.sound.sample_rate_hz)) for c in clips]
 
     halved.generate = quieter
-    figure = probes.reduce_level(rows_of(probes.measure_level, halved, [0]))
+    figure = off_screen.reduce_level(rows_of(off_screen.measure_level, halved, [0]))
     assert figure["level_abs_db_median"] == pytest.approx(6.02, abs=0.01)
     assert figure["followed_abs_db_median"] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_level_of_a_model_that_ignores_the_turn_has_slope_zero_and_the_gains_own_spread():
-    figure = probes.reduce_level(rows_of(probes.measure_level, Blind(), [0]))
+    figure = off_screen.reduce_level(rows_of(off_screen.measure_level, Blind(), [0]))
     assert figure["slope"] == pytest.approx(0.0, abs=1e-9)
     assert figure["followed_abs_db_median"] == pytest.approx(figure["followed_abs_db_median_no_basd"])
 
 
 def test_presence_is_heard_and_not_seen():
-    figure = probes.reduce_presence(rows_of(probes.measure_presence, TruthTeller(), range(2)))["presence"]
+    figure = off_screen.reduce_presence(rows_of(off_screen.measure_presence, TruthTeller(), range(2)))["presence"]
     assert figure["num_scenes"] == 2
     assert figure["maps_and_caption_db"] > 20.0
     assert figure["correlation_with"] == pytest.approx(1.0) == figure["correlation_without"]
@@ -121,7 +122,7 @@ def test_presence_is_heard_and_not_seen():
 
 def test_a_hidden_performer_is_out_of_view_and_another_one_in_it():
     for index in range(8):
-        found = probes._off_screen(scene_of("test", index), np.random.default_rng(index))
+        found = off_screen._off_screen(scene_of("test", index), np.random.default_rng(index))
         assert found is not None
         hidden, view = found
         scene = scene_of("test", index)

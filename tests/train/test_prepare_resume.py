@@ -21,9 +21,10 @@ from shared_data import ROOT
 
 import train.shards
 from con360.errors import InputError
+from train.preparation.model import model_facts
 from train.preparation.run import Executor, _blocks, commit, prepare
 from train.preparation.settings import TRUTH, Settings
-from train.preparation.sources import SPLITS, Clip, procedural_scenes
+from train.preparation.sources import SPLITS, SourceClip, procedural_scenes
 from train.shards import committed_shards, read_outcomes, read_shards
 
 SCENES = 6
@@ -52,8 +53,8 @@ def run_prepare(out: Path, kill_at: str = "") -> None:
     # As Ray's workers have it: another number of threads rounds other last bits.
     torch.set_num_threads(1)
     clips, problems = procedural_scenes(SCENES, "train")
-    absent = Clip("absent.mp4", "/no/such/absent.mp4", "absent", "train", starts_s=(0.0,))
-    settings = Settings(seconds=0.5, saliency=TRUTH, split="given")
+    absent = SourceClip("absent.mp4", "/no/such/absent.mp4", "absent", "train", starts_s=(0.0,))
+    settings = Settings(model_facts(), seconds=0.5, saliency=TRUTH, split="given")
     prepare(([*clips, absent], problems), out, settings, Executor(shard_segments=PER_SHARD), say=lambda line: None)
 
 
@@ -165,7 +166,7 @@ def test_a_half_written_shard_is_not_seen_and_is_removed(uninterrupted, tmp_path
 def test_a_second_writer_is_refused_and_a_superseded_one_cannot_commit(tmp_path):
     from filelock import FileLock
 
-    settings = Settings(seconds=0.5, saliency=TRUTH, split="given")
+    settings = Settings(model_facts(), seconds=0.5, saliency=TRUTH, split="given")
     with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="another run is writing"):
         prepare(procedural_scenes(1, "train"), tmp_path, settings, say=lambda line: None)
     (tmp_path / ".run").write_text("the later run")

@@ -1,4 +1,4 @@
-"""Where clips come from: manifests, folders, Sphere360's real lists with their traps; splits that keep videos apart."""
+"""Sources of clips: manifests, folders, Sphere360's real lists with their traps; splits that keep videos apart."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 from shared_data import data_path
 
 from con360.errors import InputError
+from train.preparation.model import model_facts
 from train.preparation.plan import Segment, assign_splits, plan_segments
 from train.preparation.settings import Settings, split_of
 from train.preparation.sources import (
-    Clip,
+    SourceClip,
     overlapping,
     procedural_scenes,
     read_source,
@@ -112,7 +113,7 @@ def test_manifest_columns_and_bad_lines(tmp_path):
         "y.mp4,,,nowhere,\nx.mp4,,,,\nz.mp4,,,,-1\n"
     )
     clips, problems = read_source(manifest)
-    assert clips == [Clip("x.mp4", str(tmp_path / "x.mp4"), "v1", "test", "hello", (0.0, 1.5))]
+    assert clips == [SourceClip("x.mp4", str(tmp_path / "x.mp4"), "v1", "test", "hello", (0.0, 1.5))]
     assert [p.where for p in problems] == [f"clips.csv line {n}" for n in (3, 4, 5, 6)]
     lines = tmp_path / "clips.jsonl"
     lines.write_text('{"path": "x.mp4", "id": "one"}\n{broken\n[1]\n{"path": "x.mp4", "id": "two", "starts": [2]}\n')
@@ -127,8 +128,8 @@ def test_manifest_columns_and_bad_lines(tmp_path):
 
 
 def test_segments_have_the_papers_starts_and_ids_that_stay():
-    clips = [Clip("b_clip", "b", "v"), Clip("a", "a", "w", starts_s=(1.5, 1.5))]
-    segments = plan_segments(clips, Settings())
+    clips = [SourceClip("b_clip", "b", "v"), SourceClip("a", "a", "w", starts_s=(1.5, 1.5))]
+    segments = plan_segments(clips, Settings(model_facts()))
     assert [s.id for s in segments] == ["b_clip@0", "b_clip@3", "b_clip@6", "a@1.5"]
     assert len({s.split for s in segments if s.clip.video == "v"}) == 1
 
@@ -136,10 +137,10 @@ def test_segments_have_the_papers_starts_and_ids_that_stay():
 def test_scenes_keep_the_split_of_their_seeds():
     clips, _ = procedural_scenes(2, "validation", first=5)
     assert [scene_number(clip) for clip in clips] == [("validation", 5), ("validation", 6)]
-    assert [(s.id, s.split) for s in plan_segments(clips, Settings(split="given"))] == [
+    assert [(s.id, s.split) for s in plan_segments(clips, Settings(model_facts(), split="given"))] == [
         ("scene:validation/5@0", "validation"), ("scene:validation/6@0", "validation")
     ]  # fmt: skip
-    assert isinstance(plan_segments(clips, Settings(split="given"))[0], Segment)
+    assert isinstance(plan_segments(clips, Settings(model_facts(), split="given"))[0], Segment)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,6 @@ def test_hash_split_fills_every_share():
     draws = [split_of(str(i), 0, (("train", 0.5), ("test", 0.5))) for i in range(400)]
     assert 150 < draws.count("train") < 250
     with pytest.raises(InputError, match="names none"):
-        assign_splits([Clip("a", "a", "a")], "given")
+        assign_splits([SourceClip("a", "a", "a")], "given")
     with pytest.raises(InputError, match="unknown"):
-        assign_splits([Clip("a", "a", "a")], "half")
+        assign_splits([SourceClip("a", "a", "a")], "half")

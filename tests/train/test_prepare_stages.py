@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from shared_data import data_path
 from synthetic_clips import write_video
 from tiny_captioners import write_blip
 
+from con360.control import fingerprint
 from con360.errors import InputError
 from con360.models.codecs import decode_frames
 from con360.records import Sound, View, ViewTrack
 from con360.sound.ambisonics import foa_encode
 from con360.sound.views import view_sound
 from con360.viewpoint.basd import basd_maps
+from con360.weights.files import read_tensors
 from con360.weights.find import model_folder
+from con360.weights.load import load_joint_model
 from train.examples import make_example
 from train.preparation.cleaning import (
     Rejected,
@@ -32,12 +36,12 @@ from train.preparation.cleaning import (
     speech_probability,
     static_share,
 )
-from train.preparation.model import load_encoders
+from train.preparation.model import load_encoders, model_facts
 from train.preparation.plan import Segment, plan_segments
 from train.preparation.report import counts_text, price_text, stage_costs, stages_text
 from train.preparation.run import Executor, prepare
 from train.preparation.settings import TRUTH, Settings
-from train.preparation.sources import Clip, procedural_scenes, read_source
+from train.preparation.sources import SourceClip, procedural_scenes, read_source
 from train.preparation.stages import prepare_views
 from train.prepare import main
 from train.shards import count_examples, read_outcomes, read_settings, read_shards, shard_paths
@@ -46,7 +50,7 @@ ONE = Executor(shard_segments=2)
 
 
 def quick(**changes) -> Settings:
-    return Settings(**{**dict(seconds=0.5, starts_s=(0.0, 0.5), viewpoints=2, split="given"), **changes})
+    return Settings(model_facts(), **{**dict(seconds=0.5, starts_s=(0.0, 0.5), viewpoints=2, split="given"), **changes})
 
 
 def quiet(line: str) -> None:
@@ -115,13 +119,36 @@ def test_an_example_holds_what_its_record_says(prepared):
     assert not {e.video for e in examples} & {e.video for e in read_shards(out, "test")}
 
 
+def test_preparation_reads_the_weights_of_encoders_alone(tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(model_folder(), tmp_path / "model"))
+    read = []
+
+    def recorded(path: Path, keep: object = None) -> object:
+        read.append(path.parent.name)
+        return read_tensors(path, keep)
+
+    monkeypatch.setattr("con360.weights.build.read_tensors", recorded)
+    facts, encoders = model_facts(folder), load_encoders(folder)
+    assert sorted(read) == ["text_encoder_a", "text_encoder_v", "vae_a", "vae_v"]
+    whole = load_joint_model(folder)
+    assert facts.clip_spec(1.0) == whole.clip_spec(1.0) and facts.picture_size_px == whole.picture_size_px
+    networks = ("vae_v", "vae_a", "text_encoder_v", "text_encoder_a")
+    assert facts.fingerprint == fingerprint(*(getattr(whole, name) for name in networks))
+    for name in networks:
+        torch.testing.assert_close(
+            getattr(encoders, name).state_dict(), getattr(whole, name).state_dict(), rtol=0, atol=0
+        )
+    settings = Settings(facts, seconds=0.5)
+    assert "model" not in settings.identity()["facts"] and settings.spec.num_frames == 4
+
+
 def test_the_view_looks_at_the_disc_and_the_latents_show_it(prepared):
     """The disc starts near column 40 of 128: yaw -67; what the decoder makes of the latents is the stored crop."""
     out, _ = prepared
     first = next(e for e in read_shards(out, "train", beside=("crops",)) if e.id == "one.mp4@0#1")
     yaw, pitch = first.views[0, :2].tolist()
     assert abs(yaw - (40 + 6 - 64) / 128 * 360) < 20 and abs(pitch - 5) < 20
-    vae = load_encoders(quick().model).vae_v
+    vae = load_encoders(quick().facts.model).vae_v
     with torch.no_grad():
         shown = decode_frames(vae, first.latents_v.float().transpose(0, 1))
     assert (shown - first.crops / 255).abs().mean() < 0.08
@@ -143,7 +170,7 @@ def test_the_same_command_again_does_nothing_and_other_settings_are_refused(prep
 
 
 def test_failed_segments_are_tried_again_when_asked(tmp_path):
-    source = ([Clip("late.mp4", str(tmp_path / "late.mp4"), "late", "train", starts_s=(0.0,))], [])
+    source = ([SourceClip("late.mp4", str(tmp_path / "late.mp4"), "late", "train", starts_s=(0.0,))], [])
     assert prepare(source, tmp_path / "out", quick(), ONE, say=quiet).count("failed") == 1
     moving_clip(tmp_path / "late.mp4", 0.6)
     assert prepare(source, tmp_path / "out", quick(), ONE, say=quiet).count("failed") == 1
@@ -157,7 +184,7 @@ def test_what_the_channels_are_is_said_once_for_all_clips(tmp_path):
     n3d = torch.cat((sound[:1], math.sqrt(3) * sound[1:], sound[:2]))
     write_video(tmp_path / "a.mov", [i / 8 for i in range(9)], sound=n3d.numpy(), layout="6 channels",
                 sound_codec="pcm_f32le")  # fmt: skip
-    segment = Segment(Clip("a.mov", str(tmp_path / "a.mov"), "a", "train"), 0.0, "train")
+    segment = Segment(SourceClip("a.mov", str(tmp_path / "a.mov"), "a", "train"), 0.0, "train")
     foa = prepare_views(segment, quick(ambisonics="n3d", head_locked=True)).foa
     assert foa.shape == (4, 8000) and (foa[1] + foa[0]).abs().max() < 1e-4
     assert prepare_views(segment, quick()).foa is None
@@ -170,7 +197,7 @@ def test_what_the_channels_are_is_said_once_for_all_clips(tmp_path):
 
 
 def test_spatial_sound_is_kept_and_heard_towards_the_view():
-    clip = Clip("congo", str(data_path("video/congo_eye_1024x512_h264_foa_aac_v2meta.mp4")), "congo", "train")
+    clip = SourceClip("congo", str(data_path("video/congo_eye_1024x512_h264_foa_aac_v2meta.mp4")), "congo", "train")
     work = prepare_views(Segment(clip, 0.0, "train"), quick(viewpoints=1))
     assert work.outcome is None and work.foa.shape == (4, 8000) and len(work.drafts) == 1
     draft = work.drafts[0]
@@ -181,7 +208,7 @@ def test_spatial_sound_is_kept_and_heard_towards_the_view():
 
 
 def test_a_clip_without_sound_is_rejected_and_its_split_reads_as_empty(tmp_path):
-    clip = Clip("mute", str(data_path("bad/06_video_only.mp4")), "a", "train", starts_s=(0.0,))
+    clip = SourceClip("mute", str(data_path("bad/06_video_only.mp4")), "a", "train", starts_s=(0.0,))
     account = prepare(([clip], []), tmp_path / "out", quick(), ONE, say=quiet)
     (outcome,) = account.outcomes.values()
     assert (outcome.status, outcome.stage, outcome.reason) == ("rejected", "read", "mute: the clip has no sound")
@@ -191,14 +218,14 @@ def test_a_clip_without_sound_is_rejected_and_its_split_reads_as_empty(tmp_path)
 def test_a_stages_surprise_is_recorded_with_its_kind(tmp_path):
     """A defect of a stage (here a field of view that is no number) ends the segment, not the run."""
     moving_clip(tmp_path / "c.mp4", 0.6)
-    segment = Segment(Clip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
+    segment = Segment(SourceClip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
     outcome = prepare_views(segment, quick(fov_deg=None)).outcome
     assert (outcome.status, outcome.stage) == ("failed", "views") and outcome.reason.startswith("TypeError: ")
     assert set(outcome.seconds) == {"read", "caption", "clean", "saliency", "views"}
 
 
 def test_scenes_are_stored_as_they_are_rendered(tmp_path):
-    settings = Settings(seconds=0.5, saliency=TRUTH, split="given")
+    settings = Settings(model_facts(), seconds=0.5, saliency=TRUTH, split="given")
     prepare(procedural_scenes(2, "validation"), tmp_path, settings, ONE, say=quiet)
     stored = sorted(read_shards(tmp_path, "validation", beside=("crops", "foa", "sound")), key=lambda e: e.id)
     assert [e.id for e in stored] == ["scene:validation/0@0#1", "scene:validation/1@0#1"]
@@ -210,9 +237,9 @@ def test_scenes_are_stored_as_they_are_rendered(tmp_path):
 
 
 def test_scenes_with_estimated_saliency_keep_their_basd():
-    segment = plan_segments(procedural_scenes(1, "train")[0], Settings(split="given"))[0]
+    segment = plan_segments(procedural_scenes(1, "train")[0], Settings(model_facts(), split="given"))[0]
     true, estimated = (
-        prepare_views(segment, Settings(seconds=0.5, saliency=name, split="given")).drafts[0].maps
+        prepare_views(segment, Settings(model_facts(), seconds=0.5, saliency=name, split="given")).drafts[0].maps
         for name in (TRUTH, "training-free")
     )
     assert torch.equal(true[:, 1], estimated[:, 1]) and not torch.equal(true[:, 0], estimated[:, 0])
@@ -244,7 +271,7 @@ def test_silent_share_of_known_levels():
 @pytest.mark.parametrize(("rule", "clip"), [("static", dict(moves=False)), ("silent", dict(level=1e-3))])
 def test_cleaning_is_asked_for_and_says_why(rule, clip, tmp_path):
     moving_clip(tmp_path / "c.mp4", 1.1, **clip)
-    segment = Segment(Clip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
+    segment = Segment(SourceClip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")
     one = quick(seconds=1.0)
     assert prepare_views(segment, one).outcome is None
     outcome = prepare_views(segment, replace(one, clean=(rule,))).outcome
@@ -322,7 +349,7 @@ def test_a_captioner_fills_in_for_a_missing_caption(tmp_path):
     moving_clip(tmp_path / "c.mp4", 0.6)
     model = str(write_blip(tmp_path / "blip"))
     settings = quick(caption_model=model, caption_times=1)
-    clip = Clip("c", str(tmp_path / "c.mp4"), "c", "train")
+    clip = SourceClip("c", str(tmp_path / "c.mp4"), "c", "train")
     work = prepare_views(Segment(clip, 0.0, "train"), settings)
     assert work.outcome is None and work.caption
     named = prepare_views(Segment(replace(clip, caption="a disc"), 0.0, "train"), settings)

@@ -44,7 +44,7 @@ def test_dropped_control_is_the_identity():
 
 
 def test_maps_are_dropped_one_by_one():
-    maps = drop_maps(torch.ones(400, 1, 2, 1, 1), Dropout(saliency=0.2, basd=0.2), torch.Generator().manual_seed(0))
+    maps = drop_maps(torch.ones(400, 1, 2, 1, 1), Dropout(alone=0.2), torch.Generator().manual_seed(0))
     dropped = 1 - maps[:, 0, :, 0, 0]
     assert 0.1 < dropped[:, 0].mean() < 0.3 and 0.1 < dropped[:, 1].mean() < 0.3
     assert 0.0 < (dropped.sum(1) == 2).float().mean() < 0.1

@@ -1,4 +1,4 @@
-"""What a step reads: each clip once per epoch, the same in any number of processes, and prepared shards by number."""
+"""Reading of a step: each clip once per epoch, the same in any number of processes, and prepared shards by number."""
 
 from __future__ import annotations
 
@@ -84,9 +84,8 @@ def test_omni_sound_is_the_downmix_whatever_the_view(model):
 
 
 def prepared(number: int) -> Prepared:
-    sample = RandomClips(40)[number]
-    tensors = {n: getattr(sample, n) for n in ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")}
-    return Prepared(f"{number}#1", f"{number}@0", str(number), 0.0, 1, f"clip {number}", "omni", **tensors)
+    own = dict(id=f"{number}#1", segment=f"{number}@0", video=str(number), start_s=0.0, rank=1, sound_kind="omni")
+    return Prepared(**vars(RandomClips(40)[number]), **own)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What learns in which regime, and that processes, accumulation, recomputation and precision change nothing else."""
+"""Weights that learn in each regime; processes, accumulation, recomputation and precision change nothing else."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def test_a_sample_is_noised_the_same_in_any_batch(tmp_path):
     _, together = one_batch(loop, (6, 7))
     _, alone = one_batch(loop, (7,))
     assert torch.equal(together.joint.noise[0][1:], alone.joint.noise[0])
-    assert torch.equal(together.joint.t[1:], alone.joint.t) and torch.equal(together.keep_maps[1:], alone.keep_maps)
+    assert torch.equal(together.joint.t[1:], alone.joint.t) and torch.equal(together.keep_named[1:], alone.keep_named)
     assert not torch.equal(together.joint.noise[0][:1], alone.joint.noise[0])
 
 
 def test_everything_is_dropped_as_often_as_asked_at_batch_1(tmp_path):
     loop = make_loop(quick_config(tmp_path), OneProcess())
     batch = collate([RandomClips(1)[0]], 1)
-    dropout = Dropout(text=0.1, control=0.3, saliency=0.2, basd=0.4, x0=0.5)
+    dropout = Dropout(text=0.1, control=0.3, x0=0.5, named={"saliency": 0.2, "basd": 0.4})
     draws = [draw(loop.model, batch, [n], dropout, 0) for n in range(400)]
 
     def dropped(values) -> float:
@@ -88,8 +88,8 @@ def test_everything_is_dropped_as_often_as_asked_at_batch_1(tmp_path):
 
     assert 0.06 < dropped(d.keep_text for d in draws) < 0.15
     assert 0.23 < dropped(d.keep_control for d in draws) < 0.37
-    assert 0.14 < dropped(d.keep_maps[:, 0] for d in draws) < 0.26
-    assert 0.33 < dropped(d.keep_maps[:, 1] for d in draws) < 0.47
+    assert 0.14 < dropped(d.keep_named[:, 0] for d in draws) < 0.26
+    assert 0.33 < dropped(d.keep_named[:, 1] for d in draws) < 0.47
     for modality in (0, 1):
         assert 0.43 < dropped(d.joint.keep_x0[modality] for d in draws) < 0.57
     t, con = (torch.cat([pick(d) for d in draws]).float() for pick in (lambda d: d.joint.t, lambda d: d.joint.t_con[0]))

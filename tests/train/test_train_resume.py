@@ -10,7 +10,7 @@ import torch
 from tiny_clips import make_loop, quick_config
 
 from con360.errors import InputError
-from train.checkpoint import Progress, checkpoint_to_resume, checkpoints, read_config, read_state, save_checkpoint
+from train.checkpoint import RunProgress, checkpoint_to_resume, checkpoints, read_config, read_state, save_checkpoint
 from train.devices import OneProcess
 from train.loop import Interrupted
 from train.monitor import read_log
@@ -57,7 +57,7 @@ def test_ctrl_c_writes_a_checkpoint_and_gives_the_handlers_back(tmp_path):
 
 
 def save(folder, config, step, **progress):
-    return save_checkpoint(folder, config, Progress(step, **progress), {"trained": {}}, 0, lambda: None)
+    return save_checkpoint(folder, config, RunProgress(step, **progress), {"trained": {}}, 0, lambda: None)
 
 
 def test_newest_stay_and_a_run_that_starts_over_counts_as_newer(tmp_path):
@@ -68,7 +68,7 @@ def test_newest_stay_and_a_run_that_starts_over_counts_as_newer(tmp_path):
     save(tmp_path, config, 5)
     assert [path.name for path in checkpoints(tmp_path)] == ["step-0000005", "step-0000300"]
     save(tmp_path, config, 300, samples=7)
-    assert read_state(tmp_path / "step-0000300")["progress"] == Progress(300, 7)
+    assert read_state(tmp_path / "step-0000300")["progress"] == RunProgress(300, 7)
 
 
 def test_a_kill_while_writing_leaves_the_older_checkpoint(tmp_path, monkeypatch):

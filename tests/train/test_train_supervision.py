@@ -1,4 +1,4 @@
-"""What the tiny bundle's training is told about scenes: what stands where, and what a caption says."""
+"""Truth about scenes in the tiny bundle's training: places of things, and words of captions."""
 
 from __future__ import annotations
 

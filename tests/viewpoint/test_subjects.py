@@ -81,7 +81,7 @@ def test_nothing_stands_out():
 
 
 def test_still_views_average_the_maps_first():
-    """What is there in every map wins over what is brighter in a single one."""
+    """A region of every map wins over one that is brighter in a single map."""
     maps = torch.stack([0.6 * blob(-40, 0)] * 8)
     maps[3] = torch.maximum(maps[3], blob(90, 0))
     found = viewpoints(SaliencyMaps(maps, "test"), FPS)
@@ -116,7 +116,7 @@ def test_a_track_bridges_a_gap():
 
 
 def test_the_camera_knows_what_comes():
-    """What is brightest in the first maps alone is not what the camera goes to first."""
+    """The camera does not start at a region that is brightest in the first maps alone."""
     follower = Follower(4.0)
     for t in range(40):
         follower.add(blob(-30, 0) + (1.2 * blob(120, 0) if t < 2 else 0))

@@ -228,6 +228,6 @@ def test_lengths_follow_the_model():
     model = make_tiny_joint_model(0)
     spec = model.clip_spec(4.0)
     assert (spec.num_frames, spec.num_latent_rows_padded) == (32, 104)
-    assert model.latent_shape_v(spec) == (4, 32, 8, 8) and model.latent_shape_a(spec) == (8, 104, 16)
+    assert model.latent_shapes(spec) == ((4, 32, 8, 8), (8, 104, 16))
     assert model.site_shapes(spec)["audio.up.1"] == (64, 52, 8)
     assert replace(model, metadata={}).picture_size_px == 32

@@ -10,19 +10,40 @@ from pathlib import Path
 from typing import Any
 
 from . import Host, Run
-from .graph import WorkflowError
+from .graph import WorkflowError, to_prompt
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tools.host",
-        description="Runs one of this pack's workflows in a small stand-in for ComfyUI that was written for tests. It "
-        "knows this pack's nodes and the few core nodes that its workflows use, and nothing else.",
+        description="Run one of this pack's workflows in a small stand-in for ComfyUI. It knows this pack's nodes and "
+        "the few core nodes that its workflows use, and nothing else.",
     )
     parser.add_argument("workflow", type=Path, help="a workflow, UI or API format")
     parser.add_argument("--out", type=Path, required=True, help="folder for input, output, temp and models")
     parser.add_argument("--input", type=Path, action="append", default=[], help="a video to put into the input folder")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NODE.INPUT=VALUE",
+        help="value of a widget, for example 1.video=mine.mp4",
+    )  # fmt: skip
     return parser.parse_args(arguments)
+
+
+def set_values(prompt: dict[str, Any], settings: list[str]) -> None:
+    """Set widgets of a prompt from `NODE.INPUT=VALUE`; a value is JSON, or else text.
+
+    Raises:
+        WorkflowError: there is no such input.
+    """
+    for setting in settings:
+        place, equals, value = setting.partition("=")
+        node, _, name = place.partition(".")
+        if not equals or name not in prompt.get(node, {}).get("inputs", {}):
+            raise WorkflowError(f"'{setting}' names no input; give NODE.INPUT=VALUE, for example 1.video=mine.mp4")
+        try:
+            prompt[node]["inputs"][name] = json.loads(value)
+        except ValueError:
+            prompt[node]["inputs"][name] = value
 
 
 def show_progress(names: dict[str, str]) -> Any:
@@ -33,7 +54,7 @@ def show_progress(names: dict[str, str]) -> Any:
 
 
 def describe(run: Run, names: dict[str, str], base: Path) -> int:
-    """Print what became of a run; the exit status."""
+    """Print the outcome of a run; return the exit status."""
     for node_id, complaints in run.complaints.items():
         print(f"{names[node_id]}: {'; '.join(complaints)}")
     if run.error is not None:
@@ -54,13 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
         for video in options.input:
             shutil.copy(video, options.out / "input")
         workflow = json.loads(options.workflow.read_text(encoding="utf-8"))
-        nodes = (
-            {str(n["id"]): n["type"] for n in workflow["nodes"]}
-            if "nodes" in workflow
-            else {key: node["class_type"] for key, node in workflow.items()}
-        )
-        names = {key: f"{key} {kind}" for key, kind in nodes.items()}
-        run = host.run(workflow, show_progress(names))
+        prompt = to_prompt(workflow, host.object_info()) if "nodes" in workflow else workflow
+        set_values(prompt, options.set)
+        names = {key: f"{key} {node['class_type']}" for key, node in prompt.items()}
+        run = host.run(prompt, show_progress(names))
     except (OSError, json.JSONDecodeError, WorkflowError) as error:
         print(f"{options.workflow}: {error}", file=sys.stderr)
         return 2

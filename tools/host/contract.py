@@ -1,4 +1,4 @@
-"""What a real server's `/object_info` says about our nodes and the core nodes we use, in the form that is recorded.
+"""Recorded form of a real server's `/object_info`, for our nodes and the core nodes we use.
 
 Of core nodes only the interface is kept (sockets, ranges, options, defaults), not their texts; of ours everything but
 the name of the folder that the pack lies in.

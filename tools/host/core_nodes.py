@@ -1,4 +1,4 @@
-"""The few core nodes that this pack's workflows end in or pass through, doing what core's documentation says.
+"""The few core nodes that this pack's workflows use, as ComfyUI's documentation describes them.
 
 Only their sockets and files are alike; encoder settings and names of files are this host's own.
 """

@@ -67,7 +67,7 @@ def to_prompt(workflow: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
             continue
         where = f"node {node['id']} ({node['type']})"
         if node["type"] not in info:
-            raise WorkflowError(f"{where}: this host does not know the node")
+            raise WorkflowError(f"{where}: the stand-in does not know the node")
         if node.get("mode", 0) != 0:
             raise WorkflowError(f"{where}: muted and bypassed nodes are not supported here")
         entry = info[node["type"]]

@@ -17,7 +17,7 @@ class InterruptProcessingException(Exception):
 
 
 class StrictModule(types.ModuleType):
-    """A module that says what the test host lacks."""
+    """A module whose errors name what the stand-in lacks."""
 
     def __init__(self, name: str, **contents: Any) -> None:
         super().__init__(name)
@@ -27,13 +27,13 @@ class StrictModule(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         raise AttributeError(
-            f"the test host has no {self.__name__}.{name}: it knows only what this pack uses. Check the name against a "
+            f"the stand-in has no {self.__name__}.{name}: it knows only what this pack uses. Check the name against a "
             f"real ComfyUI, then add it to tools/host."
         )
 
 
 class Signals:
-    """What running nodes share with the host: the interrupt flag and the progress listener."""
+    """State that running nodes share with the host: the interrupt flag and the progress listener."""
 
     def __init__(self) -> None:
         self.interrupted = False
@@ -67,7 +67,7 @@ class ModelPatcher:
 
 
 def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
-    """Every module by its name in `sys.modules`; folders lie under `base` as with `--base-directory`."""
+    """Make every module, by its name in `sys.modules`; folders lie under `base` as with `--base-directory`."""
     import torch
 
     class ProgressBar:
@@ -123,7 +123,7 @@ def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
 
 @contextmanager
 def installed(modules: dict[str, types.ModuleType]) -> Iterator[None]:
-    """Put modules into `sys.modules`, and back what was there before."""
+    """Put modules into `sys.modules` for a while, then restore it."""
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:

@@ -23,7 +23,7 @@ def pytest_runtest_logreport(report: Any) -> None:
 
 
 def closing_line(counts: Counter[str], found: str) -> str:
-    """Which host ran how many tests; `found` says where a real ComfyUI is, or that there is none."""
+    """Count the tests of each host; `found` says where a real ComfyUI is, or that there is none."""
     parts = []
     for mark, name in MARKS.items():
         ran = counts[f"{mark} passed"] + counts[f"{mark} failed"]

@@ -22,12 +22,12 @@ Listener = Callable[[str, float, float], None]
 
 
 class Listed(list):
-    """Values of an output that is a list, and of all that was run once for each of them."""
+    """Values of an output that is a list, or of a node that ran once for each item of one."""
 
 
 @dataclass
 class Run:
-    """What became of one prompt."""
+    """Outcome of one prompt."""
 
     status: Literal["done", "refused", "error", "interrupted"]
     executed: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Run:
 
 
 class Host:
-    """A ComfyUI-like place with its own folders under `base`.
+    """A stand-in for a ComfyUI server, with its own folders under `base`.
 
     Args:
         base: gets the folders that `--base-directory` has; existing files stay.
@@ -88,7 +88,7 @@ class Host:
             return asyncio.run(ask())
 
     def object_info(self) -> dict[str, Any]:
-        """What `/object_info` shows for the nodes that this host knows."""
+        """Describe the nodes that this host knows, as `/object_info` does."""
         with installed(self._modules):
             return {
                 name: cls.define_schema().as_info("pack" if cls in self.pack_classes else "core")
@@ -154,7 +154,7 @@ class Host:
         return run
 
     def _signature(self, prompt: dict[str, Any], node_id: str, known: dict[str, Any]) -> Any:
-        """Equal when the node would compute the same again: class, constants, fingerprint, and all that is upstream."""
+        """Describe all that a node's result depends on: class, constants, fingerprint, and everything upstream."""
         node = prompt[node_id]
         cls = self.classes[node["class_type"]]
         fingerprint = None
@@ -243,7 +243,7 @@ def _wrong_audio(value: Any) -> str | None:
 
 
 def wrong_value(io_type: str, value: Any) -> str | None:
-    """What is wrong with a value for its socket type, None when nothing is. The real server does not look."""
+    """Describe the fault of a value for its socket type; None when it fits. The real server does not look."""
     plain = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
     if io_type in plain:
         return None if type(value) is plain[io_type] else f"a {type(value).__name__}"

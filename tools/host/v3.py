@@ -56,7 +56,7 @@ def _widget_type(io_type: str, allowed: tuple[str, ...], fixed: dict[str, Any] |
             super().__init__(id, optional=optional, tooltip=tooltip)
             unknown = set(kwargs) - set(allowed)
             if unknown:
-                raise TypeError(f"{io_type} input '{id}': the test host does not know {sorted(unknown)}")
+                raise TypeError(f"{io_type} input '{id}': the stand-in does not know {sorted(unknown)}")
             if "force_input" in kwargs:
                 kwargs["forceInput"] = kwargs.pop("force_input")
             upload = kwargs.pop("upload", None)

@@ -1,1 +1,1 @@
-"""What `train/evaluate.py` runs: paired figures and probes over scenes whose truth is known, one scene at a time."""
+"""Paired figures and probes over scenes whose truth is known; the command is `train/evaluate.py`."""

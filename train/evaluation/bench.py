@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 from con360.control import Film, LoadedControl
-from con360.control.module import stack_maps, view_rays
+from con360.control.inputs import stack_maps, view_rays
 from con360.geometry.erp import erp_directions
 from con360.metrics.audio import codec_sound_embedding
 from con360.metrics.video import codec_video_embedding
 from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
-from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
+from con360.protocols import Inputs
+from con360.records import AV, Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
 from con360.saliency.predict import clip_saliency
-from con360.sampling.joint import sample_joint, video_noise
+from con360.sampling.joint import Given, video_noise
 from con360.sampling.settings import SamplerSettings
 from con360.scenes import Scene
 from con360.timing import ClipSpec
@@ -72,7 +73,7 @@ class Bench:
     settings: SamplerSettings
     saliency: Saliency = "truth"
     batch: int = 2
-    _texts: dict[tuple[int, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _texts: dict[tuple[int, str], AV] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -87,7 +88,7 @@ class Bench:
         return Ask(scene.caption().short, track, saliency, seed, use)
 
     def truth(self, scene: Scene, track: ViewTrack, seconds: float = 4.0) -> Clip:
-        """What the view really shows and sounds like."""
+        """True picture and sound of the view."""
         spec = self.spec(seconds)
         return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
 
@@ -105,29 +106,22 @@ class Bench:
 
     def _sample(self, model: JointModel, asks: list[Ask], spec: ClipSpec) -> list[Clip]:
         texts = [self.text(model, a.caption) for a in asks]
-        negative = self.text(model, self.settings.negative_prompt)
         noise = [self._noise(model, a.seed, spec) for a in asks]
-        latents_v, latents_a = sample_joint(
-            model.unet, model.scheduler_v, model.scheduler_a,
-            text_v=torch.cat([t[0] for t in texts]), text_a=torch.cat([t[1] for t in texts]),
-            negative_v=negative[0], negative_a=negative[1],
-            shape_v=model.latent_shape_v(spec), shape_a=model.latent_shape_a(spec), settings=self.settings,
-            film=self.film(asks, spec), start_v=torch.cat([n[0] for n in noise]),
-            start_a=torch.cat([n[1] for n in noise]),
-        )  # fmt: skip
-        return [decode(model, v, a, spec) for v, a in zip(latents_v, latents_a, strict=True)]
+        inputs = Inputs(_batch(texts), self.text(model, self.settings.negative_prompt), self.film(asks, spec))
+        latents = model.sample(inputs, spec, self.settings, given=Given(noise=_batch(noise)))
+        return [decode(model, AV(v, a), spec) for v, a in zip(*latents, strict=True)]
 
-    def _noise(self, model: JointModel, seed: int, spec: ClipSpec) -> tuple[Tensor, Tensor]:
-        g = replace(self.settings, seed=self.settings.seed + seed).generator()
-        start_v = video_noise((1, *model.latent_shape_v(spec)), g, self.settings.shared_noise)
-        return start_v, torch.randn((1, *model.latent_shape_a(spec)), generator=g)
+    def _noise(self, model: JointModel, seed: int, spec: ClipSpec) -> AV:
+        g, shapes = replace(self.settings, seed=self.settings.seed + seed).generator(), model.latent_shapes(spec)
+        video = video_noise((1, *shapes.video), g, self.settings.shared_noise)
+        return AV(video, torch.randn((1, *shapes.audio), generator=g))
 
-    def text(self, model: JointModel, caption: str) -> tuple[Tensor, Tensor]:
+    def text(self, model: JointModel, caption: str) -> AV:
         """Encoded caption; the same one is encoded once."""
         key = (id(model), caption)
         if key not in self._texts:
             features = encode_captions(model, [caption])
-            self._texts[key] = (features.text_v, features.text_a)
+            self._texts[key] = AV(features.text_v, features.text_a)
         return self._texts[key]
 
     @torch.no_grad()
@@ -145,7 +139,8 @@ class Bench:
         if ask.use == "caption":
             return nothing
         saliency = SaliencyMaps(ask.saliency, self.saliency)
-        maps = stack_maps(Conditions(saliency, basd_maps(ask.track, MAP_HEIGHT), SceneCaption(ask.caption)))
+        conditions = Conditions(saliency, basd_maps(ask.track, MAP_HEIGHT), SceneCaption(ask.caption))
+        maps = stack_maps(conditions, module.config.channels)
         sites = shapes
         if ask.use == "saliency":
             maps[:, :, 1] = 0.0
@@ -183,11 +178,16 @@ def _identity(site: str, shape: tuple[int, ...]) -> Tensor:
     return torch.zeros(1, *shape) if site.startswith("video") else torch.zeros(1, *shape[:2], 1)
 
 
-def decode(model: JointModel, latents_v: Tensor, latents_a: Tensor, spec: ClipSpec) -> Clip:
+def _batch(pairs: Sequence[AV]) -> AV:
+    """Clips of one each as one batch."""
+    return AV(*(torch.cat(halves) for halves in zip(*pairs, strict=True)))
+
+
+def decode(model: JointModel, latents: AV, spec: ClipSpec) -> Clip:
     """Latents of one clip as frames and sound."""
-    frames = decode_frames(model.vae_v, latents_v)
-    waveform = vocode(model.vocoder, decode_mel(model.vae_a, latents_a[None]), spec.num_samples)
-    return Clip(frames, Sound(waveform, spec.sample_rate_hz))
+    frames, sound = model.decode(latents, spec)
+    assert frames is not None and sound is not None  # both latents are there
+    return Clip(frames, sound)
 
 
 @lru_cache(maxsize=8)

@@ -38,7 +38,7 @@ BAND_CLASSIFIER = "energy in the voices' bands (con360/scenes.py), no weights"
 
 @dataclass(frozen=True)
 class Judges:
-    """What judges clips besides formulas; None is not at hand.
+    """Models that judge clips; None where the user has none.
 
     Args:
         space: caption, sound and picture in one space, trained here.
@@ -90,7 +90,7 @@ def _target(bench: Bench, index: int) -> Clip:
 
 
 def _distances(clip: Clip, target: Clip, target_saliency: Tensor, judges: Judges) -> dict[str, float]:
-    """What compares a clip with the scene's own target."""
+    """Figures that compare a clip with the scene's own target."""
     maps = saliency.saliency_of(clip.frames, judges.saliency_method)
     found, wanted = audio.onsets(clip.sound), audio.onsets(target.sound)
     classes = [_classes(judges, c.sound) for c in (target, clip)]
@@ -113,7 +113,7 @@ def _classes(judges: Judges, sound: Sound) -> np.ndarray:
 
 
 def _properties(bench: Bench, judges: Judges, clip: Clip, caption: str) -> dict[str, Any]:
-    """What a clip has by itself, its caption given; embeddings for the distances between sets."""
+    """Figures of a clip and its caption alone, and embeddings for the distances between sets."""
     picture, sound = bench.embeddings(clip)
     sentence = bench.text(bench.model, caption)[1][0]
     in_space = judges.space.of("picture", picture), judges.space.of("sound", sound)
@@ -144,7 +144,7 @@ def _validation_losses(bench: Bench, ask: Any, target: Clip, index: int) -> dict
     )
     losses = joint_loss(
         model.unet, (model.scheduler_v, model.scheduler_a), x0, bench.text(model, ask.caption),
-        bench.film([ask], spec), Dropout(0, 0, 0, 0, 1.0), torch.Generator().manual_seed(index),
+        bench.film([ask], spec), Dropout(0, 0, 0, x0=1.0), torch.Generator().manual_seed(index),
         shared_noise=bench.settings.shared_noise,
     )  # fmt: skip
     return {"loss_v": float(losses[0]), "loss_a": float(losses[1])}
@@ -154,7 +154,7 @@ def _validation_losses(bench: Bench, ask: Any, target: Clip, index: int) -> dict
 
 
 def definitions(judges: Judges) -> dict[str, Definition]:
-    """What each paired figure means."""
+    """Define each paired figure."""
     ap = "average precision of sound onsets ranked by strength, each target onset matched once, within {} ms"
     has_classifier = judges.classifier is not None
     return {

@@ -1,7 +1,7 @@
-"""Probes that only scenes with a known truth allow: turn, off-screen level and presence, entry and exit, moving view.
+"""Probes over scenes whose truth is known: turn, entry and exit, moving view. `off_screen.py` has those of the sound.
 
-Every `measure_*` makes the clips of one test scene and returns plain values, with clips to show where there are any;
-every `reduce_*` turns the scenes' values into figures.
+Each `measure_*` makes the clips of one test scene and returns plain values, with clips to show where there are any.
+Each `reduce_*` turns the scenes' values into figures.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from con360.metrics.video import (
     codec_video_embedding,
     first_and_last_crossing,
     match_candidates,
-    picture_correlation,
     picture_distance,
 )
 from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
 from con360.records import Sound, View, ViewTrack
 from con360.scenes import VOICES, Performer, Scene
 from con360.timing import ClipSpec
-from train.evaluation.bench import Ask, Bench, Clip
+from train.evaluation.bench import Bench, Clip
 from train.examples import scene_of
 
 FOV_DEG = 90.0
@@ -38,11 +37,7 @@ STEP_DEG = 360.0 / CANDIDATES
 SHOWN = 4
 
 TURN_SECONDS = 0.5
-# The slowest rhythms have whole periods in 2 s (chirps 3, hum and bell 2); in 1 s chirps have one and a half.
-LEVEL_SECONDS = 2.0
-PRESENCE_SECONDS = 1.0
 CLIP_SECONDS = 4.0
-PRESENCE_SEEDS = 4
 LEVEL_FLOOR_DB = -80.0
 
 CROSSING_RATE_DEG_S = 10.0
@@ -66,7 +61,7 @@ def yaws_from(offset_deg: float) -> list[float]:
 
 
 def holds(view: View, performers: tuple[Performer, ...], time_s: float) -> bool:
-    """Whether the centre of any of these stands in the view, a little inside its edge."""
+    """True where the centre of a performer stands in the view, a little inside its edge."""
     narrow = replace(view, fov_deg=view.fov_deg - 10.0)
     return any(bool(inside_view(directions(p.yaw_at(time_s), p.pitch_deg), narrow)) for p in performers)
 
@@ -76,11 +71,29 @@ def true_views(scene: Scene, tracks: list[ViewTrack], size: int, spec: ClipSpec)
     return torch.stack([scene.view_frames(track, size, spec) for track in tracks])
 
 
+def level(sound: Sound, performer: Performer) -> float:
+    """Level of a sound in the band of a performer's voice, in decibels, at least `LEVEL_FLOOR_DB`."""
+    return band_level_db(sound, VOICES[performer.voice].band_hz, LEVEL_FLOOR_DB)
+
+
+@torch.no_grad()
+def through_mel(bench: Bench, sound: Sound) -> Sound:
+    """A sound encoded and decoded."""
+    mel = decode_mel(bench.model.vae_a, encode_mel(bench.model.vae_a, log_mel(sound.waveform)))
+    return Sound(vocode(bench.model.vocoder, mel, sound.waveform.shape[-1]), sound.sample_rate_hz)
+
+
+@torch.no_grad()
+def through_vae(bench: Bench, frames: Tensor) -> Tensor:
+    """Frames `[T, 3, s, s]` in [0, 1], encoded and decoded."""
+    return decode_frames(bench.model.vae_v, encode_frames(bench.model.vae_v, frames))
+
+
 # Turn -----------------------------------------------------------------------------------------------------------------
 
 
 def measure_turn(bench: Bench, index: int) -> Measured:
-    """Two of twelve yaws whose views hold a source: which of the twelve true views is the clip most like?"""
+    """Rank the twelve true views by likeness to clips of two of them that hold a source."""
     scene, rng, spec = scene_of("test", index), rng_of(index, 1), bench.spec(TURN_SECONDS)
     tracks = [ViewTrack.still(View(y, 0.0, FOV_DEG), spec.num_frames) for y in yaws_from(rng.uniform(0, STEP_DEG))]
     seen = [k for k in range(CANDIDATES) if holds(tracks[k].views[0], scene.performers, 0.25)]
@@ -91,7 +104,7 @@ def measure_turn(bench: Bench, index: int) -> Measured:
     asks = [bench.ask(scene, tracks[k], index, seconds=TURN_SECONDS) for k in chosen]
     clips = bench.generate([*asks, replace(asks[0], use="caption")], TURN_SECONDS)
     ours, baseline = [c.frames for c in clips[:-1]], clips[-1].frames
-    through = [_through_vae(bench, candidates[k]) for k in chosen]
+    through = [through_vae(bench, candidates[k]) for k in chosen]
     result: dict[str, Any] = {
         "chosen": chosen,
         "con360": [_rank(f, candidates, k) for f, k in zip(ours, chosen, strict=True)],
@@ -111,11 +124,6 @@ def _rank(frames: Tensor, candidates: Tensor, right: int) -> int:
     """1 where the right candidate fits best."""
     cosines = match_candidates(frames, candidates)
     return 1 + int((cosines > cosines[right]).sum())
-
-
-@torch.no_grad()
-def _through_vae(bench: Bench, frames: Tensor) -> Tensor:
-    return decode_frames(bench.model.vae_v, encode_frames(bench.model.vae_v, frames))
 
 
 @torch.no_grad()
@@ -163,152 +171,6 @@ def _reduce_viewpoints(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return figure
 
 
-# Off-screen level -----------------------------------------------------------------------------------------------------
-
-
-def measure_level(bench: Bench, index: int) -> Measured:
-    """The BASD turns through twelve yaws, nothing else changes: each source's level in its band, true and made."""
-    scene, spec = scene_of("test", index), bench.spec(LEVEL_SECONDS)
-    yaws = yaws_from(rng_of(index, 2).uniform(0, STEP_DEG))
-    tracks = [ViewTrack.still(View(y, 0.0, FOV_DEG), spec.num_frames) for y in yaws]
-    asks = [bench.ask(scene, track, index, seconds=LEVEL_SECONDS) for track in tracks]
-    clips = bench.generate([*asks, replace(asks[0], use="saliency")], LEVEL_SECONDS)
-    true = [scene.view_sound(track, spec) for track in tracks]
-    codec = {k: _through_mel(bench, true[k]) for k in range(0, CANDIDATES, 3)}
-    sources = []
-    for p in scene.performers:
-        levels = [_level(clip.sound, p) for clip in clips]
-        sources.append(
-            {
-                "voice": p.voice, "true": [_level(s, p) for s in true], "con360": levels[:-1], "no_basd": levels[-1],
-                "codec": {str(k): _level(s, p) for k, s in codec.items()},
-            }
-        )  # fmt: skip
-    return {"yaws": yaws, "sources": sources}, {}
-
-
-def _level(sound: Sound, performer: Performer) -> float:
-    return band_level_db(sound, VOICES[performer.voice].band_hz, LEVEL_FLOOR_DB)
-
-
-@torch.no_grad()
-def _through_mel(bench: Bench, sound: Sound) -> Sound:
-    mel = decode_mel(bench.model.vae_a, encode_mel(bench.model.vae_a, log_mel(sound.waveform)))
-    return Sound(vocode(bench.model.vocoder, mel, sound.waveform.shape[-1]), sound.sample_rate_hz)
-
-
-def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Median absolute error of levels in decibels, ours and without BASD, and how well the turn is followed."""
-    errors: dict[str, list[list[float]]] = {"": [], "_no_basd": [], "_codecs": [], "_behind_codecs": []}
-    centred: dict[str, list[list[float]]] = {"": [], "_no_basd": []}
-    true_gain, made_gain = [], []
-    for row in rows:
-        scene: dict[str, list[float]] = {name: [] for name in errors}
-        around: dict[str, list[float]] = {name: [] for name in centred}
-        for source in row["sources"]:
-            true, made = np.array(source["true"]), np.array(source["con360"])
-            scene[""] += list(np.abs(made - true))
-            scene["_no_basd"] += list(np.abs(source["no_basd"] - true))
-            scene["_codecs"] += [abs(level - true[int(k)]) for k, level in source["codec"].items()]
-            lost = np.mean([level - true[int(k)] for k, level in source["codec"].items()])
-            scene["_behind_codecs"] += list(np.abs(made - (true + lost)))
-            around[""] += list(np.abs((made - made.mean()) - (true - true.mean())))
-            around["_no_basd"] += list(np.abs(true - true.mean()))
-            true_gain += list(true - true.mean())
-            made_gain += list(made - made.mean())
-        for table, values in ((errors, scene), (centred, around)):
-            for name in table:
-                table[name].append(values[name])
-    figure: dict[str, Any] = {
-        "level_text": f"|level made - true level| of each source's band, median over sources and {CANDIDATES} yaws; "
-        f"{LEVEL_SECONDS:g} s clips; no_basd: the same model with the saliency alone; codecs: the true sound encoded "
-        "and decoded; behind_codecs: against the true level as it comes out of the codecs; followed: each source's "
-        "mean over yaws subtracted on both sides; slope: of the level made on the true level (1 follows, 0 ignores)",
-        "level_num_scenes": len(rows), "level_num_sources": sum(len(row["sources"]) for row in rows),
-    }  # fmt: skip
-    for label, table in (("level", errors), ("followed", centred)):
-        for name, values in table.items():
-            padded = _padded(values)
-            figure[f"{label}_abs_db_median{name}"] = float(np.nanmedian(padded))
-            interval = bootstrap_interval(padded, lambda t: float(np.nanmedian(t)))
-            figure[f"{label}_abs_db_median{name}_interval"] = interval
-    x, y = np.array(true_gain), np.array(made_gain)
-    figure["slope"] = float(x @ y / (x @ x))
-    return figure
-
-
-def _padded(rows: list[list[float]]) -> np.ndarray:
-    width = max(len(row) for row in rows)
-    return np.array([row + [np.nan] * (width - len(row)) for row in rows])
-
-
-# Off-screen presence --------------------------------------------------------------------------------------------------
-
-
-def measure_presence(bench: Bench, index: int) -> Measured:
-    """A source off screen is there or not, same seed: what changes in its band, and does the picture stay?"""
-    scene, rng, spec = scene_of("test", index), rng_of(index, 3), bench.spec(PRESENCE_SECONDS)
-    found = _off_screen(scene, rng)
-    if found is None:
-        return {"no_answer": "no view shows one performer and hides another"}, {}
-    hidden, view = found
-    track, without = ViewTrack.still(view, spec.num_frames), scene.without(hidden)
-    base = bench.ask(without, track, index, seconds=PRESENCE_SECONDS)
-    added = bench.ask(scene, track, index, seconds=PRESENCE_SECONDS)
-    asks: list[Ask] = [added, base, replace(added, use="caption"), replace(base, use="caption")]
-    asks += [replace(base, seed=index + 7919 * (k + 1)) for k in range(PRESENCE_SEEDS - 1)]
-    clips = bench.generate(asks, PRESENCE_SECONDS)
-    true, performer = bench.truth(scene, track, PRESENCE_SECONDS), scene.performers[hidden]
-    level = [_level(clip.sound, performer) for clip in clips]
-    correlation = [picture_correlation(clip.frames, true.frames) for clip in clips]
-    return {
-        "voice": performer.voice, "true_level_db": _level(true.sound, performer),
-        "maps_db": level[0] - level[1], "caption_db": level[2] - level[3],
-        "maps_level_db": level[0], "caption_level_db": level[2],
-        "correlation_with": correlation[0], "correlation_without": correlation[1],
-        "correlation_seeds": [correlation[1], *correlation[4:]],
-    }, {}  # fmt: skip
-
-
-def _off_screen(scene: Scene, rng: np.random.Generator) -> tuple[int, View] | None:
-    """(a performer, a view that does not see it but sees another), by chance; None where there is none."""
-    choices = []
-    for i, hidden in enumerate(scene.performers):
-        others = scene.without(i).performers
-        for yaw in yaws_from(0.0):
-            gap = abs((yaw - hidden.yaw_at(PRESENCE_SECONDS / 2) + 180) % 360 - 180)
-            if gap > FOV_DEG / 2 + 35.0 and holds(View(yaw, 0.0, FOV_DEG), others, PRESENCE_SECONDS / 2):
-                choices.append((i, View(yaw, 0.0, FOV_DEG)))
-    return choices[int(rng.integers(len(choices)))] if choices else None
-
-
-def reduce_presence(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over scenes of what adding the source does."""
-    answered = [row for row in rows if "no_answer" not in row]
-    if not answered:
-        return {"presence": {"num_scenes": 0, "not_measured": "no scene had a performer to hide"}}
-    figure: dict[str, Any] = {
-        "text": "a source added off screen, same seed: change of the level in its band; maps_and_caption against "
-        f"caption_only; levels not below {LEVEL_FLOOR_DB:g} dB; picture: correlation with the true view, inside the "
-        f"mean +- 2 standard deviations over {PRESENCE_SEEDS} seeds; {PRESENCE_SECONDS:g} s clips",
-        "num_scenes": len(answered), "without_answer": len(rows) - len(answered),
-    }  # fmt: skip
-    for name, key in (("maps_and_caption_db", "maps_db"), ("caption_only_db", "caption_db")):
-        values = np.array([row[key] for row in answered])
-        figure[name], figure[f"{name}_interval"] = float(values.mean()), bootstrap_interval(values)
-    for name, key in (("maps_and_caption", "maps_level_db"), ("caption_only", "caption_level_db")):
-        errors = [abs(row[key] - row["true_level_db"]) for row in answered]
-        figure[f"{name}_level_error_db_median"] = float(np.median(errors))
-    inside = []
-    for row in answered:
-        seeds = np.array(row["correlation_seeds"])
-        inside.append(abs(row["correlation_with"] - seeds.mean()) <= 2 * seeds.std(ddof=1))
-    figure["picture_inside_seed_interval_fraction"] = float(np.mean(inside))
-    for name in ("correlation_with", "correlation_without"):
-        figure[name] = float(np.mean([row[name] for row in answered]))
-    return {"presence": figure}
-
-
 # Entry and exit -------------------------------------------------------------------------------------------------------
 
 
@@ -330,7 +192,7 @@ def crossing_scene(index: int) -> tuple[Scene, int, View, str]:
 
 
 def measure_entry_exit(bench: Bench, index: int) -> Measured:
-    """A source crosses the edge of a still view: when does the clip show it come or go, and does its sound hold?"""
+    """A source crosses the edge of a still view: measure when the clip shows it, and whether its sound goes on."""
     scene, chosen, view, kind = crossing_scene(index)
     spec = bench.spec(CLIP_SECONDS)
     track = ViewTrack.still(view, spec.num_frames)
@@ -339,7 +201,7 @@ def measure_entry_exit(bench: Bench, index: int) -> Measured:
     ask = bench.ask(scene, track, index)
     con360, baseline = bench.generate([ask, replace(ask, use="caption")])
     result: dict[str, Any] = {"kind": kind, "voice": scene.performers[chosen].voice}
-    through = Clip(_through_vae(bench, true.frames), _through_mel(bench, true.sound))
+    through = Clip(through_vae(bench, true.frames), through_mel(bench, true.sound))
     for who, clip in (("con360", con360), ("baseline", baseline), ("codecs", through)):
         result[who] = {
             "frames_off": crossing_error(clip.frames, true.frames, empty, kind),
@@ -374,9 +236,10 @@ def crossing_error(frames: Tensor, true: Tensor, empty: Tensor, kind: str) -> in
     made, wanted = covered(frames, true, empty), covered(true, true, empty)
     if made.max() < LEAST_AREA * wanted.max():
         return None
-    at = [first_and_last_crossing(c.tolist(), 0.5 * float(c.max())) for c in (made, wanted)]
     which = 0 if kind == "entry" else 1
-    return int(abs(at[0][which] - at[1][which]))
+    at, true_at = (first_and_last_crossing(c.tolist(), 0.5 * float(c.max()))[which] for c in (made, wanted))
+    assert at is not None and true_at is not None, "a course reaches half of its own maximum"
+    return abs(at - true_at)
 
 
 def sound_break_db(made: Sound, true: Sound, performer: Performer) -> float:
@@ -384,7 +247,7 @@ def sound_break_db(made: Sound, true: Sound, performer: Performer) -> float:
     courses = []
     for sound in (made, true):
         parts = sound.waveform[..., : len(sound.waveform[0]) // 4 * 4].chunk(4, dim=-1)
-        levels = np.array([_level(Sound(part, sound.sample_rate_hz), performer) for part in parts])
+        levels = np.array([level(Sound(part, sound.sample_rate_hz), performer) for part in parts])
         courses.append(levels - levels.mean())
     return float(np.abs(courses[0] - courses[1]).max())
 
@@ -414,7 +277,7 @@ def reduce_entry_exit(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure_moving(bench: Bench, index: int) -> Measured:
-    """A panning BASD track: which of twelve true views is each frame most like?"""
+    """Pan the BASD track and rank twelve true views by likeness to each frame."""
     scene, rng, spec = scene_of("test", index), rng_of(index, 5), bench.spec(CLIP_SECONDS)
     p = scene.performers[int(rng.integers(len(scene.performers)))]
     rate = PAN_RATE_DEG_S * float(rng.choice([-1, 1]))

@@ -1,7 +1,7 @@
-"""Measures the stages on real clips, with one and two workers, and says what a data set would cost.
+"""Measure the stages on real clips, with one and two workers, and estimate the cost of a data set.
 
 Stage times are core seconds (of all threads of a process), which a busy machine hardly changes. The rate of a run is
-taken from its first finished segment to its last, so that starting processes and loading models is not in it.
+taken from its first finished segment to its last: without starting processes and loading models.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from train.preparation.plan import Segment
 from train.preparation.report import price_text, stage_costs, stages_text
 from train.preparation.run import Executor, prepare
 from train.preparation.settings import Settings
-from train.preparation.sources import SPLITS, Clip, Source
+from train.preparation.sources import SPLITS, ClipSource, SourceClip
 from train.shards import committed_shards, read_outcomes
 
 CLIPS = 100_000
 
 
 @dataclass(frozen=True)
-class Measured:
+class Trial:
     """A run of one executor: its finished segments' outcomes, their rate, and the bytes that they take."""
 
     outcomes: tuple
@@ -31,7 +31,7 @@ class Measured:
     bytes_per_segment: float
 
 
-def benchmark(source: Source, settings: Settings, segments: int, nodes: int, cores: int) -> None:
+def benchmark(source: ClipSource, settings: Settings, segments: int, nodes: int, cores: int) -> None:
     """Print the stage table, the rates of one and two workers, the price of 100k clips and a plan for a cluster.
 
     Raises:
@@ -53,7 +53,7 @@ def benchmark(source: Source, settings: Settings, segments: int, nodes: int, cor
     print(f"\n## Cost\n\n{price_text(costs, alone.bytes_per_segment, CLIPS, nodes, cores)}")
 
 
-def _usable(source: Source, settings: Settings, count: int) -> list[Clip]:
+def _usable(source: ClipSource, settings: Settings, count: int) -> list[SourceClip]:
     """`count` clips of one segment each that can be prepared; few clips are taken again under other names."""
     source = (source[0][:count], [])
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def _usable(source: Source, settings: Settings, count: int) -> list[Clip]:
     ]
 
 
-def _measure(clips: list[Clip], settings: Settings, executor: Executor) -> Measured:
+def _measure(clips: list[SourceClip], settings: Settings, executor: Executor) -> Trial:
     with tempfile.TemporaryDirectory() as folder:
         prepare((clips, []), folder, replace(settings, split="given"), executor, say=lambda line: None)
         shards = [path for split in SPLITS for path in committed_shards(Path(folder) / split)]
@@ -78,4 +78,4 @@ def _measure(clips: list[Clip], settings: Settings, executor: Executor) -> Measu
         size = sum(path.stat().st_size for path in shards)
     times = sorted(outcome.finished_s for outcome in outcomes)
     span = times[-1] - times[0]
-    return Measured(outcomes, (len(times) - 1) / span if span else 0.0, size / len(outcomes))
+    return Trial(outcomes, (len(times) - 1) / span if span else 0.0, size / len(outcomes))

@@ -1,4 +1,4 @@
-"""Which segments are not worth training on: OmniAudio's rules for Sphere360, each optional.
+"""Reject segments that are not worth training on, by OmniAudio's rules for Sphere360; each is optional.
 
 Source: OmniAudio (arXiv 2504.14906) and its cleaning scripts: static = more than 85 % of frame pairs at 2 fps differ by
 a gray mean squared error below 5; silent = below -35 dBFS for more than 90 % of the time. It finds speech with
@@ -32,11 +32,11 @@ RULES = ("static", "silent", "speech", "match")
 
 
 class Rejected(Exception):
-    """A segment that is in order and not wanted; the message says why."""
+    """A valid segment that a rule leaves out; the message says why."""
 
 
 def check_rules(rules: tuple[str, ...], speech_model: str, match_model: str) -> None:
-    """Raises InputError for an unknown rule, or one whose model folder is not named."""
+    """Raise InputError for an unknown rule, or for one whose model folder is missing."""
     unknown = sorted(set(rules) - set(RULES))
     if unknown:
         raise InputError(f"the cleaning rules {', '.join(unknown)} are unknown; choose from {', '.join(RULES)}.")
@@ -75,28 +75,28 @@ def silent_share(mono: Sound) -> float:
 
 
 def check_static(frames: Tensor, fps: float) -> None:
-    """Raises Rejected for a picture that stands still."""
+    """Raise Rejected for a picture that does not move."""
     share = static_share(frames, fps)
     if share > STATIC_SHARE:
         raise Rejected(f"static: {100 * share:.0f} % of the frame pairs do not differ")
 
 
 def check_silent(mono: Sound) -> None:
-    """Raises Rejected for sound that is hardly there."""
+    """Raise Rejected for sound that is nearly silent."""
     share = silent_share(mono)
     if share > SILENT_SHARE:
         raise Rejected(f"silent: {100 * share:.0f} % of the sound is below {SILENT_DBFS:g} dBFS")
 
 
 def check_speech(mono: Sound, folder: str) -> None:
-    """Raises Rejected for sound that a classifier calls speech."""
+    """Raise Rejected for sound that a classifier calls speech."""
     probability = speech_probability(mono, folder)
     if probability > SPEECH_PROBABILITY:
         raise Rejected(f"speech: probability {probability:.2f}")
 
 
 def check_match(mono: Sound, caption: str, folder: str, least: float) -> None:
-    """Raises Rejected where sound and caption do not go together, InputError without a caption."""
+    """Raise Rejected where sound and caption do not match, InputError without a caption."""
     if not caption:
         raise InputError("the rule 'match' compares the sound with the caption, and this clip has none")
     cosine = sound_caption_cosine(mono, caption, folder)
@@ -155,7 +155,7 @@ def _clap(folder: str) -> tuple[Any, Any]:
 def _local(folder: str, kind: Any) -> Any:
     try:
         loaded = kind.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises whatever a damaged folder provokes
+    except Exception as error:  # transformers raises many kinds for a damaged folder
         reason = str(error).strip().split("\n")[0][:160]
         raise InputError(f"{folder} cannot be loaded as {kind.__name__} ({reason}).") from error
     return loaded.eval() if hasattr(loaded, "eval") else loaded

@@ -1,24 +1,31 @@
-"""What preparing needs of a joint model: its encoders, and the facts that decide the shapes of what they make."""
+"""Load what preparation needs of a joint model: its encoders, and the facts that set the shapes of their output."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from con360.timing import ClipSpec
+from con360.weights.catalog import BUILT_IN_MODEL
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What of a model decides prepared data.
+    """Facts of a model that decide prepared data.
 
     Args:
-        name: for people. picture_size_px: side of the pictures. latent_stride_a, latent_multiple_a: as in `ClipSpec`.
+        model: name or folder, as given; `load_encoders` takes it.
+        name: for people.
+        picture_size_px: side of the pictures.
+        latent_stride_a, latent_multiple_a: as in `ClipSpec`.
         fingerprint: of the autoencoders' and text encoders' weights.
     """
 
+    model: str
     name: str
     picture_size_px: int
     latent_stride_a: int
@@ -33,30 +40,39 @@ class ModelFacts:
 class Encoders:
     """The parts that make latents and text features; named as in `JointModel`."""
 
-    vae_v: Any
-    vae_a: Any
+    vae_v: nn.Module
+    vae_a: nn.Module
     tokenizer_v: Any
-    text_encoder_v: Any
+    text_encoder_v: nn.Module
     tokenizer_a: Any
-    text_encoder_a: Any
+    text_encoder_a: nn.Module
 
 
-def model_facts(name_or_folder: str | Path) -> ModelFacts:
-    """The facts of a model.
+def model_facts(name_or_folder: str | Path = BUILT_IN_MODEL) -> ModelFacts:
+    """Read a model's facts: shapes from headers, the fingerprint from its encoders.
 
     Raises:
         InputError: as `load_joint_model`.
     """
-    return _open(str(name_or_folder), _newest(name_or_folder))[0]
+    from con360.control import fingerprint
+    from con360.weights.find import model_folder
+    from con360.weights.load import describe_joint_model
+
+    model = describe_joint_model(model_folder(name_or_folder))
+    spec, parts = model.clip_spec(4.0), _encoders(str(name_or_folder), _newest(name_or_folder))
+    weights = fingerprint(parts.vae_v, parts.vae_a, parts.text_encoder_v, parts.text_encoder_a)
+    return ModelFacts(
+        str(name_or_folder), model.name, model.picture_size_px, spec.latent_stride_a, spec.latent_multiple_a, weights
+    )
 
 
 def load_encoders(name_or_folder: str | Path, device: str = "cpu") -> Encoders:
-    """A model's encoders; its U-Nets are let go of.
+    """Load a model's encoders; its U-Nets and vocoder are not read.
 
     Raises:
-        InputError: as `load_joint_model`.
+        InputError: as `load_part`.
     """
-    parts = vars(_open(str(name_or_folder), _newest(name_or_folder))[1])
+    parts = vars(_encoders(str(name_or_folder), _newest(name_or_folder)))
     return Encoders(**{k: part if k.startswith("tokenizer") else part.to(device) for k, part in parts.items()})
 
 
@@ -68,15 +84,12 @@ def _newest(name_or_folder: str | Path) -> int:
 
 
 @lru_cache(maxsize=1)
-def _open(name_or_folder: str, newest: int) -> tuple[ModelFacts, Encoders]:
-    """Loaded once per process and state of the files: settings are made more often than models change."""
-    from con360.control import fingerprint
+def _encoders(name_or_folder: str, newest: int) -> Encoders:
+    """Load once per process and state of the files: facts are asked for first, encoders after."""
     from con360.weights.find import model_folder
-    from con360.weights.load import load_joint_model
+    from con360.weights.load import load_part
+    from con360.weights.parts import model_parts
 
     del newest
-    model = load_joint_model(model_folder(name_or_folder))
-    spec = model.clip_spec(4.0)
-    weights = fingerprint(model.vae_v, model.vae_a, model.text_encoder_v, model.text_encoder_a)
-    facts = ModelFacts(model.name, model.picture_size_px, spec.latent_stride_a, spec.latent_multiple_a, weights)
-    return facts, Encoders(**{name: getattr(model, name) for name in Encoders.__dataclass_fields__})
+    parts = model_parts(model_folder(name_or_folder))
+    return Encoders(**{part.name: load_part(parts, part.name) for part in fields(Encoders)})

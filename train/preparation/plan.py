@@ -1,4 +1,4 @@
-"""The plan: which segments there are and which split each belongs to. The same source gives the same plan."""
+"""Plan a run: list the segments and the split of each. The same source gives the same plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from con360.errors import InputError
 from train.preparation.settings import Settings, SplitMethod, split_of
-from train.preparation.sources import Clip
+from train.preparation.sources import SourceClip
 
 # By video, 15 % are held out as in the paper, a third of them to watch the training with.
 FRACTIONS = {
@@ -20,7 +20,7 @@ FRACTIONS = {
 class Segment:
     """A piece of a clip that becomes examples."""
 
-    clip: Clip
+    clip: SourceClip
     start_s: float
     split: str
 
@@ -29,7 +29,7 @@ class Segment:
         return f"{self.clip.id}@{self.start_s:g}"
 
 
-def assign_splits(clips: Sequence[Clip], method: SplitMethod, seed: int = 0) -> list[str]:
+def assign_splits(clips: Sequence[SourceClip], method: SplitMethod, seed: int = 0) -> list[str]:
     """The split of each clip.
 
     Args:
@@ -50,7 +50,7 @@ def assign_splits(clips: Sequence[Clip], method: SplitMethod, seed: int = 0) -> 
     return [split_of(key, seed, FRACTIONS[method]) for key in keys]
 
 
-def plan_segments(clips: Sequence[Clip], settings: Settings) -> list[Segment]:
+def plan_segments(clips: Sequence[SourceClip], settings: Settings) -> list[Segment]:
     """Every segment of every clip, clips in their order; no id twice."""
     splits = assign_splits(clips, settings.split, settings.split_seed)
     return [
@@ -60,5 +60,5 @@ def plan_segments(clips: Sequence[Clip], settings: Settings) -> list[Segment]:
     ]
 
 
-def is_scene(clip: Clip) -> bool:
+def is_scene(clip: SourceClip) -> bool:
     return not clip.path

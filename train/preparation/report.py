@@ -1,4 +1,4 @@
-"""What a run did and cost: counts, seconds per stage, the price of a data set, and the plan for a cluster."""
+"""Report a run: counts, seconds per stage, the price of a data set, and a plan for a cluster."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stage_costs(outcomes: Iterable[Outcome]) -> list[StageCost]:
 
 
 def counts_text(account: Account) -> str:
-    """How many segments ended how, and why the others did."""
+    """Count the segments by outcome, with the commonest reasons of those that gave no example."""
     lines = [
         f"{account.planned} segments planned: {account.count('done')} done, {account.count('rejected')} rejected, "
         f"{account.count('failed')} failed; {sum(o.examples for o in account.outcomes.values())} examples"
@@ -58,7 +58,7 @@ def counts_text(account: Account) -> str:
 
 
 def stages_text(costs: list[StageCost]) -> str:
-    """A Markdown table: core seconds per segment (what a busy machine does not change), their inverse, the clock."""
+    """A Markdown table of core seconds per segment, segments per core second, and seconds on the clock."""
     head = [
         "| stage | core s per segment | segments per s and core | s on the clock | measured over |",
         "|---|---|---|---|---|",
@@ -76,7 +76,7 @@ def _rate(seconds: float) -> str:
 
 
 def price_text(costs: list[StageCost], bytes_per_segment: float, clips: int, nodes: int, cores: int) -> str:
-    """What a data set of `clips` clips costs at the measured stage times, and how `nodes` machines share it."""
+    """Estimate the cost of `clips` clips at the measured stage times, and their time on `nodes` machines."""
     segments = clips * SEGMENTS_PER_CLIP
     total = sum(c.core_seconds for c in costs)
     hours = segments * total / 3600

@@ -1,7 +1,7 @@
-"""Runs the stages over a plan, in this process or on Ray, and keeps the folder's account exact.
+"""Run the stages over a plan, in this process or on Ray, and account for every segment.
 
-Every executor does the same: it takes segments that no committed shard stands for, and writes shards of finished ones.
-What a kill interrupts is at most the unfinished shards; the next run begins with them.
+Each executor takes the segments that no committed shard covers, and writes shards of finished ones. A kill costs at
+most the unfinished shards; the next run begins with them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from train.locks import hold
 from train.preparation.cleaning import check_rules
 from train.preparation.plan import Segment, plan_segments
 from train.preparation.settings import Settings, claim_folder
-from train.preparation.sources import SPLITS, Problem, Source
+from train.preparation.sources import SPLITS, ClipSource, Problem
 from train.preparation.stages import Encoder, prepare_views
 from train.shards import Outcome, Result, committed_shards, read_outcomes, write_shard
 
@@ -31,13 +31,13 @@ FAILURES_FILE = "failures.jsonl"
 PLAN_FILE = "plan.json"
 _RUN_FILE = ".run"
 BLOCK_SEGMENTS = 16
-# A segment that has been tried twice keeps its best end.
+# On retries, keep the best outcome.
 _ORDER = {"failed": 0, "rejected": 1, "done": 2}
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Who does the work; changes how long it takes and nothing else.
+    """Workers and devices of a run; they change its time alone.
 
     Args:
         name: `process` (this one) or `ray`.
@@ -61,7 +61,7 @@ class Executor:
 
 @dataclass(frozen=True)
 class Account:
-    """A folder's state against a plan.
+    """State of a folder against a plan.
 
     Args:
         planned: segments in the plan. outcomes: best outcome per segment, of this plan or an earlier one.
@@ -79,7 +79,7 @@ class Account:
 
 
 def take_account(folder: Path) -> tuple[dict[str, Outcome], tuple[str, ...]]:
-    """(best outcome of every segment that a committed shard stands for, segments that are done twice)."""
+    """Return (best outcome of every segment in a committed shard, segments that are done twice)."""
     best: dict[str, Outcome] = {}
     doubled = []
     for path in (path for split in SPLITS for path in committed_shards(folder / split)):
@@ -93,7 +93,7 @@ def take_account(folder: Path) -> tuple[dict[str, Outcome], tuple[str, ...]]:
 
 
 def prepare(
-    source: Source,
+    source: ClipSource,
     out: str | Path,
     settings: Settings,
     executor: Executor | None = None,
@@ -114,7 +114,8 @@ def prepare(
     """
     executor, folder = executor or Executor(), Path(out).expanduser().absolute()
     check_rules(settings.clean, settings.speech_model, settings.match_model)
-    _check_caption_models(settings)
+    if settings.caption_models is not None:
+        settings.caption_models.check()
     clips, problems = source
     plan = plan_segments(clips, settings)
     if not plan:
@@ -136,17 +137,6 @@ def prepare(
     if lost:
         raise InputError(f"{len(lost)} segments have no outcome (the first: {lost[0]}); run the same command again.")
     return account
-
-
-def _check_caption_models(settings: Settings) -> None:
-    """Raises InputError for a folder without a captioner or writer, before anything long starts."""
-    from con360.caption.captioner import check_captioner
-    from con360.caption.writer import check_writer
-
-    if settings.caption_model:
-        check_captioner(settings.caption_model)
-    if settings.caption_writer:
-        check_writer(settings.caption_writer)
 
 
 def _first(problems: Sequence[Problem]) -> str:
@@ -222,7 +212,7 @@ def run_on_ray(
 
 
 def _blocks(segments: int, workers: int) -> int:
-    """Pieces that Ray hands out: several per worker, and small, since a lost worker's piece is done again."""
+    """Number of pieces that Ray hands out: several per worker, so that a lost worker costs little."""
     return -(-segments // max(1, min(BLOCK_SEGMENTS, segments // (4 * workers))))
 
 
@@ -248,7 +238,7 @@ def start_ray(executor: Executor) -> Any:
             options.update(num_cpus=executor.workers, include_dashboard=False)
         ray.init(log_to_driver=False, **options)
     context = ray.data.DataContext.get_current()
-    # Our own bar says how far it is; what went wrong is in the outcomes.
+    # Our own bar shows progress; errors stand in the outcomes.
     context.enable_progress_bars = False
     # Ray Data keeps a share of the cores for each operator, needed or not: writing shards, a hundredth of the work,
     # left one of two cores idle; by its rule it would be a quarter of many.
@@ -264,7 +254,7 @@ def _encoder(settings: Settings, device: str) -> Encoder:
 
 
 class _EncoderActor:
-    """Holds the encoders on an accelerator and serves whoever cuts views."""
+    """Hold the encoders on an accelerator for the processes that cut views."""
 
     def __init__(self, settings: Settings, device: str) -> None:
         self.encode = Encoder(settings, device)
@@ -279,7 +269,7 @@ def _write_batch(write: Callable[[Sequence[Result]], None], batch: dict[str, Any
 
 
 def commit(folder: Path, token: str, split: str, results: Sequence[Result]) -> None:
-    """Write a shard, unless a later run has taken the folder over: a killed driver's workers may outlive it."""
+    """Write a shard, unless a later run has taken over the folder: workers may outlive a killed driver."""
     if (folder / _RUN_FILE).read_text() != token:
         raise RuntimeError(f"another run has taken over {folder}")
     write_shard(folder, split, results)
@@ -308,7 +298,7 @@ def _write_plan(folder: Path, plan: Sequence[Segment]) -> None:
 
 
 def _write_failures(folder: Path, account: Account) -> None:
-    """Everything that is no example and why, one JSON object per line: the source's problems, then the segments."""
+    """Write the source's problems, then the segments without examples, with reasons: one JSON object per line."""
     lines = [
         {"where": p.where, "status": "kept" if p.kept else "left out", "reason": p.reason} for p in account.problems
     ]

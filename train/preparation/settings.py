@@ -1,7 +1,7 @@
-"""What decides the content of prepared data: the settings, and the model that they name.
+"""Settings that decide the content of prepared data.
 
-Whatever changes an example is here, is stored beside the shards and must be the same when a run is resumed. Workers,
-devices and shard sizes are not: they change how long it takes.
+They are stored beside the shards and must be the same when a run is resumed. Workers, devices and shard sizes change
+the time alone, so they stand in `run.Executor`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from con360.caption.by_models import CaptionModels
+from con360.choices import MULTICUE
 from con360.errors import InputError
 from con360.media.files import atomic_path
-from con360.saliency.predict import MULTICUE
 from con360.sound.channels import check_ambisonics
 from con360.timing import ClipSpec
-from con360.weights.catalog import BUILT_IN_MODEL
-from train.preparation.model import ModelFacts, model_facts
+from train.preparation.model import ModelFacts
 from train.shards import FORMAT, SETTINGS_FILE, read_settings
 
 TRUTH = "truth"
@@ -39,10 +39,10 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what an example holds and which split it is in.
+    """Everything that decides an example's content and split.
 
     Args:
-        model: joint model, by name or folder: its autoencoders and text encoders make the latents.
+        facts: of the joint model whose autoencoders and text encoders make the latents, from `model_facts`.
         seconds: length of a segment. starts_s: where segments begin in each clip.
         height: rows of the panorama as read; 0 takes twice the model's picture, at least 256.
         saliency: "multi-cue", "training-free", the path of SalViT360's weights, or "truth" for procedural scenes.
@@ -60,7 +60,7 @@ class Settings:
         ambisonics, head_locked: what the sounds' channels are, as in `con360.sound.channels.channel_meaning`.
     """
 
-    model: str = BUILT_IN_MODEL
+    facts: ModelFacts
     seconds: float = 4.0
     starts_s: tuple[float, ...] = PAPER_STARTS_S
     height: int = 0
@@ -81,10 +81,8 @@ class Settings:
     split_seed: int = 0
     ambisonics: str = "auto"
     head_locked: bool = False
-    facts: ModelFacts = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "facts", model_facts(self.model))
         if self.viewpoints < 1 or not self.starts_s:
             raise InputError(f"{self.viewpoints} viewpoints from starts {self.starts_s}: give at least one of each.")
         if self.sound not in ("view", "omni"):
@@ -99,10 +97,18 @@ class Settings:
     def read_height(self) -> int:
         return self.height or max(256, 2 * self.facts.picture_size_px)
 
+    @property
+    def caption_models(self) -> CaptionModels | None:
+        """The models that caption clips without a caption; None leaves them without."""
+        if not self.caption_model:
+            return None
+        writer = Path(self.caption_writer) if self.caption_writer else None
+        return CaptionModels(Path(self.caption_model), writer, self.caption_times)
+
     def identity(self) -> dict[str, Any]:
-        """What two runs must share to belong into one folder."""
+        """Return the values that all runs into one folder must share."""
         values = asdict(self)
-        values.pop("model")
+        values["facts"].pop("model")
         # Folders that were begun before these were there can be gone on with.
         values = {k: v for k, v in values.items() if (k, v) not in (("ambisonics", "auto"), ("head_locked", False))}
         for name in ("saliency", "speech_model", "match_model", "caption_model", "caption_writer"):
@@ -136,7 +142,7 @@ def _brief(value: Any) -> str:
 
 
 def split_of(key: str, seed: int, fractions: Sequence[tuple[str, float]]) -> str:
-    """The split that a key falls into: by a hash, so that it depends on nothing else and never changes."""
+    """Draw a key's split by a hash of seed and key, so that other keys never change it."""
     draw = int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") / 2**64
     for name, fraction in fractions:
         if draw < fraction:

@@ -1,6 +1,6 @@
-"""What is to be prepared: clips from a folder, a manifest, Sphere360's lists or the procedural scenes.
+"""List the clips to prepare: from a folder, a manifest, Sphere360's lists or the procedural scenes.
 
-A line or file that cannot be used becomes a `Problem` with its place and reason; the others go on.
+A line or file that cannot be used becomes a `Problem` with its place and reason.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SCENE_PREFIX = "scene:"
 
 
 @dataclass(frozen=True)
-class Clip:
+class SourceClip:
     """One file of 360° video.
 
     Args:
         id: unique and the same in every run. path: empty for a procedural scene.
-        video: what it was cut from; clips of one video share a split.
+        video: source video; clips of one video share a split.
         split: the source's own, empty where it has none.
         caption: empty where the source has none.
         starts_s: segments of this clip alone; None takes the run's.
@@ -44,23 +44,23 @@ class Clip:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the source that was not as it should be: `kept` says whether the clip is prepared all the same."""
+    """A fault in the source. `kept`: the clip is prepared all the same."""
 
     where: str
     reason: str
     kept: bool = False
 
 
-Source = tuple[list[Clip], list[Problem]]
+ClipSource = tuple[list[SourceClip], list[Problem]]
 
 
 def video_of(clip_id: str) -> str:
-    """The video that a clip's name says it was cut from: Sphere360's id without start and "l", else the name itself."""
+    """Read the source video from a clip's name: Sphere360's id without start and "l", else the name itself."""
     match = _SPHERE360_LINE.fullmatch(Path(clip_id).stem)
     return match[1] if match else clip_id
 
 
-def read_source(path: str | Path) -> Source:
+def read_source(path: str | Path) -> ClipSource:
     """Clips of a folder (all videos below it) or of a manifest (.csv, .jsonl).
 
     Raises:
@@ -74,13 +74,13 @@ def read_source(path: str | Path) -> Source:
     raise InputError(f"{path} is neither a folder nor a manifest; give a folder of clips, or a .csv or .jsonl file.")
 
 
-def _read_folder(folder: Path) -> Source:
+def _read_folder(folder: Path) -> ClipSource:
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
     clips, problems = [], []
     for file in files:
         name = file.relative_to(folder).as_posix()
         caption, problem = _sidecar(file)
-        clips.append(Clip(name, str(file), video_of(name), caption=caption))
+        clips.append(SourceClip(name, str(file), video_of(name), caption=caption))
         problems += [Problem(name, problem, kept=True)] if problem else []
     return clips, problems
 
@@ -98,8 +98,8 @@ def _sidecar(file: Path) -> tuple[str, str]:
     return "", ""
 
 
-def _read_manifest(path: Path) -> Source:
-    clips: list[Clip] = []
+def _read_manifest(path: Path) -> ClipSource:
+    clips: list[SourceClip] = []
     problems: list[Problem] = []
     seen: dict[str, str] = {}
     for where, row in _manifest_rows(path, problems):
@@ -134,7 +134,7 @@ def _manifest_rows(path: Path, problems: list[Problem]) -> Iterator[tuple[str, d
                     problems.append(Problem(where, f"is no JSON object ({error})"))
 
 
-def _clip_of(row: dict[str, Any], root: Path) -> Clip:
+def _clip_of(row: dict[str, Any], root: Path) -> SourceClip:
     if not isinstance(row, dict) or not row.get("path"):
         raise InputError("has no path")
     path = root / str(row["path"])
@@ -149,10 +149,10 @@ def _clip_of(row: dict[str, Any], root: Path) -> Clip:
     times = tuple(float(s) for s in starts) if starts is not None else None
     if times is not None and not all(0 <= t < float("inf") for t in times):
         raise InputError(f"asks for starts {starts}; wanted seconds, 0 or later")
-    return Clip(name, str(path), str(row.get("video") or video_of(name)), split, caption, times)
+    return SourceClip(name, str(path), str(row.get("video") or video_of(name)), split, caption, times)
 
 
-def read_sphere360(lists: str | Path, media: str | Path) -> Source:
+def read_sphere360(lists: str | Path, media: str | Path) -> ClipSource:
     """Clips of Sphere360's `train.txt` and `test.txt`, found as `<line>.<suffix>` below a folder of media.
 
     Convention: a line is `<video>_<start>`, split at the last "_"; a 12th letter "l" of the id belongs to the clip's
@@ -174,20 +174,20 @@ def read_sphere360(lists: str | Path, media: str | Path) -> Source:
     for clip in clips:
         if clip.id in files:
             file = files[clip.id]
-            found.append(Clip(clip.id, str(file), clip.video, clip.split, _sidecar(file)[0]))
+            found.append(SourceClip(clip.id, str(file), clip.video, clip.split, _sidecar(file)[0]))
         else:
             problems.append(Problem(clip.id, f"there is no file {clip.id}.webm (or other video) below {media}"))
     return found, problems
 
 
-def read_sphere360_lists(lists: str | Path) -> Source:
+def read_sphere360_lists(lists: str | Path) -> ClipSource:
     """The lines of Sphere360's lists as clips without paths; see `read_sphere360`."""
     lists = Path(lists).expanduser()
     named = [lists] if lists.is_file() else [lists / f"{name}.txt" for name in ("train", "test")]
     named = [file for file in named if file.is_file()]
     if not named:
         raise InputError(f"{lists} holds neither train.txt nor test.txt; give Sphere360's dataset/split folder.")
-    clips: list[Clip] = []
+    clips: list[SourceClip] = []
     problems: list[Problem] = []
     first: dict[tuple[str, int], str] = {}
     for file in named:
@@ -206,25 +206,25 @@ def read_sphere360_lists(lists: str | Path) -> Source:
             if match[2]:
                 note = f"{line.strip()!r} carries an 'l' after the video's id, which is taken to be {match[1]!r}"
                 problems.append(Problem(where, note, kept=True))
-            clips.append(Clip(line.strip(), "", match[1], split))
+            clips.append(SourceClip(line.strip(), "", match[1], split))
     return clips, problems
 
 
-def procedural_scenes(count: int, split: str, first: int = 0) -> Source:
+def procedural_scenes(count: int, split: str, first: int = 0) -> ClipSource:
     """Scenes `first` to `first + count - 1` of a split as clips; their seeds keep the splits apart."""
     if split not in SPLITS or count < 1 or first < 0:
         raise InputError(f"{count} scenes of {split!r} were asked for; give 1 or more, of {', '.join(SPLITS)}.")
     names = [f"{SCENE_PREFIX}{split}/{index}" for index in range(first, first + count)]
-    return [Clip(name, "", name, split) for name in names], []
+    return [SourceClip(name, "", name, split) for name in names], []
 
 
-def scene_number(clip: Clip) -> tuple[str, int]:
+def scene_number(clip: SourceClip) -> tuple[str, int]:
     """(split, index) of a procedural scene."""
     split, index = clip.id.removeprefix(SCENE_PREFIX).split("/")
     return split, int(index)
 
 
-def overlapping(clips: Iterable[Clip], splits: Sequence[str]) -> dict[tuple[str, str], int]:
+def overlapping(clips: Iterable[SourceClip], splits: Sequence[str]) -> dict[tuple[str, str], int]:
     """Videos that occur in both of two splits: {(split, split): count}; empty when the splits are disjoint by video."""
     videos: dict[str, set[str]] = {}
     for clip, split in zip(clips, splits, strict=True):

@@ -1,16 +1,16 @@
-"""The stages: each takes a `Work` and returns a new one, and knows nothing of what runs it.
+"""The stages of preparation: each takes a `Work` and returns a new one, and does not depend on the executor.
 
     clips:   read -> caption -> clean -> saliency -> views -> encode
     scenes:  render -> encode
 
-Up to `encode` they need processor cores, unless models caption or SalViT360 looks; `encode` is what an accelerator is
-for.
+`encode` uses an accelerator. The stages before it need processor cores alone, except captioning models and SalViT360.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from con360.control.module import stack_maps
+from con360.choices import NAMED_METHODS
+from con360.control.inputs import stack_maps
 from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
 from con360.media.info import probe
@@ -27,8 +28,8 @@ from con360.media.reader import read_panorama
 from con360.models.codecs import encode_frames, encode_mel, log_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
-from con360.saliency.predict import NAMED_METHODS, clip_saliency
-from con360.saliency.salvit360 import load_salvit360, saliency_maps
+from con360.saliency.predict import clip_saliency
+from con360.saliency.salvit360 import load_salvit360, salvit360_saliency
 from con360.sound.channels import FIRST_ORDER
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono
 from con360.sound.views import view_sound
@@ -63,11 +64,14 @@ class Work:
     """A segment on its way through the stages.
 
     Args:
-        segment: which. panorama: the clip, its sound at 16 kHz; dropped once the views are cut out.
-        saliency: maps. drafts: one per viewpoint. foa: `[4, N]` where the clip is Ambisonic.
-        caption: what the text encoders will read. notices: for people.
+        panorama: the clip with sound at 16 kHz; dropped once the views are cut out.
+        drafts: one per viewpoint.
+        foa: `[4, N]` AmbiX where the clip is Ambisonic.
+        caption: text for the text encoders.
         seconds, core_seconds: per stage, as in `Outcome`.
-        device: where captioners and SalViT360 run. examples: what `encode` made.
+        notices: for people.
+        device: of captioners and SalViT360.
+        examples: result of `encode`.
         outcome: set when the segment ended early.
     """
 
@@ -86,7 +90,7 @@ class Work:
 
     @property
     def clip(self) -> tuple[PanoramaClip, Sound]:
-        """What `read` gave: the panorama and its sound, which every later stage may rely on."""
+        """The panorama and its sound, for the stages after `read`."""
         assert self.panorama is not None and self.panorama.sound is not None, "a stage ran before `read`"
         return self.panorama, self.panorama.sound
 
@@ -95,7 +99,7 @@ Stage = Callable[[Work, Settings], Work]
 
 
 def read(work: Work, settings: Settings) -> Work:
-    """The clip's frames at 8 fps, 2:1, and its sound at 16 kHz; Ambisonics stay as they are, all else becomes mono."""
+    """Read the clip: frames at 8 fps, 2:1, and sound at 16 kHz. Ambisonics stay as they are, all else becomes mono."""
     segment, spec = work.segment, settings.spec
     length = probe(segment.clip.path).duration_s
     if length is not None and length < segment.start_s + spec.seconds - SHORT_S:
@@ -117,28 +121,23 @@ def read(work: Work, settings: Settings) -> Work:
 
 
 def caption(work: Work, settings: Settings) -> Work:
-    """The panorama in words, where the source has none and a captioner is named."""
-    if work.caption or not settings.caption_model:
+    """Caption the panorama where the source has no caption and a captioner is named."""
+    if work.caption or settings.caption_models is None:
         return work
-    from con360.caption.faces import caption_faces
-    from con360.caption.merge import merge_captions
+    from con360.caption.by_models import caption_scene
 
-    captioner, writer = _captioners(settings.caption_model, settings.caption_writer, work.device)
-    faces = caption_faces(captioner, work.clip[0], times=settings.caption_times)
-    made = merge_captions(faces, writer)
+    made = caption_scene(work.clip[0], settings.caption_models, lambda *which: nullcontext(_kept(*which, work.device)))
     return replace(work, caption=made.short, notices=work.notices + made.notices)
 
 
-@lru_cache(maxsize=1)
-def _captioners(captioner: str, writer: str, device: str) -> tuple[Any, Any]:
-    from con360.caption.captioner import load_captioner
-    from con360.caption.writer import load_writer
-
-    return load_captioner(captioner, device=device), load_writer(writer, device=device) if writer else None
+@lru_cache(maxsize=2)
+def _kept(load: Callable[..., Any], folder: Path, device: str) -> Any:
+    """Keep a captioner and a language model for all segments of a process."""
+    return load(folder, device=device)
 
 
 def clean(work: Work, settings: Settings) -> Work:
-    """Ends the segments that the chosen rules reject."""
+    """Reject the segments that the chosen rules leave out."""
     clip, sound = work.clip
     mono = omni_sound(sound)
     if "static" in settings.clean:
@@ -153,7 +152,7 @@ def clean(work: Work, settings: Settings) -> Work:
 
 
 def saliency(work: Work, settings: Settings) -> Work:
-    """Where people would look, per frame."""
+    """Estimate a saliency map per frame."""
     return replace(work, saliency=_saliency_of(work.clip[0], settings.saliency, SALIENCY_HEIGHT, work.device))
 
 
@@ -161,7 +160,7 @@ def _saliency_of(clip: PanoramaClip, method: str, height: int, device: str) -> S
     if method in NAMED_METHODS or not Path(method).is_file():
         return clip_saliency(clip, method, height=height)
     model = _salvit360(method, device)
-    return SaliencyMaps(saliency_maps(model, clip.frames, height).cpu(), f"SalViT360 {model.variant}")
+    return SaliencyMaps(salvit360_saliency(model, clip.frames, height).cpu(), f"SalViT360 {model.variant}")
 
 
 @lru_cache(maxsize=1)
@@ -171,7 +170,7 @@ def _salvit360(weights: str, device: str) -> Any:
 
 
 def views(work: Work, settings: Settings) -> Work:
-    """The most salient viewpoints: the true picture and sound of each, its BASD and the maps that steer it."""
+    """Choose the most salient viewpoints and cut the true picture, sound and maps of each."""
     (clip, sound), maps = work.clip, work.saliency
     assert maps is not None, "`views` ran before `saliency`"
     found = viewpoints(maps, clip.fps, fov_deg=settings.fov_deg, mode=settings.mode, max_viewpoints=settings.viewpoints)
@@ -190,7 +189,7 @@ def _draft(clip: PanoramaClip, heard: Sound, maps: SaliencyMaps, track: ViewTrac
 
 
 def render(work: Work, settings: Settings) -> Work:
-    """A procedural scene with its truth, in place of a clip; with estimated saliency where the settings ask for it."""
+    """Render a procedural scene with its true saliency, or with estimated saliency where the settings ask for it."""
     split, index = scene_number(work.segment.clip)
     spec = settings.spec
     example = make_example(split, index, num_frames=spec.num_frames, spec=spec, size=settings.facts.picture_size_px)
@@ -213,7 +212,7 @@ def stages_of(segment: Segment) -> tuple[Stage, ...]:
 
 
 def prepare_views(segment: Segment, settings: Settings, device: str = "cpu") -> Work:
-    """Every stage that comes before encoding; what goes wrong ends the segment and is said in its outcome."""
+    """Run every stage before encoding; an error ends the segment and is kept in its outcome."""
     work = Work(segment, device=device)
     for stage in stages_of(segment):
         work = _timed(stage.__name__, work, stage, settings)
@@ -223,7 +222,7 @@ def prepare_views(segment: Segment, settings: Settings, device: str = "cpu") -> 
 
 
 def _timed(name: str, work: Work, stage: Stage, settings: Settings) -> Work:
-    """A stage's work with its time; an exception becomes the segment's outcome."""
+    """Run a stage and measure it; an exception becomes the segment's outcome."""
     clock, cores = time.perf_counter(), time.process_time()
     status: Status = "failed"
     try:
@@ -232,7 +231,7 @@ def _timed(name: str, work: Work, stage: Stage, settings: Settings) -> Work:
         made, status, reason = work, "rejected", str(error)
     except InputError as error:
         made, reason = work, str(error)
-    # One clip's surprise must not end a hundred thousand: it is recorded with its kind and counted at the end.
+    # One broken clip must not end the run: its error is recorded with its kind and counted at the end.
     except Exception as error:
         made, reason = work, f"{type(error).__name__}: {error}"
     made = replace(
@@ -249,11 +248,11 @@ def _timed(name: str, work: Work, stage: Stage, settings: Settings) -> Work:
 
 
 class Encoder:
-    """The last stage: pictures, sound and caption to what the U-Nets read. Loads the model's encoders when made."""
+    """The last stage: encode pictures, sound and caption as the U-Nets read them. Loads the encoders when made."""
 
     def __init__(self, settings: Settings, device: str = "cpu") -> None:
         self.settings = settings
-        self.parts = load_encoders(settings.model, device)
+        self.parts = load_encoders(settings.facts.model, device)
         self.text = lru_cache(maxsize=256)(self._text)
 
     def __call__(self, work: Work) -> Result:
@@ -275,10 +274,10 @@ class Encoder:
         for rank, draft in enumerate(work.drafts, start=1):
             latents_v, latents_a = self._latents(draft)
             made.append(Prepared(
-                f"{work.segment.id}#{rank}", work.segment.id, work.segment.clip.video, work.segment.start_s, rank,
-                work.caption, draft.sound_kind, latents_v.half(), latents_a.half(), draft.maps,
+                latents_v.half(), latents_a.half(), draft.maps,
                 torch.tensor([[v.yaw_deg, v.pitch_deg, v.fov_deg] for v in draft.track.views]), text_v, text_a,
-                sound=draft.sound.half(),
+                work.caption, id=f"{work.segment.id}#{rank}", segment=work.segment.id, video=work.segment.clip.video,
+                start_s=work.segment.start_s, rank=rank, sound_kind=draft.sound_kind, sound=draft.sound.half(),
                 foa=work.foa.half() if work.foa is not None and rank == 1 else None,
                 crops=draft.crops if settings.crops else None,
             ))  # fmt: skip

@@ -24,7 +24,7 @@ from ..examples import ESTIMATOR, make_example, staging
 
 
 def seen_performers(split: str, index: int, *, num_frames: int, spec: ClipSpec, grid: int) -> Tensor:
-    """What stands in each part of an example's view: `[T, 2, grid, grid]` int64, colour and shape.
+    """Label each part of an example's view by colour and shape: `[T, 2, grid, grid]` int64.
 
     Indices into `COLOURS` and `SHAPES`; one past their end where no performer is.
     """
@@ -44,9 +44,9 @@ def seen_performers(split: str, index: int, *, num_frames: int, spec: ClipSpec, 
 
 
 def heard_voices(split: str, index: int, *, rows: int, row_seconds: float, spec: ClipSpec) -> Tensor:
-    """How loud each voice is in an example's view sound: `[rows, voices]`, amplitudes in the order of `VOICES`.
+    """Amplitude of each voice in an example's view sound: `[rows, voices]`, in the order of `VOICES`.
 
-    A performer's own level is left out: no condition tells it.
+    A performer's own level is left out: no condition holds it.
 
     Args:
         rows, row_seconds: of the audio latent; rows past the clip's end are silent.
@@ -139,8 +139,8 @@ def load_cache(path: Path) -> Cache:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one training step reads; see `Cache` for the meaning. Latents and maps are float32 here."""
+class CacheBatch:
+    """Rows of a `Cache` for one training step. Latents and maps are float32 here."""
 
     latents_v: Tensor  # [B, 4, T, h, w]
     latents_a: Tensor  # [B, 8, R, 16]
@@ -150,10 +150,10 @@ class Batch:
     indices: Tensor  # [B], rows of the cache
 
 
-def take(cache: Cache, indices: Sequence[int]) -> Batch:
+def take(cache: Cache, indices: Sequence[int]) -> CacheBatch:
     """The examples of `indices` as one batch."""
     rows = torch.as_tensor(indices)
-    return Batch(
+    return CacheBatch(
         cache.latents_v[rows].float().transpose(1, 2),
         cache.latents_a[rows].float(),
         cache.maps[rows].float() / 255,
@@ -163,7 +163,7 @@ def take(cache: Cache, indices: Sequence[int]) -> Batch:
     )
 
 
-def batches(cache: Cache, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+def batches(cache: Cache, batch_size: int, generator: torch.Generator) -> Iterator[CacheBatch]:
     """Endless shuffled batches; each epoch visits every example once."""
     while True:
         order = torch.randperm(len(cache), generator=generator)

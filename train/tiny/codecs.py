@@ -47,7 +47,7 @@ def make_vae_a() -> nn.Module:
         1, 1, ("DownEncoderBlock2D",) * blocks, ("UpDecoderBlock2D",) * blocks, (16, 32, 48),
         layers_per_block=1, latent_channels=8, norm_num_groups=8, sample_size=64,
     )  # fmt: skip
-    # Log-mels are around -7 +- 4: start the decoder there, so that the first steps are not spent on the offset.
+    # Log-mels are around -7 +- 4: start the decoder there, so that training need not learn the offset first.
     with torch.no_grad():
         vae.decoder.conv_out.bias.fill_(-7.0)
         vae.decoder.conv_out.weight.mul_(4.0)

@@ -1,4 +1,4 @@
-"""The trained tiny bundle as the published layout: what the program ships and loads like any other model folder."""
+"""Export the trained tiny bundle in the published layout, which the program loads like any other model folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train.tiny.model import TinyModel
 from train.tiny.networks import make_scheduler
 
 NAME = "con360-tiny"
-# What the sampler uses when nobody says otherwise; the model's own choice, so it lives in the model's folder.
+# The sampler's defaults for this model, stored in its folder.
 # All frames start from the same noise, as in training (SHARED_NOISE).
 DEFAULTS = {"steps": 12, "cfg_video": 2.5, "cfg_audio": 2.0, "gamma": None, "shared_noise": 1.0}
 
@@ -61,7 +61,7 @@ def export_bundle(out: Path, codecs: Path, bundle: Path, baseline: bool = False)
 
 
 def _write_control(trained: TinyModel, bundle: Path, checkpoint: dict) -> None:
-    # The fingerprint is of what the folder holds, so it is taken from what the folder gives back.
+    # Half precision rounds the weights: take the fingerprint from the stored ones.
     stored = load_joint_model(bundle)
     training = {
         "data": "procedural scenes",

@@ -27,44 +27,38 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from con360.control.film import Film
-from con360.geometry.erp import sample_erp
 from con360.media.files import atomic_path
 from con360.models.codecs import log_mel
-from train.examples import ESTIMATOR, rays_of
-from train.losses import (
-    Dropout,
-    drop_maps,
-    joint_loss,
-    keep_mask,
-    mask_film,
-    picture_loss,
-    random_timesteps,
-    sound_loss,
-)
-from train.tiny.cache import Batch, Cache, batches, build_cache, heard_voices, seen_performers
-from train.tiny.networks import (
-    make_scheduler,
-)
+from train.examples import ESTIMATOR
+from train.tiny.cache import Cache, CacheBatch, batches, build_cache, heard_voices, seen_performers
+from train.tiny.model import SPEC, TinyModel
+from train.tiny.networks import make_scheduler
 from train.tiny.readers import KnownFeatures, PerformerReader, QueryTeacher, VoiceReader
+from train.tiny.steps import (
+    READ_GRID,
+    Losses,
+    baseline_sound_step,
+    baseline_step,
+    clip_step,
+    listen_step,
+    picture_step,
+    read_step,
+    sound_step,
+)
 
-from .model import SPEC, VIEW_GRID, TinyModel
-
-# Frames that start from the same noise show the same things: coherence that few clips are enough to learn.
-SHARED_NOISE = 1.0
-DROPOUT = Dropout()
-# Share of single frames trained from pure noise, where nothing but caption and maps can tell what to draw.
-BLANK = 0.3
-READ_GRID = 8
-# Names, sizes and batch sizes of the caches that the stages read.
-CACHES = {
+CHECKPOINT = "checkpoint.pt"
+SAVE_EVERY_S = 240
+# Names and sizes of the caches that the stages read.
+CACHES: dict[str, dict[str, int]] = {
     "picture": dict(count=12_000, first=0, num_frames=1),
     # All frames: the maps pulse with the voices.
     "sound": dict(count=2000, first=100_000, num_frames=32, estimate_every=8),
@@ -88,7 +82,8 @@ class Average:
         torch._foreach_lerp_([self.shadow[names[i]] for i in floats], [current[i] for i in floats], 1 - decay)
 
 
-def load_codecs(out: Path):
+def load_codecs(out: Path) -> tuple[Any, Any]:
+    """The autoencoders of picture and sound; None for one of the sound that is not trained yet."""
     from diffusers import AutoencoderKL
 
     vae_v = AutoencoderKL.from_pretrained(out / "vae_v").eval().requires_grad_(False)
@@ -113,131 +108,10 @@ def open_cache(out: Path, name: str) -> Cache:
 
     path = out / "cache" / f"{name}.safetensors"
     # Single frames are trained before the sound's autoencoder exists, and need no sound; the sound needs no picture.
-    encoders = (None if name == "sound" else encode_v, None if name == "picture" else encode_a)
-    return build_cache(path, *encoders, split="train", spec=SPEC, **CACHES[name])
-
-
-def seen_saliency(batch: Batch, rays: Tensor) -> Tensor:
-    """Weight of each latent pixel, `[B, T, h, w]`: 1, and up to 5 where the view shows something salient."""
-    B, T = rays.shape[:2]
-    saliency = sample_erp(batch.maps[:, :, :1].flatten(0, 1), rays.flatten(0, 1))
-    return 1 + 4 * saliency.view(B, T, *saliency.shape[-2:])
-
-
-def captioned(model: TinyModel, batch: Batch, g: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Text for (picture, sound), some captions dropped for guidance, and which were kept: `[B]` of 0 and 1."""
-    keep = keep_mask(DROPOUT.text, len(batch.captions), g)
-    return model.encode_text([c if k else "" for c, k in zip(batch.captions, keep, strict=True)]), keep
-
-
-def conditioned(
-    model: TinyModel,
-    batch: Batch,
-    g: torch.Generator,
-    fps: float,
-    grid: int | None = 16,
-    known: KnownFeatures | None = None,
-) -> tuple[tuple[Tensor, Tensor], Film]:
-    """Text and modulation of a batch for latents `grid` pixels wide, with everything dropped that guidance needs.
-
-    Args:
-        grid: None leaves the picture's sites out.
-        known: features of a frozen encoder.
-    """
-    text, keep_text = captioned(model, batch, g)
-    keep_control = keep_mask(DROPOUT.control, len(batch.captions), g)
-    picture = None if grid is None else (batch.maps.shape[1], grid, grid)
-    shapes = model.unet.site_shapes(picture, tuple(batch.latents_a.shape[2:]))
-    maps, rays = drop_maps(batch.maps, DROPOUT, g), None if grid is None else rays_of(batch.views, VIEW_GRID)
-    film = model.control(
-        maps, rays, shapes, fps=fps, audio_seconds=SPEC.latent_seconds_a,
-        features=known.of(maps, batch.indices) if known else None,
-    )  # fmt: skip
-    return text, mask_film(film, keep_text * keep_control)
-
-
-Losses = dict[str, Tensor]
-
-
-def picture_step(
-    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader, teacher: QueryTeacher
-) -> tuple[Losses, Losses]:
-    """(losses, figures to report) of single frames."""
-    text, film = conditioned(model, batch, g, fps=SPEC.fps)
-    rays = rays_of(batch.views, batch.latents_v.shape[-1])
-    weight = seen_saliency(batch, rays)
-    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.5, blank=BLANK)
-    loss = picture_loss(model.unet, scheduler, batch.latents_v, text[0], film, g, weight, t)
-    blank = t == scheduler.config.num_train_timesteps - 1
-    report = {"colour": reader.share_right(batch, blank)}
-    reading, query = reader.loss(batch, (t / 1000.0) ** 4), teacher.loss(rays, film)
-    return {"picture": loss, "reading": 0.3 * reading, "query": 0.1 * query}, report
-
-
-def read_step(
-    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader, teacher: QueryTeacher
-) -> tuple[Losses, Losses]:
-    """Single frames of half the size from pure noise: (losses, figures to report)."""
-    text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=READ_GRID)
-    small = nn.functional.avg_pool3d(batch.latents_v, (1, 2, 2))
-    rays = rays_of(batch.views, READ_GRID)
-    weight = seen_saliency(batch, rays)
-    count = len(batch.captions)
-    t = torch.full((count,), scheduler.config.num_train_timesteps - 1)
-    loss = picture_loss(model.unet, scheduler, small, text[0], film, g, weight, t)
-    report = {"colour": reader.share_right(batch, torch.ones(count, dtype=torch.bool))}
-    reading, query = reader.loss(batch, torch.ones(count)), teacher.loss(rays, film)
-    return {"picture": 0.3 * loss, "reading": reading, "query": query}, report
-
-
-def sound_step(
-    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
-) -> tuple[Losses, Losses]:
-    text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
-    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
-    loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
-    reading, error = reader.loss(batch, (t / 1000.0) ** 4)
-    blank = t == scheduler.config.num_train_timesteps - 1
-    return {"sound": loss, "reading": 0.3 * reading}, {"levels": error[blank].mean()}
-
-
-def listen_step(
-    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
-) -> tuple[Losses, Losses]:
-    """Sounds from pure noise alone: (losses, figures to report)."""
-    text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
-    t = torch.full((len(batch.captions),), scheduler.config.num_train_timesteps - 1)
-    loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
-    reading, _ = reader.loss(batch, torch.ones(len(batch.captions)))
-    return {"sound": 0.3 * loss, "reading": reading}, {}
-
-
-def baseline_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
-    """As `clip_step`, from the caption alone: no map reaches the networks, and nothing asks them for places."""
-    text, _ = captioned(model, batch, g)
-    latents = (batch.latents_v, batch.latents_a)
-    weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
-    losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, None, DROPOUT, g, weight, SHARED_NOISE)
-    return {"picture": losses[0], "sound": losses[1]}, {}
-
-
-def baseline_sound_step(model: TinyModel, batch: Batch, scheduler, g: torch.Generator) -> tuple[Losses, Losses]:
-    """As `sound_step`, from the caption alone."""
-    text, _ = captioned(model, batch, g)
-    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
-    return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], None, g, t)}, {}
-
-
-def clip_step(
-    model: TinyModel, batch: Batch, scheduler, g: torch.Generator, reader: PerformerReader, voices: VoiceReader
-) -> tuple[Losses, Losses]:
-    text, film = conditioned(model, batch, g, fps=SPEC.fps)
-    latents = (batch.latents_v, batch.latents_a)
-    weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
-    losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, film, DROPOUT, g, weight, SHARED_NOISE)
-    reading = reader.loss(batch, torch.ones(batch.maps.shape[0] * batch.maps.shape[1]))
-    heard, _ = voices.loss(batch, torch.ones(len(batch.captions)))
-    return {"picture": losses[0], "sound": losses[1], "reading": 0.1 * reading, "voices": 0.05 * heard}, {}
+    with_v, with_a = name != "sound", name != "picture"
+    return build_cache(
+        path, encode_v if with_v else None, encode_a if with_a else None, split="train", spec=SPEC, **CACHES[name]
+    )
 
 
 def _reader(model: TinyModel, name: str, grid: int = 16) -> PerformerReader:
@@ -254,27 +128,30 @@ def _voice_reader(model: TinyModel, name: str) -> VoiceReader:
     return VoiceReader(model.unet.unet_a, torch.stack(levels))
 
 
-def _streams(
+Step = Callable[..., tuple[Losses, Losses]]
+
+
+def _work_of(
     stage: str, model: TinyModel, data: Path, g: torch.Generator, baseline: bool
-) -> tuple[list, list[nn.Module]]:
-    """(step function, batches) pairs whose losses are summed in each step of a stage, and helpers trained with it."""
+) -> tuple[Step, Iterator[CacheBatch], list[nn.Module]]:
+    """A stage's losses, its batches, and the readers that are trained with it."""
     if baseline and stage == "sound":
-        return [(baseline_sound_step, batches(open_cache(data, "sound"), 6, g))], []
+        return baseline_sound_step, batches(open_cache(data, "sound"), 6, g), []
     if baseline:
-        return [(baseline_step, batches(open_cache(data, "clip"), 2, g))], []
+        return baseline_step, batches(open_cache(data, "clip"), 2, g), []
     if stage == "clip":
         reader, voices = _reader(model, "clip"), _voice_reader(model, "clip")
         step = partial(clip_step, reader=reader, voices=voices)
-        return [(step, batches(open_cache(data, "clip"), 2, g))], [reader, voices]
+        return step, batches(open_cache(data, "clip"), 2, g), [reader, voices]
     if stage in ("listen", "sound"):
         voices = _voice_reader(model, "sound")
         known = KnownFeatures(model.control.encoder)
         step = partial(listen_step if stage == "listen" else sound_step, reader=voices, known=known)
-        return [(step, batches(open_cache(data, "sound"), 6, g))], [voices]
+        return step, batches(open_cache(data, "sound"), 6, g), [voices]
     teacher = QueryTeacher(model.unet.unet_v, torch.load(data / "text.pt", weights_only=True)["reader"])
     reader = _reader(model, "picture", READ_GRID if stage == "read" else 16)
     step = partial(read_step if stage == "read" else picture_step, reader=reader, teacher=teacher)
-    return [(step, batches(open_cache(data, "picture"), 64 if stage == "read" else 24, g))], [reader]
+    return step, batches(open_cache(data, "picture"), 64 if stage == "read" else 24, g), [reader]
 
 
 def train_stage(
@@ -283,59 +160,69 @@ def train_stage(
 ) -> None:  # fmt: skip
     """Go on from `out`'s checkpoint, else `start`'s; text encoders, codecs and caches are `start`'s.
 
+    `train.loop` trains a control over a finished base. It has other averages, rates and batches, so the stages that
+    made the built-in model keep this loop of their own.
+
     Args:
-        baseline: without maps. keep_picture: of clips, only the sound learns.
+        steps: of the optimiser, instead of `minutes`.
+        baseline: without maps.
+        keep_picture: of clips, only the sound learns.
     """
     torch.manual_seed(seed)
     model, scheduler, g = TinyModel(), make_scheduler(), torch.Generator().manual_seed(seed)
-    checkpoint = out / "checkpoint.pt"
-    begin = next((path for path in (checkpoint, start / checkpoint.name) if path.is_file()), None)
-    if begin is not None:
-        model.load_state_dict(torch.load(begin, weights_only=True)["average"])
-    else:
-        model.start_from_text(torch.load(start / "text.pt", weights_only=True))
+    _start_from(model, out, start)
     average = Average({name: t.clone() for name, t in model.state_dict().items()})
     if stage in ("listen", "sound") or keep_picture:
         model.train_sound_only()
     if baseline:
         model.control.requires_grad_(False)
-    streams, helpers = _streams(stage, model, start, g, baseline)
-    parameters = [p for module in (model, *helpers) for p in module.parameters() if p.requires_grad]
+    losses_of, stream, readers = _work_of(stage, model, start, g, baseline)
+    parameters = [p for module in (model, *readers) for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)
-    started, step, running = time.time(), 0, {}
-    saved = started
-    while True:
-        fraction = step / steps if steps else (time.time() - started) / (60 * minutes)
-        if fraction >= 1:
-            break
-        # A short rise, then a cosine to zero over the stage's share of time or steps.
-        rate = (
-            learning_rate * min(1.0, (step + 1) / 30) * 0.5 * (1 + torch.cos(torch.tensor(fraction * torch.pi)).item())
-        )
+    running: dict[str, float] = {}
+    started = saved = time.time()
+    step = 0
+    while (fraction := step / steps if steps else (time.time() - started) / (60 * minutes)) < 1:
+        rate = _rate(learning_rate, step, fraction)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        losses, figures = {}, {}
-        for step_function, stream in streams:
-            new, report = step_function(model, next(stream), scheduler, g)
-            losses |= new
-            figures |= report
+        losses, figures = losses_of(model, next(stream), scheduler, g)
         optimiser.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
+        sum(losses.values(), torch.zeros(())).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         average.update(model)
-        for name, value in (losses | figures).items():
-            if value.isfinite():
-                running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+        _follow(running, losses | figures)
         if step % 25 == 0:
             text = " ".join(f"{name} {value:.4f}" for name, value in running.items())
             print(f"{stage} step {step} {text} rate {rate:.1e} {time.time() - started:.0f} s", flush=True)
-        if time.time() - saved > 240:
-            _save(checkpoint, average, stage, step)
+        if time.time() - saved > SAVE_EVERY_S:
+            _save(out / CHECKPOINT, average, stage, step)
             saved = time.time()
         step += 1
-    _save(checkpoint, average, stage, step)
+    _save(out / CHECKPOINT, average, stage, step)
     print(f"{stage} done: {step} steps in {time.time() - started:.0f} s", flush=True)
+
+
+def _start_from(model: TinyModel, out: Path, start: Path) -> None:
+    """Fill the model from the last checkpoint, or from the text stage where there is none."""
+    begin = next((path for path in (out / CHECKPOINT, start / CHECKPOINT) if path.is_file()), None)
+    if begin is not None:
+        model.load_state_dict(torch.load(begin, weights_only=True)["average"])
+    else:
+        model.start_from_text(torch.load(start / "text.pt", weights_only=True))
+
+
+def _rate(peak: float, step: int, fraction: float) -> float:
+    """A short rise, then a cosine to zero over the stage's share of time or steps."""
+    return peak * min(1.0, (step + 1) / 30) * 0.5 * (1 + torch.cos(torch.tensor(fraction * torch.pi)).item())
+
+
+def _follow(running: dict[str, float], values: Losses) -> None:
+    """Move the running means towards new values; a figure without a value keeps its mean."""
+    for name, value in values.items():
+        if value.isfinite():
+            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
 
 
 def _save(path: Path, average: Average, stage: str, step: int) -> None:

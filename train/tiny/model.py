@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ AUDIO_SECTORS = 8
 
 
 class TinyModel(nn.Module):
-    """All that the joint stages train, as one module."""
+    """Hold every network that the joint stages train."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,22 +37,17 @@ class TinyModel(nn.Module):
         unet_v, unet_a = make_unet_v(), make_unet_a()
         config = ConnectorConfig.for_unets(unet_v, unet_a, channel_mult=(1, 1), connector_channel=64)
         # Heads 32 wide: the published width of 8 costs several times the time at the same number of weights.
-        config = replace(config, **{m: replace(config.side(m), attention_head_dim=32) for m in MODALITIES})
-        self.unet = DualUNet(unet_v, unet_a, Connectors(config))
+        sides: dict[str, Any] = {m: replace(config.side(m), attention_head_dim=32) for m in MODALITIES}
+        config = replace(config, **sides)
+        connectors = Connectors(config)
+        self.unet = DualUNet(unet_v, unet_a, connectors)
         self.text_v, self.text_a = make_text_encoder_v(self.tokenizer), make_text_encoder_a(self.tokenizer)
         shapes = self.unet.site_shapes((1, 16, 16), (SPEC.num_latent_rows_padded, 16))
         self.control = ControlModule(control_config({site: shape[0] for site, shape in shapes.items()}))
-        self._wake_connectors()
+        _wake(connectors)
         # As with public models: the text encoders have learned their part, and the denoisers learn to read them.
         self.text_v.requires_grad_(False)
         self.text_a.requires_grad_(False)
-
-    def _wake_connectors(self) -> None:
-        # Zero output projections and zero FiLM at once would leave FiLM without a gradient: this base is trained
-        # from nothing, so there is nothing that a zero start would protect.
-        for name, parameter in self.unet.connectors.named_parameters():
-            if name.endswith("proj_out.weight"):
-                nn.init.normal_(parameter, std=0.02)
 
     def start_from_text(self, text: dict) -> None:
         """Take what the text stage left: both encoders, and the keys by which the picture finds a direction's words."""
@@ -73,6 +69,14 @@ class TinyModel(nn.Module):
         return encode_tokens(self.tokenizer, self.text_v, captions), encode_sentences(
             self.tokenizer, self.text_a, captions
         )
+
+
+def _wake(connectors: Connectors) -> None:
+    # Zero output projections and zero FiLM at once would leave FiLM without a gradient. A base trained from nothing
+    # has nothing that a zero start would protect.
+    for name, parameter in connectors.named_parameters():
+        if name.endswith("proj_out.weight"):
+            nn.init.normal_(parameter, std=0.02)
 
 
 def control_config(site_channels: dict[str, int]) -> ControlConfig:

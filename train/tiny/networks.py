@@ -7,6 +7,7 @@ layer per block and small widths. Group norm of 32 groups on half the first widt
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -44,8 +45,8 @@ def make_unet_a() -> nn.Module:
     )  # fmt: skip
 
 
-def make_tokenizer(words: Iterable[str] | None = None):
-    """A word-level tokenizer of the captions' grammar, with an unknown token for every other word."""
+def make_tokenizer(words: Iterable[str] | None = None, max_tokens: int = MAX_TOKENS) -> Any:
+    """A word-level tokenizer of `words` (the captions' grammar), with an unknown token for every other word."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -59,11 +60,16 @@ def make_tokenizer(words: Iterable[str] | None = None):
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
-        model_max_length=MAX_TOKENS,
+        model_max_length=max_tokens,
     )  # fmt: skip
 
 
-def make_text_encoder_v(tokenizer) -> nn.Module:
+def special_ids(tokenizer: Any) -> dict[str, int]:
+    """The tokens that a text encoder's configuration names."""
+    return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+
+
+def make_text_encoder_v(tokenizer: Any) -> nn.Module:
     """CLIP's text model: one vector per token for the picture's cross-attention."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -71,13 +77,12 @@ def make_text_encoder_v(tokenizer) -> nn.Module:
         CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT_DIM_V, intermediate_size=4 * TEXT_DIM_V, num_hidden_layers=2,
             num_attention_heads=4, max_position_embeddings=MAX_TOKENS, projection_dim=TEXT_DIM_V,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            **special_ids(tokenizer),
         )
     )  # fmt: skip
 
 
-def make_text_encoder_a(tokenizer) -> nn.Module:
+def make_text_encoder_a(tokenizer: Any) -> nn.Module:
     """CLAP's text model with projection: one vector per caption for the sound's class embedding."""
     from transformers import ClapTextConfig, ClapTextModelWithProjection
 
@@ -85,8 +90,7 @@ def make_text_encoder_a(tokenizer) -> nn.Module:
         ClapTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT_DIM_A, intermediate_size=2 * TEXT_DIM_A, num_hidden_layers=2,
             num_attention_heads=4, max_position_embeddings=MAX_TOKENS + 2, projection_dim=TEXT_DIM_A,
-            type_vocab_size=1, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            type_vocab_size=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **special_ids(tokenizer),
         )
     )  # fmt: skip
 
@@ -98,7 +102,7 @@ SCHEDULER = dict(
 )  # fmt: skip
 
 
-def make_scheduler():
+def make_scheduler() -> Any:
     """v-prediction with zero terminal SNR: a tiny model's flat skies need the first step to be pure noise."""
     from diffusers import DDIMScheduler
 

@@ -1,5 +1,4 @@
-"""Deep supervision of the tiny bundle: what its features must be able to say while it trains, and what need not be
-computed again.
+"""Deep supervision of the tiny bundle: heads that read its features while it trains, and a cache of frozen features.
 
 Shape legend: N examples of a cache, B clips, T frames, h w latent rows and columns, R mel rows, g the view's grid.
 """
@@ -9,17 +8,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from con360.control.film import Film
+from con360.protocols import Film
 from con360.scenes import COLOURS, SHAPES
-from train.tiny.cache import Batch
+from train.tiny.cache import CacheBatch
 
 
 class PerformerReader(nn.Module):
-    """Deep supervision: the picture U-Net's features must say which performer stands where, colour and shape.
+    """Deep supervision: read from the picture U-Net's features which performer stands where, by colour and shape.
 
-    A squared error teaches the binding of a caption's words to directions slowly; asked outright, the same features
-    learn it in minutes. It counts at high noise alone: at low noise the answer is seen in the picture, and a network
-    that may look does not read. The reader is dropped after training.
+    A squared error binds a caption's words to directions slowly; with this head the same features learn it in minutes.
+    It counts at high noise alone: at low noise the picture itself shows the answer, and the network need not read the
+    caption. The reader is dropped after training.
     """
 
     def __init__(self, unet_v: nn.Module, labels: Tensor) -> None:
@@ -27,14 +26,13 @@ class PerformerReader(nn.Module):
         self.labels = labels
         self.colour = nn.Conv2d(unet_v.config.block_out_channels[1], len(COLOURS) + 1, 1)
         self.shape = nn.Conv2d(unet_v.config.block_out_channels[1], len(SHAPES) + 1, 1)
-        self.features: Tensor | None = None
         # The first features behind the last FiLM and a cross-attention.
         unet_v.up_blocks[2].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        self.features = output
+        self.features: Tensor = output
 
-    def loss(self, batch: Batch, weight: Tensor) -> Tensor:
+    def loss(self, batch: CacheBatch, weight: Tensor) -> Tensor:
         """Cross-entropy per latent pixel; samples weigh `weight [B * T]`, empty pixels, the great majority, a tenth."""
         wanted = self.labels[batch.indices].flatten(0, 1)
         total = torch.zeros(())
@@ -46,7 +44,7 @@ class PerformerReader(nn.Module):
         return total
 
     @torch.no_grad()
-    def share_right(self, batch: Batch, rows: Tensor) -> Tensor:
+    def share_right(self, batch: CacheBatch, rows: Tensor) -> Tensor:
         """Share of the performers' pixels in `rows` (mask `[B * T]`) whose colour is read right; NaN without any."""
         wanted = self.labels[batch.indices].flatten(0, 1)[:, 0][rows]
         read, seen = self.colour(self.features[rows]).argmax(dim=1), wanted < len(COLOURS)
@@ -54,7 +52,7 @@ class PerformerReader(nn.Module):
 
 
 class VoiceReader(nn.Module):
-    """Deep supervision of the sound: the audio U-Net's features must say how loud each voice is at each moment.
+    """Deep supervision of the sound: read from the audio U-Net's features how loud each voice is at each moment.
 
     The caption says which voice comes from where, the saliency when something pulses there, the BASD how far it is from
     the view's axis. The squared error of a mel spectrogram teaches the product of the three slowly. As with
@@ -69,14 +67,13 @@ class VoiceReader(nn.Module):
         super().__init__()
         self.levels = levels
         self.level = nn.Linear(unet_a.config.block_out_channels[1], levels.shape[-1])
-        self.features: Tensor | None = None
         # The first features behind the last FiLM.
         unet_a.up_blocks[2].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        self.features = output
+        self.features: Tensor = output
 
-    def loss(self, batch: Batch, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: CacheBatch, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(error relative to the amplitudes' variance with samples weighed by `weight [B]`, error of each sample)."""
         read = self.level(self.features.mean(dim=-1).transpose(1, 2))
         error = (read - self.levels[batch.indices]).square().mean(dim=(1, 2)) / self.VARIANCE
@@ -84,7 +81,7 @@ class VoiceReader(nn.Module):
 
 
 class KnownFeatures:
-    """What a frozen map encoder says of each example, computed once: it is a fifth of a step of the sound.
+    """Features of a frozen map encoder, computed once per example: they take a fifth of a step of the sound.
 
     Audio sites read the mean over the panorama alone, so no more is kept.
     """
@@ -106,10 +103,10 @@ class KnownFeatures:
 
 
 class QueryTeacher:
-    """Dense supervision of where to read: the queries behind the last FiLM must be those of the text stage's reader.
+    """Dense supervision of attention: the queries behind the last FiLM must match those of the text stage's reader.
 
     That reader asks a caption about a direction by a query linear in the direction. Every pixel of a view has a
-    direction, so this teaches at every pixel; the colours of the few pixels that show somebody teach it in hours.
+    direction, so every pixel teaches. From the colours of the few pixels that show a performer it takes hours.
     """
 
     def __init__(self, unet_v: nn.Module, reader: dict[str, Tensor]) -> None:
@@ -124,7 +121,7 @@ class QueryTeacher:
 
         Args:
             rays: `[B, T, 2 g, 2 g, 3]` directions of latent pixels; the queries stand on half their grid.
-            film: what the samples were given; those whose modulation was dropped cannot know their direction.
+            film: modulation of the samples; those whose modulation was dropped cannot know their direction.
         """
         asked, self.asked = self.asked, []
         B, T, size = rays.shape[:3]

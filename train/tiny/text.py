@@ -1,4 +1,4 @@
-"""Text stage of the tiny bundle: both text encoders learn what a caption says before any picture or sound is made.
+"""Text stage of the tiny bundle: train both text encoders on captions, before any picture or sound is made.
 
     python -m train.tiny.text --out runs/tiny
 
@@ -38,7 +38,7 @@ class TokenReader(nn.Module):
     """Answers "what stands in this direction" from caption tokens, by one cross-attention as in the U-Net.
 
     Its keys and values fit the picture U-Net's cross-attention at 8x8 and are its start there (`adopt_keys`), and its
-    query, linear in the direction, is what that attention is taught to ask (`train.tiny.joint.QueryTeacher`).
+    query, linear in the direction, is what that attention is taught to ask (`train.tiny.readers.QueryTeacher`).
     """
 
     def __init__(self) -> None:

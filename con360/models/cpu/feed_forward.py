@@ -1,8 +1,8 @@
-"""GEGLU feed-forward layers, a thousand tokens at a time where a processor computes them.
+"""Compute GEGLU feed-forward layers, on a processor a thousand tokens at a time.
 
-A transformer's feed-forward is eight times as wide inside as outside. On a processor that much memory, fresh for each
-call, costs as much time as the products: tokens do not see each other here, so they go through in groups whose inside
-stays in the cache. A GPU has no such cache and wants them all at once.
+A transformer's feed-forward is eight times as wide inside as outside. On a processor, fresh memory of that size costs
+as much time as the products. Tokens do not see each other here, so they are computed in groups that fit the cache. A
+GPU is faster with all tokens at once.
 
 Shape legend: n tokens, C width.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 # Measured from 64 to 1280 wide: fewer rows slow the products of wide layers, more leave the cache.
@@ -24,14 +25,14 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def gated_feed_forward(x: Tensor, expand: Layer, project: Layer) -> Tensor:
-    """`project(value * gelu(gate))` of `expand(x)`'s halves.
+    """Compute `project(value * gelu(gate))`, where value and gate are the halves of `expand(x)`.
 
     Args:
         x: `[..., C]`.
-        expand: to value and gate, one behind the other.
+        expand: to value and gate, concatenated.
         project: to the output's width.
     """
-    rows_nC = x.reshape(-1, x.shape[-1])
+    rows_nC = rearrange(x, "... c -> (...) c")
     if torch.is_grad_enabled() or x.device.type != "cpu" or len(rows_nC) <= ROWS:
         return _gated(x, expand, project)
     out = None
@@ -61,7 +62,7 @@ class GatedFeedForward(nn.Module):
 
 
 def by_rows(unet: nn.Module) -> None:
-    """Let a diffusers U-Net's feed-forward layers compute as `gated_feed_forward` does; weights and names stay."""
+    """Let a diffusers U-Net's feed-forward layers compute by `gated_feed_forward`; weights and names stay."""
     from diffusers.models.activations import GEGLU
     from diffusers.models.attention import FeedForward
 
@@ -77,7 +78,7 @@ def _library_feed_forward_by_rows() -> type[nn.Module]:
     from diffusers.models.attention import FeedForward
 
     class FeedForwardByRows(FeedForward):
-        """diffusers' own layer with its own weights; an instance becomes one, so that copies of it are ones too."""
+        """diffusers' own layer; instances change class, so that their copies compute by rows as well."""
 
         def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             return gated_feed_forward(hidden_states, self.net[0].proj, self.net[2])

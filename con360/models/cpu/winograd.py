@@ -1,8 +1,8 @@
-"""3x3 convolutions by Winograd's minimal filtering, where a processor computes them in float32.
+"""Compute 3x3 convolutions by Winograd's minimal filtering, on a processor in float32.
 
-Four by four outputs of a 3x3 convolution cost 144 products the direct way and 36 this way: windows of six by six inputs
-and the filters are carried to 36 points, multiplied there, and carried back. cuDNN chooses such algorithms by itself;
-PyTorch's processor library never does, and a third of a joint step is such convolutions.
+A window of 4 x 4 outputs of a 3x3 convolution costs 144 products directly and 36 this way: transform 6 x 6 inputs and
+the filters to 36 points, multiply there, transform back. cuDNN chooses such algorithms by itself; PyTorch's processor
+library never does, and a third of a joint step is such convolutions.
 
 The points are 0, 3/4, -3/4, 3/2, -3/2 and infinity. With the textbook's 0, 1, -1, 2, -2 the largest rounding error is
 three times as large. At 320 channels the root mean square is 1.8e-6 of the output's spread, the direct way's 2.3e-7.
@@ -19,17 +19,18 @@ import math
 from functools import cache
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 # Outputs along a side that one window makes, and inputs that it reads.
 MADE, READ = 4, 6
-# Narrower layers spend what they win on carrying windows to the points and back (measured at 64 to 2560 channels).
+# In narrower layers the transforms cost more than they save (measured at 64 to 2560 channels).
 MIN_CHANNELS = 256
-# Fewer windows do not pay for carrying the filters to the points.
+# With fewer windows the transform of the filters costs more than it saves.
 MIN_WINDOWS = 64
-# Windows at once: more leave the cache, fewer read the filters too often.
+# Windows at a time: more leave the cache, fewer read the filters too often.
 WINDOWS = 256
-# Filters at the points take four times their memory: so many bytes of them exist at once.
+# Transform at most this many bytes of filters at a time: at the points they take four times their memory.
 FILTER_BYTES = 16 << 20
 
 # Rows are points. Each point's factors multiply to one over the three; powers of two keep them near 1.
@@ -59,14 +60,14 @@ _OUTPUT = (
 
 @cache
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """To the points `[36, 36]`, filters to the points `[36, 9]`, back from them `[16, 36]`: both axes at once."""
+    """Make the matrices inputs to points `[36, 36]`, filters to points `[36, 9]`, points to outputs `[16, 36]`."""
     exact = (torch.tensor(t, dtype=torch.float64) for t in (_INPUT, _FILTER, _OUTPUT))
     to_points, filters, back = (torch.kron(m, m).float() for m in exact)
     return to_points, filters, back
 
 
 def winograd_conv2d(x_NChw: Tensor, weight: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """A 3x3 convolution of stride 1 with a border of one zero.
+    """Convolve 3x3 with stride 1 and a border of one zero.
 
     Args:
         x_NChw: float32 on the processor.
@@ -85,35 +86,37 @@ def winograd_conv2d(x_NChw: Tensor, weight: Tensor, bias_O: Tensor | None = None
     bordered = x_NChw.new_zeros(min(N, at_once), MADE * rows + 2, MADE * columns + 2, C)
     out = x_NChw.new_empty(N, MADE * rows, MADE * columns, len(weight))
     for start in range(0, N, at_once):
-        frames = x_NChw[start : start + at_once].permute(0, 2, 3, 1)
+        frames = rearrange(x_NChw[start : start + at_once], "n c h w -> n h w c")
         n = len(frames)
         bordered[:n, 1 : h + 1, 1 : w + 1] = frames
-        windows = bordered[:n].unfold(1, READ, MADE).unfold(2, READ, MADE).permute(4, 5, 0, 1, 2, 3)
-        points_36PC = (to_points @ windows.reshape(READ * READ, -1)).view(READ * READ, -1, C)
+        windows = bordered[:n].unfold(1, READ, MADE).unfold(2, READ, MADE)
+        pixels = rearrange(windows, "n row column c y x -> (y x) (n row column c)")
+        points_36PC = rearrange(to_points @ pixels, "point (p c) -> point p c", c=C)
+        # Written to: it has to be a view.
         places = out[start : start + n].view(n, rows, MADE, columns, MADE, -1).split(len(groups[0]), dim=-1)
         for group, place in zip(groups, places, strict=True):
             filters_36OC = _at_points(group) if whole is None else whole
-            products = torch.bmm(points_36PC, filters_36OC.transpose(1, 2)).view(READ * READ, -1)
-            made = (back @ products).view(MADE, MADE, n, rows, columns, -1)
-            place.copy_(made.permute(2, 3, 0, 4, 1, 5))
+            products = rearrange(torch.bmm(points_36PC, filters_36OC.transpose(1, 2)), "point p o -> point (p o)")
+            made = "(y x) (n row column o) -> n row y column x o"
+            place.copy_(rearrange(back @ products, made, y=MADE, n=n, row=rows, column=columns))
     if bias_O is not None:
         out += bias_O
-    return out[:, :h, :w].permute(0, 3, 1, 2)
+    return rearrange(out[:, :h, :w], "n h w o -> n o h w")
 
 
 def _windows(h: int, w: int) -> tuple[int, int]:
-    """Rows and columns of windows that cover a frame."""
+    """Count the rows and columns of windows that cover a frame."""
     return -(-h // MADE), -(-w // MADE)
 
 
 def _at_points(weight: Tensor) -> Tensor:
-    """Filters `[O, C, 3, 3]` at the points: `[36, O, C]`."""
-    filters = _transforms()[1] @ weight.reshape(-1, 9).t()
-    return filters.view(READ * READ, *weight.shape[:2])
+    """Transform filters `[O, C, 3, 3]` to the points: `[36, O, C]`."""
+    filters = _transforms()[1] @ rearrange(weight, "o c y x -> (y x) (o c)")
+    return rearrange(filters, "point (o c) -> point o c", c=weight.shape[1])
 
 
 class WinogradConv2d(nn.Conv2d):
-    """PyTorch's 3x3 layer with its own weights, computed by `winograd_conv2d` where that pays."""
+    """PyTorch's 3x3 layer, computed by `winograd_conv2d` where that is faster."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self._pays(input):
@@ -133,7 +136,7 @@ class WinogradConv2d(nn.Conv2d):
 
 
 def by_winograd(model: nn.Module) -> None:
-    """Let a model's 3x3 convolutions of stride 1 compute as `WinogradConv2d` does; weights and names stay."""
+    """Turn a model's 3x3 convolutions of stride 1 into `WinogradConv2d`; weights and names stay."""
     for module in model.modules():
         # A subclass has a forward of its own.
         if type(module) is nn.Conv2d and _is_plain(module):

@@ -1,4 +1,4 @@
-"""Which parts of a model are on the computing device, while memory is short."""
+"""Keep parts of a model on the computing device only while they compute, for when memory is short."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 @contextmanager
 def resident(device: torch.device | str, *modules: nn.Module) -> Iterator[None]:
-    """Networks on `device` inside the block, and where they were after it.
+    """Bring networks to `device` inside the block and back after it.
 
-    Their weights stay at home and copies visit, which cost one transfer and are dropped; nothing is written back.
-    Networks that are there already cost nothing. For inference: optimisers would not know the copies.
+    Copies of the weights visit, cost one transfer and are dropped; nothing is written back. Networks that are there
+    already cost nothing. Use it for inference alone: optimisers would not know the copies.
     """
     device, homes = torch.device(device), []
     copies: dict[int, Tensor] = {}
@@ -30,7 +30,7 @@ def resident(device: torch.device | str, *modules: nn.Module) -> Iterator[None]:
 
 
 def _tensors(modules: tuple[nn.Module, ...]) -> list[tuple[dict[str, Tensor | None], str, Tensor]]:
-    """Every weight and buffer with the place that holds it."""
+    """List every weight and buffer with the place that holds it."""
     inner = [module for top in modules for module in top.modules()]
     stores = [store for module in inner for store in (module._parameters, module._buffers)]
     return [(store, name, t) for store in stores for name, t in store.items() if t is not None]

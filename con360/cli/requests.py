@@ -1,0 +1,203 @@
+"""Requests: each command's options as a frozen record. Its fields are the parser's destinations; defaults stand there.
+
+Groups of options that several commands share are records of their own, which a request inherits.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..choices import Eye, Ranking, SoundKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One command as it was typed; `json` prints one line for programs."""
+
+    command: str
+    json: bool
+
+
+# Groups ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcerptOptions:
+    """Part of INPUT: from `start`, for `duration` seconds; `eye` of stereo video, None as the metadata says."""
+
+    input: str
+    start: float
+    duration: float
+    eye: Eye | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundOptions:
+    """Sound of INPUT: the track from 1, None for the default one, and what its channels are."""
+
+    audio_track: int | None
+    ambisonics: str
+    head_locked: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyOptions:
+    """A saliency method or file, and a face detector's file or `none`; None takes the default."""
+
+    saliency: str | None
+    faces: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionOptions:
+    """A direction set by hand, in degrees; None where it was not typed."""
+
+    yaw: float | None
+    pitch: float | None
+    fov: float | None
+
+    @property
+    def by_hand(self) -> bool:
+        return self.yaw is not None or self.pitch is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """Settings of the sampler; None takes what the model recommends."""
+
+    caption: str | None
+    negative: str
+    seed: int
+    steps: int | None
+    sampler: str | None
+    cfg_video: float | None
+    cfg_audio: float | None
+    cfg_control: float | None
+    strength: float
+    saliency_strength: float
+    basd_strength: float
+    control_start: float | None
+    control_end: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptioningOptions:
+    """Caption models and their prompts; a prompt of None is the default one."""
+
+    captioner: str | None
+    caption_llm: str | None
+    caption_times: int
+    caption_batch: int
+    face_prompt: str | None
+    merge_prompt: str | None
+    short_prompt: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """The clip's start, how much of it to replace, and the modality to hold."""
+
+    start_from: str | None
+    denoise: float | None
+    denoise_sound: float | None
+    hold: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model by name, folder or manifest, parts from elsewhere, its control, and where it computes."""
+
+    model: str
+    part: tuple[str, ...]
+    control: str | None
+    device: str
+    dtype: str
+
+
+# Requests -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest(Request, ModelOptions):
+    """`con360 demo`."""
+
+    out: str
+    seed: int
+    steps: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest(
+    Request, ExcerptOptions, SoundOptions, SaliencyOptions, DirectionOptions, SamplingOptions, CaptioningOptions,
+    StartOptions, ModelOptions,
+):  # fmt: skip
+    """`con360 generate`."""
+
+    output: str
+    viewpoint: int | None
+    choose_by: Ranking
+    track: str
+    memory: str | None
+    conditions: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
+    """`con360 reframe`; `duration` None goes to the end."""
+
+    input: str
+    output: str
+    follow: int | None
+    path: str | None
+    device: str
+    start: float
+    duration: float | None
+    eye: Eye | None
+    size: str | None
+    fps: float | None
+    sound: SoundKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRequest(Request, ExcerptOptions, CaptioningOptions):
+    """`con360 caption`."""
+
+    model: str | None
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsRequest(Request):
+    """`con360 models`."""
+
+    folder: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertRequest(Request):
+    """`con360 convert`."""
+
+    input: str
+    output: str
+    half: bool
+
+
+REQUESTS: dict[str, type[Request]] = {
+    "demo": DemoRequest,
+    "generate": GenerateRequest,
+    "reframe": ReframeRequest,
+    "caption": CaptionRequest,
+    "models": ModelsRequest,
+    "convert": ConvertRequest,
+}
+
+
+def request_of(options: Namespace) -> Request:
+    """The request that parsed options stand for; repeated options become tuples."""
+    kind = REQUESTS[options.command]
+    given = {field.name: getattr(options, field.name) for field in fields(kind)}
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    return kind(**values)

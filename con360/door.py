@@ -1,0 +1,71 @@
+"""Short forms of calls that scripts make one after the other; `import con360` offers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .caption import typed_caption
+from .choices import BUILT_IN_MODEL, MULTICUE, NAMED_METHODS
+from .control import LoadedControl, load_control
+from .devices import resolve_device
+from .errors import InputError
+from .models.joint import JointModel
+from .models.precision import working_dtype
+from .pipeline import conditions_of
+from .records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint
+from .saliency.predict import clip_saliency
+from .weights.find import chosen_files
+from .weights.load import load_joint_model
+
+
+def load_model(
+    model: str | Path = BUILT_IN_MODEL, *, parts: Sequence[str] = (), control: str | Path | None = None,
+    device: str = "auto", dtype: str = "auto", rest: str | None = None,
+) -> tuple[JointModel, LoadedControl | None]:  # fmt: skip
+    """Load a joint model and its control.
+
+    Args:
+        model: `con360-tiny`, a name that `con360 models` lists, a folder, or a con360-model.json.
+        parts: parts from elsewhere, each as NAME=PATH.
+        control: a control file, or `none`; None takes the model's own, and none for a model with parts from elsewhere.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. dtype: one of `choices.DTYPES`.
+        rest: where the model lies until its parts are called to `device`, with `memory="low"`; None is `device`.
+
+    Returns:
+        The model, and its control or None.
+
+    Raises:
+        InputError: a name, file, device or precision that cannot be used.
+    """
+    device = resolve_device(device)
+    files, path = chosen_files(model, parts, control)
+    joint = load_joint_model(files, device=rest or device, dtype=working_dtype(dtype, device))
+    return joint, None if path is None else load_control(path, device=device)
+
+
+def make_conditions(
+    clip: PanoramaClip, viewpoint: Viewpoint, control: LoadedControl | None = None, *,
+    caption: str | SceneCaption | None = None, saliency: SaliencyMaps | None = None,
+) -> Conditions:  # fmt: skip
+    """Assemble the conditions of one viewpoint: saliency as the control reads it, BASD maps and caption.
+
+    Args:
+        clip: the panorama. viewpoint: of the same clip.
+        control: it names the saliency method that it was trained with; None takes `multi-cue`.
+        caption: None states plainly what was found.
+        saliency: `[T, H, W]` maps of the clip, in place of new ones.
+
+    Raises:
+        InputError: the control was trained with a method that needs weights, and `saliency` is not given.
+    """
+    if saliency is None:
+        method = MULTICUE if control is None else control.saliency
+        if method not in NAMED_METHODS:
+            raise InputError(
+                f"the control was trained with saliency by {method}; give saliency=clip_saliency(clip, FILE) with "
+                f"the file of its weights."
+            )
+        saliency = clip_saliency(clip, method)
+    words = typed_caption(caption) if isinstance(caption, str) else caption
+    return conditions_of(clip, saliency, viewpoint, words)

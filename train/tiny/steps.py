@@ -1,0 +1,176 @@
+"""Losses of the joint stages: one function per stage, each over one batch.
+
+Each `*_step` returns (losses, whose sum is minimised; figures to report), both by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from con360.geometry.erp import sample_erp
+from con360.protocols import Film
+from train.examples import rays_of
+from train.losses import (
+    Dropout,
+    drop_maps,
+    joint_loss,
+    keep_mask,
+    mask_film,
+    picture_loss,
+    random_timesteps,
+    sound_loss,
+)
+from train.tiny.cache import CacheBatch
+from train.tiny.model import SPEC, VIEW_GRID, TinyModel
+from train.tiny.readers import KnownFeatures, PerformerReader, QueryTeacher, VoiceReader
+
+# Frames that start from the same noise show the same things: few clips are enough to learn that frames cohere.
+SHARED_NOISE = 1.0
+DROPOUT = Dropout()
+# Share of single frames trained from pure noise, where only caption and maps tell what to draw.
+BLANK = 0.3
+READ_GRID = 8
+
+Losses = dict[str, Tensor]
+
+
+def seen_saliency(batch: CacheBatch, rays: Tensor) -> Tensor:
+    """Weight of each latent pixel, `[B, T, h, w]`: 1, and up to 5 where the view shows something salient."""
+    B, T = rays.shape[:2]
+    saliency = sample_erp(batch.maps[:, :, :1].flatten(0, 1), rays.flatten(0, 1))
+    return 1 + 4 * saliency.view(B, T, *saliency.shape[-2:])
+
+
+def captioned(model: TinyModel, batch: CacheBatch, g: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Text for (picture, sound), some captions dropped for guidance; and a mask `[B]`, 1 where the caption is kept."""
+    keep = keep_mask(DROPOUT.text, len(batch.captions), g)
+    return model.encode_text([c if k else "" for c, k in zip(batch.captions, keep, strict=True)]), keep
+
+
+def conditioned(
+    model: TinyModel,
+    batch: CacheBatch,
+    g: torch.Generator,
+    fps: float,
+    grid: int | None = 16,
+    known: KnownFeatures | None = None,
+) -> tuple[tuple[Tensor, Tensor], Film]:
+    """Text and modulation of a batch for latents `grid` pixels wide; some captions, maps and controls are dropped.
+
+    Args:
+        grid: None leaves the picture's sites out.
+        known: features of a frozen encoder.
+    """
+    text, keep_text = captioned(model, batch, g)
+    keep_control = keep_mask(DROPOUT.control, len(batch.captions), g)
+    picture = None if grid is None else (batch.maps.shape[1], grid, grid)
+    shapes = model.unet.site_shapes(picture, tuple(batch.latents_a.shape[2:]))
+    maps, rays = drop_maps(batch.maps, DROPOUT, g), None if grid is None else rays_of(batch.views, VIEW_GRID)
+    film = model.control(
+        maps, rays, shapes, fps=fps, audio_seconds=SPEC.latent_seconds_a,
+        features=known.of(maps, batch.indices) if known else None,
+    )  # fmt: skip
+    return text, mask_film(film, keep_text * keep_control)
+
+
+def picture_step(
+    model: TinyModel,
+    batch: CacheBatch,
+    scheduler: Any,
+    g: torch.Generator,
+    reader: PerformerReader,
+    teacher: QueryTeacher,
+) -> tuple[Losses, Losses]:
+    """Single frames, at all noise levels."""
+    text, film = conditioned(model, batch, g, fps=SPEC.fps)
+    rays = rays_of(batch.views, batch.latents_v.shape[-1])
+    weight = seen_saliency(batch, rays)
+    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.5, blank=BLANK)
+    loss = picture_loss(model.unet, scheduler, batch.latents_v, text[0], film, g, weight, t)
+    blank = t == scheduler.config.num_train_timesteps - 1
+    report = {"colour": reader.share_right(batch, blank)}
+    reading, query = reader.loss(batch, (t / 1000.0) ** 4), teacher.loss(rays, film)
+    return {"picture": loss, "reading": 0.3 * reading, "query": 0.1 * query}, report
+
+
+def read_step(
+    model: TinyModel,
+    batch: CacheBatch,
+    scheduler: Any,
+    g: torch.Generator,
+    reader: PerformerReader,
+    teacher: QueryTeacher,
+) -> tuple[Losses, Losses]:
+    """Single frames of half the size, from pure noise."""
+    text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=READ_GRID)
+    small = nn.functional.avg_pool3d(batch.latents_v, (1, 2, 2))
+    rays = rays_of(batch.views, READ_GRID)
+    weight = seen_saliency(batch, rays)
+    count = len(batch.captions)
+    t = torch.full((count,), scheduler.config.num_train_timesteps - 1)
+    loss = picture_loss(model.unet, scheduler, small, text[0], film, g, weight, t)
+    report = {"colour": reader.share_right(batch, torch.ones(count, dtype=torch.bool))}
+    reading, query = reader.loss(batch, torch.ones(count)), teacher.loss(rays, film)
+    return {"picture": 0.3 * loss, "reading": reading, "query": query}, report
+
+
+def sound_step(
+    model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
+) -> tuple[Losses, Losses]:
+    """Sounds, at all noise levels."""
+    text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
+    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
+    loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
+    reading, error = reader.loss(batch, (t / 1000.0) ** 4)
+    blank = t == scheduler.config.num_train_timesteps - 1
+    return {"sound": loss, "reading": 0.3 * reading}, {"levels": error[blank].mean()}
+
+
+def listen_step(
+    model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
+) -> tuple[Losses, Losses]:
+    """Sounds from pure noise."""
+    text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
+    t = torch.full((len(batch.captions),), scheduler.config.num_train_timesteps - 1)
+    loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
+    reading, _ = reader.loss(batch, torch.ones(len(batch.captions)))
+    return {"sound": 0.3 * loss, "reading": reading}, {}
+
+
+def baseline_step(model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator) -> tuple[Losses, Losses]:
+    """As `clip_step`, from the caption alone: without maps, and without readers that ask for places."""
+    text, _ = captioned(model, batch, g)
+    latents = (batch.latents_v, batch.latents_a)
+    weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
+    losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, None, DROPOUT, g, weight, SHARED_NOISE)
+    return {"picture": losses[0], "sound": losses[1]}, {}
+
+
+def baseline_sound_step(
+    model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator
+) -> tuple[Losses, Losses]:
+    """As `sound_step`, from the caption alone."""
+    text, _ = captioned(model, batch, g)
+    t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
+    return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], None, g, t)}, {}
+
+
+def clip_step(
+    model: TinyModel,
+    batch: CacheBatch,
+    scheduler: Any,
+    g: torch.Generator,
+    reader: PerformerReader,
+    voices: VoiceReader,
+) -> tuple[Losses, Losses]:
+    """Whole clips, both modalities together."""
+    text, film = conditioned(model, batch, g, fps=SPEC.fps)
+    latents = (batch.latents_v, batch.latents_a)
+    weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
+    losses = joint_loss(model.unet, (scheduler, scheduler), latents, text, film, DROPOUT, g, weight, SHARED_NOISE)
+    reading = reader.loss(batch, torch.ones(batch.maps.shape[0] * batch.maps.shape[1]))
+    heard, _ = voices.loss(batch, torch.ones(len(batch.captions)))
+    return {"picture": losses[0], "sound": losses[1], "reading": 0.1 * reading, "voices": 0.05 * heard}, {}

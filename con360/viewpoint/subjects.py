@@ -34,11 +34,11 @@ WINDOW_DEG, FINE_WINDOW_DEG = 20.0, 10.0
 APART_DEG, HIGHEST = 45.0, math.sin(math.radians(60.0))
 # A peak lower than this share of the highest, both above the map's minimum, is not worth a viewpoint.
 MIN_RELATIVE_MASS = 0.2
-MAX_PEAKS, SAME_HILL_DEG = 12, 4.0
+MAX_PEAKS, SAME_PEAK_DEG = 12, 4.0
 # A subject is searched within this angle of its expected place, and dropped after this time unseen.
 MAX_STEP_DEG, MAX_GAP_S = 25.0, 1.5
 # Two subjects this close to a place between them share one peak of the map.
-ONE_HILL_DEG = 14.0
+SHARED_PEAK_DEG = 14.0
 # Gains of the alpha-beta filter: share of a measurement's surprise that changes place and speed.
 PLACE_GAIN, SPEED_GAIN = 0.6, 0.3
 # Fastest plausible subject.
@@ -99,7 +99,7 @@ def _peaks(maps: Tensor) -> Tensor:
     order = maps[rows, columns].argsort(descending=True, stable=True)
     found = _between_pixels(padded[0, 0], rows[order], columns[order])
     # A peak between two equal pixels is found at both.
-    twice = torch.triu(found @ found.T > math.cos(math.radians(SAME_HILL_DEG)), diagonal=1).any(0)
+    twice = torch.triu(found @ found.T > math.cos(math.radians(SAME_PEAK_DEG)), diagonal=1).any(0)
     return found[~twice][:MAX_PEAKS]
 
 
@@ -204,14 +204,14 @@ class SubjectTracker:
     def _sharing(self, pairs: list[tuple[int, int]], places: np.ndarray) -> set[int]:
         """Find subjects that pass each other as one peak; each keeps moving as before until there are two again."""
         alone = set(range(len(self._seen))) - {i for i, _ in pairs}
-        near = math.cos(math.radians(ONE_HILL_DEG))
+        near = math.cos(math.radians(SHARED_PEAK_DEG))
         return {k for i, j in pairs for other in alone for k in (i, other)
                 if min(float(self._seen[one].place @ places[j]) for one in (i, other)) > near}  # fmt: skip
 
     def _update(self, one: Seen, found: np.ndarray, now: int) -> None:
         off = _turn_between(one.place, found)
         # Peaks of two close subjects pull on each other, so their speed is kept.
-        leaning = any(other is not one and float(other.place @ one.place) > math.cos(math.radians(2 * ONE_HILL_DEG))
+        leaning = any(other is not one and float(other.place @ one.place) > math.cos(math.radians(2 * SHARED_PEAK_DEG))
                       for other in self._seen)  # fmt: skip
         one.place = _spun(one.place, PLACE_GAIN * off)
         if not leaning:

@@ -55,7 +55,7 @@ class KnownPart:
         key: short name.
         use: what it is for.
         weights: title, address, licence, size.
-        places: model folders where it is looked for; it belongs into the first.
+        places: model folders where it is looked for; it belongs in the first.
         name: suggested name there.
         fits: tells whether a path in such a folder is this part, or a remainder of it.
     """
@@ -74,7 +74,7 @@ def advice(key: str) -> str:
     weights, place = part.weights, f"models/{part.places[0]}/{part.name}"
     note = f" ({weights.note})" if weights.note else ""
     return (
-        f"{weights.title}{note} belongs into {place}; address: {weights.address}; licence: {weights.licence}; size: "
+        f"{weights.title}{note} belongs in {place}; address: {weights.address}; licence: {weights.licence}; size: "
         f"{weights.size}. Nothing is downloaded by itself."
     )
 

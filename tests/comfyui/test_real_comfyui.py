@@ -215,7 +215,7 @@ def test_the_full_size_workflow_says_what_is_missing(server: ComfyServer) -> Non
     assert outcome.status == "refused"
     said = {key: found["errors"][0]["details"] for key, found in outcome.refusal["node_errors"].items()}
     assert {"2", "4", "5", "6"} <= set(said)
-    assert all("belongs into models/" in said[key] and "licence: " in said[key] for key in ("2", "4", "5", "6")), said
+    assert all("belongs in models/" in said[key] and "licence: " in said[key] for key in ("2", "4", "5", "6")), said
 
 
 def view_prompt() -> dict[str, Any]:

@@ -68,4 +68,4 @@ def make_conditions(
             )
         saliency = clip_saliency(clip, method)
     words = typed_caption(caption) if isinstance(caption, str) else caption
-    return conditions_of(clip, saliency, viewpoint, words)
+    return conditions_of(clip, saliency, viewpoint, words, control=control)

@@ -14,7 +14,7 @@ import torch
 from shared_data import ROOT
 
 import con360
-from con360.control import LoadedControl
+from con360.control import LoadedControl, extend_control, inputs
 from con360.errors import InputError
 from con360.records import PanoramaClip, SaliencyMaps
 
@@ -62,6 +62,17 @@ def test_conditions_read_saliency_as_the_control_was_trained() -> None:
     assert con360.make_conditions(panorama, view).saliency.method == "multi-cue"
     own = SaliencyMaps(torch.ones(4, 32, 64), "mine")
     assert con360.make_conditions(panorama, view, control, saliency=own).saliency is own
+
+
+def test_conditions_hold_the_further_maps_that_a_control_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    _, control = con360.load_model(device="cpu")
+    assert control is not None
+    monkeypatch.setattr(inputs, "_MAP_MAKERS", {"flat": lambda panorama: torch.full((4, 32, 64), 0.5)})
+    extended = replace(control, module=extend_control(control.module, maps=("flat",)))
+    made = con360.make_conditions(clip(), con360.manual_viewpoint(0.0, 0.0, 90.0, 4), extended)
+    assert list(made.maps) == ["flat"]
 
 
 def test_a_control_that_needs_saliency_weights_asks_for_them() -> None:

@@ -21,10 +21,11 @@ from .control import LoadedControl, encode_control, fingerprint, with_named
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .memory import in_smaller_pieces
-from .models.system import AVSystem, Visits
-from .protocols import Film
+from .models.system import AVSystem, Placement
+from .protocols import Film, SoundCodec
 from .records import (
     AV,
+    MODALITIES,
     BasdNormalization,
     Conditions,
     PanoramaClip,
@@ -185,19 +186,19 @@ def generate(
     """
     settings = default_settings(model) if settings is None else settings
     spec, watch = model.clip_spec(seconds), Stopwatch()
+    _check_model(model, control, spec)
     _check_conditions(conditions, control, spec)
-    _check_control(model, control, spec)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
-    there = Visits(device, settings.memory == "low")
+    there = Placement(device, settings.memory == "low")
     with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
         inputs = model.encode(conditions, settings.negative_prompt)
     with watch.stage("control"), torch.no_grad():
         inputs = replace(inputs, film=_film(model, control, conditions, spec, device, strengths or {}))
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
-        told, known_only = _step_callback(on_step, progress), Given(known=known)
-        latents = model.sample(inputs, spec, settings, given=known_only, terms=terms, device=device, callback=told)
+        told, begin = _step_callback(on_step, progress), Given(known=known)
+        latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     notices = model.notices + drawing_notices(model, conditions.caption, settings) + inputs.notices
@@ -206,12 +207,12 @@ def generate(
 
 
 def _decoded(
-    model: AVSystem, latents: AV, given: StartClip, settings: SamplerSettings, spec: ClipSpec, there: Visits,
+    model: AVSystem, latents: AV, given: StartClip, settings: SamplerSettings, spec: ClipSpec, there: Placement,
     progress: Progress | None,
 ) -> tuple[Tensor, Sound]:  # fmt: skip
     """Frames and sound of the one clip; a held one as it was given."""
     made = AV.of({m: latents.get(m)[0] for m in latents.present() if settings.hold != SAID.get(m)})
-    frames, sound = model.decode(made, spec, visits=there, progress=progress)
+    frames, sound = model.decode(made, spec, placement=there, progress=progress)
     frames, sound = (given.frames if frames is None else frames), (given.sound if sound is None else sound)
     assert frames is not None and sound is not None  # the sampler refuses to hold what is not given
     if not (torch.isfinite(frames).all() and torch.isfinite(sound.waveform).all()):
@@ -244,7 +245,7 @@ def drawing_notices(model: AVSystem, caption: SceneCaption, settings: SamplerSet
 def _fitted_start(model: AVSystem, start: StartClip | None, settings: SamplerSettings, spec: ClipSpec) -> StartClip:
     """Resize and trim the parts of the start clip that the settings use.
 
-    Frames get the model's size, sound becomes mono of exactly the clip's length.
+    Frames get the model's size, sound the model's channels, rate and exactly the clip's length.
     """
     start = start or StartClip()
     frames = start.frames if settings.begins("video") > 0 else None
@@ -254,12 +255,25 @@ def _fitted_start(model: AVSystem, start: StartClip | None, settings: SamplerSet
             raise InputError(
                 f"the start has {len(frames)} frames; {spec.seconds:g} s at {spec.fps:g} fps needs {spec.num_frames}."
             )
-        frames = _square(frames, model.picture_size_px)
+        frames = _square(frames, model.codecs.video.size_px)
     if sound is not None:
         if sound.duration_s < spec.seconds - 1 / spec.fps:
             raise InputError(f"the start's sound lasts {sound.duration_s:g} s; the clip needs {spec.seconds:g} s.")
-        sound = fit_length(resample(to_mono(sound), spec.sample_rate_hz), spec.num_samples)
+        sound = _as_coded(sound, model.codecs.audio)
+        sound = fit_length(resample(sound, spec.sample_rate_hz), spec.num_samples)
     return StartClip(frames, sound)
+
+
+def _as_coded(sound: Sound, codec: SoundCodec) -> Sound:
+    """A sound with the codec's channels: as it is, or mixed to mono."""
+    if (sound.layout, len(sound.waveform)) == (codec.layout, codec.channels):
+        return sound
+    if codec.layout == "mono":
+        return to_mono(sound)
+    raise InputError(
+        f"the start's sound is {sound.layout} with {len(sound.waveform)} channels; this model reads {codec.layout} "
+        f"with {codec.channels}."
+    )
 
 
 def _square(frames: Tensor, size: int) -> Tensor:
@@ -273,7 +287,7 @@ def _square(frames: Tensor, size: int) -> Tensor:
     return F.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
-def _encoded_start(model: AVSystem, given: StartClip, spec: ClipSpec, there: Visits, watch: Stopwatch) -> AV:
+def _encoded_start(model: AVSystem, given: StartClip, spec: ClipSpec, there: Placement, watch: Stopwatch) -> AV:
     """Clean latents of what is given, `[1, ...]` per modality."""
     if given.frames is None and given.sound is None:
         return AV()
@@ -310,9 +324,10 @@ def _film(
 ) -> Film | None:  # fmt: skip
     if control is None:
         return None
+    codec = model.codecs.audio
     return encode_control(
         control.module.to(device), conditions, model.site_shapes(spec), fps=spec.fps,
-        audio_seconds=spec.latent_seconds_a, strengths=strengths,
+        audio_seconds=codec.seconds_per_row * codec.latent_shape(spec)[1], strengths=strengths,
     )  # fmt: skip
 
 
@@ -327,8 +342,14 @@ def _step_callback(on_step: OnStep | None, progress: Progress | None) -> StepCal
     return callback
 
 
-def _check_control(model: AVSystem, control: LoadedControl | None, spec: ClipSpec) -> None:
-    """Refuse a control whose sites the model lacks, before anything is encoded."""
+def _check_model(model: AVSystem, control: LoadedControl | None, spec: ClipSpec) -> None:
+    """Refuse a model of one modality and a control whose sites the model lacks, before anything is encoded."""
+    present = model.codecs.present()
+    if present != MODALITIES:
+        raise InputError(
+            f"'{model.name}' makes {' and '.join(present)} alone, and a clip has picture and sound; call its encode, "
+            f"sample and decode."
+        )
     if control is None:
         return
     if not model.denoiser.takes_film:

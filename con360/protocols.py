@@ -111,11 +111,15 @@ class Denoiser(Protocol):
 class PictureCodec(Protocol):
     """Frames to latents and back.
 
+    Latents are `(channels, T, ...)`: a step's preview decodes one frame of them.
+
     Attributes:
         fps: frames per second.
+        size_px: side of the square picture.
     """
 
     fps: float
+    size_px: int
 
     def modules(self) -> list[nn.Module]: ...
 
@@ -135,7 +139,7 @@ class SoundCodec(Protocol):
     Attributes:
         sample_rate_hz: of the sound that it makes.
         layout, channels: of the same.
-        seconds_per_row: time that one latent row spans.
+        seconds_per_row: time that one latent row spans; latents are `(channels, rows, ...)`.
     """
 
     sample_rate_hz: int

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..con360.pipeline import OnStep
     from .loaders import ManagedControl, ManagedModel
 
-MODEL_FPS = 8.0
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 NOTHING = "nothing"
 HOLDS = [NOTHING, *choices.HOLDS]
@@ -100,7 +99,8 @@ class JointAVSampler(io.ComfyNode):
             control_start=control_start, control_end=control_end, hold=None if hold == NOTHING else hold,
             sampler=sampler, memory=memory, **{name: denoise for name, part in strengths.items() if part is not None},
         )  # fmt: skip
-        conditions = _conditions(saliency, basd, caption)
+        fps = model.model.codecs.video.fps
+        conditions = _conditions(saliency, basd, caption, fps)
         if memory == "low":
             runtime.make_room()
         runtime.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
@@ -108,9 +108,9 @@ class JointAVSampler(io.ComfyNode):
         with runtime.gives_way():
             clip = generate(
                 model.model, control and control.control, conditions, settings,
-                seconds=len(conditions.track) / MODEL_FPS,
+                seconds=len(conditions.track) / fps,
                 strengths={"saliency": saliency_strength, "basd": basd_strength},
-                start=_start(start_images, start_audio, basd, len(conditions.track)),
+                start=_start(start_images, start_audio, basd, len(conditions.track), fps),
                 device=runtime.device(), progress=report, on_step=_previews(model.model, report),
             )  # fmt: skip
         return io.NodeOutput(
@@ -132,27 +132,29 @@ def _previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:
     return on_step
 
 
-def _start(images: Tensor | None, audio: dict[str, Any] | None, basd: sockets.BasdRecord, num_frames: int) -> StartClip:
+def _start(
+    images: Tensor | None, audio: dict[str, Any] | None, basd: sockets.BasdRecord, num_frames: int, fps: float
+) -> StartClip:
     """Bring the given picture and sound to the model's frame rate."""
     frames = None if images is None else sockets.frames_from_image(images)
     if frames is not None and len(frames) == 1:
         frames = frames.expand(num_frames, -1, -1, -1)
     elif frames is not None and len(frames) == len(basd.maps.track):
-        frames = frames[_nearest_frames(len(frames), basd.fps)]
+        frames = frames[_nearest_frames(len(frames), basd.fps, fps)]
     return StartClip(frames, None if audio is None else sockets.sound_from_audio(audio))
 
 
-def _nearest_frames(num_frames: int, fps: float) -> list[int]:
+def _nearest_frames(num_frames: int, have_fps: float, fps: float) -> list[int]:
     """The nearest frame in time for each frame at the model's rate, so that clips of any loader fit the model."""
-    count = max(1, round(num_frames / fps * MODEL_FPS))
-    return [min(num_frames - 1, round(i / MODEL_FPS * fps)) for i in range(count)]
+    count = max(1, round(num_frames / have_fps * fps))
+    return [min(num_frames - 1, round(i / fps * have_fps)) for i in range(count)]
 
 
-def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str) -> Conditions:
+def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: float) -> Conditions:
     """Saliency, viewpoint and caption at the model's frame rate."""
     maps, record = sockets.saliency_from_mask(saliency), basd.maps
-    if basd.fps != MODEL_FPS and maps.maps.shape[0] == len(record.track):
-        index = _nearest_frames(len(record.track), basd.fps)
+    if basd.fps != fps and maps.maps.shape[0] == len(record.track):
+        index = _nearest_frames(len(record.track), basd.fps, fps)
         track = ViewTrack(tuple(record.track.views[i] for i in index))
         maps = replace(maps, maps=maps.maps[index])
         record = replace(record, maps=record.maps[index], track=track)

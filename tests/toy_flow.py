@@ -46,7 +46,7 @@ class FlowSchedule:
 class Patches:
     """Frames of 8 x 8 pixels as they are, `[3, T, 8, 8]`."""
 
-    fps = FPS
+    fps, size_px = FPS, 8
 
     def modules(self) -> list[nn.Module]:
         return []
@@ -119,7 +119,7 @@ class FlowTransformer(nn.Module):
 class ToyFlow(AVSystem):
     """The system: frames and Ambisonics, or one of them alone."""
 
-    name, notices, picture_size_px = "toy-flow", (), 8
+    name, notices = "toy-flow", ()
 
     def __init__(self, modalities: tuple[str, ...] = ("video", "audio")) -> None:
         self.metadata, self.modalities = {"defaults": {"steps": 3}}, modalities

@@ -25,7 +25,7 @@ from ..timing import ClipSpec
 
 
 @dataclass(frozen=True)
-class Visits:
+class Placement:
     """Place where parts of a model compute: at home, or on a device as visitors while memory is low."""
 
     device: torch.device
@@ -96,11 +96,6 @@ class AVSystem(ABC):
         return {}
 
     @property
-    def picture_size_px(self) -> int:
-        """Side of the square picture in pixels."""
-        raise NotImplementedError(f"{self.name} makes no picture")
-
-    @property
     def device(self) -> torch.device:
         return self.denoiser.device
 
@@ -123,13 +118,13 @@ class AVSystem(ABC):
         )  # fmt: skip
 
     def decode(
-        self, latents: AV, spec: ClipSpec, *, visits: Visits | None = None, progress: Progress | None = None
+        self, latents: AV, spec: ClipSpec, *, placement: Placement | None = None, progress: Progress | None = None
     ) -> tuple[Tensor | None, Sound | None]:
         """Decode one clip.
 
         Args:
             latents: without the batch; an absent half stays absent.
-            visits: where codecs compute; None is where they are.
+            placement: where codecs compute; None is where they are.
 
         Returns:
             Frames `[T, 3, H, W]` in [0, 1] and sound of exactly the clip's length, on the CPU.
@@ -137,23 +132,23 @@ class AVSystem(ABC):
         Raises:
             TooLittleMemory: it does not fit, in smaller pieces either.
         """
-        visits = visits or Visits(self.device)
-        frames = None if latents.video is None else self._frames(latents.video, visits, progress)
-        sound = None if latents.audio is None else self._sound(latents.audio, spec, visits)
+        placement = placement or Placement(self.device)
+        frames = None if latents.video is None else self._frames(latents.video, placement, progress)
+        sound = None if latents.audio is None else self._sound(latents.audio, spec, placement)
         return frames, sound
 
-    def _frames(self, latents: Tensor, visits: Visits, progress: Progress | None) -> Tensor:
+    def _frames(self, latents: Tensor, placement: Placement, progress: Progress | None) -> Tensor:
         codec = self.codecs.video
-        with visits.bring(*codec.modules()), torch.no_grad():
+        with placement.bring(*codec.modules()), torch.no_grad():
             return in_smaller_pieces(
                 lambda chunk: codec.decode(latents, chunk=chunk, progress=progress).cpu(),
-                visits.chunk(4), 1, what="decoding frames", advice=visits.advice,
+                placement.chunk(4), 1, what="decoding frames", advice=placement.advice,
             )  # fmt: skip
 
-    def _sound(self, latents: Tensor, spec: ClipSpec, visits: Visits) -> Sound:
+    def _sound(self, latents: Tensor, spec: ClipSpec, placement: Placement) -> Sound:
         codec = self.codecs.audio
-        with visits.bring(*codec.modules()), torch.no_grad():
+        with placement.bring(*codec.modules()), torch.no_grad():
             sound = in_smaller_pieces(
-                lambda _: codec.decode(latents, spec), 1, 1, what="decoding the sound", advice=visits.advice
+                lambda _: codec.decode(latents, spec), 1, 1, what="decoding the sound", advice=placement.advice
             )
         return replace(sound, waveform=sound.waveform.cpu())

@@ -132,10 +132,10 @@ class TestSampler:
             records.BasdMaps(torch.zeros(20, 4, 8), records.ViewTrack((records.View(0.0),) * 20)), 20.0
         )
         images = (torch.arange(20.0) / 20).view(20, 1, 1, 1).expand(20, 2, 2, 3)
-        frames = sampler._start(images, None, record, 8).frames
+        frames = sampler._start(images, None, record, 8, 8.0).frames
         assert (frames[:, 0, 0, 0] * 20).round().tolist() == [0, 2, 5, 8, 10, 12, 15, 18]
-        assert sampler._start(images[3:4], None, record, 8).frames.shape == (8, 3, 2, 2)
-        assert sampler._start(None, None, record, 8).frames is None
+        assert sampler._start(images[3:4], None, record, 8, 8.0).frames.shape == (8, 3, 2, 2)
+        assert sampler._start(None, None, record, 8, 8.0).frames is None
 
     @pytest.mark.parametrize("node", ["1", "2", "3", "5"])
     def test_cancel_stops_each_long_node(self, host: Host, run: Any, node: str) -> None:
@@ -175,7 +175,7 @@ class TestSampler:
         mask = torch.arange(20.0).view(20, 1, 1).expand(20, 4, 8) / 20
         views = tuple(records.View(float(i)) for i in range(20))
         record = sockets.BasdRecord(records.BasdMaps(mask, records.ViewTrack(views)), 20.0)
-        conditions = sampler._conditions(mask, record, "a  red\ndisc")
+        conditions = sampler._conditions(mask, record, "a  red\ndisc", 8.0)
         # 1 s at 20 fps; frame i of 8 is at i / 8 s, nearest source frame round(2.5 i).
         assert [view.yaw_deg for view in conditions.track.views] == [0, 2, 5, 8, 10, 12, 15, 18]
         assert torch.equal(conditions.saliency.maps, conditions.basd.maps)

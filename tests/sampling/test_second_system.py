@@ -13,7 +13,7 @@ from toy_flow import CHANNELS, HOP, RATE_HZ, ToyFlow
 from con360.errors import InputError
 from con360.pipeline import generate
 from con360.protocols import Inputs
-from con360.records import AV, BasdMaps, Conditions, SaliencyMaps, SceneCaption, StartClip, View, ViewTrack
+from con360.records import AV, BasdMaps, Conditions, SaliencyMaps, SceneCaption, Sound, StartClip, View, ViewTrack
 from con360.sampling.joint import Given
 from con360.sampling.settings import SamplerSettings
 from con360.sampling.steer import Step, Term, gradient
@@ -78,6 +78,21 @@ def test_sound_alone_without_text_is_a_generation():
     frames, sound = toy.decode(latents.map(lambda half: half[0]), spec)
     assert latents.video is None and frames is None
     assert latents.audio.shape == (1, CHANNELS, 10, HOP) and sound.waveform.shape == (CHANNELS, 12000)
+
+
+def test_a_clip_of_one_modality_is_refused(conditions):
+    with pytest.raises(InputError, match="makes audio alone"):
+        generate(ToyFlow(("audio",)), None, conditions, seconds=SECONDS)
+
+
+def test_a_start_has_the_channels_that_the_codec_reads(toy, conditions):
+    settings, waveform = replace(SETTINGS, hold="sound"), torch.rand(CHANNELS, RATE_HZ // 2)
+    clip = generate(
+        toy, None, conditions, settings, seconds=SECONDS, start=StartClip(None, Sound(waveform, RATE_HZ, "ambix"))
+    )
+    assert torch.equal(clip.sound.waveform, waveform)
+    with pytest.raises(InputError, match="mono with 1 channels; this model reads ambix with 4"):
+        generate(toy, None, conditions, settings, seconds=SECONDS, start=StartClip(None, Sound(waveform[:1], RATE_HZ)))
 
 
 class Louder(Term):

@@ -231,3 +231,7 @@ def test_lengths_follow_the_model():
     assert model.latent_shapes(spec) == ((4, 32, 8, 8), (8, 104, 16))
     assert model.site_shapes(spec)["audio.up.1"] == (64, 52, 8)
     assert replace(model, metadata={}).picture_size_px == 32
+    slower = replace(model, metadata={"fps": 6, "longest_s": 2})
+    assert slower.clip_spec(1.0).num_frames == 6 and slower.codecs.video.fps == 6.0
+    with pytest.raises(InputError, match="0.5 to 2 s"):
+        slower.clip_spec(3.0)

@@ -138,6 +138,16 @@ def test_steps_show_pictures_over_the_websocket(server: ComfyServer) -> None:
             assert picture.format == "JPEG" and picture.size[0] == picture.size[1]
 
 
+def test_a_term_differentiates_through_the_codec_inside_the_sampler(server: ComfyServer) -> None:
+    """The server runs nodes in inference mode; a second pack hands the sampler a term that needs gradients."""
+    plain = done(server.run(tiny_workflow(seed=12)))
+    prompt = tiny_workflow(seed=12)
+    prompt["11"] = {"class_type": "SteerBrighter", "inputs": {"model": ["5", 0]}}
+    prompt["7"]["inputs"]["model"] = ["11", 0]
+    steered = done(server.run(prompt))
+    assert pictures(server, steered).mean() > pictures(server, plain).mean()
+
+
 def test_a_held_view_and_little_memory(server: ComfyServer) -> None:
     prompt = tiny_workflow(seed=42, hold="picture", memory="low", sampler="dpm++")
     crop = {"frames": ["1", 0], "basd": ["3", 0], "size": 32, "sound": "view", "audio": ["1", 1]}

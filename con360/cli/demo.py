@@ -34,7 +34,7 @@ FILES = {
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoScene:
     """A rendered scene, and the saliency that the control reads."""
 
     scene: Scene
@@ -51,7 +51,7 @@ class Generator:
     settings: SamplerSettings
     report: Report
 
-    def view(self, name: str, stage: Stage, viewpoint: Viewpoint) -> ViewpointClip:
+    def view(self, name: str, stage: DemoScene, viewpoint: Viewpoint) -> ViewpointClip:
         from ..pipeline import conditions_of, generate
 
         conditions = conditions_of(stage.clip, stage.saliency, viewpoint, stage.scene.caption())
@@ -109,7 +109,7 @@ def _check_folder(folder: Path) -> None:
     check_writable(folder / SAMPLE)
 
 
-def _set_up(scene: Scene, control: LoadedControl | None, device: str, name: str, report: Report) -> Stage:
+def _set_up(scene: Scene, control: LoadedControl | None, device: str, name: str, report: Report) -> DemoScene:
     """Render a scene and estimate its saliency from the picture, as for any footage."""
     from ..saliency.predict import clip_saliency
 
@@ -117,10 +117,10 @@ def _set_up(scene: Scene, control: LoadedControl | None, device: str, name: str,
         clip = scene.panorama(SAMPLE_HEIGHT)
     with report.stage(f"saliency of the {name}") as progress:
         method = MULTICUE if control is None else control.saliency
-        return Stage(scene, clip, clip_saliency(clip, method, device=device, progress=progress))
+        return DemoScene(scene, clip, clip_saliency(clip, method, device=device, progress=progress))
 
 
-def _write_sample(folder: Path, stage: Stage, report: Report) -> None:
+def _write_sample(folder: Path, stage: DemoScene, report: Report) -> None:
     from ..media.writer import write_clip
 
     with report.stage("writing the sample", steps=False):
@@ -156,7 +156,7 @@ def _band_levels(clips: dict[str, ViewpointClip], performer: Performer) -> dict[
 
 
 def _draw(
-    path: Path, stage: Stage, found: tuple[Viewpoint, ...], views: tuple[Viewpoint, Viewpoint],
+    path: Path, stage: DemoScene, found: tuple[Viewpoint, ...], views: tuple[Viewpoint, Viewpoint],
     clips: dict[str, ViewpointClip], performer: Performer,
 ) -> None:  # fmt: skip
     from ..drawing.figure import Band, LookingView, Mark, Panel, conditions_figure, write_figure

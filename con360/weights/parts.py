@@ -33,7 +33,8 @@ PICKS = {
 NONE, NEW = "none", "new"
 
 _AUDIO_PARTS = ("vae", "text_encoder", "tokenizer", "scheduler", "unet")
-_MANIFEST_WORDS = ("name", "joint", "picture_size_px", "defaults")
+_FACTS = ("name", "picture_size_px", "fps", "longest_s", "defaults")
+_MANIFEST_WORDS = ("joint", *_FACTS)
 
 SIDE_BY_SIDE = (
     "this model has no connectors: picture and sound are made side by side and do not hear each other, and a control "
@@ -105,7 +106,7 @@ def _read_manifest(path: Path) -> tuple[Path | None, dict[str, Path | str], dict
         )
     picks = {name: _pick(name, values[name], path.parent) for name in PICKS if values.get(name)}
     joint = _existing("joint", values["joint"], path.parent) if values.get("joint") else None
-    return joint, picks, {k: values[k] for k in ("name", "picture_size_px", "defaults") if k in values}
+    return joint, picks, {k: values[k] for k in _FACTS if k in values}
 
 
 def _pick(name: str, value: object, folder: Path) -> Path | str:

@@ -150,12 +150,14 @@ def test_a_tokenizer_without_its_vocabulary_is_named(root, tmp_path):
 def test_a_manifest_is_a_model(root, model, tmp_path):
     shutil.copytree(root, tmp_path / "weights")
     manifest = {"name": "both", "video": "../weights/sd", "motion": "../weights/mm.safetensors", "picture_size_px": 64}
+    manifest |= {"fps": 12, "longest_s": 1.5}
     (tmp_path / "mine").mkdir()
     path = tmp_path / "mine" / "con360-model.json"
     path.write_text(json.dumps({**manifest, "audio": "../weights/audioldm"}))
     for given in (path, path.parent):
         read = load_joint_model(given)
         assert (read.name, read.picture_size_px, Path(read.folder)) == ("both", 64, path.parent)
+        assert (read.fps, read.clip_spec(1.0).fps, read.clip_spec(1.0).longest_s) == (12, 12, 1.5)
     torch.testing.assert_close(outputs(read), outputs(model))
 
 

@@ -144,7 +144,8 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     import av
 
     try:
-        container = av.open(str(path), options=OPENING, metadata_errors="replace")
+        # Not `options`: PyAV copies those for each stream and frees too many where reading finds further streams.
+        container = av.open(str(path), container_options=OPENING, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path.name} is not a media file that can be read, or it is incomplete (FFmpeg: {_reason(error)}). "

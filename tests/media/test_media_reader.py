@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 import random
 import re
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from con360.media.reader import PanoramaStream, read_panorama, read_sound
 from con360.records import Sound
 
 HEIGHT = 64
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def numbers(clip) -> list[int]:
@@ -583,3 +586,25 @@ def test_reading_a_playlist_is_refused(tmp_path):
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(InputError):
         read_panorama(tmp_path / "list.mp4")
+
+
+def test_tracks_that_only_reading_finds_do_not_end_the_process(tmp_path):
+    """An MPEG transport stream without its tables: no track is known when the file is opened."""
+    path, tables = tmp_path / "tables.ts", (0, 0x1000)
+    with av.open(str(path), "w", format="mpegts") as container:
+        streams = [container.add_stream("mp2", rate=48000) for _ in range(12)]
+        for stream in streams:
+            for _ in range(40):
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), format="s16", layout="stereo")
+                frame.sample_rate = 48000
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    data = path.read_bytes()
+    packets = [data[i : i + 188] for i in range(0, len(data), 188)]
+    bare = [p for p in packets if int.from_bytes(p[1:3], "big") & 0x1FFF not in tables]
+    assert len(bare) < len(packets)
+    path.write_bytes(b"".join(bare))
+    code = "import sys; from pathlib import Path; from con360.media.info import open_media\n"
+    code += "with open_media(Path(sys.argv[1])) as container: print(len(container.streams))"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, "12"), done.stderr

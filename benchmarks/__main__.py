@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="threads of each competitor (default: as torch chooses)")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: the processor's time")
     parser.add_argument(
-        "--published", type=Path, metavar="CLONE", help="of github.com/SonyResearch/SVG_baseline, to race as well"
+        "--published", type=Path, metavar="CLONE", help="clone of github.com/SonyResearch/SVG_baseline to race too"
     )
     parser.add_argument("--json", metavar="FILE", help="write the rows as JSON too")
     args = parser.parse_args()

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> Iterator[tuple[str, tuple[float, float, float]]]:
-    """Rows, each with (distance of the picture, of the sound, median seconds), as they come."""
+    """Yield each row once measured: name, (distance of the picture, of the sound, median seconds)."""
     sample = sampler(options)
     seeds = range(options.seeds)
     reference = [sample("ddim", REFERENCE_STEPS, seed) for seed in seeds]

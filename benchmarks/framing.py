@@ -38,7 +38,7 @@ from con360.viewpoint.follow import Follower
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = Path(__file__).with_name("framing_marks.csv")
 FPS, HEIGHT, FACE_HEIGHT, MAP_HEIGHT = 4, 256, 768, 128
-# The clips that the table is of; the others of the marks are printed clip by clip.
+# The table averages these clips; other marked clips only have a column of their own.
 MAIN_CLIPS = ("JUN314", "NdE7", "V_To4", "G8p")
 SCENES, ENLARGED = 6, 1.5
 Place = tuple[float, float]
@@ -60,7 +60,7 @@ class Take:
     marks: dict[int, list[Place]]
 
     def rolled(self, seed: int) -> Take:
-        """The same clip with its front somewhere else."""
+        """Roll the clip, picture and sound, by a seeded yaw."""
         columns = int(np.random.default_rng(seed).integers(2 * HEIGHT))
         yaw = columns * 180.0 / HEIGHT
         sound = self.sound
@@ -118,14 +118,14 @@ def main() -> int:
     takes = [*clips(args.clips, detector), *scenes()]
     read_s = time.process_time() - started
     seconds = sum(len(take.frames) for take in takes) / FPS
-    print(f"{len(takes)} clips, {seconds:.0f} s; reading and faces {read_s / seconds:.2f} core seconds a second"
+    print(f"{len(takes)} clips, {seconds:.0f} s; reading and faces: {read_s / seconds:.2f} core seconds per second"
           + ("" if detector else "; no face detector was given"), file=sys.stderr)  # fmt: skip
     results = {}
     for way in WAYS:
         started = time.process_time()
         results[way.name] = {take.name: score(way, take, args.seeds) for take in takes}
         spent = (time.process_time() - started) / seconds / args.seeds
-        print(f"{way.name}: {spent:.2f} core seconds a second", file=sys.stderr)
+        print(f"{way.name}: {spent:.2f} core seconds per second of video", file=sys.stderr)
     print(table(results, takes, args.seeds))
     return 0
 
@@ -209,7 +209,7 @@ def _off_deg(view: Place, places: list[Place]) -> float:
 
 
 def _trivial(takes: list[Take], yaws: np.ndarray) -> np.ndarray:
-    """Angles of views at the horizon that know nothing, three of them 120 degrees apart: `[2, N]`."""
+    """Angles of fixed views at the horizon: one, and the best of three 120 degrees apart: `[2, N]`."""
     rows = []
     for take in takes:
         for places in take.marks.values():

@@ -53,7 +53,7 @@ def _smooth(height: int) -> torch.Tensor:
 
 
 def _difference(erp: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Both peers sample faces from edge to edge, ours at pixel centres: compared along the peers' own rays."""
+    """Compare along the peers' rays: both sample faces from edge to edge, ours at pixel centres."""
     wider = 2 * np.rad2deg(np.arctan(FACE_PX / (FACE_PX - 1)))
     rays = [view_directions(face.yaw_deg, face.pitch_deg, float(wider), FACE_PX) for face in FACES]
     ours = torch.cat([sample_erp(erp, r) for r in rays])

@@ -1,4 +1,4 @@
-"""The published joint forward itself as a peer: a clone of the SVG baseline's repository, run as it is.
+"""Race the published joint forward itself, out of an unchanged clone of the SVG baseline's repository.
 
     git clone https://github.com/SonyResearch/SVG_baseline
     python -m benchmarks full-size --published SVG_baseline
@@ -70,7 +70,7 @@ class PublishedForward:
 
 @contextmanager
 def _no_gpu() -> Iterator[None]:
-    """Keep the published forward's inputs on the processor where there is no GPU: it moves them by name."""
+    """Keep the published forward's inputs on the processor where there is no GPU: its code calls `.cuda()`."""
     if torch.cuda.is_available():
         yield
         return

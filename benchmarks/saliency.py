@@ -1,7 +1,7 @@
 """SalViT360 over 32 frames: each frame encoded once, beside a sliding window that encodes each of its eight again.
 
-Real parts, random weights. The patches are 2 instead of 18, which divides the work of both ways by 9 and leaves their
-ratio; the count of operations beside it is of all 18.
+Real parts, random weights. 2 patches instead of 18 divide the work of both ways by 9 and keep their ratio; operations
+are counted for all 18.
 """
 
 from __future__ import annotations

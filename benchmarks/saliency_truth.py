@@ -1,7 +1,7 @@
 """`python -m benchmarks.saliency_truth [FOLDER ...]`: saliency without weights beside measured gazes and trivial maps.
 
 A pair is a still panorama NAME.jpg (or .png) with a grey map NAME_gt.png or NAME_gt_gray.png, the density of people's
-gazes over the same panorama; folders are searched through. Without a folder: `data/saliency` of the tests' shared data.
+gazes over the same panorama; subfolders are searched too. Without a folder: `data/saliency` of the tests' shared data.
 Measures: `con360.metrics.saliency.panorama_agreement`. CC and NSS are better when higher, KL when lower.
 """
 

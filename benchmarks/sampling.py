@@ -42,7 +42,7 @@ from .timing import Row, largest_difference, race
 Forward = Callable[[list[Tensor], list[int], list[Tensor | None]], tuple[Tensor, Tensor]]
 
 STEPS = 2
-# Of forwards that stand alone.
+# For the forwards without guidance.
 TIMESTEP = 500
 SCALE_V, SCALE_A = 7.5, 2.5
 
@@ -70,7 +70,7 @@ class Scenario:
             size = self.control.config.view_grid
             rays = torch.randn(1, self.maps.shape[1], size, size, 3, generator=torch.Generator().manual_seed(1))
         film = self.control(self.maps, rays, shapes, fps=8.0, audio_seconds=4.16)
-        return {site: (scale + 0.1, shift) for site, (scale, shift) in film.items()}  # an untrained one is all zeros
+        return {site: (scale + 0.1, shift) for site, (scale, shift) in film.items()}  # an untrained control gives zeros
 
     def ours(self, film: Film | None = None, settings: SamplerSettings | None = None) -> tuple[Tensor, Tensor]:
         text = AV(self.text_v, self.text_a)
@@ -137,7 +137,7 @@ class Scenario:
 
 
 def _as_it_was(forward: Forward, attention: Callable[[], AbstractContextManager[None]]) -> Forward:
-    """A forward over the library's feed-forward and convolution layers as they are before we take them in hand."""
+    """Run a forward with the library's own feed-forward and convolution layers in place of ours."""
 
     def run(x: list[Tensor], t: list[int], x0: list[Tensor | None]) -> tuple[Tensor, Tensor]:
         all_tokens = mock.patch.object(feed_forward, "ROWS", sys.maxsize)
@@ -216,7 +216,7 @@ def _compare(scenario: Scenario, rounds: int, published: Path | None) -> list[Ro
     step, equal = f"step, guided, {scenario.name}", f"differ by {error:.0e}"
     overhead = 100 * (seconds["with control"] / seconds["ours"] - 1)
     print(f"sampling: control adds {overhead:+.1f} % to a step of {scenario.name} (wanted at most 3)")
-    # Fused attention is ours already: beside it there is nothing to reach.
+    # Ours has fused attention too: no target beside that peer.
     targets = {"published way": None if published else 1.3, "published code": 1.3}
     return [
         *(Row(step, way, seconds["ours"], seconds[way], targets.get(way), equal) for way in ways),
@@ -270,7 +270,7 @@ def _published_shape(
     connectors = Connectors(ConnectorConfig.for_unets(unet_v, unet_a, **connector))
     for key, parameter in connectors.named_parameters():
         if "proj_out" in key and parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.02)  # zero-initialised ones would say nothing
+            torch.nn.init.normal_(parameter, std=0.02)  # zero-initialised layers would hide differences
     unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
     shape_v, shape_a = (4, frames, latent_px, latent_px), (8, 104, 16)
     sites = unet.site_shapes(shape_v[1:], shape_a[1:])

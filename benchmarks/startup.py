@@ -19,7 +19,7 @@ from .timing import Row
 PACK = Path(__file__).resolve().parent.parent
 LIMIT_S = 0.3
 
-# Prints the seconds that loading took, by the wall's and the processor's clock, and how many nodes came of it.
+# Prints the seconds of loading by wall clock and by processor time, then the number of nodes.
 # Arguments: the pack, a folder for files.
 IN_COMFYUI = """
 import sys, time

@@ -21,7 +21,7 @@ class Row:
     Args:
         what: the work. peer: the competitor.
         ours_s, peer_s: medians in seconds.
-        target: ratio wanted, peer over ours; None where none is.
+        target: ratio wanted, peer over ours; None without a target.
         equal: comparison of the two results, in words.
     """
 

@@ -3,10 +3,11 @@
     python benchmarks/training_cache.py                      # the built-in model, clips of 1 s
     python benchmarks/training_cache.py --base MODEL --seconds 4 --batch 2
 
-Both ways run the same loop over the same clips, whose saliency is estimated (training-free), as a real data set's must
-be. `speedup` is that of a data set of files: (cached step + reading + saliency + encoding by VAEs and text encoders)
-over (cached step), each measured by itself; reading is of 1920x960 H.264 at 30 fps, the view cut out included.
-`speedup_without_reading` leaves that out, `speedup_with_rendering` is the ratio of both loops over procedural scenes.
+Both ways run the same loop over the same clips. Saliency is estimated (training-free), as for real footage.
+
+`speedup` is for a data set of files: (cached step + reading + saliency + encoding by VAEs and text encoders) over
+(cached step), each measured by itself. Reading decodes 1920x960 H.264 at 30 fps and cuts out the view;
+`speedup_without_reading` leaves it out. `speedup_with_rendering` is the ratio of both loops over procedural scenes.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ READ_HEIGHT = 256
 
 
 def median_seconds(call: Callable[[], Any], repeats: int, clock: Callable[[], float]) -> float:
-    """Of `repeats` calls, after one that does not count."""
+    """Median of `repeats` calls, after one warm-up call."""
     call()
     times = []
     for _ in range(repeats):

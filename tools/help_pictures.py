@@ -1,6 +1,6 @@
 """The pictures of the help pages, `web/docs/images`: `python -m tools.help_pictures [NODE ...]`.
 
-Taken in a browser on a real ComfyUI after a run, so that a changed node is seen by taking them again.
+They are taken in a browser on a real ComfyUI after a run. Take them again after a change to a node.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OTHERS = Workflow("others", [Column("others", 420, [
     Node(4, "OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
     Node(5, "Con360SaliencyKL", 110, generated=To(1, "frames"), target=To(4, "frames")),
 ])], app=([], []))  # fmt: skip
-# Which workflow shows which nodes, and whether it has to run for that.
+# (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (VIEWPOINT, True, ["Load360Video", "SalViT360Saliency", "CentroidToBASD", "CubemapCaption", "Con360ModelLoader",
                        "Con360ControlLoader", "JointAVSampler", "ViewpointCrop", "OverlayPreview", "Con360Compare"]),

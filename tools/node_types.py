@@ -18,7 +18,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pack").symlink_to(PACK, target_is_directory=True)
         options = ["--config-file", str(PACK / "pyproject.toml"), "--cache-dir", str(PACK / ".mypy_cache" / "nodes")]
-        # `mypy` alone judges the library.
+        # Silent on the library, which plain `mypy` checks.
         command = [sys.executable, "-m", "mypy", *options, "--follow-imports", "silent", "-p", "pack.nodes"]
         return subprocess.run(command, cwd=folder).returncode  # noqa: S603
 

@@ -1,4 +1,4 @@
-"""The template browser's pictures, from what the workflows give: `python -m tools.pictures [NAME ...]`.
+"""Make the template browser's pictures from the workflows' results: `python -m tools.pictures [NAME ...]`.
 
 Each workflow runs in the stand-in as it is (minutes on a processor); the one for full-size models shows the conditions
 of the first.
@@ -51,7 +51,7 @@ def overlay(outputs: dict[str, Any]) -> Tensor:
 
 
 def sheet(tiles: list[tuple[Image.Image, tuple[int, int], str]]) -> Image.Image:
-    """Tiles with a word in the corner."""
+    """Lay out tiles, each with a word in its corner."""
     page = Image.new("RGB", (SIDE, SIDE), PAPER)
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
     for image, place, word in tiles:

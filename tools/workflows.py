@@ -161,7 +161,7 @@ def _values(node: Node, entry: dict[str, Any]) -> list[Any]:
     values, previous = [], None
     for name in graph.widget_names(entry):
         if name is graph.EXTRA:
-            # The two widgets that the frontend adds: what becomes of a seed, and the button for uploads.
+            # The frontend adds two widgets: the seed's control after a run, and the upload button.
             values.append("fixed" if previous == "seed" else "image")
             continue
         previous = name

@@ -34,7 +34,7 @@ def inputs(batch: int = 1, frames: int = 4):
 
 
 def film_for(unet: DualUNet, frames: int = 4, scale: float = 0.0, shift: float = 0.0):
-    """Modulation that differs by channel (see the wart below), sound over rows alone."""
+    """Make a modulation that differs by channel (see the wart below); the sound's is the same for all mel bands."""
     film = {}
     for site, shape in unet.site_shapes((frames, 8, 8), (16, 16)).items():
         shape = (1, *shape[:-1], 1) if site.startswith("audio") else (1, *shape)
@@ -51,7 +51,7 @@ def test_zero_connectors_are_the_plain_unets(tiny):
     plain = unet(*x, use_connectors=False)
     library = tiny.unet_v(x[0], 400, x[4].repeat_interleave(4, dim=0)).sample
     assert torch.equal(joint[0], plain[0]) and torch.equal(joint[1], plain[1])
-    # Ours attends to the text clip by clip and not frame by frame: rounding.
+    # Ours attends to the text once per clip, diffusers once per frame: rounding differs.
     assert torch.allclose(plain[0], library, atol=1e-5)
     assert torch.equal(DualUNet(tiny.unet_v, tiny.unet_a)(*x)[0], plain[0])
 
@@ -78,7 +78,7 @@ def test_each_film_site_reaches_its_modality(tiny, site):
 
 @torch.no_grad()
 def test_wart_film_equal_over_channels_changes_nothing():
-    """CMC-PE's next norm takes it out again, whatever its pattern in space: FiLM must vary by channel."""
+    """FiLM must vary by channel: CMC-PE's next norm removes any modulation that all channels share."""
     unet = make_tiny_joint_model(3).unet
     x = inputs()
     cross = unet.encode_cross(*x[:4])
@@ -148,11 +148,11 @@ def test_full_size_site_shapes_match_the_report():
 
 
 def test_gradients_reach_every_connector_weight():
-    """But those that one pooled token cannot move: a softmax over one key is constant."""
+    """The `attn` kind is left out: softmax over its one pooled token is constant, so some weights get no gradient."""
     unet = make_tiny_joint_model(1, kind="additive").unet
     unet.connectors.requires_grad_(True)
     _, x_a, *rest = inputs(frames=9)
-    # 16x16: one position alone has nothing to attend to. 9 frames: the latest eighth is seven frames late.
+    # 16x16: a single position has nothing to attend to. 9 frames: the last eighth of channels is seven frames late.
     x = (torch.randn(1, 4, 9, 16, 16, generator=torch.Generator().manual_seed(2)), x_a, *rest)
     sum(o.square().sum() for o in unet(*x, unet.encode_cross(*x[:4]))).backward()
     idle = [name for name, p in unet.connectors.named_parameters() if p.grad is None or not p.grad.any()]
@@ -168,7 +168,7 @@ def test_wart_head_width_and_head_count():
 
 
 def test_wart_temporal_norm_works_over_time():
-    """A constant over time is removed, whatever its channels say; a LayerNorm would keep their differences."""
+    """Each channel loses its constant over time; a LayerNorm would keep differences between channels."""
     attend = TemporalAttention(32)
     attend.to_out.weight.data.normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(1))
@@ -178,7 +178,7 @@ def test_wart_temporal_norm_works_over_time():
 
 def test_convention_frame_shift_delays_eighths():
     shift = FrameShiftConv(32)
-    shift.conv.bias.data.fill_(1.0)  # the convolution's kernel is zero: it says 1 everywhere
+    shift.conv.bias.data.fill_(1.0)  # the convolution's kernel is zero, so its output is 1 everywhere
     out = shift(torch.zeros(5, 32, 2, 2), 5)[:, :, 0, 0]
     assert out[0].tolist() == [1.0] * 4 + [0.0] * 28
     assert out[4].tolist() == [1.0] * 20 + [0.0] * 12

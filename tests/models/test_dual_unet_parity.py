@@ -1,4 +1,4 @@
-"""The recorded dual U-Net beyond its recorded values (golden/test_published.py)."""
+"""The recorded dual U-Net: what golden/test_published.py, which compares its values, leaves out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from con360.weights.connector_names import to_published_state
 
 @torch.no_grad()
 def test_a_modality_alone_is_what_diffusers_computes():
-    """With connectors present but not used, and as recorded; text is projected once for all frames here, which rounds
-    other last bits than diffusers' way on several threads."""
+    """Bypass the connectors and compare with diffusers, and diffusers with the record.
+
+    Our text is projected once for all frames, so last bits may differ from diffusers' on several threads.
+    """
     x, alone = case_inputs("case1"), single_modalities()
     unet_v, unet_a = base_unets()
     model = tiny_dual_unet("additive")

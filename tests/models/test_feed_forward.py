@@ -1,4 +1,4 @@
-"""Feed-forward layers by rows: the library's numbers, its gradients, and copies that are their own."""
+"""Feed-forward layers by rows: the library's results and gradients, and copies with weights of their own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_rows_give_what_the_library_gives(shape, rows):
 
 
 @torch.no_grad()
-def test_no_more_than_so_many_rows_are_inside_at_once():
+def test_the_inner_layer_gets_a_limited_number_of_rows():
     layer, seen = GatedFeedForward(8, 16), []
     layer.expand.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
     out = layer(torch.randn(3, 1000, 8))

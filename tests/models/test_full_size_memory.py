@@ -1,4 +1,4 @@
-"""Memory of the full-size networks on the device, from their shapes: with little memory, the video stage decides."""
+"""Memory of the full-size weights, from their shapes: at low memory the largest stage, the video's, decides."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from con360.models.dual_unet import DualUNet
 BYTES_BF16 = 2
 
 
-def test_stages_of_a_step_weigh_what_low_memory_needs():
-    """Weights alone: what the layers' outputs take comes on top and is not counted here."""
+def test_weights_of_each_stage_that_low_memory_loads_alone():
+    """Count weights alone; activations come on top."""
     configs = dict(read_json("svg_full_report.json")["configs"])
     configs["connector"] = {**_connector_settings(configs), "connector_in_type": "additive"}
     with torch.device("meta"):

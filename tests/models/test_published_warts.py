@@ -19,7 +19,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @torch.no_grad()
 def test_wart_a_connectors_output_is_the_down_blocks_last_skip_too():
-    """The decoder half reads the bridged tensor over the skip, not the block's own."""
+    """The decoder gets the connector's output over the skip, not the block's own output."""
     unet = make_tiny_joint_model(0).unet.unet_a
     temb = torch.cat([time_embedding(unet, 10, torch.zeros(1)), unet.class_embedding(normal(1, 16))], dim=-1)
     x = normal(1, 8, 16, 16)
@@ -34,7 +34,7 @@ def test_wart_a_connectors_output_is_the_down_blocks_last_skip_too():
 
 @torch.no_grad()
 def test_wart_residuals_add_the_normalised_tensor():
-    """With all its attentions and its feed-forward silent, a CMC-PE block still normalises three times."""
+    """With attention and feed-forward at zero, a CMC-PE block still normalises three times."""
     block = c.AdditiveBlock(32, 8, 16, time_axis=1)
     for name, parameter in block.named_parameters():
         if not name.startswith("norm"):
@@ -42,7 +42,7 @@ def test_wart_residuals_add_the_normalised_tensor():
     x = 5 * normal(1, 3, 2, 2, 32) + 1
     thrice = F.layer_norm(F.layer_norm(F.layer_norm(x, (32,)), (32,)), (32,))
     torch.testing.assert_close(block(x, None, None), thrice)
-    # The other variant is an ordinary pre-norm block: silent, it is the identity.
+    # The other variant is an ordinary pre-norm block: at zero, it is the identity.
     plain = c.PooledTokenBlock(32, 8, 16)
     for name, parameter in plain.named_parameters():
         if not name.startswith("norm"):
@@ -52,7 +52,7 @@ def test_wart_residuals_add_the_normalised_tensor():
 
 @torch.no_grad()
 def test_wart_the_signal_has_unit_length_along_time_or_as_one_token():
-    """CMC-PE: each channel's course over time has length 1. `attn`: one token per clip, of length 1 over channels."""
+    """CMC-PE: each channel has unit norm over time. `attn`: one token per clip, of unit norm over channels."""
     x_v, x_a = normal(2, 4, 6, 8, 8), normal(2, 8, 16, 16, seed=1)
     additive = make_tiny_joint_model(0).unet.encode_cross(x_v, x_a, 10, 10)
     assert additive.into_audio.shape == (2, 32, 6) and additive.into_video.shape == (2, 32, 8)
@@ -64,7 +64,7 @@ def test_wart_the_signal_has_unit_length_along_time_or_as_one_token():
 
 @torch.no_grad()
 def test_wart_the_signal_is_laid_along_time_by_nearest_neighbour():
-    """Three positions over eight frames make steps, no ramps; all places of a frame get the same value."""
+    """Three positions over eight frames make steps, no ramps; all pixels of a frame get the same value."""
     context = c.PositionalContext(32, 8, 16, time_axis=1)
     laid = context.along_time(torch.zeros(1, 8, 2, 2, 32), normal(1, 16, 3))
     assert laid.shape == (1, 8, 1, 1, 32)
@@ -78,7 +78,7 @@ def test_wart_group_norm_reads_all_frames_together_only_in_cmc_pe():
     together = c.Connector(32, 8, 16, "additive", is_video=True)._normalise(x, 4)
     alone = c.Connector(32, 8, 16, "attn", is_video=True)._normalise(x, 4)
     assert together[0, 1].mean() > 1, "a frame that stands out keeps standing out"
-    assert alone[0, 1].mean().abs() < 1e-5, "here it is brought level by itself"
+    assert alone[0, 1].mean().abs() < 1e-5, "the frame is normalised alone"
 
 
 @torch.no_grad()
@@ -91,7 +91,7 @@ def test_wart_frame_positions_are_seconds_at_8_fps():
 
 @torch.no_grad()
 def test_wart_encoders_embed_time_without_the_class():
-    """The sound's encoder hears of the timestep by the U-Net's own embedding, but nothing of the text."""
+    """The sound's encoder gets the U-Net's embedding of the timestep, without its embedding of the text."""
     unet, x_a = make_tiny_joint_model(0).unet, normal(1, 8, 16, 16)
     heard: list[torch.Tensor] = []
     unet.connectors.encoders["audio"].register_forward_pre_hook(lambda module, args: heard.append(args[1]))
@@ -107,7 +107,7 @@ def test_wart_all_104_rows_are_sampled():
     assert spec.latent_seconds_a == pytest.approx(4.16)
     context = c.PositionalContext(32, 8, 16, time_axis=2)
     rows = context.along_time(torch.zeros(1, 1, 52, 8, 32), normal(1, 16, 32))[0, 0, :, 0]
-    # Frame 16 is shown at 2 s; what it says begins at row 26 of 52, which is heard at 2.08 s.
+    # Frame 16 is shown at 2 s; its signal begins at row 26 of 52, which is heard at 2.08 s.
     assert not torch.equal(rows[25], rows[26]) and torch.equal(rows[26], rows[27])
 
 

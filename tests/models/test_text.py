@@ -33,7 +33,7 @@ def test_features_do_not_depend_on_the_batch(model):
 
 
 def test_wart_clip_reads_its_padding_and_clap_does_not(model):
-    """A caption's padding tokens have their own features for the picture; the sound's vector is masked."""
+    """CLIP's features of padding tokens differ and are read; CLAP masks padding out."""
     features = encode_captions(model, ["a red disc"])
     assert not torch.allclose(features.text_v[0, 6], features.text_v[0, 7])
     longer = model.tokenizer_a(["a red disc"], padding="max_length", max_length=8, return_tensors="pt")
@@ -55,7 +55,7 @@ def test_a_cut_caption_is_noticed(model):
 
 
 def test_positions_limit_the_tokens(model):
-    """RoBERTa counts positions from past its padding index: 14 positions hold 13 tokens when the padding is 0."""
+    """RoBERTa's first position follows its padding index: with padding 0, 14 positions hold 13 tokens."""
     assert max_tokens(model.tokenizer_v, model.text_encoder_v) == MAX_TOKENS
     assert max_tokens(model.tokenizer_a, model.text_encoder_a) == MAX_TOKENS
     free = make_tiny_joint_model(2).tokenizer_a

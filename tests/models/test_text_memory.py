@@ -1,4 +1,4 @@
-"""Text keys and values, once per text and equal to the library's; embedded timesteps; weights that visit a device."""
+"""Text keys and values computed once per text; embedded timesteps; weights that visit a device."""
 
 from __future__ import annotations
 

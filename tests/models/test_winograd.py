@@ -1,4 +1,4 @@
-"""Winograd's convolutions: the direct way's numbers, filters that follow the weights, and layers left alone."""
+"""Winograd convolutions: direct convolution's results, filters that follow the weights, and layers left alone."""
 
 from __future__ import annotations
 

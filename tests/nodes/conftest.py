@@ -28,7 +28,7 @@ def pack(host: Host) -> Any:
 
 @pytest.fixture
 def run(host: Host) -> Any:
-    """`run(prompt, on_progress)` on a host that remembers nothing."""
+    """`run(prompt, on_progress)` on a host with an empty cache."""
     host.free()
 
     def go(prompt: dict[str, Any], on_progress: Any = None) -> Run:

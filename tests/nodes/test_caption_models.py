@@ -28,7 +28,7 @@ def models(host: Host) -> Path:
 
 @pytest.fixture
 def caption(host: Host):
-    """`caption(...)`: what the node gives for two random frames."""
+    """`caption(...)`: the node's outputs for two random frames."""
     frames = torch.rand(2, 32, 64, 3, generator=torch.Generator().manual_seed(0))
 
     def run(**inputs: Any) -> tuple[str, str, str, str]:
@@ -71,7 +71,7 @@ def test_typed_text_comes_first_and_the_captioner_before_the_scenes_own(caption:
     assert caption(scene_caption="a tree") == ("a tree", "a tree", "", "")
 
 
-def test_the_whole_way_to_a_clip(run: Any) -> None:
+def test_a_written_caption_reaches_the_sampler(run: Any) -> None:
     prompt = tiny_workflow(control=False, steps=1)
     prompt["4"]["inputs"] |= {"captioner": "tiny-blip2", "times": 1, "model": ["5", 0]}
     del prompt["4"]["inputs"]["scene_caption"], prompt["6"]
@@ -95,7 +95,7 @@ def test_choices_that_are_not_there_are_refused(run: Any, models: Path) -> None:
     ({"captioner": "tiny-blip2", "merge_prompt": "describe"}, "{captions}"),
     ({"captioner": "tiny-blip2", "frames": torch.full((1, 32, 64, 3), torch.nan)}, "not finite"),
 ])  # fmt: skip
-def test_what_cannot_be_used_is_said(caption: Any, inputs: dict[str, Any], words: str) -> None:
+def test_unusable_inputs_are_named(caption: Any, inputs: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError) as caught:
         caption(**inputs)
     assert words in str(caught.value)

@@ -99,7 +99,7 @@ class TestSampler:
         assert (shown - result_of(done)[0][2]).abs().max() < 0.01
 
     @pytest.mark.parametrize(("hold", "kept"), [("picture", 0), ("sound", 1)])
-    def test_what_is_held_comes_out_as_it_went_in(self, run: Any, hold: str, kept: int) -> None:
+    def test_a_held_modality_comes_out_unchanged(self, run: Any, hold: str, kept: int) -> None:
         free = result_of(run(workflow()))
         prompt = with_view_as_start(workflow(hold=hold))
         done = run(prompt)
@@ -142,7 +142,7 @@ class TestSampler:
         done = run(workflow(), lambda key, *_: host.interrupt() if key == node else None)
         assert (done.status, done.failed_node) == ("interrupted", node)
 
-    def test_the_built_in_model_says_what_it_draws_unless_it_is_the_sample(self, run: Any) -> None:
+    def test_the_built_in_model_says_what_it_draws_except_on_the_sample(self, run: Any) -> None:
         prompt = workflow(control=False, steps=1)
         prompt["5"]["inputs"]["model"] = "con360-tiny (built in)"
         assert result_of(run(prompt))[3] == ""
@@ -162,7 +162,9 @@ class TestSampler:
         ],
         ids=["NaN guidance", "control ends before it starts", "field of view", "too short"],
     )
-    def test_what_the_model_cannot_do_is_one_sentence(self, run: Any, pack: Any, change: Any, words: str) -> None:
+    def test_impossible_requests_are_refused_in_one_sentence(
+        self, run: Any, pack: Any, change: Any, words: str
+    ) -> None:
         prompt = workflow()
         change(prompt)
         done = run(prompt)
@@ -170,7 +172,7 @@ class TestSampler:
         assert isinstance(done.error, pack("con360.errors").InputError)
         assert words in str(done.error)
 
-    def test_conditions_of_another_frame_rate_are_brought_to_the_models(self, run: Any, pack: Any) -> None:
+    def test_conditions_are_resampled_to_the_models_frame_rate(self, run: Any, pack: Any) -> None:
         sampler, sockets, records = (pack(f"{name}") for name in ("nodes.sampler", "nodes.sockets", "con360.records"))
         mask = torch.arange(20.0).view(20, 1, 1).expand(20, 4, 8) / 20
         views = tuple(records.View(float(i)) for i in range(20))

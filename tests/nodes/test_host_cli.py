@@ -55,7 +55,7 @@ def test_a_widget_is_set_by_node_and_name(workflow: Path, tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize("text", [None, "no json", '{"1": {"class_type": "KSampler", "inputs": {}}}'])
-def test_what_is_no_workflow_is_one_line_and_status_two(
+def test_a_file_that_is_no_workflow_ends_with_one_line_and_status_two(
     tmp_path: Path, capsys: pytest.CaptureFixture, text: str | None
 ) -> None:
     path = tmp_path / "w.json"

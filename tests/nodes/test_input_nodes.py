@@ -38,7 +38,7 @@ def basd(saliency: Any, **inputs: Any) -> dict[str, Any]:
 
 
 def ends(prompt: dict[str, Any], **links: list[Any]) -> dict[str, Any]:
-    """A prompt with a preview behind each link, so that everything runs."""
+    """Put a preview behind each link, so that every node runs."""
     kinds = {"images": "PreviewImage", "audio": "PreviewAudio"}
     for number, (name, link) in enumerate(links.items()):
         prompt[f"end{number}"] = {"class_type": kinds[name], "inputs": {name: link}}
@@ -83,10 +83,10 @@ def test_a_file_is_read_with_its_sound(run: Any, clip_file: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "layout", "said"),
     [("auto", "ambix", "taken as AmbiX"), ("fuma", "ambix", ""), ("none", "other", "taken as quad"),
-     # What older workflows have in the place of this widget.
+     # Older workflows have this value in the widget's place.
      ("image", "ambix", "taken as AmbiX")],
 )  # fmt: skip
-def test_what_four_channels_are_is_said_by_a_widget(host: Host, run: Any, word: str, layout: str, said: str) -> None:
+def test_a_widget_tells_the_layout_of_four_channels(host: Host, run: Any, word: str, layout: str, said: str) -> None:
     sound = np.array([[0.1], [0.2], [0.3], [0.4]], np.float32).repeat(16000, 1)
     write_video(host.base / "input" / "four.mov", [i / 8 for i in range(4)], sound=sound, rate_hz=16000,
                 layout="4 channels", sound_codec="pcm_f32le")  # fmt: skip
@@ -98,7 +98,7 @@ def test_what_four_channels_are_is_said_by_a_widget(host: Host, run: Any, word: 
     assert audio["waveform"][0, :, 100].tolist() == pytest.approx(wanted)
 
 
-def test_a_head_locked_pair_travels_behind_the_field(host: Host, run: Any) -> None:
+def test_a_head_locked_pair_follows_the_ambisonic_channels(host: Host, run: Any) -> None:
     sound = np.array([[0.1], [0.2], [0.3], [0.4], [0.5], [0.6]], np.float32).repeat(16000, 1)
     write_video(host.base / "input" / "six.mov", [i / 8 for i in range(4)], sound=sound, rate_hz=16000,
                 layout="6 channels", sound_codec="pcm_f32le")  # fmt: skip
@@ -182,7 +182,7 @@ def test_a_start_within_the_sample_is_refused_by_name(run: Any) -> None:
 
 
 class TestViewpoint:
-    """On a saliency mask put straight into the host: two blobs, the larger to the right."""
+    """Centroid→BASD on a given saliency mask: two blobs, the larger to the right."""
 
     @pytest.fixture
     def chosen(self, host: Host, run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -243,7 +243,7 @@ class TestViewpoint:
             ({"fov": float("nan")}, "field of view"),
         ],
     )  # fmt: skip
-    def test_what_the_server_lets_through_is_refused(
+    def test_values_that_the_server_lets_through_are_refused(
         self, chosen: Any, pack: Any, inputs: dict[str, Any], words: str
     ) -> None:
         done = chosen(**inputs)
@@ -263,7 +263,7 @@ class TestViewpoint:
 
 
 def crop_of(run: Any, on_progress: Any = None, without: tuple[str, ...] = (), **inputs: Any) -> Any:
-    """The sample, looked at to the right by hand, and cropped."""
+    """Crop the sample to a view set by hand, to the right."""
     mask = {"class_type": "SampleMask", "inputs": {"frames": ["1", 0]}}
     prompt = {
         "1": load(height=128), "2": mask,
@@ -297,7 +297,7 @@ def sample_mask(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("sample_mask")
 class TestCrop:
-    def test_shows_what_the_scene_shows_there(self, run: Any) -> None:
+    def test_shows_the_scene_in_its_direction(self, run: Any) -> None:
         done = crop_of(run)
         assert done.status == "done", done.error
         frames, audio, video = done.outputs["4"]
@@ -344,5 +344,5 @@ class TestCrop:
         ("inputs", "words"),
         [({"ambisonics": "b"}, "choose one of auto, ambix"), ({"head_locked": True}, "6, 11 or 18 channels")],
     )
-    def test_refuses_channels_that_cannot_be_so(self, run: Any, inputs: dict[str, Any], words: str) -> None:
+    def test_refuses_layouts_that_do_not_fit_the_channels(self, run: Any, inputs: dict[str, Any], words: str) -> None:
         assert words in str(crop_of(run, **inputs).error)

@@ -1,4 +1,4 @@
-"""A package that is missing stops the nodes that need it, with what to install, and no other."""
+"""A missing package stops the nodes that need it and no others; the error says what to install."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CASES = [
 
 
 def without(monkeypatch: pytest.MonkeyPatch, name: str, base: Path) -> Host:
-    """A pack that was imported where a module cannot be."""
+    """Import the pack where one module cannot be imported."""
     for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
         monkeypatch.setitem(sys.modules, loaded, None)
     monkeypatch.setitem(sys.modules, name, None)
@@ -83,7 +83,7 @@ def test_a_defect_of_our_own_is_no_missing_package(pack: Any) -> None:
 
 
 def test_the_start_imports_nothing_but_the_pack_and_the_standard_library(tmp_path: Path) -> None:
-    """ComfyUI has torch, numpy and PyAV loaded by then; the pack must not even ask for more."""
+    """ComfyUI has torch, numpy and PyAV loaded by then; the pack must load nothing more."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import torch, asyncio\n"
         "from tools import host; import tools.host.run\n"

@@ -1,4 +1,4 @@
-"""The model loader's parts: what is offered, and what is made of the choice."""
+"""The model loader's parts: the choices offered, and the model built from them."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ NODE_FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").glob("*.py"))]
 
 
 def imports(path: Path) -> list[tuple[int, str, bool]]:
-    """Level (dots), module and whether it is imported when the file is; type-checking blocks are left out."""
+    """List imports as (dots, module, imported with the file or later); leave out type-checking blocks."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = []
 
@@ -82,7 +82,7 @@ def test_every_node_and_input_explains_itself(host: Host) -> None:
 
 
 def help_page(name: str, language: str) -> str:
-    """Frontends ask for `docs/NODE/LOCALE.md`, then for `docs/NODE.md`, which is English and the rest's too."""
+    """Frontends ask for `docs/NODE/LOCALE.md`, then for `docs/NODE.md`, the English page and fallback."""
     return (DOCS / (f"{name}.md" if language == "en" else f"{name}/{language}.md")).read_text(encoding="utf-8")
 
 
@@ -117,7 +117,7 @@ def test_every_help_page_shows_its_node(host: Host, language: str) -> None:
     for name in NAMES:
         text, title = help_page(name, language), names_shown(host, name, language)["display_name"]
         assert text.startswith(f"# {title}\n\n![{title}](images/{name}.jpg)\n"), (name, language)
-        # Frontends put `docs/` before the links of every page, also where it lies a folder deeper.
+        # Frontends put `docs/` before the links of every page, even of a page in a subfolder.
         assert [link for link in PICTURE.findall(text) if not (DOCS / link).is_file()] == [], (name, language)
 
 
@@ -131,11 +131,11 @@ def test_translated_help_pages_say_what_the_english_ones_say(language: str) -> N
         english, own = help_page(name, "en"), help_page(name, language)
         for what, pattern in same.items():
             assert Counter(re.findall(pattern, english)) == Counter(re.findall(pattern, own)), (name, what)
-        # Values, files and keys; the other page has the names of inputs and outputs besides.
+        # Values, files and keys; a translation also has the ids of inputs and outputs.
         assert set(CODE.findall(english)) - set(CODE.findall(own)) == set(), name
 
 
-def test_there_is_no_help_page_or_picture_too_many() -> None:
+def test_help_pages_and_pictures_are_complete_and_none_is_left_over() -> None:
     pages = {DOCS / (f"{name}.md" if each == "en" else f"{name}/{each}.md") for name in NAMES for each in LANGUAGES}
     assert set(DOCS.rglob("*.md")) == pages
     pictures = {path.stem: path for path in (DOCS / "images").iterdir()}
@@ -145,7 +145,7 @@ def test_there_is_no_help_page_or_picture_too_many() -> None:
             assert picture.format == "JPEG" and min(picture.size) > 80 and path.stat().st_size < 60_000, path
 
 
-def test_the_registry_is_told_what_it_asks_for() -> None:
+def test_the_registry_entry_is_complete() -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML: the registry entry was NOT checked")
     told = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))
     project, comfy = told["project"], told["tool"]["comfy"]
@@ -186,7 +186,7 @@ def test_heavy_modules_are_imported_late(path: Path) -> None:
 
 
 def test_importing_the_root_outside_comfyui_does_nothing(tmp_path: Path) -> None:
-    # As pytest does: as a package where the checkout's name allows it, even with a stand-in's module around.
+    # pytest imports it as a package where the checkout's name allows it, even with a stand-in's module present.
     copy = tmp_path / "con360av"
     (copy / "nodes").mkdir(parents=True)
     shutil.copy(PACK / "__init__.py", copy)

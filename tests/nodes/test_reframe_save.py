@@ -60,14 +60,14 @@ def test_reframe_writes_every_frame_and_turns_the_sound(run: Any, host: Host, fo
     assert float(right / left) < 0.05
 
 
-def test_what_the_channels_are_is_said_by_either_widget(run: Any, footage: str) -> None:
+def test_either_widget_sets_the_ambisonic_convention(run: Any, footage: str) -> None:
     def levels(**inputs: Any) -> torch.Tensor:
         result = run(prompt(footage, yaw=0.0, **inputs))
         assert result.status == "done", (result.error, result.complaints)
         return read_sound(written(result))[0].waveform.square().mean(1).sqrt()
 
     by_name, older, before = levels(ambisonics="fuma"), levels(channels="FuMa"), levels(ambisonics="image")
-    # Heard as FuMa, the fourth channel is up, and nothing is ahead or aside.
+    # Read as FuMa, the fourth channel (AmbiX's ahead) is up: no level ahead or at a side.
     assert torch.equal(by_name, older) and torch.equal(before, levels())
     assert float(before[0] / by_name[0]) == pytest.approx(0.629 / (0.5 * 2**0.5), rel=0.02)
     result = run(prompt(footage, channels="FuMa", ambisonics="n3d"))
@@ -126,7 +126,7 @@ def save_graph(prefix: str = "video/pano", stereo: str = "mono") -> dict[str, An
 
 
 @pytest.mark.parametrize("stereo", ["mono", "top-bottom"])
-def test_a_saved_panorama_says_what_it_is(run: Any, host: Host, footage: str, stereo: str) -> None:
+def test_a_saved_panorama_has_spherical_metadata(run: Any, host: Host, footage: str, stereo: str) -> None:
     result = run(save_graph(stereo=stereo))
     assert result.status == "done", result.error
     (saved,) = result.ui["2"]["images"]

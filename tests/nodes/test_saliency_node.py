@@ -1,4 +1,4 @@
-"""SalViT360 Saliency with sound, faces and a control, and what older workflows get, in the stand-in."""
+"""SalViT360 Saliency with sound, faces and a control, and in older workflows; run in the stand-in."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def clip() -> PanoramaClip:
 
 @pytest.fixture(scope="module")
 def control(host: Host, pack: Any) -> Any:
-    """Value of a control link, trained with the training-free maps."""
+    """Make the value of a control link; the control was trained with training-free maps."""
     write_model_files(host.base / "models")
     with installed(host._modules):
         return host.classes["Con360ControlLoader"].execute("random.safetensors").args[0]
@@ -103,7 +103,7 @@ def test_a_control_gets_the_maps_that_it_was_trained_with(
     assert torch.equal(found, clip_saliency(clip, MULTICUE).maps)
     assert torch.equal(for_control, predict_saliency(clip.frames, TRAINING_FREE).maps)
 
-    # Not twice where the methods agree.
+    # The maps are computed once where the methods agree.
     asked = []
     once = pack("con360.saliency.predict").clip_saliency
     for module in ("con360.saliency.predict", "con360.pipeline"):
@@ -112,7 +112,7 @@ def test_a_control_gets_the_maps_that_it_was_trained_with(
     assert asked == [TRAINING_FREE] and torch.equal(found, for_control)
 
 
-def test_a_control_of_weights_that_are_not_chosen_is_said(
+def test_a_control_trained_with_other_saliency_weights_is_warned_about(
     saliency: Any, control: Any, caplog: pytest.LogCaptureFixture
 ) -> None:  # fmt: skip
     other = replace(control, control=replace(control.control, saliency="SalViT360 dinov2 (mine.pt)"))
@@ -121,7 +121,7 @@ def test_a_control_of_weights_that_are_not_chosen_is_said(
     assert "was trained with saliency by SalViT360 dinov2 (mine.pt)" in caplog.text
 
 
-def test_faces_are_looked_for_with_the_first_detector_or_the_chosen_one(
+def test_the_first_or_the_chosen_detector_looks_for_faces(
     host: Host, saliency: Any, detector: Any, clip: PanoramaClip, caplog: pytest.LogCaptureFixture
 ) -> None:  # fmt: skip
     given = host.object_info()["SalViT360Saliency"]["input"]["optional"]["faces"][1]
@@ -138,7 +138,7 @@ def test_faces_are_looked_for_with_the_first_detector_or_the_chosen_one(
     assert detector.opened == ["b.onnx"] and "does not look for faces" in caplog.text
 
 
-def test_a_detector_that_is_not_there_is_said_with_its_place(run: Any, pack: Any) -> None:
+def test_a_missing_detector_is_named_with_its_place(run: Any, pack: Any) -> None:
     prompt = {key: node for key, node in tiny_workflow().items() if key in "12"}
     prompt["2"]["inputs"]["faces"] = "centerface.onnx"
     prompt["3"] = {"class_type": "MaskToImage", "inputs": {"mask": ["2", 1]}}
@@ -150,7 +150,7 @@ def test_a_detector_that_is_not_there_is_said_with_its_place(run: Any, pack: Any
     assert run(prompt).status == "done"
 
 
-def test_a_detector_that_is_none_is_an_error_in_one_sentence(host: Host, saliency: Any, pack: Any) -> None:
+def test_a_file_that_is_no_detector_is_refused_in_one_sentence(host: Host, saliency: Any, pack: Any) -> None:
     path = host.base / "models" / "con360_faces" / "broken.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"no network")
@@ -186,7 +186,7 @@ def test_reframing_follows_with_the_detector(
 
 
 def test_saved_workflows_keep_their_saliency_and_their_centroids(host: Host, run: Any, clip: PanoramaClip) -> None:
-    """`tiny_workflow` is of the time before sound, faces and subjects; so is this list of centroids."""
+    """`tiny_workflow` and this list of centroids predate sound, faces and subjects."""
     write_model_files(host.base / "models")
     prompt = tiny_workflow()
     prompt["11"] = {

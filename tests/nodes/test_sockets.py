@@ -1,4 +1,4 @@
-"""ComfyUI's layouts to the library's records and back; what other nodes may hand over."""
+"""Convert ComfyUI's layouts to the library's records and back; accept or refuse values of other nodes."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_four_channel_recording_that_is_not_ambisonic_stays_so(sockets: Any, p
     ("count", "layout", "kept", "centre"),
     [(6, "other", 6, 2), (8, "other", 8, 2), (9, "ambix", 4, None), (16, "ambix", 4, None), (12, "other", 12, None)],
 )
-def test_audio_without_a_word_is_what_its_count_says(
+def test_audio_without_a_layout_gets_that_of_its_channel_count(
     sockets: Any, count: int, layout: str, kept: int, centre: int | None
 ) -> None:
     audio = {"waveform": torch.zeros(1, count, 10), "sample_rate": 48000}
@@ -112,7 +112,7 @@ def test_audio_without_a_word_is_what_its_count_says(
     assert (again.layout, again.speakers, again.waveform.shape) == (sound.layout, sound.speakers, sound.waveform.shape)
 
 
-def test_a_person_knows_better_than_the_audio_itself(sockets: Any, refused: type[Exception]) -> None:
+def test_a_chosen_layout_overrides_the_audios_own(sockets: Any, refused: type[Exception]) -> None:
     audio = {"waveform": torch.ones(1, 6, 10), "sample_rate": 48000, "con360_layout": "other"}
     assert sockets.sound_from_audio(audio).layout == "other"
     sound = sockets.sound_from_audio(audio, "n3d", head_locked=True)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.standin
 
 
 class Numbers(ComfyNode):
-    """Every kind of widget, one output; what it returns and how often it ran are set from outside."""
+    """A node with every kind of widget; tests set its result and count its runs."""
 
     answer: Any = NodeOutput(1.5)
     calls: list[dict[str, Any]] = []
@@ -215,7 +215,7 @@ def test_names_that_the_host_lacks_say_so(host: Host, tmp_path: Any) -> None:
         ("CON360_BASD", None, "None"),
     ],
 )
-def test_output_values_are_held_against_their_sockets(io_type: str, value: Any, words: str) -> None:
+def test_output_values_are_checked_against_their_sockets(io_type: str, value: Any, words: str) -> None:
     from tools.host.run import wrong_value
 
     assert words in wrong_value(io_type, value)
@@ -268,6 +268,6 @@ def test_ui_workflows_that_do_not_fit_are_errors(bench: Host, break_it: Any, wor
 
 @pytest.mark.parametrize("name", ["Load360Video", "Reframe360Video"])
 def test_the_upload_button_counts_as_the_last_widget(host: Host, name: str) -> None:
-    """Behind the optional ones, as both frontends save it."""
+    """Its value comes after the optional widgets', as both frontends save it."""
     names = graph.widget_names(host.object_info()[name])
     assert names.index(graph.EXTRA) == len(names) - 1 and names[0] == "video"

@@ -145,7 +145,7 @@ def test_the_editor_gets_centroids_and_a_picture_with_heat(host: Host, run: Any)
     json.dumps(data)
 
 
-def test_a_tracks_centroids_move_with_time_and_by_hand_they_stay_on_offer(run: Any) -> None:
+def test_centroids_follow_a_track_and_are_listed_for_a_view_by_hand(run: Any) -> None:
     result = done(run, graph(mode="track"))
     assert len(shown(result, "3")["regions"][0]["views"]) in (1, 4)
     assert shown(done(run, graph(choose_by="yaw and pitch")), "3")["regions"]

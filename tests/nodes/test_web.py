@@ -1,4 +1,4 @@
-"""The browser's side, as far as it can be judged without one: its geometry, its languages, what it must not contain."""
+"""The widgets, as far as they can be tested without a browser: geometry, languages, forbidden calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FRAMES = [
 ]  # fmt: skip
 
 
-# Those that need no page.
+# Scripts that need no page.
 MODULES = ("geometry.js", "hearing.js")
 
 
@@ -73,7 +73,7 @@ def test_the_editors_path_is_the_librarys() -> None:
         assert shown == pytest.approx(plain(view_at(keyframes, time))), time
 
 
-def test_what_is_heard_of_a_view_is_what_reframing_mixes() -> None:
+def test_the_editors_sound_of_a_view_is_reframings_mix() -> None:
     mixed = node("a.map((view) => h.stereoGains(view))", [plain(view) for view in VIEWS])
     for view, gains in zip(VIEWS, mixed, strict=True):
         turned = turn_matrices(rotation(view.yaw_deg, view.pitch_deg, dtype=torch.float64))
@@ -135,7 +135,7 @@ def test_there_are_languages() -> None:
 def test_every_text_of_the_nodes_is_translated_and_none_is_left_over(host: Host, path: Path) -> None:
     wanted = texts(english(host))
     if path.name == "en":
-        # English is what the nodes say themselves.
+        # The English texts are in the nodes themselves.
         assert not (path / "nodeDefs.json").exists()
         return
     found = texts(json.loads((path / "nodeDefs.json").read_text(encoding="utf-8")))
@@ -149,7 +149,7 @@ def test_every_text_of_the_nodes_is_translated_and_none_is_left_over(host: Host,
 def test_every_word_of_the_widgets_is_there_in_every_language(path: Path) -> None:
     found = json.loads((path / "main.json").read_text(encoding="utf-8"))["con360"]
     script = "\n".join(text.read_text(encoding="utf-8") for text in SCRIPTS)
-    # Names that are put together from values: the three sounds.
+    # Keys that scripts build from values: the three sounds.
     used = set(re.findall(r'"(\w+)"', script)) & set(found)
     assert set(re.findall(r'\bt\("(\w+)"', script)) <= set(found)
     assert used == set(found), "words that no script asks for"

@@ -25,7 +25,7 @@ def api_form(path: Path) -> dict[str, Any]:
     return read(PACK / "tests" / "workflows_api" / f"{path.stem}.api.json")
 
 
-def test_what_lies_there_is_what_is_described(host: Host) -> None:
+def test_shipped_files_equal_their_descriptions(host: Host) -> None:
     info = host.object_info()
     wanted: dict[Path, str] = {}
     for workflow in workflows.SHIPPED:
@@ -94,7 +94,7 @@ def test_every_picture_has_its_workflow() -> None:
     assert {path.with_suffix(".jpg") for path in SHIPPED} == set(FOLDER.glob("*.jpg"))
 
 
-# The rest have no node that these lack.
+# The other workflows have no node that these lack.
 QUICK = (FIRST, "con360_every_centroid", "con360_reframe")
 
 
@@ -106,7 +106,7 @@ def test_runs_on_a_fresh_pack(tmp_path: Path, path: Path) -> None:
     prompt = prepared(api_form(path), path.stem)
     for node in prompt.values():
         if node["class_type"] == "JointAVSampler":
-            node["inputs"]["steps"] = 1  # all of them in the real server, tests/comfyui
+            node["inputs"]["steps"] = 1  # tests/comfyui runs all steps in the real server
     done = host.run(prompt)
     assert done.status == "done", (done.failed_node, done.error, done.complaints)
     frames, seconds = (32, 4.0) if path.stem == FIRST else (4, 0.5)
@@ -120,7 +120,7 @@ def test_runs_on_a_fresh_pack(tmp_path: Path, path: Path) -> None:
             assert sum(frame.samples for frame in container.decode(audio=0)) >= seconds * 16000
 
 
-def test_the_full_size_workflow_says_of_each_part_where_it_belongs_and_where_to_get_it(host: Host) -> None:
+def test_the_full_size_workflow_says_where_each_part_belongs_and_comes_from(host: Host) -> None:
     complaints = host.run(read(FOLDER / f"{FULL_SIZE}.json")).complaints
     wanted = {
         "2": ["models/con360_saliency/salvit360.pt", "github.com/MertCokelek/SalViT360", "MIT"],

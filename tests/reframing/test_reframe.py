@@ -34,7 +34,7 @@ RATE = 48000
 
 
 def picture(i: int = 0) -> np.ndarray:
-    """A smooth panorama `[64, 128, 3]` whose colours name directions; `i` moves its brightness."""
+    """Draw a smooth panorama `[64, 128, 3]` with a colour for each direction; `i` changes its brightness."""
     across, down = (np.arange(128) + 0.5) / 64 * np.pi, (np.arange(64) + 0.5) / 64 * np.pi
     yaw, pitch = np.meshgrid(across - np.pi, np.pi / 2 - down)
     levels = np.stack((np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)), -1)
@@ -405,11 +405,11 @@ def test_a_real_clip_keeps_its_frames_and_turns_its_sound(tmp_path: Path) -> Non
 def test_a_recorded_violin_moves_to_the_left_channel() -> None:
     sound, _ = read_sound(data_path("foa/violin_SN3D_ACN_az135_el0.wav"))
 
-    # Azimuth 135 is 135 degrees to the left: seen from yaw 135 (to the right of the front) it is opposite ...
+    # Azimuth 135 is yaw -135: 90 degrees to the left of yaw -45, 90 degrees to the right of yaw 135.
     def levels(yaw: float) -> torch.Tensor:
         return (stereo_matrix().float() @ turn_matrices(rotation(yaw, 0.0)) @ sound.waveform).square().mean(1).sqrt()
 
-    left, right = levels(-45.0)  # ... and from 45 degrees to the left it is 90 degrees to the left.
+    left, right = levels(-45.0)
     assert float(right / left) < 0.1
     left, right = levels(135.0)
     assert float(right) > float(left)

@@ -1,4 +1,4 @@
-"""Reading a face detector, and where it finds faces; a tiny network in CenterFace's layout stands in for it."""
+"""Load a face detector and find faces with it; a tiny network in CenterFace's layout stands in for it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_face_is_found_where_it_is_also_over_the_seam(detector, yaw, pitch):
     assert best.score == pytest.approx(1.0, abs=0.01) and -180 <= best.yaw_deg < 180
 
 
-def test_what_overlaps_is_one_face_and_two_are_two(detector):
+def test_overlapping_boxes_are_one_face_and_distant_ones_two(detector):
     two = np.maximum(panorama(-40.0, 0.0, 1.0), panorama(40.0, 10.0, 1.0))
     found = detector.find(two)
     places = [directions(face.yaw_deg, face.pitch_deg) for face in found]

@@ -1,4 +1,4 @@
-"""The cues of the multi-cue method, each beside the method without it."""
+"""The cues of the multi-cue method, each compared with the method without it."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ def test_sound_from_everywhere_has_no_direction():
     assert (heard[:, :3].norm(dim=1) < 0.15 * heard[:, 3]).all()
 
 
-def test_blocks_give_what_the_whole_gives_and_time_is_kept():
+def test_blocks_equal_the_whole_and_keep_time():
     halves = torch.cat((tone_from(90.0, seconds=2).waveform, tone_from(-90.0, seconds=2).waveform), 1)
     whole = sound_intensity(Sound(halves, RATE, "ambix"), FPS, 16)
     listener = Listener(RATE, FPS)
     for block in torch.split(halves, 777, dim=1):
         listener.add(block.numpy())
     assert torch.allclose(listener.intensity(16), whole, rtol=1e-5, atol=1e-3)
-    # To the right in the first two seconds, to the left in the others; half a second around the change is both.
+    # To the right in the first two seconds, then to the left; half a second around the change mixes both.
     assert (whole[:7, 0] > 0).all() and (whole[10:, 0] < 0).all()
 
 
-def test_sound_without_directions_says_nothing():
+def test_sound_without_directions_is_no_cue():
     for layout, channels in (("mono", 1), ("stereo", 2), ("other", 6)):
         assert sound_intensity(Sound(torch.rand(channels, 100), RATE, layout), FPS, 4) is None
     assert sound_intensity(None, FPS, 4) is None
@@ -93,7 +93,7 @@ def test_sound_draws_the_map_to_where_it_comes_from():
     assert torch.equal(left_out, without)
 
 
-def test_a_black_picture_is_looked_at_where_it_sounds():
+def test_a_black_picture_is_salient_where_sound_comes_from():
     frames = torch.zeros(4, 3, 32, 64)
     maps = predict_saliency(frames, fps=FPS, heard=sound_intensity(tone_from(-60.0), FPS, 4), height=64).maps
     assert float(angle_between_deg(peak(maps[1]), directions(-60.0, 0.0))) < 5
@@ -150,7 +150,7 @@ def test_faces_draw_the_camera_down_to_their_bodies():
 
 
 class Counting:
-    """A detector that finds one face and counts its looks."""
+    """A detector that finds one face and counts its calls."""
 
     looks = 0
 
@@ -206,7 +206,7 @@ def test_cues_of_another_clip_are_named(options, words):
     ("sph360_JUN314mwb90_49.webm", 1.0, -8.0), ("sph360_NdE7uYVaynQl_0.webm", 13.0, -2.0),
 ])  # fmt: skip
 def test_real_performers_are_framed_wherever_the_front_is(clip, yaw, pitch):
-    """The training-free map's centroid lies beside both of them."""
+    """The training-free map's centroid misses the performers of both clips."""
     columns = 177
     read = read_panorama(data_path(f"video_unlicensed/{clip}"), duration_s=2, fps=4, height=256)
     turned = turn_matrices(rotation(-columns * 360 / 512, 0.0)).float() @ read.sound.waveform

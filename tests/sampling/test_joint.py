@@ -30,7 +30,7 @@ def read_captions(model, *captions):
 
 
 def run(model, settings=FAST, **options):
-    """Sample the tiny model; each option `name_v`, `name_a` is a half of a pair."""
+    """Sample the tiny model; options `name_v` and `name_a` together make the pair `name`."""
     captions = encode_captions(model, ["a red disc humming", ""])
     both = AV(captions.text_v, captions.text_a)
 
@@ -101,7 +101,7 @@ def test_guidance_off_needs_no_negative_text_and_equals_scale_one(model):
 
 
 def test_picture_and_sound_have_their_own_scales(model):
-    """At one step the sound's scale moves the sound alone; over more steps each hears the other."""
+    """In one step the sound's scale changes the sound alone; over more steps the modalities affect each other."""
     once = replace(FAST, steps=1)
     a, b = run(model, once), run(model, replace(once, cfg_audio=6.0))
     assert torch.equal(a[0], b[0]) and not torch.allclose(a[1], b[1])
@@ -176,7 +176,7 @@ def test_the_first_estimate_is_fed_back(model):
 
 
 def test_inside_inference_mode(model):
-    """As ComfyUI runs it."""
+    """ComfyUI runs nodes in inference mode."""
     with torch.inference_mode():
         inside = run(model)
     assert all(torch.equal(x, y) for x, y in zip(inside, run(model), strict=True))

@@ -1,4 +1,4 @@
-"""The recorded sampling run beyond its values (golden/test_published.py): memory saved, mistakes seen."""
+"""The recorded sampling run, passes one by one; and a mistake that the comparison must notice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_passes_one_by_one_match_published():
 
 
 def test_dropping_the_x0_estimate_is_seen(monkeypatch):
-    """Without self-conditioning the trajectory leaves the recorded one: the parity can fail."""
+    """The comparison fails as it should: without self-conditioning the trajectory leaves the recorded one."""
     from con360.models.dual_unet import DualUNet
 
     whole = DualUNet.encode_cross

@@ -72,7 +72,7 @@ def test_ancestral_noise_matches_published(modality):
 
 @pytest.mark.parametrize("steps", [1, 4, 12, 16, 50])
 def test_zero_snr_agrees_with_diffusers(steps):
-    """Trailing spacing and v-prediction from alpha 0 on, against the library where it steps evenly."""
+    """Compare trailing spacing and v-prediction from alpha 0 on with the library, where it steps evenly."""
     scheduler = DDIMScheduler(**ZERO_SNR)
     scheduler.set_timesteps(steps)
     schedule = NoiseSchedule.of(scheduler)

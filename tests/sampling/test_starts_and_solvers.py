@@ -1,4 +1,4 @@
-"""Starting from something, holding one modality, DPM-Solver++, and little memory."""
+"""Start clips, a held modality, DPM-Solver++, and low memory."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def counted(model, **options):
 # ---- a start
 
 
-def test_full_strength_looks_at_no_start(model, known):
+def test_full_strength_ignores_the_start(model, known):
     assert all(torch.equal(a, b) for a, b in zip(run(model, **known), run(model), strict=True))
 
 
-def test_strength_leaves_steps_out_and_stays_near_the_start(model, known):
+def test_strength_skips_the_first_steps(model, known):
     half = replace(FOUR, denoise_video=0.5, denoise_audio=0.5)
     calls, _ = counted(model, settings=half, **known)
     assert calls == {"video": 2, "audio": 2}
@@ -64,8 +64,8 @@ def test_strength_leaves_steps_out_and_stays_near_the_start(model, known):
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
-def test_a_start_with_its_own_prediction_comes_back(model, known, sampler, monkeypatch):
-    """Every strength ends at the start where the network predicts exactly the start."""
+def test_a_network_that_predicts_the_start_returns_it(model, known, sampler, monkeypatch):
+    """Any strength gives the start back if the network predicts exactly the start."""
 
     def perfect(_, step, sides):
         active = [m for m in sides if sides[m].arrive(step)]
@@ -94,7 +94,7 @@ def test_the_start_is_noised_to_the_level_of_its_step(model, known, monkeypatch)
 
 
 def test_picture_and_sound_have_their_own_strengths(model, known):
-    """The sound begins two steps later; until then it is not denoised and the picture hears it clean, at timestep 0."""
+    """The sound begins two steps later; until then the picture is conditioned on the clean sound, at timestep 0."""
     calls, late = counted(model, settings=replace(FOUR, denoise_audio=0.5), **known)
     assert calls == {"video": 4, "audio": 2}
     heard = []
@@ -104,7 +104,12 @@ def test_picture_and_sound_have_their_own_strengths(model, known):
         run(model, replace(FOUR, denoise_audio=0.5), **known)
     finally:
         del model.unet.encode_cross
-    assert [x[0] is None for x in heard] == [True, True, False, False]  # nobody listens to the picture at first
+    assert [x[0] is None for x in heard] == [
+        True,
+        True,
+        False,
+        False,
+    ]  # the picture's encoder is skipped while sound stands still
     assert torch.equal(heard[0][1], known["known_a"]) and torch.equal(heard[0][5], known["known_a"])
     assert torch.equal(heard[0][3], heard[1][3]) and not torch.equal(heard[1][3], heard[2][3])
     assert not same(late, run(model, FOUR), atol=1e-2)
@@ -114,7 +119,7 @@ def test_picture_and_sound_have_their_own_strengths(model, known):
 
 
 @pytest.mark.parametrize(("hold", "kept", "made"), [("picture", 0, 1), ("sound", 1, 0)])
-def test_what_is_held_comes_out_untouched_and_is_heard(model, known, hold, kept, made):
+def test_a_held_modality_is_unchanged_and_conditions_the_other(model, known, hold, kept, made):
     settings = replace(FOUR, hold=hold)
     calls, result = counted(model, settings=settings, **known)
     assert torch.equal(result[kept], list(known.values())[kept])
@@ -139,7 +144,7 @@ def test_holding_works_with_control_gamma_and_dpm(model, known):
         ({"denoise_audio": 0.5}, "known_v", "no sound to start from"),
     ],
 )
-def test_what_is_not_given_is_named(model, known, change, given, says):
+def test_missing_latents_are_named(model, known, change, given, says):
     with pytest.raises(InputError, match=says):
         run(model, replace(FAST, **change), **{given: known[given]})
 
@@ -167,7 +172,7 @@ def test_wrong_settings_are_named(values):
 @pytest.mark.parametrize("config", [PUBLISHED, ZERO_SNR], ids=["epsilon", "velocity, zero SNR"])
 @pytest.mark.parametrize("begin", [0, 5])
 def test_dpm_steps_are_the_librarys_own(config, begin):
-    """Against the library's scheduler left to convert the network's output itself."""
+    """Compare with the library's scheduler, which converts the network's output itself."""
     ddim = DDIMScheduler(**config)
     schedule = NoiseSchedule.of(ddim)
     timesteps = ddim_timesteps(schedule, 16)
@@ -189,7 +194,7 @@ def test_dpm_steps_are_the_librarys_own(config, begin):
 
 
 def test_few_dpm_steps_come_nearer_than_few_of_ddim():
-    """A known flow: data of standard deviation 0.5, whose best prediction is linear in x, takes 1 to 0.5."""
+    """Use a known flow: for data of standard deviation 0.5 the best prediction is linear in x and takes 1 to 0.5."""
     ddim = DDIMScheduler(**ZERO_SNR)
     schedule = NoiseSchedule.of(ddim)
 
@@ -234,7 +239,7 @@ def test_low_memory_changes_nothing(model):
 
 
 def test_low_memory_has_one_network_on_the_device_at_a_time(model, monkeypatch):
-    """Each network that runs was brought in before, and alone."""
+    """Each network that runs was moved to the device before; no other U-Net is there."""
     there: list = []
     seen: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""Meaning of channels by tags, by count and by choice; levels and directions of the sound that is made of them."""
+"""Meaning of channels from tags, count and choice; levels and directions of the sound made from them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def with_sa3d(path: Path, order: int, channel_map: tuple[int, ...], normalizatio
     edit = spherical_tags._in_entries(spherical_tags.SOUND_FIELDS, extra, only_channels=len(channel_map))
     data, parts = path.read_bytes(), []
     boxes = spherical_tags._top_boxes(path)
-    assert [name for name, _, _ in boxes][-1] == b"moov"  # nothing lies behind it that would move
+    assert [name for name, _, _ in boxes][-1] == b"moov"  # no box behind it would move
     for name, at, size in boxes:
         body = data[at + 8 : at + size]
         parts.append(data[at : at + size] if name != b"moov" else spherical_tags.box(
@@ -81,7 +81,7 @@ def with_sa3d(path: Path, order: int, channel_map: tuple[int, ...], normalizatio
 @pytest.mark.parametrize(
     ("file", "kind"), [("SN3D_ACN", "auto"), ("SN3D_ACN", "ambix"), ("N3D_ACN", "n3d"), ("FuMa", "fuma")]
 )
-def test_recordings_in_three_conventions_are_one(file: str, kind: str) -> None:
+def test_one_recording_in_three_conventions_reads_the_same(file: str, kind: str) -> None:
     sound, _ = read_sound(data_path(f"foa/violin_{file}_az135_el0.wav"), ambisonics=kind)
     yaw, pitch = foa_angles_deg(sound)
     assert (sound.layout, yaw, pitch) == ("ambix", pytest.approx(-135, abs=0.01), pytest.approx(0, abs=0.01))
@@ -113,11 +113,11 @@ def test_each_convention_gives_one_field_of_each_order(tmp_path: Path, order: in
 
 
 @pytest.mark.parametrize("order", [2, 3])
-def test_nine_and_sixteen_channels_without_a_word_are_ambix(tmp_path: Path, order: int) -> None:
+def test_nine_and_sixteen_untagged_channels_are_ambix(tmp_path: Path, order: int) -> None:
     source = plane_wave(order)
     sound, (taken, used) = read_sound(wav(tmp_path / "a.wav", source))
     assert f"AmbiX of order {order}" in taken and "first-order part is used" in used
-    # The mean of all channels, as it was, lies 15 dB below and more.
+    # The mean of all channels is at least 15 dB lower.
     assert level_db(to_mono(sound).waveform) == pytest.approx(level_db(source[0]), abs=0.01)
     assert foa_angles_deg(sound)[0] == pytest.approx(-60, abs=0.01)
 
@@ -138,7 +138,7 @@ def test_the_recorded_eight_channels_are_no_ambisonics() -> None:
             read_sound(data_path("bad/20_eight_channel_toa_ch0-7.wav"), ambisonics=kind)
 
 
-def test_what_a_person_says_goes_before_the_picture_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_choices_are_refused_before_the_picture_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "a.mp4", [i / 8 for i in range(8)], sound=noise(2, RATE))
     monkeypatch.setattr("con360.media.reader._read_frames", lambda *_: pytest.fail("the picture was decoded"))
     for options, words in (({"ambisonics": "fuma"}, "FuMa has"), ({"audio_track": 3}, "sound track 3"),
@@ -201,7 +201,7 @@ def test_a_head_locked_pair_by_opus_mapping(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_a_head_locked_pair_by_word(tmp_path: Path, order: int) -> None:
+def test_a_head_locked_pair_by_choice(tmp_path: Path, order: int) -> None:
     pair = field_and_pair()[4:]
     path = wav(tmp_path / "a.wav", np.concatenate((plane_wave(order, "n3d"), pair)))
     sound, _ = read_sound(path, ambisonics="n3d", head_locked=True)
@@ -212,7 +212,7 @@ def test_a_head_locked_pair_by_word(tmp_path: Path, order: int) -> None:
             read_sound(path, ambisonics="ambix")
 
 
-def test_a_word_about_the_pair_adds_to_the_tags() -> None:
+def test_head_locked_adds_to_what_tags_say() -> None:
     tags = AmbisonicTags(1, (4, 5, 0, 1, 2, 3), "n3d")
     heard = channel_meaning(6, "hexagonal", (), tags)
     assert len(heard.picks) == 4 and "(6 channels); its first-order part" in heard.notices[0]
@@ -236,7 +236,7 @@ def test_channels_of_any_order_are_known_by_ffmpegs_names() -> None:
     assert downmix_matrix(speakers, 1)[0].tolist() == pytest.approx([1, HALF, HALF, 0.5, 0.5, 0])
 
 
-def test_the_words_are_these() -> None:
+def test_the_names_of_conventions() -> None:
     assert AMBISONICS == ("auto", "ambix", "n3d", "fuma", "none")
 
 
@@ -278,7 +278,7 @@ def test_dialogue_keeps_its_level(tmp_path: Path) -> None:
     six[3] = 0.5 * np.sin(np.arange(RATE) * 0.005)
     sound, _ = read_sound(mp4(tmp_path / "a.mp4", six, "5.1"))
     inner, wanted = slice(2000, -2000), level_db(six[2, 2000:-2000])
-    # It fell by 15.6 dB as one of six in a mean, which the LFE was as well.
+    # A mean of all six channels, the LFE among them, lowers it by 15.6 dB.
     assert level_db(to_mono(sound).waveform[:, inner]) == pytest.approx(wanted, abs=0.1)
     stereo, notices = for_clip(sound)
     assert "BS.775, without LFE" in notices[0]

@@ -167,6 +167,6 @@ def test_ambisonics_of_any_order_is_heard_by_its_first(order, pair):
     assert torch.equal(view_sound(sound, View(30.0), 8.0).waveform, view_sound(first, View(30.0), 8.0).waveform)
 
 
-def test_what_is_no_ambisonics_has_no_order():
+def test_channels_that_are_not_ambisonics_have_no_order():
     assert Sound(torch.zeros(4, 8), RATE, "other").ambisonic_order is None
     assert Sound(torch.zeros(5, 8), RATE, "ambix").ambisonic_order is None

@@ -1,4 +1,4 @@
-"""Run by a test, in one process or several: the first step's gradients, as the optimiser gets them, into a file.
+"""Write the first step's gradients, as the optimiser gets them, to a file; tests run it in one or more processes.
 
 python first_gradients.py OUT.safetensors FOLDER BATCH_SIZE
 """

@@ -73,7 +73,7 @@ def test_clips_do_not_depend_on_their_batch_and_the_caption_alone_is_no_control(
     asks = [maps, replace(maps, use="caption"), replace(maps, use="saliency"), replace(maps, seed=4)]
     together = replace(bench, batch=4).generate(asks, SECONDS)
     for ask, clip in zip(asks, together, strict=True):
-        # Untrained networks enlarge what a batch of another size rounds otherwise.
+        # Untrained networks amplify the rounding differences between batch sizes.
         assert torch.allclose(bench.generate([ask], SECONDS)[0].frames, clip.frames, atol=1e-3)
     differ = [float((a.frames - together[0].frames).abs().max()) for a in together[1:]]
     assert min(differ) > 1e-2
@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(models, tmp_path, 
     assert not list((tmp_path / "parts").rglob("*.part*"))
 
 
-def test_time_is_shared_out_and_ends(tmp_path):
+def test_the_time_budget_is_split_between_parts(tmp_path):
     store, made = Store(tmp_path, {}), []
     part = evaluate.Part(lambda i: ({"index": i}, {}), 0.75), evaluate.Part(lambda i: ({"index": i}, {}), 0.25)
     clock = evaluate.Clock(store, dict(zip(("a", "b"), part, strict=True)), None, 1.0)

@@ -1,4 +1,4 @@
-"""Probes answer for models whose answers are known: one that tells the truth, one that is blind and deaf."""
+"""Probes of models with known answers: one returns the true clip, one ignores the maps."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class TruthTeller:
         return ask.track if ask.use == "maps" else self.somewhere(ask, seconds)
 
     def somewhere(self, ask, seconds):
-        # Away from the first view: a still one, so that it follows nothing either.
+        # Away from the first view, and still, so that it follows nothing.
         view = replace(ask.track.views[0], yaw_deg=(ask.track.views[0].yaw_deg + 330.0) % 360.0 - 180.0)
         return ViewTrack.still(view, self.spec(seconds).num_frames)
 
 
 class Blind(TruthTeller):
-    """The same view of a scene, whatever the maps say."""
+    """Always gives the same view of a scene: ignores the maps."""
 
     def track_for(self, ask, seconds):
         return ViewTrack.still(View(10.0, 0.0, 90.0), self.spec(seconds).num_frames)
@@ -131,7 +131,7 @@ def test_a_hidden_performer_is_out_of_view_and_another_one_in_it():
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_the_source_crosses_the_edge_in_mid_clip_in_the_named_sense(index):
+def test_the_source_enters_or_leaves_the_view_in_mid_clip(index):
     scene, chosen, view, kind = probes.crossing_scene(index)
     p = (scene.performers[chosen],)
     inside = [probes.holds(replace(view, fov_deg=100.0), p, t) for t in (0.0, 3.9)]

@@ -1,4 +1,4 @@
-"""A run that is killed (-9) at any moment goes on, loses and doubles nothing, and ends as if nothing had been.
+"""A run killed (-9) at any moment resumes, loses and repeats nothing, and ends with the uninterrupted run's result.
 
 The children start from a server that has imported the project already, so that a kill hits work and not imports.
 """
@@ -38,7 +38,7 @@ PRELOAD = [
 
 
 def run_prepare(out: Path, kill_at: str = "") -> None:
-    """Prepare scenes and one clip that is not there. `kill_at` dies around the rename of this process's first shard."""
+    """Prepare scenes and one missing clip; die `kill_at` (before, after) the rename of this process's first shard."""
     replace = os.replace
 
     def replace_and_die(source, target):
@@ -50,7 +50,7 @@ def run_prepare(out: Path, kill_at: str = "") -> None:
 
     if kill_at:
         os.replace = replace_and_die
-    # As Ray's workers have it: another number of threads rounds other last bits.
+    # One, as in Ray's workers: another number of threads changes last bits.
     torch.set_num_threads(1)
     clips, problems = procedural_scenes(SCENES, "train")
     absent = SourceClip("absent.mp4", "/no/such/absent.mp4", "absent", "train", starts_s=(0.0,))
@@ -120,7 +120,7 @@ def finish_and_compare(out: Path, uninterrupted: tuple[dict, dict]) -> None:
 
 @needs_forkserver
 def test_killed_around_the_rename(uninterrupted, tmp_path):
-    """The shard that was complete and not yet named is made again; the one that was just named is not."""
+    """A shard finished but not yet renamed is made again; one just renamed is not."""
     out = tmp_path / "out"
     for kill_at, shards in (("before", 0), ("after", 1)):
         child = start(out, kill_at)
@@ -183,7 +183,7 @@ def test_ray_gets_pieces_for_every_worker(segments, workers, blocks):
 
 @pytest.mark.slow
 def test_ray_makes_what_the_plain_executor_makes(uninterrupted, tmp_path):
-    """Two workers and the encoders in a process of their own, as one writes the command."""
+    """Run the command with two workers and a separate process for the encoders."""
     pytest.importorskip("ray", reason="needs Ray Data: pip install -e '.[cluster]'")
     command = [
         sys.executable, "train/prepare.py", "--scenes", str(SCENES), "--seconds", "0.5", "--out", str(tmp_path),

@@ -42,8 +42,11 @@ def test_every_line_of_the_real_lists_is_accounted_for(lists):
 
 
 def test_the_published_split_leaks_and_ours_does_not(lists):
-    """72 of the published test videos train as well, two of them with nothing but clips that training has too (left
-    out as doubles); by video there is none, and the shares are near 85/5/10."""
+    """72 published test videos have clips in training as well.
+
+    For two of them every test clip is also a training clip, so these are left out as doubles. Our split shares no
+    video; its shares are near 85/5/10.
+    """
     clips, _ = lists
     given = assign_splits(clips, "given")
     assert overlapping(clips, given) == {("test", "train"): 70}

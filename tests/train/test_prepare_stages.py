@@ -1,4 +1,4 @@
-"""Preparing real files: what an example holds, what is recorded of those that fail, and what cleaning leaves out."""
+"""Prepare real files: contents of an example, records of failures, and clips that cleaning leaves out."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def prepared(tmp_path_factory):
     return out, account
 
 
-def test_each_segment_ends_somewhere_and_says_where(prepared):
+def test_each_segment_records_its_outcome_and_reason(prepared):
     out, account = prepared
     ends = {name: (o.status, o.stage) for name, o in account.outcomes.items()}
     assert ends == {
@@ -143,7 +143,7 @@ def test_preparation_reads_the_weights_of_encoders_alone(tmp_path, monkeypatch):
 
 
 def test_the_view_looks_at_the_disc_and_the_latents_show_it(prepared):
-    """The disc starts near column 40 of 128: yaw -67; what the decoder makes of the latents is the stored crop."""
+    """The disc starts near column 40 of 128, at yaw -67; the decoded latents are the stored crop."""
     out, _ = prepared
     first = next(e for e in read_shards(out, "train", beside=("crops",)) if e.id == "one.mp4@0#1")
     yaw, pitch = first.views[0, :2].tolist()
@@ -179,7 +179,7 @@ def test_failed_segments_are_tried_again_when_asked(tmp_path):
     assert (tmp_path / "out" / "failures.jsonl").read_text() == ""
 
 
-def test_what_the_channels_are_is_said_once_for_all_clips(tmp_path):
+def test_one_ambisonics_setting_holds_for_all_clips(tmp_path):
     sound = foa_encode(0.3 * torch.sin(torch.arange(48000) * 0.06), 90.0, 0.0)
     n3d = torch.cat((sound[:1], math.sqrt(3) * sound[1:], sound[:2]))
     write_video(tmp_path / "a.mov", [i / 8 for i in range(9)], sound=n3d.numpy(), layout="6 channels",
@@ -191,7 +191,7 @@ def test_what_the_channels_are_is_said_once_for_all_clips(tmp_path):
     assert "FuMa has" in prepare_views(segment, quick(ambisonics="fuma")).outcome.reason
     with pytest.raises(InputError, match="unknown"):
         quick(ambisonics="b")
-    # Folders of earlier versions know neither word.
+    # Folders of earlier versions have neither setting.
     assert not {"ambisonics", "head_locked"} & quick().identity().keys()
     assert quick(ambisonics="fuma").identity()["ambisonics"] == "fuma"
 
@@ -215,7 +215,7 @@ def test_a_clip_without_sound_is_rejected_and_its_split_reads_as_empty(tmp_path)
     assert list(read_shards(tmp_path / "out", "train")) == []
 
 
-def test_a_stages_surprise_is_recorded_with_its_kind(tmp_path):
+def test_an_unexpected_error_is_recorded_with_its_type(tmp_path):
     """A defect of a stage (here a field of view that is no number) ends the segment, not the run."""
     moving_clip(tmp_path / "c.mp4", 0.6)
     segment = Segment(SourceClip("c", str(tmp_path / "c.mp4"), "c", "train"), 0.0, "train")

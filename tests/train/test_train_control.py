@@ -73,7 +73,7 @@ def test_same_example_twice():
     a, b = (make_example("train", 5, num_frames=2, spec=ClipSpec(0.5), size=16) for _ in range(2))
     assert torch.equal(a.frames, b.frames) and torch.equal(a.waveform, b.waveform) and a.caption == b.caption
     assert a.track == b.track
-    # The distance transform's last bit follows the memory's alignment.
+    # The distance transform's last bit depends on the alignment of memory.
     assert torch.allclose(a.maps, b.maps, atol=1e-6)
 
 
@@ -117,7 +117,7 @@ def test_same_seed_same_control(model, tmp_path):
     assert all(torch.equal(t, states[1][key]) for key, t in states[0].items())
 
 
-def test_goes_on_from_a_file(model, tmp_path):
+def test_training_goes_on_from_a_control_file(model, tmp_path):
     train(quick(tmp_path), model, say=lambda text: None)
     again = replace(quick(tmp_path), out=tmp_path / "more.safetensors", init=tmp_path / "control.safetensors", steps=1)
     train(again, model, say=lambda text: None)

@@ -1,4 +1,4 @@
-"""Reading of a step: each clip once per epoch, the same in any number of processes, and prepared shards by number."""
+"""Clips of a step: each once per epoch, the same for any number of processes; prepared shards by number."""
 
 from __future__ import annotations
 

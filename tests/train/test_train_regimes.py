@@ -1,4 +1,4 @@
-"""Weights that learn in each regime; processes, accumulation, recomputation and precision change nothing else."""
+"""Weights that each regime trains; processes, accumulation, recomputation and precision keep its result."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_two_passes_of_one_clip_step_like_one_pass_of_two(tmp_path):
         ends.append((read_log(config.folder), loop.progress.samples))
     (a, samples_a), (b, samples_b) = ends
     assert samples_a == samples_b == 4
-    # AdamW's first step divides gradients by themselves: the last bits of small ones are seen in the second.
+    # AdamW's first step divides gradients by their size: rounding of small ones shows in the second step.
     for x, y, close in zip(a, b, (1e-4, 2e-2), strict=True):
         for name in ("loss/picture", "loss/sound", "gradient norm"):
             assert x[name] == pytest.approx(y[name], rel=close)
@@ -262,9 +262,9 @@ def test_gradients_of_two_processes_are_those_of_one_with_twice_the_batch(tmp_pa
     apart = {name: float((one[name] - two[name]).double().norm()) for name in one}
     size = {name: float(gradient.double().norm()) for name, gradient in one.items()}
     whole = math.hypot(*size.values())
-    # Rounding alone: seen 1e-4, convolutions of one sample being added up in another order than those of two.
+    # Rounding alone: convolutions add up one sample in another order than two. Measured: 1e-4.
     assert math.hypot(*apart.values()) < 1e-3 * whole
-    # Sums of many terms that cancel are small, and of their rounding the more.
+    # Sums whose terms cancel are small, so rounding is a larger share of them.
     assert all(apart[name] < 1e-2 * size[name] + 1e-6 * whole for name in one)
 
 
@@ -280,7 +280,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, accelerate):
     for a, b, close in zip(one, two, (1e-4, 2e-2, 2e-2), strict=True):
         for name in ("loss/picture", "loss/sound"):
             assert a[name] == pytest.approx(b[name], rel=close), json.dumps([a, b])
-    # The first step's gradients alone: Adam then moves weights by signs, those of mere rounding too. PyTorch adds up a
-    # million squares in float32, in another order where they lie in one buffer: seen 4e-4 from the float64 sum of
-    # gradients that agree to 4e-7.
+    # Compare the first step alone: Adam moves weights by the sign of their gradient, even where that is rounding.
+    # PyTorch adds up a million float32 squares, in another order where they lie in one buffer: where gradients agree
+    # to 4e-7, their norm was 4e-4 off the float64 sum.
     assert one[0]["gradient norm"] == pytest.approx(two[0]["gradient norm"], rel=1e-3)

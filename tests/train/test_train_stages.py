@@ -7,7 +7,7 @@ import pytest
 from con360.errors import InputError
 from train.tiny.stages import finished_stages, run_stages
 
-# A module that does nothing when run, and light.
+# A light module that does nothing when run.
 NOTHING = "train.tiny.stages"
 
 

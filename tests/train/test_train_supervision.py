@@ -1,4 +1,4 @@
-"""Truth about scenes in the tiny bundle's training: places of things, and words of captions."""
+"""Labels of scenes in the tiny bundle's training: places of performers, loudness of voices, answers to questions."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_labelled_pixels_show_the_labelled_colour(index):
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_labelled_voices_are_as_loud_as_they_are_heard(index):
-    """Mean power in a voice's band over the clip: the labels', times the performer's level, is the sound's."""
+def test_labelled_voices_are_as_loud_as_in_the_sound(index):
+    """Mean power of the sound in a voice's band is that of the label, scaled by the performer's level."""
     spec = ClipSpec()
     rows, seconds = spec.num_latent_rows_padded, spec.latent_seconds_a / spec.num_latent_rows_padded
     levels = heard_voices("train", index, rows=rows, row_seconds=seconds, spec=spec)
@@ -77,7 +77,7 @@ def test_features_known_already_give_the_same_sound_and_each_is_computed_once():
     assert len(known.known) == 3 and len(calls) == 2
 
 
-def test_answers_name_who_stands_there_and_nobody_elsewhere():
+def test_answers_name_the_performer_of_a_direction_and_none_elsewhere():
     yaws, answers = questions(ALONE, np.random.default_rng(0))
     for yaw, colour, shape in zip(yaws, answers["colour"], answers["shape"], strict=True):
         there = abs((yaw - 90 + 180) % 360 - 180) < 35
@@ -109,7 +109,7 @@ def test_a_lean_draws_noisier_steps_more_often():
     assert leaning.max() <= 999
 
 
-def test_weights_spend_the_error_where_they_are():
+def test_weights_scale_the_error_of_their_pixels():
     error_at_one = torch.zeros(1, 2, 1, 2, 2)
     error_at_one[..., 0, 0] = 1.0
     weight = torch.tensor([[[[3.0, 1.0], [1.0, 1.0]]]])

@@ -130,7 +130,7 @@ def test_any_view_gives_a_finite_signed_map(yaw, pitch, fov):
     assert distance.abs().min() == 0.5
 
 
-def test_what_cannot_be_drawn_is_named():
+def test_unusable_views_are_named():
     with pytest.raises(InputError, match="between the pixels"):
         basd_map(View(0, 0, 0.5), 8)
     with pytest.raises(InputError, match="field of view"):

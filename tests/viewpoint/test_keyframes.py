@@ -63,7 +63,7 @@ GOOD = {"time": 0, "yaw": 0, "pitch": 0, "fov": 90}
         (json.dumps([GOOD] * 1001), "at most 1000"),
     ],
 )
-def test_what_cannot_be_used_is_said(text: str, words: str) -> None:
+def test_unusable_keyframes_are_named(text: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         keyframes_from_json(text)
     assert words in str(caught.value)

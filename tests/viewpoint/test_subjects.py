@@ -99,7 +99,7 @@ def test_a_track_keeps_its_subject(way):
 
 
 @pytest.mark.parametrize("speed", [15.0, 30.0])
-def test_two_that_cross_keep_their_ways(speed):
+def test_crossing_subjects_keep_their_tracks(speed):
     """Equally bright, at equal heights, one through the other."""
     count = int(2 * 50 / speed * FPS)
     right = [-50 + speed / FPS * t for t in range(count)]
@@ -115,7 +115,7 @@ def test_a_track_bridges_a_gap():
     assert all(off_deg(first.track.views[t], 6.0 * t, 0) < 6 for t in range(2, 14))
 
 
-def test_the_camera_knows_what_comes():
+def test_the_camera_looks_ahead():
     """The camera does not start at a region that is brightest in the first maps alone."""
     follower = Follower(4.0)
     for t in range(40):
@@ -123,7 +123,7 @@ def test_the_camera_knows_what_comes():
     assert off_deg(view_on_path(follower.path(), 0, 90.0), -30, 0) < 3
 
 
-def test_the_camera_changes_to_what_stays_heavier_and_ignores_a_glance():
+def test_the_camera_turns_to_a_lasting_heavier_subject_and_ignores_a_short_one():
     follower = Follower(4.0)
     for t in range(60):
         first, second = (1.0, 0.3) if t < 30 else (0.3, 1.0)

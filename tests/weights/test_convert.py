@@ -21,7 +21,7 @@ from con360.weights.load import load_joint_model
 
 
 class Hostile:
-    """Unpickled by a plain `pickle.load`, this makes a file."""
+    """A plain `pickle.load` of this makes a folder."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -148,7 +148,7 @@ def test_one_hostile_file_stops_the_whole_folder(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
-def test_what_cannot_be_converted_is_named(tmp_path, capsys):
+def test_unusable_files_and_targets_are_named(tmp_path, capsys):
     torch.save({"w": torch.ones(1)}, tmp_path / "a.bin")
     torch.save([1, 2], tmp_path / "list.bin")
     torch.save({}, tmp_path / "empty.bin")

@@ -49,7 +49,7 @@ def listed(models: Path, capsys) -> dict[str, dict]:
     return {part["part"]: part for part in json.loads(capsys.readouterr().out)["parts"]}
 
 
-def test_what_is_here_is_found_by_what_it_is(models, capsys):
+def test_parts_are_recognised_by_content(models, capsys):
     parts = listed(models, capsys)
     here = {key: Path(part["found"][0]["path"]).name for key, part in parts.items() if part["status"] == "found"}
     assert here == {

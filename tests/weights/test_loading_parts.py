@@ -1,4 +1,4 @@
-"""Joint models out of separately published parts: every layout gives the same networks, every mixture is named."""
+"""Joint models from separately published parts: all layouts give the same networks, wrong mixtures are named."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def outputs(model, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def test_parts_side_by_side_are_what_diffusers_makes_of_them(model, pieces, root):
+def test_parts_side_by_side_compute_as_diffusers_does(model, pieces, root):
     from diffusers import UNet2DConditionModel
 
     generator = torch.Generator().manual_seed(1)
@@ -85,7 +85,7 @@ def test_single_files_give_the_same_networks(model, root, motion, tmp_path):
         assert wanted.keys() == found.keys() and [k for k, t in wanted.items() if not torch.equal(t, found[k])] == []
     torch.testing.assert_close(outputs(single), outputs(model))
     assert single.unet.unet_v.config.motion_max_seq_length == 32
-    # The file says nothing of it: AnimateDiff's own.
+    # The files do not say these two: defaults of AnimateDiff and SD 1.5.
     assert (
         dict(single.scheduler_v.config)["beta_schedule"] == "linear" and single.vae_v.config.scaling_factor == 0.18215
     )
@@ -99,7 +99,7 @@ def test_a_motion_file_without_its_tables_gets_them(root, pieces, model, tmp_pat
 
 
 def test_a_motion_module_of_the_first_generation_limits_the_length(root, pieces, tmp_path):
-    """No module in the middle, 24 frames."""
+    """The first generation has no module in the middle block and 24 frames."""
     first = {k: t for k, t in motion_file(pieces).items() if not k.startswith("mid_block")}
     first = {k: t[:, :24].contiguous() if "pos_encoder" in k else t for k, t in first.items()}
     save_file(first, tmp_path / "mm_v1.safetensors")
@@ -177,7 +177,7 @@ def test_a_joint_folder_can_have_parts_replaced(root, pieces, tmp_path):
     save_joint_model(make_tiny_joint_model(7), tmp_path / "joint")
     plain = load_joint_model(tmp_path / "joint", picks={"connectors": "none"})
     assert plain.unet.connectors is None
-    # The sound's half stays, the picture's is another: its connectors no longer fit.
+    # Only the picture's U-Net is replaced: the connectors no longer fit.
     with pytest.raises(InputError, match=r"connectors were made for a video U-Net of widths \(64, 64, 64, 64\)"):
         load_joint_model(tmp_path / "joint", picks={"video": root / "sd", "motion": root / "motion"})
     swapped = load_joint_model(
@@ -308,7 +308,7 @@ def _channels(root, to):
 
 
 def _edited(source: Path, to: Path, part: str, key: str, value) -> Path:
-    """A folder of which one part has another size throughout: self-consistent, and wrong beside the others."""
+    """Change one part's size throughout: the part stays consistent and no longer fits the others."""
     from diffusers import UNet2DConditionModel
 
     shutil.copytree(source, to)

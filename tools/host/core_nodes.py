@@ -1,6 +1,6 @@
 """The few core nodes that this pack's workflows use, as ComfyUI's documentation describes them.
 
-Only their sockets and files are alike; encoder settings and names of files are this host's own.
+Sockets and kinds of files are ComfyUI's; encoder settings and file names are this host's own.
 """
 
 from __future__ import annotations

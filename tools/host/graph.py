@@ -124,10 +124,9 @@ def in_order(prompt: dict[str, Any], outputs: list[str]) -> list[str]:
 
 
 def check(prompt: dict[str, Any], info: dict[str, Any], classes: dict[str, type]) -> dict[str, list[str]]:
-    """Complaints by node id; values of `prompt` are converted in place as the server converts them.
+    """List complaints by node id; convert values of `prompt` in place, as the server does.
 
-    As on the server, the values of combos are not checked, and an input that `validate_inputs` names is not held
-    against its range.
+    As on the server, combo values are not checked, nor the range of an input that `validate_inputs` names.
     """
     complaints: dict[str, list[str]] = {}
     for node_id, node in prompt.items():

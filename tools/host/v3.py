@@ -28,7 +28,7 @@ class Input(Socket):
     def __init__(self, id: str, *, optional: bool = False, tooltip: str | None = None) -> None:
         self.id, self.optional = id, optional
         self.options_shown: dict[str, Any] = _present(tooltip=tooltip)
-        # The real types with a widget take no such argument, and show what is put here afterwards.
+        # The real widget types take no such argument; they show entries that are added here afterwards.
         self.extra_dict: dict[str, Any] = {}
 
     def as_info(self) -> list[Any]:

@@ -1,11 +1,11 @@
-"""Checkpoints of a run: folders that appear whole or not at all, of which the newest stay.
+"""Write and read a run's checkpoints: folders that appear whole or not at all. The newest are kept.
 
     step-0001000/
         config.yaml      the run's configuration
         state.pt         progress, trained weights, optimiser, moving average, gradient scaler
         chance-0.pt      random generators, one file per process
 
-The loop's draws follow from the seed and a sample's number alone. Generators are kept for networks that draw from
+The loop's own draws depend only on the seed and a sample's number; generators are stored for networks that draw from
 them. Everything is read with `weights_only=True`: nothing unpickles.
 """
 
@@ -28,11 +28,11 @@ FORMAT = 1
 
 @dataclass
 class RunProgress:
-    """Progress of a run.
+    """Hold the progress of a run.
 
     Args:
-        step: optimiser steps done. samples: clips seen by all processes. seconds: of training.
-        finished: the run has used up its steps or its time.
+        step: optimiser steps done. samples: clips seen by all processes. seconds: training time.
+        finished: the run has reached its number of steps or its time limit.
     """
 
     step: int = 0
@@ -47,9 +47,9 @@ def save_checkpoint(
     """Write a checkpoint together with all other processes; each calls this with its own rank.
 
     Args:
-        folder: of all checkpoints.
-        state: held by the first process for all of them.
-        wait: returns when every process has called it.
+        folder: holds all checkpoints.
+        state: written by the first process, for all.
+        wait: barrier of all processes.
     """
     final = folder / f"step-{progress.step:07d}"
     partial = folder / f".{final.name}.part"
@@ -88,7 +88,7 @@ def _prune(folder: Path, keep: int) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, the last written first: a run that started over counts from zero again."""
+    """List complete checkpoints, last written first: step numbers restart when a run starts over."""
     found = [path for path in folder.glob("step-*") if (path / "state.pt").is_file()]
     return sorted(found, key=lambda path: ((path / "state.pt").stat().st_mtime_ns, path.name), reverse=True)
 
@@ -116,7 +116,7 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def restore_chance(path: Path, rank: int) -> None:
-    """Set this process's generators; a process that is new in this run keeps its seeded ones."""
+    """Restore this process's generators; a process without a file keeps its seeded ones."""
     file = path / f"chance-{rank}.pt"
     if file.is_file():
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -125,7 +125,7 @@ def restore_chance(path: Path, rank: int) -> None:
             torch.cuda.set_rng_state_all(state["cuda"])
 
 
-# Settings that may differ when a run goes on: they change neither weights nor losses.
+# Settings that may differ when a run is resumed: they change neither weights nor losses.
 _FREE = {
     "out", "resume", "workers", "cache", "checkpoint_every", "keep", "log_every", "sample_every", "num_samples",
     "held_out", "activation_checkpointing",
@@ -133,10 +133,10 @@ _FREE = {
 
 
 def checkpoint_to_resume(config: TrainConfig) -> Path | None:
-    """The checkpoint that a run goes on from, by `config.resume`; None starts at the beginning.
+    """Choose the checkpoint to resume from, by `config.resume`; None starts at the beginning.
 
     Raises:
-        InputError: the unfinished run in this place had other settings, or the named folder is no checkpoint.
+        InputError: the unfinished run in this folder had other settings, or the named folder is no checkpoint.
     """
     if config.resume == "no":
         return None

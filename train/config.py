@@ -1,4 +1,4 @@
-"""Everything that decides a training run: one frozen dataclass, from YAML with command-line overrides."""
+"""Define a training run: one frozen dataclass, read from YAML with command-line overrides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from con360.timing import ClipSpec
 from train.losses import Dropout
 
 PROCEDURAL = "procedural"
-# What the command line may call a setting besides its own name.
+# Second names of settings on the command line.
 SHORT_NAMES = {"batch": "batch_size", "rate": "learning_rate"}
 Regime = Literal["baseline", "control", "control+cmcpe", "all"]
 
@@ -27,7 +27,7 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A run; each field's meaning stands beside it and in `python train/train.py --help`.
+    """Describe a run; `python train/train.py --help` lists every field with its meaning.
 
     Raises:
         InputError: a value that no run can use.
@@ -38,9 +38,9 @@ class TrainConfig:
         Path("runs/control/control.safetensors"),
         "control file to write; checkpoints, logs and caches go into the folder of that name without suffix",
     )
-    init: Path | None = _option(None, "control file to start from; none starts at zero, where control changes nothing")
+    init: Path | None = _option(None, "control file to start from; none starts at zero weights, which change nothing")
     resume: str = _option(
-        "auto", "auto goes on from an unfinished run in the same place, no starts over, or a checkpoint folder"
+        "auto", "auto: resume an unfinished run in the same place; no: start over; or a checkpoint folder"
     )
 
     train: Regime = _option(
@@ -49,23 +49,23 @@ class TrainConfig:
         "control), all",
     )
     unets: Literal["all", "motion", "none"] = _option(
-        "all", "which U-Net weights learn under baseline and all: all, the motion modules alone, or none"
+        "all", "U-Net weights that learn under baseline and all: all, the motion modules alone, or none"
     )
     geometry: Literal["auto", "pooled", "view"] = _option(
-        "auto", "map features pooled (the paper) or resampled into the view; auto: as the base's own control has it"
+        "auto", "map features pooled (the paper) or resampled into the view; auto: as in the base's own control"
     )
     sound: Literal["auto", "omni", "view"] = _option(
-        "auto", "target sound: omni, the downmix (the paper), or view, a wide microphone; auto: as the base's control"
+        "auto", "target sound: omni (downmix, the paper) or view (wide microphone); auto: as in the base's control"
     )
 
     data: str = _option(PROCEDURAL, "procedural, or a folder of prepared shards (train/prepare.py)")
     seconds: float = _option(1.0, "length of the training clips, 0.5 to 4")
-    pool: int = _option(96, "procedural: different scenes to train on")
-    cache: bool = _option(True, "procedural: render and encode each scene once, not every time it is seen")
-    estimate_every: int = _option(3, "procedural: one clip in so many has estimated saliency; 0 is none")
-    held_out: int = _option(8, "unseen clips for validation losses")
+    pool: int = _option(96, "procedural: number of scenes to train on")
+    cache: bool = _option(True, "procedural: render and encode each scene once, and keep it in a file")
+    estimate_every: int = _option(3, "procedural: one in this many clips has estimated saliency; 0: none")
+    held_out: int = _option(8, "number of unseen clips for validation losses")
 
-    minutes: float = _option(1.5, "time for training steps; used where neither steps nor epochs are given")
+    minutes: float = _option(1.5, "training time; used if neither steps nor epochs are given")
     steps: int | None = _option(None, "optimiser steps")
     epochs: float | None = _option(None, "passes over the data, instead of steps")
     batch_size: int = _option(4, "clips per process and forward pass (--batch)")
@@ -73,10 +73,10 @@ class TrainConfig:
     learning_rate: float = _option(2e-3, "peak learning rate (--rate)")
     schedule: Literal["cosine", "constant"] = _option("cosine", "learning rate after the warm-up")
     warmup: int = _option(10, "steps over which the learning rate rises")
-    weight_decay: float = _option(1e-2, "of AdamW")
+    weight_decay: float = _option(1e-2, "weight decay of AdamW")
     clip_norm: float = _option(1.0, "gradients are scaled down to this norm")
-    ema_decay: float = _option(0.999, "of the weights' moving average, which is what gets saved; 0 saves the last ones")
-    seed: int = _option(0, "of weights, scenes, order and noise")
+    ema_decay: float = _option(0.999, "decay of the weights' moving average, which is saved; 0: save the last weights")
+    seed: int = _option(0, "seed of weights, scenes, order and noise")
 
     drop_text: float = _option(0.1, "share of clips without caption and control: the unconditional half of guidance")
     drop_control: float = _option(0.05, "share of clips without control alone")
@@ -88,11 +88,11 @@ class TrainConfig:
     activation_checkpointing: bool = _option(False, "recompute activations in the backward pass: less memory, slower")
     workers: int = _option(0, "prepared shards: processes that read ahead")
 
-    checkpoint_every: int = _option(500, "steps between checkpoints; 0 writes none but the last")
-    keep: int = _option(3, "newest checkpoints that stay")
+    checkpoint_every: int = _option(500, "steps between checkpoints; 0: only the last")
+    keep: int = _option(3, "number of newest checkpoints to keep")
     log_every: int = _option(10, "steps between lines in log.jsonl and TensorBoard")
-    sample_every: int = _option(0, "steps between validation losses and sample clips with sound; 0 makes none")
-    num_samples: int = _option(2, "sample clips each time")
+    sample_every: int = _option(0, "steps between validations (losses and sample clips with sound); 0: none")
+    num_samples: int = _option(2, "sample clips per validation")
 
     stages: tuple[str, ...] = _option((), "commands to run in order instead of this loop (train/tiny.yaml)")
 
@@ -126,16 +126,16 @@ class TrainConfig:
         return ClipSpec(self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as YAML and JSON hold them."""
+        """Convert to plain values for YAML and JSON."""
         values = {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()}
         return {**values, "stages": list(self.stages)}
 
 
 def from_dict(values: Mapping[str, Any], base: TrainConfig | None = None, where: str = "configuration") -> TrainConfig:
-    """A configuration with `values` in place of `base`'s.
+    """Return `base` (or the defaults) with `values` replaced.
 
     Raises:
-        InputError: an unknown name, with the nearest known one, or a value of another type.
+        InputError: an unknown name (the message suggests the nearest), or a value of the wrong type.
     """
     known = typing.get_type_hints(TrainConfig)
     changes = {}
@@ -150,10 +150,10 @@ def from_dict(values: Mapping[str, Any], base: TrainConfig | None = None, where:
 
 
 def from_yaml(path: str | Path, base: TrainConfig | None = None) -> TrainConfig:
-    """A configuration from a YAML file of `name: value` lines; what it leaves out keeps its default.
+    """Read a configuration from a YAML file of `name: value` lines; missing names keep their default.
 
     Raises:
-        InputError: no such file, not YAML, or see `from_dict`.
+        InputError: no such file, not YAML, or as `from_dict`.
     """
     import yaml
 
@@ -176,9 +176,9 @@ def to_yaml(config: TrainConfig) -> str:
 
 
 def from_arguments(arguments: Sequence[str]) -> TrainConfig:
-    """`--config FILE` first, then each `name=value`, `--name=value` or `--name value` over it.
+    """Read `--config FILE`, then override it by each `name=value`, `--name=value` or `--name value`.
 
-    A checkpoint named by `--resume` brings its own configuration.
+    With `--resume CHECKPOINT`, the checkpoint's configuration is the base.
     """
     given = _pairs(arguments)
     config = TrainConfig()
@@ -206,7 +206,7 @@ def _pairs(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def describe() -> str:
-    """One line per setting: name, default, meaning."""
+    """Write one line per setting: name, default, meaning."""
     defaults = TrainConfig()
     lines = []
     for f in fields(TrainConfig):
@@ -217,7 +217,7 @@ def describe() -> str:
 
 
 def _converted(where: str, value: Any, wanted: Any) -> Any:
-    """A value from YAML (typed) or from the command line (text) as a field's type."""
+    """Convert a value from YAML (typed) or from the command line (text) to a field's type."""
     if isinstance(wanted, types.UnionType) or typing.get_origin(wanted) is typing.Union:
         if value is None or str(value).lower() in ("none", "null"):
             return None
@@ -241,7 +241,7 @@ def _converted(where: str, value: Any, wanted: Any) -> Any:
     if isinstance(value, bool) or value is None or isinstance(value, (list, dict)):
         raise InputError(f"{where} is {value!r}; wanted {_NAMES[wanted]}.")
     try:
-        # PyYAML reads 1e-5 as text, and `2.5` must not silently become 2.
+        # PyYAML reads 1e-5 as text. For whole numbers, 2.5 must not silently become 2.
         return wanted(value) if wanted is not int or not isinstance(value, float) else _whole(value)
     except ValueError as error:
         raise InputError(f"{where} is {value!r}; wanted {_NAMES[wanted]}.") from error

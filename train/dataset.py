@@ -1,7 +1,7 @@
 """Read training samples from procedural scenes or prepared shards, in order, as batches.
 
-A sample's number in the run decides its clip and its noise, however many processes share the work. A resumed run needs
-to know that number alone.
+A sample's number in the run decides its clip and its noise, for any number of processes. A resumed run needs only the
+next number.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WINDOW = 32
 
 
 class SampleSource(Protocol):
-    """Samples by number. `groups` are ranges of numbers that are cheap to read together."""
+    """Read samples by number. `groups` are ranges of numbers that are cheap to read together."""
 
     @property
     def groups(self) -> Sequence[range]: ...
@@ -53,12 +53,12 @@ class SampleSource(Protocol):
 
 
 class ProceduralScenes:
-    """The first `count` scenes of a split, rendered and encoded each time that one is asked for.
+    """Render and encode the first `count` scenes of a split, anew for each request.
 
     Args:
         sound: `view` or `omni`.
-        estimate_every: one clip in so many has estimated saliency, as users have; 0 is none.
-        control: its further maps and signals are made by their registered makers; None has none.
+        estimate_every: one in this many clips has estimated saliency, as users have; 0: none.
+        control: names the maps beyond saliency and BASD, and the signals, to make; None makes none.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ProceduralScenes:
         )
 
     def _named(self, index: int) -> tuple[dict[str, Tensor], dict[str, Signal]]:
-        """The further maps and the signals of a scene, by name."""
+        """Make the further maps and the signals of a scene, by name."""
         if self.control is None or self.control.names == SALIENCY_AND_BASD:
             return {}, {}
         return make_named(self.control, scene_of(self.split, index).panorama(2 * MAP_HEIGHT, self.spec))
@@ -110,7 +110,7 @@ class ProceduralScenes:
         return {**told, "further": list(further)} if further else told
 
     def identity(self) -> str:
-        """A digest of the request and the encoders: names the cache file."""
+        """Digest the request and the encoders; the result names the cache file."""
         digest = hashlib.sha256(json.dumps([self.describe(), self.spec.seconds, self.model.picture_size_px]).encode())
         encoders = (self.model.vae_v, self.model.vae_a, self.model.text_encoder_v, self.model.text_encoder_a)
         for tensor in (t for module in encoders for t in module.state_dict().values()):
@@ -119,7 +119,7 @@ class ProceduralScenes:
 
 
 class Cached:
-    """Samples of another source, encoded once: kept in memory, and in a file for the next run.
+    """Encode another source's samples once; keep them in memory, and in a file for the next run.
 
     Raises:
         InputError: the source has further maps or signals, whose makers may change between runs.
@@ -156,10 +156,10 @@ class Cached:
 
 
 class PreparedShards:
-    """A split of a folder that train/prepare.py made, by number.
+    """Read a split of a folder made by train/prepare.py, by number.
 
     Raises:
-        InputError: no such split, or clips of other lengths or pictures than the model's.
+        InputError: no such split, or clips whose length or picture size differs from the model's.
     """
 
     def __init__(self, model: JointModel, folder: str | Path, split: str, spec: ClipSpec, sound: str) -> None:
@@ -202,7 +202,7 @@ class PreparedShards:
         return self._read(number)[index - self.groups[number].start]
 
     def first(self, count: int) -> PreparedShards:
-        """The same shards, limited to the first `count` clips (for validation, which asks by number)."""
+        """Limit these shards to their first `count` clips (for validation, which asks by number)."""
         few = copy.copy(self)
         few.length = min(count, len(self))
         return few
@@ -213,7 +213,7 @@ class PreparedShards:
 
     @property
     def _saliency(self) -> str:
-        """Method of the maps; scenes with their truth count as what a user's scene is estimated by."""
+        """Method of the maps; for scenes with true saliency, the estimator that users run instead."""
         made_by = str(self.settings["saliency"])
         return ESTIMATOR if made_by == TRUTH else made_by
 
@@ -227,9 +227,9 @@ class PreparedShards:
 
 
 def epoch_order(groups: Sequence[range], seed: int, epoch: int, window: int = WINDOW) -> np.ndarray:
-    """Each clip once: groups in random order, clips mixed within a window of groups that are read together.
+    """Order every clip once: shuffle the groups, then the clips within each window of groups.
 
-    Groups of single clips are one window: a plain permutation.
+    If each group holds a single clip, the order is a plain permutation.
     """
     rng = np.random.default_rng([seed, epoch])
     if all(len(g) == 1 for g in groups):
@@ -254,7 +254,7 @@ class Order:
 
 
 def sample_numbers(start: int, batch: int, rank: int, processes: int) -> Iterator[list[int]]:
-    """Yield the sample numbers of one process, batch after batch; processes take turns by batches."""
+    """Yield the sample numbers of one process, batch after batch; processes take turns, a batch each."""
     while True:
         first = start + rank * batch
         yield list(range(first, first + batch))
@@ -263,7 +263,7 @@ def sample_numbers(start: int, batch: int, rank: int, processes: int) -> Iterato
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as the networks read them: float32, on one device.
+    """Hold samples as the networks read them: float32, on one device.
 
     Args:
         latents_v: `[B, 4, T, h, w]`. latents_a: `[B, 8, R, 16]`. maps: `[B, T, C, H, W]` in [0, 1].
@@ -293,7 +293,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample], grid: int) -> Batch:
-    """Samples as one batch; `grid` is the control's `view_grid`."""
+    """Stack samples as one batch; `grid` is the control's `view_grid`."""
     rows = {name: torch.stack([getattr(s, name) for s in samples]).float() for name in TENSORS}
     return Batch(
         rows["latents_v"].transpose(1, 2),

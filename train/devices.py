@@ -1,7 +1,7 @@
-"""Accelerate for processes, precision and devices; a stand-in for one process where it is not installed.
+"""Make the accelerator: Accelerate for processes, precision and devices, or a replacement without it.
 
-The loop is written for Accelerate. `python train/train.py` must also work from the base install: `OneProcess` answers
-the same calls for one process in float32, and a test holds both to the same losses.
+The loop is written for Accelerate. `python train/train.py` must also work from the base install, so `OneProcess`
+answers the same calls for one process in float32. A test checks that both give the same losses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from train.config import TrainConfig
 
 
 class OneProcess:
-    """One process in float32, with the calls of `accelerate.Accelerator` that the loop makes."""
+    """Run one process in float32; offers the calls of `accelerate.Accelerator` that the loop makes."""
 
     process_index, num_processes, is_main_process, scaler = 0, 1, True, None
 
@@ -52,7 +52,7 @@ class OneProcess:
 
 
 def make_accelerator(config: TrainConfig) -> Any:
-    """Accelerate's Accelerator, or `OneProcess` where it is not installed and one process in float32 is asked for.
+    """Make an `Accelerator`; without Accelerate, an `OneProcess` for one process in float32.
 
     Raises:
         InputError: Accelerate is needed and not installed.
@@ -69,8 +69,8 @@ def make_accelerator(config: TrainConfig) -> Any:
 
     return Accelerator(
         mixed_precision=config.mixed_precision,
-        # Batches come from the order of samples, not from a loader whose end would cut an accumulation short.
+        # Batches follow the order of samples; the end of a loader must not cut an accumulation short.
         gradient_accumulation_plugin=GradientAccumulationPlugin(config.accumulate, sync_with_dataloader=False),
-        # A U-Net may hold weights that a step does not touch; a control does not.
+        # A step may leave some U-Net weights without gradients, but none of a control's.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.train in ("baseline", "all"))],
     )

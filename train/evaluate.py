@@ -1,15 +1,15 @@
-"""Evaluation over unseen procedural scenes: paired figures and probes, as a table, JSON and pictures.
+"""Evaluate on unseen procedural scenes: paired figures and probes, as a table, JSON and pictures.
 
     python train/evaluate.py --out runs/evaluation                      # paired, as many scenes as fit 15 minutes
     python train/evaluate.py --out runs/evaluation --probes all --minutes 120
     python train/evaluate.py --out runs/evaluation --scenes 256 --probes all
     python train/evaluate.py --out runs/evaluation --only turn --scenes 64
-    python train/evaluate.py --out runs/evaluation --scenes 256 --share 1/2 & # two processes, or machines, over one
-    python train/evaluate.py --out runs/evaluation --scenes 256 --share 2/2   # folder; the last to end has it all
-    python train/evaluate.py --out runs/evaluation --minutes 0          # the table of what is measured already
+    python train/evaluate.py --out runs/evaluation --scenes 256 --share 1/2 & # two processes (or machines) on one
+    python train/evaluate.py --out runs/evaluation --scenes 256 --share 2/2   # folder; the last writes the full table
+    python train/evaluate.py --out runs/evaluation --minutes 0          # only write the table of the results so far
 
-Each scene's result is a file in `--out`: a killed run goes on where it was, and a longer run uses a shorter one's.
-The baseline is the same model with its maps off, or a model of its own (`--baseline FOLDER`).
+Each scene's result is a file in `--out`: a killed run resumes, and a longer run uses the results of a shorter one.
+The baseline is the same model with its maps off, or another model (`--baseline FOLDER`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# Run as a script, the first entry of the path is this folder, in which `train` would mean `train/train.py`.
+# When run as a script, sys.path starts with this folder, where `train` would mean `train/train.py`.
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
@@ -54,12 +54,12 @@ TEMPSAL = (
 
 @dataclass(frozen=True)
 class Part:
-    """A kind of measurement.
+    """Describe a kind of measurement.
 
     Args:
-        measure: one scene's values and clips, from its index.
-        share: of the time, where time decides how many scenes there are.
-        one_in: scenes of `--scenes` per scene of this part.
+        measure: maps a scene's index to its values and clips.
+        share: share of the time, if time limits the number of scenes.
+        one_in: this part measures one in this many of `--scenes`.
     """
 
     measure: Callable[[int], probes.Measured]
@@ -86,7 +86,7 @@ def parts_of(bench: Bench, judges: Callable[[], Judges]) -> dict[str, Part]:
 
 @dataclass(frozen=True)
 class Share:
-    """The scenes of one of several processes over one folder: every `of`-th, from `number` (1 to `of`) on."""
+    """Choose one process's scenes: every `of`-th, from `number` (1 to `of`) on."""
 
     number: int = 1
     of: int = 1
@@ -107,7 +107,7 @@ class Clock:
     ) -> None:
         self.store, self.parts, self.scenes, self.share = store, parts, scenes, share
         self.started, self.budget_s = time.monotonic(), math.inf if minutes is None else 60 * minutes
-        # Time of earlier runs counts, so that a continued run ends with the same shares.
+        # Count the time of earlier runs, so that a continued run ends with the same shares.
         self.spent = {name: [row["seconds"] for row in store.rows(name)] for name in parts}
         self.next_index = dict.fromkeys(parts, share.first)
 
@@ -116,7 +116,7 @@ class Clock:
         return time.monotonic() - self.started
 
     def next(self) -> tuple[str, int] | None:
-        """(part, scene index), or None at the end."""
+        """Return the next (part, scene index), or None at the end."""
         for name in sorted(self.parts, key=lambda n: sum(self.spent[n]) / self.parts[n].share):
             index = self._first_missing(name)
             if self.scenes is not None and index >= self.parts[name].count(self.scenes):
@@ -149,7 +149,7 @@ def run(
 
 
 def collect(store: Store, judges: Callable[[], Judges], request: dict[str, Any], baseline_is: str) -> dict[str, Any]:
-    """`metrics.json` from all results in the folder."""
+    """Build `metrics.json` from all results in the folder."""
     metrics: dict[str, Any] = {"num_scenes": 0, "baseline_is": baseline_is, "request": request}
     rows = {name: store.rows(name) for name in PART_NAMES}
     if rows["paired"]:
@@ -182,7 +182,7 @@ def _not_measured(request: dict[str, Any]) -> dict[str, str]:
 
 
 def write(store: Store, metrics: dict[str, Any]) -> list[Path]:
-    """metrics.json, table.md and the pictures; returns what was written."""
+    """Write metrics.json, table.md and the pictures; return their paths."""
     out = store.folder
     write_json(out / "metrics.json", metrics)
     (out / "table.md").write_text(markdown(metrics), encoding="utf-8")
@@ -201,7 +201,7 @@ def write(store: Store, metrics: dict[str, Any]) -> list[Path]:
 
 
 def make_bench(args: argparse.Namespace) -> tuple[Bench, dict[str, Any], str]:
-    """(models, the request that the folder belongs to, what the baseline is)."""
+    """Return (models, request that the folder belongs to, description of the baseline)."""
     name = args.model
     if args.config is not None:
         from train.config import from_yaml
@@ -222,7 +222,7 @@ def make_bench(args: argparse.Namespace) -> tuple[Bench, dict[str, Any], str]:
         "seed": settings.seed, "saliency": args.saliency, "clap": _name(args.clap), "i3d": _name(args.i3d),
         "classifier": _name(args.classifier),
     }  # fmt: skip
-    # Only where given: folders of results made before it existed go on.
+    # Leave it out unless given, so that folders made before this option existed can be continued.
     request |= {"tempsal": _name(args.tempsal)} if args.tempsal else {}
     baseline_is = f"{baseline.name}, a model of its own, without maps" if baseline else MAPS_OFF
     return Bench(model, control, baseline, settings, args.saliency, args.batch), request, baseline_is
@@ -233,7 +233,7 @@ def _name(path: Path | None) -> str:
 
 
 def make_judges(args: argparse.Namespace, bench: Bench, say: Callable) -> Callable[[], Judges]:
-    """Judges on first use: their embeddings cost a minute, which the probes do not need."""
+    """Return a function that loads the judges on first use: fitting takes a minute, and the probes need none."""
     made: list[Judges] = []
 
     def judges() -> Judges:
@@ -269,15 +269,15 @@ def make_parser() -> argparse.ArgumentParser:
     add("--baseline", type=Path, help="model folder of a baseline (default: the same model with maps off)")
     add("--scenes", type=int, help="paired scenes and turns; the other probes take one in four or eight of them")
     add("--minutes", type=float, help=f"time of this run (default: {DEFAULT_MINUTES:g}; no limit with --scenes)")
-    add("--only", type=_part_list, help=f"measure these parts alone, separated by commas: {', '.join(PART_NAMES)}")
+    add("--only", type=_part_list, help=f"measure only these parts, separated by commas: {', '.join(PART_NAMES)}")
     add("--probes", type=_part_list, default=(), help="probes to run beside the paired figures: names, or all")
     add("--steps", type=int, help="sampler steps (default: the model's)")
     add("--seed", type=int, default=0, help="of the noise")
-    add("--saliency", choices=("truth", "estimated"), default="truth", help="what the control reads")
-    add("--share", type=_share, default=WHOLE, metavar="K/N", help="measure every N-th scene alone, from the K-th on")
+    add("--saliency", choices=("truth", "estimated"), default="truth", help="saliency that the control reads")
+    add("--share", type=_share, default=WHOLE, metavar="K/N", help="measure only every N-th scene, from the K-th on")
     add("--batch", type=int, default=2, help="clips sampled together")
     add("--clap", type=Path, help="local ClapModel folder, for CLAP score, FAD and FAVD")
-    add("--tempsal", type=Path, help="TempSAL's network as a local TorchScript file, for S_KL as the paper has it")
+    add("--tempsal", type=Path, help="TempSAL's network as a local TorchScript file, for S_KL as in the paper")
     add("--i3d", type=Path, help="local I3D TorchScript file, for FVD and FAVD")
     add("--classifier", type=Path, help="local audio classifier folder (transformers), for KL and IS")
     return parser

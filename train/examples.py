@@ -1,6 +1,6 @@
 """Render training examples from procedural scenes, each from a seed.
 
-Seeds are split by range, so that no scene of one split is in another.
+Each split has its own range of seeds, so no two splits share a scene.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from con360.viewpoint.basd import basd_maps
 
 SPLIT_FIRST_SEED = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 MAP_HEIGHT = 64
-# Estimator of the saliency that a control learns to read; the control file names it.
+# Saliency estimator that a control is trained with; the control file names it.
 ESTIMATOR = MULTICUE
 
 
 def scene_of(split: str, index: int) -> Scene:
-    """Scene number `index` of a split."""
+    """Make scene number `index` of a split."""
     return random_scene(SPLIT_FIRST_SEED[split] + index)
 
 
 def random_view(scene: Scene, rng: np.random.Generator) -> View:
-    """A view for training: four in five look roughly at a performer, one in five anywhere; 60 to 120 degrees wide."""
+    """Draw a view 60 to 120 degrees wide: four in five look roughly at a performer, the others anywhere."""
     fov_deg = float(np.clip(rng.normal(90.0, 12.0), 60.0, 120.0))
     if rng.random() < 0.2:
         return View(float(rng.uniform(-180, 180)), float(rng.uniform(-15, 15)), fov_deg)
@@ -45,7 +45,7 @@ def random_view(scene: Scene, rng: np.random.Generator) -> View:
 
 
 def random_track(scene: Scene, rng: np.random.Generator, num_frames: int) -> ViewTrack:
-    """Three tracks in four stand still; the others pan at up to 15 degrees per second."""
+    """Draw a track: three in four stand still, the others pan at up to 15 degrees per second."""
     view = random_view(scene, rng)
     if rng.random() < 0.75:
         return ViewTrack.still(view, num_frames)
@@ -62,7 +62,7 @@ def frame_choice(rng: np.random.Generator, num_frames: int, spec: ClipSpec) -> n
 
 @dataclass(frozen=True)
 class Example:
-    """A clip with its truth.
+    """Hold a clip with its truth.
 
     Args:
         frames: `[T, 3, s, s]`, the true picture of the view.
@@ -80,7 +80,7 @@ class Example:
 
 
 def staging(split: str, index: int, num_frames: int, spec: ClipSpec) -> tuple[Scene, ViewTrack, np.ndarray]:
-    """(scene, track of the whole clip, kept frames) of an example."""
+    """Return (scene, track of the whole clip, kept frames) of an example."""
     rng = np.random.default_rng([SPLIT_FIRST_SEED[split] + index, 1])
     scene = scene_of(split, index)
     return scene, random_track(scene, rng, spec.num_frames), frame_choice(rng, num_frames, spec)
@@ -90,11 +90,11 @@ def make_example(
     split: str, index: int, *, num_frames: int, spec: ClipSpec, size: int = 64,
     with_picture: bool = True, with_sound: bool = True, estimated: bool = False,
 ) -> Example:  # fmt: skip
-    """Render example `index` of a split. Same arguments, same example.
+    """Render example `index` of a split; equal arguments give equal examples.
 
     Args:
         with_picture, with_sound: False leaves the picture black, or the sound silent.
-        estimated: saliency as users get it, estimated from the rendered panorama, instead of the scene's truth.
+        estimated: estimate saliency from the rendered panorama, as for users, instead of taking the scene's truth.
     """
     scene, full, kept = staging(split, index, num_frames, spec)
     track = ViewTrack(tuple(full.views[i] for i in kept))
@@ -113,7 +113,7 @@ def make_example(
 
 
 def _estimated_saliency(scene: Scene, kept: np.ndarray, spec: ClipSpec) -> Tensor:
-    """`[T, H, W]` by `ESTIMATOR`, of frames `kept`; a single frame gets a neighbour, for motion is one of its cues."""
+    """Estimate saliency `[T, H, W]` of frames `kept`; a single frame gets a neighbour, to estimate motion."""
     shown = kept if len(kept) > 1 else np.array([kept[0], kept[0] + 1])
     panorama = torch.stack([scene.render(erp_directions(2 * MAP_HEIGHT), float(t)) for t in shown / spec.fps])
     heard = sound_intensity(scene.foa(spec), spec.fps, spec.num_frames + 1)
@@ -123,6 +123,6 @@ def _estimated_saliency(scene: Scene, kept: np.ndarray, spec: ClipSpec) -> Tenso
 
 
 def rays_of(views: Tensor, grid: int) -> Tensor:
-    """Directions of views `[B, T, 3]` (degrees): `[B, T, grid, grid, 3]`."""
+    """Compute directions `[B, T, grid, grid, 3]` of views `[B, T, 3]` (degrees)."""
     flat = [view_directions(float(y), float(p), float(f), grid) for y, p, f in views.flatten(0, 1)]
     return torch.stack(flat).view(*views.shape[:2], grid, grid, 3)

@@ -1,4 +1,4 @@
-"""One run per folder: a second one is refused, and a killed one leaves nothing that stands in the way."""
+"""Allow one run per folder: refuse a second one; a killed run leaves no stale lock."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from con360.errors import InputError
 
 @contextmanager
 def hold(folder: Path, what: str) -> Iterator[None]:
-    """Hold a folder for one run; it is made where it is missing.
+    """Lock a folder for one run; create it if missing.
 
     Args:
-        what: names another folder, for the sentence ("--out").
+        what: option that chooses the folder ("--out"), for the message.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        # The system lets go of it when the process ends, however it ends.
+        # The system releases the lock when the process ends, even if killed.
         lock.acquire(blocking=False)
     except Timeout as error:
         raise InputError(f"another run is writing {folder}; wait for it, or choose another {what}.") from error

@@ -1,4 +1,4 @@
-"""The training loop: one for every regime, on one process or many."""
+"""Run the training loop: one for every regime, in one process or many."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from train.monitor import Monitor, bucket_losses
 from train.trainee import VALIDATION, Trainee, draw
 
 NOTHING_DROPPED = Dropout(text=0, control=0, alone=0)
-# Any view grid will do for a model without control: its rays are not read.
+# View grid for a model without control, which reads no rays.
 NO_GRID = 1
 
 
 class Interrupted(Exception):
-    """A signal ended the run; its checkpoint is written.
+    """Raised when a signal ended the run, after its checkpoint was written.
 
     Args:
-        signum: which. checkpoint: where to go on from.
+        signum: the signal. checkpoint: folder to resume from.
     """
 
     def __init__(self, signum: int, checkpoint: Path) -> None:
@@ -46,16 +46,16 @@ class Interrupted(Exception):
 
 
 class Loop:
-    """One run.
+    """Train one run.
 
     Args:
-        config: what to do.
-        model: the joint model that `net` trains parts of.
+        config: the run's settings.
+        model: joint model, of which `net` trains parts.
         net: from `make_trainee`.
         source: training clips. held_out: clips for validation losses and samples.
         accelerator: from `make_accelerator`.
-        say: prints a line for people.
-        on_step: told of each finished step.
+        say: prints a line for the user.
+        on_step: called after each step.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class Loop:
         return average
 
     def _number_of_steps(self) -> int | None:
-        """Optimiser steps of the whole run; None where time decides."""
+        """Optimiser steps of the whole run; None if time limits it."""
         if self.config.steps is not None or self.config.epochs is None:
             return self.config.steps
         together = self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
         return math.ceil(self.config.epochs * len(self.source) / together)
 
     def fraction(self) -> float:
-        """Share of the run that is done, from 0 to 1 and above."""
+        """Share of the run that is done; can exceed 1."""
         if self.steps is not None:
             return self.progress.step / self.steps
         return self.progress.seconds / (60 * self.config.minutes)
@@ -135,9 +135,9 @@ class Loop:
             norm = self._step(batches, window)
             if self.on_step is not None:
                 self.on_step(self.progress)
-            # Whole numbers: float64 is more than Apple's GPUs have.
+            # Send whole microseconds: Apple's GPUs lack float64.
             mine = [received[0] if received else 0, round(1e6 * (before + time.monotonic() - started))]
-            # All processes must agree on when to stop: any signal counts, and the first process's clock.
+            # All processes must stop at the same step: on a signal to any, or by the first one's clock.
             told = self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device))
             signum, self.progress.seconds = int(told[:, 0].max()), int(told[0, 1]) / 1e6
             self.progress.finished = self.fraction() >= 1
@@ -155,7 +155,7 @@ class Loop:
                 self.save()
 
     def _step(self, batches: Iterator[tuple[Batch, list[int]]], window: Window) -> float:
-        """One optimiser step; returns the gradient norm before clipping."""
+        """Do one optimiser step; return the gradient norm before clipping."""
         config, accelerator = self.config, self.accelerator
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
@@ -178,7 +178,7 @@ class Loop:
         return float(norm)
 
     def batches(self) -> Iterator[tuple[Batch, list[int]]]:
-        """(batch, sample numbers) from where the run stands."""
+        """Yield (batch, sample numbers) from the run's current position on."""
         config, accelerator = self.config, self.accelerator
         places = (self.progress.samples, config.batch_size, accelerator.process_index, accelerator.num_processes)
         if config.workers == 0 or not isinstance(self.source, PreparedShards):
@@ -193,7 +193,7 @@ class Loop:
 
     @torch.no_grad()
     def validate(self, with_control: bool = True) -> dict[str, float]:
-        """Mean losses over the held-out clips, with the same noise each time so that figures can be compared."""
+        """Compute mean losses over the held-out clips, with the same noise each time, to be comparable."""
         errors = []
         for numbers in torch.arange(len(self.held_out)).split(self.config.batch_size):
             batch = collate([self.held_out[n] for n in numbers.tolist()], self.grid)
@@ -204,7 +204,7 @@ class Loop:
         return {"picture": picture, "sound": sound}
 
     def _look(self, monitor: Monitor) -> None:
-        """Validation losses and sample clips of the averaged weights; the first process's work, the others wait."""
+        """Log validation losses and sample clips of the averaged weights, in the first process; the others wait."""
         if self.accelerator.is_main_process:
             with self.averaged():
                 losses = self.validate()
@@ -222,12 +222,12 @@ class Loop:
         inputs = Inputs(AV(batch.text_v, batch.text_a), AV(self.net.empty_v, self.net.empty_a), self.net.film(batch))
         latents = model.sample(inputs, spec, settings)
         frames, sound = model.decode(latents.map(lambda half: half[0]), spec)
-        assert frames is not None and sound is not None  # both latents are there
+        assert frames is not None and sound is not None  # both latents are present
         return ViewpointClip(frames, spec.fps, sound, settings.seed)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The moving average in the networks' place."""
+        """Put the moving average into the networks, for the duration of a block."""
         if self.average is None:
             yield
             return
@@ -245,7 +245,7 @@ class Loop:
         return path
 
     def save(self) -> Path:
-        """Write a checkpoint; every process calls this."""
+        """Write a checkpoint; every process must call this."""
         scaler = self.accelerator.scaler
         state = {
             "trained": {name: p.detach() for name, p in self.trained.items()},
@@ -258,10 +258,10 @@ class Loop:
         return save_checkpoint(folder, self.config, self.progress, state, rank, self.accelerator.wait_for_everyone)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint.
+        """Restore a checkpoint.
 
         Raises:
-            InputError: damaged, or of other networks.
+            InputError: the checkpoint is damaged, or made for other networks.
         """
         state = read_state(path)
         _fill(self.trained, state["trained"], path)
@@ -280,7 +280,7 @@ class Loop:
 
 
 class Window:
-    """Errors since the last line of the log, on their device until they are asked for."""
+    """Collect errors since the last line of the log; they stay on their device until `flush`."""
 
     def __init__(self, accelerator: Any) -> None:
         self.accelerator = accelerator
@@ -294,7 +294,7 @@ class Window:
         return float(self.rows[-1][:, 1:].sum(dim=1).mean())
 
     def flush(self, num_timesteps: int, progress: RunProgress) -> dict[str, float]:
-        """Means over all processes and steps of the window: losses, also by quarter of the schedule, and speed."""
+        """Average over processes and steps: losses, losses by quarter of the noise schedule, and speed."""
         rows = self.accelerator.gather(torch.cat(self.rows)).cpu()
         timesteps, picture, sound = rows.unbind(dim=1)
         now = time.monotonic()
@@ -307,7 +307,7 @@ class Window:
 
 
 class _Numbered:
-    """Clips by sample number, for reading processes."""
+    """Map sample numbers to clips, for reading processes."""
 
     def __init__(self, source: SampleSource, order: Order) -> None:
         self.source, self.order = source, order
@@ -317,7 +317,7 @@ class _Numbered:
 
 
 class _Numbers:
-    """Sample numbers as a loader's batch sampler."""
+    """Serve sample numbers as a loader's batch sampler."""
 
     def __init__(self, places: tuple[int, int, int, int]) -> None:
         self.places = places
@@ -327,14 +327,14 @@ class _Numbers:
 
 
 def _leave_signals(worker: int) -> None:
-    """Reading processes go on until the training process, which gets the same signal, has ended its step."""
+    """Ignore signals in reading processes, so that the training process can finish its step."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them; a second one of a kind acts as ever."""
+    """Collect SIGTERM and SIGINT instead of exiting; a second one of a kind acts as usual."""
     received: list[int] = []
     before: dict[int, Any] = {}
 
@@ -342,7 +342,7 @@ def _signals() -> Iterator[list[int]]:
         received.append(signum)
         signal.signal(signum, before[signum])
 
-    # Python lets the main thread alone change handlers.
+    # Python allows only the main thread to change handlers.
     if threading.current_thread() is threading.main_thread():
         before.update({s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)})
     try:

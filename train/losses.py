@@ -1,8 +1,8 @@
-"""The training objective: noise or velocity, predicted by both U-Nets at one shared timestep.
+"""Compute the training objective: both U-Nets predict noise or velocity at one shared timestep.
 
 Source: SVG baseline (arXiv 2409.17550) for the shared timestep, the independent connector timestep and the x0
-self-conditioning; its released code differs in places that are known bugs and are not copied (prompt dropout that never
-happens at batch size 1, a first pass that embeds the wrong timestep).
+self-conditioning. Two known bugs of its released code are not copied: prompt dropout that never happens at batch
+size 1, and a first pass that embeds the wrong timestep.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from con360.sampling.schedule import estimate_x0
 
 @dataclass(frozen=True)
 class Dropout:
-    """Shares of samples whose conditions are dropped, so that guidance learns an unconditional half.
+    """Hold the shares of samples whose conditions are dropped; guidance needs an unconditional model.
 
     Args:
-        text: caption and control together: the unconditional half.
-        control: control alone, the caption stays.
-        alone: one map or signal alone, as zeros.
+        text: caption and control together (unconditional).
+        control: control alone; the caption stays.
+        alone: a single map or signal, replaced by zeros.
         x0: the previous estimate in the connectors' input, per modality.
-        named: `alone` of the maps and signals for which it differs.
+        named: replaces `alone` for the maps and signals it names.
     """
 
     text: float = 0.1
@@ -45,12 +45,12 @@ class Dropout:
 
 
 def keep_mask(probability_of_drop: float, count: int, generator: torch.Generator) -> Tensor:
-    """`[count]` of 0 and 1; drawn per sample, so that it also drops at batch size 1."""
+    """Draw `[count]` of 0 (drop) and 1, per sample, so that dropout also works at batch size 1."""
     return (torch.rand(count, generator=generator) >= probability_of_drop).float()
 
 
 def mask_film(film: Film, keep: Tensor) -> Film:
-    """Modulation of the samples that keep it; zeros, the identity, for the others."""
+    """Set the modulation of samples that drop it to zeros, the identity."""
 
     def scaled(t: Tensor) -> Tensor:
         return t * keep.to(t).view(-1, *(1,) * (t.ndim - 1))
@@ -61,7 +61,7 @@ def mask_film(film: Film, keep: Tensor) -> Film:
 def drop_maps(
     maps: Tensor, dropout: Dropout, generator: torch.Generator, channels: Sequence[str] = SALIENCY_AND_BASD
 ) -> Tensor:
-    """Zero some maps of some samples, each map `[B, T, C, H, W]` with the probability of its name."""
+    """Zero maps `[B, T, C, H, W]` at random, per sample and map, each with the probability of its name."""
     keep = torch.stack([keep_mask(dropout.of(name), maps.shape[0], generator) for name in channels], dim=1)
     return maps * keep.to(maps)[:, None, :, None, None]
 
@@ -69,13 +69,13 @@ def drop_maps(
 def random_timesteps(
     count: int, scheduler, generator: torch.Generator, lean: float = 1.0, blank: float = 0.0
 ) -> Tensor:
-    """`[count]` timesteps, uniform by default.
+    """Draw `[count]` timesteps, uniform by default.
 
-    What a caption or a map decides (which colour, where) is settled at high noise; at low noise it can be seen.
+    At high noise only caption and maps decide colours and places; at low noise the input already shows them.
 
     Args:
         lean: above 1, noisier timesteps are drawn more often.
-        blank: share of the last timestep; with zero terminal SNR nothing but the conditions is known there.
+        blank: share of the last timestep; with zero terminal SNR it is pure noise.
     """
     total = scheduler.config.num_train_timesteps
     t = (torch.rand(count, generator=generator) ** (1 / lean) * total).long().clamp_max(total - 1)
@@ -85,7 +85,7 @@ def random_timesteps(
 
 
 def target_of(scheduler, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """Target of the network at timestep t, by the scheduler's prediction type."""
+    """Compute the network's target at timestep t, by the scheduler's prediction type."""
     kind = scheduler.config.prediction_type
     if kind == "epsilon":
         return noise
@@ -95,16 +95,16 @@ def target_of(scheduler, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 
 
 def estimate_clean(scheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """The clean latents that predictions imply, each sample at its own timestep `t [B]`."""
+    """Compute the clean latents that predictions imply, each sample at its own timestep `t [B]`."""
     alpha = scheduler.alphas_cumprod.to(x_t)[t].view(-1, *(1,) * (x_t.ndim - 1))
     return estimate_x0(prediction, x_t, alpha, scheduler.config.prediction_type)
 
 
 def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean squared error, weighted where a weight is given: `[B, T, h, w]` over `[B, C, T, h, w]`.
+    """Compute the mean squared error of `[B, C, T, h, w]`, with an optional weight `[B, T, h, w]`.
 
-    A weight does not move the optimum, which is the conditional mean at every pixel; it spends the gradient where a
-    picture is hard: performers cover a few percent of it, and an unweighted loss is mostly about the sky.
+    The weight does not move the optimum, the conditional mean of each pixel. It directs the gradient to performers,
+    which cover a few percent of a picture: without it the loss is mostly about the sky.
     """
     error = (prediction - target).square()
     if weight is None:
@@ -117,7 +117,7 @@ def picture_loss(
     unet: DualUNet, scheduler, x0_v: Tensor, text_v: Tensor, film: Film | None, g: torch.Generator,
     weight: Tensor | None = None, t: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Squared error of the video U-Net alone, at timesteps `t [B]` or uniform ones; it hears no sound."""
+    """Squared error of the video U-Net alone, at timesteps `t [B]` or uniform ones, without sound."""
     t = random_timesteps(x0_v.shape[0], scheduler, g) if t is None else t
     noise = torch.randn(x0_v.shape, generator=g)
     prediction = unet.forward_video(scheduler.add_noise(x0_v, noise, t), t, text_v, film=film)
@@ -128,7 +128,7 @@ def sound_loss(
     unet: DualUNet, scheduler, x0_a: Tensor, text_a: Tensor, film: Film | None, g: torch.Generator,
     t: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of the audio U-Net alone, at timesteps `t [B]` or uniform ones; it sees no picture."""
+    """Mean squared error of the audio U-Net alone, at timesteps `t [B]` or uniform ones, without the picture."""
     t = random_timesteps(x0_a.shape[0], scheduler, g) if t is None else t
     noise = torch.randn(x0_a.shape, generator=g)
     prediction = unet.forward_audio(scheduler.add_noise(x0_a, noise, t), t, text_a, film=film)
@@ -146,7 +146,7 @@ def joint_loss(
     weight_v: Tensor | None = None,
     shared_noise: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """(video loss, audio loss) of one joint step.
+    """Compute (video loss, audio loss) of one joint step.
 
     Args:
         schedulers, x0, text: (video, audio) pairs; latents `[B, 4, T, h, w]` and `[B, 8, R, F]`.
@@ -161,13 +161,13 @@ def joint_loss(
 
 @dataclass(frozen=True)
 class JointDraws:
-    """All that chance decides in a joint step, apart from what is dropped of the conditions.
+    """Hold the random draws of a joint step, except for dropped conditions.
 
     Args:
         t: `[B]`, the timestep that both modalities share.
-        t_con: per modality `[B]`, the connectors' own.
-        noise, noise_con: per modality, shaped like its latents: of the signal, of the connectors' copy.
-        keep_x0: per modality `[B]`, 1 where the previous estimate is seen.
+        t_con: per modality `[B]`, the connectors' timestep.
+        noise, noise_con: per modality, shaped like its latents: noise of the signal, noise of the connectors' copy.
+        keep_x0: per modality `[B]`, 1 if the previous estimate is kept.
     """
 
     t: Tensor
@@ -182,7 +182,7 @@ class JointDraws:
 
     @staticmethod
     def cat(parts: Sequence[JointDraws]) -> JointDraws:
-        """Draws of several batches as one's."""
+        """Join the draws of several batches."""
 
         def pair(name: str) -> tuple[Tensor, Tensor]:
             first, second = zip(*(getattr(p, name) for p in parts), strict=True)
@@ -195,10 +195,10 @@ class JointDraws:
 def draw_joint(
     schedulers: tuple, x0: tuple[Tensor, Tensor], dropout: Dropout, g: torch.Generator, shared_noise: float = 0.0
 ) -> JointDraws:
-    """Timesteps, noise and kept estimates of a joint step; of `x0` only the shapes are read."""
+    """Draw timesteps, noise and kept estimates of a joint step; only the shapes of `x0` are read."""
     count = x0[0].shape[0]
     t = random_timesteps(count, schedulers[0], g)
-    # The connectors listen to their own copy of the signal, noised on its own: sampling asks them for any pairing.
+    # The connectors read their own copies, each at its own noise level: sampling can pair any two levels.
     t_con = tuple(random_timesteps(count, s, g) for s in schedulers)
     noise, noise_con = (_noise_pair(x0, shared_noise, g) for _ in range(2))
     return JointDraws(t, t_con, noise, noise_con, tuple(keep_mask(dropout.x0, count, g) for _ in schedulers))
@@ -212,7 +212,7 @@ def joint_predictions(
     film: Film | None,
     draws: JointDraws,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """((video, audio) predictions, their targets) of one joint step; arguments as for `joint_loss`."""
+    """Return ((video, audio) predictions, their targets) of one joint step; arguments as for `joint_loss`."""
     x_t = tuple(s.add_noise(x, n, draws.t) for s, x, n in zip(schedulers, x0, draws.noise, strict=True))
     noised = zip(schedulers, x0, draws.noise_con, draws.t_con, strict=True)
     x_con = tuple(s.add_noise(x, n, t) for s, x, n, t in noised)
@@ -228,7 +228,7 @@ def _noise_pair(x0: tuple[Tensor, Tensor], shared: float, g: torch.Generator) ->
 
 
 def _previous_estimate(unet, schedulers, x_con, draws: JointDraws, text, film) -> tuple[Tensor | None, Tensor | None]:
-    """The x0 estimates that a previous step would have left, some dropped; computed only when any is kept."""
+    """Estimate x0 as a previous step would, drop some; skip the computation if all are dropped."""
     if not any(bool(k.any()) for k in draws.keep_x0):
         return None, None
     with torch.no_grad():

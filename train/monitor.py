@@ -1,4 +1,4 @@
-"""Report a run while it goes: a progress bar with the time left, `log.jsonl`, and TensorBoard where installed."""
+"""Report a run in progress: a progress bar with the time left, `log.jsonl`, and TensorBoard where installed."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ LOG_FILE = "log.jsonl"
 
 
 def bucket_losses(name: str, timesteps: Tensor, errors: Tensor, total: int) -> dict[str, float]:
-    """Mean error by quarter of the noise schedule, for the quarters that were drawn; quarter 0 is nearly clean."""
+    """Average the error in each quarter of the noise schedule that was drawn; quarter 0 is nearly clean."""
     quarter = timesteps.long() * BUCKETS // total
     return {f"{name}/t{q}": float(errors[quarter == q].mean()) for q in quarter.unique().tolist()}
 
 
 class Monitor:
-    """Reports of one run; of several processes, the first one reports alone.
+    """Report one run; of several processes, only the first reports.
 
     Args:
         folder: receives `log.jsonl`, `tensorboard/` and `samples/`.
-        progress: where the run starts; older lines of a run that went on from here are dropped.
-        total: steps, or seconds where the run is limited by time. unit: which of the two.
-        active: whether this process reports.
-        say: prints a line for people.
+        progress: where the run starts; lines of the log past this step are dropped.
+        total: steps, or seconds if the run is limited by time. unit: name of the two.
+        active: True if this process reports.
+        say: prints a line for the user.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Monitor:
     ) -> None:
         self.folder, self.active, self.unit, self.board = folder, active, unit, None
         start = progress.step if unit == "step" else progress.seconds
-        # Time stands in `total`'s unit: tqdm derives the time left from it.
+        # Count in `total`'s unit: tqdm derives the time left from it.
         self.bar = tqdm(total=round(total), initial=round(start), desc="training", unit=unit, disable=not active)
         if not active:
             return
@@ -62,7 +62,7 @@ class Monitor:
         self.bar.set_postfix(step=progress.step, loss=f"{loss:.4f}")
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Write numbers by name, exactly."""
+        """Write numbers by name, unrounded."""
         if not self.active:
             return
         with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
@@ -89,18 +89,18 @@ class Monitor:
 
 
 def _eight(frames: Tensor) -> Tensor:
-    """At most eight frames, evenly spread over the clip."""
+    """Pick at most eight frames, evenly spread over the clip."""
     return frames[torch.linspace(0, len(frames) - 1, min(8, len(frames))).round().long()]
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `log.jsonl`."""
+    """Read the lines of a run's `log.jsonl`."""
     path = folder / LOG_FILE
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def _cut(path: Path, step: int) -> None:
-    """Drop lines past `step`: they were written after the checkpoint that a run goes on from, or by an older run."""
+    """Drop lines past `step`: they were written after the checkpoint that is resumed, or by an older run."""
     if path.is_file():
         whole = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
         kept = [line for line in whole if json.loads(line)["step"] <= step]

@@ -1,13 +1,13 @@
-"""Prepare training data: 360° clips, or procedural scenes, to shards of latents, maps, views and text.
+"""Prepare training data: turn 360° clips or procedural scenes into shards of latents, maps, views and text.
 
     python train/prepare.py CLIPS --out DATA                      # a folder of clips, or a .csv or .jsonl manifest
     python train/prepare.py MEDIA --sphere360 LISTS --out DATA    # Sphere360's lists, the clips in MEDIA
     python train/prepare.py --scenes 1000 --split train --out DATA
     python train/prepare.py CLIPS --out DATA --executor ray --workers 8
-    python train/prepare.py CLIPS --benchmark                     # what it costs, and a plan for a cluster
+    python train/prepare.py CLIPS --benchmark                     # measure the cost, and plan for a cluster
 
-Each clip is cut into segments, each segment gives one example per viewpoint. Everything is computed once; the same
-command goes on where a killed one stopped. Failures are in DATA/failures.jsonl with their reasons.
+Each clip is cut into segments; each segment gives one example per viewpoint. After a kill, the same command continues
+and repeats nothing that is stored. DATA/failures.jsonl lists failures with their reasons.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Run as a script, the first entry of the path is this folder, in which `train` would mean train/train.py.
+# When run as a script, sys.path starts with this folder, where `train` would mean `train/train.py`.
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
@@ -33,7 +33,7 @@ from train.preparation.sources import SPLITS, ClipSource, procedural_scenes, rea
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command's options; defaults are those of `Settings` and `Executor`."""
+    """Build the command's options; defaults are those of `Settings` and `Executor`."""
     from train.preparation.run import Executor
 
     made, runs = Settings.__dataclass_fields__, Executor()
@@ -41,23 +41,23 @@ def make_parser() -> argparse.ArgumentParser:
         prog="prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("input", nargs="?", type=Path, help="folder of clips, or manifest (.csv, .jsonl)")
-    parser.add_argument("--out", type=Path, help="folder for the shards; a run that was begun there goes on")
+    parser.add_argument("--out", type=Path, help="folder for the shards; an unfinished run in it is continued")
     source = parser.add_argument_group("source")
     source.add_argument("--sphere360", type=Path, metavar="LISTS", help="folder of train.txt and test.txt")
     source.add_argument("--scenes", type=int, metavar="N", help="N procedural scenes instead of clips")
-    source.add_argument("--split", choices=SPLITS, default="train", help="of the scenes")
+    source.add_argument("--split", choices=SPLITS, default="train", help="split of the scenes")
     source.add_argument("--first", type=int, default=0, help="number of the first scene")
     what = parser.add_argument_group("content")
     what.add_argument("--model", default=BUILT_IN_MODEL, help="model name or folder whose encoders are used")
     what.add_argument("--seconds", type=float, default=made["seconds"].default, help="length of a segment")
-    what.add_argument("--starts", type=float, nargs="+", default=made["starts_s"].default, help="of the segments, s")
+    what.add_argument("--starts", type=float, nargs="+", default=made["starts_s"].default, help="segment starts, s")
     what.add_argument("--height", type=int, default=0, help="rows of the panorama as read (default: by the model)")
     what.add_argument(
         "--saliency", help="multi-cue (default), training-free, SalViT360's weights, or truth (the default for scenes)"
     )
-    what.add_argument("--viewpoints", type=int, default=made["viewpoints"].default, help="at most, per segment")
-    what.add_argument("--fov", default=made["fov_deg"].default, help="degrees, or 'box' for each region's own")
-    what.add_argument("--mode", choices=("still", "track"), default="still", help="views that stand, or follow")
+    what.add_argument("--viewpoints", type=int, default=made["viewpoints"].default, help="most views per segment")
+    what.add_argument("--fov", default=made["fov_deg"].default, help="degrees, or 'box' for each region's width")
+    what.add_argument("--mode", choices=("still", "track"), default="still", help="views stand still, or follow")
     what.add_argument("--sound", choices=("view", "omni"), default="view", help="microphone towards the view, or mono")
     what.add_argument(
         "--ambisonics",
@@ -68,18 +68,18 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--head-locked",
         action="store_true",
-        help="of 6, 11 or 18 channels the last two are a stereo pair that does not turn",
+        help="the last two of 6, 11 or 18 channels are a stereo pair that does not turn with the head",
     )
-    what.add_argument("--no-crops", dest="crops", action="store_false", help="leave the true pictures out")
+    what.add_argument("--no-crops", dest="crops", action="store_false", help="do not store the true pictures")
     what.add_argument(
         "--split-by",
         choices=("video", "random", "given"),
         default="video",
-        help="video: no video in two splits; random: the paper's 85/15 by clip; given: the source's own",
+        help="video: no video in two splits; random: the paper's 85/15 by clip; given: as in the source",
     )
     what.add_argument("--split-seed", type=int, default=0)
-    clean = parser.add_argument_group("cleaning, as OmniAudio describes it")
-    clean.add_argument("--clean", nargs="+", choices=RULES, default=(), help="leave out such segments")
+    clean = parser.add_argument_group("cleaning, as in OmniAudio")
+    clean.add_argument("--clean", nargs="+", choices=RULES, default=(), help="rules for segments to leave out")
     clean.add_argument("--speech-model", default="", help="folder of a sound classifier, for --clean speech")
     clean.add_argument("--match-model", default="", help="folder of CLAP, for --clean match")
     clean.add_argument("--min-match", type=float, default=0.0, help="least cosine of sound and caption")
@@ -90,30 +90,30 @@ def make_parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("execution")
     how.add_argument("--executor", choices=("process", "ray"), default=runs.name)
     how.add_argument("--workers", type=int, default=runs.workers, help="cores for Ray on this machine")
-    how.add_argument("--ray-address", default="", help="of a running cluster, for example 'auto'")
+    how.add_argument("--ray-address", default="", help="address of a running cluster, for example 'auto'")
     how.add_argument(
         "--device",
         default=AUTO,
-        help="of the encoders: cuda, cuda:1, mps or cpu; auto is the first "
-        "that is here, and on Ray the processor unless there are --encoders (auto)",
+        help="encoders' device: cuda, cuda:1, mps or cpu; auto: the first available, "
+        "on Ray the CPU unless --encoders is given (default: auto)",
     )
     how.add_argument(
         "--encoders",
         type=int,
         default=runs.encoders,
-        help="Ray processes that only encode, one per GPU; 0 encodes where the views are cut",
+        help="Ray processes that only encode, one per GPU; 0: the workers encode",
     )
     how.add_argument("--shard-segments", type=int, default=runs.shard_segments, help="segments per shard")
     how.add_argument("--retry-failed", action="store_true", help="try failed segments again")
     how.add_argument("--benchmark", action="store_true", help="measure the stages on a few segments; keeps nothing")
-    how.add_argument("--segments", type=int, default=12, help="of the benchmark")
-    how.add_argument("--nodes", type=int, default=8, help="of the benchmark's plan")
-    how.add_argument("--cores", type=int, default=32, help="per node, of the benchmark's plan")
+    how.add_argument("--segments", type=int, default=12, help="segments of the benchmark")
+    how.add_argument("--nodes", type=int, default=8, help="machines in the benchmark's plan")
+    how.add_argument("--cores", type=int, default=32, help="cores per machine in the benchmark's plan")
     return parser
 
 
 def source_of(args: argparse.Namespace) -> ClipSource:
-    """The clips that the options name."""
+    """List the clips that the options name."""
     if args.scenes is not None:
         return procedural_scenes(args.scenes, args.split, args.first)
     if args.input is None:
@@ -122,11 +122,11 @@ def source_of(args: argparse.Namespace) -> ClipSource:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The settings that the options name."""
+    """Build the settings from the options."""
     scenes = args.scenes is not None
     saliency = args.saliency or (TRUTH if scenes else Settings.saliency)
     if saliency == TRUTH and not scenes:
-        raise InputError("--saliency truth is known for procedural scenes alone; use another method, or weights.")
+        raise InputError("--saliency truth works only for procedural scenes; use another method, or weights.")
     try:
         fov = args.fov if args.fov == "box" else float(args.fov)
     except ValueError as error:
@@ -140,13 +140,13 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def device_of(args: argparse.Namespace) -> str:
-    """The encoders' device.
+    """Choose the encoders' device.
 
-    On Ray each worker checks a named device itself. By default workers take the processor: waiting for one GPU would
-    leave their cores idle.
+    On Ray each worker checks a named device itself. Workers default to the CPU: waiting for one GPU would leave their
+    cores idle.
 
     Raises:
-        InputError: a device that is not there.
+        InputError: the device is missing.
     """
     if args.executor == "process":
         return resolve_device(args.device)
@@ -156,7 +156,7 @@ def device_of(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepare or measure, and print a report."""
+    """Prepare data or run the benchmark, and print a report."""
     from train.preparation.report import counts_text, stage_costs, stages_text
     from train.preparation.run import Executor, prepare
 
@@ -185,8 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # the system said no: a full disk, a folder that may not be written to
-        print(f"prepare: {error}; complete shards are whole, and the same command goes on.", file=sys.stderr)
+    except OSError as error:  # for example a full disk, or a folder without write permission
+        print(f"prepare: {error}; finished shards are kept; the same command continues.", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Training shards: Parquet files that appear whole or not at all, and their reader.
+"""Write and read training shards: Parquet files that appear whole or not at all.
 
 A folder of prepared data:
 
@@ -7,11 +7,11 @@ A folder of prepared data:
     validation/... test/...
     failures.jsonl              segments without examples, and why (a copy from the shards)
 
-A shard carries in its footer the outcome of each of its segments, failed and rejected ones too. The one rename that
-makes a shard visible is the whole commit: no second file can disagree with it.
+A shard's footer holds the outcome of each of its segments, including failed and rejected ones. Renaming the shard is
+the whole commit, so no second file can disagree with it.
 
-Tensors are safetensors bytes in binary columns, one column per tensor: nothing unpickles, and a reader pays for the
-columns that it names.
+Tensors are safetensors bytes in binary columns, one column per tensor. Nothing unpickles, and only the columns that a
+reader names are read.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _BESIDE = ("sound", "foa", "crops")
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip of one view, encoded for a training step.
+    """Hold one clip of one view, encoded for a training step.
 
     Shape legend: T frames, h w latent rows and columns, R padded audio latent rows, H W map rows and columns,
     L tokens, D embedding width.
@@ -59,8 +59,8 @@ class Sample:
         maps: `[T, C, H, W]` uint8, 255 is 1: saliency, BASD and further ones, each min-max normalised per frame.
         views: `[T, 3]` float32: yaw, pitch, field of view in degrees.
         text_v: `[L, D]` float16, CLIP's last hidden state.
-        text_a: `[D]` float16, CLAP's sentence, unit norm.
-        caption: the short caption; "" where there is none.
+        text_a: `[D]` float16, CLAP's sentence embedding, unit norm.
+        caption: the short caption, or "".
         channels: names of the maps.
         signals: signals by name, as long as the clip.
     """
@@ -78,14 +78,14 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Sample):
-    """A sample of a prepared data set: a segment of a 360° clip seen from one viewpoint.
+    """Hold a sample of a prepared data set: a segment of a 360° clip seen from one viewpoint.
 
     Shape legend: T frames, N samples of sound, s side of the picture.
 
     Args:
         id: `<segment>#<rank>`, the same in every run.
         segment: `<clip>@<start>`.
-        video: key that the split keeps together (the source video; the scene's seed).
+        video: source video, or the scene's seed; clips that share it are in one split.
         start_s: start of the segment in its clip, in seconds.
         rank: of the viewpoint, from 1.
         sound_kind: content of latents_a: `view` (wide microphone towards the view) or `omni` (downmix).
@@ -111,13 +111,13 @@ Status = Literal["done", "rejected", "failed"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of one segment.
+    """Record the outcome of one segment.
 
     Args:
         segment: its id. status: `done`, `rejected` (cleaning, or too short) or `failed`.
-        stage: last stage of one that is not done. reason: a sentence, empty when done.
-        examples: rows that it gave. seconds: per stage, on the clock. core_seconds: per stage, of all threads.
-        notices: changes made to the clip, for people. finished_s: end, in Unix time.
+        stage: stage that ended it, if not done. reason: a sentence, empty when done.
+        examples: number of rows. seconds: wall-clock time per stage. core_seconds: CPU time per stage, all threads.
+        notices: changes made to the clip, for the user. finished_s: end, in Unix time.
     """
 
     segment: str
@@ -133,16 +133,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Result:
-    """A segment's outcome with its examples, as the last stage hands them to the writer."""
+    """Hold a segment's outcome and examples, as the last stage hands them to the writer."""
 
     outcome: Outcome
     examples: tuple[Prepared, ...] = ()
 
 
 def write_shard(folder: Path, split: str, results: Sequence[Result]) -> Path:
-    """Write one shard; it is visible when it is complete.
+    """Write one shard; it becomes visible when complete.
 
-    Convention: named by its segments, so that a repeated write replaces itself.
+    Convention: its segments determine its name, so writing them again replaces it.
 
     Returns:
         `folder/split/<digest>.parquet`.
@@ -160,7 +160,7 @@ def write_shard(folder: Path, split: str, results: Sequence[Result]) -> Path:
 
 
 def shard_paths(folder: str | Path, split: str) -> tuple[Path, ...]:
-    """The committed shards of a split, sorted by name; temporary files of a running or killed writer are not shards.
+    """List the committed shards of a split by name, without temporary files of running or killed writers.
 
     Raises:
         InputError: the folder holds no such split.
@@ -177,13 +177,13 @@ def shard_paths(folder: str | Path, split: str) -> tuple[Path, ...]:
 
 
 def committed_shards(folder: Path) -> tuple[Path, ...]:
-    """Shards directly in a folder, sorted by name; none where there is no folder."""
-    # pathlib's pattern matches names with a leading dot as well.
+    """List the shards directly in a folder, by name; none if there is no folder."""
+    # Unlike a shell, pathlib's `*` also matches names with a leading dot.
     return tuple(sorted(path for path in folder.glob("*.parquet") if not path.name.startswith(".")))
 
 
 def read_outcomes(path: Path) -> tuple[Outcome, ...]:
-    """Read the outcomes of one shard's segments, from its footer alone.
+    """Read the outcomes of one shard's segments from its footer.
 
     Raises:
         InputError: not a shard of this project, or of another format.
@@ -197,13 +197,13 @@ def read_outcomes(path: Path) -> tuple[Outcome, ...]:
 
 
 def count_examples(folder: str | Path, split: str) -> int:
-    """Examples of a split, from the footers alone."""
+    """Count the examples of a split, reading only footers."""
     _, pq = _arrow()
     return sum(_open(path, pq.read_metadata).num_rows for path in shard_paths(folder, split))
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
-    """The settings that made a folder of prepared data: clip, model, saliency, viewpoints, sound, split.
+    """Read the settings of a folder of prepared data: clip, model, saliency, viewpoints, sound, split.
 
     Raises:
         InputError: the folder was not made by train/prepare.py.
@@ -222,14 +222,14 @@ def read_shards(
     part: tuple[int, int] = (0, 1),
     shard_seed: int | None = None,
 ) -> Iterator[Prepared]:
-    """The examples of a split, one pass, in an order that depends on the arguments alone.
+    """Yield the examples of a split once; the order depends only on the arguments.
 
     Args:
         folder: made by train/prepare.py. split: "train", "validation" or "test".
-        beside: what else to load: any of "sound", "foa", "crops"; these columns are not read otherwise.
+        beside: further columns to load: any of "sound", "foa", "crops".
         part: (index, count): every count-th example from index on, for several processes; the parts are disjoint and
-            together the whole.
-        shard_seed: shuffles the order of the shards (not inside them); None keeps them by name.
+            together complete.
+        shard_seed: shuffles the order of the shards (not inside them); None sorts them by name.
 
     Raises:
         InputError: no such split, an unknown name in `beside`, or a file that is no shard.
@@ -245,14 +245,14 @@ def read_shards(
 
 
 def group_sizes(path: Path) -> tuple[int, ...]:
-    """Examples of each row group of a shard, from its footer alone: the smallest pieces that can be read singly."""
+    """Count the examples of each row group (the smallest readable piece) of a shard, from its footer."""
     _, pq = _arrow()
     metadata = _open(path, pq.read_metadata)
     return tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
 
 
 def read_group(path: Path, index: int) -> tuple[Prepared, ...]:
-    """The examples of one row group, for readers that choose their own order."""
+    """Read the examples of one row group, for readers that choose their own order."""
     _, pq = _arrow()
     with _open(path, pq.ParquetFile) as file:
         rows = file.read_row_group(index, columns=[*_SCALARS, *TENSORS]).to_pylist()
@@ -301,12 +301,12 @@ def _unpacked(name: str, value: Any) -> Any:
 
 
 def _as_jpeg(crops: Tensor) -> bytes:
-    """Frames `[T, 3, s, s]` below each other as one picture."""
+    """Encode frames `[T, 3, s, s]`, stacked vertically, as one JPEG."""
     import cv2
 
     rgb = crops.permute(0, 2, 3, 1).flatten(0, 1).numpy()
     good, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-    assert good, "JPEG refused a picture of whole frames"
+    assert good, "JPEG encoding of stacked frames failed"
     return data.tobytes()
 
 

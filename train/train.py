@@ -3,12 +3,12 @@
     python train/train.py                                         a first look: about 3 minutes on two CPU cores
     python train/train.py --config train/sphere360.yaml base=MODEL data=SHARDS      the paper's settings
     accelerate launch train/train.py --config ...                                   several GPUs and machines
-    python train/train.py --config train/tiny.yaml                                  makes the built-in bundle anew
+    python train/train.py --config train/tiny.yaml                                  makes the built-in bundle again
 
-Settings are given as name=value or --name value, over those of --config FILE. By default the two U-Nets and the
-connectors stay as they are (paper section 3.2); the map encoder and the FiLM layers learn. The result is a
-safetensors file that the Con360 Control Loader and `con360 generate --control` read; regimes that train more also
-leave a model folder. Ctrl-C and SIGTERM write a checkpoint, and the same command goes on from it.
+Settings, given as name=value or --name value, override those of --config FILE. By default the two U-Nets and the
+connectors are frozen (paper section 3.2), and the map encoder and the FiLM layers learn. The result is a safetensors
+file for the Con360 Control Loader and `con360 generate --control`. Regimes that train more also write a model folder.
+Ctrl-C and SIGTERM write a checkpoint; the same command resumes from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# Run as a script, the first entry of the path is this folder, in which `train` would mean this very file.
+# When run as a script, sys.path starts with this folder, where `train` would mean this file.
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
@@ -54,18 +54,18 @@ def train(
     say: Callable[[str], None] = print,
     on_step: Callable[[RunProgress], None] | None = None,
 ) -> dict[str, Any]:
-    """Train, and write the control file and, where the regime trains more, a model folder beside it.
+    """Train; write the control file and, if the regime trains more, a model folder beside it.
 
     Args:
         config: the run.
-        model: to train over, instead of loading `config.base`; changed in place where the regime trains its parts.
-        say: prints a line for people. on_step: told of each finished step.
+        model: to train over, instead of loading `config.base`; changed in place if the regime trains its parts.
+        say: prints a line for the user. on_step: called after each step.
 
     Returns:
-        The training record, which the control file holds as well.
+        The training record, which the control file also holds.
 
     Raises:
-        InputError: settings, data or a checkpoint that cannot be used, or another run is writing there.
+        InputError: unusable settings, data or checkpoint, or another run is writing there.
         Interrupted: a signal ended the run.
     """
     accelerator = make_accelerator(config)
@@ -113,7 +113,7 @@ def _source(
     )
     if not config.cache:
         return scenes
-    # The first process renders, the others read its file.
+    # The first process renders; the others read its file.
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
     with tqdm(
@@ -126,7 +126,7 @@ def _source(
 
 
 def _record(config: TrainConfig, loop: Loop, source: SampleSource, before: dict[str, float]) -> dict[str, Any]:
-    """Record of the training, for the control file."""
+    """Build the training record for the control file."""
     progress = loop.progress
     settings = {name: v for name, v in config.to_dict().items() if name not in ("out", "resume", "init", "stages")}
     return {
@@ -144,7 +144,7 @@ def _write(config: TrainConfig, model: JointModel, control: Any, record: dict[st
         name = f"{model.name}+{config.train}"
         metadata = {**model.metadata, "name": name, "trained_on": record["data"]}
         if config.data != PROCEDURAL:
-            metadata.pop("draws", None)  # names the base's data; this one learned from other data
+            metadata.pop("draws", None)  # describes the base's data, not this run's
         save_joint_model(replace(model, name=name, metadata=metadata), folder)
     if control is None:
         # Remove a stale control file; this run trained none.
@@ -171,12 +171,12 @@ def _report(config: TrainConfig, record: dict[str, Any]) -> str:
 
 
 def _real_training(config: TrainConfig, record: dict[str, Any]) -> list[str]:
-    # A longer clip costs more in proportion, if not more than that.
+    # Assume cost proportional to clip length; the real cost may be higher.
     per_step = record["seconds"] / record["steps"] * REAL["seconds"] / config.seconds
     given = " ".join(f"--{name} {value}" for name, value in REAL.items())
     return [
-        f"This was a first look. A real training takes some {REAL['steps']} steps over {REAL['seconds']} s clips, here "
-        f"about {REAL['steps'] * per_step / 3600:.0f} h:",
+        f"This was a first look. A real training takes about {REAL['steps']} steps over {REAL['seconds']} s clips, "
+        f"here about {REAL['steps'] * per_step / 3600:.0f} h:",
         f"  python train/train.py --out runs/real/control.safetensors {given}",
     ]
 
@@ -195,8 +195,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # the system said no: a full disk, a folder that may not be written to
-        print(f"train: {error}; the last complete checkpoint is whole, and the same command goes on.", file=sys.stderr)
+    except OSError as error:  # for example a full disk, or a folder without write permission
+        print(f"train: {error}; the last complete checkpoint is kept; the same command continues.", file=sys.stderr)
         return 1
     except Interrupted as stop:
         return 128 + stop.signum

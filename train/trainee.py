@@ -1,4 +1,4 @@
-"""Train parts of a joint model: choose those of a regime, and compute their errors on a batch.
+"""Train parts of a joint model: choose a regime's parts, and compute their errors on a batch.
 
 Shape legend: B clips, T frames, h w latent rows and columns, R F audio latent rows and frequencies.
 """
@@ -27,7 +27,7 @@ from train.config import TrainConfig
 from train.dataset import Batch
 from train.losses import Dropout, JointDraws, draw_joint, joint_predictions, keep_mask, mask_film
 
-# Parts that learn besides the control.
+# Parts that learn beside the control.
 REGIMES = {
     "control": (),
     "control+cmcpe": ("connectors",),
@@ -40,10 +40,10 @@ TRAINING, VALIDATION = 0, 1
 
 @dataclass(frozen=True)
 class Draws:
-    """All that chance decides for a batch.
+    """Hold the random draws of a batch.
 
     Args:
-        keep_text, keep_control: `[B]`, 1 where they stay; without text the control goes too (the unconditional half).
+        keep_text, keep_control: `[B]`, 1 if kept; dropping the text also drops the control (unconditional).
         keep_named: `[B, C + S]`, each map and each signal alone, in the order of the batch.
         joint: timesteps and noise.
     """
@@ -60,7 +60,7 @@ class Draws:
 def draw(
     model: JointModel, batch: Batch, numbers: Sequence[int], dropout: Dropout, seed: int, stream: int = TRAINING
 ) -> Draws:
-    """Draws of samples by their numbers in the run: the same in every process, batch size and resumed run."""
+    """Draw by the samples' numbers in the run: independent of processes, batch size and resuming."""
     schedulers = (model.scheduler_v, model.scheduler_a)
     shared_noise = model.metadata.get("defaults", {}).get("shared_noise", 0.0)
     rows = []
@@ -75,12 +75,12 @@ def draw(
 
 
 class Trainee(nn.Module):
-    """A joint model and its control, from a batch to errors; one module, so that Accelerate can wrap it.
+    """Compute errors of a joint model with its control; one module, so that Accelerate can wrap it.
 
     Args:
-        model: frozen apart from what the regime trains.
+        model: frozen except for the parts that the regime trains.
         control: None for the baseline.
-        spec: the training clips' lengths.
+        spec: lengths of the training clips.
     """
 
     def __init__(self, model: JointModel, control: ControlModule | None, spec: ClipSpec) -> None:
@@ -92,7 +92,7 @@ class Trainee(nn.Module):
         self.register_buffer("empty_a", empty.text_a, persistent=False)
 
     def forward(self, batch: Batch, draws: Draws, with_control: bool = True) -> tuple[Tensor, Tensor]:
-        """Mean squared error of each clip: picture `[B]` and sound `[B]`."""
+        """Compute the mean squared error of each clip: picture `[B]` and sound `[B]`."""
         keep = draws.keep_text > 0
         text_v = torch.where(keep[:, None, None], batch.text_v, self.empty_v)
         text_a = torch.where(keep[:, None], batch.text_a, self.empty_a)
@@ -103,7 +103,7 @@ class Trainee(nn.Module):
         return picture, sound
 
     def film(self, batch: Batch, draws: Draws | None = None) -> Film | None:
-        """Modulation of a batch; with draws, of the clips and maps that keep it."""
+        """Compute the modulation of a batch; with draws, drop some conditions."""
         if self.control is None:
             return None
         shapes = self.unet.site_shapes(tuple(batch.latents_v.shape[2:]), tuple(batch.latents_a.shape[2:]))
@@ -132,10 +132,10 @@ def _check_names(config: ControlConfig, batch: Batch) -> None:
 
 
 def make_trainee(model: JointModel, config: TrainConfig) -> Trainee:
-    """Networks of a run: everything frozen but what `config.train` names.
+    """Assemble a run's networks; freeze everything except the parts that `config.train` names.
 
     Raises:
-        InputError: connectors are to learn, or a control to act, in a model that has none.
+        InputError: the run trains connectors or a control, and the model has no connectors.
     """
     connectors = model.unet.connectors
     if connectors is None:
@@ -157,7 +157,7 @@ def make_trainee(model: JointModel, config: TrainConfig) -> Trainee:
 
 
 def new_control(model: JointModel, config: TrainConfig) -> ControlModule:
-    """A zero-initialised control, by default shaped like the base's own, or one to start from."""
+    """Make a zero-initialised control, by default shaped like the base's own, or load one to start from."""
     if config.init is not None:
         return load_control(config.init).module.train().requires_grad_(True)
     settings = control_settings(model, config)
@@ -168,7 +168,7 @@ def new_control(model: JointModel, config: TrainConfig) -> ControlModule:
 
 
 def control_settings(model: JointModel, config: TrainConfig) -> ControlConfig:
-    """Shape of the control: as the base's own file or the input file has it, where the configuration leaves it open.
+    """Choose the control's shape: by the configuration, else as in the file to start from or the base's control.
 
     Pooled features (the paper) get no directions: nothing in them would tell where the view looks.
     """
@@ -183,7 +183,7 @@ def control_settings(model: JointModel, config: TrainConfig) -> ControlConfig:
 
 
 def checkpoint_activations(model: JointModel, on: bool) -> None:
-    """Keep block inputs alone in the forward pass and compute the rest again in the backward pass."""
+    """Keep only block inputs in the forward pass; recompute the rest in the backward pass."""
     for unet in (model.unet.unet_v, model.unet.unet_a):
         unet.enable_gradient_checkpointing() if on else unet.disable_gradient_checkpointing()
     connectors = model.unet.connectors
@@ -199,5 +199,5 @@ def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
 
 
 def trained_sound(config: TrainConfig, model: JointModel) -> str:
-    """Choose the targets' sound: the one that the control is to learn; for the baseline, that of the base's control."""
+    """Choose the target sound: the one that the control learns; for the baseline, that of the base's control."""
     return control_settings(model, config).sound

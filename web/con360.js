@@ -1,4 +1,4 @@
-// The door of the pack's widgets: which node carries which.
+// Entry point of the pack's widgets: adds them to their nodes.
 
 import { app } from "../../scripts/app.js";
 import { addEditor } from "./editor.js";
@@ -6,7 +6,7 @@ import { chain, el, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
 import { addViewer } from "./viewer.js";
 
-/** A node that was saved before it had its last widget, when there were centroids alone, keeps its meaning. */
+/** Old workflows lack the last widget and knew only centroids: set `choose_by` to centroid for them. */
 function keepCentroids(node) {
   chain(node, "onConfigure", ({ widgets_values: saved }) => {
     if (saved && saved.length < node.widgets.length) setWidget(node, "choose_by", "centroid");

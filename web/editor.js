@@ -1,5 +1,5 @@
-// The viewpoint editor: panorama, saliency, what was found in it, and the view's true outline. It owns no value: what it
-// shows and changes are the node's own widgets, so saving, undo, links and the API need nothing of their own.
+// The viewpoint editor: panorama, saliency, regions found in it, and the view's true outline. It stores no values: it
+// reads and writes the node's own widgets, so saving, undo, links and the API work without extra code.
 
 import { anglesAt, anglesOnMap, axes, clamp, fovOutline, linesOnMap, sees, viewAt, wrapYaw } from "./geometry.js";
 import { Hearing } from "./hearing.js";
@@ -8,19 +8,19 @@ import * as parts from "./parts.js";
 
 const { el, t } = parts;
 const KEYFRAMES = "keyframes";
-/** The widget that says how the view is chosen, and its value for a still view by hand. */
+/** The widget that selects how the view is chosen, and its value for a still view by hand. */
 const CHOICE = { CentroidToBASD: ["choose_by", "yaw and pitch"], ViewpointByHand: ["mode", "still"] };
-/** Ways to rank what was found, values of the choice; the first is the default. */
+/** Rankings of the found regions, as values of the choice widget; the first is the default. */
 const RANKINGS = ["subject", "centroid"];
 const FOV_RANGE = [30, 150];
 const SAME_TIME_S = 0.02;
 const NEAR_PX = 14;
 const PINK = "#ff42a1";
-/** Numbers on the map: the one looked at, others of its ranking, and those of the other ranking. */
+/** Styles of the numbers on the map: the chosen one, others of its ranking, those of the other ranking. */
 const CHOSEN = { fill: PINK, ink: "#fff", edge: "#000", radius: 9, size: 12 };
 const OFFERED = { ...CHOSEN, fill: "#fff", ink: "#000" };
 const OTHER = { fill: "#0009", ink: "#fff", edge: "#fff", radius: 7, size: 9 };
-/** Where two rankings agree, the light number stands this far below the full one. */
+/** Where two rankings agree, the light number is drawn this far below the full one. */
 const ASIDE_PX = 17;
 
 export function addEditor(node) {
@@ -60,7 +60,7 @@ class Editor {
     parts.fitCanvas(this.canvas, () => this.draw());
   }
 
-  // ---- what the widgets say
+  // ---- widget values
 
   value(name) {
     return parts.widgetOf(this.node, name)?.value;
@@ -71,7 +71,7 @@ class Editor {
     return [...names.map((name) => this.value(name)), parts.outputOf(this.node)];
   }
 
-  /** What a run found, the most salient first. */
+  /** Regions that a run found, the most salient first. */
   found(ranking) {
     return parts.outputOf(this.node)?.rankings?.[ranking] ?? [];
   }
@@ -86,12 +86,12 @@ class Editor {
       const numbers = (frame) => ["time", "yaw", "pitch", "fov"].every((name) => Number.isFinite(frame?.[name]));
       return Array.isArray(found) && found.every(numbers) ? found.sort((a, b) => a.time - b.time) : [];
     } catch {
-      // Text that came over the API or from a link: the server says what is wrong with it.
+      // Invalid text from the API or a link: the server reports the error.
       return [];
     }
   }
 
-  /** The view at the time shown; null where it is one that no run has found yet. */
+  /** The view at the current time; null if its region has not been found by a run yet. */
   get view() {
     const fov = Number(this.value("fov"));
     if (this.ranked) {
@@ -114,14 +114,14 @@ class Editor {
     return this.keyframes.find((frame) => Math.abs(frame.time - this.transport.time) < SAME_TIME_S);
   }
 
-  /** Where something that was found is at the time shown. */
+  /** Position of a found region at the current time. */
   place({ views }) {
     const frame = Math.floor(this.transport.time * (this.panorama?.fps ?? 0) + 1e-6);
     const [yaw, pitch] = views[Math.min(frame, views.length - 1)];
     return { yaw, pitch };
   }
 
-  /** The numbers on the map in the order in which they are drawn; `full` are those of the ranking in use. */
+  /** The numbers on the map in drawing order; those of the ranking in use are `full`. */
   badges() {
     const numbers = (ranking) =>
       this.found(ranking).map((region) => ({ ranking, rank: region.rank, place: this.place(region) }));
@@ -138,7 +138,7 @@ class Editor {
     return [...light, ...full];
   }
 
-  // ---- what the user does
+  // ---- user actions
 
   setView(change) {
     const view = { ...(this.view ?? { yaw: 0, pitch: 0, fov: Number(this.value("fov")) }), ...change };
@@ -148,7 +148,7 @@ class Editor {
     view.fov = round(clamp(view.fov, ...FOV_RANGE));
     if (this.keyed) this.storeKeyframes(this.withKeyframe(view));
     else {
-      // What was found keeps its rank while only the field of view changes.
+      // Changing only the field of view keeps the chosen region.
       const turned = "yaw" in change || "pitch" in change;
       if (turned) parts.setWidget(this.node, this.choice, this.byHand);
       if (turned) for (const name of ["yaw", "pitch"]) parts.setWidget(this.node, name, view[name]);
@@ -194,7 +194,7 @@ class Editor {
     this.done();
   }
 
-  /** The other ranking's number of the same rank, else its first. */
+  /** Choose the same rank in the other ranking, or its first. */
   changeRanking() {
     const rank = this.value("rank");
     this.choose(this.otherRanking, this.found(this.otherRanking).some((region) => region.rank === rank) ? rank : 1);
@@ -211,7 +211,7 @@ class Editor {
     parts.rememberForUndo();
   }
 
-  /** Where a pointer is on the map, and how far from a place on it in pixels of the screen. */
+  /** A pointer's position on the map, and a function for its distance to a place in screen pixels. */
   pointer(event) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y, width, height] = parts.panoramaRect(box);
@@ -224,13 +224,13 @@ class Editor {
     return { u, v, away };
   }
 
-  /** The number under a pointer: the nearest. */
+  /** The number nearest to a pointer, if close enough. */
   badgeAt({ away }) {
     const near = this.badges().map((badge) => ({ ...badge, px: away(badge.place) })).filter(({ px }) => px < NEAR_PX);
     return near.sort((a, b) => a.px - b.px)[0];
   }
 
-  /** Says what the number under the pointer stands for. */
+  /** Show the meaning of the number under the pointer as a tooltip. */
   sayNumber(event) {
     const badge = this.badgeAt(this.pointer(event));
     this.canvas.title = badge ? t(badge.ranking, badge) : "";
@@ -243,10 +243,10 @@ class Editor {
     if (badge) return this.choose(badge.ranking, badge.rank);
     const frame = this.keyed && this.keyframes.find((found) => start.away(found) < NEAR_PX);
     if (frame && frame !== this.keyframeHere) return this.transport.seek(frame.time);
-    // A keyframe belongs to the time of the press; a still view is turned while the clip plays, and heard.
+    // A keyframe belongs to the time of the press, so pause. A still view can turn while the clip plays.
     if (this.keyed) this.video.pause();
     const under = anglesAt(start.u, start.v);
-    // A press inside the view takes hold of it, one outside brings it there.
+    // A press inside the view drags it; a press outside moves it there first.
     if (!this.view || !sees(this.view, under)) this.setView(under);
     const from = this.view;
     const move = (moved) => {
@@ -302,10 +302,10 @@ class Editor {
     action();
   }
 
-  // ---- what is shown
+  // ---- display
 
   update() {
-    // By hand, the numbers stay as they were ranked last.
+    // By hand, keep showing the last ranking.
     if (this.ranked) this.ranking = this.value(this.choice);
     this.panorama = parts.outputOf(this.node)?.panorama;
     this.hearing.ambisonic = Boolean(this.panorama?.ambisonic);
@@ -383,12 +383,12 @@ class Editor {
       ? t("where", { yaw: degrees(view.yaw), pitch: degrees(view.pitch), fov: degrees(view.fov) })
       : t("notFound");
     const text = `${how} · ${where}`;
-    // Said aloud by screen readers whenever it is written, so only when it differs.
+    // Screen readers speak every write, so write only changes.
     if (this.status.textContent !== text) this.status.textContent = text;
   }
 }
 
-/** Draws on the map in sizes of the screen; each line with a dark edge, seen on any ground. */
+/** Draws on the map in screen pixels; a dark edge keeps lines visible on any background. */
 class Pen {
   constructor(context, width, height, scale) {
     Object.assign(this, { context, width, height, scale });
@@ -429,7 +429,7 @@ class Pen {
   }
 
   badge([u, v], text, { fill, ink, edge, radius, size }) {
-    // Near the seam it shows on both sides.
+    // Near the seam, draw it on both sides.
     for (const turn of [-1, 0, 1]) {
       this.dot([u + turn, v], fill, radius, edge);
       this.context.fillStyle = ink;

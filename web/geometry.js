@@ -28,12 +28,12 @@ export function fovOutline(view, pointsPerEdge = 64) {
   });
 }
 
-/** Where a direction lies on the map. */
+/** A direction's position on the map. */
 export const onMap = ([x, y, z]) => [Math.atan2(x, z) / (2 * Math.PI) + 0.5, 0.5 - Math.asin(clamp(y, -1, 1)) / Math.PI];
 export const anglesOnMap = ({ yaw, pitch }) => [wrapYaw(yaw) / 360 + 0.5, 0.5 - pitch / 180];
 export const anglesAt = (u, v) => ({ yaw: wrapYaw((u - 0.5) * 360), pitch: clamp((0.5 - v) * 180, -90, 90) });
 
-/** Directions as lines on the map, each a list of [u, v], cut where they cross the seam. */
+/** Directions as lines on the map, each a list of [u, v], split at the seam. */
 export function linesOnMap(directions, closed = false) {
   const points = (closed ? [...directions, directions[0]] : directions).map(onMap);
   const lines = [];
@@ -41,7 +41,7 @@ export function linesOnMap(directions, closed = false) {
   points.forEach((point, i) => {
     const jump = i ? Math.round(point[0] - points[i - 1][0]) : 0;
     if (jump) {
-      // One step beyond the edge on either side; the canvas cuts it off.
+      // Continue one step beyond the edge on both sides; the canvas clips it.
       line.push([point[0] - jump, point[1]]);
       lines.push(line);
       line = [[points[i - 1][0] + jump, points[i - 1][1]]];
@@ -51,7 +51,7 @@ export function linesOnMap(directions, closed = false) {
   return [...lines, line];
 }
 
-/** Whether a view sees a direction. */
+/** True if a view sees a direction. */
 export function sees(view, { yaw, pitch }) {
   const { right, up, forward } = axes(view);
   const dot = (axis) => axes({ yaw, pitch }).forward.reduce((sum, value, i) => sum + value * axis[i], 0);
@@ -59,7 +59,7 @@ export function sees(view, { yaw, pitch }) {
   return dot(forward) > 0 && Math.abs(dot(right)) <= reach && Math.abs(dot(up)) <= reach;
 }
 
-/** The view at a time between keyframes {time, yaw, pitch, fov}, which are sorted by time. */
+/** Interpolate the view at a time between keyframes {time, yaw, pitch, fov}, sorted by time. */
 export function viewAt(keyframes, time) {
   const after = keyframes.findIndex((frame) => frame.time > time);
   if (after <= 0) return pick(keyframes[after ? keyframes.length - 1 : 0]);

@@ -2,12 +2,12 @@
 
 import { axes } from "./geometry.js";
 
-// As con360/sound/levels.py mixes it: two virtual cardioids so far to either side.
+// As in con360/sound/levels.py: two virtual cardioids, at this angle to either side.
 const MICROPHONE = (75 * Math.PI) / 180;
-// Gains that jump would click.
+// Changing a gain at once would click.
 const GLIDE_S = 0.02;
 
-// One for the page: browsers keep few of them. It starts with the first play, a click, before which none may sound.
+// One context per page: browsers limit their number. Create it at the first play: sound needs a click first.
 let shared;
 
 /** Gains of W, Y, Z, X for the left and for the right ear. */
@@ -15,12 +15,12 @@ export function stereoGains(view) {
   const { right, forward } = axes(view);
   return [-1, 1].map((side) => {
     const at = (i) => Math.cos(MICROPHONE) * forward[i] + side * Math.sin(MICROPHONE) * right[i];
-    // AmbiX's dipoles point to the left, up and ahead.
+    // AmbiX's dipoles point left, up and forward.
     return [0.5, -0.5 * at(0), 0.5 * at(1), 0.5 * at(2)];
   });
 }
 
-/** What is heard of one video. Until Ambisonics plays in it, its sound is left to the browser. */
+/** Plays the sound of one video. Until it plays Ambisonics, the browser plays its sound. */
 export class Hearing {
   constructor(video) {
     this.video = video;
@@ -29,7 +29,7 @@ export class Hearing {
     video.addEventListener("play", () => this.#connect());
   }
 
-  /** Whether the video's sound is Ambisonics; a run may say so of a file that plays already. */
+  /** Set if the video's sound is Ambisonics; a run can report it while the file is playing. */
   set ambisonic(on) {
     if (on === this.on) return;
     this.on = on;
@@ -52,7 +52,7 @@ export class Hearing {
     if (!this.on && !this.source) return;
     shared ??= new AudioContext();
     shared.resume();
-    // A video has one source for good: what it plays next, in whatever channels, goes through it as well.
+    // A video element keeps its source node: any later file, with any channels, plays through it too.
     this.source ??= shared.createMediaElementSource(this.video);
     this.source.disconnect();
     if (!this.on) {

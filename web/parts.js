@@ -1,4 +1,4 @@
-// What the widgets share: words in the user's language, elements, files of the server, life with a node.
+// Shared by the widgets: translated texts, elements, server files, hooks into a node.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
@@ -36,13 +36,13 @@ export function setButton(element, icon, label) {
   element.setAttribute("aria-label", label);
 }
 
-/** Mute or unmute a video; the button says what a click does next. */
+/** Mute or unmute a video; the button's label tells what the next click does. */
 export function toggleSound(element, toggle) {
   element.muted = !element.muted;
   setButton(toggle, element.muted ? "volume-off" : "volume-up", t(element.muted ? "soundOn" : "soundOff"));
 }
 
-/** A canvas that takes keys, and the wheel once it has the focus. */
+/** A canvas that takes keys, and the wheel while it has the focus. */
 export const picture = (label) =>
   el("canvas", {
     tabindex: 0, role: "application", "aria-label": label, class: "con360-picture", "data-capture-wheel": "true",
@@ -55,8 +55,8 @@ export function video() {
 }
 
 /**
- * Whether a turn of the wheel is the element's own: after a click or Tab into it, as Nodes 2.0 does it everywhere. Else,
- * and with Ctrl (two fingers), the whole graph moves.
+ * True if a wheel event is for the element: it has the focus (by click or Tab), as everywhere in Nodes 2.0. Otherwise,
+ * and with Ctrl (two fingers), the event moves the graph.
  */
 export function takesWheel(element, event) {
   if (event.ctrlKey || document.activeElement !== element) return false;
@@ -65,11 +65,11 @@ export function takesWheel(element, event) {
   return true;
 }
 
-/** Where the server streams a file: {filename, subfolder, type}. */
+/** URL from which the server streams a file: {filename, subfolder, type}. */
 export const fileUrl = ({ filename, subfolder, type }) =>
   api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 
-/** Another source for a video, only where it differs; none without one. */
+/** Set a video's source if it differs; remove it if there is none. */
 export function setSource(element, url) {
   if (element.dataset.url === (url ?? "")) return;
   element.dataset.url = url ?? "";
@@ -81,7 +81,7 @@ export function setSource(element, url) {
 /** Put an element on a node as a widget that is neither saved nor sent. */
 export function addPanel(node, name, element) {
   element.classList.add("con360");
-  // The canvas below must not pan or select while a widget is used.
+  // The graph below must not pan or select while a widget is used.
   for (const type of ["pointerdown", "pointermove", "pointerup", "dblclick"]) {
     element.addEventListener(type, (event) => event.button <= 0 && event.stopPropagation());
   }
@@ -100,16 +100,16 @@ export function setWidget(node, name, value) {
   widget.callback?.(value);
 }
 
-/** What the node's last run sent to its widgets: several where a list came in and it ran for each. */
+/** Outputs that the node's last run sent to its widgets: one per item of an input list. */
 const outputsOf = (node) => node.con360Outputs ?? app.nodeOutputs?.[node.id]?.con360 ?? [];
 
-/** Which of them the widgets show: the last that there is, where a later run brought fewer. */
+/** Index of the output shown; the last one if a later run brought fewer. */
 const shownOf = (node) => Math.min(node.con360Shown ?? 0, Math.max(outputsOf(node).length - 1, 0));
 
-/** The one that is shown. */
+/** The output shown. */
 export const outputOf = (node) => outputsOf(node)[shownOf(node)];
 
-/** A bar to leaf through the results of a list, hidden where there is but one. */
+/** A bar to page through the results of a list, hidden if there is only one. */
 function pages(node) {
   const count = el("output");
   const leaf = (by) => {
@@ -128,9 +128,9 @@ function pages(node) {
 }
 
 /**
- * Call `changed` whenever what `read` returns differs, until the node is removed; `gone` then.
+ * Call `changed` whenever the result of `read` changes; call `gone` when the node is removed.
  *
- * Values change by typing, links, undo, loading and other extensions; only looking notices all of them.
+ * Values change by typing, links, undo, loading and other extensions; only polling notices all of them.
  */
 export function watch(node, read, changed, gone) {
   let before;
@@ -150,7 +150,7 @@ export function watch(node, read, changed, gone) {
   });
 }
 
-/** Run `after` behind a node's own method of that name. */
+/** Run `after` following a node's own method of that name. */
 export function chain(node, name, after) {
   const own = node[name];
   node[name] = function (...given) {
@@ -160,14 +160,14 @@ export function chain(node, name, after) {
   };
 }
 
-/** Make the change that was just made one step of undo. */
+/** Record the last change as one undo step. */
 export function rememberForUndo() {
   app.canvas.emitBeforeChange();
   app.canvas.emitAfterChange();
   app.canvas.setDirty(true, true);
 }
 
-/** Keep a canvas as sharp as it is shown, and draw when its size changes. */
+/** Keep a canvas at the resolution of the screen, and draw when its size changes. */
 export function fitCanvas(canvas, draw) {
   new ResizeObserver(() => {
     const sharp = Math.max(2, window.devicePixelRatio);
@@ -177,7 +177,7 @@ export function fitCanvas(canvas, draw) {
   }).observe(canvas);
 }
 
-/** Draw one half of a stacked panorama video: 0 plain, 1 with overlay. False where nothing is loaded yet. */
+/** Draw one half of a stacked panorama video: 0 plain, 1 with overlay. Returns false if nothing is loaded yet. */
 export function drawHalf(context, source, half, [x, y, width, height]) {
   if (source.readyState < 2 || !source.videoWidth) return false;
   const rows = source.videoHeight / 2;

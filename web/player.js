@@ -1,4 +1,4 @@
-// The result beside the real view, with the panorama and its conditions, all at the same time.
+// Shows the result beside the real view, and the panorama with its conditions, all in sync.
 
 import { Transport } from "./transport.js";
 import * as parts from "./parts.js";

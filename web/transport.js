@@ -1,11 +1,11 @@
-// Play, pause and time of one video, with others that follow it.
+// Play, pause and time of one video, and of others that follow it.
 
 import { button, el, setButton, t } from "./parts.js";
 
 const DRIFT_S = 0.08;
 
 export class Transport {
-  /** `lead` gives the time, `followers` keep to it, `draw` is called for each new picture. */
+  /** `lead` sets the time, `followers` keep to it, `draw` is called for each new picture. */
   constructor(lead, followers, draw) {
     Object.assign(this, { lead, followers, draw });
     this.play = button("play", t("play"), () => this.toggle());
@@ -21,7 +21,7 @@ export class Transport {
     this.free = { duration: 4, time: 0 };
   }
 
-  /** Length and time of a clip that is not loaded; times can be chosen all the same. */
+  /** Length and time of a clip that is not loaded, so that times can be chosen before. */
   setFree(duration) {
     this.free = { duration, time: Math.min(this.free.time, duration) };
     this.#show();
@@ -63,7 +63,7 @@ export class Transport {
   }
 
   #arrived() {
-    // A pause while one of them begins again, which is a seek, finds it on its way.
+    // At the pause, followers that were seeking (looping) were skipped: align them now.
     if (this.lead.paused) this.#follow();
     this.#show();
   }
@@ -78,7 +78,7 @@ export class Transport {
   #follow() {
     for (const video of this.followers) {
       const late = Math.abs(video.currentTime - this.lead.currentTime);
-      // Where a clip begins again, the ends may differ by a frame.
+      // When clips loop, their ends may differ by a frame.
       if (video.readyState && !video.seeking && late > DRIFT_S && this.lead.currentTime <= video.duration) {
         video.currentTime = this.lead.currentTime;
       }

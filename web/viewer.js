@@ -68,7 +68,7 @@ class Sphere {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  /** The frame itself, or smaller where it exceeds what the graphics card takes. */
+  /** The frame, scaled down if it exceeds the graphics card's texture limit. */
   fitting(video) {
     const limit = this.gl.getParameter(this.gl.MAX_TEXTURE_SIZE);
     const scale = limit / Math.max(video.videoWidth, video.videoHeight);
@@ -117,7 +117,7 @@ class Viewer {
     const shown = parts.outputOf(this.node);
     const [file, eye] = this.read();
     const fromFile = typeof file === "string" && file !== SAMPLE;
-    // What a run found; of another file than it read, nothing is known yet.
+    // Results of a run hold only for the file that it read.
     const known = shown && shown.video === file ? shown : {};
     this.stacked = !fromFile && Boolean(shown?.panorama);
     this.part = fromFile ? eyePart(known.stereo, eye) : [0, 0, 1, 1];
@@ -186,7 +186,7 @@ class Viewer {
 
   draw() {
     if (this.video.readyState < 2 || !this.canvas.width) return;
-    // Browsers keep few of these, so it is made when there is something to show.
+    // Browsers limit the number of WebGL contexts, so create one only when there is something to show.
     this.sphere ??= new Sphere(this.canvas);
     if (!this.sphere.gl) {
       this.hint.textContent = t("noWebgl");
@@ -199,8 +199,8 @@ class Viewer {
 
 export function addViewer(node) {
   const viewer = new Viewer(node);
-  // Else the frontend shows its own flat preview as well, and asks the server for a file with the sample's name: the
-  // first keeps it from doing so in the classic canvas, the second in Nodes 2.0.
+  // Keep the frontend from showing its own flat preview, for which it would request a file of the sample's name:
+  // `isLoading` does so in the classic canvas, `hideOutputImages` in Nodes 2.0.
   node.isLoading = true;
   node.hideOutputImages = true;
   parts.addPanel(node, "viewer_360", viewer.root);
@@ -212,7 +212,7 @@ export function addViewer(node) {
   parts.watch(node, () => viewer.read(), () => viewer.update(), gone);
 }
 
-/** A file in one line: size, rate, length, projection, sound. */
+/** Describe a file in one line: size, rate, length, projection, sound. */
 function describe({ width, height, fps, seconds, projection, stereo, channels, layout, sample_rate_hz }) {
   const heard = { mono: t("mono"), stereo: t("stereo"), ambix: t("ambix") }[layout] ?? t("channels", { count: channels });
   return [
@@ -221,14 +221,14 @@ function describe({ width, height, fps, seconds, projection, stereo, channels, l
   ].filter(Boolean).join(" · ");
 }
 
-/** A file as the server's `/view` wants it, from a widget's value: `folder/name.mp4 [output]`. */
+/** Parse a widget's value, such as `folder/name.mp4 [output]`, for the server's `/view`. */
 export function named(value) {
   const [, path, type = "input"] = value.match(/^(.*?)(?: \[(input|output|temp)\])?$/s);
   const cut = path.lastIndexOf("/");
   return { filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(0, cut)), type };
 }
 
-/** The piece of a stereo picture that the chosen eye sees. */
+/** The part of a stereo picture for the chosen eye. */
 export function eyePart(stereo, eye) {
   const second = eye === "right" ? 0.5 : 0;
   if (eye === "whole") return [0, 0, 1, 1];

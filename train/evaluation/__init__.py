@@ -1,1 +1,1 @@
-"""Paired figures and probes over scenes whose truth is known; the command is `train/evaluate.py`."""
+"""Measure paired figures and probes over scenes of known truth; the command is `train/evaluate.py`."""

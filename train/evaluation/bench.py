@@ -1,6 +1,6 @@
-"""The models under test, and clips made with them: with the maps, with the caption alone, or without the BASD.
+"""Generate clips with the models under test: with the maps, with the caption alone, or without the BASD.
 
-Each clip's noise comes from its own seed, so that it is the same in whatever batch it is made.
+Each clip's noise comes from its own seed, so it does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from con360.timing import ClipSpec
 from con360.viewpoint.basd import basd_maps
 from train.examples import MAP_HEIGHT
 
-# maps: saliency and BASD; caption: no control at all; saliency: control without the BASD, and so without a view.
 EMBEDDED_FRAMES = 8
+# maps: saliency and BASD; caption: no control; saliency: control without the BASD, and so without a view.
 Use = Literal["maps", "caption", "saliency"]
 Saliency = Literal["truth", "estimated"]
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames `[T, 3, s, s]` in [0, 1] at 8 fps with mono sound."""
+    """Hold frames `[T, 3, s, s]` in [0, 1] at 8 fps with mono sound."""
 
     frames: Tensor
     sound: Sound
@@ -47,7 +47,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Ask:
-    """A clip to generate. `saliency [T, H, W]` and `track` cover its frames; the caption alone reads neither."""
+    """Describe a clip to generate. `saliency [T, H, W]` and `track` cover its frames; use "caption" ignores both."""
 
     caption: str
     track: ViewTrack
@@ -58,12 +58,12 @@ class Ask:
 
 @dataclass
 class Bench:
-    """Models under test.
+    """Hold the models under test.
 
     Args:
-        model, control: ours. baseline: another model that generates from the caption alone; None is ours, maps off.
+        model, control: ours. baseline: another model, which generates from the caption alone; None: ours, maps off.
         settings: of the sampler; its seed is added to each clip's.
-        saliency: the scene's own, or estimated from its panorama as users have it.
+        saliency: "truth", the scene's own, or "estimated" from its panorama, as users have it.
         batch: clips sampled together.
     """
 
@@ -83,18 +83,18 @@ class Bench:
         return self.model.clip_spec(seconds)
 
     def ask(self, scene: Scene, track: ViewTrack, seed: int, use: Use = "maps", seconds: float = 4.0) -> Ask:
-        """A clip of a scene, by its own caption and saliency."""
+        """Ask for a clip of a scene, with its own caption and saliency."""
         saliency = saliency_maps(scene, self.spec(seconds), self.saliency, self.control.saliency)
         return Ask(scene.caption().short, track, saliency, seed, use)
 
     def truth(self, scene: Scene, track: ViewTrack, seconds: float = 4.0) -> Clip:
-        """True picture and sound of the view."""
+        """Render the true picture and sound of the view."""
         spec = self.spec(seconds)
         return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
 
     @torch.no_grad()
     def generate(self, asks: Sequence[Ask], seconds: float = 4.0) -> list[Clip]:
-        """The asked clips, in order; the caption alone is the baseline's."""
+        """Generate the asked clips, in order; those with use "caption" come from the baseline."""
         clips: dict[int, Clip] = {}
         for own in (True, False):
             model = self.model if own or self.baseline is None else self.baseline
@@ -117,7 +117,7 @@ class Bench:
         return AV(video, torch.randn((1, *shapes.audio), generator=g))
 
     def text(self, model: JointModel, caption: str) -> AV:
-        """Encoded caption; the same one is encoded once."""
+        """Encode a caption; repeats come from a cache."""
         key = (id(model), caption)
         if key not in self._texts:
             features = encode_captions(model, [caption])
@@ -126,7 +126,7 @@ class Bench:
 
     @torch.no_grad()
     def film(self, asks: Sequence[Ask], spec: ClipSpec) -> Film | None:
-        """Modulation of a batch; zeros, the identity, for the caption alone."""
+        """Compute the modulation of a batch; zeros, the identity, for use "caption"."""
         if all(a.use == "caption" for a in asks):
             return None
         shapes = self.model.site_shapes(spec)
@@ -145,14 +145,14 @@ class Bench:
         if ask.use == "saliency":
             maps[:, :, 1] = 0.0
             if module.config.geometry == "view":
-                # Where features are resampled into the view, its directions tell what the BASD tells.
+                # Video sites read features resampled into the view, which would replace the BASD: leave them out.
                 sites = {site: shape for site, shape in shapes.items() if not site.startswith("video")}
         rays = view_rays([ask.track], module.config.view_grid)
         return nothing | module(maps, rays, sites, fps=spec.fps, audio_seconds=spec.latent_seconds_a)
 
     @torch.no_grad()
     def through_codecs(self, clip: Clip) -> Clip:
-        """The clip encoded and decoded: the best that any latents of this model can give."""
+        """Encode and decode a clip: the best that any latents of this model can give."""
         latents_v, latents_a = self.latents(clip)
         num_samples = clip.sound.waveform.shape[-1]
         frames = decode_frames(self.model.vae_v, latents_v)
@@ -161,14 +161,14 @@ class Bench:
 
     @torch.no_grad()
     def latents(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """VAE latents of picture `[4, T, h, w]` and sound `[8, R, F]`, unpadded."""
+        """Encode a clip: latents of picture `[4, T, h, w]` and sound `[8, R, F]`, unpadded."""
         latents_v = encode_frames(self.model.vae_v, clip.frames)
         return latents_v, encode_mel(self.model.vae_a, log_mel(clip.sound.waveform))[0]
 
     @torch.no_grad()
     def embeddings(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Embeddings by the autoencoders that were trained here: (picture `[36]`, sound `[64]`)."""
-        # Eight frames tell what all of them tell, at a quarter of the time.
+        """Embed a clip by the model's own autoencoders: (picture `[36]`, sound `[64]`)."""
+        # Eight frames give the same as all, in a quarter of the time.
         few = Clip(clip.frames[:: max(1, len(clip.frames) // EMBEDDED_FRAMES)], clip.sound)
         latents_v, latents_a = self.latents(few)
         return codec_video_embedding(latents_v), codec_sound_embedding(latents_a)
@@ -179,20 +179,20 @@ def _identity(site: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def _batch(pairs: Sequence[AV]) -> AV:
-    """Clips of one each as one batch."""
+    """Stack batches of one clip as one batch."""
     return AV(*(torch.cat(halves) for halves in zip(*pairs, strict=True)))
 
 
 def decode(model: JointModel, latents: AV, spec: ClipSpec) -> Clip:
-    """Latents of one clip as frames and sound."""
+    """Decode the latents of one clip to frames and sound."""
     frames, sound = model.decode(latents, spec)
-    assert frames is not None and sound is not None  # both latents are there
+    assert frames is not None and sound is not None  # both latents are present
     return Clip(frames, sound)
 
 
 @lru_cache(maxsize=8)
 def saliency_maps(scene: Scene, spec: ClipSpec, kind: Saliency, method: str) -> Tensor:
-    """`[T, 64, 128]`: the scene's true saliency, or what a method of `predict_saliency` estimates from its clip."""
+    """Return a scene's saliency `[T, 64, 128]`: the truth, or an estimate by a method of `predict_saliency`."""
     if kind == "truth":
         rays = erp_directions(MAP_HEIGHT)
         return torch.stack([scene.saliency_at(rays, t) for t in spec.frame_times_s()])

@@ -1,10 +1,10 @@
-"""A space that caption, sound and picture share, where no CLAP or other joint model is at hand.
+"""Map caption, sound and picture into one space, in place of CLAP or another joint model.
 
-The bundle's sentence embedding is the common space; sound and picture reach it by ridge regression from the
-autoencoders' embeddings, fitted on true clips of training scenes. Everything in it was trained here, on
-procedural scenes, so its figures go by its own name and compare with no published ones.
+The common space is the bundle's sentence embedding. Sound and picture are mapped onto it by ridge regression from the
+autoencoders' embeddings, fitted on true clips of training scenes. Everything was trained on procedural scenes, so the
+figures have their own name and cannot be compared with published ones.
 
-Source: for the idea of a shared space, CLAP (arXiv 2211.06687); for what is measured in it, GRAM (arXiv 2412.11959).
+Source: CLAP (arXiv 2211.06687) for the shared space, GRAM (arXiv 2412.11959) for the measure.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ RIDGE = 1.0
 
 @dataclass(frozen=True)
 class JointSpace:
-    """Linear maps `[D_in + 1, D]` of standardised embeddings onto sentences; statistics `[2, D_in]`."""
+    """Hold linear maps `[D_in + 1, D]` of standardised embeddings onto sentences; statistics `[2, D_in]`."""
 
     maps: dict[str, Tensor]
     statistics: dict[str, Tensor]
     name: str = f"{NAME}, ridge {RIDGE:g} on {FITTED_ON} training clips"
 
     def of(self, kind: str, embedding: Tensor) -> Tensor:
-        """`[D]`, unit norm; kind is "picture" or "sound", the embedding `Bench.embeddings` gives for it."""
+        """Map an embedding from `Bench.embeddings` to `[D]`, unit norm; kind is "picture" or "sound"."""
         mean, scale = self.statistics[kind]
-        # A picture's last entries are its changes from frame to frame, which depend on the frame rate.
+        # A picture's last entries are its changes between frames, which depend on the frame rate: leave them out.
         x = torch.cat(((embedding[: len(mean)] - mean) / scale, torch.ones(1)))
         return F.normalize(x @ self.maps[kind], dim=-1)
 
 
 def fit(inputs: dict[str, Tensor], sentences: Tensor) -> JointSpace:
-    """Ridge regression of `[N, D_in]` per kind onto `[N, D]`."""
+    """Fit a ridge regression of `[N, D_in]` onto `[N, D]` for each kind."""
     maps, statistics = {}, {}
     for kind, x in inputs.items():
         statistics[kind] = torch.stack((x.mean(0), x.std(0).clamp_min(1e-6)))
@@ -55,7 +55,7 @@ def fit(inputs: dict[str, Tensor], sentences: Tensor) -> JointSpace:
 
 
 def joint_space(bench: Bench, path: Path) -> JointSpace:
-    """The space of this bundle, fitted once per folder."""
+    """Load the space of this bundle; fit it once per folder."""
     if not path.is_file():
         rows: dict[str, list[Tensor]] = {"picture": [], "sound": [], "sentence": []}
         spec = bench.spec(4.0)

@@ -1,4 +1,4 @@
-"""Probes of sources off screen: does the sound follow the view, and does a hidden source change the sound alone?"""
+"""Probe sources off screen: does the sound follow the view, and does a hidden source change only the sound?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from train.evaluation.probes import (
 )
 from train.examples import scene_of
 
-# The slowest rhythms have whole periods in 2 s (chirps 3, hum and bell 2); in 1 s chirps have one and a half.
+# 2 s hold whole periods of the slowest rhythms (chirps 3, hum and bell 2); 1 s holds one and a half chirps.
 LEVEL_SECONDS = 2.0
 PRESENCE_SECONDS = 1.0
 PRESENCE_SEEDS = 4
@@ -36,7 +36,7 @@ PRESENCE_SEEDS = 4
 
 
 def measure_level(bench: Bench, index: int) -> Measured:
-    """Turn the BASD alone through twelve yaws; measure each source's level in its band, true and made."""
+    """Turn only the BASD through twelve yaws; measure each source's level in its band, true and generated."""
     scene, spec = scene_of("test", index), bench.spec(LEVEL_SECONDS)
     yaws = yaws_from(rng_of(index, 2).uniform(0, STEP_DEG))
     tracks = [ViewTrack.still(View(y, 0.0, FOV_DEG), spec.num_frames) for y in yaws]
@@ -57,7 +57,7 @@ def measure_level(bench: Bench, index: int) -> Measured:
 
 
 def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Median absolute error of levels in decibels, ours and without BASD, and how well the turn is followed."""
+    """Compute median absolute errors of levels in dB, with and without BASD, and how well levels follow the turn."""
     errors: dict[str, list[list[float]]] = {"": [], "_no_basd": [], "_codecs": [], "_behind_codecs": []}
     centred: dict[str, list[list[float]]] = {"": [], "_no_basd": []}
     true_gain, made_gain = [], []
@@ -130,7 +130,7 @@ def measure_presence(bench: Bench, index: int) -> Measured:
 
 
 def _off_screen(scene: Scene, rng: np.random.Generator) -> tuple[int, View] | None:
-    """(a performer, a view that does not see it but sees another), by chance; None where there is none."""
+    """Draw (performer, view), where the view shows another performer but not this one; None if there is none."""
     choices = []
     for i, hidden in enumerate(scene.performers):
         others = scene.without(i).performers
@@ -142,7 +142,7 @@ def _off_screen(scene: Scene, rng: np.random.Generator) -> tuple[int, View] | No
 
 
 def reduce_presence(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over scenes of the change that the source makes."""
+    """Average over scenes the change that the source makes."""
     answered = [row for row in rows if "no_answer" not in row]
     if not answered:
         return {"presence": {"num_scenes": 0, "not_measured": "no scene had a performer to hide"}}

@@ -1,7 +1,7 @@
-"""Paired figures: each scene's clip against that scene's own true view and sound.
+"""Compare each scene's clip with that scene's own true view and sound (paired figures).
 
-Four clips are compared with the target: ours, the baseline's, the target through the codecs (the floor) and the next
-scene's target (the ceiling, what a clip of another scene scores).
+Four clips are compared with the target: ours, the baseline's, the target through the codecs (the floor), and the next
+scene's target (the ceiling).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ BAND_CLASSIFIER = "energy in the voices' bands (con360/scenes.py), no weights"
 
 @dataclass(frozen=True)
 class Judges:
-    """Models that judge clips; None where the user has none.
+    """Hold the models that judge clips; None where the user gave none.
 
     Args:
         space: caption, sound and picture in one space, trained here.
-        clap: LAION-CLAP of the user. i3d: I3D of the user. classifier: audio classifier of the user, with its name.
+        clap, i3d, classifier: the user's LAION-CLAP, I3D and audio classifier.
         saliency_method, saliency_name: estimator of S_KL.
     """
 
@@ -57,7 +57,7 @@ class Judges:
 
 
 def measure(bench: Bench, judges: Judges, index: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """All paired figures of test scene `index`, and its clips for the contact sheets."""
+    """Measure all paired figures of test scene `index`; also return its clips, for the contact sheets."""
     example = make_example("test", index, num_frames=32, spec=bench.spec(SECONDS), size=bench.size)
     scene, target = scene_of("test", index), _target(bench, index)
     ours = bench.ask(scene, example.track, seed=index)
@@ -90,7 +90,7 @@ def _target(bench: Bench, index: int) -> Clip:
 
 
 def _distances(clip: Clip, target: Clip, target_saliency: Tensor, judges: Judges) -> dict[str, float]:
-    """Figures that compare a clip with the scene's own target."""
+    """Compute the figures that compare a clip with the scene's own target."""
     maps = saliency.saliency_of(clip.frames, judges.saliency_method)
     found, wanted = audio.onsets(clip.sound), audio.onsets(target.sound)
     classes = [_classes(judges, c.sound) for c in (target, clip)]
@@ -113,7 +113,7 @@ def _classes(judges: Judges, sound: Sound) -> np.ndarray:
 
 
 def _properties(bench: Bench, judges: Judges, clip: Clip, caption: str) -> dict[str, Any]:
-    """Figures of a clip and its caption alone, and embeddings for the distances between sets."""
+    """Compute figures of a clip and its caption alone, and embeddings for the distances between sets."""
     picture, sound = bench.embeddings(clip)
     sentence = bench.text(bench.model, caption)[1][0]
     in_space = judges.space.of("picture", picture), judges.space.of("sound", sound)
@@ -135,7 +135,7 @@ def _properties(bench: Bench, judges: Judges, clip: Clip, caption: str) -> dict[
 
 @torch.no_grad()
 def _validation_losses(bench: Bench, ask: Any, target: Clip, index: int) -> dict[str, float]:
-    """Training's own loss on the scene, the same noise and timesteps with and without the maps."""
+    """Compute the training loss on the scene, with equal noise and timesteps with and without the maps."""
     spec = bench.spec(SECONDS)
     model = bench.baseline if ask.use == "caption" and bench.baseline is not None else bench.model
     x0 = (
@@ -190,7 +190,7 @@ def definitions(judges: Judges) -> dict[str, Definition]:
 
 
 def reduce(rows: list[dict[str, Any]], judges: Judges, baseline_name: str) -> dict[str, Any]:
-    """`metrics.json`'s paired part."""
+    """Build the paired part of `metrics.json`."""
     figures = {}
     for name, definition in definitions(judges).items():
         if any(name in row["con360"] for row in rows):
@@ -200,7 +200,7 @@ def reduce(rows: list[dict[str, Any]], judges: Judges, baseline_name: str) -> di
 
 
 def compare(rows: list[dict[str, Any]], name: str, definition: Definition) -> dict[str, Any]:
-    """Baseline, ours, floor and ceiling of one figure, with the ratio above the floor; intervals over scenes."""
+    """Compare baseline, ours, floor and ceiling in one figure, with ratios; intervals are over scenes."""
     columns = {who: [row[who].get(name, math.nan) for row in rows if who in row] for who in ("target", *WHO)}
     means = {who: summary(definition, values) for who, values in columns.items()}
     figure: dict[str, Any] = {who: means[who]["value"] for who in WHO}
@@ -253,7 +253,7 @@ FRECHET = {
 
 
 def _frechet(rows: list[dict[str, Any]], judges: Judges) -> dict[str, Any]:
-    """Distances between the sets of targets and of clips; sets as small as these mostly measure their size."""
+    """Compute distances between the sets of targets and clips; for such small sets, set size dominates them."""
     names = {"embedding_clap": judges.clap.name if judges.clap else "", "embedding_i3d": judges.i3d_name}
     result: dict[str, Any] = {}
     for key, (column, text) in FRECHET.items():
@@ -288,7 +288,7 @@ def _set_distances(sets: dict[str, np.ndarray] | None, text: str, checkpoint: st
     }
     if n < 2:
         return figure | {"not_measured": "a Frechet distance needs two scenes or more"}
-    # Other scenes' targets are the same set: it has no ceiling.
+    # No ceiling: the next scenes' targets form the same set.
     for who in ("baseline", "con360", "floor"):
         figure[who] = frechet_distance(sets[who], sets["target"])
     both = np.stack([sets["con360"], sets["target"]], axis=1)

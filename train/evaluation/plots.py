@@ -1,4 +1,4 @@
-"""Pictures beside the table: metrics with their intervals, contact sheets, spectrograms, the turn."""
+"""Draw the pictures beside the table: metrics with intervals, contact sheets, spectrograms, the turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from con360.media.files import atomic_path
 from con360.metrics.audio import mel_levels_db
 from con360.records import Sound
 
-# One colour per row of every picture, so that nobody mistakes one for another.
+# One colour per kind of row, the same in every picture.
 ROWS = {
     "target": ("TRUE VIEW", "#1b7837"), "baseline": ("BASELINE\ncaption only", "#777777"),
     "con360": ("CON360-AV\nmaps and caption", "#c51b7d"),
@@ -25,7 +25,7 @@ SHEET_FRAMES = 8
 
 
 def metrics_plot(metrics: dict[str, Any], path: Path) -> None:
-    """The paired figures relative to the baseline, with intervals, floor and ceiling; and the turn."""
+    """Plot the paired figures relative to the baseline, with intervals, floor and ceiling; and the turn."""
     plt = _pyplot()
     names = [name for name in BARS if metrics.get(name, {}).get("baseline")]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(3, 2))
@@ -64,7 +64,7 @@ def _shares(axes: Any, metrics: dict[str, Any]) -> None:
 
 
 def contact_sheet(shown: Sequence[tuple[dict[str, Any], dict[str, Tensor]]], path: Path) -> None:
-    """Per scene three labelled, framed rows of frames: the true view, the baseline, ours."""
+    """Draw three labelled rows of frames per scene: the true view, the baseline, ours."""
     plt = _pyplot()
     lines = len(shown) * (len(ROWS) + 0.35)
     figure = plt.figure(figsize=(SHEET_FRAMES * 1.25 + 2.2, 1.32 * lines), facecolor="white")
@@ -90,7 +90,7 @@ def contact_sheet(shown: Sequence[tuple[dict[str, Any], dict[str, Tensor]]], pat
 
 
 def turn_sheet(shown: Sequence[tuple[dict[str, Any], dict[str, Tensor]]], path: Path) -> None:
-    """The twelve true views of each scene, and under the chosen ones what was generated for them."""
+    """Draw the twelve true views of each scene, with the generated ones below those chosen."""
     plt = _pyplot()
     figure, grid = plt.subplots(3 * len(shown), 12, figsize=(15, 3.9 * len(shown)), squeeze=False)
     for s, (result, clips) in enumerate(shown):
@@ -116,7 +116,7 @@ def turn_sheet(shown: Sequence[tuple[dict[str, Any], dict[str, Tensor]]], path: 
 
 
 def spectrograms(shown: Sequence[tuple[dict[str, Any], dict[str, Tensor]]], path: Path) -> None:
-    """Log-mel spectrograms, one scene per row, on one scale."""
+    """Draw log-mel spectrograms, one scene per row, on one scale."""
     plt = _pyplot()
     figure, grid = plt.subplots(
         len(shown), 3, figsize=(12, 2.1 * len(shown) + 0.6), squeeze=False, layout="constrained"
@@ -143,7 +143,7 @@ def _picture(axes: Any, frame: Tensor, colour: str) -> None:
 
 
 def check_matplotlib() -> None:
-    """Raises InputError where the pictures could not be drawn: better before the measurements than after."""
+    """Raise InputError if matplotlib is missing, before the measurements start."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError('the pictures need matplotlib, which is not installed; run pip install -e ".[train]".')
 

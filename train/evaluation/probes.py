@@ -1,7 +1,7 @@
-"""Probes over scenes whose truth is known: turn, entry and exit, moving view. `off_screen.py` has those of the sound.
+"""Probe the control on scenes of known truth: turn, entry and exit, moving view. Sound probes: `off_screen.py`.
 
-Each `measure_*` makes the clips of one test scene and returns plain values, with clips to show where there are any.
-Each `reduce_*` turns the scenes' values into figures.
+Each `measure_*` generates the clips of one test scene and returns (plain values, clips to show).
+Each `reduce_*` turns the values of all scenes into figures.
 """
 
 from __future__ import annotations
@@ -51,41 +51,41 @@ Measured = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def rng_of(index: int, probe: int) -> np.random.Generator:
-    """Choices of a probe on a scene: the same in every run."""
+    """Return the random generator of a probe on a scene, the same in every run."""
     return np.random.default_rng([index, probe, 360])
 
 
 def yaws_from(offset_deg: float) -> list[float]:
-    """The twelve yaws, 30 degrees apart, that start at an offset."""
+    """Return twelve yaws, 30 degrees apart, from an offset on."""
     return [(offset_deg + k * STEP_DEG + 180.0) % 360.0 - 180.0 for k in range(CANDIDATES)]
 
 
 def holds(view: View, performers: tuple[Performer, ...], time_s: float) -> bool:
-    """True where the centre of a performer stands in the view, a little inside its edge."""
+    """Return True if a performer's centre is in the view, a little inside its edge."""
     narrow = replace(view, fov_deg=view.fov_deg - 10.0)
     return any(bool(inside_view(directions(p.yaw_at(time_s), p.pitch_deg), narrow)) for p in performers)
 
 
 def true_views(scene: Scene, tracks: list[ViewTrack], size: int, spec: ClipSpec) -> Tensor:
-    """`[K, T, 3, s, s]`."""
+    """Render the true views along K tracks: `[K, T, 3, s, s]`."""
     return torch.stack([scene.view_frames(track, size, spec) for track in tracks])
 
 
 def level(sound: Sound, performer: Performer) -> float:
-    """Level of a sound in the band of a performer's voice, in decibels, at least `LEVEL_FLOOR_DB`."""
+    """Measure a sound's level in the band of a performer's voice, in decibels, at least `LEVEL_FLOOR_DB`."""
     return band_level_db(sound, VOICES[performer.voice].band_hz, LEVEL_FLOOR_DB)
 
 
 @torch.no_grad()
 def through_mel(bench: Bench, sound: Sound) -> Sound:
-    """A sound encoded and decoded."""
+    """Encode and decode a sound."""
     mel = decode_mel(bench.model.vae_a, encode_mel(bench.model.vae_a, log_mel(sound.waveform)))
     return Sound(vocode(bench.model.vocoder, mel, sound.waveform.shape[-1]), sound.sample_rate_hz)
 
 
 @torch.no_grad()
 def through_vae(bench: Bench, frames: Tensor) -> Tensor:
-    """Frames `[T, 3, s, s]` in [0, 1], encoded and decoded."""
+    """Encode and decode frames `[T, 3, s, s]` in [0, 1]."""
     return decode_frames(bench.model.vae_v, encode_frames(bench.model.vae_v, frames))
 
 
@@ -93,7 +93,7 @@ def through_vae(bench: Bench, frames: Tensor) -> Tensor:
 
 
 def measure_turn(bench: Bench, index: int) -> Measured:
-    """Rank the twelve true views by likeness to clips of two of them that hold a source."""
+    """Generate clips of two views that hold a source; rank the twelve true views by likeness to each."""
     scene, rng, spec = scene_of("test", index), rng_of(index, 1), bench.spec(TURN_SECONDS)
     tracks = [ViewTrack.still(View(y, 0.0, FOV_DEG), spec.num_frames) for y in yaws_from(rng.uniform(0, STEP_DEG))]
     seen = [k for k in range(CANDIDATES) if holds(tracks[k].views[0], scene.performers, 0.25)]
@@ -121,14 +121,14 @@ def measure_turn(bench: Bench, index: int) -> Measured:
 
 
 def _rank(frames: Tensor, candidates: Tensor, right: int) -> int:
-    """1 where the right candidate fits best."""
+    """Return the rank of the right candidate; 1 is the best fit."""
     cosines = match_candidates(frames, candidates)
     return 1 + int((cosines > cosines[right]).sum())
 
 
 @torch.no_grad()
 def _viewpoints(bench: Bench, ours: list[Tensor], true: list[Tensor]) -> dict[str, Any]:
-    """The paper's comparison of two viewpoints of one scene: same maps and caption, another BASD."""
+    """Compare two viewpoints of one scene as the paper does: same saliency and caption, another BASD."""
     own = [picture_distance(f, t) for f, t in zip(ours, true, strict=True)]
     other = [picture_distance(f, t) for f, t in zip(ours, reversed(true), strict=True)]
     embeddings = [codec_video_embedding(encode_frames(bench.model.vae_v, f)).tolist() for f in (*ours, *true)]
@@ -139,7 +139,7 @@ def _viewpoints(bench: Bench, ours: list[Tensor], true: list[Tensor]) -> dict[st
 
 
 def reduce_turn(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Shares of views whose own true view fits best; chance is 1 in 12."""
+    """Compute the share of clips whose own true view fits best; chance is 1 in 12."""
     figure: dict[str, Any] = {
         "text": f"best of {CANDIDATES} true views, {STEP_DEG:g} degrees apart, by cosine after subtracting their mean, "
         f"on decoded frames; views that hold a source; {TURN_SECONDS:g} s clips",
@@ -175,24 +175,24 @@ def _reduce_viewpoints(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def crossing_scene(index: int) -> tuple[Scene, int, View, str]:
-    """A scene whose performers turn together so that one crosses the view's edge in mid-clip.
+    """Make a scene whose performers turn together, so that one crosses the view's edge in mid-clip.
 
     Returns:
-        (scene, which performer, view, "entry" or "exit").
+        (scene, index of the performer, view, "entry" or "exit").
     """
     rng, base = rng_of(index, 4), scene_of("test", index)
     rate = CROSSING_RATE_DEG_S * float(rng.choice([-1, 1]))
     scene = replace(base, performers=tuple(replace(p, yaw_rate_deg_s=rate) for p in base.performers))
     chosen, kind = int(rng.integers(len(scene.performers))), ("entry", "exit")[index % 2]
     p = scene.performers[chosen]
-    # Leaving, it moves towards the edge that lies ahead of it; entering, the view lies ahead.
+    # On exit, the edge lies ahead of the performer; on entry, the view does.
     side = np.sign(rate) * (1 if kind == "exit" else -1)
     yaw = (p.yaw_at(CLIP_SECONDS / 2) - side * FOV_DEG / 2 + 180.0) % 360.0 - 180.0
     return scene, chosen, View(float(yaw), p.pitch_deg, FOV_DEG), kind
 
 
 def measure_entry_exit(bench: Bench, index: int) -> Measured:
-    """A source crosses the edge of a still view: measure when the clip shows it, and whether its sound goes on."""
+    """Let a source cross the edge of a still view; measure when the clip shows it and if its sound continues."""
     scene, chosen, view, kind = crossing_scene(index)
     spec = bench.spec(CLIP_SECONDS)
     track = ViewTrack.still(view, spec.num_frames)
@@ -211,27 +211,27 @@ def measure_entry_exit(bench: Bench, index: int) -> Measured:
 
 
 def covered(frames: Tensor, true: Tensor, empty: Tensor) -> np.ndarray:
-    """Per frame, the covered share of the region in which the source is ever seen.
+    """Compute per frame the covered share of the region where the source is seen at any time.
 
-    A pixel is covered where it differs from the view without the source by more than half of the source's contrast.
+    A pixel is covered if it differs from the view without the source by more than half of the source's contrast.
 
     Args:
-        frames, true, empty: `[T, 3, s, s]`: the clip, the true view with and without the source.
+        frames, true, empty: `[T, 3, s, s]`: the clip, the true view with the source, and without.
     """
     contrast = (true - empty).square().mean(1).sqrt()
     region = contrast.amax(0) > 0.05
     usual = contrast[contrast > 0.05].median()
     apart = (frames - empty).square().mean(1).sqrt()
     share = (apart[:, region] > 0.5 * usual).float().mean(1).numpy()
-    # The median over three frames: a flicker is neither coming nor going.
+    # Median over three frames: ignore flicker.
     held = np.concatenate((share[:1], share, share[-1:]))
     return np.median(np.stack((held[:-2], held[1:-1], held[2:])), axis=0)
 
 
 def crossing_error(frames: Tensor, true: Tensor, empty: Tensor, kind: str) -> int | None:
-    """Frames between the clip's crossing and the true one; None where the source is hardly ever seen.
+    """Count the frames between the clip's crossing and the true one; None if the source is hardly seen.
 
-    The crossing is where the covered area passes half of its maximum, up for an entry, down for an exit.
+    The crossing is the frame where the covered area passes half of its maximum: upwards on entry, downwards on exit.
     """
     made, wanted = covered(frames, true, empty), covered(true, true, empty)
     if made.max() < LEAST_AREA * wanted.max():
@@ -243,7 +243,7 @@ def crossing_error(frames: Tensor, true: Tensor, empty: Tensor, kind: str) -> in
 
 
 def sound_break_db(made: Sound, true: Sound, performer: Performer) -> float:
-    """Largest difference, over the seconds of the clip, of the band's course about its mean from the true course."""
+    """Compare the band's level per quarter of the clip, minus its mean, with the true one; return the maximum."""
     courses = []
     for sound in (made, true):
         parts = sound.waveform[..., : len(sound.waveform[0]) // 4 * 4].chunk(4, dim=-1)
@@ -253,7 +253,7 @@ def sound_break_db(made: Sound, true: Sound, performer: Performer) -> float:
 
 
 def reduce_entry_exit(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Shares of scenes in which the source comes or goes in time with unbroken sound."""
+    """Compute the share of scenes whose source enters or leaves in time, with unbroken sound."""
     figure: dict[str, Any] = {
         "text": f"a source crosses the edge of a still view at {CROSSING_RATE_DEG_S:g} degrees per second; in time: "
         f"its covered area passes half of its maximum within {CROSSING_FRAMES} frames of the true view's; unbroken: "
@@ -261,7 +261,7 @@ def reduce_entry_exit(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "num_scenes": len(rows),
     }  # fmt: skip
     for who in ("con360", "baseline", "codecs"):
-        # A source that is never seen neither comes nor goes.
+        # A source that is never seen counts as late.
         in_time = [r[who]["frames_off"] is not None and r[who]["frames_off"] <= CROSSING_FRAMES for r in rows]
         unbroken = [r[who]["sound_off_db"] <= BROKEN_DB for r in rows]
         both = np.array([a and b for a, b in zip(in_time, unbroken, strict=True)], dtype=float)
@@ -292,7 +292,7 @@ def measure_moving(bench: Bench, index: int) -> Measured:
         time_s, view = spec.frame_times_s()[t], track.views[t]
         if not holds(view, scene.performers, time_s):
             continue
-        # The first view is what a clip would show that ignores the track's motion.
+        # Add the first view: a clip that ignores the track's motion would show it throughout.
         views = [replace(view, yaw_deg=y) for y in yaws_from(view.yaw_deg)] + [track.views[0]]
         true = torch.stack([_view_at(scene, v, bench.size, time_s) for v in views])[:, None]
         for who, clip in zip(ranks, clips, strict=True):
@@ -309,7 +309,7 @@ def _view_at(scene: Scene, view: View, size: int, time_s: float) -> Tensor:
 
 
 def reduce_moving(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Shares of frames whose own true view fits best."""
+    """Compute the share of frames whose own true view fits best."""
     figure: dict[str, Any] = {
         "text": f"the view pans at {PAN_RATE_DEG_S:g} degrees per second; each frame that shows a source against the "
         f"{CANDIDATES} true views of its time; follows: in the second half, more like its own view than the first one",

@@ -1,4 +1,4 @@
-"""metrics.json as a Markdown table."""
+"""Write metrics.json as Markdown tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROWS = (
 
 
 def markdown(metrics: dict[str, Any]) -> str:
-    """The whole of `metrics.json` for people: paired figures, probes, definitions."""
+    """Write all of `metrics.json`: paired figures, probes, definitions."""
     parts = [
         "# Evaluation\n",
         f"{metrics['num_scenes']} paired scenes of the test split, model {metrics['request']['model']}, "

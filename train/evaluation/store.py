@@ -1,7 +1,7 @@
-"""Results on disk, one file per scene and part: a killed run goes on where it was.
+"""Store results on disk, one file per scene and part; a killed run resumes from them.
 
-A folder belongs to one request (models, sampler, seed); another request in the same folder is refused, because a
-table over both would be of neither.
+A folder belongs to one request (models, sampler, seed). Another request in the same folder is refused, because one
+table must not mix both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from con360.media.files import atomic_path
 
 
 class Store:
-    """Results of one request under `folder/scenes`."""
+    """Store the results of one request under `folder/scenes`."""
 
     def __init__(self, folder: Path, request: dict[str, Any]) -> None:
         self.folder = folder
@@ -43,18 +43,18 @@ class Store:
         return self.path(part, index).is_file()
 
     def put(self, part: str, index: int, result: dict[str, Any], clips: dict[str, Tensor] | None = None) -> None:
-        """Keep a result; its clips are written first, so that a result never lacks them."""
+        """Store a result. Write its clips first, so that a stored result never lacks them."""
         if clips:
             with atomic_path(self.path(part, index).with_suffix(".safetensors")) as temporary:
                 save_file({name: t.contiguous() for name, t in clips.items()}, temporary)
         write_json(self.path(part, index), result)
 
     def rows(self, part: str) -> list[dict[str, Any]]:
-        """All results of a part, in the scenes' order."""
+        """Read all results of a part, in the scenes' order."""
         return [read_json(path) for path in sorted((self.folder / "scenes" / part).glob("*.json"))]
 
     def clips(self, part: str) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
-        """Results whose clips were kept, with them."""
+        """Read the results that have clips, with the clips."""
         found = sorted((self.folder / "scenes" / part).glob("*.safetensors"))
         return [(read_json(path.with_suffix(".json")), load_file(path)) for path in found if _has_result(path)]
 

@@ -1,1 +1,1 @@
-"""From 360° clips to training shards: the stages, and what runs them. The command is `train/prepare.py`."""
+"""Turn 360° clips into training shards: the stages and their executors. The command is `train/prepare.py`."""

@@ -1,7 +1,7 @@
 """Measure the stages on real clips, with one and two workers, and estimate the cost of a data set.
 
-Stage times are core seconds (of all threads of a process), which a busy machine hardly changes. The rate of a run is
-taken from its first finished segment to its last: without starting processes and loading models.
+Stage times are core seconds (CPU time of all threads of a process); other load on the machine hardly changes them. The
+rate of a run is measured from its first finished segment to its last, so it leaves out process start and model loading.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CLIPS = 100_000
 
 @dataclass(frozen=True)
 class Trial:
-    """A run of one executor: its finished segments' outcomes, their rate, and the bytes that they take."""
+    """Hold one executor's run: outcomes of the finished segments, their rate, and their size in bytes."""
 
     outcomes: tuple
     per_second: float
@@ -32,10 +32,10 @@ class Trial:
 
 
 def benchmark(source: ClipSource, settings: Settings, segments: int, nodes: int, cores: int) -> None:
-    """Print the stage table, the rates of one and two workers, the price of 100k clips and a plan for a cluster.
+    """Print the stage table, the rates of one and two workers, the cost of 100k clips and a plan for a cluster.
 
     Raises:
-        InputError: not a single clip can be prepared.
+        InputError: no clip can be prepared.
     """
     clips = _usable(source, settings, segments)
     alone = _measure(clips, settings, Executor())
@@ -54,7 +54,7 @@ def benchmark(source: ClipSource, settings: Settings, segments: int, nodes: int,
 
 
 def _usable(source: ClipSource, settings: Settings, count: int) -> list[SourceClip]:
-    """`count` clips of one segment each that can be prepared; few clips are taken again under other names."""
+    """Choose `count` usable clips of one segment each; if there are fewer, repeat them under new names."""
     source = (source[0][:count], [])
     with tempfile.TemporaryDirectory() as folder:
         account = prepare(source, folder, settings, Executor(), say=lambda line: None)
@@ -63,7 +63,7 @@ def _usable(source: ClipSource, settings: Settings, count: int) -> list[SourceCl
         if (known := account.outcomes.get(f"{clip.id}@{start:g}")) is not None and known.status == "done"
     ]  # fmt: skip
     if not good:
-        raise InputError("not one segment of these clips can be prepared; run without --benchmark to see why.")
+        raise InputError("no segment of these clips can be prepared; run without --benchmark to see why.")
     return [
         replace(segment.clip, id=f"{number}/{segment.id}", starts_s=(segment.start_s,), split="train")
         for number, segment in enumerate(islice(cycle(good), count))

@@ -1,12 +1,12 @@
 """Reject segments that are not worth training on, by OmniAudio's rules for Sphere360; each is optional.
 
-Source: OmniAudio (arXiv 2504.14906) and its cleaning scripts: static = more than 85 % of frame pairs at 2 fps differ by
-a gray mean squared error below 5; silent = below -35 dBFS for more than 90 % of the time. It finds speech with
-SenseVoice and the match of sound and picture with ImageBind, which transformers does not load: an AudioSet classifier
-and CLAP stand in, from folders that the user has.
+Source: OmniAudio (arXiv 2504.14906) and its cleaning scripts. Static: more than 85 % of frame pairs at 2 fps differ by
+a gray mean squared error below 5. Silent: below -35 dBFS for more than 90 % of the time. OmniAudio detects speech with
+SenseVoice and compares sound and picture with ImageBind. transformers loads neither, so an AudioSet classifier and CLAP
+replace them, from folders that the user names.
 
-A signal-processing voice detector is no stand-in: WebRTC's strictest mode calls 95 % of a bird recording, 92 % of a
-piano and 70 % of a drum kit speech, and 96 % of a speech recording.
+A signal-processing voice detector is no replacement. WebRTC's strictest mode finds speech in 95 % of a bird recording,
+92 % of a piano and 70 % of a drum kit, beside 96 % of a speech recording.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RULES = ("static", "silent", "speech", "match")
 
 
 class Rejected(Exception):
-    """A valid segment that a rule leaves out; the message says why."""
+    """Raised for a valid segment that a rule leaves out; the message says why."""
 
 
 def check_rules(rules: tuple[str, ...], speech_model: str, match_model: str) -> None:
@@ -96,7 +96,7 @@ def check_speech(mono: Sound, folder: str) -> None:
 
 
 def check_match(mono: Sound, caption: str, folder: str, least: float) -> None:
-    """Raise Rejected where sound and caption do not match, InputError without a caption."""
+    """Raise Rejected if sound and caption do not match, InputError if there is no caption."""
     if not caption:
         raise InputError("the rule 'match' compares the sound with the caption, and this clip has none")
     cosine = sound_caption_cosine(mono, caption, folder)
@@ -113,7 +113,7 @@ def speech_probability(mono: Sound, folder: str) -> float:
     rate = extract.sampling_rate
     wave = resample(mono, rate).waveform[0].numpy()
     inputs = extract(wave, sampling_rate=rate, return_tensors="pt")
-    # AudioSet has many labels at once: each is a yes or no of its own.
+    # A sound may have several AudioSet labels: sigmoid per label, no softmax.
     return float(model(**inputs).logits.sigmoid()[0, _speech_label(model, folder)])
 
 

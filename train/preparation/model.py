@@ -1,4 +1,4 @@
-"""Load what preparation needs of a joint model: its encoders, and the facts that set the shapes of their output."""
+"""Load a joint model's encoders, and the facts that set the shapes of their output."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ModelFacts:
     """Facts of a model that decide prepared data.
 
     Args:
-        model: name or folder, as given; `load_encoders` takes it.
-        name: for people.
+        model: name or folder as the user gave it, for `load_encoders`.
+        name: name to show.
         picture_size_px: side of the pictures.
         latent_stride_a, latent_multiple_a: as in `ClipSpec`.
         fingerprint: of the autoencoders' and text encoders' weights.
@@ -38,7 +38,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Encoders:
-    """The parts that make latents and text features; named as in `JointModel`."""
+    """Hold the parts that make latents and text features, named as in `JointModel`."""
 
     vae_v: nn.Module
     vae_a: nn.Module
@@ -85,7 +85,7 @@ def _newest(name_or_folder: str | Path) -> int:
 
 @lru_cache(maxsize=1)
 def _encoders(name_or_folder: str, newest: int) -> Encoders:
-    """Load once per process and state of the files: facts are asked for first, encoders after."""
+    """Load once per process, and again if a file changed: `model_facts` and `load_encoders` share the result."""
     from con360.weights.find import model_folder
     from con360.weights.load import load_part
     from con360.weights.parts import model_parts

@@ -9,7 +9,7 @@ from con360.errors import InputError
 from train.preparation.settings import Settings, SplitMethod, split_of
 from train.preparation.sources import SourceClip
 
-# By video, 15 % are held out as in the paper, a third of them to watch the training with.
+# Split by video. As in the paper 15 % are held out; a third of these serve as validation during training.
 FRACTIONS = {
     "video": (("train", 0.85), ("validation", 0.05), ("test", 0.10)),
     "random": (("train", 0.85), ("test", 0.15)),
@@ -18,7 +18,7 @@ FRACTIONS = {
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a clip that becomes examples."""
+    """Cut of a clip, from which examples are made."""
 
     clip: SourceClip
     start_s: float
@@ -30,19 +30,19 @@ class Segment:
 
 
 def assign_splits(clips: Sequence[SourceClip], method: SplitMethod, seed: int = 0) -> list[str]:
-    """The split of each clip.
+    """Choose the split of each clip.
 
     Args:
-        method: `video` draws once per video; `random` once per clip (the paper's 85/15, which puts clips of one video
-            on both sides); `given` takes what the source says.
+        method: `video` draws once per video; `random` once per clip (the paper's 85/15, where clips of one video can
+            fall on both sides); `given` takes the source's split.
 
     Raises:
-        InputError: another method, or `given` where a clip names no split.
+        InputError: unknown method, or `given` and a clip names no split.
     """
     if method == "given":
         bare = next((clip for clip in clips if not clip.split), None)
         if bare is not None:
-            raise InputError(f"the split is to be the source's own, but {bare.id} names none; use --split-by video.")
+            raise InputError(f"--split-by given needs a split per clip; {bare.id} names none. Use --split-by video.")
         return [clip.split for clip in clips]
     if method not in FRACTIONS:
         raise InputError(f"the split {method!r} is unknown; choose one of video, random, given.")
@@ -51,7 +51,7 @@ def assign_splits(clips: Sequence[SourceClip], method: SplitMethod, seed: int = 
 
 
 def plan_segments(clips: Sequence[SourceClip], settings: Settings) -> list[Segment]:
-    """Every segment of every clip, clips in their order; no id twice."""
+    """List every segment of every clip, in the clips' order; ids are unique."""
     splits = assign_splits(clips, settings.split, settings.split_seed)
     return [
         Segment(clip, start, split)

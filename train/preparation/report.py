@@ -1,4 +1,4 @@
-"""Report a run: counts, seconds per stage, the price of a data set, and a plan for a cluster."""
+"""Report a run: counts, seconds per stage, the cost of a data set, and a plan for a cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEGMENTS_PER_CLIP = 3
 
 @dataclass(frozen=True)
 class StageCost:
-    """Mean cost of one stage per finished segment, over `count` of them: core seconds, and seconds on the clock."""
+    """Hold a stage's mean cost over `count` finished segments, in core seconds and in wall-clock seconds."""
 
     stage: str
     core_seconds: float
@@ -25,7 +25,7 @@ class StageCost:
 
 
 def stage_costs(outcomes: Iterable[Outcome]) -> list[StageCost]:
-    """Mean cost of each stage that ran, over the finished segments; loading the model is not in it."""
+    """Average the cost of each stage that ran over the finished segments; model loading is not counted."""
     done = [outcome for outcome in outcomes if outcome.status == "done"]
     costs = []
     for stage in STAGES:
@@ -39,7 +39,7 @@ def stage_costs(outcomes: Iterable[Outcome]) -> list[StageCost]:
 
 
 def counts_text(account: Account) -> str:
-    """Count the segments by outcome, with the commonest reasons of those that gave no example."""
+    """Count the segments by outcome, and list the most frequent reasons for segments without examples."""
     lines = [
         f"{account.planned} segments planned: {account.count('done')} done, {account.count('rejected')} rejected, "
         f"{account.count('failed')} failed; {sum(o.examples for o in account.outcomes.values())} examples"
@@ -58,7 +58,7 @@ def counts_text(account: Account) -> str:
 
 
 def stages_text(costs: list[StageCost]) -> str:
-    """A Markdown table of core seconds per segment, segments per core second, and seconds on the clock."""
+    """Write a Markdown table: core seconds per segment, segments per core second, wall-clock seconds."""
     head = [
         "| stage | core s per segment | segments per s and core | s on the clock | measured over |",
         "|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """Run the stages over a plan, in this process or on Ray, and account for every segment.
 
-Each executor takes the segments that no committed shard covers, and writes shards of finished ones. A kill costs at
-most the unfinished shards; the next run begins with them.
+Each executor takes the segments that no committed shard covers, and writes the finished ones to shards. A kill loses at
+most the unfinished shards; the next run does their segments again.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _ORDER = {"failed": 0, "rejected": 1, "done": 2}
 
 @dataclass(frozen=True)
 class Executor:
-    """Workers and devices of a run; they change its time alone.
+    """Hold a run's workers and devices; they affect its speed, not its result.
 
     Args:
         name: `process` (this one) or `ray`.
         workers: processor cores that Ray uses here; a cluster has its own.
-        device: of the encoders. encoders: processes that hold them and nothing else; 0 encodes where the views are cut.
+        device: of the encoders. encoders: processes that only encode; at 0, the workers that cut views also encode.
         address: of a running Ray cluster, "auto" or "ray://..."; empty starts Ray here.
-        shard_segments: segments per shard: what a kill can cost each writer, and what a reader opens at a time.
+        shard_segments: segments per shard, which is what a killed writer loses and what a reader opens at a time.
     """
 
     name: str = "process"
@@ -61,12 +61,12 @@ class Executor:
 
 @dataclass(frozen=True)
 class Account:
-    """State of a folder against a plan.
+    """Compare a folder with a plan.
 
     Args:
         planned: segments in the plan. outcomes: best outcome per segment, of this plan or an earlier one.
-        doubled: segments that are done in more than one shard; none, unless files were copied in.
-        problems: of the source.
+        doubled: segments that are done in more than one shard; happens only if files were copied in.
+        problems: faults of the source.
     """
 
     planned: int
@@ -101,16 +101,16 @@ def prepare(
     retry_failed: bool = False,
     say: Callable[[str], None] = print,
 ) -> Account:
-    """Bring a folder to the state in which every planned segment is done, rejected or failed with its reason.
+    """Prepare every planned segment of a folder: each ends done, rejected or failed, with a reason.
 
     Args:
-        source: clips and the source's own problems. out: the folder; one that was begun is gone on with.
+        source: clips, and faults found while listing them. out: folder to write; an unfinished one is continued.
         settings: what to make. executor: who makes it.
-        retry_failed: try failed segments again (a missing file that has come, a fault that is mended).
-        say: told a line at the beginning.
+        retry_failed: try failed segments again, for example after a missing file was added.
+        say: prints a line at the start.
 
     Raises:
-        InputError: the folder holds other settings, another run is writing it, or a rule lacks its model.
+        InputError: the folder was made with other settings, another run is writing to it, or a rule lacks its model.
     """
     executor, folder = executor or Executor(), Path(out).expanduser().absolute()
     check_rules(settings.clean, settings.speech_model, settings.match_model)
@@ -126,7 +126,7 @@ def prepare(
         known, _ = take_account(folder)
         open_ids = {s for s, outcome in known.items() if retry_failed and outcome.status == "failed"}
         todo = [segment for segment in plan if segment.id not in known or segment.id in open_ids]
-        say(f"{len(plan)} segments of {len(clips)} clips; {len(plan) - len(todo)} are there, {len(todo)} to do")
+        say(f"{len(plan)} segments of {len(clips)} clips; {len(plan) - len(todo)} are finished, {len(todo)} to do")
         write = partial(commit, folder, token)
         for split in SPLITS:
             _run(executor, [s for s in todo if s.split == split], settings, partial(write, split), split)
@@ -163,7 +163,7 @@ def _run(
 def run_in_process(
     segments: Sequence[Segment], settings: Settings, executor: Executor, write: Callable[[Sequence[Result]], None]
 ) -> Iterator[int]:
-    """One segment after the other; yields how many were finished."""
+    """Prepare one segment after the other; yield the number finished at each step."""
     encode = Encoder(settings, executor.device)
     for group in _groups(segments, executor.shard_segments):
         results = []
@@ -180,16 +180,16 @@ def _groups(items: Sequence[Segment], size: int) -> Iterable[Sequence[Segment]]:
 def run_on_ray(
     segments: Sequence[Segment], settings: Settings, executor: Executor, write: Callable[[Sequence[Result]], None]
 ) -> Iterator[int]:
-    """The same stages as Ray Data operators; the shards are written where their last stage ran.
+    """Run the same stages as Ray Data operators; the worker of the last stage writes the shard.
 
-    On a cluster the code, the clips, the model and the output lie at the same paths on every node.
+    On a cluster, code, clips, model and output must have the same paths on every node.
     """
     ray = start_ray(executor)
     work = ray.data.from_items(
         [{"segment": segment} for segment in segments], override_num_blocks=_blocks(len(segments), executor.workers)
     )
     on_gpu = executor.device.startswith("cuda")
-    # With encoders apart, what comes before them needs no accelerator; without, every worker holds one.
+    # Separate encoders leave the earlier stages without an accelerator; otherwise every worker holds one.
     first, gpus = ("cpu", 0) if executor.encoders else (executor.device, 1 if on_gpu else 0)
     work = work.map(lambda row: {"work": prepare_views(row["segment"], settings, first)}, num_cpus=1, num_gpus=gpus)
     if executor.encoders:
@@ -212,15 +212,15 @@ def run_on_ray(
 
 
 def _blocks(segments: int, workers: int) -> int:
-    """Number of pieces that Ray hands out: several per worker, so that a lost worker costs little."""
+    """Choose the number of pieces that Ray hands out: several per worker, so that a lost worker costs little."""
     return -(-segments // max(1, min(BLOCK_SEGMENTS, segments // (4 * workers))))
 
 
 def start_ray(executor: Executor) -> Any:
-    """Ray, connected to a cluster or started here, quiet.
+    """Connect to a Ray cluster or start Ray here, without its own output.
 
     Raises:
-        InputError: it is not installed.
+        InputError: Ray is not installed.
     """
     try:
         import ray
@@ -228,8 +228,8 @@ def start_ray(executor: Executor) -> Any:
     except ImportError as error:
         raise InputError("the executor 'ray' needs Ray Data: pip install -e '.[cluster]'.") from error
     if not ray.is_initialized():
-        # The workers import this project as their driver does. Ray gives PyTorch a thread for each worker; OpenCV
-        # would take every core in all of them.
+        # The workers must import this project as the driver does. Ray limits PyTorch to one thread per worker;
+        # OpenCV would use every core in each.
         variables = {"PYTHONPATH": str(ROOT), "OPENCV_FOR_THREADS_NUM": "1"}
         options: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "logging_level": "ERROR"}
         if executor.address:
@@ -238,10 +238,10 @@ def start_ray(executor: Executor) -> Any:
             options.update(num_cpus=executor.workers, include_dashboard=False)
         ray.init(log_to_driver=False, **options)
     context = ray.data.DataContext.get_current()
-    # Our own bar shows progress; errors stand in the outcomes.
+    # Our own bar shows progress; the outcomes record errors.
     context.enable_progress_bars = False
-    # Ray Data keeps a share of the cores for each operator, needed or not: writing shards, a hundredth of the work,
-    # left one of two cores idle; by its rule it would be a quarter of many.
+    # By default Ray Data reserves cores for each operator. Writing shards is a hundredth of the work, but its
+    # reservation left one of two cores idle; on many cores it would be a quarter of them.
     context.op_resource_reservation_enabled = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray
@@ -269,7 +269,7 @@ def _write_batch(write: Callable[[Sequence[Result]], None], batch: dict[str, Any
 
 
 def commit(folder: Path, token: str, split: str, results: Sequence[Result]) -> None:
-    """Write a shard, unless a later run has taken over the folder: workers may outlive a killed driver."""
+    """Write a shard. Workers can outlive a killed driver: refuse if a later run has taken over the folder."""
     if (folder / _RUN_FILE).read_text() != token:
         raise RuntimeError(f"another run has taken over {folder}")
     write_shard(folder, split, results)
@@ -277,7 +277,7 @@ def commit(folder: Path, token: str, split: str, results: Sequence[Result]) -> N
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[str]:
-    """Hold a folder for writing, and remove what killed writers left half done."""
+    """Lock a folder for writing, and remove unfinished files of killed writers."""
     with hold(folder, "--out"):
         token = secrets.token_hex(8)
         with atomic_path(folder / _RUN_FILE) as temporary:

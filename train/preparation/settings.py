@@ -1,7 +1,7 @@
 """Settings that decide the content of prepared data.
 
-They are stored beside the shards and must be the same when a run is resumed. Workers, devices and shard sizes change
-the time alone, so they stand in `run.Executor`.
+They are stored beside the shards, and a resumed run must have the same. Workers, devices and shard sizes affect only
+the speed; they are in `run.Executor`.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides an example's content and split.
+    """Hold everything that decides an example's content and split.
 
     Args:
         facts: of the joint model whose autoencoders and text encoders make the latents, from `model_facts`.
         seconds: length of a segment. starts_s: where segments begin in each clip.
-        height: rows of the panorama as read; 0 takes twice the model's picture, at least 256.
+        height: rows of the panorama as read; 0 takes twice the model's picture size, at least 256.
         saliency: "multi-cue", "training-free", the path of SalViT360's weights, or "truth" for procedural scenes.
-        viewpoints: at most so many views per segment, the most salient first.
-        fov_deg: of every view, or "box" for the region's own. mode: "still" or "track".
-        sound: `view` hears the view's side of Ambisonic sound, `omni` the downmix; sound without directions is omni.
-        crops: whether the true pictures are stored beside their latents.
-        clean: rules of `cleaning.RULES` that apply. speech_model, match_model: folders that two of them need.
+        viewpoints: largest number of views per segment, the most salient first.
+        fov_deg: field of view of every view, or "box" for that of each region's bounding box. mode: "still" or "track".
+        sound: `view` is a microphone towards the view (needs Ambisonics), `omni` the downmix.
+        crops: store the true pictures beside their latents.
+        clean: names from `cleaning.RULES`. speech_model, match_model: model folders for the rules `speech` and `match`.
         min_match: lowest cosine of sound and caption for the rule `match`.
         caption_model: folder of a captioner for clips without a caption; "" leaves them without.
         caption_writer: folder of the language model that merges the faces' captions; "" joins them by rule.
-        caption_times: moments of a segment that are captioned.
+        caption_times: number of moments per segment to caption.
         split: `video` keeps every video in one split; `random` is the paper's 85/15 by clip; `given` is the source's.
-        split_seed: of the first two.
-        ambisonics, head_locked: what the sounds' channels are, as in `con360.sound.channels.channel_meaning`.
+        split_seed: seed of `video` and `random`.
+        ambisonics, head_locked: meaning of the sounds' channels, as in `con360.sound.channels.channel_meaning`.
     """
 
     facts: ModelFacts
@@ -99,7 +99,7 @@ class Settings:
 
     @property
     def caption_models(self) -> CaptionModels | None:
-        """The models that caption clips without a caption; None leaves them without."""
+        """Name the models that caption clips without a caption; None: leave them uncaptioned."""
         if not self.caption_model:
             return None
         writer = Path(self.caption_writer) if self.caption_writer else None
@@ -109,7 +109,7 @@ class Settings:
         """Return the values that all runs into one folder must share."""
         values = asdict(self)
         values["facts"].pop("model")
-        # Folders that were begun before these were there can be gone on with.
+        # Leave defaults of later settings out, so that folders begun before them can be continued.
         values = {k: v for k, v in values.items() if (k, v) not in (("ambisonics", "auto"), ("head_locked", False))}
         for name in ("saliency", "speech_model", "match_model", "caption_model", "caption_writer"):
             path = Path(values[name])
@@ -119,10 +119,10 @@ class Settings:
 
 
 def claim_folder(folder: Path, settings: Settings) -> None:
-    """Store the settings in a new folder, or check that a folder's own are the same.
+    """Store the settings in a new folder, or check that an existing folder has the same.
 
     Raises:
-        InputError: the folder was made with other settings; names them.
+        InputError: the folder was made with other settings; the message names them.
     """
     mine = settings.identity()
     if not (folder / SETTINGS_FILE).exists():
@@ -142,7 +142,7 @@ def _brief(value: Any) -> str:
 
 
 def split_of(key: str, seed: int, fractions: Sequence[tuple[str, float]]) -> str:
-    """Draw a key's split by a hash of seed and key, so that other keys never change it."""
+    """Draw a key's split by a hash of seed and key; adding other keys never changes it."""
     draw = int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") / 2**64
     for name, fraction in fractions:
         if draw < fraction:

@@ -17,7 +17,7 @@ from con360.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi")
 SPLITS = ("train", "validation", "test")
-# A YouTube id has 11 characters; some of the published names carry a further "l". Ids hold "_" and start with "-".
+# A YouTube id has 11 characters and may contain "_" or start with "-". Some published names add an "l" behind the id.
 _SPHERE360_LINE = re.compile(r"([A-Za-z0-9_-]{11})(l?)_(\d+)")
 SCENE_PREFIX = "scene:"
 
@@ -27,11 +27,11 @@ class SourceClip:
     """One file of 360° video.
 
     Args:
-        id: unique and the same in every run. path: empty for a procedural scene.
+        id: unique, and the same in every run. path: empty for a procedural scene.
         video: source video; clips of one video share a split.
-        split: the source's own, empty where it has none.
-        caption: empty where the source has none.
-        starts_s: segments of this clip alone; None takes the run's.
+        split: as the source gives it, or empty.
+        caption: as the source gives it, or empty.
+        starts_s: segment starts for this clip; None takes the run's.
     """
 
     id: str
@@ -44,7 +44,7 @@ class SourceClip:
 
 @dataclass(frozen=True)
 class Problem:
-    """A fault in the source. `kept`: the clip is prepared all the same."""
+    """Report a fault in the source. `kept`: the clip is prepared nevertheless."""
 
     where: str
     reason: str
@@ -55,16 +55,16 @@ ClipSource = tuple[list[SourceClip], list[Problem]]
 
 
 def video_of(clip_id: str) -> str:
-    """Read the source video from a clip's name: Sphere360's id without start and "l", else the name itself."""
+    """Read the video's id from a clip's name: for Sphere360 without start and "l", else the whole name."""
     match = _SPHERE360_LINE.fullmatch(Path(clip_id).stem)
     return match[1] if match else clip_id
 
 
 def read_source(path: str | Path) -> ClipSource:
-    """Clips of a folder (all videos below it) or of a manifest (.csv, .jsonl).
+    """List the clips of a folder (all videos below it) or of a manifest (.csv, .jsonl).
 
     Raises:
-        InputError: neither.
+        InputError: the path is neither.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -86,7 +86,7 @@ def _read_folder(folder: Path) -> ClipSource:
 
 
 def _sidecar(file: Path) -> tuple[str, str]:
-    """(caption, problem) of `clip.txt` or of "caption" in `clip.json` beside the file; both empty where none is."""
+    """Read (caption, problem) from `clip.txt`, or "caption" in `clip.json`, beside the file; both empty if absent."""
     for beside in (file.with_suffix(".txt"), file.with_suffix(".json")):
         if not beside.is_file():
             continue
@@ -153,17 +153,17 @@ def _clip_of(row: dict[str, Any], root: Path) -> SourceClip:
 
 
 def read_sphere360(lists: str | Path, media: str | Path) -> ClipSource:
-    """Clips of Sphere360's `train.txt` and `test.txt`, found as `<line>.<suffix>` below a folder of media.
+    """List the clips of Sphere360's `train.txt` and `test.txt`, stored as `<line>.<suffix>` below a folder of media.
 
     Convention: a line is `<video>_<start>`, split at the last "_"; a 12th letter "l" of the id belongs to the clip's
-    name, not to its video. Two lines of one video and start are one clip: the first is used. A clip whose file is not
-    there is a problem, and is not prepared.
+    name, not to its video. Two lines of one video and start are one clip: the first is used. A clip without
+    a file is a problem, and is not prepared.
 
     Args:
         lists: the folder of the two lists, or one list. media: the folder of the clips.
 
     Raises:
-        InputError: no list there, or no folder of media.
+        InputError: no list, or no folder of media.
     """
     lists, media = Path(lists).expanduser(), Path(media).expanduser()
     if not media.is_dir():
@@ -181,7 +181,7 @@ def read_sphere360(lists: str | Path, media: str | Path) -> ClipSource:
 
 
 def read_sphere360_lists(lists: str | Path) -> ClipSource:
-    """The lines of Sphere360's lists as clips without paths; see `read_sphere360`."""
+    """Read the lines of Sphere360's lists as clips without paths; see `read_sphere360`."""
     lists = Path(lists).expanduser()
     named = [lists] if lists.is_file() else [lists / f"{name}.txt" for name in ("train", "test")]
     named = [file for file in named if file.is_file()]
@@ -211,7 +211,7 @@ def read_sphere360_lists(lists: str | Path) -> ClipSource:
 
 
 def procedural_scenes(count: int, split: str, first: int = 0) -> ClipSource:
-    """Scenes `first` to `first + count - 1` of a split as clips; their seeds keep the splits apart."""
+    """List scenes `first` to `first + count - 1` of a split as clips; no two splits share a seed."""
     if split not in SPLITS or count < 1 or first < 0:
         raise InputError(f"{count} scenes of {split!r} were asked for; give 1 or more, of {', '.join(SPLITS)}.")
     names = [f"{SCENE_PREFIX}{split}/{index}" for index in range(first, first + count)]
@@ -219,13 +219,13 @@ def procedural_scenes(count: int, split: str, first: int = 0) -> ClipSource:
 
 
 def scene_number(clip: SourceClip) -> tuple[str, int]:
-    """(split, index) of a procedural scene."""
+    """Return (split, index) of a procedural scene."""
     split, index = clip.id.removeprefix(SCENE_PREFIX).split("/")
     return split, int(index)
 
 
 def overlapping(clips: Iterable[SourceClip], splits: Sequence[str]) -> dict[tuple[str, str], int]:
-    """Videos that occur in both of two splits: {(split, split): count}; empty when the splits are disjoint by video."""
+    """Count the videos that two splits share: {(split, split): count}; empty if no video is in two splits."""
     videos: dict[str, set[str]] = {}
     for clip, split in zip(clips, splits, strict=True):
         videos.setdefault(split, set()).add(clip.video)

@@ -3,7 +3,7 @@
     clips:   read -> caption -> clean -> saliency -> views -> encode
     scenes:  render -> encode
 
-`encode` uses an accelerator. The stages before it need processor cores alone, except captioning models and SalViT360.
+`encode` uses an accelerator. The earlier stages need only CPU cores, except for captioning models and SalViT360.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from train.preparation.settings import SALIENCY_HEIGHT, TRUTH, Settings
 from train.preparation.sources import scene_number
 from train.shards import Outcome, Prepared, Result, Status
 
-# A segment may lack this much at its end: cutting tools end clips a frame or two early.
+# Allowed gap at the end of a segment: cutting tools end clips a frame or two early.
 SHORT_S = 0.25
 
 
 @dataclass(frozen=True)
 class Draft:
-    """One viewpoint of a segment before encoding: `crops [T, 3, s, s]` uint8, `sound [N]` float32, `maps
-    [T, 2, H, W]` uint8, and the view of each frame."""
+    """Hold one viewpoint of a segment before encoding: `crops [T, 3, s, s]` uint8, `sound [N]` float32,
+    `maps [T, 2, H, W]` uint8, and the view of each frame."""
 
     crops: Tensor
     sound: Tensor
@@ -61,16 +61,16 @@ class Draft:
 
 @dataclass(frozen=True)
 class Work:
-    """A segment on its way through the stages.
+    """Carry a segment through the stages.
 
     Args:
-        panorama: the clip with sound at 16 kHz; dropped once the views are cut out.
+        panorama: the clip with sound at 16 kHz; dropped after `views`, to free memory.
         drafts: one per viewpoint.
-        foa: `[4, N]` AmbiX where the clip is Ambisonic.
+        foa: `[4, N]` AmbiX if the clip is Ambisonic, else None.
         caption: text for the text encoders.
         seconds, core_seconds: per stage, as in `Outcome`.
-        notices: for people.
-        device: of captioners and SalViT360.
+        notices: changes made to the clip, for the user.
+        device: for captioners and SalViT360.
         examples: result of `encode`.
         outcome: set when the segment ended early.
     """
@@ -99,7 +99,7 @@ Stage = Callable[[Work, Settings], Work]
 
 
 def read(work: Work, settings: Settings) -> Work:
-    """Read the clip: frames at 8 fps, 2:1, and sound at 16 kHz. Ambisonics stay as they are, all else becomes mono."""
+    """Read the clip: frames at 8 fps, 2:1, and sound at 16 kHz. Ambisonics are kept, other sound becomes mono."""
     segment, spec = work.segment, settings.spec
     length = probe(segment.clip.path).duration_s
     if length is not None and length < segment.start_s + spec.seconds - SHORT_S:
@@ -121,7 +121,7 @@ def read(work: Work, settings: Settings) -> Work:
 
 
 def caption(work: Work, settings: Settings) -> Work:
-    """Caption the panorama where the source has no caption and a captioner is named."""
+    """Caption the panorama if the source has no caption and a captioner is named."""
     if work.caption or settings.caption_models is None:
         return work
     from con360.caption.by_models import caption_scene
@@ -165,12 +165,12 @@ def _saliency_of(clip: PanoramaClip, method: str, height: int, device: str) -> S
 
 @lru_cache(maxsize=1)
 def _salvit360(weights: str, device: str) -> Any:
-    # `predict_saliency` loads the network for each clip; here it is loaded for each process.
+    # `predict_saliency` would load the network for each clip; load it once per process instead.
     return load_salvit360(weights, device)
 
 
 def views(work: Work, settings: Settings) -> Work:
-    """Choose the most salient viewpoints and cut the true picture, sound and maps of each."""
+    """Choose the most salient viewpoints; cut out the true picture, sound and maps of each."""
     (clip, sound), maps = work.clip, work.saliency
     assert maps is not None, "`views` ran before `saliency`"
     found = viewpoints(maps, clip.fps, fov_deg=settings.fov_deg, mode=settings.mode, max_viewpoints=settings.viewpoints)
@@ -189,7 +189,7 @@ def _draft(clip: PanoramaClip, heard: Sound, maps: SaliencyMaps, track: ViewTrac
 
 
 def render(work: Work, settings: Settings) -> Work:
-    """Render a procedural scene with its true saliency, or with estimated saliency where the settings ask for it."""
+    """Render a procedural scene with its true saliency, or with estimated saliency if the settings ask for it."""
     split, index = scene_number(work.segment.clip)
     spec = settings.spec
     example = make_example(split, index, num_frames=spec.num_frames, spec=spec, size=settings.facts.picture_size_px)
@@ -207,12 +207,12 @@ def _bytes(values: Tensor) -> Tensor:
 
 
 def stages_of(segment: Segment) -> tuple[Stage, ...]:
-    """The stages before encoding."""
+    """List the stages before encoding."""
     return (render,) if is_scene(segment.clip) else (read, caption, clean, saliency, views)
 
 
 def prepare_views(segment: Segment, settings: Settings, device: str = "cpu") -> Work:
-    """Run every stage before encoding; an error ends the segment and is kept in its outcome."""
+    """Run every stage before encoding; an error ends the segment and is recorded in its outcome."""
     work = Work(segment, device=device)
     for stage in stages_of(segment):
         work = _timed(stage.__name__, work, stage, settings)
@@ -248,7 +248,7 @@ def _timed(name: str, work: Work, stage: Stage, settings: Settings) -> Work:
 
 
 class Encoder:
-    """The last stage: encode pictures, sound and caption as the U-Nets read them. Loads the encoders when made."""
+    """Encode pictures, sound and caption for the U-Nets: the last stage. Creating it loads the encoders."""
 
     def __init__(self, settings: Settings, device: str = "cpu") -> None:
         self.settings = settings
@@ -256,7 +256,7 @@ class Encoder:
         self.text = lru_cache(maxsize=256)(self._text)
 
     def __call__(self, work: Work) -> Result:
-        """A segment's result: its examples, or the outcome that an earlier stage gave."""
+        """Return a segment's examples, or the outcome that an earlier stage gave."""
         if work.outcome is None:
             work = _timed("encode", work, self._encode, self.settings)
         if work.outcome is not None:

@@ -1,4 +1,4 @@
-"""Encode procedural scenes once, so that training reads latents and maps."""
+"""Encode procedural scenes once; training then reads only latents and maps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..examples import ESTIMATOR, make_example, staging
 def seen_performers(split: str, index: int, *, num_frames: int, spec: ClipSpec, grid: int) -> Tensor:
     """Label each part of an example's view by colour and shape: `[T, 2, grid, grid]` int64.
 
-    Indices into `COLOURS` and `SHAPES`; one past their end where no performer is.
+    Values are indices into `COLOURS` and `SHAPES`; the index past their end means no performer.
     """
     scene, full, kept = staging(split, index, num_frames, spec)
     labels = torch.empty(num_frames, 2, grid, grid, dtype=torch.int64)
@@ -44,12 +44,12 @@ def seen_performers(split: str, index: int, *, num_frames: int, spec: ClipSpec, 
 
 
 def heard_voices(split: str, index: int, *, rows: int, row_seconds: float, spec: ClipSpec) -> Tensor:
-    """Amplitude of each voice in an example's view sound: `[rows, voices]`, in the order of `VOICES`.
+    """Compute each voice's amplitude in an example's view sound: `[rows, voices]`, in the order of `VOICES`.
 
-    A performer's own level is left out: no condition holds it.
+    A performer's own level is left out, because no condition tells it.
 
     Args:
-        rows, row_seconds: of the audio latent; rows past the clip's end are silent.
+        rows, row_seconds: number and length of the audio latent's rows; rows past the clip's end are silent.
     """
     scene, full, _ = staging(split, index, 1, spec)
     time_s = (np.arange(rows) + 0.5) * row_seconds
@@ -66,7 +66,7 @@ def heard_voices(split: str, index: int, *, rows: int, row_seconds: float, spec:
 
 @dataclass(frozen=True)
 class Cache:
-    """Latents and conditions of many examples, in memory.
+    """Hold latents and conditions of many examples in memory.
 
     Args:
         latents_v: `[N, T, 4, h, w]` half precision, scaled.
@@ -98,12 +98,12 @@ def build_cache(
     spec: ClipSpec,
     estimate_every: int = 3,
 ) -> Cache:
-    """Render and encode `count` examples, once: an existing file of the same request is read instead.
+    """Render and encode `count` examples; if a file of the same request exists, read it instead.
 
     Args:
         encode_v: frames `[T, 3, s, s]` to scaled latents `[T, 4, h, w]`; None leaves the picture out (empty).
         encode_a: waveform `[1, N]` to scaled, padded latents `[1, 8, R, 16]`; None leaves the sound out (zeros).
-        estimate_every: one example in so many has estimated saliency, as users have; the others the scene's truth.
+        estimate_every: one in this many examples has estimated saliency, as users have; the others have the truth.
     """
     request = json.dumps([split, count, first, num_frames, spec.seconds, spec.fps, estimate_every, ESTIMATOR])
     if path.is_file():
@@ -140,7 +140,7 @@ def load_cache(path: Path) -> Cache:
 
 @dataclass(frozen=True)
 class CacheBatch:
-    """Rows of a `Cache` for one training step. Latents and maps are float32 here."""
+    """Hold rows of a `Cache` for one training step, with latents and maps as float32."""
 
     latents_v: Tensor  # [B, 4, T, h, w]
     latents_a: Tensor  # [B, 8, R, 16]
@@ -151,7 +151,7 @@ class CacheBatch:
 
 
 def take(cache: Cache, indices: Sequence[int]) -> CacheBatch:
-    """The examples of `indices` as one batch."""
+    """Take the examples of `indices` as one batch."""
     rows = torch.as_tensor(indices)
     return CacheBatch(
         cache.latents_v[rows].float().transpose(1, 2),
@@ -164,7 +164,7 @@ def take(cache: Cache, indices: Sequence[int]) -> CacheBatch:
 
 
 def batches(cache: Cache, batch_size: int, generator: torch.Generator) -> Iterator[CacheBatch]:
-    """Endless shuffled batches; each epoch visits every example once."""
+    """Yield shuffled batches without end; each epoch visits every example once."""
     while True:
         order = torch.randperm(len(cache), generator=generator)
         for start in range(0, len(cache) - batch_size + 1, batch_size):

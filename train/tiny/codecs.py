@@ -1,9 +1,8 @@
-"""Codec stage of the tiny bundle: the two autoencoders and the vocoder, from procedural scenes alone.
+"""Train the tiny bundle's codecs (two autoencoders, a vocoder) on procedural scenes.
 
     python -m train.tiny.codecs --out runs/tiny --only vae_v
 
-Each part is written as diffusers or transformers write it (`vae_v/`, `vae_a/`, `vocoder/`), so that the loading code
-cannot tell it from a public one.
+Each part is saved by diffusers or transformers (`vae_v/`, `vae_a/`, `vocoder/`), so it loads like a public one.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SIZE = 64
 
 
 def make_vae_v() -> nn.Module:
-    """64x64 RGB to 4x16x16 latents (f4)."""
+    """Build the picture autoencoder: 64x64 RGB to 4x16x16 latents (f4)."""
     from diffusers import AutoencoderKL
 
     blocks = 3
@@ -39,7 +38,7 @@ def make_vae_v() -> nn.Module:
 
 
 def make_vae_a() -> nn.Module:
-    """Log-mel `[1, T, 64]` to 8 latent channels at a quarter of the time and band resolution, as AudioLDM's."""
+    """Build the sound autoencoder: log-mel `[1, T, 64]` to 8 channels at 1/4 time and bands, as in AudioLDM."""
     from diffusers import AutoencoderKL
 
     blocks = 3
@@ -47,7 +46,7 @@ def make_vae_a() -> nn.Module:
         1, 1, ("DownEncoderBlock2D",) * blocks, ("UpDecoderBlock2D",) * blocks, (16, 32, 48),
         layers_per_block=1, latent_channels=8, norm_num_groups=8, sample_size=64,
     )  # fmt: skip
-    # Log-mels are around -7 +- 4: start the decoder there, so that training need not learn the offset first.
+    # Log-mels are about -7 +- 4: start the decoder there to save training the offset.
     with torch.no_grad():
         vae.decoder.conv_out.bias.fill_(-7.0)
         vae.decoder.conv_out.weight.mul_(4.0)
@@ -76,7 +75,7 @@ def _vocoder_of(folder: Path) -> nn.Module:
 
 
 def render_frames(count: int, first: int = 0) -> Tensor:
-    """`[count, 3, 64, 64]` uint8: one random view of each of `count` training scenes."""
+    """Render one random view of each of `count` training scenes: `[count, 3, 64, 64]` uint8."""
     frames = torch.empty(count, 3, SIZE, SIZE, dtype=torch.uint8)
     for i in range(count):
         rng = np.random.default_rng([SPLIT_FIRST_SEED["train"] + first + i, 2])
@@ -88,7 +87,7 @@ def render_frames(count: int, first: int = 0) -> Tensor:
 
 
 def render_sounds(count: int, first: int = 0) -> Tensor:
-    """`[count, 64000]`: the view sound of `count` training scenes."""
+    """Render the view sound of `count` training scenes: `[count, 64000]`."""
     spec = ClipSpec()
     sounds = []
     for i in range(count):
@@ -130,7 +129,7 @@ def train_vae_v(steps: int, batch: int, pool: int, seed: int) -> nn.Module:
         x = frames[torch.randint(len(frames), (batch,))].float() / 127.5 - 1
         posterior = vae.encode(x).latent_dist
         error = (vae.decode(posterior.sample()).sample - x).abs()
-        # Shapes cover a small part of the picture; the worst parts of each picture count twice.
+        # Shapes cover little of a picture: count the pixels with the largest error twice.
         hard = error.flatten(1).topk(error[0].numel() // 8, dim=1).values.mean()
         return error.mean() + 0.25 * hard + 2e-5 * posterior.kl().mean() / 1024 * 16
 
@@ -167,7 +166,7 @@ def _crops(mels: Tensor, batch: int, length: int) -> tuple[Tensor, list[tuple[in
 
 
 def spectral_loss(a: Tensor, b: Tensor) -> Tensor:
-    """Multi-resolution STFT distance of `[B, N]` waveforms: spectral convergence and log magnitude."""
+    """Compute the multi-resolution STFT distance of `[B, N]` waveforms: spectral convergence and log magnitude."""
     total = a.new_zeros(())
     for n_fft in (256, 512, 1024, 2048):
         window = torch.hann_window(n_fft, device=a.device)
@@ -178,10 +177,10 @@ def spectral_loss(a: Tensor, b: Tensor) -> Tensor:
 
 
 def relative_loss(a: Tensor, b: Tensor) -> Tensor:
-    """STFT distance of `[B, N]` waveforms where the target sounds, each bin relative to the target's own magnitude.
+    """Compute the STFT distance of `[B, N]` waveforms, relative to the target's magnitude in each non-silent bin.
 
-    A voice that is missing costs little of the waveform beside a louder one, and much of what is heard. Magnitudes
-    count most: where the phase is not learned yet, silence would be the best answer to a complex distance.
+    Beside a loud voice, a missing soft one changes the waveform little but is clearly heard. Magnitudes weigh most:
+    while the phase is not learned yet, silence would minimise a complex distance.
     """
     window = torch.hann_window(512, device=a.device)
     A, B = (torch.stft(x, 512, 128, window=window, return_complex=True) for x in (a, b))
@@ -192,7 +191,7 @@ def relative_loss(a: Tensor, b: Tensor) -> Tensor:
 
 
 def solo_voices(count: int) -> Tensor:
-    """`[count, N]`: one voice at a time, soft ones too. In a mixture the loudest voices decide the error."""
+    """Render single voices, loud and soft: `[count, N]`. In a mixture the loudest voices dominate the error."""
     rng, spec = np.random.default_rng(7), ClipSpec()
     time_s = np.arange(spec.num_samples) / spec.sample_rate_hz
     names = list(VOICES)
@@ -215,7 +214,7 @@ def train_vocoder(steps: int, batch: int, pool: int, seed: int, start: Path | No
         mel, places = _crops(mels, batch, length)
         target = torch.stack([sounds[r, s * 160 : (s + length) * 160] for r, s in places])
         made = vocoder(mel)[:, : length * 160]
-        # Phases are fixed by the scenes' construction, so the waveform itself can be compared.
+        # Scenes have fixed phases, so waveforms can be compared directly.
         return spectral_loss(made, target) + 5.0 * F.l1_loss(made, target) + 2.0 * relative_loss(made, target)
 
     _optimise(parameters, steps, 2e-3, loss_of_step, "vocoder")

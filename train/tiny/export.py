@@ -1,4 +1,4 @@
-"""Export the trained tiny bundle in the published layout, which the program loads like any other model folder."""
+"""Export the trained tiny bundle in the published layout, to be loaded like any model folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from train.tiny.model import TinyModel
 from train.tiny.networks import make_scheduler
 
 NAME = "con360-tiny"
-# The sampler's defaults for this model, stored in its folder.
-# All frames start from the same noise, as in training (SHARED_NOISE).
+# Sampler defaults to store in the model's folder. shared_noise 1: all frames start from the same noise, as in
+# training (SHARED_NOISE).
 DEFAULTS = {"steps": 12, "cfg_video": 2.5, "cfg_audio": 2.0, "gamma": None, "shared_noise": 1.0}
 
 
 def export_bundle(out: Path, codecs: Path, bundle: Path, baseline: bool = False) -> None:
-    """Write `out`'s last checkpoint with these codecs as a half-precision bundle and its control file.
+    """Write `out`'s last checkpoint and these codecs as a half-precision bundle with a control file.
 
     Args:
-        baseline: the networks were trained on without maps; there is no control to write.
+        baseline: the networks were trained further without maps, so there is no control to write.
     """
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan
@@ -61,7 +61,7 @@ def export_bundle(out: Path, codecs: Path, bundle: Path, baseline: bool = False)
 
 
 def _write_control(trained: TinyModel, bundle: Path, checkpoint: dict) -> None:
-    # Half precision rounds the weights: take the fingerprint from the stored ones.
+    # Half precision rounds the weights: compute the fingerprint from the stored ones.
     stored = load_joint_model(bundle)
     training = {
         "data": "procedural scenes",

@@ -1,4 +1,4 @@
-"""The joint stages of the tiny bundle: denoisers, connectors and control, trained together.
+"""Train the tiny bundle's denoisers, connectors and control together, in stages.
 
     python -m train.tiny.codecs --out runs/tiny                       # autoencoders and vocoder
     python -m train.tiny.text --out runs/tiny                         # text encoders
@@ -8,19 +8,21 @@
     python -m train.tiny.joint sound   --out runs/tiny --minutes 25
     python -m train.tiny.joint clip    --out runs/tiny --minutes 30
     python -m train.tiny.joint export  --out runs/tiny --bundle con360/bundle
-    # The baseline to compare with: the same networks, trained on without maps.
+    # The baseline to compare with: the same networks, trained further without maps.
     python -m train.tiny.joint sound   --out runs/baseline --start runs/tiny --minutes 45 --baseline
     python -m train.tiny.joint clip    --out runs/baseline --start runs/tiny --minutes 30 --rate 4e-4 --baseline
     python -m train.tiny.joint export  --out runs/baseline --start runs/tiny --bundle runs/baseline/bundle --baseline
 
-Each stage goes on from the last checkpoint in `--out` and leaves a new one. `read` trains single frames of half the
-size from pure noise, where only caption and maps can say what to draw: the binding of words to directions is learned
-there at a third of the cost. `picture` trains single frames. `listen` is to the sound what `read` is to the picture:
-from pure noise, where only caption and maps can say which voice is how loud when. `sound` trains the audio side, `clip`
-trains 32 frames with sound, motion modules, connectors and everything else together.
+Each stage continues from the last checkpoint in `--out` and writes a new one:
+    read     single frames of half the size, from pure noise. Only caption and maps say what to draw, so the network
+             learns to bind words to directions, at a third of the cost.
+    picture  single frames at all noise levels.
+    listen   sounds from pure noise. Only caption and maps say which voice is how loud, and when.
+    sound    the audio side at all noise levels.
+    clip     32 frames with sound; everything is trained, with motion modules and connectors.
 
-The map features are resampled into the view and everything is trained together: with a frozen base and few steps
-control stays weak (method notes: 0.09 of true views matched, against 0.53 trained jointly).
+Map features are resampled into the view. Base and control are trained together, because with a frozen base and few
+steps the control stays weak (method notes: 0.09 of true views matched, against 0.53 trained jointly).
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ SAVE_EVERY_S = 240
 # Names and sizes of the caches that the stages read.
 CACHES: dict[str, dict[str, int]] = {
     "picture": dict(count=12_000, first=0, num_frames=1),
-    # All frames: the maps pulse with the voices.
+    # Keep all frames: the maps pulse with the voices.
     "sound": dict(count=2000, first=100_000, num_frames=32, estimate_every=8),
     "clip": dict(count=400, first=200_000, num_frames=32),
 }
@@ -68,7 +70,7 @@ CACHES: dict[str, dict[str, int]] = {
 
 @dataclass
 class Average:
-    """Exponential moving average of parameters, warmed up so that early noise leaves quickly."""
+    """Keep an exponential moving average of parameters; a low decay at the start forgets the first weights soon."""
 
     shadow: dict[str, Tensor]
     updates: int = 0
@@ -83,7 +85,7 @@ class Average:
 
 
 def load_codecs(out: Path) -> tuple[Any, Any]:
-    """The autoencoders of picture and sound; None for one of the sound that is not trained yet."""
+    """Load the autoencoders of picture and sound; the sound's is None if it is not trained yet."""
     from diffusers import AutoencoderKL
 
     vae_v = AutoencoderKL.from_pretrained(out / "vae_v").eval().requires_grad_(False)
@@ -94,7 +96,7 @@ def load_codecs(out: Path) -> tuple[Any, Any]:
 
 
 def open_cache(out: Path, name: str) -> Cache:
-    """The cache of a stage, built on first use."""
+    """Open a stage's cache; build it on first use."""
     vae_v, vae_a = load_codecs(out)
 
     @torch.no_grad()
@@ -107,7 +109,7 @@ def open_cache(out: Path, name: str) -> Cache:
         return nn.functional.pad(latents, (0, 0, 0, SPEC.num_latent_rows_padded - latents.shape[2]))
 
     path = out / "cache" / f"{name}.safetensors"
-    # Single frames are trained before the sound's autoencoder exists, and need no sound; the sound needs no picture.
+    # Single-frame stages need no sound (its autoencoder may not exist yet); sound stages need no picture.
     with_v, with_a = name != "sound", name != "picture"
     return build_cache(
         path, encode_v if with_v else None, encode_a if with_a else None, split="train", spec=SPEC, **CACHES[name]
@@ -134,7 +136,7 @@ Step = Callable[..., tuple[Losses, Losses]]
 def _work_of(
     stage: str, model: TinyModel, data: Path, g: torch.Generator, baseline: bool
 ) -> tuple[Step, Iterator[CacheBatch], list[nn.Module]]:
-    """A stage's losses, its batches, and the readers that are trained with it."""
+    """Return a stage's losses, its batches, and the readers to train with it."""
     if baseline and stage == "sound":
         return baseline_sound_step, batches(open_cache(data, "sound"), 6, g), []
     if baseline:
@@ -158,15 +160,15 @@ def train_stage(
     stage: str, out: Path, start: Path, minutes: float, learning_rate: float, seed: int, steps: int | None,
     baseline: bool = False, keep_picture: bool = False,
 ) -> None:  # fmt: skip
-    """Go on from `out`'s checkpoint, else `start`'s; text encoders, codecs and caches are `start`'s.
+    """Train a stage from `out`'s checkpoint, else `start`'s; take text encoders, codecs and caches from `start`.
 
-    `train.loop` trains a control over a finished base. It has other averages, rates and batches, so the stages that
-    made the built-in model keep this loop of their own.
+    `train.loop` trains a control over a finished base, with another average, rate schedule and batching. The stages
+    that made the built-in model keep this loop.
 
     Args:
-        steps: of the optimiser, instead of `minutes`.
-        baseline: without maps.
-        keep_picture: of clips, only the sound learns.
+        steps: number of optimiser steps, instead of `minutes`.
+        baseline: train without maps.
+        keep_picture: stage `clip`: train only the sound.
     """
     torch.manual_seed(seed)
     model, scheduler, g = TinyModel(), make_scheduler(), torch.Generator().manual_seed(seed)
@@ -205,7 +207,7 @@ def train_stage(
 
 
 def _start_from(model: TinyModel, out: Path, start: Path) -> None:
-    """Fill the model from the last checkpoint, or from the text stage where there is none."""
+    """Fill the model from the last checkpoint, or from the text stage if there is none."""
     begin = next((path for path in (out / CHECKPOINT, start / CHECKPOINT) if path.is_file()), None)
     if begin is not None:
         model.load_state_dict(torch.load(begin, weights_only=True)["average"])
@@ -214,7 +216,7 @@ def _start_from(model: TinyModel, out: Path, start: Path) -> None:
 
 
 def _rate(peak: float, step: int, fraction: float) -> float:
-    """A short rise, then a cosine to zero over the stage's share of time or steps."""
+    """Compute the learning rate: a short rise, then a cosine to zero over the stage's time or steps."""
     return peak * min(1.0, (step + 1) / 30) * 0.5 * (1 + torch.cos(torch.tensor(fraction * torch.pi)).item())
 
 
@@ -236,14 +238,14 @@ def main() -> None:
     parser.add_argument("stage", choices=["cache", "read", "picture", "listen", "sound", "clip", "export"])
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
     parser.add_argument("--start", type=Path, help="folder whose codecs, caches and last checkpoint to go on from")
-    parser.add_argument("--baseline", action="store_true", help="sound, clip, export: the networks alone, without maps")
-    parser.add_argument("--keep-picture", action="store_true", help="clip: only the sound learns, beside the picture")
+    parser.add_argument("--baseline", action="store_true", help="sound, clip, export: train or export without maps")
+    parser.add_argument("--keep-picture", action="store_true", help="clip: train only the sound")
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--steps", type=int, help="steps instead of minutes")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bundle", type=Path, default=Path("con360/bundle"), help="where `export` writes")
-    parser.add_argument("--only", help="which cache `cache` builds")
+    parser.add_argument("--only", help="name of the cache to build with the stage `cache`")
     args = parser.parse_args()
     start = args.start or args.out
     if args.baseline and args.stage not in ("sound", "clip", "export"):

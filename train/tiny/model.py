@@ -24,7 +24,7 @@ from train.tiny.text import adopt_keys
 
 SPEC = ClipSpec()
 VIEW_GRID = 16
-# As many as a caption has words for directions (con360.scenes.DIRECTION_WORDS).
+# One sector per direction word of the captions (con360.scenes.DIRECTION_WORDS).
 AUDIO_SECTORS = 8
 
 
@@ -36,7 +36,7 @@ class TinyModel(nn.Module):
         self.tokenizer = make_tokenizer()
         unet_v, unet_a = make_unet_v(), make_unet_a()
         config = ConnectorConfig.for_unets(unet_v, unet_a, channel_mult=(1, 1), connector_channel=64)
-        # Heads 32 wide: the published width of 8 costs several times the time at the same number of weights.
+        # Heads 32 wide: at the published width of 8 a step takes several times as long, for the same number of weights.
         sides: dict[str, Any] = {m: replace(config.side(m), attention_head_dim=32) for m in MODALITIES}
         config = replace(config, **sides)
         connectors = Connectors(config)
@@ -45,35 +45,35 @@ class TinyModel(nn.Module):
         shapes = self.unet.site_shapes((1, 16, 16), (SPEC.num_latent_rows_padded, 16))
         self.control = ControlModule(control_config({site: shape[0] for site, shape in shapes.items()}))
         _wake(connectors)
-        # As with public models: the text encoders have learned their part, and the denoisers learn to read them.
+        # As with public models, the text encoders are pretrained and frozen; the denoisers learn to read them.
         self.text_v.requires_grad_(False)
         self.text_a.requires_grad_(False)
 
     def start_from_text(self, text: dict) -> None:
-        """Take what the text stage left: both encoders, and the keys by which the picture finds a direction's words."""
+        """Load the text stage's encoders, and start the picture's cross-attention from its keys and values."""
         self.text_v.load_state_dict(text["text_v"])
         self.text_a.load_state_dict(text["text_a"])
         adopt_keys(self.unet.unet_v, text["reader"])
 
     def train_sound_only(self) -> None:
-        """Leave the picture alone: the sound's U-Net, connectors and heads learn over the map features as they are.
+        """Train the sound's U-Net, connectors and heads; freeze the picture and the map encoder.
 
-        Trained together at these batch sizes, the sound's gradients cost the picture what it had learned.
+        Trained together at these batch sizes, the sound's gradients make the picture worse.
         """
         mine = ("unet.unet_a.", "unet.connectors.sites.audio", "control.heads.audio")
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith(mine))
 
     def encode_text(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """`[B, L, D]` for the picture and unit-norm `[B, D]` for the sound."""
+        """Encode captions: `[B, L, D]` for the picture, unit-norm `[B, D]` for the sound."""
         return encode_tokens(self.tokenizer, self.text_v, captions), encode_sentences(
             self.tokenizer, self.text_a, captions
         )
 
 
 def _wake(connectors: Connectors) -> None:
-    # Zero output projections and zero FiLM at once would leave FiLM without a gradient. A base trained from nothing
-    # has nothing that a zero start would protect.
+    # Zero output projections together with zero FiLM would give FiLM no gradient. A base trained from scratch has
+    # nothing learned yet that a zero start would protect.
     for name, parameter in connectors.named_parameters():
         if name.endswith("proj_out.weight"):
             nn.init.normal_(parameter, std=0.02)

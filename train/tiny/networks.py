@@ -1,7 +1,7 @@
-"""The tiny bundle's networks before training: sizes chosen for two CPU cores, layout as published.
+"""Build the tiny bundle's untrained networks: sized for two CPU cores, in the published layout.
 
 The denoisers keep the published topology (four levels, cross-attention where AudioLDM and SD 1.5 have it) with one
-layer per block and small widths. Group norm of 32 groups on half the first width asks for at least 64 there.
+layer per block and small widths. The first width is at least 64: group norm splits half of it into 32 groups.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_TOKENS = 48
 
 
 def make_unet_v() -> nn.Module:
-    """AnimateDiff's motion U-Net over 4x16x16 latents, text at 8x8 and 4x4: at 16x16 it doubles a step's time."""
+    """Build AnimateDiff's motion U-Net for 4x16x16 latents; no text at 16x16, which would double a step's time."""
     from diffusers import UNetMotionModel
 
     return UNetMotionModel(
@@ -33,7 +33,7 @@ def make_unet_v() -> nn.Module:
 
 
 def make_unet_a() -> nn.Module:
-    """AudioLDM's U-Net over 8x104x16 latents, the text as a class embedding."""
+    """Build AudioLDM's U-Net for 8x104x16 latents, with the text as a class embedding."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -46,7 +46,7 @@ def make_unet_a() -> nn.Module:
 
 
 def make_tokenizer(words: Iterable[str] | None = None, max_tokens: int = MAX_TOKENS) -> Any:
-    """A word-level tokenizer of `words` (the captions' grammar), with an unknown token for every other word."""
+    """Build a word-level tokenizer of `words` (default: the captions' grammar); other words become "unknown"."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -65,12 +65,12 @@ def make_tokenizer(words: Iterable[str] | None = None, max_tokens: int = MAX_TOK
 
 
 def special_ids(tokenizer: Any) -> dict[str, int]:
-    """The tokens that a text encoder's configuration names."""
+    """Return the special tokens that a text encoder's configuration names."""
     return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
 
 
 def make_text_encoder_v(tokenizer: Any) -> nn.Module:
-    """CLIP's text model: one vector per token for the picture's cross-attention."""
+    """Build CLIP's text model: one vector per token, for the picture's cross-attention."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -83,7 +83,7 @@ def make_text_encoder_v(tokenizer: Any) -> nn.Module:
 
 
 def make_text_encoder_a(tokenizer: Any) -> nn.Module:
-    """CLAP's text model with projection: one vector per caption for the sound's class embedding."""
+    """Build CLAP's text model with projection: one vector per caption, for the sound's class embedding."""
     from transformers import ClapTextConfig, ClapTextModelWithProjection
 
     return ClapTextModelWithProjection(
@@ -103,7 +103,7 @@ SCHEDULER = dict(
 
 
 def make_scheduler() -> Any:
-    """v-prediction with zero terminal SNR: a tiny model's flat skies need the first step to be pure noise."""
+    """Build a v-prediction scheduler with zero terminal SNR: flat skies need a first step of pure noise."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(**SCHEDULER)

@@ -1,4 +1,4 @@
-"""Deep supervision of the tiny bundle: heads that read its features while it trains, and a cache of frozen features.
+"""Supervise the tiny bundle's features while it trains, and cache frozen features.
 
 Shape legend: N examples of a cache, B clips, T frames, h w latent rows and columns, R mel rows, g the view's grid.
 """
@@ -14,11 +14,11 @@ from train.tiny.cache import CacheBatch
 
 
 class PerformerReader(nn.Module):
-    """Deep supervision: read from the picture U-Net's features which performer stands where, by colour and shape.
+    """Predict each performer's place, colour and shape from the picture U-Net's features (deep supervision).
 
-    A squared error binds a caption's words to directions slowly; with this head the same features learn it in minutes.
-    It counts at high noise alone: at low noise the picture itself shows the answer, and the network need not read the
-    caption. The reader is dropped after training.
+    With the squared error alone, words bind to directions slowly; with this head it takes minutes. The loss counts only
+    at high noise: at low noise the picture shows the answer, and the network need not read the caption. The reader is
+    dropped after training.
     """
 
     def __init__(self, unet_v: nn.Module, labels: Tensor) -> None:
@@ -26,14 +26,14 @@ class PerformerReader(nn.Module):
         self.labels = labels
         self.colour = nn.Conv2d(unet_v.config.block_out_channels[1], len(COLOURS) + 1, 1)
         self.shape = nn.Conv2d(unet_v.config.block_out_channels[1], len(SHAPES) + 1, 1)
-        # The first features behind the last FiLM and a cross-attention.
+        # The first features after the last FiLM and a cross-attention.
         unet_v.up_blocks[2].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.features: Tensor = output
 
     def loss(self, batch: CacheBatch, weight: Tensor) -> Tensor:
-        """Cross-entropy per latent pixel; samples weigh `weight [B * T]`, empty pixels, the great majority, a tenth."""
+        """Cross-entropy per latent pixel, weighted by `weight [B * T]`; empty pixels, the great majority, weigh 0.1."""
         wanted = self.labels[batch.indices].flatten(0, 1)
         total = torch.zeros(())
         for channel, head in enumerate((self.colour, self.shape)):
@@ -45,21 +45,21 @@ class PerformerReader(nn.Module):
 
     @torch.no_grad()
     def share_right(self, batch: CacheBatch, rows: Tensor) -> Tensor:
-        """Share of the performers' pixels in `rows` (mask `[B * T]`) whose colour is read right; NaN without any."""
+        """Share of performer pixels in `rows` (mask `[B * T]`) whose colour is read correctly; NaN if none."""
         wanted = self.labels[batch.indices].flatten(0, 1)[:, 0][rows]
         read, seen = self.colour(self.features[rows]).argmax(dim=1), wanted < len(COLOURS)
         return (read == wanted)[seen].float().mean()
 
 
 class VoiceReader(nn.Module):
-    """Deep supervision of the sound: read from the audio U-Net's features how loud each voice is at each moment.
+    """Predict each voice's loudness over time from the audio U-Net's features (deep supervision).
 
-    The caption says which voice comes from where, the saliency when something pulses there, the BASD how far it is from
-    the view's axis. The squared error of a mel spectrogram teaches the product of the three slowly. As with
-    `PerformerReader` it counts at high noise, and the reader is dropped after training.
+    The caption tells where each voice is, saliency when something pulses there, and BASD how far it is from the view's
+    axis. The network must combine all three, which a squared error of mel spectrograms teaches slowly. As with
+    `PerformerReader`, the loss counts only at high noise and the reader is dropped after training.
     """
 
-    # Variance of the amplitudes over training scenes, about: the loss is relative to it.
+    # Approximate variance of the amplitudes over training scenes, by which the loss is divided.
     VARIANCE = 0.06
 
     def __init__(self, unet_a: nn.Module, levels: Tensor) -> None:
@@ -67,23 +67,23 @@ class VoiceReader(nn.Module):
         super().__init__()
         self.levels = levels
         self.level = nn.Linear(unet_a.config.block_out_channels[1], levels.shape[-1])
-        # The first features behind the last FiLM.
+        # The first features after the last FiLM.
         unet_a.up_blocks[2].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.features: Tensor = output
 
     def loss(self, batch: CacheBatch, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """(error relative to the amplitudes' variance with samples weighed by `weight [B]`, error of each sample)."""
+        """Return (error weighted by `weight [B]`, error of each sample), both relative to the amplitudes' variance."""
         read = self.level(self.features.mean(dim=-1).transpose(1, 2))
         error = (read - self.levels[batch.indices]).square().mean(dim=(1, 2)) / self.VARIANCE
         return (error * weight).sum() / weight.sum().clamp_min(1e-6), error.detach()
 
 
 class KnownFeatures:
-    """Features of a frozen map encoder, computed once per example: they take a fifth of a step of the sound.
+    """Cache features of a frozen map encoder, which would take a fifth of each sound step.
 
-    Audio sites read the mean over the panorama alone, so no more is kept.
+    Audio sites read only the mean over the panorama, so only the mean is kept.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -92,7 +92,10 @@ class KnownFeatures:
 
     @torch.no_grad()
     def of(self, maps: Tensor, indices: Tensor) -> Tensor:
-        """Maps `[B, T, 2, H, W]`, some dropped as zeros, of examples `indices [B]`: `[B, T, hidden, 1, 1]`."""
+        """Return the features `[B, T, hidden, 1, 1]` of maps `[B, T, 2, H, W]`, the examples `indices [B]`.
+
+        Dropped maps are zeros.
+        """
         kept = maps.amax(dim=(1, 3, 4)) > 0
         keys = [(index, *row) for index, row in zip(indices.tolist(), kept.tolist(), strict=True)]
         new = [row for row, key in enumerate(keys) if key not in self.known]
@@ -103,10 +106,10 @@ class KnownFeatures:
 
 
 class QueryTeacher:
-    """Dense supervision of attention: the queries behind the last FiLM must match those of the text stage's reader.
+    """Train the attention queries after the last FiLM to match those of the text stage's reader (dense supervision).
 
-    That reader asks a caption about a direction by a query linear in the direction. Every pixel of a view has a
-    direction, so every pixel teaches. From the colours of the few pixels that show a performer it takes hours.
+    That reader's query is linear in the direction asked about. Every pixel of a view has a direction, so every pixel
+    gives a target. Learning from the few pixels that show a performer takes hours.
     """
 
     def __init__(self, unet_v: nn.Module, reader: dict[str, Tensor]) -> None:
@@ -117,11 +120,11 @@ class QueryTeacher:
                 block.attn2.to_q.register_forward_hook(lambda module, inputs, output: self.asked.append(output))
 
     def loss(self, rays: Tensor, film: Film) -> Tensor:
-        """Error relative to the queries' own variance.
+        """Compute the error relative to the variance of the target queries.
 
         Args:
-            rays: `[B, T, 2 g, 2 g, 3]` directions of latent pixels; the queries stand on half their grid.
-            film: modulation of the samples; those whose modulation was dropped cannot know their direction.
+            rays: `[B, T, 2 g, 2 g, 3]` directions of latent pixels; the queries have half that resolution.
+            film: modulation; samples where it was dropped are left out, since nothing tells their direction.
         """
         asked, self.asked = self.asked, []
         B, T, size = rays.shape[:3]

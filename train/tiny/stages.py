@@ -1,7 +1,7 @@
-"""Commands that run one after another, each once: how the tiny bundle is made from nothing (train/tiny.yaml).
+"""Run commands one after another, each once: they make the tiny bundle from scratch (train/tiny.yaml).
 
-A stage is a module of `train` with its options, as one would type it behind `python -m`: each has a process of its own,
-so that threads, seeds and memory are its own too. Finished ones stand in `stages.jsonl` and are not run again.
+A stage is a module of `train` with its options, as typed after `python -m`. Each runs in its own process, with its own
+threads, seeds and memory. Finished stages are listed in `stages.jsonl` and not run again.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ DONE_FILE = "stages.jsonl"
 
 
 def run_stages(stages: Sequence[str], folder: Path) -> None:
-    """Run what has not finished before, in order.
+    """Run the unfinished stages in order.
 
     Args:
         stages: such as `train.tiny.codecs --out runs/tiny`. folder: receives `stages.jsonl`.
 
     Raises:
-        InputError: a stage is no module of `train`, failed, or changed after a later one had run.
+        InputError: a stage is no module of `train`, a stage failed, or the finished stages were edited since.
     """
     for stage in stages:
         if not stage.startswith("train."):
@@ -66,7 +66,7 @@ def _run(stage: str) -> float:
     def pass_on(signum: int, frame: FrameType | None) -> None:
         process.send_signal(signum)
 
-    # The stage is asked to end; its code then ends this command as well.
+    # Pass the signal to the stage; when it ends, its exit code ends this command too.
     before = signal.signal(signal.SIGTERM, pass_on)
     try:
         code = process.wait()
@@ -74,7 +74,7 @@ def _run(stage: str) -> float:
         signal.signal(signal.SIGTERM, before)
     if code != 0:
         raise InputError(
-            f"stage {stage!r} ended with code {code}; the same command goes on with it once the cause, which it told "
-            f"above, is gone."
+            f"stage {stage!r} ended with code {code}. Mend the cause, reported above, and run the same command "
+            f"again; it continues with this stage."
         )
     return time.monotonic() - started

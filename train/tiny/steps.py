@@ -1,6 +1,6 @@
-"""Losses of the joint stages: one function per stage, each over one batch.
+"""Compute the losses of the joint stages: one function per stage, each over one batch.
 
-Each `*_step` returns (losses, whose sum is minimised; figures to report), both by name.
+Each `*_step` returns (losses, figures to report), both by name. Training minimises the sum of the losses.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from train.tiny.cache import CacheBatch
 from train.tiny.model import SPEC, VIEW_GRID, TinyModel
 from train.tiny.readers import KnownFeatures, PerformerReader, QueryTeacher, VoiceReader
 
-# Frames that start from the same noise show the same things: few clips are enough to learn that frames cohere.
+# If all frames start from the same noise, few clips suffice to learn that frames show the same things.
 SHARED_NOISE = 1.0
 DROPOUT = Dropout()
-# Share of single frames trained from pure noise, where only caption and maps tell what to draw.
+# Share of single frames trained from pure noise, where only caption and maps say what to draw.
 BLANK = 0.3
 READ_GRID = 8
 
@@ -38,14 +38,14 @@ Losses = dict[str, Tensor]
 
 
 def seen_saliency(batch: CacheBatch, rays: Tensor) -> Tensor:
-    """Weight of each latent pixel, `[B, T, h, w]`: 1, and up to 5 where the view shows something salient."""
+    """Weigh each latent pixel, `[B, T, h, w]`: 1, and up to 5 in salient regions."""
     B, T = rays.shape[:2]
     saliency = sample_erp(batch.maps[:, :, :1].flatten(0, 1), rays.flatten(0, 1))
     return 1 + 4 * saliency.view(B, T, *saliency.shape[-2:])
 
 
 def captioned(model: TinyModel, batch: CacheBatch, g: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Text for (picture, sound), some captions dropped for guidance; and a mask `[B]`, 1 where the caption is kept."""
+    """Return text for (picture, sound), some captions dropped for guidance, and a mask `[B]`: 1 if kept."""
     keep = keep_mask(DROPOUT.text, len(batch.captions), g)
     return model.encode_text([c if k else "" for c, k in zip(batch.captions, keep, strict=True)]), keep
 
@@ -58,11 +58,11 @@ def conditioned(
     grid: int | None = 16,
     known: KnownFeatures | None = None,
 ) -> tuple[tuple[Tensor, Tensor], Film]:
-    """Text and modulation of a batch for latents `grid` pixels wide; some captions, maps and controls are dropped.
+    """Return text and modulation of a batch for latents `grid` pixels wide, with some conditions dropped.
 
     Args:
         grid: None leaves the picture's sites out.
-        known: features of a frozen encoder.
+        known: cached features of a frozen map encoder.
     """
     text, keep_text = captioned(model, batch, g)
     keep_control = keep_mask(DROPOUT.control, len(batch.captions), g)
@@ -84,7 +84,7 @@ def picture_step(
     reader: PerformerReader,
     teacher: QueryTeacher,
 ) -> tuple[Losses, Losses]:
-    """Single frames, at all noise levels."""
+    """Train single frames at all noise levels."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
     rays = rays_of(batch.views, batch.latents_v.shape[-1])
     weight = seen_saliency(batch, rays)
@@ -104,7 +104,7 @@ def read_step(
     reader: PerformerReader,
     teacher: QueryTeacher,
 ) -> tuple[Losses, Losses]:
-    """Single frames of half the size, from pure noise."""
+    """Train single frames of half the size from pure noise."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=READ_GRID)
     small = nn.functional.avg_pool3d(batch.latents_v, (1, 2, 2))
     rays = rays_of(batch.views, READ_GRID)
@@ -120,7 +120,7 @@ def read_step(
 def sound_step(
     model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
 ) -> tuple[Losses, Losses]:
-    """Sounds, at all noise levels."""
+    """Train sounds at all noise levels."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
     t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
     loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
@@ -132,7 +132,7 @@ def sound_step(
 def listen_step(
     model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator, reader: VoiceReader, known: KnownFeatures
 ) -> tuple[Losses, Losses]:
-    """Sounds from pure noise."""
+    """Train sounds from pure noise."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps, grid=None, known=known)
     t = torch.full((len(batch.captions),), scheduler.config.num_train_timesteps - 1)
     loss = sound_loss(model.unet, scheduler, batch.latents_a, text[1], film, g, t)
@@ -141,7 +141,7 @@ def listen_step(
 
 
 def baseline_step(model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator) -> tuple[Losses, Losses]:
-    """As `clip_step`, from the caption alone: without maps, and without readers that ask for places."""
+    """Train as `clip_step`, without maps and without the readers that need places."""
     text, _ = captioned(model, batch, g)
     latents = (batch.latents_v, batch.latents_a)
     weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))
@@ -152,7 +152,7 @@ def baseline_step(model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.
 def baseline_sound_step(
     model: TinyModel, batch: CacheBatch, scheduler: Any, g: torch.Generator
 ) -> tuple[Losses, Losses]:
-    """As `sound_step`, from the caption alone."""
+    """Train as `sound_step`, from the caption alone."""
     text, _ = captioned(model, batch, g)
     t = random_timesteps(len(batch.captions), scheduler, g, lean=1.2, blank=0.5 * BLANK)
     return {"sound": sound_loss(model.unet, scheduler, batch.latents_a, text[1], None, g, t)}, {}
@@ -166,7 +166,7 @@ def clip_step(
     reader: PerformerReader,
     voices: VoiceReader,
 ) -> tuple[Losses, Losses]:
-    """Whole clips, both modalities together."""
+    """Train whole clips, both modalities together."""
     text, film = conditioned(model, batch, g, fps=SPEC.fps)
     latents = (batch.latents_v, batch.latents_a)
     weight = seen_saliency(batch, rays_of(batch.views, batch.latents_v.shape[-1]))

@@ -1,11 +1,11 @@
-"""Text stage of the tiny bundle: train both text encoders on captions, before any picture or sound is made.
+"""Train the tiny bundle's two text encoders on captions alone, before any picture or sound stage.
 
     python -m train.tiny.text --out runs/tiny
 
-Public models come with text encoders trained on hundreds of millions of pairs; the denoisers of the tiny bundle cannot
-teach theirs to bind "a red disc hums on the left" in the minutes they have. Here each encoder answers questions about
-captions: the picture's tokens, what stands in a given direction; the sound's vector, how loud each voice is towards
-eight directions. The heads that answer are thrown away.
+Public text encoders are trained on hundreds of millions of pairs. The tiny bundle's denoisers train for minutes, too
+short to teach theirs to bind "a red disc hums on the left". So each encoder learns to answer questions about captions:
+the picture's tokens tell what stands in a given direction, the sound's vector how loud each voice is towards eight
+directions. The heads that answer are dropped after training.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from con360.scenes import COLOURS, GROUNDS, SHAPES, SKIES, VOICES, Scene
 from train.examples import scene_of
 from train.tiny.networks import TEXT_DIM_A, TEXT_DIM_V, make_text_encoder_a, make_text_encoder_v, make_tokenizer
 
-# Traits that a direction is asked for; one more class stands for "nobody there".
+# Traits to ask about; each has one more class, "nobody there".
 TRAITS = {"colour": list(COLOURS), "shape": list(SHAPES), "voice": list(VOICES)}
 REACH_DEG = 35.0
 EAR_YAWS_DEG = np.arange(8) * 45.0
 
 
 class TokenReader(nn.Module):
-    """Answers "what stands in this direction" from caption tokens, by one cross-attention as in the U-Net.
+    """Answer "what stands in this direction" from caption tokens, by one cross-attention as in the U-Net.
 
-    Its keys and values fit the picture U-Net's cross-attention at 8x8 and are its start there (`adopt_keys`), and its
-    query, linear in the direction, is what that attention is taught to ask (`train.tiny.readers.QueryTeacher`).
+    Its keys and values initialise the picture U-Net's cross-attention at 8x8 (`adopt_keys`). Its query, linear in the
+    direction, is the target for that attention's queries (`train.tiny.readers.QueryTeacher`).
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class TokenReader(nn.Module):
         self.sky, self.ground = nn.Linear(TEXT_DIM_V, len(SKIES)), nn.Linear(TEXT_DIM_V, len(GROUNDS))
 
     def knowledge(self) -> dict[str, Tensor]:
-        """Keys, values and the query of a direction, `query.weight [D, 3]` and `query.bias [D]`."""
+        """Return keys, values and the direction's query, `query.weight [D, 3]` and `query.bias [D]`."""
         kept = {name: t for name, t in self.attend.state_dict().items() if name.startswith(("to_k", "to_v"))}
         kept["query.weight"] = (self.attend.to_q.weight @ self.ask.weight).detach()
         kept["query.bias"] = (self.attend.to_q.weight @ self.ask.bias).detach()
@@ -62,7 +62,7 @@ class TokenReader(nn.Module):
 
 
 def adopt_keys(unet_v: nn.Module, reader: dict[str, Tensor]) -> int:
-    """Start the cross-attentions of the same width from the reader's keys and values; returns how many there were."""
+    """Initialise cross-attentions of equal width from the reader's keys and values; return their number."""
     adopted = 0
     for module in unet_v.modules():
         attention = getattr(module, "attn2", None)
@@ -76,7 +76,7 @@ def adopt_keys(unet_v: nn.Module, reader: dict[str, Tensor]) -> int:
 
 
 def questions(scene: Scene, rng: np.random.Generator, count: int = 8) -> tuple[np.ndarray, dict[str, list[int]]]:
-    """Yaws to ask about, at performers and anywhere, and the right answers."""
+    """Draw yaws to ask about, at performers and elsewhere, with the right answers."""
     near = [p.yaw_at(2.0) + rng.uniform(-20, 20) for p in scene.performers]
     yaws = np.array([*near, *rng.uniform(-180, 180, count - len(near))])
     answers: dict[str, list[int]] = {trait: [] for trait in TRAITS}
@@ -90,7 +90,7 @@ def questions(scene: Scene, rng: np.random.Generator, count: int = 8) -> tuple[n
 
 
 def loudness(scene: Scene) -> Tensor:
-    """`[8, voices]`: amplitude of each voice through the wide microphone towards eight directions, 0 when absent."""
+    """Compute `[8, voices]`: each voice's amplitude in a wide microphone towards 8 directions; absent is 0."""
     gains = torch.zeros(len(EAR_YAWS_DEG), len(VOICES))
     for p in scene.performers:
         angle = np.radians(EAR_YAWS_DEG - p.yaw_at(2.0))
@@ -118,7 +118,7 @@ def train_text(out: Path, steps: int, batch: int, seed: int) -> None:
         )
         loss = loss + F.cross_entropy(sky, torch.tensor([list(SKIES).index(s.sky) for s in scenes]))
         loss = loss + F.cross_entropy(ground, torch.tensor([list(GROUNDS).index(s.ground) for s in scenes]))
-        # Unit vectors are small per component; heads see them at the scale of the others.
+        # A unit vector's components are small: rescale to about 1 for the heads.
         heard = ears(encode_sentences(tokenizer, text_a, captions) * math.sqrt(TEXT_DIM_A))
         wanted = torch.stack([loudness(scene) for scene in scenes]).flatten(1)
         loss = loss + 10 * F.mse_loss(heard, wanted)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+from shared_data import ROOT
 
 from con360.errors import InputError
-from train.tiny.stages import finished_stages, run_stages
+from train.config import from_yaml
+from train.tiny.stages import finished_stages, is_stage, run_stages
 
 # A light module that does nothing when run.
 NOTHING = "train.tiny.stages"
+FAILING = "train.tiny.text --nonsense"
 
 
 def test_each_stage_runs_once_and_a_failed_one_again(tmp_path, capfd):
-    stages = [NOTHING, "train.nowhere --out x", NOTHING]
+    stages = [NOTHING, FAILING, NOTHING]
     for _ in range(2):
-        with pytest.raises(InputError, match="'train.nowhere --out x' ended with code 1"):
+        with pytest.raises(InputError, match="'train.tiny.text --nonsense' ended with code 2"):
             run_stages(stages, tmp_path)
         assert finished_stages(tmp_path) == [NOTHING]
     shown = capfd.readouterr().out
@@ -32,3 +38,16 @@ def test_other_stages_than_those_that_ran_are_refused(tmp_path):
 def test_only_modules_of_train_are_run(tmp_path):
     with pytest.raises(InputError, match="wanted a module of train"):
         run_stages(["os.path"], tmp_path)
+    with pytest.raises(InputError, match="'train.nowhere --out x': wanted a module of train"):
+        run_stages([NOTHING, "train.nowhere --out x"], tmp_path)
+    assert finished_stages(tmp_path) == []
+
+
+def test_stages_of_the_preset_are_modules_with_their_options():
+    """Each stage's parser takes its options; what follows them is not run."""
+    stages = from_yaml(ROOT / "train" / "tiny.yaml").stages
+    assert len(stages) == 8
+    for stage in stages:
+        assert is_stage(stage), stage
+        done = subprocess.run([sys.executable, "-m", *stage.split(), "--help"], cwd=ROOT, capture_output=True)
+        assert done.returncode == 0, stage

@@ -32,7 +32,7 @@ def run_stages(stages: Sequence[str], folder: Path) -> None:
         InputError: a stage is no module of `train`, a stage failed, or the finished stages were edited since.
     """
     for stage in stages:
-        if not stage.startswith("train."):
+        if not is_stage(stage):
             raise InputError(
                 f"stage {stage!r}: wanted a module of train with its options, as in 'train.tiny.text --out DIR'."
             )
@@ -51,6 +51,12 @@ def run_stages(stages: Sequence[str], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / DONE_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "seconds": round(seconds, 1)}) + "\n")
+
+
+def is_stage(stage: str) -> bool:
+    """Tell whether the first word is a module of `train`."""
+    name = stage.split(" ", 1)[0]
+    return name.startswith("train.") and (ROOT / name.replace(".", "/")).with_suffix(".py").is_file()
 
 
 def finished_stages(folder: Path) -> list[str]:

@@ -426,7 +426,7 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
 
 def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None:
     if page.name != "current-classic":
-        pytest.skip("frontend 1.27 has neither, and they do not depend on how nodes are drawn")
+        pytest.skip("frontend 1.27 has neither; one way to draw nodes is enough for both")
     toggle = "async () => { await window.app.extensionManager.command.execute('Comfy.ToggleLinear') }"
     page.run(toggle)
     wait(page, lambda: page.page.get_by_text("[built-in sample]").count() > 0, True)

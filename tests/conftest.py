@@ -1,4 +1,4 @@
-"""Common ground of all tests: the project is importable, and runs one thread per process where asked."""
+"""Make the project and its test helpers importable for all tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One whole DDIM step, estimate and move, as the recorded samples have it."""
+"""Take one whole DDIM step, estimate and move, to compare with the recorded samples."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from con360.sampling.schedule import NoiseSchedule, clean_estimate, ddim_move
 def ddim_step(
     schedule: NoiseSchedule, prediction: Tensor, x_t: Tensor, alpha: float, alpha_next: float, **options: Any
 ) -> tuple[Tensor, Tensor]:
-    """(x at the next timestep, x0 estimate)."""
+    """Return (x at the next timestep, x0 estimate)."""
     x0 = clean_estimate(schedule, prediction, x_t, alpha)
     return ddim_move(x_t, x0, alpha, alpha_next, **options), x0

@@ -1,9 +1,9 @@
 """Prove that a change left every result as it was, bit for bit: `python -m tests.equality record|compare FILE`.
 
-Record before a rewrite and compare after it, on one machine with one number of threads. Recorded are digests: decoded
-frames and sound of the built-in model, once per sampler, start, hold, guidance and memory mode; losses and weights of
-short trainings; what every node of the shipped workflows gives in the stand-in. All of it goes through the command line
-and the workflows, which a rewrite leaves as they are.
+Record before a rewrite and compare after it, on one machine with one number of threads. FILE holds digests of
+decoded frames and sound of the built-in model, one per sampler, start, hold, guidance and memory mode. It also holds
+digests of losses and weights of short trainings, and of every node's outputs when the stand-in runs the shipped
+workflows. All runs go through the command line and the workflows, which a rewrite does not change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 SHORT = ("--duration", "0.5", "--steps", "4", "--seed", "3", "--caption", "a red disc hums in front")
-# The third pass of guidance and the ends of the control's share are ways of their own through the sampler.
+# A third guidance pass and control in some steps only take code paths of their own in the sampler.
 GENERATIONS: dict[str, tuple[str, ...]] = {
     "ddim": (),
     "dpm++": ("--sampler", "dpm++"),
@@ -96,7 +96,7 @@ def digest(value: Any) -> str:
 
 
 def generations(folder: Path) -> Iterator[tuple[str, str]]:
-    """Frames and sound before they are encoded."""
+    """Yield digests of frames and sound before they are encoded."""
     import con360.media.writer as writer
     from con360.cli import main as con360
     from con360.scenes import demo_scene
@@ -119,7 +119,7 @@ def generations(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def trainings(folder: Path) -> Iterator[tuple[str, str]]:
-    """Weights and losses of each regime, each trained in a process of its own."""
+    """Yield digests of weights and losses of each regime, each trained in a process of its own."""
     from safetensors.torch import load_file
 
     for regime in REGIMES:
@@ -138,7 +138,7 @@ def trainings(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def workflows(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every output of every node that a shipped workflow runs."""
+    """Yield digests of every output of every node that a shipped workflow runs."""
     from shipped_runs import RUNNABLE, prepared, read
 
     from tools.host import Host

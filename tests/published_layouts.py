@@ -30,7 +30,7 @@ class Pieces:
         ).eval()  # fmt: skip
         self.motion = MotionAdapter(WIDTHS, motion_layers_per_block=LAYERS).eval()
         for name, parameter in self.motion.named_parameters():
-            # Fresh motion modules do nothing, and would prove nothing.
+            # A fresh motion module changes nothing, so tests would not notice its loss.
             if "proj_out" in name:
                 torch.nn.init.normal_(parameter, std=0.05)
         self.vae = AutoencoderKL(
@@ -63,7 +63,7 @@ def write_sd_folder(pieces: Pieces, folder: Path) -> Path:
 
 
 def write_audioldm_folder(folder: Path, seed: int = 0) -> Path:
-    """Write AudioLDM as the hub has it: own names for the parts, RoBERTa's vocabulary, a `.bin` among the weights."""
+    """Write AudioLDM as on the hub: its own part names, RoBERTa's vocabulary, a `.bin` among the weights."""
     model = make_tiny_joint_model(seed)
     save_joint_model(model, folder / "joint")
     for name in ("unet", "vae", "scheduler", "text_encoder"):
@@ -131,7 +131,7 @@ def write_roberta_tokenizer(folder: Path) -> Path:
 
 
 def sd_checkpoint(pieces: Pieces) -> dict[str, torch.Tensor]:
-    """One SD 1.5 file under the names of the program that trained it."""
+    """Return the tensors of an SD 1.5 single file, under the names of the program that trained it."""
     unet = {f"model.diffusion_model.{_ldm_unet(name)}": t for name, t in pieces.unet.state_dict().items()}
     vae = {f"first_stage_model.{name}": t for name, t in sd_vae(pieces).items()}
     text = {f"cond_stage_model.transformer.{_text(name)}": t for name, t in pieces.text.state_dict().items()}
@@ -141,13 +141,13 @@ def sd_checkpoint(pieces: Pieces) -> dict[str, torch.Tensor]:
 
 def sd_vae(pieces: Pieces) -> dict[str, torch.Tensor]:
     named = {_ldm_vae(name): t for name, t in pieces.vae.state_dict().items()}
-    # Attention was a 1x1 convolution there.
+    # That program wrote the attention projections as 1x1 convolutions.
     conv = re.compile(r"attn_1\.(q|k|v|proj_out)\.weight")
     return {n: t[:, :, None, None].contiguous() if conv.search(n) else t for n, t in named.items()}
 
 
 def motion_file(pieces: Pieces) -> dict[str, torch.Tensor]:
-    """AnimateDiff's names: two attention blocks, each with the positional table."""
+    """Return the motion tensors under AnimateDiff's names: two attention blocks, each with the positional table."""
     state = {}
     for name, t in pieces.motion.state_dict().items():
         name = name.replace("motion_modules.", "motion_modules.").replace(".transformer_blocks.", ".BLOCKS.")
@@ -192,7 +192,7 @@ def _ldm_unet(name: str) -> str:
         block = f"input_blocks.{1 + level * (LAYERS + 1) + index}.{place}"
     else:
         row = level * (LAYERS + 1) + (LAYERS if kind == "upsamplers" else index)
-        # The first up block has no attention, so that its upsampler comes second.
+        # The first up block has no attention, so its upsampler comes second.
         block = f"output_blocks.{row}.{(1 if level == 0 else 2) if kind == 'upsamplers' else place}"
     if kind == "resnets":
         layer, rest = tail.split(".", 1)
@@ -227,7 +227,7 @@ def write_json(path: Path, values: dict) -> None:
 
 
 def write_everything(root: Path) -> Pieces:
-    """`sd/`, `sd.safetensors`, `motion/`, `mm.safetensors`, `mm.ckpt`, `audioldm/`, all of the same pieces."""
+    """`sd/`, `sd.safetensors`, `motion/`, `mm.safetensors`, `mm.ckpt`, `audioldm/`, all of the same networks."""
     pieces = Pieces()
     write_sd_folder(pieces, root / "sd")
     save_file(sd_checkpoint(pieces), root / "sd.safetensors")

@@ -21,18 +21,18 @@ __all__ = ["relative_error"]
 
 
 def read_json(name: str) -> dict:
-    """A file of the full recorded outputs; skips where they are not at hand."""
+    """Read a file of the full recorded outputs; skip the test without it."""
     return json.loads(fixture_path(name).read_text())
 
 
 @cache
 def tensors(name: str) -> dict[str, torch.Tensor]:
-    """The full recorded tensors of a file; skips where they are not at hand."""
+    """Load the full recorded tensors of a file; skip the test without it."""
     return load_file(fixture_path(name))
 
 
 def connector_config(values: dict) -> ConnectorConfig:
-    """From a recorded network's settings."""
+    """Build the connector configuration from a recorded network's settings."""
     unet_a, unet_v, connector = values["unet_a"], values["unet_v_2d"], values["connector"]
     mult, blocks = tuple(connector["channel_mult_connector"]), tuple(connector["num_blocks_connector"])
     sides = {
@@ -48,14 +48,14 @@ def fill_by_name(module: torch.nn.Module, prefix: str) -> torch.nn.Module:
 
 
 def published_connector_state(kind: str) -> dict[str, torch.Tensor]:
-    """The recorded network's `unet_svg` state dict under its published names."""
+    """Return the recorded network's `unet_svg` state dict under its published names."""
     with torch.device("meta"):
         connectors = Connectors(connector_config(published()["networks"][f"tiny_{kind}"]))
     return {name: filler.fill(f"unet_svg.{name}", t.shape) for name, t in to_published_state(connectors).items()}
 
 
 def build_unets(values: dict, *, load_weights: bool = True) -> tuple[UNetMotionModel, UNet2DConditionModel]:
-    """(video, audio) U-Nets of recorded settings."""
+    """Build the (video, audio) U-Nets of recorded settings."""
     unet_a = UNet2DConditionModel(**values["unet_a"])
     adapter, flat = MotionAdapter(**values["motion_adapter"]), UNet2DConditionModel(**values["unet_v_2d"])
     return UNetMotionModel.from_unet2d(flat, adapter, load_weights=load_weights), unet_a
@@ -69,7 +69,7 @@ def base_unets() -> tuple[UNetMotionModel, UNet2DConditionModel]:
 
 @cache
 def full_size_on_meta(kind: str) -> DualUNet:
-    """The full-size network, shapes alone."""
+    """Build the full-size network on the meta device: shapes, no weights."""
     configs = published()["networks"]["full"]
     connector = {"connector_in_type": kind, "connector_channel": 1280,
                  "channel_mult_connector": [2, 4], "num_blocks_connector": [1, 1]}  # fmt: skip

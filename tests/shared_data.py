@@ -26,10 +26,10 @@ def _find(kind: str, name: str) -> Path:
 
 
 def data_path(name: str) -> Path:
-    """A real clip, photo or sound; skips the test, saying what it looked for, where it is absent."""
+    """Return the path of a real clip, photo or sound; without it, skip the test and name the missing file."""
     return _find("data", name)
 
 
 def fixture_path(name: str) -> Path:
-    """A recorded output of the published code; skips like `data_path`."""
+    """Return the path of a recorded output of the published code; skip like `data_path`."""
     return _find("fixtures", name)

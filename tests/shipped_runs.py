@@ -1,4 +1,4 @@
-"""The shipped workflows as tests run them: all but the first one short."""
+"""Prepare the shipped workflows for tests: all but the first are shortened."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from con360.timing import ClipSpec
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 SHIPPED = sorted(FOLDER.glob("*.json"))
-# Runs in every detail as a new user runs it.
+# Runs unshortened, as a new user runs it.
 FIRST = "con360_viewpoint"
-# Needs weights that no machine of ours has.
+# Needs weights that the test machines lack.
 FULL_SIZE = "con360_full_size"
 SHORT = {
     "Load360Video": {"duration": 0.5, "height": 128}, "Reframe360Video": {"duration": 0.5},
@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def prepared(prompt: dict[str, Any], name: str) -> dict[str, Any]:
-    """A prompt in API format; all but the first take one step over half a second of small frames."""
+    """Copy a prompt in API format; shorten all but the first to one step over half a second of small frames."""
     prompt = json.loads(json.dumps(prompt))
     for node in prompt.values():
         inputs = node["inputs"]
@@ -39,7 +39,7 @@ def prepared(prompt: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def write_sample(path: Path) -> None:
-    """Half a second of the sample scene, 128 by 64, with Ambisonics."""
+    """Write half a second of the sample scene, 128 by 64, with Ambisonics."""
     clip = demo_scene().panorama(64, ClipSpec(seconds=0.5))
     heard = clip.sound.waveform
     with clip_stream(path, (128, 64), Fraction(1, 8), 8.0, (len(heard), clip.sound.sample_rate_hz)) as stream:

@@ -1,4 +1,4 @@
-"""Small clips whose every frame carries its number, so that a test reads off which frame it was given."""
+"""Write small clips whose frames carry their numbers, so that a test can tell which frame it got."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BITS = 8
 
 
 def numbered_frame(number: int, width: int = 128, height: int = 64) -> np.ndarray:
-    """Upper half: `BITS` black or white blocks, lowest bit left; lower half gray."""
+    """Draw a number as `BITS` black or white blocks in the upper half, lowest bit left; the lower half is gray."""
     picture = np.full((height, width, 3), 90, np.uint8)
     for bit in range(BITS):
         picture[: height // 2, bit * width // BITS : (bit + 1) * width // BITS] = 255 * (number >> bit & 1)
@@ -22,7 +22,7 @@ def numbered_frame(number: int, width: int = 128, height: int = 64) -> np.ndarra
 
 
 def read_number(frame: torch.Tensor) -> int:
-    """The number of a decoded frame `[3, H, W]`."""
+    """Read the number of a decoded frame `[3, H, W]`."""
     _, height, width = frame.shape
     blocks = frame[:, height // 8 : 3 * height // 8].mean((0, 1)).reshape(BITS, width // BITS).mean(1)
     return sum(1 << bit for bit in range(BITS) if blocks[bit] > 0.5)
@@ -45,7 +45,7 @@ def write_video(
     gop: int = 30,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A clip with numbered frames (or `pictures`) at `times_s`, and `sound [C, N]` where given."""
+    """Write a clip with numbered frames (or `pictures`) at `times_s`, and `sound [C, N]` where given."""
     width, height = size
     with av.open(str(path), "w", options=options) as container:
         video = container.add_stream(codec, rate=30)

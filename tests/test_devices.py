@@ -1,4 +1,4 @@
-"""Devices: `auto` on machines that this one is not, and the error for a device that is missing."""
+"""Test `auto` on simulated machines, and the error for a missing device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMANDS = (
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch):
-    """`machine(gpus, apple)`: what torch says it sees."""
+    """Return `machine(gpus, apple)`, which sets the devices that torch reports."""
 
     def set_up(gpus: int = 0, apple: bool = False) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
@@ -43,20 +43,20 @@ def test_auto_is_cuda_else_mps_else_the_processor(machine, gpus: int, apple: boo
     assert str(OneProcess().device) == chosen
 
 
-def test_a_named_device_is_taken_where_it_is_there(machine) -> None:
+def test_a_named_device_is_used_if_present(machine) -> None:
     machine(gpus=2, apple=True)
     names = {"cuda": "cuda:0", "cuda:1": "cuda:1", "mps": "mps", "cpu": "cpu"}
     assert {name: resolve_device(name) for name in names} == names
 
 
 @pytest.mark.parametrize("name", ["cuda:2", "cuda:-1", "cuda:01", "mps", "tpu", "", "CPU"])
-def test_a_device_that_is_missing_is_refused_with_those_that_are_there(machine, name: str) -> None:
+def test_a_missing_device_is_refused_and_the_present_ones_are_named(machine, name: str) -> None:
     machine(gpus=2)
     with pytest.raises(InputError, match=r"there is no device .* torch sees cuda:0, cuda:1, cpu\. Choose one"):
         resolve_device(name)
 
 
-def test_devices_are_told_with_their_names(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_are_described_with_their_names(machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(gpus=2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     told = ["cuda:1 (GPU of cuda:1)", "mps", "cpu, 2 threads"]
@@ -68,14 +68,14 @@ def test_auto_is_the_default_of_every_command(arguments: list[str]) -> None:
     assert parse(arguments).device == "auto"
 
 
-def test_preparing_leaves_the_gpu_to_encoders_of_their_own_on_ray(machine) -> None:
+def test_preparation_on_ray_leaves_the_gpu_to_encoder_workers(machine) -> None:
     def of(*options: str) -> str:
         return device_of(make_parser().parse_args(["clips", *options]))
 
     machine(gpus=1)
     assert of() == "cuda:0" and of("--device", "cpu") == "cpu"
     assert of("--executor", "ray") == "cpu" and of("--executor", "ray", "--encoders", "1") == "cuda:0"
-    assert of("--executor", "ray", "--device", "cuda:7") == "cuda:7", "the workers' affair"
+    assert of("--executor", "ray", "--device", "cuda:7") == "cuda:7", "the workers check the device themselves"
     with pytest.raises(InputError, match="there is no device 'cuda:7' here"):
         of("--device", "cuda:7")
 

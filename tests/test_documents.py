@@ -1,6 +1,6 @@
 """README and the pages of `docs/`: length, links, and commands that work.
 
-`<!-- needs: weights -->` before a fence names what a test lacks. The commands of such a fence are parsed, not run.
+`<!-- needs: weights -->` before a fence names what test machines lack. Its commands are parsed, not run.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from shared_data import ROOT
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")] + PAGES
-# Records and help: their commands are history, or the frontend's.
+# Commands of these pages are not tried: they are records of past runs, or help for the frontend.
 OTHER_PAGES = [ROOT / "train/LOG.md", ROOT / "benchmarks/framing_marks.md", *sorted((ROOT / "web/docs").glob("*.md"))]
 NEEDS = {"comfyui", "data", "gpu", "time", "weights"}
-# A command's last words make it short.
+# Arguments appended to a command to make it short.
 SHORT = {
     "demo": ["--steps", "1"],
     "generate": ["--duration", "0.5", "--steps", "2"],
@@ -32,7 +32,7 @@ SHORT = {
     "train.train": ["steps=1", "seconds=0.5", "pool=1", "held_out=1", "batch=1"],
     "train.prepare": ["--scenes", "1", "--seconds", "0.5", "--viewpoints", "1"],
 }
-# Their options are not ours; where they name files of ours, `check_words` looks for them.
+# Programs whose options are not checked; `check_words` looks for project files that they name.
 OTHERS = {".", "comfy", "git", "mkdir", "pip", "pre-commit", "pytest", "python", "tar", ".ci/run"}
 
 
@@ -59,7 +59,7 @@ def name_of(page: Path) -> str:
 
 
 def fences(page: Path) -> Iterator[Fence]:
-    """The fenced blocks of a page, in order."""
+    """Yield the fenced blocks of a page, in order."""
     pattern = r"(?:^<!-- needs: (?P<needs>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$"
     text = page.read_text(encoding="utf-8")
     for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
@@ -69,9 +69,9 @@ def fences(page: Path) -> Iterator[Fence]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of each command of a shell block that runs in the clone.
+    """Yield the words of each command of a shell block that runs in the clone.
 
-    Loops lose their frame. Commands after a `cd` into another program's folder are left out.
+    A loop gives its body alone. Commands after a `cd` into another program's folder are left out.
     """
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=";&")
@@ -98,7 +98,7 @@ class Parsed(BaseException):
 
 @pytest.fixture
 def parse_only(monkeypatch: pytest.MonkeyPatch):
-    """`parse_only(module, arguments)`: run a module's `main` up to the end of its real parser."""
+    """Return `parse_only(module, arguments)`, which runs a module's `main` until its arguments are parsed."""
     real = argparse.ArgumentParser.parse_args
 
     def parse_args(self, args=None, namespace=None):
@@ -127,7 +127,7 @@ def module_of(words: list[str]) -> tuple[str, list[str]]:
 
 
 def check_words(words: list[str], parse_only) -> None:
-    """Parse a command by its own parser; look for the files of ours that another program is given."""
+    """Parse a command with its own parser; for another program, look for the project files that it names."""
     if words[:2] == ["accelerate", "launch"]:
         words = ["python", *words[2:]]
     if words[0] == "con360":
@@ -201,7 +201,7 @@ RUNNABLE = [fence for fence in SHELL if not fence.needs and fence.page.name != "
 @pytest.mark.slow
 @pytest.mark.parametrize("fence", RUNNABLE, ids=str)
 def test_commands_run(fence: Fence, footage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each `con360` and `python` command ends well and leaves the file that it names; `.ci/run` tries `pip`."""
+    """Each `con360` and `python` command succeeds and writes the file that it names; `.ci/run` tries `pip`."""
     from con360.cli import main
 
     monkeypatch.chdir(footage)
@@ -232,10 +232,10 @@ def test_json_examples(fence: Fence) -> None:
     json.loads(fence.text)
 
 
-def test_fences_have_a_language_that_is_tried() -> None:
+def test_every_fence_is_in_a_language_that_a_test_tries() -> None:
     assert FENCES and {fence.language for fence in FENCES} <= {"", "python", "json"}
     marks = sum(page.read_text(encoding="utf-8").count("\n<!--") for page in DOCUMENTS)
-    assert marks == sum(bool(fence.needs) for fence in FENCES), "a mark stands before no fence"
+    assert marks == sum(bool(fence.needs) for fence in FENCES), "a `needs` comment has no fence after it"
 
 
 # Length, links, completeness ------------------------------------------------------------------------------------------

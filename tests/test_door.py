@@ -1,4 +1,4 @@
-"""The Python door: what `import con360` offers, and what it costs."""
+"""Test the names that `import con360` offers, and that importing stays cheap."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_importing_loads_nothing_heavy() -> None:
 def test_each_name_is_the_librarys_own(name: str) -> None:
     found = getattr(con360, name)
     assert found is getattr(import_module(found.__module__), name) and found.__doc__
-    assert not (ROOT / "con360" / name).is_dir(), "a name hides no room"
+    assert not (ROOT / "con360" / name).is_dir(), "the name hides a subpackage"
 
 
 def test_editors_see_the_names_that_are_offered() -> None:

@@ -1,4 +1,4 @@
-"""`docs/extend.md` word by word: a third map and a signal, from their files to a generated clip."""
+"""Run every block of `docs/extend.md`: a third map and a signal, from their files to a generated clip."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def blocks() -> list[str]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory):
-    """The names that the page leaves when its files are written and its other blocks have run."""
+    """Write the files of the page, run its other blocks, and yield the names that they define."""
     names: dict[str, Any] = {"__name__": "example"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("extend"))
@@ -70,7 +70,7 @@ def test_before_training_the_extended_control_acts_as_the_old_one(page: dict[str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["motion", "loudness"])
-def test_training_wakes_both(page: dict[str, Any], name: str) -> None:
+def test_training_makes_both_take_effect(page: dict[str, Any], name: str) -> None:
     trained = page["trained"].module
     on, off = film(page, trained), film(page, trained, **{name: 0.0})
     assert any(not torch.equal(on[site][0], off[site][0]) for site in on)
@@ -91,6 +91,6 @@ def test_the_file_names_what_it_reads_and_says_what_is_missing(page: dict[str, A
 
 
 @pytest.mark.parametrize("register", [inputs.map_maker, inputs.signal_maker])
-def test_the_names_of_the_method_are_taken(register) -> None:
+def test_the_methods_own_names_are_refused(register) -> None:
     with pytest.raises(InputError, match="taken by the method"):
         register("basd")(lambda clip: Signal(torch.zeros(1), 1.0))

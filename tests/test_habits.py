@@ -1,4 +1,4 @@
-"""A commit, a clone and a public CI are judged by the same tools."""
+"""Test that commits, clones and the public CI are checked by the same tools."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_the_hooks_are_the_tools_and_fetch_nothing() -> None:
     (local,) = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
     assert local["repo"] == "local"
     assert [hook["entry"] for hook in local["hooks"]] == [*TOOLS, "python -m tools.node_types"]
-    # Judged is the whole tree, by what is installed.
+    # Each hook checks the whole tree with the installed tools.
     assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in local["hooks"])
 
 
-def test_the_ci_runs_the_hooks_alone() -> None:
+def test_the_ci_calls_the_tools_only_through_the_hooks() -> None:
     lines = [line.strip() for line in text(".ci/run").splitlines()]
     assert RUN_ALL in lines
     assert not [line for line in lines if line.split(" ")[0] in {tool.split(" ")[0] for tool in TOOLS}]
@@ -46,7 +46,7 @@ def test_the_developers_extra_brings_the_tools() -> None:
     assert 'python -m pip install --quiet -e ".[dev]"' in text(".ci/run").splitlines()
 
 
-def test_the_public_ci_tries_the_oldest_and_the_newest_everywhere() -> None:
+def test_the_public_ci_tries_oldest_and_newest_packages_on_each_system() -> None:
     matrix = workflow()["tests"]["strategy"]["matrix"]
     assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
     pairs = {(row["python"], row["resolution"]) for row in matrix["include"]}

@@ -1,4 +1,4 @@
-"""Out of memory: the errors that count as such, one attempt in smaller pieces, and the sentence."""
+"""Test running out of memory: the errors that count, one retry in smaller pieces, then one sentence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_one_smaller_attempt(caplog):
 
 
 @pytest.mark.parametrize(("usual", "smaller", "attempts"), [(8, 2, [8, 2]), (1, 1, [1])])
-def test_then_one_sentence(usual, smaller, attempts):
+def test_a_second_failure_gives_one_sentence(usual, smaller, attempts):
     asked: list[int] = []
     with pytest.raises(TooLittleMemory, match=r"^memory ran out while looking \(CUDA out of memory.\); wait\.$"):
         in_smaller_pieces(work_that_fits(0, asked), usual, smaller, what="looking", advice="wait")
@@ -44,7 +44,7 @@ def test_other_errors_pass_at_once():
         in_smaller_pieces(fails, 8, 2, what="looking", advice="wait")
 
 
-def test_what_the_libraries_really_raise():
+def test_errors_of_the_real_libraries_are_recognised():
     for allocate in (lambda: torch.empty(2**60, dtype=torch.uint8), lambda: np.empty(2**60, np.uint8)):
         with pytest.raises((RuntimeError, MemoryError)) as caught:
             allocate()

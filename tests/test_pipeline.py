@@ -1,4 +1,4 @@
-"""The method as a whole, over a tiny untrained joint model: what steers it, what it refuses, what it keeps exact."""
+"""Test the whole method over a tiny untrained joint model: its conditions, refusals, notices and exact lengths."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_lengths_are_exact(model: JointModel, control: LoadedControl, panorama: 
     assert list(clip.stage_seconds) == ["text", "control", "sampling", "decoding"]
 
 
-def test_a_seed_is_a_clip(model: JointModel, control: LoadedControl, panorama: PanoramaClip) -> None:
+def test_a_seed_determines_the_clip(model: JointModel, control: LoadedControl, panorama: PanoramaClip) -> None:
     given = conditions(panorama)
     first, again, other = (
         generate(model, control, given, settings(model, seed=seed), seconds=SECONDS) for seed in (1, 1, 2)
@@ -98,7 +98,7 @@ def test_every_condition_steers_picture_and_sound(
         assert not any(torch.equal(a, b) for a, b in zip(made(given), reference, strict=True))
 
 
-def test_identity_without_control_equals_control_at_strength_zero(
+def test_no_control_equals_control_at_strength_zero(
     model: JointModel, control: LoadedControl, panorama: PanoramaClip
 ) -> None:
     given = conditions(panorama)
@@ -107,7 +107,7 @@ def test_identity_without_control_equals_control_at_strength_zero(
     assert torch.equal(without.frames, zero.frames) and torch.equal(without.sound.waveform, zero.sound.waveform)
 
 
-def test_progress_is_told_and_may_cancel(model: JointModel, panorama: PanoramaClip) -> None:
+def test_progress_is_reported_and_can_cancel(model: JointModel, panorama: PanoramaClip) -> None:
     told, previews = [], []
     generate(
         model, None, conditions(panorama), settings(model, steps=3), seconds=SECONDS,
@@ -135,7 +135,7 @@ def test_conditions_of_another_length_are_refused(model: JointModel, panorama: P
         generate(model, None, conditions(panorama), settings(model), seconds=1.0)
 
 
-def test_a_field_of_view_outside_training_is_refused_with_control_alone(
+def test_a_field_of_view_outside_training_is_refused_only_with_control(
     model: JointModel, control: LoadedControl, panorama: PanoramaClip
 ) -> None:
     with pytest.raises(InputError, match="field of view is 40°.*60° to 120°"):
@@ -154,12 +154,12 @@ def test_notices_name_unknown_words_and_a_foreign_control(
     assert len(clip.notices) == 1 and "trained over 'another model'" in clip.notices[0]
 
 
-def test_a_model_that_draws_one_thing_says_so_unless_it_is_a_scene(model: JointModel, panorama: PanoramaClip) -> None:
+def test_a_narrow_model_says_what_it_draws_except_for_scenes(model: JointModel, panorama: PanoramaClip) -> None:
     narrow = replace(model, name="narrow", metadata={**model.metadata, "draws": "spoons"})
     given = conditions(panorama)
     told = generate(narrow, None, given, settings(narrow, steps=1), seconds=SECONDS).notices
     assert told == ("the model narrow draws spoons, whatever the footage shows",)
-    assert drawing_notices(model, given.caption, settings(model)) == (), "its folder names no such thing"
+    assert drawing_notices(model, given.caption, settings(model)) == (), "this model's folder names nothing"
     assert drawing_notices(narrow, given.caption, settings(narrow, hold="picture")) == ()
     assert drawing_notices(narrow, demo_scene().caption(), settings(narrow)) == ()
 
@@ -168,14 +168,14 @@ def test_the_built_in_models_folder_says_what_it_draws() -> None:
     assert model_parts(model_folder()).metadata["draws"] == "coloured shapes of 64 px"
 
 
-def test_broken_weights_are_a_defect_and_no_clip(panorama: PanoramaClip) -> None:
+def test_broken_weights_raise_an_error(panorama: PanoramaClip) -> None:
     model = make_tiny_joint_model()
     model.vocoder.conv_post.weight.data.fill_(float("nan"))
     with pytest.raises(RuntimeError, match="not finite"):
         generate(model, None, conditions(panorama), settings(model, steps=1), seconds=SECONDS)
 
 
-def test_settings_are_the_models_unless_given(model: JointModel) -> None:
+def test_settings_default_to_the_models(model: JointModel) -> None:
     recommending = replace(model, metadata={"defaults": {"steps": 12, "cfg_video": 2.0}})
     assert default_settings(recommending, steps=None, seed=3).steps == 12
     assert default_settings(recommending, steps=5).steps == 5
@@ -213,7 +213,7 @@ def test_the_true_view_is_the_scene_rendered_there(panorama: PanoramaClip) -> No
     assert clip.notices == wide.notices
 
 
-def test_the_true_view_of_other_sounds(panorama: PanoramaClip) -> None:
+def test_the_true_view_with_stereo_or_no_sound(panorama: PanoramaClip) -> None:
     track = ViewTrack.still(View(30.0), 4)
     stereo = torch.stack((torch.full((22050,), 0.5), torch.full((22050,), 0.1)))
     clip = crop_view(replace(panorama, sound=Sound(stereo, 44100, "stereo")), track, 16)

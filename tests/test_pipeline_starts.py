@@ -1,4 +1,4 @@
-"""Generation from a start, beside something held, in other precisions and in little memory, over the built-in model."""
+"""Test generation from a start clip, with picture or sound held, in other precisions and in little memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def control():
 
 @pytest.fixture(scope="module")
 def given():
-    """(conditions, the true view as a start)."""
+    """Return (conditions, the true view as a start clip)."""
     scene = demo_scene()
     panorama = scene.panorama(128, SPEC)
     viewpoint = manual_viewpoint(0.0, 0.0, 90.0, panorama.num_frames)
@@ -50,7 +50,7 @@ def made(model, control, given, start=None, device=None, **changes):
     return generate(model, control, given[0], settings, seconds=SECONDS, start=start, device=device)
 
 
-def test_the_stronger_the_less_is_left_of_the_start(bundle, control, given):
+def test_more_denoising_keeps_less_of_the_start(bundle, control, given):
     start = given[1]
     distances = []
     for strength in (0.25, 0.5, 1.0):
@@ -62,7 +62,7 @@ def test_the_stronger_the_less_is_left_of_the_start(bundle, control, given):
 
 
 @pytest.mark.parametrize("hold", ["picture", "sound"])
-def test_what_is_held_is_the_given_one_to_the_sample(bundle, control, given, hold):
+def test_a_held_modality_is_kept_to_the_sample(bundle, control, given, hold):
     start = given[1]
     clip = made(bundle, control, given, start, hold=hold)
     free = made(bundle, control, given)
@@ -82,7 +82,7 @@ def test_starts_are_brought_to_the_models_size_and_rate(bundle, control, given):
     clip = made(bundle, control, given, StartClip(sound=stereo), hold="sound")
     assert clip.sound.waveform.shape == (1, 8000) and clip.sound.sample_rate_hz == 16000
     assert clip.sound.waveform[0, 1000:-1000].mean() == pytest.approx(0.5, abs=1e-3)
-    nearly = Sound(sound.waveform[:, :-1000], 16000)  # less than a frame short: silence follows
+    nearly = Sound(sound.waveform[:, :-1000], 16000)  # less than a frame short: padded with silence
     assert not made(bundle, control, given, StartClip(sound=nearly), hold="sound").sound.waveform[0, -1000:].any()
 
 

@@ -43,7 +43,7 @@ def test_same_seed_same_scene():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_scenes_keep_their_promises(seed):
+def test_random_scenes_have_distinct_performers_well_apart(seed):
     performers = random_scene(seed).performers
     assert 2 <= len(performers) <= 4
     for trait in ("colour", "shape", "voice"):
@@ -137,7 +137,7 @@ def test_vocabulary_covers_every_caption(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_scenes_own_caption_is_known_by_its_form(seed):
+def test_a_scene_caption_is_recognised_by_its_form(seed):
     own = random_scene(seed).caption().short
     assert is_scene_caption(own) and is_scene_caption(Scene(()).caption().short)
     for other in (own.replace("sky", "roof"), f"{own}, at night", own.partition(", under")[0], own.upper(), ""):

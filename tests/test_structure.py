@@ -1,4 +1,4 @@
-"""The house: rooms import downwards, without circles; functions and files stay short; docstrings begin with a verb."""
+"""Test the structure: rooms import lower rooms only, files and functions are short, docstrings open with verbs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from shared_data import ROOT
 
-# From the floor up. A room imports from rooms before it alone; those of one line do not import each other.
+# From the lowest up. A room imports only from rooms before it; rooms of one text do not import each other.
 FLOORS = (
     "errors", "choices", "records timing", "memory devices residency protocols", "geometry", "sound", "media",
     "saliency viewpoint sampling", "models scenes", "weights", "caption control", "drawing metrics",
@@ -18,7 +18,7 @@ FLOORS = (
 )  # fmt: skip
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 CLIENTS = ("nodes", "train")
-# Nothing that ships imports them; rooms of their own in CONTRIBUTING's map all the same.
+# Shipped code never imports these; the table in CONTRIBUTING lists them all the same.
 WORKSHOPS = ("tools", "tests", "benchmarks")
 OPENINGS = {"What", "That", "Where", "How", "Which", "Whether"}
 
@@ -32,7 +32,7 @@ HOUSE = modules("con360", *CLIENTS)
 
 
 def imports(name: str) -> Iterator[str]:
-    """Modules of the house that a module imports, lazily too."""
+    """Yield the project modules that a module imports, lazy imports included."""
     path = HOUSE[name]
     package = path.relative_to(ROOT).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -67,7 +67,7 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
         follow(name, ())
 
 
-def test_no_arrow_runs_up() -> None:
+def test_no_room_imports_a_higher_one() -> None:
     up = []
     for name in HOUSE:
         for other in imports(name):
@@ -82,13 +82,13 @@ def test_no_arrow_runs_up() -> None:
     assert up == []
 
 
-def test_nothing_that_ships_imports_the_workshops() -> None:
+def test_shipped_code_imports_no_tools_tests_or_benchmarks() -> None:
     ours = {*WORKSHOPS, *(path.stem for path in (ROOT / "tests").glob("*.py"))}
     assert {name: found for name in HOUSE if (found := ours & set(foreign(HOUSE[name])))} == {}
 
 
 def foreign(path: Path) -> Iterator[str]:
-    """First words of a file's absolute imports, lazy ones too."""
+    """Yield the packages of a file's absolute imports, lazy ones included."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -102,7 +102,7 @@ def test_every_room_has_a_floor() -> None:
 
 
 def mapped() -> list[str]:
-    """Rooms of the table in CONTRIBUTING, from the first row to the last."""
+    """Return the rooms of the table in CONTRIBUTING, from the first row to the last."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(
         r"^\| [^|]+ \| ([^|]+) \|$", text.split("## Where a line goes")[1].split("\n## ")[0], re.MULTILINE
@@ -110,7 +110,7 @@ def mapped() -> list[str]:
     return [name for row in rows for name in re.findall(r"`([\w./]+)`", row)]
 
 
-def test_the_map_names_every_room_and_no_other() -> None:
+def test_the_table_names_every_room_and_no_other() -> None:
     names = mapped()
     assert [name for name in names if not (ROOT / name).exists()] == []
     assert len(names) == len(set(names)), "a room stands in two rows"
@@ -119,7 +119,7 @@ def test_the_map_names_every_room_and_no_other() -> None:
     assert {f"{name}/" for name in (*CLIENTS, *WORKSHOPS, "web", "locales")} <= set(names)
 
 
-def test_the_map_stands_from_the_floor_up() -> None:
+def test_the_table_lists_rooms_from_the_lowest_up() -> None:
     floors = [
         FLOOR[room] for name in mapped() if (room := name[len("con360/") :].rstrip("/").removesuffix(".py")) in FLOOR
     ]
@@ -134,7 +134,7 @@ def test_files_and_functions_are_short(name: str) -> None:
     assert [f.name for f in functions if f.end_lineno - f.lineno + 1 >= 60] == []
 
 
-def test_docstrings_begin_with_what_is_done() -> None:
+def test_no_docstring_opens_with_what_that_or_where() -> None:
     found = []
     for name, path in modules("con360", "nodes", "train", "tools", "tests", "benchmarks").items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

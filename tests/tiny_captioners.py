@@ -29,7 +29,7 @@ CHAT_TEMPLATE = (
 
 
 def tiny_tokenizer(*, begins: bool = True, image: bool = False) -> PreTrainedTokenizerFast:
-    """One token per word or mark."""
+    """Build a tokenizer with one token per word or punctuation mark."""
     specials = ["<pad>", "<s>", "</s>", "<unk>", *(["<image>"] if image else [])]
     vocabulary = {word: i for i, word in enumerate([*specials, *dict.fromkeys(WORDS)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -64,7 +64,7 @@ def write_json(path: Path, values: dict) -> None:
 
 
 def _lively(network: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """Weights large enough that the words depend on the picture."""
+    """Draw weights large enough that the words depend on the picture."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         if parameter.ndim > 1:
@@ -73,7 +73,7 @@ def _lively(network: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 def write_blip2(folder: Path, seed: int = 0, **save: object) -> Path:
-    """BLIP-2 with OPT."""
+    """Write a BLIP-2 with OPT."""
     tokenizer = tiny_tokenizer(image=True)
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = Blip2Config(
@@ -96,7 +96,7 @@ def write_blip2(folder: Path, seed: int = 0, **save: object) -> Path:
 
 
 def write_blip(folder: Path, seed: int = 0) -> Path:
-    """BLIP, the first."""
+    """Write a first-generation BLIP."""
     tokenizer = tiny_tokenizer()
     config = BlipConfig(
         vision_config=_vision("blip_vision_model"),
@@ -114,7 +114,7 @@ def write_blip(folder: Path, seed: int = 0) -> Path:
 
 
 def write_llama(folder: Path, seed: int = 0, *, chat: bool = True, positions: int = 1024) -> Path:
-    """Llama with a chat template, or without."""
+    """Write a Llama, with or without a chat template."""
     tokenizer = tiny_tokenizer()
     if chat:
         tokenizer.chat_template = CHAT_TEMPLATE
@@ -126,7 +126,7 @@ def write_llama(folder: Path, seed: int = 0, *, chat: bool = True, positions: in
     torch.manual_seed(seed)
     network = _lively(LlamaForCausalLM(config), seed)
     network.save_pretrained(folder)
-    # As Llama 3.2's folder says it; a caption must not depend on it.
+    # Llama 3.2's folder asks for sampling like this; captions must not sample.
     write_json(folder / "generation_config.json", {
         "do_sample": True, "temperature": 0.6, "top_p": 0.9, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0,
     })  # fmt: skip

@@ -41,7 +41,7 @@ class RandomClips:
 
 
 def quick_config(folder: Path, **changes: Any) -> TrainConfig:
-    """A few steps of one clip each."""
+    """Return settings for a few steps of one clip each."""
     values = dict(
         out=folder / "control.safetensors", steps=4, seconds=0.5, batch_size=1, warmup=2, log_every=1,
         checkpoint_every=0, held_out=2, pool=2,
@@ -50,7 +50,7 @@ def quick_config(folder: Path, **changes: Any) -> TrainConfig:
 
 
 def make_loop(config: TrainConfig, accelerator: Any, on_step=None) -> Loop:
-    """A loop over a fresh tiny model; the same configuration gives the same weights."""
+    """Make a loop over a fresh tiny model; the same configuration gives the same weights."""
     model = make_tiny_joint_model(0)
     torch.manual_seed(config.seed)
     net = make_trainee(model, config)

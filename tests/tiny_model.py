@@ -1,4 +1,4 @@
-"""A joint model of real components, small and random: everything of a full one but its size and its training."""
+"""Build a complete joint model of real components, small and untrained."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def _convolution(name: str) -> bytes:
 
 
 def write_face_detector(path: Path, heads: tuple[int, ...] = (1, 2, 2, 10)) -> Path:
-    """Write the network; other `heads` (channels of each output) are another network's."""
+    """Write the network; other `heads` (channels of each output) make it a network of another kind."""
     nodes = weights = outputs = b""
     for index, channels in enumerate(heads):
         name, kernel, bias = str(537 + index), np.zeros((channels, 3, 4, 4)), np.zeros(channels)

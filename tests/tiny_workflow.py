@@ -15,7 +15,7 @@ SAMPLE = "[built-in sample]"
 
 
 def write_model_files(models: Path) -> None:
-    """`con360/random` and `con360_control/random.safetensors` below ComfyUI's models folder."""
+    """Write `con360/random` and `con360_control/random.safetensors` below ComfyUI's models folder."""
     model = make_tiny_joint_model()
     save_joint_model(model, models / "con360" / "random")
     channels = {site: shape[0] for site, shape in model.site_shapes(model.clip_spec(0.5)).items()}
@@ -36,7 +36,7 @@ def write_model_files(models: Path) -> None:
 
 
 def tiny_workflow(control: bool = True, **inputs: Any) -> dict[str, Any]:
-    """API format: the sample through every stage to a video, at half a second; `inputs` are the sampler's."""
+    """Return a prompt that takes half a second of the sample through every stage; `inputs` go to the sampler."""
     sampling = {
         "model": ["5", 0], "saliency": ["2", 0], "basd": ["3", 0], "caption": ["4", 0], "negative": "", "steps": 2,
         "seed": 7, "cfg_video": 2.0, "cfg_audio": 2.0, "saliency_strength": 1.0, "basd_strength": 1.0,
@@ -60,7 +60,7 @@ def tiny_workflow(control: bool = True, **inputs: Any) -> dict[str, Any]:
 
 
 def by_subject(prompt: dict[str, Any]) -> dict[str, Any]:
-    """The tiny workflow in today's wiring: every cue, the subject as viewpoint, and the control's own kind of maps."""
+    """Rewire the tiny workflow as the shipped ones: all cues, views of subjects, maps of the control's own kind."""
     prompt["2"]["inputs"] |= {
         "method": "multi-cue (built in)", "audio": ["1", 1], "fps": ["1", 2], "faces": "auto", "control": ["6", 0],
     }  # fmt: skip

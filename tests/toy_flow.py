@@ -1,7 +1,6 @@
-"""A second system, small: one flow-matching transformer for both modalities, with codecs and features of its own.
+"""A small second system: one flow-matching transformer for both modalities, with codecs and features of its own.
 
-It knows nothing of U-Nets, diffusers, mels or text: 24 kHz sound in four channels, and a picture's features in place
-of a caption.
+It has no U-Net, mel or text encoder. Its sound is 24 kHz in four channels, and picture features replace the caption.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ class FlowTransformer(nn.Module):
 
 
 class ToyFlow(AVSystem):
-    """The system: frames and Ambisonics, or one of them alone."""
+    """Generate frames and Ambisonics, or one of them alone."""
 
     name, notices = "toy-flow", ()
 
@@ -142,6 +141,6 @@ class ToyFlow(AVSystem):
         return ClipSpec(seconds, FPS, RATE_HZ, longest_s=9.0)
 
     def encode(self, conditions: Conditions, negative: str = "") -> Inputs:
-        """A picture's features, `[1, T, 16]`: means of the saliency maps' columns."""
+        """Return picture features `[1, T, 16]`: the means of the saliency maps' columns."""
         seen = conditions.saliency.maps.unflatten(-1, (WIDTH, -1)).mean((1, 3))[None]
         return Inputs(AV(video=seen), AV(video=torch.zeros_like(seen)))

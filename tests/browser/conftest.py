@@ -1,4 +1,4 @@
-"""Each frontend once per run, with one page: ComfyUI's own and the current one, the latter in both ways to draw nodes.
+"""Open one page for each frontend: ComfyUI's own and the current one, the latter in both ways to draw nodes.
 
 Frontend 1.27, which ComfyUI 0.3.64 brings, has an early Nodes 2.0 that draws no widgets of packs: it is left out.
 """
@@ -17,7 +17,7 @@ from comfyui.server import ComfyServer, describe_installation, find_comfyui
 FRONTENDS = ["pinned-classic", "current-classic", "current-nodes2"]
 
 
-# Playwright's event loop runs as long as its browser: closed with the module, or no test after it could start its own.
+# Playwright's event loop runs as long as its browser: close it with the module, since other tests start their own.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     lacking = missing() or (None if find_comfyui() else describe_installation())

@@ -1,4 +1,4 @@
-"""A real browser on a real ComfyUI: which ones there are, and a page that remembers every complaint of its console."""
+"""Find a browser, drive it on a real ComfyUI, and collect the errors of its console."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ SETTINGS = {
     "Comfy.Workflow.ShowMissingModelsWarning": False,
 }  # fmt: skip
 
-# What a new frontend asks an older server for, an unwritten profile, and the default workflow's model files.
+# Failed requests that are not the pack's: a new frontend asks an older server, a fresh profile has no files, and the
+# default workflow looks for models.
 NOT_OURS = ("/jobs", "JobsApi", "/userdata", "user.css", "favicon", "/global_subgraphs", "huggingface.co")
 
 
@@ -44,7 +45,7 @@ def chromium() -> str | None:
 
 
 def current_frontend() -> Path:
-    """The files of the `comfyui-frontend-package` that is installed beside the tests."""
+    """Return the files of the `comfyui-frontend-package` that is installed with the tests."""
     spec = importlib.util.find_spec("comfyui_frontend_package")
     return Path(spec.submodule_search_locations[0]) / "static"
 
@@ -68,7 +69,7 @@ class ComfyPage:
             self.complaints.append(text)
 
     def open(self, **settings: Any) -> ComfyPage:
-        """Open the frontend with these settings; complaints while it starts are its own and are dropped."""
+        """Open the frontend with these settings; its own complaints at the start are dropped."""
         self.server.post("/settings", {**SETTINGS, **settings})
         self.page.goto(f"http://{self.server.address}/", wait_until="commit")
         self.ready()
@@ -111,7 +112,7 @@ class ComfyPage:
         self.drawn()
 
     def drawn(self) -> None:
-        """Wait until the window was drawn anew a few times, so that widgets lie where their nodes are."""
+        """Wait for a few redraws of the window, so that widgets lie on their nodes."""
         frame = "new Promise((done) => requestAnimationFrame(done))"
         self.run(f"async () => {{ for (let i = 0; i < 4; i++) await {frame}; }}")
         self.page.wait_for_timeout(500)
@@ -148,7 +149,7 @@ class ComfyPage:
         self.page.wait_for_timeout(2000)
 
     def panel(self, kind: str, what: str = "canvas") -> Any:
-        """An element of a node's widget; the workflow has one node of the kind."""
+        """Find an element of a node's widget; the workflow has one node of the kind."""
         self.run(
             "kind => window.app.graph._nodes.find((n) => n.type === kind).widgets"
             ".find((w) => w.element?.classList.contains('con360')).element.dataset.test = kind", kind,
@@ -156,7 +157,7 @@ class ComfyPage:
         return self.page.locator(f"[data-test={kind}] {what}").first
 
     def shot(self, what: str) -> None:
-        """Save a picture of the window into `$CON360_SCREENSHOTS`, where it names a folder: drawing takes long."""
+        """Save a screenshot in `$CON360_SCREENSHOTS`; without it do nothing, since drawing takes long."""
         folder = os.environ.get("CON360_SCREENSHOTS")
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)

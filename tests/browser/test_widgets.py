@@ -30,13 +30,13 @@ NEED_WEIGHTS = {"SalViT360Saliency", "Con360ControlLoader", "Con360ModelLoader",
 # The height of a node's title, which its box leaves out.
 TITLE = 30
 VIEW = ("choose_by", "rank", "yaw", "pitch", "fov", "keyframes")
-# The oldest and the newest way to draw nodes: what takes minutes in each is tried there alone.
+# The oldest and the newest way to draw nodes. Tests that take minutes in each run on these two only.
 ENDS = ["pinned-classic", "current-nodes2"]
 
 
 @pytest.fixture
 def page(comfy: ComfyPage) -> ComfyPage:
-    """The shipped workflow, short enough to run, its editor in sight."""
+    """Open the shipped workflow, short enough to run, its editor in sight."""
     comfy.load(read(PACK / "workflows" / "con360_viewpoint.json"))
     comfy.set_value("JointAVSampler", "steps", 1)
     comfy.set_value("Load360Video", "duration", 1.0)
@@ -59,7 +59,7 @@ def view(page: ComfyPage) -> dict[str, Any]:
 
 
 def at(page: ComfyPage, yaw: float, pitch: float) -> tuple[float, float]:
-    """Place of a direction on the screen, by the editor's flat map."""
+    """Return the place of a direction on the screen, by the editor's flat map."""
     box = page.panel(EDITOR).bounding_box()
     width = min(box["width"], 2 * box["height"])
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -78,7 +78,7 @@ def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) 
 def show_help(page: ComfyPage, title: str) -> None:
     """Wait until the editor's help page of this title is there with its picture."""
     page.run("kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))", EDITOR)
-    # Beside a node as large as this one the button may lie outside the window.
+    # The button of so large a node may lie outside the window, where the mouse cannot click it.
     page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
     shown = """([end, title]) => [...document.images].some(
       (i) => i.src.endsWith(end) && i.alt === title && i.naturalWidth)"""
@@ -86,7 +86,7 @@ def show_help(page: ComfyPage, title: str) -> None:
 
 
 def test_shipped_workflows_open_without_a_red_node(comfy: ComfyPage) -> None:
-    """All of them as the classic canvas draws them; Nodes 2.0 takes its time, so two of them there."""
+    """Open all of them on the classic canvas, and two of them in Nodes 2.0, which is slow."""
     for path in SHIPPED:
         if not comfy.name.endswith("nodes2") or path.stem in ("con360_reframe", "con360_viewpoint"):
             opens(comfy, path)
@@ -101,7 +101,7 @@ def opens(comfy: ComfyPage, path: Path) -> None:
         known: Boolean(window.LiteGraph.registered_node_types[n.type]), red: Boolean(n.has_errors) }))"""
     )
     assert [node["type"] for node in nodes if not node["known"]] == []
-    # The frontend marks what it takes for missing models; there they are missing.
+    # The frontend marks nodes whose models are missing, as those of the full-size workflow are here.
     red = {node["type"] for node in nodes if node["red"]}
     assert red <= (NEED_WEIGHTS if path.stem == FULL_SIZE else set()), path.stem
     for (x, y, w, h), (x2, y2, w2, h2) in combinations([node["box"] for node in nodes], 2):
@@ -123,7 +123,7 @@ def test_what_the_frontend_saves_and_sends_is_what_the_pack_expects(page: ComfyP
 def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage) -> None:
     before = view(page)
     drag(page, at(page, 40, 10), at(page, 100, -20))
-    # A press outside the view brings it there, then it follows the pointer.
+    # A press outside the view moves it there; then it follows the pointer.
     moved = view(page)
     assert moved["choose_by"] == "yaw and pitch"
     assert (moved["yaw"], moved["pitch"]) == (pytest.approx(100, abs=2), pytest.approx(-20, abs=2))
@@ -178,7 +178,7 @@ def test_typed_numbers_are_the_editors_numbers(page: ComfyPage) -> None:
 
 
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
-def test_text_that_is_no_keyframes_is_shown_to_nobody_as_html(page: ComfyPage) -> None:
+def test_text_that_is_no_keyframes_never_becomes_html(page: ComfyPage) -> None:
     page.set_value(EDITOR, "keyframes", '<img src=x onerror="window.hacked = 1">')
     page.set_value(EDITOR, "choose_by", "keyframes")
     page.page.wait_for_timeout(600)
@@ -203,7 +203,7 @@ def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> 
     page.page.wait_for_timeout(400)
     assert (view(page)["choose_by"], view(page)["rank"]) == ("subject", 2)
 
-    # Two keyframes: here, and at the end of the clip somewhere else.
+    # Two keyframes: one here, and one elsewhere near the end of the clip.
     page.panel(EDITOR, ".con360-bar button:nth-of-type(2)").click()
     page.panel(EDITOR, "input[type=range]").evaluate("(e) => { e.value = 0.9; e.dispatchEvent(new Event('input')) }")
     page.page.wait_for_timeout(1000)
@@ -226,7 +226,7 @@ def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> 
 
 
 def choose_by_either_ranking(page: ComfyPage, rankings: dict[str, Any]) -> None:
-    """Small numbers can be clicked as large ones, beside them where both rankings agree; R switches the ranking."""
+    """Click the small numbers of the other ranking, which never cover the large ones; press R to switch the ranking."""
     first, second = (rankings[name][0]["views"][0] for name in ("subject", "centroid"))
     assert rankings["subject"] != rankings["centroid"] and abs(first[0] - second[0]) < 5
     x, y = at(page, *first)
@@ -248,7 +248,7 @@ def choose_by_either_ranking(page: ComfyPage, rankings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
-def test_a_list_that_was_saved_when_there_were_centroids_alone_keeps_them(comfy: ComfyPage) -> None:
+def test_a_list_saved_before_subjects_existed_keeps_its_centroids(comfy: ComfyPage) -> None:
     workflow = read(PACK / "workflows" / "con360_every_centroid.json")
     comfy.load(workflow)
     assert comfy.value("Con360Centroids", "choose_by") == "subject"
@@ -260,7 +260,7 @@ def test_a_list_that_was_saved_when_there_were_centroids_alone_keeps_them(comfy:
             if node["class_type"] == "Con360Centroids"] == ["centroid"]  # fmt: skip
 
 
-# Notes what the gains of a page's sound are set to, in order.
+# Records the values that the gains of a page's sound are set to, in order.
 RECORD = """() => {
     const set = AudioParam.prototype.setTargetAtTime;
     window.heard = [];
@@ -269,8 +269,8 @@ RECORD = """() => {
         return set.call(this, value, ...rest);
     };
 }"""
-# The loudness of either ear in decibels over two seconds of the sample, looking to a yaw, by the widget's module; each
-# sample is counted where the sound is made, so that a busy page misses none.
+# Measures the loudness of each ear in decibels, over two seconds of the sample seen at a yaw, by the widget's module.
+# An audio worklet sums the samples, so a busy page misses none.
 METER = """registerProcessor("meter", class extends AudioWorkletProcessor {
     constructor() {
         super();
@@ -308,14 +308,14 @@ LISTEN = """async ([url, module, yaw, meter]) => {
 
 
 def hear_the_scene_turn(page: ComfyPage) -> None:
-    """The view is dragged while the clip plays; the editor mixes sound as the library's reframing does."""
+    """Drag the view while the clip plays; the editor must mix sound as the library's reframing does."""
     saved = page.run("() => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD').con360Outputs[0].panorama")
     assert saved["sound"] and saved["ambisonic"]
     page.run(RECORD)
     play = page.panel(EDITOR, "button")
     play.click()
     wait(page, lambda: play.get_attribute("aria-label"), "Pause")
-    # From the ground, where no centroid is pressed.
+    # Start on the ground, where there is no centroid to click.
     drag(page, at(page, 10, -60), at(page, 100, 20))
     seen = view(page)
     assert seen["yaw"] > 40
@@ -325,7 +325,7 @@ def hear_the_scene_turn(page: ComfyPage) -> None:
     play.click()
     page.panel(EDITOR, "input[type=range]").evaluate("(e) => { e.value = 0; e.dispatchEvent(new Event('input')) }")
 
-    # What comes out, left against right, is what the sample's sound has there.
+    # The ears' levels must differ as in the sample's sound, mixed for the same yaw.
     scene_sound = demo_scene().panorama(64, ClipSpec(seconds=1.0, fps=8.0)).sound.waveform.double()
     module = next(url for url in page.server.get("/extensions") if url.endswith("/hearing.js"))
     address = f"/view?filename={saved['filename']}&subfolder={saved['subfolder']}&type={saved['type']}"
@@ -370,8 +370,8 @@ def look_around(page: ComfyPage) -> None:
 
 
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
-def test_the_results_of_a_list_are_leafed_through(page: ComfyPage) -> None:
-    """A node behind a list runs once for each; its widget shows one of them at a time."""
+def test_the_results_of_a_list_are_shown_one_at_a_time(page: ComfyPage) -> None:
+    """A node fed with a list runs once for each item; its widget shows one result at a time."""
     give = """(count) => {
         const node = window.app.graph._nodes.find((n) => n.type === 'Con360Compare');
         const clip = (i) => ({ filename: `view ${i}.mp4`, subfolder: '', type: 'temp' });
@@ -391,7 +391,7 @@ def test_the_results_of_a_list_are_leafed_through(page: ComfyPage) -> None:
     page.shot("list")
     bar.get_by_label("Next result").click()
     wait(page, lambda: ("view+0" in page.run(shown), bar.locator("output").inner_text()), (True, "1 / 3"))
-    # A later run of two: never a result that is not there.
+    # After a later run with two results, the third must not be shown.
     bar.get_by_label("Previous result").click()
     page.run(give, 2)
     wait(page, lambda: ("view+1" in page.run(shown), bar.locator("output").inner_text()), (True, "2 / 2"))
@@ -426,7 +426,7 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
 
 def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None:
     if page.name != "current-classic":
-        pytest.skip("frontend 1.27 has neither, and they do not depend on how nodes are drawn")
+        pytest.skip("frontend 1.27 has neither; one way to draw nodes is enough for both")
     toggle = "async () => { await window.app.extensionManager.command.execute('Comfy.ToggleLinear') }"
     page.run(toggle)
     wait(page, lambda: page.page.get_by_text("[built-in sample]").count() > 0, True)

@@ -1,4 +1,4 @@
-"""Faces that a real tiny captioner is shown, their order, and the use of its words."""
+"""Test which faces a tiny captioner is shown, in which order, and how its words are used."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scene() -> PanoramaClip:
 
 
 class Watch:
-    """Records what a module is given; may raise in its place."""
+    """Record the batches that a module gets; run out of memory above `largest_batch`."""
 
     def __init__(self, module: torch.nn.Module, largest_batch: int = 10**9) -> None:
         self.seen: list[Tensor] = []
@@ -61,7 +61,7 @@ class Watch:
 
 
 def coloured(inverted: bool = False) -> Tensor:
-    """A panorama `[3, 64, 128]` whose six faces are flat colours."""
+    """Make a panorama `[3, 64, 128]` whose six faces are flat colours."""
     faces = torch.tensor([COLOURS[name] for name in FACE_NAMES], dtype=torch.float32)
     faces = 1 - faces if inverted else faces
     return cubemap_to_erp(faces[None, :, :, None, None].expand(1, 6, 3, 32, 32).contiguous(), 64, "nearest")[0]
@@ -101,7 +101,7 @@ def test_the_prompt_reaches_the_network_and_not_the_caption(blip2: Captioner, sc
     assert [a.text for a in said.items] != [b.text for b in other.items]
 
 
-def test_cancel_comes_between_batches(blip2: Captioner, scene: PanoramaClip) -> None:
+def test_a_cancel_takes_effect_between_batches(blip2: Captioner, scene: PanoramaClip) -> None:
     told: list[tuple[int, int, str]] = []
 
     class Cancelled(Exception):
@@ -143,7 +143,7 @@ def test_a_short_clip_is_captioned_frame_by_frame(blip2: Captioner) -> None:
     assert any("3 times were asked for and the clip has 1 frames" in notice for notice in said.notices)
 
 
-def test_captions_that_were_stopped_end_with_a_sentence(blip2: Captioner, scene: PanoramaClip) -> None:
+def test_captions_stopped_at_the_token_limit_are_cut_to_whole_sentences(blip2: Captioner, scene: PanoramaClip) -> None:
     longer = replace(blip2, max_new_tokens=16)
     said = caption_faces(longer, scene, times=1, prompt="")
     pictures = _pictures(scene.frames[[scene.num_frames // 2]], blip2.size_px)
@@ -158,7 +158,7 @@ def test_captions_that_were_stopped_end_with_a_sentence(blip2: Captioner, scene:
 def test_a_captioner_without_words_is_an_error(folders: dict[str, Path], scene: PanoramaClip) -> None:
     captioner = replace(load_captioner(folders["blip2"]), max_new_tokens=TOKENS)
     for parameter in captioner.model.parameters():
-        parameter.zero_()  # every token is as likely: the first, which is padding, is chosen
+        parameter.zero_()  # all tokens are equally likely: the first, padding, is chosen
     with pytest.raises(InputError, match="wrote nothing for any face"):
         caption_faces(captioner, scene, times=1)
 

@@ -1,4 +1,4 @@
-"""Folders of caption models: complete ones load, all others are named before or while they do."""
+"""Test folders of caption models: complete ones load, for all others an error names the fault."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def complaint(call, *arguments) -> str:
     (check_captioner, ("huggingface.co/Salesforce/blip2-opt-2.7b", "MIT", "15 GB")),
     (check_writer, ("huggingface.co/meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 Community License", "2.5 GB")),
 ])  # fmt: skip
-def test_what_is_missing_comes_with_its_address(check, words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_missing_model_is_named_with_its_address(check, words: tuple[str, ...], tmp_path: Path) -> None:
     said = complaint(check, tmp_path / "nothing")
     assert all(word in said for word in (*words, "nothing", "config.json"))
     (tmp_path / "empty").mkdir()
@@ -56,7 +56,7 @@ def test_another_kind_of_model_is_named_before_it_is_read(copy) -> None:
     assert "config.json cannot be read" in complaint(load_captioner, folder)
 
 
-def test_files_that_are_named_and_missing(copy) -> None:
+def test_missing_files_are_named(copy) -> None:
     folder = copy("blip2")
     (folder / "model.safetensors").unlink()
     assert "lacks model.safetensors" in complaint(check_captioner, folder)
@@ -128,7 +128,7 @@ def test_an_older_folder_without_the_pictures_token_still_sees_the_picture(copy,
     assert old.describe([white], "a photo of") != old.describe([PICTURE], "a photo of")
 
 
-def test_a_tokenizer_without_a_place_for_the_picture_is_refused(copy) -> None:
+def test_a_tokenizer_with_too_few_places_for_the_picture_is_refused(copy) -> None:
     captioner = load_captioner(copy("blip2"))
     captioner.processor.num_query_tokens = 2
     assert "gives 2 places for the picture, its network wants 4" in complaint(captioner.describe, [PICTURE], "a photo")

@@ -1,4 +1,4 @@
-"""Face captions to one caption: by a real tiny language model, by rule, and cut to what the text encoders read."""
+"""Test merging face captions by a tiny language model and by rule, and cutting them to the text encoders' length."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOMY = TokenBudget((("the test", lambda text: len(text.split()), 1000),))
 
 
 def said(**texts: str | list[str]) -> FaceCaptions:
-    """Captions by face name; a list gives one for each second."""
+    """Make face captions by face name; a list gives one for each second."""
     series = {face: text if isinstance(text, list) else [text] for face, text in texts.items()}
     items = [
         FaceCaption(float(time_s), face, DIRECTIONS[face], texts[time_s])
@@ -76,13 +76,13 @@ def test_the_rule_takes_the_most_frequent_and_joins_equal_directions() -> None:
 
 
 def asked_of(writer: Writer, call) -> list[str]:
-    """Every request that the network is given, as text."""
+    """Return every request that the network gets, as text."""
     with Watch(writer.model.get_input_embeddings()) as watch:
         call()
     return [writer.tokenizer.decode(ids[0]) for ids in watch.seen if ids.shape[1] > 1]
 
 
-def test_the_prompts_reach_the_network_as_the_folder_wants_to_be_asked(writer: Writer) -> None:
+def test_the_prompts_reach_the_network_in_the_folders_chat_template(writer: Writer) -> None:
     prompts = CaptionPrompts(merge="describe the band : {captions}", short="shorten {description} in a photo")
     caption = None
 
@@ -93,7 +93,7 @@ def test_the_prompts_reach_the_network_as_the_folder_wants_to_be_asked(writer: W
     first, second = asked_of(writer, call)
     assert first.startswith("<s> user : describe the band : 0 . 0 s , in front : a man plays guitar")
     assert "1 . 0 s , behind : a crowd" in first and "below" not in first
-    # The template's date is the fixed one: "26 Jul 2024" holds no known word, "today" would not be <unk> three times.
+    # A fixed date is passed, "26 Jul 2024": three unknown words. The template's own "today" would be one.
     assert first.endswith("<unk> <unk> <unk> assistant :")
     assert second.startswith("<s> user : shorten ") and "in a photo" in second
     assert (caption.origin, caption.faces) == ("models", FACES.items)
@@ -105,7 +105,7 @@ def test_an_edited_prompt_changes_the_words(writer: Writer) -> None:
     one, other, again = (
         merge_captions(FACES, writer, prompts=p, budget=ROOMY) for p in (*prompts, prompts[0])
     )  # fmt: skip
-    assert one == again, "the folder's own settings sample; captions must not"
+    assert one == again, "the folder's own settings ask for sampling; captions must not sample"
     assert one.long != other.long
 
 
@@ -113,7 +113,7 @@ def test_the_folders_own_settings_ask_for_sampling(folders: dict[str, Path]) -> 
     assert json.loads((folders["llama"] / "generation_config.json").read_text())["do_sample"] is True
 
 
-def test_without_a_chat_template_the_request_is_plain_and_said_to_be(folders: dict[str, Path]) -> None:
+def test_without_a_chat_template_the_request_is_plain_and_a_notice_says_so(folders: dict[str, Path]) -> None:
     writer = load_writer(folders["plain"])
     results = []
     first, _ = asked_of(writer, lambda: results.append(merge_captions(FACES, writer, budget=ROOMY)))
@@ -121,7 +121,7 @@ def test_without_a_chat_template_the_request_is_plain_and_said_to_be(folders: di
     assert any("has no chat template" in notice for notice in results[0].notices)
 
 
-def test_cancel_comes_between_tokens(writer: Writer) -> None:
+def test_a_cancel_takes_effect_between_tokens(writer: Writer) -> None:
     told = []
 
     class Cancelled(Exception):
@@ -137,7 +137,7 @@ def test_cancel_comes_between_tokens(writer: Writer) -> None:
     assert told == [(i, 12, "long caption") for i in (1, 2, 3)]
 
 
-def test_a_stopped_answer_is_cut_and_said(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_answer_is_cut_and_gives_a_notice(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merging, "LONG_TOKENS", 2)
     caption = merge_captions(FACES, writer, budget=ROOMY)
     assert len(caption.long.split()) == 2
@@ -150,7 +150,7 @@ def test_a_request_that_is_too_long_is_refused(tmp_path: Path) -> None:
         merge_captions(FACES, writer)
 
 
-def test_a_model_without_words_leaves_it_to_the_rule_and_says_so(folders: dict[str, Path]) -> None:
+def test_after_an_empty_answer_the_rule_merges_and_a_notice_says_so(folders: dict[str, Path]) -> None:
     writer = load_writer(folders["llama"])
     for parameter in writer.model.parameters():
         parameter.zero_()
@@ -168,20 +168,20 @@ def test_out_of_memory_names_what_to_lower(folders: dict[str, Path]) -> None:
 @pytest.mark.parametrize(("prompts", "words"), [
     ({"merge": "describe"}, "{captions}"), ({"short": "shorten"}, "{description}"),
 ])  # fmt: skip
-def test_a_prompt_without_its_place_is_refused(prompts: dict[str, str], words: str) -> None:
+def test_a_prompt_without_its_placeholder_is_refused(prompts: dict[str, str], words: str) -> None:
     with pytest.raises(InputError) as caught:
         CaptionPrompts(**prompts)
     assert words in str(caught.value)
-    CaptionPrompts(face="")  # needs none
+    CaptionPrompts(face="")  # the face prompt needs no placeholder
 
 
-def test_what_models_add_is_taken_away() -> None:
+def test_thoughts_markup_and_quotes_are_removed() -> None:
     assert _tidy('<think>\nwell, hm\n</think>\n\n"A **band**\n plays."') == "A band plays."
     assert _tidy("<think>never ends") == ""
     assert _tidy('"') == '"'
 
 
-def test_another_script_is_said(folders: dict[str, Path]) -> None:
+def test_another_script_gives_a_notice(folders: dict[str, Path]) -> None:
     assert foreign_share("Café 12, Zürich") == 0.0
     assert foreign_share("一个男人 plays") > merging.FOREIGN_SHARE
     assert foreign_share("12 !") == 0.0
@@ -208,13 +208,13 @@ def words(limit: int) -> TokenBudget:
     (2, "A man", "its first 2 of 11 words, within a sentence"),
     (0, "", "not one word of it fits"),
 ])  # fmt: skip
-def test_a_caption_is_cut_where_it_hurts_least(limit: int, kept: str, notice: str | None) -> None:
+def test_a_caption_is_cut_at_sentences_before_words(limit: int, kept: str, notice: str | None) -> None:
     short, said_so = fit_caption("A man plays. He sings; a crowd listens, claps and leaves.", words(limit))
     assert short == kept
     assert said_so is None if notice is None else notice in said_so
 
 
-def test_clauses_go_before_words() -> None:
+def test_a_caption_is_cut_at_clauses_before_words() -> None:
     text = "in front: a man plays guitar; behind: a drummer, a crowd; above: sky"
     assert fit_caption(text, words(9))[0] == "in front: a man plays guitar"
     assert fit_caption(text, words(11))[0] == "in front: a man plays guitar; behind: a drummer, a crowd"
@@ -229,7 +229,7 @@ def test_whole_sentences() -> None:
     assert whole_sentences("Mt.Fuji is") == "Mt.Fuji is"
 
 
-def test_the_models_tokenizers_measure(tmp_path: Path) -> None:
+def test_captions_are_measured_by_the_models_tokenizers(tmp_path: Path) -> None:
     model = make_tiny_joint_model()  # reads 12 tokens, two of them special
     budget = TokenBudget.of_model(model)
     text = "a red disc in front, a blue ring on the left; a green square behind"

@@ -51,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def drawing_spoons(model: Path, tmp_path: Path) -> Path:
-    """The same model, whose folder says what alone it draws."""
+    """Copy the model; its folder says that it draws spoons only."""
     folder = shutil.copytree(model, tmp_path / "spoons")
     index = json.loads((folder / "model_index.json").read_text())
     index["_con360"] = {**index.get("_con360", {}), "draws": "spoons"}
@@ -101,7 +101,7 @@ def streams(path: Path) -> tuple[str, int, str, int, int]:
         return video.codec_context.name, sum(1 for _ in file.decode(video)), *shape
 
 
-# What it makes --------------------------------------------------------------------------------------------------------
+# Output ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_clip_and_its_picture(generate) -> None:
@@ -114,10 +114,10 @@ def test_a_clip_and_its_picture(generate) -> None:
     with Image.open("why.png") as picture:
         assert picture.size[0] == 1680
     assert all(words in out for words in ("viewpoint 1 *", "sampling", "peak memory", "device: ", "view.mp4"))
-    assert "100%" in err  # the bars
+    assert "100%" in err  # the progress bars
 
 
-def test_what_a_model_draws_stands_in_the_notices_and_in_the_picture(
+def test_a_narrow_models_note_is_in_the_notices_and_in_the_picture(
     generate, con360, drawing_spoons: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[str] = []
@@ -130,7 +130,7 @@ def test_what_a_model_draws_stands_in_the_notices_and_in_the_picture(
     monkeypatch.setattr(figures, "conditions_figure", noted)
     status, _, err = generate("-o", "v.mp4", "--conditions", "why.png", "--model", drawing_spoons)
     assert status == 0 and "draws spoons, whatever the footage shows." in err
-    assert "draws spoons, whatever the footage shows" in drawn[0] and drawn[1] == "", "under what was generated"
+    assert "draws spoons, whatever the footage shows" in drawn[0] and drawn[1] == "", "only under the generated view"
     monkeypatch.setattr(demo, "SAMPLE_HEIGHT", 96)
     status, out, err = con360("demo", "--steps", "1", "--model", drawing_spoons)
     assert status == 0 and "spoons" not in out + err
@@ -154,7 +154,7 @@ def test_json_is_one_line_that_says_everything(generate) -> None:
 
 
 def test_the_control_reads_the_saliency_that_it_was_trained_with(generate) -> None:
-    """Viewpoints are chosen by the new maps; the tiny control's file names the old ones."""
+    """Viewpoints are chosen by the default maps; the control reads the older ones that its file names."""
     facts = json.loads(generate("-o", "view.mp4", "--json")[1])
     assert facts["saliency"] == "training-free"
     assert facts["viewpoints_by"] == {"saliency": "multi-cue", "choice": "subject"}
@@ -183,7 +183,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(generate) -> None:
     assert a != c
 
 
-def test_strength_zero_is_no_control_and_each_map_has_its_own(generate) -> None:
+def test_strength_zero_is_no_control_and_each_map_has_its_strength(generate) -> None:
     cases = {
         "none.mp4": ["--control", "none"], "zero.mp4": ["--strength", "0"], "whole.mp4": [],
         "saliency.mp4": ["--basd-strength", "0"], "late.mp4": ["--control-start", "1"],
@@ -206,7 +206,7 @@ def test_views_by_hand_and_followed(generate) -> None:
     assert "view by hand: yaw 0°, pitch -30°" in generate("-o", "c.mp4", "--pitch", "-30")[1]
 
 
-def test_guidance_off_is_guidance_of_one(generate) -> None:
+def test_guidance_off_equals_a_scale_of_one(generate) -> None:
     for name, scale in (("off.mp4", "off"), ("one.mp4", "1"), ("two.mp4", "2")):
         assert generate("-o", name, "--cfg-video", scale, "--cfg-audio", scale)[0] == 0
     off, one, two = (Path(name).read_bytes() for name in ("off.mp4", "one.mp4", "two.mp4"))
@@ -221,7 +221,7 @@ def test_odd_file_names(generate, footage: Path, name: str) -> None:
     assert streams(Path(f"-{name}"))[1] == 4
 
 
-def test_a_dash_is_explained(generate, footage: Path) -> None:
+def test_the_error_explains_a_file_name_with_a_dash(generate, footage: Path) -> None:
     shutil.copy(footage, "-x.mp4")
     status, _, err = generate("-o", "out.mp4", source="-x.mp4")
     assert status == 2
@@ -232,7 +232,7 @@ def test_a_dash_is_explained(generate, footage: Path) -> None:
 
 
 def headers_only(path: Path, footage: Path) -> None:
-    """Everything about a video but its frames: an MP4 that was cut behind its index."""
+    """Write an MP4 that ends after its index: headers without frames."""
     data = footage.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     path.write_bytes(data[: data.index(b"mdat") + 8])
@@ -258,7 +258,7 @@ BAD_FILES = {
 
 
 def assert_refused(result: tuple[int, str, str], before: set[Path]) -> str:
-    """Exit status 2, one sentence, nothing on standard output, nothing written; the sentence."""
+    """Expect exit status 2, one sentence, empty standard output and no new file; return the sentence."""
     status, out, err = result
     assert (status, out) == (2, ""), err
     lines = [line for line in err.splitlines() if line and "%" not in line and not line.startswith("note:")]
@@ -275,7 +275,7 @@ def test_files_that_cannot_be_used(generate, footage: Path, kind: str) -> None:
     assert words in assert_refused(generate("-o", "out/view.mp4", "--conditions", "why.png", source="in.mp4"), before)
 
 
-def test_one_frame_is_held_and_said(generate) -> None:
+def test_one_frame_is_held_and_gives_a_notice(generate) -> None:
     write_clip("one.mp4", torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0)), 8.0)
     status, _, err = generate("-o", "view.mp4", source="one.mp4")
     assert status == 0, err
@@ -283,7 +283,7 @@ def test_one_frame_is_held_and_said(generate) -> None:
     assert streams(Path("view.mp4"))[1] == 4
 
 
-def test_sound_that_is_not_a_number_is_silenced_and_said(generate) -> None:
+def test_nan_samples_are_silenced_and_give_a_notice(generate) -> None:
     from synthetic_clips import noise, write_video
 
     sound = noise(1, 16000)
@@ -294,7 +294,7 @@ def test_sound_that_is_not_a_number_is_silenced_and_said(generate) -> None:
     assert "100 samples of the sound are not numbers" in err
 
 
-def test_the_sound_track_and_what_it_is_are_chosen(generate) -> None:
+def test_the_sound_track_and_its_layout_can_be_chosen(generate) -> None:
     source = data_path("bad/27_two_audio_tracks_stereo_then_foa.mp4")
     for arguments, said, unsaid in (
         ([], "number 1 is used", "AmbiX"), (["--audio-track", "2"], "taken as AmbiX", "number 1"),
@@ -435,7 +435,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def beside(running: int | None, tmp_path: Path, code: str, **variables: str) -> subprocess.CompletedProcess:
-    """Run code after a command that was told of so many running tasks; None tells of none."""
+    """Run code after a command that reads a count of running tasks; None stands for a system without it."""
     loadavg = tmp_path / "loadavg"
     if running:
         loadavg.write_text(f"0.00 0.00 0.00 {running}/93 17211\n")
@@ -467,7 +467,7 @@ def test_threads_yield_to_other_programs(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's OpenMP on Linux alone")
-def test_torchs_openmp_reads_how_to_yield(tmp_path: Path) -> None:
+def test_torchs_openmp_reads_the_spin_count(tmp_path: Path) -> None:
     shown = beside(2, tmp_path, "import torch", OMP_DISPLAY_ENV="VERBOSE").stderr
     assert "GOMP_SPINCOUNT = '1000'" in shown
 
@@ -499,7 +499,7 @@ def looking(yaw_deg: float) -> Viewpoint:
     return Viewpoint(1, None, ViewTrack.still(View(yaw_deg, 10.0), 32))
 
 
-def test_the_performer_behind_is_the_most_opposite_one() -> None:
+def test_the_performer_behind_is_the_one_most_opposite_the_view() -> None:
     scene = demo_scene()  # front 0, right 95, behind 178, left -88
     assert [demo.performer_behind(scene, looking(yaw)) for yaw in (0.0, 95.0, -175.0, -88.0)] == [2, 3, 0, 1]
 
@@ -531,7 +531,7 @@ def check_demo(folder: Path, out: str, size: tuple[int, int]) -> None:
     sample = read_panorama(folder / demo.SAMPLE, height=size[1])
     assert sample.frames.shape[-2:] == size[::-1]
     assert sample.sound.layout == "ambix" and sample.sound.waveform.shape == (4, 64000) and sample.notices == ()
-    # AAC keeps what is heard: the disc in front hums in W and X (20 dB and more above the error), not in Y.
+    # The disc in front hums in W and X, not in Y: there AAC's error must lie 20 dB below the sound.
     error = (sample.sound.waveform - demo_scene().foa().waveform)[[0, 3]].square().mean(-1).sqrt()
     assert (error < 0.1 * sample.sound.waveform[[0, 3]].square().mean(-1).sqrt()).all()
     for words in (*demo.FILES, "viewpoint 1 *", "viewpoint 2 *", "stage", "total", "peak memory", "Behind the camera"):
@@ -542,11 +542,13 @@ def check_demo(folder: Path, out: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.slow
 def test_demo_as_a_newcomer_runs_it(tmp_path: Path) -> None:
-    """The built-in model at its own settings, on a terminal; the limit is the minute it may take, seven times over:
-    tests share their processors."""
+    """Run the built-in model at its own settings on a terminal.
+
+    It may take seven times the promised minute, because tests share their processors.
+    """
     assert (model_folder() / "model_index.json").is_file(), "con360/bundle is missing; it ships with the project"
     terminal, end = pty.openpty()
-    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))  # a new one has no width at all
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))  # a new terminal has width 0
     started = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-m", "con360", "demo"], cwd=tmp_path, env=environment(), text=True,
@@ -563,7 +565,7 @@ def test_demo_as_a_newcomer_runs_it(tmp_path: Path) -> None:
 
 
 def read_terminal(terminal: int) -> str:
-    """All that is written to a pseudo-terminal until its other end closes."""
+    """Read all that is written to a pseudo-terminal until its other end closes."""
     parts = []
     try:
         while part := os.read(terminal, 65536):

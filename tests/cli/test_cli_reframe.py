@@ -63,7 +63,7 @@ def test_a_wrong_place_is_told_before_anything_is_decoded(
 
 @pytest.mark.parametrize("words", [["--ambisonics", "fuma"], ["--fuma"]])
 def test_fuma_by_both_names(tmp_path: Path, words: list[str]) -> None:
-    # FuMa's second channel is X: a tone that is at the front becomes one at the left when AmbiX is heard.
+    # FuMa's second channel is X, AmbiX's is Y: read as AmbiX, a tone in front moves to the left.
     tone = 0.3 * np.sin(np.arange(24000) * 0.06).astype(np.float32)
     sound = np.stack((tone / np.sqrt(2), tone, 0 * tone, 0 * tone))
     source = write_video(tmp_path / "in.mov", [i / 10 for i in range(5)], sound=sound, layout="4 channels",

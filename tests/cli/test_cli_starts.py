@@ -28,7 +28,7 @@ def frames(path: str) -> torch.Tensor:
     return start.frames
 
 
-def test_the_view_is_the_natural_start(generate) -> None:  # noqa: F811
+def test_the_view_is_a_start_and_can_be_held(generate) -> None:  # noqa: F811
     plain = facts(generate("-o", "plain.mp4", "--json", *LOOK))
     told = facts(generate("-o", "start.mp4", "--json", "--start-from", "view", "--steps", "4", *LOOK))
     assert told["settings"]["denoise_video"] == told["settings"]["denoise_audio"] == 0.6
@@ -40,7 +40,7 @@ def test_the_view_is_the_natural_start(generate) -> None:  # noqa: F811
     assert not torch.equal(frames("plain.mp4"), frames("start.mp4"))
 
 
-def test_a_file_is_held_through_writing(generate) -> None:  # noqa: F811
+def test_held_sound_of_a_file_survives_writing(generate) -> None:  # noqa: F811
     tone = torch.sin(torch.arange(12000) * 0.2)[None] * 0.3
     write_wav(Path("tone.wav"), Sound(tone, 16000))
     told = facts(generate("-o", "view.mp4", "--json", "--start-from", "tone.wav", "--hold", "sound", *LOOK))
@@ -49,7 +49,7 @@ def test_a_file_is_held_through_writing(generate) -> None:  # noqa: F811
     assert float(torch.corrcoef(torch.stack([heard[1000:7000], tone[0, 1000:7000]]))[0, 1]) > 0.95
 
 
-def test_what_a_file_does_not_have_is_made_and_said(generate) -> None:  # noqa: F811
+def test_a_picture_missing_from_the_start_is_generated_with_a_notice(generate) -> None:  # noqa: F811
     write_wav(Path("tone.wav"), Sound(torch.zeros(1, 16000), 16000))
     told = facts(generate("-o", "view.mp4", "--json", "--start-from", "tone.wav", "--denoise", "0.5", *LOOK))
     assert any("tone.wav has no picture: it is generated from noise" in w for w in told["warnings"])
@@ -78,18 +78,18 @@ def test_precision_sampler_and_memory_reach_the_model(generate) -> None:  # noqa
         (["--memory", "none"], "none"),
     ],
 )
-def test_options_that_say_nothing_together(generate, arguments, words) -> None:  # noqa: F811
+def test_options_of_starts_that_cannot_be_used(generate, arguments, words) -> None:  # noqa: F811
     status, _, err = generate("-o", "view.mp4", *arguments)
     assert status == 2 and words in err and not Path("view.mp4").exists()
 
 
-def test_a_file_without_the_held_half_is_named(generate) -> None:  # noqa: F811
+def test_a_file_without_the_held_picture_is_named(generate) -> None:  # noqa: F811
     write_wav(Path("tone.wav"), Sound(torch.zeros(1, 16000), 16000))
     status, _, err = generate("-o", "view.mp4", "--start-from", "tone.wav", "--hold", "picture")
     assert status == 2 and "tone.wav has no picture to hold" in err
 
 
-def test_a_start_is_the_middle_of_a_wide_picture(tmp_path: Path) -> None:
+def test_a_wide_start_is_cut_to_its_middle(tmp_path: Path) -> None:
     picture = torch.zeros(4, 3, 64, 192)
     picture[:, 0, :, 64:128] = 1.0
     write_clip(tmp_path / "wide.mp4", picture, 8.0, Sound(torch.zeros(1, 8000), 16000))

@@ -1,4 +1,4 @@
-"""One real server for all tests here, or one line that says why there is none."""
+"""Start one real server for all tests here, or skip them with the reason."""
 
 from __future__ import annotations
 

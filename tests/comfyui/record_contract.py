@@ -1,6 +1,6 @@
 """Record `tests/contract/object_info_<version>.json` from a real server: `python -m tests.comfyui.record_contract`.
 
-To be run when a node's interface changed on purpose, or for a newer ComfyUI; then look at the difference.
+Run it after a deliberate change of a node's interface, or for a newer ComfyUI; then review the difference.
 """
 
 from __future__ import annotations

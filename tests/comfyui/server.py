@@ -29,7 +29,7 @@ BOOT_SECONDS = 300.0
 
 
 def find_comfyui() -> Path | None:
-    """Folder of a ComfyUI checkout, or None."""
+    """Return the folder of a ComfyUI checkout, or None."""
     named = os.environ.get("COMFYUI_PATH")
     places = [Path(named)] if named else [Path.home() / "comfy" / "ComfyUI"]
     if PACK.parent.name == "custom_nodes":
@@ -43,7 +43,7 @@ def version_of(comfyui: Path) -> str:
 
 
 def describe_installation() -> str:
-    """For the closing line of a test run."""
+    """Describe the installation for the closing line of a test run."""
     place = find_comfyui()
     if place is None:
         return "no ComfyUI at $COMFYUI_PATH or ~/comfy/ComfyUI: the real server was NOT tested"
@@ -165,7 +165,7 @@ class ComfyServer:
         self, prompt: dict[str, Any], on_message: Callable[[str, dict[str, Any]], None] | None = None,
         timeout_s: float = 600.0,
     ) -> Outcome:  # fmt: skip
-        """Queue a prompt in API format, follow it over the websocket, and collect what came of it.
+        """Queue a prompt in API format, follow it over the websocket, and collect its outcome.
 
         Args:
             on_message: called with each message's type and data; may call `interrupt`.
@@ -183,7 +183,7 @@ class ComfyServer:
                 except urllib.error.HTTPError as error:
                     return Outcome(status="refused", refusal=json.load(error))
                 outcome.prompt_id = queued["prompt_id"]
-                # The server runs what is valid and only mentions the rest.
+                # The server runs the valid outputs and only reports errors of the others.
                 outcome.refusal = queued.get("node_errors") or {}
                 async for message in socket_:
                     if message.type != aiohttp.WSMsgType.TEXT:
@@ -212,5 +212,5 @@ class ComfyServer:
         raise RuntimeError(f"the server has no history of prompt {prompt_id}")
 
     def file(self, saved: dict[str, str]) -> Path:
-        """Path of a file that a node's UI output names."""
+        """Return the path of a file that a node's UI output names."""
         return self.base / saved["type"] / saved["subfolder"] / saved["filename"]

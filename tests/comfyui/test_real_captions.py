@@ -20,7 +20,7 @@ def models(server: ComfyServer) -> Iterator[None]:
     write_blip2(folders[0] / "tiny-blip2")
     write_llama(folders[1] / "tiny-llama")
     yield
-    for folder in folders:  # other tests compare what is offered
+    for folder in folders:  # other tests compare the offered models
         shutil.rmtree(folder)
 
 

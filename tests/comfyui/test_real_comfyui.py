@@ -71,7 +71,7 @@ def test_templates_and_help_are_served_with_their_pictures(server: ComfyServer) 
     assert {kind(f"/api/workflow_templates/Con360-AV/{name}.jpg") for name in names} == {"image/jpeg"}
     ours = [name for name, entry in server.object_info().items() if entry["category"] == "Con360-AV"]
     assert {kind(f"/extensions/Con360-AV/docs/images/{name}.jpg") for name in ours} == {"image/jpeg"}
-    # Newer frontends take HTML for the answer to a page that is not there.
+    # Newer frontends treat an HTML answer as a missing page.
     pages = [f"{name}{end}" for name in ours for end in (".md", "/zh.md")]
     assert "text/html" not in {kind(f"/extensions/Con360-AV/docs/{page}") for page in pages}
 
@@ -109,7 +109,7 @@ def shipped(server: ComfyServer, path: Path, **sampling: Any) -> dict[str, Any]:
 
 
 def test_an_interrupt_stops_within_a_step_and_the_server_goes_on(server: ComfyServer) -> None:
-    """With the shipped model: its steps last long beside the request's way to the server."""
+    """Use the shipped model: a step takes longer than the request needs to reach the server."""
     steps: list[float] = []
 
     def stop_at_two(kind: str, data: dict[str, Any]) -> None:
@@ -207,11 +207,11 @@ def test_values_that_the_server_lets_through_are_errors_on_their_node(server: Co
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: path.stem)
 def test_shipped_workflows_run(server: ComfyServer, path: Path) -> None:
-    """The first one as it is, the others short."""
+    """Run the first one in full, the others shortened."""
     prompt = prepared(shipped(server, path), path.stem)
     outcome = done(server.run(prompt))
     ends = {key for key, node in prompt.items() if node["class_type"].startswith(("Save", "Preview"))}
-    # Nodes with a viewer or an editor on them hand it something as well.
+    # Nodes with a viewer or an editor have outputs as well.
     assert ends <= set(outcome.outputs)
     if path.stem == "con360_every_centroid":
         assert len(outcome.outputs["8"]["images"]) == 3
@@ -229,7 +229,7 @@ def test_the_full_size_workflow_says_what_is_missing(server: ComfyServer) -> Non
 
 
 def view_prompt() -> dict[str, Any]:
-    """Every node that neither loads a model nor samples, over half a second."""
+    """Return a prompt of every node that neither loads a model nor samples, over half a second."""
     nodes = {key: node for key, node in tiny_workflow().items() if key in "123"}
     by_hand = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": 30.0, "pitch": 5.0, "fov": 90.0,
                "normalization": "minmax", "map_height": 64, "keyframes": ""}  # fmt: skip
@@ -266,7 +266,7 @@ def test_views_overlays_and_panoramas_without_a_model(server: ComfyServer) -> No
 
 
 def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> dict[str, Any]:
-    """A prompt that reframes a small panorama of 30 frames per second, which it writes."""
+    """Write a small panorama of 30 frames per second; return a prompt that reframes it."""
     still = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
     write_clip(server.base / "input" / name, still.expand(round(30 * seconds), -1, -1, -1), 30.0)
     values = {
@@ -282,7 +282,7 @@ def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> 
 
 @pytest.mark.parametrize("mode", ["follow", "yaw and pitch"])
 def test_reframe_is_cancelled_within_a_few_frames(server: ComfyServer, mode: str) -> None:
-    """While it looks for what is salient, and while it writes."""
+    """Cancel while it computes saliency, and while it writes."""
     prompt, seen = reframing(server, f"{mode}.mp4", 20, mode=mode), []
     before = set((server.base / "temp").iterdir())
 
@@ -295,7 +295,7 @@ def test_reframe_is_cancelled_within_a_few_frames(server: ComfyServer, mode: str
     outcome = server.run(prompt, stop)
     assert outcome.status == "interrupted"
     total = 80 if mode == "follow" else 600
-    # Small frames are many per second: some pass while the request is on its way, most never come.
+    # Small frames are fast: some are finished before the request arrives, most must not be.
     assert {most for _, most in seen} == {total} and max(done for done, _ in seen) < 0.7 * total
     assert set((server.base / "temp").iterdir()) == before
 

@@ -98,13 +98,13 @@ def test_zero_strength_is_no_control_at_all():
         encode_control(module(), conditions(), SHAPES, **TIME, strengths={"saliency": -1.0})
 
 
-def test_strengths_are_those_of_the_names_that_the_control_reads():
+def test_a_strength_for_a_name_that_the_control_does_not_read_is_refused():
     with pytest.raises(InputError, match="'loudness'; this control reads saliency, basd"):
         encode_control(module(), conditions(), SHAPES, **TIME, strengths={"loudness": 1.0})
 
 
 def three() -> tuple[ControlModule, Conditions]:
-    """A control of a third map and a signal, with random weights for both, and what it reads."""
+    """Make a control of a third map and a signal, with random weights for both, and conditions that it reads."""
     made = module(channels=("saliency", "basd", "motion"), signals={"loudness": 1})
     given = replace(
         conditions(), maps={"motion": conditions(seed=3).saliency.maps},
@@ -113,7 +113,7 @@ def three() -> tuple[ControlModule, Conditions]:
     return made, given
 
 
-def test_each_strength_adds_its_rise_to_those_that_are_as_strong():
+def test_each_rise_of_strength_weighs_the_inputs_that_reach_it():
     made, given = three()
     levels = {"saliency": 0.25, "basd": 1.0, "motion": 0.25, "loudness": 0.5}
     got = encode_control(made, given, SHAPES, **TIME, strengths=levels)
@@ -127,7 +127,7 @@ def test_each_strength_adds_its_rise_to_those_that_are_as_strong():
 
 
 @pytest.mark.parametrize("changes", [{}, {"directions_at_sites": True, "audio_sectors": 4}, {"geometry": "pooled"}])
-def test_what_is_added_to_a_control_changes_nothing(changes):
+def test_extending_a_control_keeps_its_output(changes):
     made, given = module(**changes), three()[1]
     grown = extend_control(made, maps=("motion", "depth"), signals={"loudness": 1})
     before = encode_control(made, given, SHAPES, **TIME)
@@ -138,7 +138,7 @@ def test_what_is_added_to_a_control_changes_nothing(changes):
         extend_control(grown, maps=("motion",))
 
 
-def test_a_dropped_signal_is_one_that_is_left_out():
+def test_dropping_a_signal_equals_leaving_it_out():
     made, given = three()
     maps, rays = stack_maps(given, made.config.channels), view_rays([given.track], 8)
     loud = {"loudness": replace(given.signals["loudness"], values=given.signals["loudness"].values[None])}
@@ -174,12 +174,12 @@ def test_signals_of_another_width_or_length_are_refused():
     [(("saliency", "saliency"), {}, "each name once"), (("saliency",), {"saliency": 1}, "each name once"),
      (("a.b",), {}, "no name"), (("a",), {"b": 0}, "width of the signal b"), ((), {}, "1 to 64 maps")],
 )  # fmt: skip
-def test_names_that_are_none(channels, signals, said):
+def test_names_and_counts_that_cannot_be_used(channels, signals, said):
     with pytest.raises(InputError, match=said):
         config(channels=channels, signals=signals)
 
 
-def test_files_of_two_maps_count_them_as_ever():
+def test_configs_of_the_two_known_maps_keep_the_older_form():
     kept = config().to_dict()
     assert list(kept)[:3] == ["site_channels", "map_channels", "map_height"] and "signals" not in kept
     assert kept["map_channels"] == 2 and "channels" not in kept
@@ -190,7 +190,7 @@ def test_files_of_two_maps_count_them_as_ever():
 
 
 def test_view_geometry_follows_the_view_and_pooled_does_not():
-    """The same maps seen from another direction: `view` features move, `pooled` ones change through the BASD alone."""
+    """Turn the view under fixed maps, BASD included: `view` features change, `pooled` ones do not."""
     maps = stack_maps(conditions())
     for geometry, moves in (("view", True), ("pooled", False)):
         made = module(geometry=geometry)
@@ -203,7 +203,7 @@ def test_view_geometry_follows_the_view_and_pooled_does_not():
 
 
 def test_turning_panorama_and_view_together_changes_nothing_without_directions():
-    """A longitude-equivariant encoder, resampled: rolling the maps by a quarter is turning the view by 90."""
+    """The encoder is longitude-equivariant: rolling the maps by a quarter cancels turning the view by 90 degrees."""
     made = module(with_directions=False)
     maps = stack_maps(conditions())
     with torch.no_grad():
@@ -243,13 +243,13 @@ def test_a_sector_is_where_captions_say_it_is(sector):
 def test_sectors_of_all_maps_add_up_to_the_whole():
     maps = torch.rand(1, 2, 3, 32, 64, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(sector_means(torch.ones_like(maps), 4), torch.tensor(6.0), atol=1e-5)
-    # The mean over all sectors is the mean over all directions, however many there are.
+    # The mean over all sectors is the mean over all directions, for any number of sectors.
     few, many = (sector_means(maps, n).view(1, 2, n, 3).mean(2) for n in (4, 8))
     assert torch.allclose(few, many, atol=1e-5)
 
 
-def test_a_pulse_reaches_the_sound_with_its_direction_where_sectors_are_asked_for():
-    """Maps turned by a quarter: without directions and sectors the sound hears the same, with sectors it does not."""
+def test_audio_features_know_directions_only_with_sectors():
+    """Roll the maps by a quarter: without sectors the audio features stay equal, with sectors they change."""
     maps = stack_maps(conditions())
     for sectors, hears in ((0, False), (8, True)):
         made = module(audio_sectors=sectors, with_directions=False)

@@ -105,7 +105,7 @@ def test_louder_marks_what_was_added_and_nothing_else() -> None:
     # The first and last frames hold the clicks of two tones that begin and end at once.
     assert not added[: row - 12, 5:-5].any()
     assert not louder(alone, both, floor_db=-30.0)[:, 5:-5].any()
-    # A difference between two kinds of silence is none.
+    # A difference between two levels of silence is not marked.
     assert not louder(alone - 100.0, alone - 150.0, floor_db=-30.0).any()
 
 
@@ -157,6 +157,6 @@ def test_silence_black_frames_and_long_captions_are_drawn(tmp_path) -> None:
     )  # fmt: skip
     write_figure(tmp_path / "new" / "picture.png", picture)
     assert (tmp_path / "new" / "picture.png").stat().st_size > 10_000
-    # Silence is dark: the scale does not stretch to what is not there.
+    # Silence is drawn dark: the colour scale does not stretch to fit it.
     middle = np.asarray(picture)[-120, 200:700]
     assert middle.mean() < 30

@@ -16,7 +16,7 @@ PINK = torch.tensor(VIEW_COLOURS[0]) / 255.0
 
 
 def pinkness(picture: torch.Tensor, yaw: float, pitch: float) -> float:
-    """Nearness of the colour around a direction to that of the view's outline: 1 is equal."""
+    """Compare the colour around a direction with that of the view's outline: 1 is equal."""
     x, y = round((yaw / 360 + 0.5) * 2 * H - 0.5), round((0.5 - pitch / 180) * H - 0.5)
     near = picture[:, max(0, y - 1) : y + 2, [(x + d) % (2 * H) for d in (-1, 0, 1)]]
     return 1 - (near - PINK[:, None, None]).abs().mean(0).min().item()
@@ -41,13 +41,13 @@ def test_each_frame_gets_its_own_view_and_map() -> None:
     assert hot[0] - hot[2] > 0.3 and abs(cold[0] - cold[2]) < 0.02
 
 
-def test_basd_lines_are_drawn_around_the_view_on_wish() -> None:
+def test_basd_lines_are_drawn_around_the_view_on_request() -> None:
     track = ViewTrack.still(View(0.0), 2)
     changed = [(draw_overlay(GREY, track=track, basd=basd)[0] - 0.5).abs().amax(0) > 0.05 for basd in (False, True)]
     assert changed[1].sum() > 1.5 * changed[0].sum()
 
 
-def test_nothing_to_draw_leaves_the_picture() -> None:
+def test_nothing_to_draw_leaves_the_picture_unchanged() -> None:
     assert torch.allclose(draw_overlay(GREY), GREY, atol=1 / 255)
 
 
@@ -59,7 +59,7 @@ def test_a_cancel_during_drawing_is_passed_on() -> None:
         draw_overlay(GREY, progress=stop)
 
 
-def test_other_counts_are_refused() -> None:
+def test_counts_that_differ_from_the_frames_are_refused() -> None:
     with pytest.raises(InputError, match="3 saliency maps for 2 frames"):
         draw_overlay(GREY, SaliencyMaps(torch.zeros(3, H, 2 * H), "test"))
     with pytest.raises(InputError, match="1 views for 2 frames"):

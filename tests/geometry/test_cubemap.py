@@ -63,7 +63,7 @@ def test_cubemap_to_erp_agrees_with_py360convert(exact_py360):
     faces = erp_to_cubemap(smooth_erp(64), 32)
     expected = py360convert.c2e([face.permute(1, 2, 0).numpy() for face in faces[0]], 64, 128, cube_format="list")
     ours = cubemap_to_erp(faces, 64)[0].permute(1, 2, 0).numpy()
-    # The reference's panorama is corner-aligned: up to half a pixel of a field whose steps are about 0.04 a pixel.
+    # The reference's panorama is corner-aligned, up to half a pixel off; the field changes by about 0.04 a pixel.
     assert np.abs(ours - expected).max() < 0.04
 
 
@@ -84,7 +84,7 @@ def test_padding_continues_the_faces_plane():
     torch.testing.assert_close(padded[..., 1:-1, 1:-1], faces)
 
 
-def test_differentiable_and_named_misfits():
+def test_gradients_flow_and_misfits_are_named():
     faces = torch.rand(2, 6, 1, 4, 4, requires_grad=True)
     cubemap_to_erp(faces, 8).sum().backward()
     assert (faces.grad > 0).all()

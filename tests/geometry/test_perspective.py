@@ -43,8 +43,8 @@ def test_convention_view_to_the_right_and_up():
     centre = view_directions(90, 0, 60, 3, F64)[1, 1]
     torch.testing.assert_close(centre, torch.tensor([1.0, 0, 0], dtype=F64), atol=1e-12, rtol=0)
     zenith_view = view_directions(0, 90, 60, 3, F64)
-    assert zenith_view[0, 1, 2] < 0 < zenith_view[2, 1, 2], "the top of a view upwards is behind"
-    assert zenith_view[1, 2, 0] > 0, "its right is the right"
+    assert zenith_view[0, 1, 2] < 0 < zenith_view[2, 1, 2], "looking up, the top of the view points backwards"
+    assert zenith_view[1, 2, 0] > 0, "its right side points to the right"
 
 
 @pytest.mark.parametrize(

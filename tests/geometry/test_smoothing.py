@@ -1,4 +1,4 @@
-"""Smoothing on the sphere beside the sum over all pairs of places, which it stands for."""
+"""Test smoothing on the sphere against the plain sum over all pairs of pixels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_constant_stays_and_batches_are_maps_one_by_one():
     assert torch.allclose(smooth_on_sphere(maps, 12.0)[1, 2], smooth_on_sphere(maps[1, 2], 12.0), atol=1e-6)
 
 
-def test_rolling_goes_through():
+def test_smoothing_commutes_with_rolling():
     one_map = torch.rand(HEIGHT, 2 * HEIGHT, generator=torch.Generator().manual_seed(2))
     smooth = smooth_on_sphere(one_map, 15.0)
     assert torch.allclose(smooth_on_sphere(one_map.roll(5, -1), 15.0), smooth.roll(5, -1), atol=1e-6)

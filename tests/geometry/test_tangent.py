@@ -46,8 +46,8 @@ def test_blend_has_no_step_where_patches_end():
     values = torch.rand(1, 18, 1, 1, 1, generator=torch.Generator().manual_seed(1)).expand(-1, -1, -1, 8, 8)
     out = tangent_to_erp(values, height=128)[0, 0]
     steps = torch.cat(((out - out.roll(1, -1)).abs().flatten(), out.diff(dim=0).abs().flatten()))
-    # Patches of plain grey: from one pixel to the next the blend moves by a small part of their differences,
-    # seam and poles included (the outermost rows turn fastest).
+    # Each patch is a grey of its own. From pixel to pixel the blend changes by a small part of their differences,
+    # at seam and poles too (it changes fastest in the outermost rows).
     assert (out - out.roll(1, -1)).abs()[8:-8].max() < 0.06
     assert steps.max() < 0.2
 

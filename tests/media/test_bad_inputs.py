@@ -26,7 +26,7 @@ def params():
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_files_are_at_hand(folder):
-    """Without them nothing below runs: skipped aloud on a user's machine, an error in the run that decides."""
+    """Nothing below runs without these files: skip with the reason, or fail where $CON360_REQUIRE_DATA is set."""
     assert any(data_path(folder).iterdir())
 
 

@@ -35,12 +35,12 @@ def numbers(clip) -> list[int]:
 
 
 def shown_at(times_s, wanted_s):
-    """The rule, written the slow way: the last frame not later than the time, the first for earlier times."""
+    """Apply the rule the slow way: the last frame not later than the time, the first frame for earlier times."""
     return [max([i for i, t in enumerate(times_s) if t <= w + 1e-5], default=0) for w in wanted_s]
 
 
 def stamps(times_s, suffix):
-    """Times as the container keeps them, less the reader's half tick: Matroska's clock counts milliseconds."""
+    """Return times as the container stores them, less the reader's half tick: Matroska's clock counts milliseconds."""
     if suffix != "mkv":
         return times_s
     return [math.floor(Fraction(round(t * 90000), 90) + Fraction(1, 2)) / 1000 - 0.0005 for t in times_s]
@@ -121,7 +121,7 @@ EARLY = [("mkv", "libx264", "flac"), ("mkv", "libx264", "aac"), ("webm", "libvpx
 
 
 def early_clip(path: Path, begin_s: float, codec: str, sound_codec: str) -> Path:
-    """Four numbered seconds and noise, stored from `begin_s` on as they are."""
+    """Write four numbered seconds and noise, stored from `begin_s` on as they are."""
     times = [begin_s + i / 30 for i in range(120)]
     return write_video(
         path, times, sound=noise(1, 4 * 48000), sound_start_s=begin_s, codec=codec, sound_codec=sound_codec,
@@ -132,7 +132,7 @@ def early_clip(path: Path, begin_s: float, codec: str, sound_codec: str) -> Path
 @pytest.mark.parametrize(("suffix", "codec", "sound_codec"), EARLY)
 @pytest.mark.parametrize("begin_s", [-1.5, -2.6])
 def test_what_matroska_stores_before_its_time_0_is_read(tmp_path, suffix, codec, sound_codec, begin_s):
-    """FFmpeg hands it out without times, or with invented ones."""
+    """FFmpeg gives such packets no timestamps, or invented ones."""
     early = early_clip(tmp_path / f"early.{suffix}", begin_s, codec, sound_codec)
     # The coder's own lead-in may begin a little sooner than the picture.
     shift = begin_s - probe(early).origin_s
@@ -144,7 +144,7 @@ def test_what_matroska_stores_before_its_time_0_is_read(tmp_path, suffix, codec,
     plain = early_clip(tmp_path / f"plain.{suffix}", 1.0, codec, sound_codec)
     lead = 1.0 - probe(plain).origin_s
     sounds = [read_panorama(p, start_s=s, duration_s=3.5, height=16).sound for p, s in ((early, shift), (plain, lead))]
-    # Matroska's clock counts milliseconds: one of each file's rounding.
+    # Matroska's clock counts milliseconds: each file may be off by one.
     assert abs(lag_of(*sounds)) <= 0.002 * 48000
 
 
@@ -156,7 +156,7 @@ def test_any_moment_of_an_early_file(tmp_path, start_s):
 
 
 def lag_of(one: Sound, other: Sound) -> int:
-    """Samples by which the second sound is late."""
+    """Return the samples by which the second sound is late."""
     spectra = [torch.fft.rfft(sound.waveform[0]) for sound in (one, other)]
     likeness = torch.fft.irfft(spectra[0].conj() * spectra[1])
     return (int(likeness.argmax()) + len(likeness) // 2) % len(likeness) - len(likeness) // 2
@@ -187,7 +187,7 @@ def test_picking_reads_no_further_than_it_must():
     assert max(read) == 6
 
 
-def test_what_is_remembered_of_packets_does_not_grow(tmp_path):
+def test_the_tally_of_packets_does_not_grow(tmp_path):
     """A recording of hours has millions of packets, and some never become a frame."""
     tally = Tally()
     for i in range(2 * MAX_ON_THEIR_WAY):
@@ -475,7 +475,7 @@ def test_real_stereo_takes_the_left_eye():
     assert 0.001 < (left.frames - right.frames).abs().mean() < 0.05
 
 
-def test_wrong_stereo_metadata_is_seen():
+def test_wrong_stereo_metadata_is_noticed():
     clip = read_panorama(data_path("video/congo_eye_960x480_24fps_av1_opus.webm"), duration_s=0.2, height=HEIGHT)
     other = read_panorama(data_path("video/congo_eye_1280x640_hevc_aacmono.mp4"), duration_s=0.2, height=HEIGHT)
     assert any("halves differ" in n for n in clip.notices)
@@ -571,8 +571,8 @@ def test_limits_are_explicit_and_adjustable(tmp_path, monkeypatch):
         read_sound(path)
 
 
-def test_a_picture_that_changes_its_size_is_told(tmp_path):
-    # MPEG-TS may be joined by copying.
+def test_a_change_of_frame_size_gives_a_notice(tmp_path):
+    # MPEG-TS files can be joined byte by byte.
     parts = [
         write_video(tmp_path / f"{i}.ts", constant(8, 0.5), size=size) for i, size in enumerate(((128, 64), (256, 128)))
     ]

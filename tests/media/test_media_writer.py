@@ -18,7 +18,7 @@ from con360.sound.ambisonics import foa_encode
 
 
 def melody(num_samples: int, rate: int, channels: int = 1) -> torch.Tensor:
-    """A sweep, so that a shift by one sample would be seen anywhere."""
+    """Make a sweep, in which a shift by one sample shows anywhere."""
     t = torch.arange(num_samples) / rate
     return (0.4 * torch.sin(2 * math.pi * (200 * t + 150 * t**2)))[None].repeat(channels, 1)
 
@@ -52,7 +52,7 @@ def test_durations_are_exact(tmp_path, fps, num_frames, rate, num_samples, chann
         a, b = sound.waveform[0, 10:-10], written[0]
         fit = [float((a * b[10 + k : len(b) - 10 + k]).sum()) for k in range(-3, 4)]
         assert fit.index(max(fit)) == 3
-        # From the first sample on: AAC coders tend to start with a crack.
+        # Checked from the first sample on: AAC encoders tend to start with a crack.
         assert (sound.waveform - written)[:, :2048].abs().max() < 0.02
         assert (sound.waveform - written).square().mean().sqrt() < 0.002
 
@@ -111,7 +111,7 @@ def test_loud_ambisonics_keeps_its_direction(tmp_path):
     sound = Sound(foa_encode(3.0 * tone, -60.0, 20.0), 48000, "ambix")
     write_clip(tmp_path / "loud.mp4", smooth_frames(16), 8.0, sound)
     read = read_sound(tmp_path / "loud.mp4")[0].waveform
-    # The coder's own way to less, block by block and pair by pair of channels, turned it by up to 23 degrees.
+    # The encoder's own limiting, by block and pair of channels, turned the direction by up to 23 degrees.
     for at in range(0, 91200, 2400):
         yaw, pitch = foa_angles_deg(Sound(read[:, at : at + 2400], 48000, "ambix"))
         assert (yaw, pitch) == (pytest.approx(-60, abs=1), pytest.approx(20, abs=1))

@@ -1,4 +1,4 @@
-"""Boxes are built by hand here, byte for byte, so that the parser is held to the specification and not to itself."""
+"""Test the parser on boxes built by hand, byte for byte from the specification."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def tags_of(tmp_path: Path, content: bytes):
 
 
 def nested(deep: int) -> bytes:
-    """A moov with so many trak boxes in each other."""
+    """Build a moov with `deep` nested trak boxes."""
     sizes = [8 * (deep - i) for i in range(deep)]
     return box(b"moov", b"".join(struct.pack(">I4s", size, b"trak") for size in sizes))
 
@@ -87,7 +87,7 @@ def test_v2_boxes(tmp_path):
 )
 def test_v2_projections_that_are_no_panorama(tmp_path, projection, name):
     xml = box(b"uuid", V1_UUID, b"<GSpherical:ProjectionType>equirectangular</GSpherical:ProjectionType>")
-    # V1 claims a full panorama beside it, as real VR180 files do: what rules it out wins.
+    # V1 metadata beside it claims a full panorama, as in real VR180 files: V2, which rules it out, wins.
     assert tags_of(tmp_path, movie(picture_track(sv3d(projection), extra=(xml,))))[1].spherical.projection == name
 
 

@@ -45,7 +45,7 @@ def test_energy_l1_of_two_amplitudes_is_the_difference_of_their_rms():
 
 
 def test_energy_l1_uses_windows_of_512_every_128():
-    # A click of energy 1 lies in 4 windows of a kilosample-long clip of 5: RMS sqrt(1 / 512) in each of the 4.
+    # 1024 samples hold 5 windows. A click of energy 1 lies in 4 of them, with an RMS of sqrt(1 / 512) in each.
     clicks = torch.zeros(1, 1024)
     clicks[0, 500] = 1.0
     silent = Sound(torch.zeros(1, 1024), RATE)
@@ -90,7 +90,7 @@ def test_onset_average_precision_by_hand():
     # Strongest first: a miss, then a hit (precision 1/2), then a hit (2/3); two targets.
     found = Onsets((0.5, 1.04, 2.0), (9.0, 5.0, 3.0))
     assert onset_average_precision(found, target) == pytest.approx((1 / 2 + 2 / 3) / 2)
-    # 70 ms off is a hit at 100 ms alone.
+    # 70 ms off is a hit only with a tolerance of 100 ms.
     late = Onsets((1.07,), (1.0,))
     assert onset_average_precision(late, target) == 0.0
     assert onset_average_precision(late, target, 0.1) == 0.5
@@ -145,7 +145,7 @@ def test_the_codec_embedding_has_means_and_spreads_of_four_bands():
 
 @pytest.fixture(scope="module")
 def clap_folder(tmp_path_factory):
-    """A real ClapModel, small and random, saved as the published ones are."""
+    """Save a real ClapModel, small and random, as the published ones are saved."""
     import transformers
     from tiny_model import MAX_TOKENS, WORDS
 

@@ -1,4 +1,4 @@
-"""Frechet distances, GRAM volumes and bootstrap intervals against answers known otherwise."""
+"""Test Frechet distances, GRAM volumes and bootstrap intervals against known answers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_gram_volume_of_known_figures():
     x, y, z = torch.eye(3)
     assert float(gram_volume(x, y, z)) == pytest.approx(1.0)
     assert float(gram_volume(x, y, x + y)) == pytest.approx(0.0, abs=1e-7)
-    # Two vectors at 30 degrees, lengths of no matter: the sine.
+    # Two vectors at 30 degrees: the sine, whatever their lengths.
     tilted = torch.tensor([math.cos(math.pi / 6), 0.5, 0.0])
     assert float(gram_volume(5 * x, 0.1 * tilted)) == pytest.approx(0.5)
 

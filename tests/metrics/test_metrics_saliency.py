@@ -23,12 +23,12 @@ from con360.metrics.saliency import (
 
 
 def halves(left: float, right: float) -> torch.Tensor:
-    """A map [1, 4, 6] whose halves have these weights."""
+    """Make a map [1, 4, 6] whose halves have these weights."""
     return torch.cat((torch.full((1, 4, 3), left), torch.full((1, 4, 3), right)), dim=2)
 
 
 def disc(x: float, y: float = 32.0, colour=(0.9, 0.1, 0.1), frames: int = 2) -> torch.Tensor:
-    """A disc over a horizon, `[T, 3, 64, 64]`."""
+    """Draw a disc over a horizon, `[T, 3, 64, 64]`."""
     image = torch.full((3, 64, 64), 0.6)
     image[:, 40:] = torch.tensor([0.3, 0.5, 0.3]).view(3, 1, 1)
     rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
@@ -80,7 +80,7 @@ def test_a_plain_picture_gets_a_flat_map():
     assert density.max() == pytest.approx(1 / 64**2, rel=1e-6)
 
 
-def test_a_function_takes_the_place_of_the_estimator_and_of_its_name():
+def test_another_estimator_and_its_name_can_be_given():
     generated, target = disc(16), disc(48)
     own = s_kl(generated, target, method=lambda frames: frames[:, 0] + 0.1)
     assert own != pytest.approx(s_kl(generated, target))
@@ -105,7 +105,7 @@ def test_what_cannot_be_compared_is_refused_with_its_reason(call, says):
 
 
 class ReadsTheFirstColour(torch.nn.Module):
-    """Stands where TempSAL does: (map, maps over time) of a picture in [-1, 1]."""
+    """Stand in for TempSAL: return (map, maps over time) of a picture in [-1, 1]."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert x.shape[0] == 1 and x.shape[2] == 256 and bool((x.abs() <= 1).all())

@@ -52,7 +52,7 @@ def test_the_right_candidate_wins_through_noise_and_shared_background():
 
 
 class ShapeOfInput(torch.nn.Module):
-    """Stands where I3D does: the same call, an answer from which its input can be read."""
+    """Stand in for I3D: the same call, and an output that tells what the input was."""
 
     def forward(self, x: torch.Tensor, rescale: bool, resize: bool, return_features: bool) -> torch.Tensor:
         assert not rescale and not resize and return_features
@@ -90,7 +90,7 @@ def test_crossings():
 
 
 def test_peaks_in_common_by_hand():
-    # 0.5 meets 0.55 and 1.0 is alone; 2.0 of the video is alone: 1 of 3. The window is open.
+    # 0.5 matches 0.55; 1.0 and 2.0 match nothing: 1 of 3. A distance as large as the window is no match.
     assert peaks_in_common([0.5, 1.0], [0.55, 2.0], 0.1) == pytest.approx(1 / 3)
     assert peaks_in_common([0.5], [0.75], 0.25) == 0.0
     # One video peak serves one onset.
@@ -99,7 +99,7 @@ def test_peaks_in_common_by_hand():
 
 
 def jumping_square(jumps: tuple[int, ...], frames: int = 16) -> torch.Tensor:
-    """A textured square that moves 4 px into each frame of `jumps` and rests otherwise."""
+    """Draw a textured square that moves 4 px into each frame of `jumps` and rests otherwise."""
     texture = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0))
     clip, x = torch.full((frames, 3, 64, 64), 0.5), 10
     for i in range(frames):

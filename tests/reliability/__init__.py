@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 _TESTS = Path(__file__).resolve().parent.parent
-# Run as a program, without pytest's conftest.py, which does the same.
+# Run as a program, these modules lack pytest's conftest.py, which does the same.
 for _folder in (_TESTS / "train", _TESTS / "media", _TESTS, _TESTS.parent):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))

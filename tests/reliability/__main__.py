@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .figures import EFFORTS, Effort, Figure, table
 
-# By value to whoever feeds the program unknown files and leaves it alone.
+# Most useful first, for users who run the program unattended on unknown files.
 CHECKS = (
     "bad_files", "memory_faults", "paths", "hostile_weights", "network", "fuzz", "guided", "workflow_inputs", "kills",
     "disk", "two_at_once", "prompts", "determinism", "sync", "sound_matrix", "soak",
@@ -22,7 +22,7 @@ CHECKS = (
 
 
 def run_check(name: str, effort: Effort) -> list[Figure]:
-    """The figures of one module."""
+    """Return the figures of one module."""
     return list(import_module(f".{name}", __package__).figures(effort))
 
 

@@ -1,6 +1,6 @@
 """Run a piece of work in a process of its own, so that a crash, a hang and its memory are seen from outside.
 
-The processes start from a server that has imported the project already: one costs some 20 ms.
+A fork server imports the project once, so that a process starts in some 20 ms.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class End:
 
     Args:
         value: what it returned. trace: its traceback, where it raised. signal: the name of the signal that ended it.
-        timed_out: it was stopped after its time. peak_mb: memory over what the process began with.
+        timed_out: it was stopped at its time limit. peak_mb: peak memory above that at the start.
     """
 
     value: Any = None
@@ -43,7 +43,7 @@ class End:
 
     @property
     def trouble(self) -> str:
-        """One line, empty where the work returned."""
+        """Describe a failure in one line; return "" where the work returned."""
         if self.timed_out:
             return "hung: stopped after its time"
         if self.signal:
@@ -52,7 +52,7 @@ class End:
 
 
 def start(work: Callable[..., Any], *arguments: Any) -> BaseProcess:
-    """A process that runs `work` and nothing else."""
+    """Start a process that runs `work` and nothing else."""
     process = _context().Process(target=_quietly, args=(work, arguments), daemon=True)
     process.start()
     return process
@@ -109,14 +109,14 @@ def _report(sender: Connection, work: Callable[..., Any], arguments: tuple[Any, 
 def _settle() -> None:
     import torch
 
-    # Progress bars and decoders' remarks; what fails comes back through the pipe.
+    # Silence progress bars and decoders; failures come back through the pipe.
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-    # Another number of threads rounds other last bits.
+    # The number of threads changes the last bits of results.
     torch.set_num_threads(1)
 
 
 def resident_mb(pid: int | str = "self") -> float:
-    """Memory of a process at present, by default this one."""
+    """Return the present memory of a process, by default this one."""
     with open(f"/proc/{pid}/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

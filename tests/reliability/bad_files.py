@@ -1,4 +1,4 @@
-"""Every malformed and every real file, through the library, the command line and the Load360Video node.
+"""Put every malformed and every real file through the library, the command line and the Load360Video node.
 
 `TABLE` names what must come of each file: a result, with the warning it must carry where it needs one, or a refusal and
 a part of its sentence. What must never come: a traceback, a hang, a crash, NaN, a result that is silently partial, or
@@ -23,7 +23,7 @@ from shared_data import shared_root
 from .apart import apart
 from .figures import Effort, Figure, timed
 
-# Over the idle process, for each file; the panorama that the command line reads takes 200 MB of it.
+# Above the idle process, for each file. The panorama that the command line reads takes 200 MB of this.
 MAX_EXTRA_MB = 700
 # The multi-cue saliency of viewpoints reads the footage once more, finer and faster: 180 MB.
 MAX_EXTRA_GENERATING_MB = 900
@@ -154,7 +154,7 @@ TABLE: dict[str, Wanted] = {
     ),
 }  # fmt: skip
 
-# The same for files read as sound, by the library alone: no door of ours takes a sound for a panorama.
+# The same for files read as sound, by the library alone: the command line and the node read panoramas.
 SOUNDS: dict[str, Wanted] = {
     "bad/05_audio_only.mp4": FINE,
     "bad/17_nan_inf_float_foa.wav": _with("not numbers"),
@@ -177,7 +177,7 @@ class Came:
 
 
 def media_files() -> list[str]:
-    """Every clip, photo and sound of the shared data, as `TABLE` names them."""
+    """Return every clip, photo and sound of the shared data, as `TABLE` names them."""
     data = shared_root() / "data"
     files = (p for p in data.rglob("*") if p.suffix in MEDIA_SUFFIXES or p.is_file() and p.parent.name == "bad")
     return sorted(p.relative_to(data).as_posix() for p in files)
@@ -196,11 +196,11 @@ def figures(effort: Effort) -> Iterator[Figure]:
     by_command = [n for n in names if n in kept or TABLE[n].refused]
     with tempfile.TemporaryDirectory() as folder:
         door = partial(_door, place=Path(folder), together=1 if effort.all_files else 12)
-        if effort.name != "test":  # pytest has them in tests/media/test_bad_inputs.py
+        if effort.name != "test":  # in pytest, tests/media/test_bad_inputs.py tries these
             yield door("the library", names, TABLE, through_library)
             yield door("the library as sound", sounds, SOUNDS, through_library_as_sound)
         yield door("Load360Video", names, TABLE, through_node)
-        # A clip of four seconds leaves memory behind that the next file in the process would be blamed for.
+        # A clip of four seconds leaves memory in use, which would count against the next file of the process.
         together = 12 if effort.name == "test" else 1
         yield door(
             "con360 generate", by_command, TABLE, through_cli, together=together, most_mb=MAX_EXTRA_GENERATING_MB
@@ -211,7 +211,7 @@ def _door(
     door: str, names: list[str], table: dict[str, Wanted], through: Callable[[Path, Path], Came], *, place: Path,
     together: int, most_mb: float = MAX_EXTRA_MB,
 ) -> Figure:  # fmt: skip
-    """`together`: files that one process reads; one alone tells whose the memory, the crash or the hang is."""
+    """Read `together` files in each process; with 1, memory, crash or hang can be told for each file."""
     peak = 0.0
     with timed(PROMISE.format(door)) as figure:
         for start in range(0, len(names), together):
@@ -251,7 +251,7 @@ def problems_of(name: str, wanted: Wanted, came: Came | None, trouble: str) -> I
         yield f"no warning with '{wanted.notice}' in {came.notices!r}"
 
 
-# The doors ------------------------------------------------------------------------------------------------------------
+# Entry points ---------------------------------------------------------------------------------------------------------
 
 
 def through_library(path: Path, place: Path) -> Came:
@@ -286,7 +286,7 @@ def through_library_as_sound(path: Path, place: Path) -> Came:
 
 
 def through_node(path: Path, place: Path) -> Came:
-    """Load360Video in the stand-in for ComfyUI, which refuses outputs that are not finite or out of range."""
+    """Run Load360Video in the stand-in for ComfyUI, which refuses outputs that are not finite or out of range."""
     host = _host(place)
     shutil.copy(path, host.base / "input" / path.name)
     load = {"video": path.name, "start": 0.0, "duration": 4.0, "fps": 8.0, "height": 64, "eye": "auto"}
@@ -310,7 +310,7 @@ def _host(place: Path) -> Any:
 
 
 def through_cli(path: Path, place: Path) -> Came:
-    """`con360 generate`, four seconds in one step, over a tiny untrained model."""
+    """Run `con360 generate`, four seconds in one step, over a tiny untrained model."""
     out = Path(tempfile.mkdtemp(dir=place))
     status, said, errors = command(
         "generate", path, "-o", out / "view.mp4", "--model", tiny_model_folder(place), "--duration", "4", "--steps",
@@ -328,7 +328,7 @@ def through_cli(path: Path, place: Path) -> Came:
 
 
 def frames_and_sound(path: Path) -> tuple[int, int]:
-    """Frames and samples that a clip decodes to."""
+    """Count the frames and samples that a clip decodes to."""
     import av
 
     from con360.media.reader import read_sound
@@ -338,7 +338,7 @@ def frames_and_sound(path: Path) -> tuple[int, int]:
 
 
 def command(*arguments: Any) -> tuple[int, str, str]:
-    """`con360 ...` in this process: exit status, standard output, standard error."""
+    """Run `con360 ...` in this process; return exit status, standard output, standard error."""
     from con360.cli import main
 
     out, errors = io.StringIO(), io.StringIO()

@@ -1,4 +1,4 @@
-"""The same seed gives the same clip: again, from the command line and from nodes, beside others, after an interrupt."""
+"""Check that the same seed gives the same clip: again, from nodes, beside others, after an interrupt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .bad_files import command, tiny_model_folder
 from .figures import Effort, Figure, timed
 from .kills import digest
 
-# Of a tensor's peak: a batch of two rounds differently.
+# Relative to a tensor's peak: a batch of two rounds differently.
 BATCH_TOLERANCE = 1e-4
 
 
@@ -44,7 +44,7 @@ def make(model: Any, given: Any, seed: int, on_step: Any = None) -> tuple[Any, A
 
 
 def _command_line_and_nodes(folder: Path) -> Figure:
-    """One clip from `con360 generate` twice, and from the workflow's nodes; what reaches the encoder is compared."""
+    """Make a clip twice with `con360 generate` and once with nodes; compare what reaches the encoder."""
     import torch
     from synthetic_clips import noise, write_video
 
@@ -113,7 +113,7 @@ def _interrupted() -> Figure:
             make(model, given, 6, on_step=stop)
             figure.failures.append("the interrupt was not passed on")
         except Stopped:
-            pass  # as wanted
+            pass  # expected
         again = make(model, given, 5)
         figure.expect(all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), "another clip")
         figure.tried = "1 interrupt between two equal runs"

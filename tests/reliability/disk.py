@@ -1,4 +1,4 @@
-"""A disk that is full, files that may not grow, a folder that may not be written to.
+"""Try a full disk, files that may not grow, and a folder that may not be written to.
 
 The full disk is a tmpfs of its own where the system lets a process mount one; a limit on the size of files stands in
 for it elsewhere, and the figure says which.
@@ -41,7 +41,7 @@ def figures(effort: Effort) -> Iterator[Figure]:
 
 
 def mount(disk: Path) -> None:
-    """A small file system of this process's own, at a folder."""
+    """Mount a small file system at a folder, for this process only."""
     libc, number = ctypes.CDLL(None, use_errno=True), os.getuid()
     if libc.unshare(NEW_MOUNTS) != 0:
         _check(libc.unshare(NEW_USER | NEW_MOUNTS))
@@ -97,7 +97,7 @@ def run_when_full(job: Callable[[Path, Path], str], place: Path, mounts: bool) -
 
 
 def _is_log(path: Path) -> bool:
-    """Files of a training that grow line by line and are no results."""
+    """Tell whether a file is a log or lock of a training, which may change and is no result."""
     return path.suffix in (".jsonl", ".lock") or "tfevents" in path.name or path.name == ".lock"
 
 
@@ -140,7 +140,7 @@ def frames(place: Path, disk: Path) -> str:
 
 
 def train(place: Path, disk: Path) -> str:
-    """Two steps and a checkpoint after each; the second time two more into the same folder."""
+    """Train a step and write a checkpoint; the second time, resume from it for another step in the same folder."""
     from dataclasses import replace
 
     from tiny_clips import make_loop, quick_config

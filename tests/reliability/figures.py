@@ -13,7 +13,7 @@ class Figure:
     """One promise, and the outcome of trying to break it.
 
     Args:
-        promise: a sentence that SECURITY.md holds as well. tried: what and how often. seconds: it took.
+        promise: a sentence that SECURITY.md holds as well. tried: what was tried, how often. seconds: time taken.
         failures: one line per broken promise, empty when it held. outcome: what was seen; "" says "held".
     """
 
@@ -35,7 +35,7 @@ class Figure:
 
 @contextmanager
 def timed(promise: str) -> Iterator[Figure]:
-    """A figure that knows how long the block took."""
+    """Yield a figure, and note how long the block took."""
     figure, started = Figure(promise), time.perf_counter()
     try:
         yield figure
@@ -50,9 +50,9 @@ class Effort:
     Args:
         name: `test` runs in pytest, `quick` in CI by hand (under 3 minutes), `full` in the background.
         fuzz: executions of the media reader on mutated bytes; the small parsers get as many, weights and models a
-            tenth. kills: of each kind of run. generations: of the soak. prompts: cancelled and failing ones.
-        sync_seconds: of each clip. all_files: every file through every door, or through the command line a sample.
-        demo: run it, and not only its parts.
+            tenth. kills: number for each kind of run. generations: number in the soak. prompts: number of cancelled
+            and failing ones. sync_seconds: length of each clip. all_files: put every file through every entry point;
+            else only a sample through the command line. demo: run the demo too.
     """
 
     name: str
@@ -73,7 +73,7 @@ EFFORTS = {
 
 
 def table(figures: list[Figure]) -> str:
-    """Promise, what was tried, outcome and seconds, one line per figure; failures below their line."""
+    """Format promise, trials, outcome and seconds, one line per figure; list failures below their line."""
     rows = [("promise", "tried", "outcome", "seconds")]
     for figure in figures:
         outcome = figure.outcome or "held"

@@ -1,8 +1,8 @@
 """Mutated bytes for everything that reads files: media, spherical metadata, weights, models, keyframes.
 
-Each execution follows from its number: seed file and mutation. One that fails is named by it, and
-`python -m tests.reliability.fuzz KIND NUMBER FILE` writes its bytes. What may come is a result or an `InputError`;
-hangs, crashes and memory are seen from outside, since batches run in processes of their own.
+The number of an execution determines its seed file and mutation. A failure is reported by number, and
+`python -m tests.reliability.fuzz KIND NUMBER FILE` writes its bytes. Only a result or an `InputError` is allowed.
+Batches run in processes of their own, so that hangs, crashes and memory are seen from outside.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INTERESTING = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0
 
 
 def mutate(data: bytes, chance: random.Random) -> bytes:
-    """A few small changes, as a damaged disk, a bad program or an attacker would make them."""
+    """Make a few small changes, as a damaged disk, a bad program or an attacker would make them."""
     changed = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
         _MUTATIONS[chance.randrange(len(_MUTATIONS))](changed, chance)
@@ -42,7 +42,7 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
 
 
 def _at(data: bytearray, chance: random.Random) -> int:
-    # Headers are at the beginning, and an MP4's other one at the end.
+    # Prefer the beginning and the end: headers lie there, and the index of an MP4 may lie at the end.
     where = chance.random()
     reach = min(len(data), 512)
     if where < 0.4:
@@ -95,7 +95,7 @@ _MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 @cache
 def media_seeds() -> dict[str, bytes]:
-    """Small valid files of every container and codec that people bring."""
+    """Return small valid files of every container and codec that people bring."""
     import numpy as np
     from PIL import Image
     from synthetic_clips import noise, write_video
@@ -142,7 +142,7 @@ def media_seeds() -> dict[str, bytes]:
 
 @cache
 def weight_seeds() -> dict[str, bytes]:
-    """A control file, the header of one with a huge claimed size, and pickled weights."""
+    """Return a control file and pickled weights."""
     import torch
 
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +152,7 @@ def weight_seeds() -> dict[str, bytes]:
         return {"control.safetensors": control, "w.ckpt": (Path(folder) / "w.ckpt").read_bytes()}
 
 
-# What is tried --------------------------------------------------------------------------------------------------------
+# Subjects -------------------------------------------------------------------------------------------------------------
 
 
 def read_media(path: Path) -> None:
@@ -170,7 +170,7 @@ def read_media(path: Path) -> None:
 
 
 def read_tags(path: Path) -> None:
-    """Our own parsers of spherical metadata and of Matroska's blocks, and the writer that edits boxes in place."""
+    """Run the project's parsers of spherical metadata and Matroska blocks, and the writer that edits boxes in place."""
     from con360.media.early import early_times
     from con360.media.spherical import parse_spherical_xml, read_track_tags
     from con360.media.spherical_tags import tag_file
@@ -225,7 +225,7 @@ SUBJECTS: dict[str, tuple[Callable[[], dict[str, bytes]], Callable[[Path], None]
 
 
 def made(kind: str, number: int) -> tuple[str, bytes]:
-    """Name and bytes of an execution."""
+    """Return the file name and bytes of an execution."""
     chance = random.Random(f"{kind} {number}")
     seeds = SUBJECTS[kind][0]()
     if kind == "headers":
@@ -235,7 +235,7 @@ def made(kind: str, number: int) -> tuple[str, bytes]:
 
 
 def _other_header(data: bytes, chance: random.Random) -> bytes:
-    """The same file with a header that is valid JSON and says something else."""
+    """Replace the header of a file by one that is valid JSON with other values."""
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     names = [name for name in header if name != "__metadata__"]
@@ -290,7 +290,7 @@ def _culprits(kind: str, numbers: range, trouble: str) -> list[str]:
 
 
 def run_batch(kind: str, numbers: range) -> tuple[list[str], float]:
-    """Failures, and seconds of the slowest execution."""
+    """Run a batch; return its failures and the seconds of the slowest execution."""
     import logging
     import warnings
 
@@ -302,7 +302,7 @@ def run_batch(kind: str, numbers: range) -> tuple[list[str], float]:
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         for number in numbers:
             name, data = made(kind, number)
-            # Of the processor: on a busy machine the clock says little, and a hang runs into the batch's own timeout.
+            # Processor time: on a busy machine the clock says little. A hang runs into the batch's own timeout.
             path, began = Path(folder) / name, time.process_time()
             path.write_bytes(data)
             try:
@@ -321,7 +321,7 @@ def run_batch(kind: str, numbers: range) -> tuple[list[str], float]:
 
 
 def _memory() -> str | None:
-    # Without a disk in between.
+    # Keep the many small files off the disk.
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
@@ -341,7 +341,7 @@ def _models(executions: int) -> Figure:
 
 
 def damage_models(numbers: range) -> list[str]:
-    """Damages one file of a model folder at a time, configurations more often than weights."""
+    """Damage one file of a model folder at a time, configurations more often than weights."""
     import logging
     import warnings
 
@@ -364,7 +364,7 @@ def damage_models(numbers: range) -> list[str]:
             try:
                 load_joint_model(broken)
             except InputError:
-                pass  # which file, and what is wrong with it
+                pass  # expected: it names the file and the fault
             except Exception as error:
                 what = f"{type(error).__name__}: {str(error)[:160]!r}"
                 failures.append(f"models {number} ({file.relative_to(broken)}): {what}")

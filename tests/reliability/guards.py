@@ -2,7 +2,8 @@
 
     python -m tests.reliability.guards [WORDS ...]
 
-WORDS choose guards by their checks' names or by what they are. Exit status 1 when a check holds without its guard.
+WORDS choose guards by check or by description, as the table prints them. Exit status 1 when a check
+holds without its guard.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIMEOUT_S = 1200
-# What is rare enough to need every execution.
+# The effort for faults so rare that every execution is needed.
 FULL = "all of them"
 
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard: the check that must notice, with this effort, when in `file` `text` becomes `instead`.
+    """A guard: when `text` in `file` becomes `instead`, `check` must fail at this effort.
 
-    `since_av`: the PyAV that made it needful; with an older one it is not tried.
+    `since_av`: the first PyAV that needs the guard; with an older one it is not tried.
     """
 
     check: str
@@ -102,7 +103,7 @@ GUARDS = (
     Guard("sound_matrix", "planes one by one", "con360/media/track.py",
           "[np.frombuffer(AudioPlane(frame, i), dtype, size) for i in range(count)]",
           "[np.frombuffer(plane, dtype, size) for plane in frame.planes]"),
-    # Where PyAV frees twice: 17.1 and 18.
+    # PyAV 17.1 and 18 free these layouts twice.
     Guard("sound_matrix", "layouts that are kept", "con360/media/info.py",
           "    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))\n", "", since_av=(17, 1)),
     Guard("sound_matrix", "frames without a custom order", "con360/media/info.py",

@@ -1,9 +1,9 @@
-"""Our own parsers under a fuzzer that follows which lines ran, and keeps what reaches new ones (atheris, libFuzzer).
+"""Run the project's parsers under a coverage-guided fuzzer (atheris, libFuzzer).
 
     python -m tests.reliability --only guided
     python -m tests.reliability.guided KIND RUNS FOLDER      # one parser; FOLDER collects inputs, a crash among them
 
-`fuzz` mutates blindly and tries everything that reads files, coders included; this goes deeper where the code is ours.
+`fuzz` mutates blindly and tries every reader of files, coders included; this goes deeper into the project's own code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KINDS = {
     "keyframes": ("keyframes", "input.json"),
     "weights": ("headers of weights, and control files", "input.safetensors"),
 }
-# Bytes that change at random are seldom JSON: where a parser reads it, the fuzzer's bytes choose what to write.
+# Random bytes are seldom valid JSON: for a parser of JSON, the fuzzer's bytes choose what is written.
 WORDS = {
     "keyframes": ("time", "yaw", "pitch", "fov"),
     "weights": ("__metadata__", "config", "format", "base", "dtype", "shape", "data_offsets", "F16", "F32", "pt",
@@ -102,11 +102,11 @@ def _content(kind: str, data: bytes) -> bytes:
 
 
 def _value(source: Any, words: tuple[str, ...], depth: int) -> Any:
-    """A JSON value as the fuzzer's bytes say; at the outside a list or an object, as the files have."""
+    """Build a JSON value from the fuzzer's bytes; the outermost one is a list or an object, as in real files."""
     kind = source.ConsumeIntInRange(0, 1 if depth == 0 else 7)
     count = 0 if depth > 3 else source.ConsumeIntInRange(0, 4)
     if kind == 0:
-        # As often as not the keys that are wanted: what follows them is rarely reached by chance.
+        # Half the time use the expected keys: chance rarely gets past them.
         keys = words[:count] if source.ConsumeBool() else [_word(source, words) for _ in range(count)]
         return {key: _value(source, words, depth + 1) for key in keys}
     if kind == 1:
@@ -164,7 +164,7 @@ def main(kind: str, runs: str, folder: str, seed: str = "1") -> None:
         try:
             read(file)
         except InputError:
-            pass  # what a reader is to say
+            pass  # the allowed refusal
 
     limits = {"runs": runs, "max_len": MAX_BYTES, "timeout": SLOW_S, "rss_limit_mb": MAX_MB, "seed": seed}
     options = [f"-{name}={value}" for name, value in limits.items()]

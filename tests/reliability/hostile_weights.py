@@ -1,6 +1,7 @@
-"""Weights that would run a program while they are unpickled, at every door that reads weights.
+"""Give weights that run a program when unpickled to every function that reads weights.
 
-The payload is live: unpickled without care, in a process of its own, it leaves its mark. Through our doors it does not.
+The payload is live: unpickled without care, in a process of its own, it creates a file. The project's readers must not
+run it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def figures(effort: Effort) -> Iterator[Figure]:
 
 
 def write_hostile(folder: Path, mark: Path) -> list[Path]:
-    """One payload in every form that a weight file may have."""
+    """Write one payload in every form that a weight file may have."""
     import torch
 
     payload, weight = Payload(mark), torch.zeros(2)
@@ -50,7 +51,7 @@ def write_hostile(folder: Path, mark: Path) -> list[Path]:
     (folder / "plain.pt").write_bytes(pickle.dumps(payload))
     shutil.copy(folder / "a-bare.pt", folder / "disguised.safetensors")
     with zipfile.ZipFile(folder / "stored.pt", "w") as archive:
-        # Another layout inside the archive than torch writes.
+        # An archive with a layout that torch does not write.
         archive.writestr("archive/data.pkl", pickle.dumps({"weight": payload}))
         archive.writestr("archive/version", "3\n")
     return sorted(folder.iterdir())
@@ -86,7 +87,7 @@ def _unpickle(file: Path) -> None:
 
     try:
         torch.load(file, map_location="cpu", weights_only=False)
-    except Exception:  # what follows on the payload need not make sense
+    except Exception:  # torch may fail on what follows the payload
         with zipfile.ZipFile(file) if zipfile.is_zipfile(file) else io.BytesIO(file.read_bytes()) as archive:
             pickle.loads(archive.read("archive/data.pkl"))  # type: ignore[call-overload]
 
@@ -105,7 +106,7 @@ def _problem(call: Callable[[Path], Any], file: Path) -> str:
 
 
 def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
-    """Every function of the project that reads weights, by its name."""
+    """Return every function of the project that reads weights, by name."""
     from con360.control import load_control
     from con360.saliency.salvit360 import load_salvit360
     from con360.weights.convert import convert_file
@@ -125,7 +126,7 @@ def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
         try:
             return load_joint_model(model)
         except Exception as error:
-            # The file has another name there.
+            # The error names the copy: give it the name of the original.
             raise type(error)(str(error).replace("diffusion_pytorch_model", file.stem)) from error
 
     def convert(file: Path) -> Any:
@@ -150,7 +151,7 @@ def _renamed(file: Path, place: Path) -> Path:
 
 
 def _others(place: Path) -> Figure:
-    """Folders and files that could bring code in other ways, and the command line's exit status."""
+    """Try files and folders that could bring code in other ways, and the command line's exit status."""
     mark, good = place / "ran", tiny_model_folder(place)
     hostile = place / "hostile" / "a-bare.pt"
     with timed("a folder that brings code, or points outside of itself, does not run it") as figure:
@@ -173,7 +174,7 @@ def _from_yaml(path: Path) -> Any:
 
 
 def _custom_code(place: Path, good: Path, mark: Path, figure: Figure) -> None:
-    """A tokenizer and configurations that name Python files beside them, as transformers' remote code does."""
+    """Try a tokenizer and configurations that name Python files beside them, as transformers' remote code does."""
     from con360.errors import InputError
     from con360.weights.load import load_joint_model
 
@@ -194,7 +195,7 @@ def _custom_code(place: Path, good: Path, mark: Path, figure: Figure) -> None:
 
 
 def _shards_elsewhere(place: Path, good: Path, figure: Figure) -> None:
-    """An index whose shards lie outside of the model's folder."""
+    """Try an index whose shards lie outside of the model's folder."""
     folder = place / "elsewhere"
     shutil.copytree(good, folder)
     name = "diffusion_pytorch_model.safetensors"

@@ -1,7 +1,7 @@
-"""kill -9 at random moments of a generation, a preparation and a training.
+"""Send kill -9 at random moments of a generation, a preparation and a training.
 
-Afterwards: under a final name there is nothing or something whole, the next run goes on, what was done is neither lost
-nor doubled, and what comes out is what an undisturbed run gives.
+Afterwards a final name must hold nothing or a whole file. The next run must go on without losing or repeating work, and
+its result must equal that of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STEPS = 4
 def figures(effort: Effort) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         yield _generations(Path(folder), effort.kills)
-    if effort.name != "test":  # pytest has the others in tests/train/test_train_resume.py and test_prepare_resume.py
+    if effort.name != "test":  # tests/train/test_train_resume.py and test_prepare_resume.py try the others
         with tempfile.TemporaryDirectory() as folder:
             yield _trainings(Path(folder), effort.kills)
         with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +33,7 @@ def figures(effort: Effort) -> Iterator[Figure]:
 
 
 def _kill_at_random(work: Callable[..., None], arguments: tuple, longest_s: float, chance: random.Random) -> bool:
-    """Start work and kill it within the time that it usually takes; whether it was still at it."""
+    """Start work and kill it within the time that it usually takes; return whether it was still running."""
     process = start(work, *arguments)
     process.join(longest_s * chance.random())
     was_running = process.is_alive()
@@ -43,11 +43,11 @@ def _kill_at_random(work: Callable[..., None], arguments: tuple, longest_s: floa
 
 
 def _kill_in_the_write(work: Callable[..., None], arguments: tuple, out: Path, changes: int) -> bool:
-    """Start work and kill it at once when `out` has changed so many times: a random moment seldom hits the writing."""
+    """Start work and kill it after so many changes of `out`: a random moment seldom hits the writing."""
 
     def names() -> dict[Path, tuple[int, int]]:
         found = {}
-        with contextlib.suppress(FileNotFoundError):  # renamed between the listing and the look
+        with contextlib.suppress(FileNotFoundError):  # renamed between listing and stat
             for path in out.rglob("*"):
                 found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
         return found
@@ -67,7 +67,7 @@ def _kill_in_the_write(work: Callable[..., None], arguments: tuple, out: Path, c
 
 
 def generate(folder: Path, model: Path) -> None:
-    """Half a second in two steps, with its picture of conditions."""
+    """Generate half a second in two steps, with the picture of its conditions."""
     from .bad_files import command
 
     status, _, errors = command(
@@ -109,7 +109,7 @@ def _generations(folder: Path, kills: int) -> Figure:
 
 
 def _timed_apart(work: Callable[..., object], *arguments: object) -> tuple[float, End]:
-    """Run a piece of work in a process of its own; return the seconds with the start of the process, and its end."""
+    """Run work in a process of its own; return the seconds, start of the process included, and its end."""
     began = time.perf_counter()
     end = apart(work, *arguments, timeout_s=600)
     return time.perf_counter() - began, end
@@ -123,7 +123,7 @@ def digest(path: Path) -> str:
 
 
 def train(folder: Path) -> bool:
-    """A few steps, a checkpoint after each, then the control file and the model folder; whether it went on from one."""
+    """Train a few steps with checkpoints, then write control file and model folder; return whether it resumed."""
     from unittest.mock import patch
 
     from tiny_clips import RandomClips, quick_config

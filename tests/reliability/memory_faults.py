@@ -1,7 +1,7 @@
-"""Memory that runs out, simulated where a run allocates most: saliency, the joint step, decoding.
+"""Simulate running out of memory where a run allocates most: saliency, the joint step, decoding.
 
-What is large is refused as torch, a GPU and numpy refuse it; what is small enough goes on. Then the run must end by
-itself in smaller pieces, with the same clip; and where nothing is small enough, in one sentence that says what to do.
+Large batches raise the errors of torch, a GPU or numpy; small ones run. The run must then finish in smaller pieces,
+with the same clip. If no batch is small enough, it must end in one sentence that says what to do.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def raisers() -> dict[str, Callable[[], BaseException]]:
 def full(
     place: Place, raiser: Callable[[], BaseException], fits: int | None = None, package: str = ""
 ) -> Iterator[list[int]]:
-    """Let memory run out at a place for all that is larger than fits there; give the sizes that were asked for.
+    """Let memory run out at a place for every batch larger than fits there; yield the requested batch sizes.
 
     Args:
         package: prefix of the library's modules, which ComfyUI imports under names of its own.
@@ -93,7 +93,7 @@ def _quiet_log() -> Iterator[None]:
 
 
 def run_once() -> Any:
-    """The saliency of ten frames, and their view's picture and sound."""
+    """Return the saliency of ten frames, and the picture and sound of a view of them."""
     from con360.pipeline import conditions_of, default_settings, generate
     from con360.saliency.predict import predict_saliency
     from con360.viewpoint.choose import viewpoints
@@ -135,7 +135,7 @@ def _recovers(all_kinds: bool) -> Figure:
                         figure.failures.append(f"{place.name}, {kind}: {type(error).__name__}: {error}")
                         continue
                 figure.expect(max(asked) > place.fits, f"{place.name}: nothing was too large, nothing was tried")
-                # One refusal, and from then on the smaller size.
+                # One refusal, then the smaller size to the end.
                 refused = sum(size > place.fits for size in asked)
                 figure.expect(refused == 1, f"{place.name}, {kind}: {refused} attempts with too much")
                 off = max(float((a - b).abs().max()) for a, b in zip(usual, again, strict=True))
@@ -179,7 +179,7 @@ def _says_what_to_do(place_for_files: Path, at_doors: tuple[Place, ...]) -> Figu
 
 
 def _in_comfyui(folder: Path, places: tuple[Place, ...], figure: Figure) -> None:
-    """The node shows the sentence, ComfyUI's other models are sent away, and the next prompt runs."""
+    """Check that the node shows the sentence, ComfyUI unloads its other models, and the next prompt runs."""
     from tiny_workflow import by_subject, tiny_workflow, write_model_files
 
     from tools.host import Host

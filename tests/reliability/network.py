@@ -1,7 +1,7 @@
-"""Nothing connects to anything by itself: the demo, a generation and the nodes with sockets forbidden.
+"""Check that nothing connects by itself: run the demo, a generation and the nodes with sockets forbidden.
 
-Two walls: an audit hook refuses Python's sockets and name look-ups, and a server on this machine, which the inputs
-point at, counts what reaches it past Python (FFmpeg opens addresses by itself).
+An audit hook refuses Python's sockets and name look-ups. FFmpeg opens addresses without Python, so the inputs point at
+a server on this machine, which counts its visits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Connected(RuntimeError):
 
 
 def forbid_sockets() -> None:
-    """Forbid this process to connect, bind or look a name up; attempts raise, and are noted."""
+    """Forbid this process to connect, bind or look a name up; attempts raise and are noted."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in FORBIDDEN:
@@ -39,12 +39,12 @@ def forbid_sockets() -> None:
     sys.addaudithook(hook)
 
 
-# Attempts that something between swallowed.
+# Attempts, noted here because a caller may swallow the error.
 attempts: list[str] = []
 
 
 def without_network(work: Callable[..., Any], *arguments: Any) -> list[str]:
-    """Run `work` and give the attempts that it made."""
+    """Run `work` and return the attempts that it made."""
     forbid_sockets()
     work(*arguments)
     return attempts
@@ -109,7 +109,7 @@ def nodes(folder: Path) -> None:
 
 
 def _addresses_in_files() -> Figure:
-    """Files that name an address: playlists, lists, and a movie whose media lies elsewhere."""
+    """Read files that name an address: playlists, lists, and a movie whose media lies elsewhere."""
     with (
         timed("a file that points at an address is not followed") as figure,
         tempfile.TemporaryDirectory() as folder,
@@ -133,7 +133,7 @@ def _read(file: Path) -> None:
         try:
             read(file)
         except InputError:
-            continue  # refused is what it should be
+            continue  # a refusal is allowed
 
 
 def visit(address: str) -> None:
@@ -194,6 +194,6 @@ def _movie_with_reference(folder: Path, url: str) -> Path:
     data = path.read_bytes()
     own = b"\0\0\0\x0curl \0\0\0\x01"
     assert own in data, "the movie has no data reference to change"
-    # Flag 0: not in this file. The address takes the place of the following bytes of the box's neighbour.
+    # Flag 0 says that the media is not in this file. The address follows at the end of the file.
     path.write_bytes(data.replace(own, b"\0\0\0\x0curl \0\0\0\0", 1) + url.encode())
     return path

@@ -1,7 +1,7 @@
 """Names from workflows stay inside ComfyUI's folders, for reading and for writing.
 
-What an attack would find lies ready outside: a clip, a model, a control file and weights that all load. An audit hook
-sees each file that Python opens.
+Bait lies outside: a clip, a model, a control file and weights that all load. An audit hook sees each file that Python
+opens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from .figures import Effort, Figure, timed
 
-# Ways out of a folder; {name} is what lies ready outside, {outside} its folder.
+# Ways out of a folder; {name} is the bait outside, {outside} its folder.
 FORMS = (
     "../{name}", "../../{name}", "sub/../../{name}", "./../{name}", "..//{name}", "{outside}/{name}", "~/{name}",
     "file://{outside}/{name}", "http://127.0.0.1:9/{name}", "link-{name}", "linked/{name}", "linked/sub/../{name}",
@@ -61,7 +61,7 @@ class _World:
             (self.host.base / name / "linked").symlink_to(self.outside)
             (self.host.base / name / "link-secret.mp4").symlink_to(self.outside / "secret.mp4")
         if os.sep == "/":
-            # Names that climb on Windows are plain ones elsewhere; a workflow must not mean two things.
+            # On Windows these names leave the folder, elsewhere they are plain: both systems must refuse them.
             for name in ("..\\secret.mp4", "C:\\secret.mp4", "\\\\server\\share\\secret.mp4"):
                 shutil.copy(self.outside / "secret.mp4", self.host.base / "input" / name)
 
@@ -80,7 +80,7 @@ def _reading(world: _World) -> Figure:
                 figure.expect(not problem, f"{door} {bad[:80]!r}: {problem}")
                 figure.expect(not opened, f"{door} {bad[:80]!r}: opened {opened[:1]}")
             inside = _INSIDE.get(door)
-            # A door that refuses everything would prove nothing.
+            # An input that refuses every name would prove nothing.
             figure.expect(not inside or _refusal(call, inside) == "was accepted", f"{door} refuses {inside!r} as well")
         figure.tried = f"{tried} names at {len(list(_doors(world)))} inputs"
         figure.outcome = "all refused in one sentence, nothing opened"
@@ -94,7 +94,7 @@ _INSIDE = {
 
 
 def _doors(world: _World) -> Iterator[tuple[str, str, Callable[[str], Any]]]:
-    """Each input that names a file or folder: its name, what would be found outside, and how it is used."""
+    """Yield each input that names a file or folder: its name, its bait, and a call that uses a value."""
     import torch
 
     classes = {cls.define_schema().node_id: cls for cls in _classes(world)}
@@ -132,7 +132,7 @@ def _use(world: _World, cls: Any, name: str, others: dict[str, Any]) -> Callable
 
         inputs = {**others, name: value}
         with installed(world.host._modules):
-            # The server asks these first, and a linked value comes to `execute` without them.
+            # The server calls these first; a linked value reaches `execute` without them.
             for ask in ("validate_inputs", "fingerprint_inputs"):
                 if hasattr(cls, ask):
                     _asked(getattr(cls, ask), inputs)
@@ -154,7 +154,7 @@ def _asked(ask: Callable[..., Any], inputs: dict[str, Any]) -> None:
 
 
 def _refusal(call: Callable[[str], Any], value: str) -> str:
-    """Describe the fault in the refusal of a name; "" where it is one clear sentence."""
+    """Return "" if a name is refused in one clear sentence, else a description of the fault."""
     try:
         call(value)
     except Exception as error:
@@ -193,7 +193,7 @@ def _all_files(world: _World, inside: Path) -> set[str]:
     }  # fmt: skip
 
 
-# An audit hook cannot be taken away again, so there is one, which looks only while it is asked to.
+# An audit hook cannot be removed, so there is only one, which records inside `_watching` alone.
 _looking: list[tuple[list[str], list[str]]] = []
 
 

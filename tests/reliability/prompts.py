@@ -1,6 +1,6 @@
-"""Cancels and errors in ComfyUI: the next prompt runs, memory comes back, temporary files are gone.
+"""Check after cancels and errors in ComfyUI that the next prompt runs and no memory or temporary file stays.
 
-In the stand-in, and where a ComfyUI is installed in a server of its own, over its API.
+This runs in the stand-in and, where a ComfyUI is installed, in a server of its own, over its API.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _in_a_real_server(count: int) -> Figure:
 
 
 def run_prompts(folder: Path, count: int) -> tuple[list[str], float, float]:
-    """In the stand-in, see `run_rounds`."""
+    """Run `run_rounds` in the stand-in."""
     from tiny_workflow import tiny_workflow, write_model_files
 
     from tools.host import Host
@@ -90,8 +90,8 @@ def run_rounds(
     """Run cancels and errors in turn, a good prompt after each; return failures, and MB before and after.
 
     Args:
-        run, cancel: give a prompt's status; `cancel` stops it at the sampler's so-many-th sign of progress.
-        steps: of the prompts that are cancelled.
+        run, cancel: run a prompt and return its status; `cancel` stops it at the sampler's n-th report of progress.
+        steps: sampling steps of the cancelled prompts.
     """
     chance, failures = random.Random(0), []
 
@@ -100,7 +100,7 @@ def run_rounds(
             failures.append(f"the prompt after it: {status}")
         _forget_outputs(base)
 
-    for seed in range(4):  # what is loaded and cached once
+    for seed in range(4):  # warm up: some things are loaded and cached once
         good(seed)
         cancel(workflow(steps=steps, seed=seed), 1)
     before, begun = memory_mb(), _files(base)
@@ -110,7 +110,7 @@ def run_rounds(
             status = cancel(prompt, chance.randrange(1, 6))
             wanted = ("interrupted", "done")
         else:
-            # The model knows no clips of this length.
+            # The model refuses clips of this length.
             prompt["1"]["inputs"] |= {"duration": 6.0 + number, "fps": 1.0}
             prompt["7"]["inputs"] |= {"caption": "x" * 100}
             status, wanted = run(prompt), ("error",)

@@ -1,4 +1,4 @@
-"""Many generations in one process: memory stays flat."""
+"""Check that memory stays flat over many generations in one process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def figures(effort: Effort) -> Iterator[Figure]:
 
 
 def generations(count: int) -> list[float]:
-    """MB after each tenth of the generations, the first after a warm-up."""
+    """Return the MB in use after each tenth of the generations, the first after a warm-up."""
     from tiny_model import make_tiny_joint_model
 
     from .determinism import conditions, make

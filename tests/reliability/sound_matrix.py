@@ -1,8 +1,8 @@
-"""Sound as FFmpeg's own encoders write it, through the library, the command line and a node, each in its own process.
+"""Read sound of FFmpeg's own encoders through the library, the command line and nodes, each in its own process.
 
-PyAV's calls for channels have read past their planes and freed what was not theirs, which no `except` catches: here a
-process that a signal ends is a failed row, and the next row runs. Another PyAV is tried with its own interpreter,
-in which the project's packages can be imported:
+PyAV's channel calls have read past their planes and freed memory of others, which no `except` catches. Here a process
+that a signal ends is a failed row, and the next row runs. To try another PyAV, use an interpreter that has it and the
+project's packages:
 
     OTHER/bin/python -m tests.reliability --only sound_matrix
 """
@@ -25,7 +25,7 @@ from .bad_files import Came, command
 from .figures import Effort, Figure, timed
 
 RATE_HZ, SECONDS, FPS = 48000, 0.5, 8
-# A broken heap is noticed some allocations later.
+# A broken heap shows some allocations later, so each file is read several times.
 READS = 3
 TIMEOUT_S = 60.0
 PROMISE = "no sound of any channels or order ends the process: {}"
@@ -37,7 +37,7 @@ class Row:
 
     Args:
         layout: a name of FFmpeg's, or a number of channels without an order.
-        quick: tried through every door even in small.
+        quick: tried through every entry point even with few trials.
     """
 
     layout: str
@@ -71,7 +71,7 @@ FAMILY_2 = ("-mapping_family", "2")
 FAMILY_255 = ("-mapping_family", "255")
 EXPERIMENTAL = ("-strict", "-2")
 ROWS = (
-    # Planar, one plane per channel: eight and more once ended the process.
+    # Planar, one plane per channel: eight and more once crashed the process.
     Row("mono", "aac", "mp4"), Row("stereo", "aac", "mp4"), Row("5.1", "aac", "mp4"),
     Row("7.1", "aac", "mp4", quick=True), Row("7.1(wide)", "aac", "mkv"),
     Row("mono", "libopus", "mkv"), Row("stereo", "libopus", "webm"), Row("5.1", "libopus", "webm"),
@@ -90,7 +90,7 @@ ROWS = (
     Row("7.1", "pcm_f64le", "wav"), Row("hexadecagonal", "pcm_f32le", "wav"), Row("16C", "pcm_s16le", "wav"),
     Row("5.1", "pcm_s64le", "nut"), Row("7.1", "pcm_f64le", "mkv"), Row("octagonal", "pcm_s16le", "avi"),
     Row("ambisonic 3", "pcm_f32le", "wav"), Row("stereo", "adpcm_ima_qt", "mov"), Row("6.1", "pcm_s16le", "mkv"),
-    # QuickTime and Core Audio: orders of their own, which PyAV 17.1 and 18 free twice.
+    # QuickTime and Core Audio: custom channel orders, which PyAV 17.1 and 18 free twice.
     Row("stereo", "pcm_s16le", "mov"), Row("5.1", "pcm_s16le", "mov"), Row("5.1", "pcm_s24le", "mov"),
     Row("7.1", "pcm_s16le", "mov", quick=True), Row("7.1(wide)", "pcm_s16le", "mov"), Row("7.1", "pcm_f64le", "mov"),
     Row("hexadecagonal", "pcm_s16le", "mov"), Row("ambisonic 3", "pcm_s16le", "mov"), Row("quad", "pcm_s8", "mov"),
@@ -123,7 +123,7 @@ def _through(name: str, door: Callable[..., Came], files: list[tuple[Row, Path]]
             end = apart(door, row, path, place, timeout_s=TIMEOUT_S)
             came: Came = end.value or Came()
             figure.expect(not end.trouble, f"{row.name}: {end.trouble}")
-            # Each of these files is whole: a refusal would be a loss.
+            # Each of these files is valid: a refusal is a fault.
             figure.expect(not came.wrong and not came.refused, f"{row.name}: {came.wrong or came.refused}")
         figure.tried = f"{len(files)} files, PyAV {av.__version__}"
         figure.outcome = "" if len(files) == wanted else f"NOT TRIED: {wanted - len(files)}, which FFmpeg did not write"
@@ -134,7 +134,7 @@ def _through(name: str, door: Callable[..., Came], files: list[tuple[Row, Path]]
 
 
 def write(row: Row, path: Path) -> Path | None:
-    """The file of a row; None where this FFmpeg cannot write it."""
+    """Write the file of a row; return None where this FFmpeg cannot."""
     sound = [*("-f", "f32le", "-ar", RATE_HZ, "-ch_layout", row.layout, "-i", "-")]
     picture = ["-f", "lavfi", "-i", f"testsrc2=s=64x32:r={FPS}:d={SECONDS}", "-c:v", "mpeg4"] if row.has_picture else []
     if row.suffix == "webm":
@@ -150,19 +150,19 @@ def write(row: Row, path: Path) -> Path | None:
 
 
 def name_channels(path: Path, tag: int) -> None:
-    """Replace the description of each channel of a MOV or CAF by Core Audio's number for all: no bits, no list."""
+    """Replace the channel description of a MOV or CAF by a Core Audio layout tag: no bitmap, no list."""
     content = path.read_bytes()
     at = content.index(b"chan") + (12 if path.suffix == ".caf" else 8)
     path.write_bytes(content[:at] + b"".join(n.to_bytes(4, "big") for n in (tag, 0, 0)) + content[at + 12 :])
 
 
 def samples(channels: int) -> np.ndarray:
-    """`[C, N]` float32: a low tone in each channel, louder from channel to channel."""
+    """Make `[C, N]` float32: a low tone in each channel, louder from channel to channel."""
     tone = np.sin(2 * np.pi * 90 * np.arange(round(RATE_HZ * SECONDS)) / RATE_HZ)
     return (np.linspace(0.2, 0.4, channels)[:, None] * tone).astype(np.float32)
 
 
-# The doors ------------------------------------------------------------------------------------------------------------
+# Entry points ---------------------------------------------------------------------------------------------------------
 
 
 def through_library(row: Row, path: Path, place: Path) -> Came:
@@ -184,7 +184,7 @@ def through_library(row: Row, path: Path, place: Path) -> Came:
 
 
 def _unlike(row: Row, order: list[int], wave: np.ndarray) -> str:
-    """Describe the fault of samples, whose channel order a container may change; "" where there is none."""
+    """Describe how levels differ from those written, in any channel order; return "" where they do not."""
     wanted = np.std(samples(row.channels)[list(order or range(row.channels))], axis=1)
     if len(wave) != len(wanted) or not np.isfinite(wave).all():
         return f"{len(wave)} channels, or samples that are no numbers"

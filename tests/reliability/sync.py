@@ -1,4 +1,4 @@
-"""Sound and picture stay together: a clip with flashes and clicks at the same times, through the writer and reframe.
+"""Check that sound and picture stay in sync when a clip of flashes and clicks goes through the writer and reframe.
 
 Times are read with FFmpeg alone, as a player would: a flash by its frame's timestamp, a click by its sample.
 """
@@ -20,7 +20,7 @@ SOUND_RATES_HZ = (44100, 48000, 16000)
 BOUND_S = 1e-3
 EVERY_S = 1.0
 SIZE = (128, 64)
-# A click is a few periods of a tone that starts at its time; its level rises to a quarter at once.
+# A click is a few periods of a tone that starts at its peak.
 CLICK_HZ, CLICK_S = 3000.0, 0.004
 
 
@@ -43,12 +43,12 @@ def figures(effort: Effort) -> Iterator[Figure]:
 
 
 def flashes(fps: Fraction, seconds: float) -> list[int]:
-    """Frames nearest to each whole second after the first."""
+    """Return the frames nearest to seconds 1, 2, ... of the clip."""
     return [round(k * EVERY_S * fps) for k in range(1, math.ceil(seconds / EVERY_S))]
 
 
 def _clips(folder: Path, fps: Fraction, hz: int, seconds: float) -> Iterator[tuple[str, Path]]:
-    """The clip as written, and reframed: constant and variable paths of the camera read and write alike."""
+    """Yield the clip as written and as reframed with a still camera; a moving one is read and written alike."""
     from con360.media.writer import clip_stream
     from con360.records import View
     from con360.reframing.run import ReframeSettings, reframe
@@ -69,7 +69,7 @@ def _clips(folder: Path, fps: Fraction, hz: int, seconds: float) -> Iterator[tup
 
 
 def clicks(fps: Fraction, hz: int, seconds: float) -> np.ndarray:
-    """`[1, N]`: silence, and a click that begins where each flash does."""
+    """Return `[1, N]`: silence, with a click at the start of each flash."""
     wave = np.zeros((1, round(seconds * hz)), np.float32)
     times = np.arange(wave.shape[1]) / hz
     for frame in flashes(fps, seconds):
@@ -80,7 +80,7 @@ def clicks(fps: Fraction, hz: int, seconds: float) -> np.ndarray:
 
 
 def _worst_offset(path: Path, fps: Fraction, hz: int, seconds: float) -> tuple[float, int]:
-    """Largest distance of a flash from the click beside it, and the number of pairs."""
+    """Return the largest distance of a flash from its nearest click in seconds, and the number of pairs."""
     import av
 
     lit, shown_before = [], False
@@ -96,7 +96,7 @@ def _worst_offset(path: Path, fps: Fraction, hz: int, seconds: float) -> tuple[f
 
 
 def _clicks_heard(path: Path, fps: Fraction, hz: int, seconds: float) -> list[float]:
-    """Times at which the file's sound is most like a click; the coder smears an onset, but not this likeness."""
+    """Return the times at which the sound correlates most with a click: coders smear onsets, but keep these peaks."""
     import av
 
     blocks, start, rate = [], None, hz

@@ -1,4 +1,4 @@
-"""The promises of SECURITY.md, each tried in small; `python -m tests.reliability` tries them in earnest."""
+"""Test the promises of SECURITY.md with few trials each; `python -m tests.reliability` makes many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reliability.guards import GUARDS
 pytestmark = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes apart are started by a fork server"
 )
-# What takes seconds even in small.
+# The checks that take only seconds with few trials.
 FAST = {"paths", "fuzz", "sync"}
 
 
@@ -32,7 +32,7 @@ def test_promises_hold(name):
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: f"{guard.check}: {guard.what}")
-def test_every_guard_names_a_line_that_is_there_once(guard):
+def test_the_text_of_every_guard_stands_once_in_its_file(guard):
     assert (ROOT / guard.file).read_text(encoding="utf-8").count(guard.text) == 1
 
 
@@ -45,8 +45,8 @@ def test_every_check_stands_in_the_security_policy():
     assert tests and all((ROOT / name).is_file() for name in tests)
 
 
-def test_no_server_routes_and_no_markup_from_strangers():
-    """The pack adds no route to ComfyUI's server, and its web extension never makes markup of text."""
+def test_no_server_routes_and_no_markup_from_text():
+    """The pack adds no route to ComfyUI's server, and its web extension never turns text into markup."""
     python = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "nodes").rglob("*.py"))
     assert not re.search(r"PromptServer|aiohttp|add_routes|\.routes\b", python + (ROOT / "__init__.py").read_text())
     scripts = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "web").rglob("*.js")}

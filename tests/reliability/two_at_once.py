@@ -64,7 +64,7 @@ def _one_folder(folder: Path) -> Figure:
     refused: list[str] = []
 
     def second(progress: Any) -> None:
-        # In the midst of the first one's step.
+        # Called within a step of the first training.
         try:
             program.train(config, make_tiny_joint_model(0), say=lambda line: None)
         except InputError as error:
@@ -76,7 +76,7 @@ def _one_folder(folder: Path) -> Figure:
         try:
             program.train(config, make_tiny_joint_model(0), say=lambda line: None, on_step=second)
             figure.expect(len(refused) == 2 and "another run is writing" in refused[0], f"not refused: {refused}")
-            # Nothing of the first one stands in the way afterwards.
+            # Once the first training has ended, the next one is free to run.
             program.train(config, make_tiny_joint_model(0), say=lambda line: None)
         finally:
             program._source = usual
@@ -85,7 +85,7 @@ def _one_folder(folder: Path) -> Figure:
 
 
 def _one_process(rounds: int) -> Figure:
-    """A server that runs prompts on several threads; ComfyUI itself runs one after the other."""
+    """Generate on several threads, as a server might; ComfyUI itself runs one prompt after the other."""
     import torch
     from tiny_model import make_tiny_joint_model
 

@@ -1,7 +1,7 @@
-"""Numbers, texts and choices in workflows that no widget would give: refused, or a sentence on the node.
+"""Try numbers, texts and choices that no widget would give: each is refused, or the node shows one sentence.
 
-Every input of every node in a whole workflow, through the server's own checks and, since linked values come without
-them, past these.
+This tries every input of every node in a whole workflow, with the server's own checks and without them, as linked
+values arrive.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _through_the_server(folder: Path, every: int) -> Figure:
         figure.expect(first.status == "done", f"the workflow as it is: {first.error or first.complaints}")
         tried, refused = 0, 0
         for number, (node, name, value) in enumerate(_changes(prompt)):
-            # A rate that is no number got through once: always tried.
+            # A frame rate of NaN got through once, so it is always tried.
             if number % every and not (name == "fps" and value != value):
                 continue
             if not _affordable(name, value):
@@ -47,7 +47,7 @@ def _through_the_server(folder: Path, every: int) -> Figure:
             try:
                 run = host.run(changed)
             except WorkflowError:
-                refused += 1  # no such link, no such node: the server's own business
+                refused += 1  # an unknown link or node is for the server to refuse
                 continue
             except Exception as error:
                 figure.failures.append(f"{where}: {type(error).__name__}: {str(error)[:120]}")
@@ -65,7 +65,7 @@ def _through_the_server(folder: Path, every: int) -> Figure:
 def _changes(prompt: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for node, content in prompt.items():
         if content["class_type"] in ("SaveVideo", "PreviewImage", "PreviewAudio"):
-            continue  # core's own
+            continue  # nodes of ComfyUI itself
         for name, value in content["inputs"].items():
             if not isinstance(value, list):
                 for other in (*NUMBERS, *OTHERS):
@@ -73,5 +73,5 @@ def _changes(prompt: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def _affordable(name: str, value: Any) -> bool:
-    """Values within the widgets' ranges that only take long (a clip of a minute, pictures of 4K) are no test."""
+    """Leave out values that the widgets allow and that only take long (a clip of a minute, pictures of 4K)."""
     return not (name in ("steps", "duration", "height") and isinstance(value, float) and 1 < value < 1e6)

@@ -7,6 +7,7 @@ a server on this machine, which counts its visits.
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -194,6 +195,12 @@ def _movie_with_reference(folder: Path, url: str) -> Path:
     data = path.read_bytes()
     own = b"\0\0\0\x0curl \0\0\0\x01"
     assert own in data, "the movie has no data reference to change"
-    # Flag 0 says that the media is not in this file. The address follows at the end of the file.
-    path.write_bytes(data.replace(own, b"\0\0\0\x0curl \0\0\0\0", 1) + url.encode())
+    # Flag 0 says that the media lies elsewhere, at the address in the box; every box around it grows as well.
+    address = url.encode() + b"\0"
+    at = data.index(own)
+    moved = bytearray(data[:at] + struct.pack(">I", 12 + len(address)) + b"url \0\0\0\0" + address + data[at + 12 :])
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        start = data.rindex(name, 0, at) - 4
+        struct.pack_into(">I", moved, start, struct.unpack_from(">I", data, start)[0] + len(address))
+    path.write_bytes(moved)
     return path

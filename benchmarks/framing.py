@@ -31,7 +31,7 @@ from con360.saliency.human_faces import FaceDetector, HumanFace
 from con360.saliency.multicue import CueStrengths, multicue_saliency
 from con360.saliency.training_free import training_free_saliency
 from con360.scenes import Performer, Scene, random_scene
-from con360.sound.ambisonics import turn_matrices
+from con360.sound.rotation import turn_matrices
 from con360.viewpoint.choose import Ranking, viewpoints
 from con360.viewpoint.follow import Follower
 

@@ -84,6 +84,55 @@ def order_of(channels: int) -> int | None:
 
 
 @dataclass(frozen=True)
+class SourcePoint:
+    """Where a sound source is, as the listener sees it.
+
+    Args:
+        distance_m: 1 m leaves the level as it is, twice as far is 6.02 dB quieter.
+        spread_deg: angle that the source fills: 0 is a point, 360 sounds from everywhere.
+        gain_db: on top of the distance.
+    """
+
+    yaw_deg: float
+    pitch_deg: float = 0.0
+    distance_m: float = 1.0
+    spread_deg: float = 0.0
+    gain_db: float = 0.0
+
+
+@dataclass(frozen=True)
+class SourceTrack:
+    """A source that moves: `points` at `times_s`, seconds from the sound's start, sorted.
+
+    Convention: between two points yaw takes the shorter way round and the rest is linear; the first point holds before
+    its time, the last one after its own.
+    """
+
+    times_s: tuple[float, ...]
+    points: tuple[SourcePoint, ...]
+
+    @staticmethod
+    def still(point: SourcePoint) -> SourceTrack:
+        return SourceTrack((0.0,), (point,))
+
+
+@dataclass(frozen=True)
+class DirectionField:
+    """Where a sound comes from, per row of time and band of frequency: what turns W alone into Ambisonics.
+
+    Args:
+        vectors: `[R, B, 3]`, intensity over the energy of W along the dipoles Y, Z, X (left, up, front); length at
+            most 2.
+        residual: `[R, B]`, energy of the dipoles over that of W which `vectors` do not explain, in [0, 4].
+        row_s: seconds of a row; row r stands for r * row_s to (r + 1) * row_s.
+    """
+
+    vectors: Tensor
+    residual: Tensor
+    row_s: float = 0.04
+
+
+@dataclass(frozen=True)
 class Signal:
     """One or more values over time.
 

@@ -23,7 +23,7 @@ from .geometry.erp import erp_directions
 from .geometry.perspective import view_directions
 from .geometry.sphere import directions as sphere_directions
 from .records import PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
-from .sound.ambisonics import foa_encode
+from .sound.ambisonics import encode
 from .sound.views import view_sound
 from .timing import ClipSpec
 
@@ -237,7 +237,7 @@ class Scene:
         for p in self.performers:
             mono = torch.from_numpy(p.level * voice_waveform(p.voice, time_s, p.phase)).float()
             yaw = torch.from_numpy(np.broadcast_to(p.yaw_at(time_s), time_s.shape).copy()).float()
-            total = total + foa_encode(mono, yaw, torch.full_like(yaw, p.pitch_deg))
+            total = total + encode(mono, yaw, torch.full_like(yaw, p.pitch_deg))
         return Sound(total, spec.sample_rate_hz, "ambix")
 
     def view_sound(self, track: ViewTrack, spec: ClipSpec | None = None) -> Sound:

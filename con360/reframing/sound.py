@@ -14,9 +14,10 @@ from ..geometry.sphere import rotation
 from ..media.reader import PanoramaStream
 from ..media.writer import ClipStream, aac_gain, aac_rate_hz
 from ..records import Progress
-from ..sound.ambisonics import stereo_matrix, turn_matrices
+from ..sound.ambisonics import stereo_matrix
 from ..sound.channels import FIRST_ORDER
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
+from ..sound.rotation import turn_matrices
 from ..sound.views import mix_moving, mono_matrix
 from .aim import Aim, seconds_of
 

@@ -1,9 +1,9 @@
-"""Encode, order and turn Ambisonic sound.
+"""Encode, order and convert Ambisonic sound of any order.
 
-Convention: AmbiX, ACN order W, Y, Z, X with SN3D gains and left-positive azimuth. The rest of the project counts yaw
-right-positive; `ambisonic_azimuth_deg` is the one place where the two meet.
+Convention: AmbiX, ACN order W, Y, Z, X, ... with SN3D gains and left-positive azimuth: order N has (N + 1)² channels.
+The rest of the project counts yaw right-positive; `ambisonic_azimuth_deg` is the one place where the two meet.
 
-Source: method notes "Sound in space".
+Source: method notes "Sound in space"; Nachbar et al., "AmbiX", 2011; Zotter and Frank, "Ambisonics", 2019 (caps).
 """
 
 from __future__ import annotations
@@ -32,21 +32,83 @@ def field_and_pair(waveform: Tensor) -> tuple[Tensor, Tensor | None]:
     return waveform[:FIRST_ORDER], pair
 
 
-def foa_encode(mono: Tensor, yaw_deg: Tensor | float, pitch_deg: Tensor | float) -> Tensor:
-    """Put a plane wave into first-order Ambisonics (AmbiX).
+def harmonics(yaw_deg: Tensor, pitch_deg: Tensor, order: int) -> Tensor:
+    """Evaluate real spherical harmonics: the Ambisonic gains of plane waves.
+
+    Args:
+        yaw_deg, pitch_deg: float tensors of one shape; yaw is right-positive.
+
+    Returns:
+        `[..., (order + 1)²]`, ACN, SN3D, in the dtype of `yaw_deg`.
+    """
+    azimuth, elevation = torch.deg2rad(ambisonic_azimuth_deg(yaw_deg)), torch.deg2rad(pitch_deg)
+    up, across = elevation.sin(), elevation.cos()
+    legendre = _legendre(up, across, order)
+    rows = []
+    for n in range(order + 1):
+        for m in range(-n, n + 1):
+            scale = math.sqrt((2 - (m == 0)) * math.factorial(n - abs(m)) / math.factorial(n + abs(m)))
+            turn = (m * azimuth).cos() if m >= 0 else (-m * azimuth).sin()
+            rows.append(scale * legendre[n, abs(m)] * turn)
+    return torch.stack(rows, -1)
+
+
+def _legendre(up: Tensor, across: Tensor, order: int) -> dict[tuple[int, int], Tensor]:
+    """Associated Legendre functions P_nm of sin(elevation), without the Condon-Shortley phase."""
+    found = {(0, 0): torch.ones_like(up)}
+    for n in range(1, order + 1):
+        found[n, n] = (2 * n - 1) * across * found[n - 1, n - 1]
+        for m in range(n):
+            before = found[n - 2, m] if n - 2 >= m else torch.zeros_like(up)
+            found[n, m] = ((2 * n - 1) * up * found[n - 1, m] - (n + m - 1) * before) / (n - m)
+    return found
+
+
+def encode(mono: Tensor, yaw_deg: Tensor | float, pitch_deg: Tensor | float, order: int = 1) -> Tensor:
+    """Put a plane wave into Ambisonics (AmbiX).
 
     Args:
         mono: `[N]`.
         yaw_deg, pitch_deg: direction of the source, one value or one per sample; yaw is right-positive.
 
     Returns:
-        `[4, N]`: W = s, Y = s sin(az) cos(el), Z = s sin(el), X = s cos(az) cos(el).
+        `[(order + 1)², N]`; of first order W = s, Y = s sin(az) cos(el), Z = s sin(el), X = s cos(az) cos(el).
     """
-    azimuth = torch.deg2rad(ambisonic_azimuth_deg(torch.as_tensor(yaw_deg, dtype=mono.dtype, device=mono.device)))
-    elevation = torch.deg2rad(torch.as_tensor(pitch_deg, dtype=mono.dtype, device=mono.device))
-    return torch.stack((
+    yaw, pitch = (torch.as_tensor(a, dtype=mono.dtype, device=mono.device) for a in (yaw_deg, pitch_deg))
+    azimuth, elevation = torch.deg2rad(ambisonic_azimuth_deg(yaw)), torch.deg2rad(pitch)
+    first = torch.stack((
         mono, mono * azimuth.sin() * elevation.cos(), mono * elevation.sin(), mono * azimuth.cos() * elevation.cos()
     ))  # fmt: skip
+    if order <= 1:
+        return first[: channels_of(order)]
+    yaw, pitch = torch.broadcast_tensors(yaw, pitch)
+    higher = harmonics(yaw, pitch, order)[..., FIRST_ORDER:]
+    return torch.cat((first, (mono[..., None] * higher).movedim(-1, 0)))
+
+
+def channels_of(order: int) -> int:
+    return (order + 1) ** 2
+
+
+def cap_gains(spread_deg: Tensor, order: int) -> Tensor:
+    """Gains of each channel of a source that is as wide as an evenly filled cap; 1 for a point, W always 1.
+
+    Args:
+        spread_deg: `[...]`, the cap's whole angle, 0 to 360: 360 sounds from everywhere.
+
+    Returns:
+        `[..., (order + 1)²]`.
+    """
+    edge = torch.deg2rad(spread_deg / 2).cos()
+    legendre = [torch.ones_like(edge), edge]
+    for n in range(2, order + 2):
+        legendre.append(((2 * n - 1) * edge * legendre[n - 1] - (n - 1) * legendre[n - 2]) / n)
+    rows = [torch.ones_like(edge)]
+    for n in range(1, order + 1):
+        # The mean of P_n over the cap; at its point the quotient is 0/0 and the mean 1.
+        mean = (legendre[n - 1] - legendre[n + 1]) / ((2 * n + 1) * (1 - edge).clamp_min(1e-12))
+        rows += [torch.where(1 - edge > 1e-9, mean, torch.ones_like(mean))] * (2 * n + 1)
+    return torch.stack(rows, -1)
 
 
 def fuma_to_ambix(waveform: Tensor) -> Tensor:
@@ -59,25 +121,6 @@ def fuma_to_ambix(waveform: Tensor) -> Tensor:
         raise InputError(f"FuMa has 4, 9 or 16 channels (W, X, Y, Z, ...); got {waveform.shape[-2]}.")
     sources, gains = zip(*FUMA[: waveform.shape[-2]], strict=True)
     return waveform[..., list(sources), :] * waveform.new_tensor(gains)[:, None]
-
-
-def turn_matrices(rotations: Tensor) -> Tensor:
-    """Make matrices that turn first-order Ambisonics so that a camera's forward axis becomes its front.
-
-    Convention: W stays; the direction (right, up, forward) of AmbiX's dipoles is (-Y, Z, X).
-
-    Args:
-        rotations: `[..., 3, 3]` of the camera, as `geometry.sphere.rotation` makes them.
-
-    Returns:
-        `[..., 4, 4]`; turned = matrix @ waveform `[4, N]`.
-    """
-    signs = rotations.new_tensor([-1.0, 1.0, 1.0])
-    # Rows: dipoles Y, Z, X in the camera's frame; columns: the same in the world's.
-    dipoles = signs[:, None] * rotations.transpose(-1, -2) * signs
-    whole = torch.nn.functional.pad(dipoles, (1, 0, 1, 0))
-    whole[..., 0, 0] = 1.0
-    return whole
 
 
 def stereo_matrix() -> Tensor:

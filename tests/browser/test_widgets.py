@@ -18,7 +18,8 @@ from con360.geometry.sphere import rotation
 from con360.media.writer import write_clip
 from con360.records import Sound
 from con360.scenes import demo_scene
-from con360.sound.ambisonics import stereo_matrix, turn_matrices
+from con360.sound.ambisonics import stereo_matrix
+from con360.sound.rotation import turn_matrices
 from con360.timing import ClipSpec
 from con360.viewpoint.keyframes import keyframes_from_json
 from tools.host import graph

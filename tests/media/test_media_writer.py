@@ -14,7 +14,7 @@ from con360.media.reader import read_panorama, read_sound
 from con360.media.writer import to_uint8, write_clip, write_frames, write_png, write_wav
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound
-from con360.sound.ambisonics import foa_encode
+from con360.sound.ambisonics import encode
 
 
 def melody(num_samples: int, rate: int, channels: int = 1) -> torch.Tensor:
@@ -108,7 +108,7 @@ def test_loud_sound_is_turned_down_and_not_clipped(tmp_path):
 def test_loud_ambisonics_keeps_its_direction(tmp_path):
     t = torch.arange(96000) / 48000
     tone = torch.sin(2 * math.pi * 440 * t) * (0.3 + 0.7 * (torch.sin(2 * math.pi * 3 * t) > 0))
-    sound = Sound(foa_encode(3.0 * tone, -60.0, 20.0), 48000, "ambix")
+    sound = Sound(encode(3.0 * tone, -60.0, 20.0), 48000, "ambix")
     write_clip(tmp_path / "loud.mp4", smooth_frames(16), 8.0, sound)
     read = read_sound(tmp_path / "loud.mp4")[0].waveform
     # The encoder's own limiting, by block and pair of channels, turned the direction by up to 23 degrees.

@@ -28,7 +28,7 @@ from con360.metrics.audio import (
     sound_distance,
 )
 from con360.records import Sound
-from con360.sound.ambisonics import foa_encode
+from con360.sound.ambisonics import encode
 
 RATE = 16000
 
@@ -120,13 +120,13 @@ def test_inception_score_spans_one_to_the_number_of_classes():
 @pytest.mark.parametrize(("yaw", "pitch"), [(0.0, 0.0), (90.0, 0.0), (-120.0, 35.0), (170.0, -20.0)])
 def test_convention_foa_angles_are_yaw_right_positive(yaw, pitch):
     wave = torch.randn(4000, generator=torch.Generator().manual_seed(0))
-    found = foa_angles_deg(Sound(foa_encode(wave, yaw, pitch), RATE, "ambix"))
+    found = foa_angles_deg(Sound(encode(wave, yaw, pitch), RATE, "ambix"))
     assert found == pytest.approx((yaw, pitch), abs=1e-3)
 
 
 def test_foa_errors_wrap_and_follow_the_great_circle():
     wave = torch.randn(4000, generator=torch.Generator().manual_seed(0))
-    a, b = (Sound(foa_encode(wave, yaw, 60.0), RATE, "ambix") for yaw in (175.0, -175.0))
+    a, b = (Sound(encode(wave, yaw, 60.0), RATE, "ambix") for yaw in (175.0, -175.0))
     errors = foa_angle_errors_deg(a, b)
     cosine = math.sin(math.radians(60)) ** 2 + math.cos(math.radians(60)) ** 2 * math.cos(math.radians(10))
     assert errors["theta"] == pytest.approx(10.0, abs=1e-2) and errors["phi"] == pytest.approx(0.0, abs=1e-3)

@@ -13,7 +13,7 @@ import torch
 from con360.media.info import probe
 from con360.media.reader import read_sound
 from con360.media.writer import clip_stream
-from con360.sound.ambisonics import foa_encode
+from con360.sound.ambisonics import encode
 from tools.host import Host
 
 pytestmark = pytest.mark.standin
@@ -24,7 +24,7 @@ RATE = 48000
 @pytest.fixture(scope="module")
 def footage(host: Host) -> str:
     """Ten frames with a tone in front, as Ambisonics."""
-    wave = foa_encode(0.5 * torch.sin(torch.arange(RATE // 3) * 0.06), 0.0, 0.0)
+    wave = encode(0.5 * torch.sin(torch.arange(RATE // 3) * 0.06), 0.0, 0.0)
     with clip_stream(host.base / "input" / "in.mp4", (128, 64), Fraction(1, 30), 30, (4, RATE)) as clip:
         for i in range(10):
             clip.add_frame(np.full((64, 128, 3), 80 + i, np.uint8), i)

@@ -17,7 +17,7 @@ from con360.records import PanoramaClip, Sound
 from con360.saliency.human_faces import HumanFace
 from con360.saliency.predict import clip_saliency, predict_saliency
 from con360.scenes import demo_scene
-from con360.sound.ambisonics import foa_encode
+from con360.sound.ambisonics import encode
 from con360.timing import ClipSpec
 from con360.viewpoint.choose import viewpoints
 from tools.host import Host
@@ -31,7 +31,7 @@ NODE = {MULTICUE: "multi-cue (built in)", TRAINING_FREE: "training-free (built i
 @pytest.fixture(scope="module")
 def clip() -> PanoramaClip:
     """The sample's picture, and a tone up to the right of it."""
-    tone = foa_encode(0.3 * torch.sin(torch.arange(8000) * 0.2), 120.0, 20.0)
+    tone = encode(0.3 * torch.sin(torch.arange(8000) * 0.2), 120.0, 20.0)
     return replace(demo_scene().panorama(64, ClipSpec(seconds=0.5)), sound=Sound(tone, 16000, "ambix"))
 
 

@@ -15,7 +15,8 @@ import torch
 from con360.geometry.perspective import fov_outline, inside_view
 from con360.geometry.sphere import directions, rotation
 from con360.records import View
-from con360.sound.ambisonics import stereo_matrix, turn_matrices
+from con360.sound.ambisonics import stereo_matrix
+from con360.sound.rotation import turn_matrices
 from con360.viewpoint.keyframes import keyframes_from_json, view_at
 from tools.host import Host
 from tools.host.run import PACK

@@ -25,7 +25,8 @@ from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
 from con360.reframing.aim import Follow
 from con360.reframing.run import ReframeSettings, reframe
-from con360.sound.ambisonics import foa_encode, fuma_to_ambix, stereo_matrix, turn_matrices
+from con360.sound.ambisonics import encode, fuma_to_ambix, stereo_matrix
+from con360.sound.rotation import turn_matrices
 from con360.sound.views import mix_moving, mono_matrix, view_sound
 from con360.viewpoint.follow import Follower, view_on_path
 from con360.viewpoint.keyframes import Keyframe
@@ -111,7 +112,7 @@ def test_default_size_has_the_sources_pixels_per_degree(tmp_path: Path) -> None:
 
 
 def test_turning_by_hand() -> None:
-    front = foa_encode(torch.ones(8), 0.0, 0.0)
+    front = encode(torch.ones(8), 0.0, 0.0)
 
     def turned(yaw: float, pitch: float = 0.0) -> torch.Tensor:
         return stereo_matrix().float() @ turn_matrices(rotation(yaw, pitch)) @ front
@@ -135,7 +136,7 @@ def test_mono_is_view_sound() -> None:
 
 
 def test_a_turning_view_makes_no_click() -> None:
-    foa = foa_encode(tone(1.0), 0.0, 0.0)
+    foa = encode(tone(1.0), 0.0, 0.0)
     yaw = torch.linspace(0, 180, RATE // 512 + 2, dtype=torch.float64)
     heard = mix_moving(foa, stereo_matrix() @ turn_matrices(rotation(yaw, torch.zeros_like(yaw))), 512)
     steps = heard.diff(dim=1).abs().amax()
@@ -146,7 +147,7 @@ def test_a_turning_view_makes_no_click() -> None:
 
 
 def test_sound_of_a_moving_path_in_a_file(tmp_path: Path) -> None:
-    foa = foa_encode(tone(2.0), 0.0, 0.0)
+    foa = encode(tone(2.0), 0.0, 0.0)
     source = write_panorama(tmp_path / "in.mp4", list(range(60)), Fraction(1, 30), foa)
     assert probe(source).audio_tracks[0].layout == "ambix"
     path = (Keyframe(0.5, View(0.0)), Keyframe(1.5, View(90.0)))
@@ -166,7 +167,7 @@ def test_sound_of_a_moving_path_in_a_file(tmp_path: Path) -> None:
 
 
 def test_foa_stays_foa_and_says_so(tmp_path: Path) -> None:
-    source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), foa_encode(tone(1.0), 0.0, 0.0))
+    source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), encode(tone(1.0), 0.0, 0.0))
     reframe(source, tmp_path / "out.mp4", View(90.0), ReframeSettings(size=(32, 32), sound="foa"))
     (track,) = probe(tmp_path / "out.mp4").audio_tracks
     assert (track.layout, track.channels, track.notices) == ("ambix", 4, ())
@@ -175,7 +176,7 @@ def test_foa_stays_foa_and_says_so(tmp_path: Path) -> None:
 
 
 def test_fuma_is_converted_by_name(tmp_path: Path) -> None:
-    ambix = foa_encode(tone(1.0), -60.0, 0.0)
+    ambix = encode(tone(1.0), -60.0, 0.0)
     fuma = torch.stack((ambix[0] / math.sqrt(2), ambix[3], ambix[1], ambix[2]))
     assert torch.allclose(fuma_to_ambix(fuma), ambix, atol=1e-6)
     source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), fuma)
@@ -227,7 +228,7 @@ def test_channels_without_places_are_averaged_with_a_notice(tmp_path: Path) -> N
 @pytest.mark.parametrize("layout", ["9 channels", "16 channels"])
 def test_higher_orders_turn_with_their_first(tmp_path: Path, layout: str) -> None:
     sound = np.zeros((int(layout.split()[0]), RATE), np.float32)
-    sound[:4] = foa_encode(tone(1.0), 90.0, 0.0)
+    sound[:4] = encode(tone(1.0), 90.0, 0.0)
     made = reframe(
         footage(tmp_path / "in.mov", sound, layout=layout),
         tmp_path / "out.mp4",
@@ -242,7 +243,7 @@ def test_higher_orders_turn_with_their_first(tmp_path: Path, layout: str) -> Non
 def test_a_head_locked_pair_does_not_turn(tmp_path: Path) -> None:
     # The field is a tone at the right; the pair has another tone in its left channel alone.
     pair = torch.stack((0.4 * tone(1.0, 1000.0), torch.zeros(RATE)))
-    sound = torch.cat((foa_encode(0.5 * tone(1.0), 90.0, 0.0), pair)).numpy()
+    sound = torch.cat((encode(0.5 * tone(1.0), 90.0, 0.0), pair)).numpy()
     source = footage(tmp_path / "in.mov", sound, layout="6 channels")
 
     def heard(yaw: float, kind: SoundKind) -> tuple[torch.Tensor, tuple[str, ...]]:
@@ -277,7 +278,7 @@ def test_any_rate_is_resampled_without_a_seam(tmp_path: Path, rate: int, kept: i
 
 
 def test_loud_ambisonics_gets_one_gain_and_keeps_its_direction(tmp_path: Path) -> None:
-    loud = 3.0 * foa_encode(2 * tone(1.0) * (0.3 + 0.7 * (tone(1.0, 3.0) > 0)), 60.0, 0.0)
+    loud = 3.0 * encode(2 * tone(1.0) * (0.3 + 0.7 * (tone(1.0, 3.0) > 0)), 60.0, 0.0)
     source = write_video(tmp_path / "in.mov", [i / 10 for i in range(10)], sound=loud.numpy(), layout="4 channels",
                          sound_codec="pcm_f32le")  # fmt: skip
     made = reframe(source, tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32), sound="foa"))

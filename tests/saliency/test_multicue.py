@@ -20,7 +20,8 @@ from con360.saliency.human_faces import HumanFace, draw_faces, find_faces
 from con360.saliency.motion import camera_rotation, grey_rows, own_motion_deg
 from con360.saliency.multicue import CueStrengths, multicue_saliency
 from con360.saliency.predict import clip_saliency, predict_saliency
-from con360.sound.ambisonics import foa_encode, turn_matrices
+from con360.sound.ambisonics import encode
+from con360.sound.rotation import turn_matrices
 from con360.viewpoint.choose import viewpoints
 
 FPS, RATE = 4.0, 8000
@@ -41,7 +42,7 @@ def peak(one_map: torch.Tensor) -> torch.Tensor:
 
 def tone_from(yaw: float, pitch: float = 0.0, seconds: float = 2.0) -> Sound:
     mono = 0.3 * torch.randn(int(seconds * RATE), generator=torch.Generator().manual_seed(3))
-    return Sound(foa_encode(mono, yaw, pitch), RATE, "ambix")
+    return Sound(encode(mono, yaw, pitch), RATE, "ambix")
 
 
 # Sound ----------------------------------------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ def test_a_plane_wave_is_heard_where_it_comes_from(yaw, pitch):
 
 def test_sound_from_everywhere_has_no_direction():
     generator = torch.Generator().manual_seed(1)
-    waves = [foa_encode(torch.randn(2 * RATE, generator=generator), yaw, 0.0) for yaw in range(-180, 180, 30)]
+    waves = [encode(torch.randn(2 * RATE, generator=generator), yaw, 0.0) for yaw in range(-180, 180, 30)]
     heard = sound_intensity(Sound(torch.stack(waves).sum(0), RATE, "ambix"), FPS, 8)
     assert (heard[:, :3].norm(dim=1) < 0.15 * heard[:, 3]).all()
 

@@ -22,7 +22,7 @@ from con360.media.info import probe
 from con360.media.reader import read_panorama, read_sound
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
-from con360.sound.ambisonics import foa_encode, fuma_to_ambix
+from con360.sound.ambisonics import encode, fuma_to_ambix
 from con360.sound.channels import AMBISONICS, FUMA, AmbisonicTags, channel_meaning, sn3d_of
 from con360.sound.levels import downmix_matrix, for_clip, resample, resample_blocks, to_mono
 from con360.sound.views import view_sound
@@ -286,7 +286,7 @@ def test_dialogue_keeps_its_level(tmp_path: Path) -> None:
 
 
 def test_a_view_hears_the_pair_as_it_is() -> None:
-    field, pair = foa_encode(torch.ones(100), 0.0, 0.0), torch.tensor([[0.2], [0.4]]).expand(-1, 100)
+    field, pair = encode(torch.ones(100), 0.0, 0.0), torch.tensor([[0.2], [0.4]]).expand(-1, 100)
     sound = Sound(torch.cat((field, pair)), RATE, "ambix")
     for yaw, front in ((0.0, 1.0), (180.0, 0.5)):
         heard = view_sound(sound, View(yaw), 8.0).waveform

@@ -8,7 +8,7 @@ import torch
 
 from con360.errors import InputError
 from con360.records import Sound, View, ViewTrack
-from con360.sound.ambisonics import ambisonic_azimuth_deg, foa_encode, fuma_to_ambix
+from con360.sound.ambisonics import ambisonic_azimuth_deg, encode, fuma_to_ambix
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono
 from con360.sound.views import view_sound
 
@@ -21,7 +21,7 @@ def tone(seconds: float = 1.0, rate: int = RATE, hz: float = 440.0) -> torch.Ten
 
 def gain_seen_from(view: View, yaw: float, pitch: float = 0.0) -> float:
     mono = tone()
-    heard = view_sound(Sound(foa_encode(mono, yaw, pitch), RATE, "ambix"), view, 8.0)
+    heard = view_sound(Sound(encode(mono, yaw, pitch), RATE, "ambix"), view, 8.0)
     assert heard.layout == "mono" and heard.waveform.shape == (1, RATE)
     return float((heard.waveform[0] @ mono) / (mono @ mono))
 
@@ -38,13 +38,11 @@ def test_convention_azimuth_is_left_positive(yaw, azimuth):
      (180, 0, (1, 0, 0, -1)), (-60, 30, (1, 0.75, 0.5, math.sqrt(3) / 4))],
 )  # fmt: skip
 def test_convention_ambix_channels(yaw, pitch, wyzx):
-    assert torch.allclose(
-        foa_encode(torch.ones(2), yaw, pitch)[:, 0], torch.tensor(wyzx, dtype=torch.float32), atol=1e-6
-    )
+    assert torch.allclose(encode(torch.ones(2), yaw, pitch)[:, 0], torch.tensor(wyzx, dtype=torch.float32), atol=1e-6)
 
 
 def test_encoding_takes_a_direction_per_sample():
-    foa = foa_encode(torch.ones(3), torch.tensor([0.0, 90.0, -90.0]), torch.zeros(3))
+    foa = encode(torch.ones(3), torch.tensor([0.0, 90.0, -90.0]), torch.zeros(3))
     assert torch.allclose(foa[1], torch.tensor([0.0, -1.0, 1.0]), atol=1e-6)
 
 
@@ -68,7 +66,7 @@ def test_convention_gain_by_angle(view, yaw, pitch, gain):
 def test_moving_view_follows_the_frames_across_the_seam():
     # From 170 to -170 in four frames the view turns 20 degrees through the back, never through the front.
     track = ViewTrack(tuple(View(yaw) for yaw in (170.0, 176.0, -178.0, -170.0)))
-    back = view_sound(Sound(foa_encode(torch.ones(RATE), 180.0, 0.0), RATE, "ambix"), track, 4.0).waveform[0]
+    back = view_sound(Sound(encode(torch.ones(RATE), 180.0, 0.0), RATE, "ambix"), track, 4.0).waveform[0]
     assert back.min() > 0.75 + 0.25 * math.cos(math.radians(10.1))
     at_frame_1, at_frame_2 = back[RATE // 4], back[RATE // 2]
     assert at_frame_1 == pytest.approx(0.75 + 0.25 * math.cos(math.radians(4)), abs=1e-5)

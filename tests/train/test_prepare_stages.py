@@ -19,7 +19,7 @@ from con360.control import fingerprint
 from con360.errors import InputError
 from con360.models.codecs import decode_frames
 from con360.records import Sound, View, ViewTrack
-from con360.sound.ambisonics import foa_encode
+from con360.sound.ambisonics import encode
 from con360.sound.views import view_sound
 from con360.viewpoint.basd import basd_maps
 from con360.weights.files import read_tensors
@@ -180,7 +180,7 @@ def test_failed_segments_are_tried_again_when_asked(tmp_path):
 
 
 def test_one_ambisonics_setting_holds_for_all_clips(tmp_path):
-    sound = foa_encode(0.3 * torch.sin(torch.arange(48000) * 0.06), 90.0, 0.0)
+    sound = encode(0.3 * torch.sin(torch.arange(48000) * 0.06), 90.0, 0.0)
     n3d = torch.cat((sound[:1], math.sqrt(3) * sound[1:], sound[:2]))
     write_video(tmp_path / "a.mov", [i / 8 for i in range(9)], sound=n3d.numpy(), layout="6 channels",
                 sound_codec="pcm_f32le")  # fmt: skip
@@ -264,7 +264,7 @@ def test_silent_share_of_known_levels():
     amplitude = 10 ** (-35 / 20) * math.sqrt(2)
     gain = torch.where(time_s < 0.7, 0.9 * amplitude, 1.1 * amplitude)
     assert silent_share(Sound((gain * tone)[None], 16000)) == pytest.approx(0.7)
-    quiet_foa = foa_encode(0.5 * amplitude * tone, 0.0, 0.0)
+    quiet_foa = encode(0.5 * amplitude * tone, 0.0, 0.0)
     assert silent_share(Sound(quiet_foa[:1], 16000)) == 1.0
 
 

@@ -85,7 +85,7 @@ def order_of(channels: int) -> int | None:
 
 @dataclass(frozen=True)
 class SourcePoint:
-    """Where a sound source is, as the listener sees it.
+    """Place of a sound source, as the listener sees it.
 
     Args:
         distance_m: 1 m leaves the level as it is, twice as far is 6.02 dB quieter.
@@ -118,7 +118,7 @@ class SourceTrack:
 
 @dataclass(frozen=True)
 class DirectionField:
-    """Where a sound comes from, per row of time and band of frequency: what turns W alone into Ambisonics.
+    """Direction of a sound per row of time and band of frequency; it turns W alone into Ambisonics.
 
     Args:
         vectors: `[R, B, 3]`, intensity over the energy of W along the dipoles Y, Z, X (left, up, front); length at

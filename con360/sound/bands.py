@@ -71,7 +71,7 @@ def _window(size: int) -> Tensor:
 
 
 def spectra(waveform: Tensor, size: int, hop: int) -> Tensor:
-    """Cut `[C, N]` into frames under a sine window: `[C, T, size / 2 + 1]` complex; frame t begins at sample t * hop."""
+    """Cut `[C, N]` into frames under a sine window: `[C, T, size / 2 + 1]`; frame t begins at sample t * hop."""
     return torch.fft.rfft(waveform.unfold(1, size, hop) * _window(size))
 
 

@@ -119,8 +119,10 @@ def _judged(seed: int, field: DirectionField) -> list[Band]:
         for band in own:
             found = field.vectors[:, band]
             placed = bool(found.norm(dim=-1).median() > 0)
-            degrees = [_apart(a, place) for a in (_or_ahead(found), ahead, elsewhere)]
-            bands.append(Band(performer.voice, seed, *degrees, placed))
+            bands.append(Band(
+                performer.voice, seed, _apart(_or_ahead(found), place), _apart(ahead, place), _apart(elsewhere, place),
+                placed,
+            ))  # fmt: skip
     return bands
 
 
@@ -181,11 +183,12 @@ def _powers(mono: Tensor, rate_hz: int = SPEC.sample_rate_hz) -> Tensor:
 
 def generated_rows(seeds: Sequence[int]) -> list[Row]:
     """Place what the built-in model makes of a scene; its pulses keep no phase against the picture."""
-    ruled: dict[str, list[Band]] = {"rhythm": [], "synchrony": []}
+    ruled: dict[str, list[Band]] = {"rhythm": [], "rhythm at 8 fps": [], "synchrony": []}
     for seed in seeds:
-        sound, windows = generated(seed), movement(random_scene(seed), f"{seed}", 15.0)
-        ruled["rhythm"] += _judged(seed, find_rhythms(windows, sound).field)
-        ruled["synchrony"] += _judged(seed, find_places(windows, sound).field)
+        sound, (fast, slow) = generated(seed), (movement(random_scene(seed), f"{seed}", fps) for fps in (15.0, 8.0))
+        ruled["rhythm"] += _judged(seed, find_rhythms(fast, sound).field)
+        ruled["rhythm at 8 fps"] += _judged(seed, find_rhythms(slow, sound).field)
+        ruled["synchrony"] += _judged(seed, find_places(fast, sound).field)
     wrong = share(b.placed and b.found >= 20 for b in ruled["rhythm"])
     what = f"the built-in model's sound for {len(seeds)} scenes, {STEPS} steps"
     each = ", ".join(f"{v} {share(b.found < 20 for b in ruled['rhythm'] if b.voice == v):.0%}" for v in VOICES)
@@ -193,6 +196,7 @@ def generated_rows(seeds: Sequence[int]) -> list[Row]:
         _within(f"{what}, by rhythm: source bands within 20 degrees", ruled["rhythm"], 20, None),
         Row("the same, each voice", "", each),
         Row("the same, placed at a wrong region", "", f"{wrong:.1%}"),
+        _within("the same by rhythm at 8 fps", ruled["rhythm at 8 fps"], 20, None),
         _within("the same by synchrony", ruled["synchrony"], 20, None),
     ]
 
@@ -268,10 +272,12 @@ def real(path: Path) -> Real:
     energy = F.pad(powers, (0, 0, 0, -len(powers) % ROWS_AT_ONCE)).unflatten(0, (-1, ROWS_AT_ONCE)).sum(1)
     weight = energy[: len(true)] * true[..., [0, 2]].norm(dim=-1)
     found = find_places(windows, w)
-    placed = (torch.zeros_like(true), found.field.vectors, most_moving(windows, w).field.vectors)
-    return Real(
-        tuple(_azimuth_error(vectors, true, weight) for vectors in placed), found.share, cost / sound.duration_s
-    )
+
+    def error(vectors: Tensor) -> float:
+        return _azimuth_error(vectors, true, weight)
+
+    errors = error(torch.zeros_like(true)), error(found.field.vectors), error(most_moving(windows, w).field.vectors)
+    return Real(errors, found.share, cost / sound.duration_s)
 
 
 def _azimuth_error(vectors: Tensor, true: Tensor, weight: Tensor) -> float:

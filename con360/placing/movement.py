@@ -39,8 +39,8 @@ WINDOW_S, HOP_S = 4.0, 2.0
 PICTURE_HEIGHT, MAP_HEIGHT, CURVE_HEIGHT = 128, 64, 64
 # Maps a second that are estimated: regions move slowly. Of the block before, so many frames are seen for motion.
 MAP_FPS, OVERLAP = 5.0, 2
-# A picture shorter than this is not compared with a sound.
-SHORTEST_S = 2.0
+# A picture shorter or slower than this is not compared with a sound.
+SHORTEST_S, SLOWEST_FPS = 2.0, 6.0
 MOST_REGIONS = 8
 # A region's curve counts what lies within this angle of its path.
 REACH_DEG = 25.0
@@ -75,12 +75,21 @@ def movement_of_clip(
     clip: PanoramaClip, saliency: SaliencyMaps | None = None, *, method: str | Path = MULTICUE,
     device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> Iterator[Movement]:  # fmt: skip
-    """Look at a clip in memory.
+    """Watch a clip in memory.
 
     Args:
         clip: its sound is not listened to. saliency: maps of its frames; None estimates them.
         method, device: of the estimate, as in `predict_saliency`. progress: told per window; may raise to cancel.
+
+    Yields:
+        Windows of 4 s, one each 2 s; the last ends with the clip. None for a clip shorter than 2 s.
+
+    Raises:
+        InputError: fewer than 6 frames a second, NaN or infinity in them, or another number of maps.
     """
+    _check_fps(clip.fps)
+    if not torch.isfinite(clip.frames).all():
+        raise InputError("the frames hold NaN or infinite values; give finite pixels in [0, 1].")
     if saliency is not None and len(saliency.maps) != clip.num_frames:
         raise InputError(f"{len(saliency.maps)} saliency maps came for {clip.num_frames} frames; give one per frame.")
     small = shrink_for(clip.frames, 180.0 / PICTURE_HEIGHT)
@@ -96,8 +105,10 @@ def movement_of_stream(
 
     Args:
         method, device, progress: as in `movement_of_clip`.
+
+    Yields, raises: as `movement_of_clip`.
     """
-    fps = movement_fps(stream.info.fps)
+    fps = _check_fps(movement_fps(stream.info.fps))
     total = round(max(0.0, min(stop_s, stream.info.duration_s or 0.0) - start_s) * fps)
     pictures = (small_picture(pixels(), PICTURE_HEIGHT) for pixels in at_rate(stream, fps, start_s, stop_s))
     return _windows(pictures, fps, _estimate(method, device), total, progress)
@@ -108,6 +119,15 @@ def movement_fps(recorded_fps: float | None) -> float:
     if not recorded_fps:
         return MOVEMENT_FPS
     return recorded_fps / max(1, math.floor(recorded_fps / MOVEMENT_FPS + 0.01))
+
+
+def _check_fps(fps: float) -> float:
+    if not fps >= SLOWEST_FPS:
+        raise InputError(
+            f"the picture has {fps:g} frames a second; movement is compared with sound at {SLOWEST_FPS:g} or more. "
+            f"Read the video at {MOVEMENT_FPS:g}, or take another one."
+        )
+    return fps
 
 
 def _step(fps: float) -> int:

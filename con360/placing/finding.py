@@ -26,7 +26,7 @@ from ..sound.envelopes import RATE_HZ, band_powers
 from ..sound.fields import ROW_S
 from ..sound.levels import to_mono
 from .matching import rhythm, synchrony
-from .movement import MOVEMENT_FPS, SHORTEST_S, Movement
+from .movement import MOVEMENT_FPS, SHORTEST_S, SLOWEST_FPS, Movement
 
 # A band's score must reach this to be placed: set on scenes that no test uses, so that voices without a shape stay
 # diffuse.
@@ -131,9 +131,10 @@ def movement_alone(window: Movement, powers: Tensor) -> Tensor:
 
 
 def _scores(rule: Rule, window: Movement, powers: Tensor) -> Tensor:
-    """Scores `[B, K]`; all 0 where there is no region, silence, or too little sound to compare."""
+    """Scores `[B, K]`; all 0 where there is no region or no sound, and too little of either to compare."""
     regions = len(window.paths)
-    if not regions or not powers.any() or len(powers) < SHORTEST_S * RATE_HZ:
+    short = len(powers) < SHORTEST_S * RATE_HZ or window.fps < SLOWEST_FPS
+    if not regions or not powers.any() or (short and rule is not movement_alone):
         return torch.zeros(BANDS, max(1, regions), dtype=torch.float64)
     return rule(window, powers)
 
@@ -242,7 +243,7 @@ class _Tally:
     def notices(self, rule: Rule, sound_s: float) -> tuple[str, ...]:
         """Say what was found, and what could not be."""
         said = [self._result(rule)]
-        if self.fps < MOVEMENT_FPS - 1:
+        if SLOWEST_FPS <= self.fps < MOVEMENT_FPS - 1 and rule is not movement_alone:
             said.append(
                 f"The picture has {self.fps:g} frames a second: movement that repeats faster than {self.fps / 2:g} "
                 f"times a second looks slower than it is. Read it at {MOVEMENT_FPS:g} or more."
@@ -261,6 +262,9 @@ class _Tally:
         if rule is movement_alone:
             told = "The sound goes to the region that moves most; nothing tells that it comes from there."
             return told if self.placed else "Nothing moves in the picture: the sound stays diffuse."
+        if self.fps < SLOWEST_FPS:
+            least = f"movement is compared with sound at {SLOWEST_FPS:g} or more"
+            return f"The picture has {self.fps:g} frames a second; {least}: the sound stays diffuse."
         how = "has the rhythm of" if rule is rhythm else "moves with"
         if not self.placed:
             return f"No part of the sound {how} a region of the picture: it stays diffuse."

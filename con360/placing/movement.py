@@ -39,7 +39,7 @@ WINDOW_S, HOP_S = 4.0, 2.0
 PICTURE_HEIGHT, MAP_HEIGHT, CURVE_HEIGHT = 128, 64, 64
 # Maps a second that are estimated: regions move slowly. Of the block before, so many frames are seen for motion.
 MAP_FPS, OVERLAP = 5.0, 2
-# A picture shorter or slower than this is not compared with a sound.
+# A picture shorter than this, or with fewer frames a second, is not compared with a sound.
 SHORTEST_S, SLOWEST_FPS = 2.0, 6.0
 MOST_REGIONS = 8
 # A region's curve counts what lies within this angle of its path.
@@ -85,9 +85,8 @@ def movement_of_clip(
         Windows of 4 s, one each 2 s; the last ends with the clip. None for a clip shorter than 2 s.
 
     Raises:
-        InputError: fewer than 6 frames a second, NaN or infinity in them, or another number of maps.
+        InputError: NaN or infinity in the frames, or another number of maps than frames.
     """
-    _check_fps(clip.fps)
     if not torch.isfinite(clip.frames).all():
         raise InputError("the frames hold NaN or infinite values; give finite pixels in [0, 1].")
     if saliency is not None and len(saliency.maps) != clip.num_frames:
@@ -108,7 +107,7 @@ def movement_of_stream(
 
     Yields, raises: as `movement_of_clip`.
     """
-    fps = _check_fps(movement_fps(stream.info.fps))
+    fps = movement_fps(stream.info.fps)
     total = round(max(0.0, min(stop_s, stream.info.duration_s or 0.0) - start_s) * fps)
     pictures = (small_picture(pixels(), PICTURE_HEIGHT) for pixels in at_rate(stream, fps, start_s, stop_s))
     return _windows(pictures, fps, _estimate(method, device), total, progress)
@@ -119,15 +118,6 @@ def movement_fps(recorded_fps: float | None) -> float:
     if not recorded_fps:
         return MOVEMENT_FPS
     return recorded_fps / max(1, math.floor(recorded_fps / MOVEMENT_FPS + 0.01))
-
-
-def _check_fps(fps: float) -> float:
-    if not fps >= SLOWEST_FPS:
-        raise InputError(
-            f"the picture has {fps:g} frames a second; movement is compared with sound at {SLOWEST_FPS:g} or more. "
-            f"Read the video at {MOVEMENT_FPS:g}, or take another one."
-        )
-    return fps
 
 
 def _step(fps: float) -> int:
@@ -158,7 +148,7 @@ def _windows(
 ) -> Iterator[Movement]:
     """Take frames in hops; after each, watch the window that ends with it."""
     step = _step(fps)
-    hop = step * round(HOP_S * fps / step)
+    hop = step * max(1, round(HOP_S * fps / step))
     frames, maps, seen = torch.empty(0), torch.empty(0), 0
     while fresh := list(islice(pictures, hop)):
         block = torch.stack(fresh)

@@ -141,6 +141,11 @@ def test_eight_frames_a_second_are_said_to_alias():
     assert any("faster than 4 times a second" in notice for notice in found.notices)
 
 
+def test_two_frames_a_second_are_too_few_to_compare():
+    found = find_places([window(fps=2.0)], two_voices())
+    assert found.share == 0.0 and "2 frames a second" in found.notices[0]
+
+
 def test_rhythm_needs_no_phase():
     turned = Sound((voice(500, RATES_HZ[0], phase=0.25) + voice(4000, RATES_HZ[1], phase=0.4))[None], RATE)
     found = find_rhythms([window()], turned)

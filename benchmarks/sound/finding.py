@@ -26,7 +26,7 @@ from con360.media.info import probe
 from con360.media.reader import PanoramaStream, read_sound
 from con360.metrics.figure import bootstrap_interval
 from con360.pipeline import default_settings, generate
-from con360.placing.finding import find_places, find_rhythms, most_moving
+from con360.placing.finding import Found, find_places, find_rhythms, most_moving
 from con360.placing.movement import PICTURE_HEIGHT, Movement, movement_of_clip, movement_of_stream
 from con360.records import DirectionField, Sound
 from con360.saliency.predict import clip_saliency
@@ -42,7 +42,7 @@ from .row import Row
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("CON360_BENCHMARK_CACHE") or Path(tempfile.gettempdir()) / "con360-benchmark")
 SHARED = Path(os.environ.get("CON360_TEST_DATA") or ROOT.parent / "shared")
-# Confidence and loudness were set on scenes 3e9 to 3e9 + 23.
+# Confidences and loudness were set on scenes 3e9 to 3e9 + 23.
 FIRST_SEED, SCENES, QUICK_SCENES = 2_000_000_000, 64, 4
 STEPS = 12
 ROWS_AT_ONCE = round(ROW_S * RATE_HZ)
@@ -104,11 +104,17 @@ def _voices(bands: Sequence[Band], degrees: float) -> str:
 
 def hidden_rows(seeds: Sequence[int]) -> list[Row]:
     """Leave one shape of each scene out of the picture, and ask what its voice does."""
-    placed = {seed: hidden(seed) for seed in seeds}
-    parts = [part for found in placed.values() for part in found]
-    voices = sum(any(found) for found in placed.values())
-    text = f"{share(parts):.1%} of {len(parts)} bands, in {voices} of {len(seeds)} voices"
-    return [Row("voices without a shape: bands placed", "at most 5 %", text, share(parts) <= 0.05)]
+    by_synchrony, by_rhythm = ([hidden(seed, find) for seed in seeds] for find in (find_places, find_rhythms))
+    return [
+        Row("voices without a shape: bands placed", "at most 5 %", _counted(by_synchrony),
+            share(sum(by_synchrony, [])) <= 0.05),
+        Row("the same by rhythm alone", "", _counted(by_rhythm)),
+    ]  # fmt: skip
+
+
+def _counted(voices: Sequence[list[bool]]) -> str:
+    bands = sum(voices, [])
+    return f"{share(bands):.1%} of {len(bands)} bands, in {sum(map(any, voices))} of {len(voices)} voices"
 
 
 def judged(seed: int, fps: float) -> list[Band]:
@@ -134,12 +140,12 @@ def _judged(seed: int, field: DirectionField) -> list[Band]:
     return bands
 
 
-def hidden(seed: int) -> list[bool]:
+def hidden(seed: int, find: Callable[[list[Movement], Sound], Found]) -> list[bool]:
     """Hide one performer; tell of each band of its voice whether it was placed."""
     scene = random_scene(seed)
     index = seed % len(scene.performers)
     windows = movement(scene.without(index), f"{seed}-without-{index}", 15.0)
-    field = find_places(windows, _w(scene)).field
+    field = find(windows, _w(scene)).field
     return [bool(field.vectors[:, band].norm(dim=-1).median() > 0) for band in source_bands(scene)[index][1]]
 
 

@@ -205,7 +205,9 @@ def test_what_cannot_be_used_is_said() -> None:
         synthesise(Sound(bad[2:3], 16000), field)
     with pytest.raises(InputError, match="at least one sample"):
         analyse(Sound(bad[:, :0], 16000, "ambix"))
-    with pytest.raises(InputError, match="the sound has 2"):
+    with pytest.raises(InputError, match="blocks of 3 channels; wanted W, Y, Z, X"):
+        analyse_blocks([bad[:3]], 16000)
+    with pytest.raises(InputError, match="blocks of 2 channels; wanted one channel"):
         synthesise(Sound(noise(2, 100), 16000, "stereo"), field)
     with pytest.raises(InputError, match="0 s was asked"):
         field_of_track(SourceTrack.still(SourcePoint(0.0)), 0.0)

@@ -7,7 +7,6 @@ filter for all directions. Interaural delays are the peak of GCC-PHAT from 100 H
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +20,11 @@ from con360.sound.ambisonics import encode, harmonics, stereo_matrix
 from con360.sound.ear_filters import HeadResponses, ears_of_responses, equalised
 from con360.sound.ear_pairs import pairs_of_responses, place_pairs
 from con360.sound.headphones import EarFilters, load_ears
-from con360.sound.rigid_sphere import sphere_head
 
 from .row import Row
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
-from shared_data import shared_root  # noqa: E402
+from shared_data import shared_root
 
 OCTAVES_HZ = (250, 500, 1000, 2000, 4000)
 LEVEL_BAR_DB, HOLE_BAR_DB = 1.5, 4.0

@@ -43,6 +43,7 @@ from .saliency.predict import clip_saliency
 from .sampling.joint import Given, StepCallback
 from .sampling.settings import SAID, SamplerSettings
 from .sampling.steer import Term
+from .sound.channels import first_order_notice
 from .sound.levels import fit_length, omni_sound, resample, to_mono
 from .sound.views import view_sound
 from .timing import ClipSpec
@@ -139,6 +140,7 @@ def crop_view(clip: PanoramaClip, track: ViewTrack, size: int) -> ViewpointClip:
         sound = Sound(torch.zeros(1, count), ClipSpec().sample_rate_hz)
     elif clip.sound.layout == "ambix":
         sound = view_sound(clip.sound, track, clip.fps)
+        notices += first_order_notice(clip.sound.ambisonic_order)
     else:
         sound = omni_sound(clip.sound)
         notices += ("the sound is not Ambisonic, so it is the same for every view",)

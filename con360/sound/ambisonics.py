@@ -9,12 +9,13 @@ Source: method notes "Sound in space"; Nachbar et al., "AmbiX", 2011; Zotter and
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..records import order_of
+from ..records import Sound, order_of
 from .channels import FIRST_ORDER, FUMA, ORDERS, PAIR
 
 # Azimuth of the two virtual microphones for turned stereo: 60 sounds narrower, at 90 front and back sound the same.
@@ -35,6 +36,13 @@ def field_and_pair(waveform: Tensor) -> tuple[Tensor, Tensor | None]:
     if (order_of(channels - PAIR) or 0) >= 1:
         return waveform[:-PAIR], waveform[-PAIR:]
     return waveform[: channels_of(math.isqrt(channels) - 1)], None
+
+
+def first_order(sound: Sound) -> Sound:
+    """Keep W, Y, Z, X and a head-locked pair of Ambisonics of any order."""
+    field, pair = field_and_pair(sound.waveform)
+    kept = field[:FIRST_ORDER]
+    return replace(sound, waveform=kept if pair is None else torch.cat((kept, pair)))
 
 
 def harmonics(yaw_deg: Tensor, pitch_deg: Tensor, order: int) -> Tensor:

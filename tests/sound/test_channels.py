@@ -22,7 +22,7 @@ from con360.media.info import probe
 from con360.media.reader import read_panorama, read_sound
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
-from con360.sound.ambisonics import encode, fuma_to_ambix
+from con360.sound.ambisonics import encode, to_ambix
 from con360.sound.channels import AMBISONICS, FUMA, AmbisonicTags, channel_meaning, sn3d_of
 from con360.sound.levels import downmix_matrix, for_clip, resample, resample_blocks, to_mono
 from con360.sound.views import view_sound
@@ -103,7 +103,7 @@ def test_the_fuma_table_is_its_definition() -> None:
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_each_convention_gives_one_field_of_each_order(tmp_path: Path, order: int) -> None:
     ambix = plane_wave(order)
-    turned = fuma_to_ambix(torch.from_numpy(plane_wave(order, "fuma"))).numpy()
+    turned = to_ambix(torch.from_numpy(plane_wave(order, "fuma")), "fuma").numpy()
     assert np.abs(turned - ambix).max() < 1e-6
     for kind in ("ambix", "n3d", "fuma"):
         sound, notices = read_sound(wav(tmp_path / f"{kind}.wav", plane_wave(order, kind)), ambisonics=kind)

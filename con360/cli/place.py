@@ -134,7 +134,7 @@ def _rest_of(plain: PlaceOptions, own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(words: PlaceOptions) -> Place:
-    from ..placing.sources import Following
+    from ..placing.sources import Following, Panned
     from ..records import SourcePoint
 
     if len(words.ways) > 1:
@@ -145,13 +145,9 @@ def _place(words: PlaceOptions) -> Place:
         return Following(words.follow, **size)
     if not words.ways or "direction" in words.ways:
         return SourcePoint(words.yaw or 0.0, words.pitch or 0.0, **size)
-    if words.path is not None and not {"distance_m", "spread_deg"} & set(size):
-        return _path(words.path, words.gain or 0.0)
-    if size:
-        raise InputError(
-            f"{', '.join(name.split('_')[0] for name in size)} do not go with a {words.ways[0]}; leave them out."
-        )
-    return "panned"
+    if words.distance is None and words.spread is None:
+        return Panned(words.gain or 0.0) if words.path is None else _path(words.path, words.gain or 0.0)
+    raise InputError(f"distance and spread do not go with a {words.ways[0]}; leave them out.")
 
 
 def _path(name: str, gain_db: float) -> SourceTrack:

@@ -96,9 +96,10 @@ class Viewer {
     this.hearing = new Hearing(this.video);
     this.transport = new Transport(this.video, [], () => this.draw());
     this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
+    this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
     this.home = parts.button("refresh", t("lookAhead"), () => this.turn({ yaw: 0, pitch: 0, fov: 90 }));
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
-    this.transport.bar.append(this.sound, this.home, this.eye);
+    this.transport.bar.append(this.sound, this.ears, this.home, this.eye);
     this.facts = el("div", { class: "con360-facts" });
     const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
     this.root = el("div", {}, stage, this.transport.bar, this.facts);
@@ -127,6 +128,7 @@ class Viewer {
     this.hint.textContent = url ? "" : t("runToSee");
     this.transport.play.disabled = !url;
     this.hearing.ambisonic = Boolean((fromFile ? known : made)?.ambisonic);
+    this.ears.hidden = !this.hearing.on;
     const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);
@@ -135,6 +137,16 @@ class Viewer {
 
   failed() {
     if (this.video.dataset.url) this.hint.textContent = t("cannotPlay");
+  }
+
+  async wear() {
+    try {
+      await this.hearing.wear(!this.hearing.headphones);
+    } catch {
+      this.hint.textContent = t("noHeadphones");
+    }
+    const worn = this.hearing.headphones;
+    parts.setButton(this.ears, worn ? "desktop" : "headphones", t(worn ? "headphonesOff" : "headphonesOn"));
   }
 
   toggleOverlay() {

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from con360.geometry.perspective import fov_outline, inside_view
 from con360.geometry.sphere import directions, rotation
 from con360.records import View
 from con360.sound.ambisonics import stereo_matrix
+from con360.sound.headphones import EARS_FILE
 from con360.sound.rotation import turn_matrices
 from con360.viewpoint.keyframes import keyframes_from_json, view_at
 from tools.host import Host
@@ -33,11 +35,15 @@ FRAMES = [
 
 
 # Scripts that need no page.
-MODULES = ("geometry.js", "hearing.js")
+MODULES = ("geometry.js", "hearing.js", "ears.js")
 
 
 def node(script: str, argument: Any) -> Any:
-    """Run a script with geometry.js as `g`, hearing.js as `h` and an argument as `a`; return what it prints as JSON."""
+    """Run a script with geometry.js as `g`, hearing.js as `h`, ears.js as `e` and an argument as `a`.
+
+    Returns:
+        What it prints as JSON.
+    """
     binary = shutil.which("node")
     if binary is None:
         pytest.skip("no node on the PATH: the editor's geometry was NOT compared with the library's")
@@ -79,6 +85,19 @@ def test_the_editors_sound_of_a_view_is_reframings_mix() -> None:
     for view, gains in zip(VIEWS, mixed, strict=True):
         turned = turn_matrices(rotation(view.yaw_deg, view.pitch_deg, dtype=torch.float64))
         assert torch.allclose(torch.tensor(gains, dtype=torch.float64), stereo_matrix() @ turned, atol=1e-12), view
+
+
+def test_the_headphones_turn_is_the_librarys() -> None:
+    turned = node("a.map((view) => e.turnMatrix(view, 3))", [plain(view) for view in VIEWS])
+    for view, matrix in zip(VIEWS, turned, strict=True):
+        wanted = turn_matrices(rotation(view.yaw_deg, view.pitch_deg, dtype=torch.float64), 3)
+        assert torch.allclose(torch.tensor(matrix, dtype=torch.float64), wanted, atol=1e-12), view
+
+
+def test_the_browsers_ears_are_the_librarys() -> None:
+    ours, theirs = (safetensors.torch.load_file(path) for path in (EARS_FILE, PACK / "web" / EARS_FILE.name))
+    assert set(theirs) == {name for name in ours if name.endswith(".48000")}
+    assert all(torch.equal(taps, ours[name]) for name, taps in theirs.items())
 
 
 def test_a_line_over_the_seam_is_cut_and_ends_at_both_edges() -> None:

@@ -74,7 +74,9 @@ class Monitor:
     def show(self, step: int, clips: Sequence[ViewpointClip], captions: Sequence[str]) -> None:
         """Keep sample clips as video files with sound, and show them in TensorBoard as rows of frames and sound."""
         for number, (clip, caption) in enumerate(zip(clips, captions, strict=True)):
-            write_clip(self.folder / "samples" / f"step-{step:07d}-{number}.mp4", clip.frames, clip.fps, clip.sound)
+            path = self.folder / "samples" / f"step-{step:07d}-{number}.mp4"
+            for notice in write_clip(path, clip.frames, clip.fps, clip.sound):
+                self.say(f"{path.name}: {notice}")
             if self.board is None:
                 continue
             name = f"sample {number}"

@@ -41,7 +41,7 @@ class Monitor:
     def __init__(
         self, folder: Path, progress: RunProgress, total: float, unit: str, active: bool, say: Callable[[str], None]
     ) -> None:
-        self.folder, self.active, self.unit, self.board = folder, active, unit, None
+        self.folder, self.active, self.unit, self.say, self.board = folder, active, unit, say, None
         start = progress.step if unit == "step" else progress.seconds
         # Count in `total`'s unit: tqdm derives the time left from it.
         self.bar = tqdm(total=round(total), initial=round(start), desc="training", unit=unit, disable=not active)

@@ -19,14 +19,13 @@ from con360.models.codecs import (
     decode_mel,
     encode_frames,
     encode_mel,
-    log_mel,
-    mel_filters,
     mend_mel_edges,
     vocode,
 )
 from con360.models.joint import JointModel
 from con360.records import View, ViewTrack
 from con360.scenes import Scene, random_scene
+from con360.sound.mels import log_mel, mel_filters
 from con360.timing import ClipSpec
 from con360.weights.find import model_folder
 from con360.weights.load import load_joint_model

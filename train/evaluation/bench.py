@@ -18,7 +18,7 @@ from con360.control.inputs import stack_maps, view_rays
 from con360.geometry.erp import erp_directions
 from con360.metrics.audio import codec_sound_embedding
 from con360.metrics.video import codec_video_embedding
-from con360.models.codecs import decode_frames, encode_frames, encode_mel, log_mel
+from con360.models.codecs import decode_frames, encode_frames, encode_mel
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
 from con360.protocols import Inputs
@@ -27,6 +27,7 @@ from con360.saliency.predict import clip_saliency
 from con360.sampling.joint import Given, video_noise
 from con360.sampling.settings import SamplerSettings
 from con360.scenes import Scene
+from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from con360.viewpoint.basd import basd_maps
 from train.examples import MAP_HEIGHT

@@ -29,6 +29,7 @@ from ..records import Progress, SourcePoint, SourceTrack
 from ..reframing.aim import SALIENCY_FPS, Estimator, follow_paths
 from ..saliency.human_faces import FaceDetector
 from ..sound.ambisonics import channels_of
+from ..sound.peaks import peak_of
 from ..sound.sources import check_track, sum_blocks
 from .sources import Following, Panned, PlacedSound, Source, open_sound, panning_of
 
@@ -270,12 +271,12 @@ class _Field:
                 return
 
     def measure(self) -> float:
-        """Read all of it; return its peak.
+        """Read all of it; return its true peak.
 
         Raises:
             InputError: a source has no sound at all.
         """
-        peak = max((float(block.abs().max()) for block in self.blocks("measuring the sound")), default=0.0)
+        peak = peak_of(self.blocks("measuring the sound"))
         for source in self.sources:
             if not source.length_s > source.start_s:
                 raise InputError(

@@ -12,6 +12,7 @@ commands:
   generate    make a viewpoint clip from a 360° video or panorama of your own
   reframe     make a flat video: follow what is salient, hold a view or move along a path
   place       put sounds around the listener: on a 360° video, or into a field by itself
+  listen      make of Ambisonics what both ears hear on headphones
   caption     describe a 360° video with a captioner and a language model of yours
   models      list which weights are here, which are missing, and where they belong
   convert     turn pickled checkpoints (.bin, .pt, .ckpt) into safetensors
@@ -120,6 +121,19 @@ reframe fit. Several channels are mixed to one; Ambisonics is turned, so that it
 lies at its place. CLIP's own mono sound comes from everywhere, loudspeakers from their
 places. Order 1 is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels
 are turned down alike.
+"""
+
+LISTEN = """\
+Turns Ambisonics, or the sound of a 360° video, into what two ears hear on headphones: a
+stereo WAV. The head holds a direction (--yaw, --pitch) or turns along a path (--path).
+Files may have any length.
+"""
+
+LISTEN_NOTES = """\
+KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0}, ...], in seconds and
+degrees; keyframes of reframe fit. The ears are those of MIT KEMAR, or your own from a
+SOFA file (pip install h5py). Loudspeakers are heard at their places, mono from
+everywhere. Where peaks would clip, both ears are turned down alike.
 """
 
 CAPTION = """\

@@ -21,6 +21,8 @@ from .manual import (
     DEMO_NOTES,
     GENERATE,
     GENERATE_NOTES,
+    LISTEN,
+    LISTEN_NOTES,
     MANUAL,
     MODELS,
     MODELS_NOTES,
@@ -97,6 +99,11 @@ def build_parser() -> Parser:
             epilog=PLACE_NOTES, **form,
         )
     )  # fmt: skip
+    _add_listen(
+        commands.add_parser(
+            "listen", usage="con360 listen INPUT -o OUT.wav [OPTIONS]", description=LISTEN, epilog=LISTEN_NOTES, **form
+        )
+    )
     _add_caption(
         commands.add_parser(
             "caption", usage="con360 caption INPUT --captioner FOLDER [OPTIONS]", description=CAPTION,
@@ -190,6 +197,18 @@ def _add_place(parser: Parser) -> None:
     _add_saliency(look)
     look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
     _add_sound(parser.add_argument_group("sound of CLIP"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_listen(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="Ambisonics of order 1 to 3, or a 360° video with sound")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.wav", help="what both ears hear")
+    head = parser.add_argument_group("where the head points")
+    head.add_argument("--yaw", type=_number, metavar="DEG", help="right is positive (0)")
+    head.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
+    head.add_argument("--path", metavar="KEYFRAMES.json", help="turn along keyframes")
+    parser.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears, measured (MIT KEMAR's)")
+    _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
 

@@ -151,9 +151,8 @@ def _place(words: PlaceOptions) -> Place:
 
 
 def _path(name: str, gain_db: float) -> SourceTrack:
-    from ..media.files import existing_text
-    from ..sound.source_tracks import track_from_json
+    from .common import track_of_file
 
-    track = track_from_json(existing_text(name))
+    track = track_of_file(name)
     points = tuple(replace(point, gain_db=point.gain_db + gain_db) for point in track.points)
     return replace(track, points=points)

@@ -200,6 +200,18 @@ class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListenRequest(Request, SoundOptions):
+    """`con360 listen`; the head points to the front where nothing was typed."""
+
+    input: str
+    output: str
+    yaw: float | None
+    pitch: float | None
+    path: str | None
+    hrtf: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionRequest(Request, ExcerptOptions, CaptioningOptions):
     """`con360 caption`."""
 
@@ -228,6 +240,7 @@ REQUESTS: dict[str, type[Request]] = {
     "generate": GenerateRequest,
     "reframe": ReframeRequest,
     "place": PlaceRequest,
+    "listen": ListenRequest,
     "caption": CaptionRequest,
     "models": ModelsRequest,
     "convert": ConvertRequest,

@@ -31,7 +31,7 @@ from ..saliency.human_faces import FaceDetector
 from ..sound.ambisonics import channels_of
 from ..sound.peaks import peak_of
 from ..sound.sources import check_track, sum_blocks
-from .sources import Following, Panned, PlacedSound, Source, open_sound, panning_of
+from .sources import Following, Panned, PlacedSound, Source, check_not_read, open_sound, panning_of, sentences
 
 MAX_ORDER = 3
 MAX_SOUNDS = 64
@@ -172,11 +172,7 @@ def _sources(
     for sound in sounds:
         check_times(sound.start_s, None)
     sources = tuple(Source(open_sound(sound.path), None, sound.place, sound.start_s) for sound in sounds)
-    read = [source.file.info.path for source in sources] + ([clip.path] if clip else [])
-    written = Path(out).expanduser().resolve()
-    for path in read:
-        if path.resolve() == written:
-            raise InputError(f"{path.name} is both read and written; choose another name for the result.")
+    check_not_read(out, [source.file.info.path for source in sources] + ([clip.path] if clip else []))
     return sources
 
 
@@ -288,7 +284,7 @@ class _Field:
         """Sentences about each source and about the gain, once all of it has been read."""
         said = [notice for source in self.sources for notice in source.said(end_s)]
         said += [f"{loud_notice(gain)}: its peaks were above full scale"] if gain < 1 else []
-        return tuple(f"{one[:1].upper()}{one[1:]}." for one in dict.fromkeys(said))
+        return sentences(said)
 
 
 def _write(clip: CopiedClip, field: _Field, gain: float) -> float:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -34,7 +35,6 @@ from ..sound.speakers import speakers_matrix
 BLOCK = 16384
 # A path that ends this much before or after its sound is worth a sentence.
 LOOSE_END_S = 0.5
-OWN = "the clip's own mono sound"
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,23 @@ def open_sound(
     return SoundFile(info, track, [*notices, *track.notices])
 
 
+def check_not_read(out: str | os.PathLike[str], read: Iterable[Path]) -> None:
+    """Check that the result replaces none of the files that it is made of.
+
+    Raises:
+        InputError: it would.
+    """
+    written = Path(out).expanduser().resolve()
+    for path in read:
+        if path.resolve() == written:
+            raise InputError(f"{path.name} is both read and written; choose another name for the result.")
+
+
+def sentences(said: Iterable[str]) -> tuple[str, ...]:
+    """Make whole sentences of notices, each once; empty ones are dropped."""
+    return tuple(f"{one[:1].upper()}{one[1:]}." for one in dict.fromkeys(said) if one)
+
+
 # Fields ---------------------------------------------------------------------------------------------------------------
 
 
@@ -179,14 +196,15 @@ class Source:
 
     def said(self, end_s: float) -> tuple[str, ...]:
         """Sentences about a sound that was read, in a result that ends at `end_s`."""
-        found = [*dict.fromkeys(self.file.notices), self._made_of_it(), "" if self.peak else "it is silent"]
+        found = [*dict.fromkeys(self.file.notices), self.made_of_it(), "" if self.peak else "it is silent"]
         if self.length_s > end_s + LOOSE_END_S:
             found.append(f"it goes on after the clip's end at {end_s:.2f} s, and is cut there")
         if isinstance(self.place, SourceTrack) and len(self.place.times_s) > 1:
             found.append(self._loose_end(self.place.times_s[-1], min(self.length_s, end_s)))
         return tuple(f"sound {self.file.name}: {one}" for one in found if one)
 
-    def _made_of_it(self) -> str:
+    def made_of_it(self) -> str:
+        """Say what becomes of channels that do not stay what they are; empty where all do."""
         count, heard = self.file.channels, self.file.track.heard
         if self.file.has_pair:
             return PAIR_LEFT_OUT
@@ -195,10 +213,11 @@ class Source:
         if self.track is not None:
             return "" if count == 1 else f"its {count} channels are mixed to one, since a source is one channel"
         if heard.layout == "stereo":
-            return "the clip's own stereo comes from 30° left and right of the front"
+            return "its two sides come from 30° left and right of the front"
         if heard.speakers:
-            return f"the clip's own {count} loudspeakers stand at their nominal places, without LFE"
-        return f"{OWN if count == 1 else f'the mean of its {count} channels'} comes from everywhere: it does not turn"
+            return f"its {count} loudspeakers stand at their nominal places, without LFE"
+        what = "mono" if count == 1 else f"the mean of its {count} channels"
+        return f"{what} comes from everywhere, so it does not turn"
 
     @staticmethod
     def _loose_end(last_s: float, sound_s: float) -> str:

@@ -115,7 +115,7 @@ class Con360PlaceSound(io.ComfyNode):
         else:
             placed = _tracked(scene, _track(scene, mode, rank, point, keyframes), order)
         report(1, 2, "picture")
-        shown = _shown(scene, placed)
+        shown = {**_shown(scene, placed), "mode": mode}
         report(2, 2, "picture")
         field = sockets.audio_from_sound(placed.field)
         return io.NodeOutput(field, "\n".join(placed.notices), ui={"con360": [shown]})

@@ -1,0 +1,60 @@
+// What the editor sets: the view of a camera, or the place of a sound. Besides yaw and pitch each has one more number,
+// `third`, that the wheel changes.
+
+import { capOutline, degreesBetween, fovOutline, sees } from "./geometry.js";
+
+const degrees = (number) => `${Math.round(number)}°`;
+// Breadth of a source itself, in metres, as in con360/sound/sources.py; a disc on the map has at least so many degrees.
+const SIZE_M = 0.3;
+const LEAST_DEG = 8;
+
+const view = {
+  third: "fov",
+  range: [30, 150],
+  steps: 10,
+  turned: (fov, notches) => fov + 2 * notches,
+  outline: (place) => fovOutline(place),
+  holds: sees,
+  mark: (pen, at, colour) => pen.cross(at, colour),
+  whole: ({ time, yaw, pitch, fov }) => ({ time, yaw, pitch, fov }),
+  stored: ({ yaw, pitch, fov }) => ({ yaw, pitch, fov }),
+  shaped: (place) => place,
+  hear: (hearing, place) => hearing.turn(place),
+  words: ({ yaw, pitch, fov }) => ["where", { yaw: degrees(yaw), pitch: degrees(pitch), fov: degrees(fov) }],
+  label: "editor",
+};
+
+/** Degrees that a sound fills on the map. */
+const breadth = ({ distance, spread = 0 }) =>
+  Math.max(LEAST_DEG, spread, (360 / Math.PI) * Math.asin(Math.min(1, SIZE_M / 2 / distance)));
+
+const sound = {
+  third: "distance",
+  range: [0.1, 1000],
+  steps: 100,
+  turned: (distance, notches) => distance * 1.1 ** notches,
+  outline: (place) => capOutline(place, breadth(place)),
+  holds: (place, under) => degreesBetween(place, under) <= breadth(place) / 2,
+  mark: (pen, at, colour) => pen.speaker(at, colour),
+  whole: ({ time, yaw, pitch = 0, distance = 1, spread = 0, gain = 0 }) => ({ time, yaw, pitch, distance, spread, gain }),
+  stored: ({ yaw, pitch, distance, spread, gain }) => ({
+    yaw, pitch, distance, ...(spread ? { spread } : {}), ...(gain ? { gain } : {}),
+  }),
+  shaped: ({ spread = 0, gain = 0, ...place }, value) => ({
+    ...place, spread: Math.max(spread, value("spread")), gain: gain + value("gain"),
+  }),
+  hear: (hearing, place) => hearing.place(place),
+  words: ({ yaw, pitch, distance }) => [
+    "whereSound", { yaw: degrees(yaw), pitch: degrees(pitch), distance: Number(distance.toFixed(2)) },
+  ],
+  label: "soundEditor",
+};
+
+/** By node: what it sets, the widget that selects how, and that widget's value for a still place by hand. */
+export const EDITED = {
+  CentroidToBASD: { ...view, choice: "choose_by", byHand: "yaw and pitch" },
+  ViewpointByHand: { ...view, choice: "mode", byHand: "still" },
+  Con360PlaceSound: { ...sound, choice: "mode", byHand: "still" },
+};
+/** Words for other ways to choose, whose path only a run knows. */
+export const BY_RUN = { viewpoint: "alongViewpoint", "stereo panning": "ownPanning", "find the place": "foundPlaces" };

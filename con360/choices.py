@@ -33,3 +33,7 @@ MEMORY_MODES = ("normal", "low")
 
 # Number formats of the networks; `auto` depends on the device.
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+# Laws by which a field becomes stereo: two virtual cardioids, or panning between two loudspeakers.
+StereoLaw = Literal["cardioids", "tangent", "constant-power"]
+STEREO_LAWS: tuple[StereoLaw, ...] = get_args(StereoLaw)

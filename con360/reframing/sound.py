@@ -17,8 +17,9 @@ from ..records import Progress
 from ..sound.ambisonics import stereo_matrix
 from ..sound.channels import FIRST_ORDER
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
+from ..sound.moving import mix_moving
 from ..sound.rotation import turn_matrices
-from ..sound.views import mix_moving, mono_matrix
+from ..sound.views import mono_matrix
 from .aim import Aim, seconds_of
 
 # Samples from one mixing matrix to the next (about 10 ms); matrices are interpolated in between.

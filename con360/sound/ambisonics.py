@@ -27,9 +27,14 @@ def ambisonic_azimuth_deg(yaw_deg: float | Tensor) -> float | Tensor:
 
 
 def field_and_pair(waveform: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Split Ambisonics `[C, N]` into W, Y, Z, X `[4, N]` and its head-locked pair `[2, N]`, None without one."""
-    pair = waveform[-PAIR:] if (order_of(waveform.shape[0] - PAIR) or 0) >= 1 else None
-    return waveform[:FIRST_ORDER], pair
+    """Split Ambisonics `[C, N]` into its field `[(order + 1)², N]` and its head-locked pair `[2, N]`, None without one.
+
+    Channels of no order are left out: of 7, the first four are a field.
+    """
+    channels = waveform.shape[0]
+    if (order_of(channels - PAIR) or 0) >= 1:
+        return waveform[:-PAIR], waveform[-PAIR:]
+    return waveform[: channels_of(math.isqrt(channels) - 1)], None
 
 
 def harmonics(yaw_deg: Tensor, pitch_deg: Tensor, order: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Hear a panorama from a viewpoint: the view's microphone and moving mixes.
+"""Hear a panorama from a viewpoint: the view's microphone.
 
 Source: method notes "Sound of a view".
 """
@@ -45,7 +45,7 @@ def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
             f"{sound.layout} with {sound.waveform.shape[0]} channels. Use the omni sound."
         )
     field, pair = field_and_pair(sound.waveform)
-    w, y, z, x = field
+    w, y, z, x = field[:FIRST_ORDER]
     views = (track,) if isinstance(track, View) else track.views
     position = torch.arange(w.shape[0], dtype=torch.float64) * (fps / sound.sample_rate_hz)
     yaw = _interpolate(_unwrap_deg([view.yaw_deg for view in views]), position)
@@ -68,24 +68,6 @@ def _interpolate(values: Tensor, position: Tensor) -> Tensor:
     lower = position.floor().long()
     upper = (lower + 1).clamp(max=len(values) - 1)
     return torch.lerp(values[lower], values[upper], position - lower)
-
-
-def mix_moving(waveform: Tensor, matrices: Tensor, step: int) -> Tensor:
-    """Mix channels by matrices that change over time, without a jump at any sample.
-
-    Args:
-        waveform: `[C, N]`. matrices: `[M, D, C]` at the samples 0, step, 2 step, ...; at least N / step + 1 of them.
-            Between two matrices, their outputs are cross-faded linearly.
-
-    Returns:
-        `[D, N]`.
-    """
-    position = torch.arange(waveform.shape[1])
-    before = position // step
-    share = (position % step).to(waveform.dtype) / step
-    first, second = matrices[before].to(waveform), matrices[before + 1].to(waveform)
-    mixed = torch.lerp(first, second, share[:, None, None])
-    return torch.einsum("ndc,cn->dn", mixed, waveform)
 
 
 def mono_matrix() -> Tensor:

@@ -26,8 +26,9 @@ from con360.records import Sound, View
 from con360.reframing.aim import Follow
 from con360.reframing.run import ReframeSettings, reframe
 from con360.sound.ambisonics import encode, fuma_to_ambix, stereo_matrix
+from con360.sound.moving import mix_moving
 from con360.sound.rotation import turn_matrices
-from con360.sound.views import mix_moving, mono_matrix, view_sound
+from con360.sound.views import mono_matrix, view_sound
 from con360.viewpoint.follow import Follower, view_on_path
 from con360.viewpoint.keyframes import Keyframe
 

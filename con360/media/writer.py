@@ -27,6 +27,7 @@ from ..sound.levels import resample
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
 from .spherical_tags import Packing, tag_file
+from .wav import wav_stream
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -198,30 +199,65 @@ def _open_stream(
         context.time_base = time_base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
-        audio = None
-        if sound is not None:
-            channels, rate_hz = sound
-            # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.
-            audio = container.add_stream("aac", rate=rate_hz, options={"aac_pns": "0"})
-            audio.codec_context.layout = LAYOUTS[channels]
-            # AAC's own ceiling is 6 bits per sample and channel.
-            audio.codec_context.bit_rate = channels * min(192_000, 4 * rate_hz)
+        audio = None if sound is None else add_aac(container, *sound)
         stream = ClipStream(container, video, audio, time_base)
         yield stream
         stream.finish()
 
 
-class ClipStream:
-    """A clip that is being written. Add picture and sound in turns, so that neither waits long for the other."""
+def add_aac(container: OutputContainer, channels: int, rate_hz: int) -> SoundCoder:
+    """Add a sound track in AAC to a file that is being written: 1, 2 or 4 channels."""
+    # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.
+    audio = container.add_stream("aac", rate=rate_hz, options={"aac_pns": "0"})
+    audio.codec_context.layout = LAYOUTS[channels]
+    # AAC's own ceiling is 6 bits per sample and channel.
+    audio.codec_context.bit_rate = channels * min(192_000, 4 * rate_hz)
+    return SoundCoder(container, audio)
 
-    def __init__(self, container: OutputContainer, video: Any, audio: Any, time_base: Fraction) -> None:
-        self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
+
+class SoundCoder:
+    """Code the sound of a clip that is being written, block after block."""
+
+    def __init__(self, container: OutputContainer, audio: Any) -> None:
+        self._container, self._audio = container, audio
         # One block of silence before time 0, which the edit list cuts off. FFmpeg's AAC coder starves its first block
         # of bits: without the lead-in, a clip that starts loud starts with a crack (measured at 16 kHz, 64 kbit/s:
         # error 0.14 of a 0.9 sine in the first 2048 samples, 0.001 with it).
         self._at = -AAC_BLOCK
-        channels = 0 if audio is None else audio.codec_context.channels
-        self._waiting = np.zeros((channels, AAC_BLOCK), np.float32)
+        self._waiting = np.zeros((audio.codec_context.channels, AAC_BLOCK), np.float32)
+
+    def add(self, block: np.ndarray) -> None:
+        """Add `block [C, n]` float32, which follows on the one before."""
+        self._waiting = np.concatenate((self._waiting, block), axis=1)
+        whole = self._waiting.shape[1] // AAC_BLOCK * AAC_BLOCK
+        for at in range(0, whole, AAC_BLOCK):
+            self._encode(self._waiting[:, at : at + AAC_BLOCK])
+        self._waiting = self._waiting[:, whole:]
+
+    def finish(self) -> None:
+        """Flush the coder."""
+        if self._waiting.shape[1]:
+            self._encode(self._waiting)
+        self._container.mux(self._audio.encode(None))
+
+    def _encode(self, block: np.ndarray) -> None:
+        import av
+
+        layout = self._audio.codec_context.layout.name
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
+        rate = self._audio.codec_context.sample_rate
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._at
+        self._at += block.shape[1]
+        self._container.mux(self._audio.encode(frame))
+
+
+class ClipStream:
+    """A clip that is being written. Add picture and sound in turns, so that neither waits long for the other."""
+
+    def __init__(
+        self, container: OutputContainer, video: Any, audio: SoundCoder | None, time_base: Fraction
+    ) -> None:  # fmt: skip
+        self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
 
     def add_frame(self, pixels: np.ndarray, tick: int) -> None:
         """Add `pixels [h, w, 3]` uint8, shown from `tick` times the time base on; ticks rise."""
@@ -237,29 +273,14 @@ class ClipStream:
 
     def add_sound(self, block: np.ndarray) -> None:
         """Add `block [C, n]` float32, which follows on the one before."""
-        self._waiting = np.concatenate((self._waiting, block), axis=1)
-        whole = self._waiting.shape[1] // AAC_BLOCK * AAC_BLOCK
-        for at in range(0, whole, AAC_BLOCK):
-            self._encode_sound(self._waiting[:, at : at + AAC_BLOCK])
-        self._waiting = self._waiting[:, whole:]
+        assert self._audio is not None
+        self._audio.add(block)
 
     def finish(self) -> None:
         """Flush the coders."""
         self._container.mux(self._video.encode(None))
         if self._audio is not None:
-            if self._waiting.shape[1]:
-                self._encode_sound(self._waiting)
-            self._container.mux(self._audio.encode(None))
-
-    def _encode_sound(self, block: np.ndarray) -> None:
-        import av
-
-        layout = self._audio.codec_context.layout.name
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
-        rate = self._audio.codec_context.sample_rate
-        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._at
-        self._at += block.shape[1]
-        self._container.mux(self._audio.encode(frame))
+            self._audio.finish()
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
@@ -280,20 +301,11 @@ def write_wav(path: str | os.PathLike, sound: Sound, *, bits: int = 32) -> tuple
     Raises:
         InputError: another number of bits, NaN or infinite samples, or a place that cannot be written to.
     """
-    from scipy.io import wavfile
-
-    if bits not in (16, 32):
-        raise InputError(f"a WAV with {bits} bits was asked for; choose 16 (integer) or 32 (float).")
     _check_finite(sound.waveform)
-    values = sound.waveform.detach().cpu().float().numpy().T
-    notices: tuple[str, ...] = ()
-    if bits == 16:
-        clipped = int(((values > 1.0) | (values < -1.0)).sum())
-        notices = (f"{clipped} samples above full scale were clipped; 32 bits would keep them.",) if clipped else ()
-        values = np.clip(np.rint(values * 32768.0), -32768, 32767).astype(np.int16)
-    with atomic_path(path) as temporary:
-        wavfile.write(temporary, sound.sample_rate_hz, np.ascontiguousarray(values))
-    return notices
+    waveform = sound.waveform.detach().cpu().float().numpy()
+    with wav_stream(path, len(waveform), sound.sample_rate_hz, bits) as wav:
+        wav.add(waveform)
+    return (f"{wav.clipped} samples above full scale were clipped; 32 bits would keep them.",) if wav.clipped else ()
 
 
 def write_png(path: str | os.PathLike, image: Tensor) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..choices import MULTICUE
 from ..errors import InputError
 from ..media.info import MediaInfo
-from ..media.reader import PanoramaStream
+from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..records import Progress, View
 from ..saliency.heard import Listener
 from ..saliency.human_faces import FaceDetector, HumanFace
@@ -128,7 +128,7 @@ def _saliency_windows(
 
     for pixels in at_rate(stream, SALIENCY_FPS, start_s, stop_s):
         picture = pixels()
-        kept.append(_small(picture))
+        kept.append(small_picture(picture, SALIENCY_HEIGHT))
         if detector is not None:
             due = not faces or seen % round(FACES_EVERY_S * SALIENCY_FPS) == 0
             faces.append(detector.find(picture) if due else faces[-1])
@@ -139,29 +139,3 @@ def _saliency_windows(
             kept, faces, fresh = kept[-OVERLAP:], faces[-OVERLAP:], 0
     if fresh:
         yield maps()
-
-
-def _small(pixels: np.ndarray) -> Tensor:
-    import cv2
-
-    size = (2 * SALIENCY_HEIGHT, SALIENCY_HEIGHT)
-    small = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(small).permute(2, 0, 1).float() / 255.0
-
-
-def at_rate(
-    stream: PanoramaStream, fps: float, start_s: float, stop_s: float
-) -> Iterator[Callable[[], np.ndarray]]:  # fmt: skip
-    """Yield the picture `[H, W, 3]` at start_s, start_s + 1 / fps, ... until the video or the excerpt ends."""
-    shown: Callable[[], np.ndarray] | None = None
-    count, tolerance = 0, 0.25 / fps
-    for time_s, pixels in stream.frames(start_s, stop_s):
-        # Timestamps rounded to milliseconds must not shift a picture by a frame.
-        while shown is not None and start_s + count / fps + min(tolerance, 1e-3) < time_s:
-            yield shown
-            count += 1
-        shown = pixels
-    end_s = min(stop_s, stream.end_s) if stream.ended else stop_s
-    while shown is not None and start_s + count / fps < end_s - 1e-3:
-        yield shown
-        count += 1

@@ -26,6 +26,12 @@ MEL_HOP = 160
 MEL_BANDS = 64
 MEL_MAX_HZ = 8000.0
 MEL_FLOOR = 1e-5
+# Frames at each end of a mel whose windows reach past the sound and see its mirror image, and one to be sure.
+EDGE_FRAMES = 4
+# Of such a frame, bands so far below its loudest (in nats, 20 dB) hold the leakage of the fold alone.
+EDGE_LEAKAGE = 2.3
+# Latent rows and mel frames held beyond the ends, where convolutions would read zeros.
+HELD_ROWS, HELD_FRAMES = 4, 8
 
 
 def encode_frames(
@@ -92,6 +98,27 @@ def vocode(vocoder: nn.Module, mel_BSM: Tensor, num_samples: int) -> Tensor:
     if missing >= MEL_HOP:
         raise ValueError(f"{mel_BSM.shape[1]} mel frames give {wave.shape[-1]} samples; {num_samples} were asked for")
     return F.pad(wave, (0, max(missing, 0)))[..., :num_samples]
+
+
+def mend_mel_edges(mel_BSM: Tensor) -> Tensor:
+    """Give the frames at both ends of log-mels `[B, S, M]` the levels of their inner neighbours, mirrored.
+
+    `log_mel` folds the sound at its ends. A tone's edge frames therefore hold a click in all bands, at which a vocoder
+    goes quiet. The bands that sound in an edge frame keep the louder of both levels.
+
+    Args:
+        mel_BSM: S at least four times `EDGE_FRAMES`.
+    """
+    inner = mel_BSM[:, EDGE_FRAMES:-EDGE_FRAMES]
+    mirrored = torch.cat((inner[:, :EDGE_FRAMES].flip(1), inner, inner[:, -EDGE_FRAMES:].flip(1)), dim=1)
+    sounds = mel_BSM > mel_BSM.amax(dim=-1, keepdim=True) - EDGE_LEAKAGE
+    return torch.where(sounds, mel_BSM.maximum(mirrored), mirrored)
+
+
+def _held(x: Tensor, before: int, after: int, dim: int) -> Tensor:
+    """Repeat the first and last entry beyond the ends of a dimension."""
+    places = torch.arange(-before, x.shape[dim] + after, device=x.device)
+    return x.index_select(dim, places.clamp(0, x.shape[dim] - 1))
 
 
 def log_mel(waveform_BN: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
@@ -178,13 +205,20 @@ class FrameCodec:
 
 
 class MelCodec:
-    """Mono sound through log-mels, diffusers' AutoencoderKL and a vocoder (`protocols.SoundCodec`)."""
+    """Mono sound through log-mels, diffusers' AutoencoderKL and a vocoder (`protocols.SoundCodec`).
+
+    Args:
+        vae: its network.
+        vocoder: SpeechT5HifiGan.
+        mend_edges: hold the sound beyond both ends while decoding (`mend_mel_edges`); the published code does not.
+            Without it the built-in codec's first and last 50 ms are too quiet.
+    """
 
     layout: SoundLayout = "mono"
     channels = 1
 
-    def __init__(self, vae: nn.Module, vocoder: nn.Module) -> None:
-        self.vae, self.vocoder = vae, vocoder
+    def __init__(self, vae: nn.Module, vocoder: nn.Module, *, mend_edges: bool = False) -> None:
+        self.vae, self.vocoder, self.mend_edges = vae, vocoder, mend_edges
         self.sample_rate_hz = int(vocoder.config.sampling_rate)
         self.seconds_per_row = spatial_stride(vae) * MEL_HOP / self.sample_rate_hz
 
@@ -202,5 +236,14 @@ class MelCodec:
 
     def decode(self, latents: Tensor, spec: ClipSpec) -> Sound:
         """`[8, R, F]` to mono sound of exactly the clip's length."""
+        if self.mend_edges:
+            return Sound(self._decode_mended(latents[None], spec), self.sample_rate_hz)
         waveform = vocode(self.vocoder, decode_mel(self.vae, latents[None]), spec.num_samples)
         return Sound(waveform, self.sample_rate_hz)
+
+    def _decode_mended(self, latents: Tensor, spec: ClipSpec) -> Tensor:
+        rows = _held(latents[:, :, : spec.num_latent_rows], 0, HELD_ROWS, dim=2)
+        mel = mend_mel_edges(decode_mel(self.vae, rows)[:, : spec.num_mel])
+        lead = HELD_FRAMES * MEL_HOP
+        waveform = vocode(self.vocoder, _held(mel, HELD_FRAMES, HELD_FRAMES, dim=1), lead + spec.num_samples)
+        return waveform[:, lead:]

@@ -84,7 +84,7 @@ class Con360RotateAmbisonics(io.ComfyNode):
                 ),
                 io.Float.Input("yaw", **YAW, tooltip="Degrees to the right."),
                 io.Float.Input("pitch", **PITCH, tooltip="Degrees upwards."),
-                io.Float.Input("roll", **YAW, tooltip="Degrees clockwise, about the direction of yaw and pitch."),
+                io.Float.Input("roll", **YAW, tooltip="Degrees; the head leans to its right."),
                 sockets.Con360Basd.Input("basd", optional=True,
                                          tooltip="A viewpoint whose path takes the place of yaw, pitch and roll."),
                 *sockets.channel_inputs(),

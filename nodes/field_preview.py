@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.records import SaliencyMaps
 from . import previews, sockets
 from .ambisonics import ambisonic, said
-from .host import runtime
+from .host import files, runtime
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
+    from ..con360.records import Sound
+
+# Longest preview whose higher orders are played: 16 channels of a minute are 180 MB in the browser.
+FIELD_S = 60.0
 BLANK_FPS, BLANK_S = 8.0, 60.0
 
 
@@ -46,4 +52,58 @@ class Con360AmbisonicsPreview(io.ComfyNode):
         cls, audio: dict[str, Any], fps: float, height: int, frames: Tensor | None = None, ambisonics: str = "auto",
         head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
-        raise NotImplementedError
+        from ..con360.drawing.compass import compass_picture, sound_maps
+        from ..con360.drawing.overlay import draw_overlay
+
+        sound = ambisonic(said(audio, ambisonics, head_locked))
+        frames, fps = (_blank(sound), BLANK_FPS) if frames is None else (frames, fps)
+        report = runtime.progress()
+        report(0, 3, "energy")
+        maps = SaliencyMaps(sound_maps(sound, fps, len(frames)), "sound")
+        small = previews.small_panorama(frames, height)
+        drawn = draw_overlay(small, previews.fitting(maps, small))
+        report(1, 3, "picture")
+        preview = previews.panorama_preview(frames, fps, previews.ROUND_PX, maps, sound=sound)
+        report(2, 3, "sound")
+        field, notices = _field_file(sound, preview["frames"] / preview["fps"])
+        notices += sockets.peak_notices(sound)
+        shown = {"panorama": {**preview, **field}, "overlay": True, "notices": list(notices)}
+        compass = _image(compass_picture(sound, 2 * height, height))
+        report(3, 3, "sound")
+        return io.NodeOutput(sockets.image_from_frames(drawn), compass, ui={"con360": [shown]})
+
+
+def _blank(sound: Sound) -> Tensor:
+    """A grey panorama as long as the sound, for a sound without a picture."""
+    import torch
+
+    seconds = min(sound.duration_s, BLANK_S)
+    return torch.full((max(1, round(seconds * BLANK_FPS)), previews.FLAT_PX, 2 * previews.FLAT_PX, 3), 0.2)
+
+
+def _field_file(sound: Sound, seconds: float) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Write a field of order 2 or 3 as a WAV beside the preview's video, which holds its first order alone.
+
+    Returns:
+        The preview's entry for the file, and notices.
+    """
+    from ..con360.media.wav import wav_stream
+    from ..con360.sound.ambisonics import field_and_pair
+    from ..con360.sound.channels import FIRST_ORDER
+
+    field, _ = field_and_pair(sound.waveform)
+    if len(field) == FIRST_ORDER:
+        return {}, ()
+    if seconds > FIELD_S:
+        return {}, (f"the browser plays the first order: the preview is longer than {FIELD_S:g} s",)
+    path, saved = files.temp_file("con360_field", ".wav")
+    with wav_stream(path, len(field), sound.sample_rate_hz) as wav:
+        wav.add(field[:, : round(seconds * sound.sample_rate_hz)].numpy())
+    return {"field": saved}, ()
+
+
+def _image(picture: Image) -> Tensor:
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.asarray(picture.convert("RGB")).copy())[None].float() / 255

@@ -14,6 +14,7 @@ from comfy_api.v0_0_2 import io
 
 from ..con360.choices import RANKINGS, VIEW_MODES
 from ..con360.errors import InputError
+from ..con360.records import PanoramaClip
 from . import previews, sockets
 from .host import runtime
 from .viewpoint import BY_KEYFRAMES, FOV, PITCH, STILL, YAW, found_viewpoints, of_rank, told
@@ -70,7 +71,8 @@ class Con360PlaceSound(io.ComfyNode):
                 io.Float.Input("fps", default=8.0, min=1.0, max=120.0, step=1.0,
                                tooltip="Frame rate of frames, saliency and depth."),
                 io.Image.Input("frames", optional=True, tooltip="The panorama, for the editor and 'find the place'."),
-                io.Mask.Input("saliency", optional=True, tooltip="For 'subject' and 'find the place'."),
+                io.Mask.Input("saliency", optional=True,
+                              tooltip="For 'subject'; 'find the place' estimates its own without it."),
                 sockets.Con360Basd.Input("basd", optional=True, tooltip="The path for 'viewpoint'."),
                 io.Mask.Input("depth", optional=True,
                               tooltip="Nearness over the panorama, bright is near; sets the distance along the path of "
@@ -219,8 +221,8 @@ def _tracked(scene: _Scene, track: SourceTrack, order: int) -> _Placed:
 
 def _panned(scene: _Scene, point: SourcePoint, order: int) -> _Placed:
     """Place a stereo sound's parts where its own panning has them."""
-    from ..con360.sound.sources import place, sum_fields
     from ..con360.sound.source_tracks import panned_tracks
+    from ..con360.sound.sources import place, sum_fields
 
     parts = panned_tracks(scene.sound)
     fields = [place(part, _louder_and_wider(_each(track, distance_m=point.distance_m), point), order)
@@ -231,12 +233,13 @@ def _panned(scene: _Scene, point: SourcePoint, order: int) -> _Placed:
 def _found(scene: _Scene, gain_db: float) -> _Placed:
     """Give each band of the sound to the movement in the picture that keeps its time."""
     from ..con360.placing.finding import find_places
+    from ..con360.placing.movement import movement_of_clip
     from ..con360.sound.fields import synthesise
     from ..con360.sound.levels import to_mono
 
-    frames = sockets.panorama_from_image(_needed(scene.frames, "frames", BY_FINDING))
     mono = to_mono(scene.sound)
-    found = find_places(frames, scene.fps, _needed(scene.saliency, "saliency", BY_FINDING), mono)
+    clip = PanoramaClip(sockets.panorama_from_image(_needed(scene.frames, "frames", BY_FINDING)), scene.fps)
+    found = find_places(movement_of_clip(clip, scene.saliency, progress=runtime.progress()), mono)
     louder = replace(mono, waveform=mono.waveform * 10 ** (gain_db / 20))
     return _Placed(synthesise(louder, found.field), found.notices)
 

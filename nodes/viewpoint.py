@@ -264,7 +264,9 @@ def _by_hand(
     return manual_viewpoint(yaw, pitch, fov, num_frames).track
 
 
-def found_viewpoints(maps: SaliencyMaps, fps: float, mode: ViewMode, fov: float, ranking: Ranking) -> tuple[Viewpoint, ...]:
+def found_viewpoints(
+    maps: SaliencyMaps, fps: float, mode: ViewMode, fov: float, ranking: Ranking
+) -> tuple[Viewpoint, ...]:
     from ..con360.viewpoint.choose import viewpoints
 
     return viewpoints(maps, fps, fov_deg=fov, mode=mode, ranking=ranking)

@@ -123,7 +123,7 @@ def equalised(head: HeadResponses) -> EqualHead:
     spectra = torch.fft.rfft(head.responses, size)
     hz = torch.linspace(0, head.rate_hz / 2, spectra.shape[-1], dtype=torch.float64)
     diffuse = (areas[:, None, None] * spectra.abs() ** 2).sum(0).mean(0)
-    spectra = spectra * _minimum_phase(1 / _colour(diffuse, hz))
+    spectra = spectra * minimum_phase(1 / _colour(diffuse, hz))
     middle = _arrival(spectra, areas, hz)
     spectra = spectra * torch.exp(2j * math.pi * hz * middle)
     return EqualHead(_mended_low(spectra, hz), areas, head)
@@ -166,7 +166,7 @@ def _colour(diffuse: Tensor, hz: Tensor) -> Tensor:
     return smooth.clamp_min(float(smooth.max()) * 10 ** (-_DEEPEST_DB / 20))
 
 
-def _minimum_phase(magnitude: Tensor) -> Tensor:
+def minimum_phase(magnitude: Tensor) -> Tensor:
     """Give magnitudes `[..., F]` the phase of the filter that responds soonest, by the folded cepstrum."""
     size = 2 * (magnitude.shape[-1] - 1)
     cepstrum = torch.fft.irfft(magnitude.log(), size)

@@ -18,6 +18,7 @@ from ..sound.ambisonics import stereo_matrix
 from ..sound.channels import FIRST_ORDER
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
 from ..sound.moving import mix_moving
+from ..sound.peaks import peak_of
 from ..sound.rotation import turn_matrices
 from ..sound.views import mono_matrix
 from .aim import Aim, seconds_of
@@ -125,13 +126,13 @@ def sound_gain(
     stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float, progress: Progress | None
 ) -> float:  # fmt: skip
     """The factor that fits the whole sound into AAC; reads all of it once, to find its peak."""
-    peak, heard = 0.0, 0
-    for block in sound_blocks(stream, mix, aim, start_s, stop_s):
-        peak, heard = max(peak, float(block.abs().max())), heard + block.shape[1]
+
+    def tell(heard: int) -> None:
         if progress is not None and mix.shape is not None:
             second, total = heard // mix.shape[1], int(seconds_of(stream.info, start_s, stop_s))
             progress(second, max(second, total, 1), "measuring the sound")
-    return aac_gain(peak)
+
+    return aac_gain(peak_of(sound_blocks(stream, mix, aim, start_s, stop_s), tell))
 
 
 class Heard:

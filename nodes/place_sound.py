@@ -117,6 +117,7 @@ class Con360PlaceSound(io.ComfyNode):
         else:
             placed = _tracked(scene, _track(scene, mode, rank, point, keyframes), order)
         report(1, 2, "picture")
+        placed = replace(placed, notices=(*placed.notices, *sockets.peak_notices(placed.field)))
         shown = {**_shown(scene, placed), "mode": mode}
         report(2, 2, "picture")
         field = sockets.audio_from_sound(placed.field)

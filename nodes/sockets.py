@@ -179,12 +179,14 @@ def audio_from_sound(sound: Sound) -> dict[str, Any]:
 
 
 def peak_notices(sound: Sound) -> tuple[str, ...]:
-    """Say that a sound goes over full scale, which no file of integers can hold; nothing is said below."""
-    peak = float(sound.waveform.abs().max())
+    """Say that a sound goes over full scale, which no file of integers holds; say nothing where it does not."""
+    from ..con360.sound.peaks import true_peak
+
+    peak = true_peak(sound.waveform)
     if peak <= 1:
         return ()
-    return (f"the sound peaks {20 * math.log10(peak):.1f} dB over full scale; lower a gain, or the file that it is "
-            "saved in is turned down as a whole",)  # fmt: skip
+    over = f"{20 * math.log10(peak):.1f} dB over full scale"
+    return (f"the sound peaks {over}; lower a gain, or the file that it is saved in is turned down as a whole",)
 
 
 def silence(num_frames: int, fps: float, rate_hz: int = 16000) -> Sound:

@@ -11,6 +11,7 @@ commands:
   demo        make a 360° sample, two views of it and a picture that explains them
   generate    make a viewpoint clip from a 360° video or panorama of your own
   reframe     make a flat video: follow what is salient, hold a view or move along a path
+  views       cut views all around, for any model that makes a sound for a video
   caption     describe a 360° video with a captioner and a language model of yours
   models      list which weights are here, which are missing, and where they belong
   convert     turn pickled checkpoints (.bin, .pt, .ckpt) into safetensors
@@ -98,6 +99,20 @@ picture. Stereo comes from two virtual cardioids, 75° to either side of the vie
 is resampled where AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks would clip,
 all channels are turned down alike.
 An existing OUT.mp4 is replaced when the new one is complete.
+"""
+
+VIEWS = """\
+Writes one clip per view around a 360° video, and views.json with their directions.
+Let any model make a sound for each clip, save the sounds beside them as view-1.wav,
+view-2.wav and so on, and `con360 place --sounds` joins them to Ambisonics. Views stand
+evenly around, or look at what is salient (--regions).
+"""
+
+VIEWS_NOTES = """\
+files:
+  view-1.mp4, ...  the views, clockwise from the front, or the most salient one first
+  views.json       name, yaw, pitch, fov and direction in words of each
+Files of those names are replaced, others in FOLDER stay.
 """
 
 CAPTION = """\

@@ -162,6 +162,25 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewsRequest(Request, SoundOptions, SaliencyOptions):
+    """`con360 views`; `count` None and `regions` None take the default count, `duration` None goes to the end."""
+
+    input: str
+    out: str
+    count: int | None
+    regions: int | None
+    above_below: bool
+    fov: float | None
+    device: str
+    start: float
+    duration: float | None
+    eye: Eye | None
+    size: str | None
+    fps: float | None
+    with_sound: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionRequest(Request, ExcerptOptions, CaptioningOptions):
     """`con360 caption`."""
 
@@ -189,6 +208,7 @@ REQUESTS: dict[str, type[Request]] = {
     "demo": DemoRequest,
     "generate": GenerateRequest,
     "reframe": ReframeRequest,
+    "views": ViewsRequest,
     "caption": CaptionRequest,
     "models": ModelsRequest,
     "convert": ConvertRequest,

@@ -15,7 +15,7 @@ from ..choices import MULTICUE
 from ..errors import InputError
 from ..media.info import MediaInfo
 from ..media.reader import PanoramaStream, at_rate, small_picture
-from ..records import Progress, View
+from ..records import Progress, SaliencyMaps, View
 from ..saliency.heard import Listener
 from ..saliency.human_faces import FaceDetector, HumanFace
 from ..saliency.predict import predict_saliency
@@ -77,6 +77,28 @@ def aim_at(
         stream.notices.append("nothing stands out in the picture: the view looks to the front (yaw 0, pitch 0)")
     path = follower.path()
     return lambda time_s: view_on_path(path, time_s * SALIENCY_FPS, look.fov_deg)
+
+
+def mean_saliency(
+    stream: PanoramaStream, start_s: float, stop_s: float, estimator: Estimator, progress: Progress | None = None
+) -> SaliencyMaps:
+    """Average an excerpt's saliency over time, window after window: one map `[1, h, 2h]`.
+
+    Raises:
+        InputError: the excerpt has no picture.
+    """
+    total, count = torch.zeros(MAP_HEIGHT, 2 * MAP_HEIGHT), 0
+    expected = round(seconds_of(stream.info, start_s, stop_s) * SALIENCY_FPS)
+
+    def tell(seen: int) -> None:
+        if progress is not None:
+            progress(seen, max(seen, expected), "looking for what is salient")
+
+    for maps in _saliency_windows(stream, start_s, stop_s, estimator, tell):
+        total, count = total + maps.sum(0), count + len(maps)
+    if not count:
+        raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
+    return SaliencyMaps(total[None] / count, str(estimator.method))
 
 
 def seconds_of(info: MediaInfo, start_s: float, stop_s: float) -> float:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound
+from ..sound.channels import ORDERS
 from ..sound.levels import resample
 from ..sound.peaks import true_peak
 from .files import atomic_path, check_writable, put_folder
@@ -38,6 +39,8 @@ H264_CRF = 16
 # bytes from time to time (seen at 192x96: 14 of 300 runs; none with it off).
 H264_OPTIONS = {"crf": str(H264_CRF), "x264-params": "mbtree=0"}
 AAC_BLOCK = 1024
+# Opus knows no other rate above 24 kHz; bits per second of each channel of a field.
+OPUS_BLOCK, OPUS_RATE_HZ, OPUS_BIT_RATE = 960, 48000, 96_000
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 # FFmpeg's AAC coder turns down each block of one or two channels whose peak is above this, so that a field's direction
 # would sway. What is louder gets one gain before. Peaks between samples count: 0.95 leaves the 0.4 dB that coding adds
@@ -97,6 +100,11 @@ def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
 def aac_rate_hz(rate_hz: int) -> int:
     """Return the rate itself where AAC has it, else the next higher one, at most 96 kHz."""
     return next((rate for rate in AAC_RATES_HZ if rate >= rate_hz), AAC_RATES_HZ[-1])
+
+
+def sound_rate_hz(channels: int, rate_hz: int) -> int:
+    """Return the rate at which a clip holds so many channels of sound of this rate: AAC's, or Opus' for 9 and 16."""
+    return aac_rate_hz(rate_hz) if channels in LAYOUTS else OPUS_RATE_HZ
 
 
 def aac_gain(peak: float) -> float:
@@ -204,39 +212,49 @@ def _open_stream(
         context.time_base = time_base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
-        audio = None if sound is None else add_aac(container, *sound)
+        audio = None if sound is None else add_sound_track(container, *sound)
         stream = ClipStream(container, video, audio, time_base)
         yield stream
         stream.finish()
 
 
-def add_aac(container: OutputContainer, channels: int, rate_hz: int) -> SoundCoder:
-    """Add a sound track in AAC to a file that is being written: 1, 2 or 4 channels."""
+def add_sound_track(container: OutputContainer, channels: int, rate_hz: int) -> SoundCoder:
+    """Add a sound track to a file that is being written.
+
+    Args:
+        channels: 1, 2 or 4 become AAC; 9 and 16, Ambisonics of higher order, Opus (mapping family 2).
+        rate_hz: one of `sound_rate_hz`.
+    """
+    if channels not in LAYOUTS:
+        audio = container.add_stream("libopus", rate=rate_hz, options={"mapping_family": "2"})
+        audio.codec_context.layout = f"ambisonic {ORDERS[channels]}"
+        audio.codec_context.format, audio.codec_context.bit_rate = "flt", channels * OPUS_BIT_RATE
+        return SoundCoder(container, audio, OPUS_BLOCK)
     # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.
     audio = container.add_stream("aac", rate=rate_hz, options={"aac_pns": "0"})
     audio.codec_context.layout = LAYOUTS[channels]
     # AAC's own ceiling is 6 bits per sample and channel.
     audio.codec_context.bit_rate = channels * min(192_000, 4 * rate_hz)
-    return SoundCoder(container, audio)
+    return SoundCoder(container, audio, AAC_BLOCK)
 
 
 class SoundCoder:
     """Code the sound of a clip that is being written, block after block."""
 
-    def __init__(self, container: OutputContainer, audio: Any) -> None:
-        self._container, self._audio = container, audio
+    def __init__(self, container: OutputContainer, audio: Any, size: int) -> None:
+        self._container, self._audio, self._size = container, audio, size
         # One block of silence before time 0, which the edit list cuts off. FFmpeg's AAC coder starves its first block
         # of bits: without the lead-in, a clip that starts loud starts with a crack (measured at 16 kHz, 64 kbit/s:
         # error 0.14 of a 0.9 sine in the first 2048 samples, 0.001 with it).
-        self._at = -AAC_BLOCK
-        self._waiting = np.zeros((audio.codec_context.channels, AAC_BLOCK), np.float32)
+        self._at = -size
+        self._waiting = np.zeros((audio.codec_context.channels, size), np.float32)
 
     def add(self, block: np.ndarray) -> None:
         """Add `block [C, n]` float32, which follows on the one before."""
         self._waiting = np.concatenate((self._waiting, block), axis=1)
-        whole = self._waiting.shape[1] // AAC_BLOCK * AAC_BLOCK
-        for at in range(0, whole, AAC_BLOCK):
-            self._encode(self._waiting[:, at : at + AAC_BLOCK])
+        whole = self._waiting.shape[1] // self._size * self._size
+        for at in range(0, whole, self._size):
+            self._encode(self._waiting[:, at : at + self._size])
         self._waiting = self._waiting[:, whole:]
 
     def finish(self) -> None:
@@ -248,9 +266,10 @@ class SoundCoder:
     def _encode(self, block: np.ndarray) -> None:
         import av
 
-        layout = self._audio.codec_context.layout.name
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
-        rate = self._audio.codec_context.sample_rate
+        context = self._audio.codec_context
+        rate, kind = context.sample_rate, context.format.name
+        values = block if kind == "fltp" else block.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), format=kind, layout=context.layout.name)
         frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._at
         self._at += block.shape[1]
         self._container.mux(self._audio.encode(frame))

@@ -25,10 +25,11 @@ from ..errors import InputError
 from ..geometry.erp import erp_area_weights, erp_directions, shrink_for
 from ..geometry.sphere import directions
 from ..media.reader import PanoramaStream, at_rate, small_picture
-from ..records import PanoramaClip, Progress, SaliencyMaps
+from ..records import PanoramaClip, Progress, SaliencyMaps, ViewTrack
 from ..saliency.predict import predict_saliency
 from ..viewpoint.choose import viewpoints
 from ..viewpoint.subjects import small_maps
+from ..viewpoint.tracks import SMOOTHING_S, smooth_track
 
 # Frames a second that movement is read at, at least: at 8, what repeats four times a second cannot be seen.
 MOVEMENT_FPS = 15.0
@@ -42,6 +43,7 @@ SHORTEST_S = 2.0
 MOST_REGIONS = 8
 # A region's curve counts what lies within this angle of its path.
 REACH_DEG = 25.0
+CENTRINGS = 2
 # Maps `[n, h, 2h]` of fresh frames; it gets the frames before them, the fresh ones and their rate.
 Maps: TypeAlias = Callable[[list[Tensor], list[Tensor], float], Tensor]
 
@@ -53,8 +55,8 @@ class Movement:
     Args:
         start_s: time of the first frame. fps: frames per second; frame i stands at start_s + i / fps.
         paths: `[K, T, 3]` unit vectors, x right, y up, z forward; the most salient region first.
-        curves: `[K, T]`, area in steradians times colour distance in [0, 1.7].
-        movement: `[K]`, mean change of colour from frame to frame around the region, per second.
+        curves: `[K, T]`, share of the sphere's area times colour distance in [0, 1.7].
+        movement: `[K]`, mean change of colour around the region, per second.
     """
 
     start_s: float
@@ -79,7 +81,7 @@ def movement_of_clip(
         method, device: of the estimate, as in `predict_saliency`. progress: told per window; may raise to cancel.
     """
     if saliency is not None and len(saliency.maps) != clip.num_frames:
-        raise InputError(f"the saliency has {len(saliency.maps)} maps for {clip.num_frames} frames; give one per frame.")
+        raise InputError(f"{len(saliency.maps)} saliency maps came for {clip.num_frames} frames; give one per frame.")
     small = shrink_for(clip.frames, 180.0 / PICTURE_HEIGHT)
     found = _estimate(method, device) if saliency is None else _given(saliency.maps)
     return _windows(iter(small), clip.fps, found, clip.num_frames, progress)
@@ -101,7 +103,7 @@ def movement_of_stream(
 
 
 def movement_fps(recorded_fps: float | None) -> float:
-    """Choose frames per second: a whole part of the recorded rate, so that frames stand evenly, and about 15 or more."""
+    """Choose frames per second: a whole part of the recorded rate, so that frames stand evenly; about 15 or more."""
     if not recorded_fps:
         return MOVEMENT_FPS
     return recorded_fps / max(1, math.floor(recorded_fps / MOVEMENT_FPS + 0.01))
@@ -147,17 +149,36 @@ def _windows(
 
 
 def _watched(frames: Tensor, maps: Tensor, fps: float, start_s: float) -> Movement:
-    found = viewpoints(SaliencyMaps(maps, ""), fps, mode="track", max_viewpoints=MOST_REGIONS)
-    seen = [one.track.views for one in found if one.region is not None]
-    paths = torch.zeros(len(seen), len(frames), 3)
-    for path, views in zip(paths, seen, strict=True):
-        path[:] = directions(torch.tensor([v.yaw_deg for v in views]), torch.tensor([v.pitch_deg for v in views]))
-    height = frames.shape[-2]
-    area = erp_area_weights(height) * (2 * math.pi / frames.shape[-1]) * (math.pi / height)
+    height, width = frames.shape[-2:]
+    area = erp_area_weights(height) / width
     off = (frames - frames.median(-1, keepdim=True).values).square().sum(1).sqrt() * area
     change = (frames[1:] - frames[:-1]).square().sum(1).sqrt() * area * fps
-    near = [erp_directions(height) @ path.T > math.cos(math.radians(REACH_DEG)) for path in paths]
-    curves = [(off * inside.movedim(-1, 0)).sum((1, 2)) for inside in near]
-    movement = [float((change * inside.movedim(-1, 0)[1:]).sum((1, 2)).mean()) for inside in near]
-    empty = torch.zeros(0, len(frames))
-    return Movement(start_s, fps, paths, torch.stack(curves) if curves else empty, torch.tensor(movement))
+    found = viewpoints(SaliencyMaps(maps, ""), fps, mode="track", max_viewpoints=MOST_REGIONS)
+    regions = [_region(off, change, area, _path(one.track), fps) for one in found if one.region is not None]
+    paths, curves, movement = zip(*regions, strict=True) if regions else ((), (), ())
+    if not regions:
+        return Movement(start_s, fps, torch.zeros(0, len(frames), 3), torch.zeros(0, len(frames)), torch.zeros(0))
+    return Movement(start_s, fps, torch.stack(paths), torch.stack(curves), torch.stack(movement))
+
+
+def _path(track: ViewTrack) -> Tensor:
+    yaws, pitches = ([getattr(view, name) for view in track.views] for name in ("yaw_deg", "pitch_deg"))
+    return directions(torch.tensor(yaws), torch.tensor(pitches))
+
+
+def _region(off: Tensor, change: Tensor, area: Tensor, path: Tensor, fps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Centre a path on the colours around it and measure its curve and movement.
+
+    Saliency prefers the horizon: it leads a path up to 14 degrees away from what it follows.
+    """
+    rays = erp_directions(off.shape[-2])
+    for _ in range(CENTRINGS):
+        seen = off * _near(rays, path)
+        path = torch.from_numpy(smooth_track(torch.einsum("thw,hwc->tc", seen, rays).numpy(), SMOOTHING_S * fps))
+    near = _near(rays, path)
+    return path, (off * near).sum((1, 2)), (change * near[1:]).sum() / (area * near[1:]).sum()
+
+
+def _near(rays: Tensor, path: Tensor) -> Tensor:
+    """Mask `[T, H, W]` of what lies within `REACH_DEG` of a path `[T, 3]`."""
+    return (rays @ path.T > math.cos(math.radians(REACH_DEG))).movedim(-1, 0)

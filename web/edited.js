@@ -2,10 +2,11 @@
 // `third`, that the wheel changes.
 
 import { capOutline, degreesBetween, fovOutline, sees } from "./geometry.js";
+import { Hearing } from "./hearing.js";
+import { Placed, breadth } from "./placed.js";
 
 const degrees = (number) => `${Math.round(number)}°`;
-// Breadth of a source itself, in metres, as in con360/sound/sources.py; a disc on the map has at least so many degrees.
-const SIZE_M = 0.3;
+// A sound's disc on the map has at least so many degrees.
 const LEAST_DEG = 8;
 
 const view = {
@@ -19,22 +20,22 @@ const view = {
   whole: ({ time, yaw, pitch, fov }) => ({ time, yaw, pitch, fov }),
   stored: ({ yaw, pitch, fov }) => ({ yaw, pitch, fov }),
   shaped: (place) => place,
+  hearing: (video) => new Hearing(video),
+  tell: (hearing, made) => (hearing.ambisonic = Boolean(made?.ambisonic)),
   hear: (hearing, place) => hearing.turn(place),
   words: ({ yaw, pitch, fov }) => ["where", { yaw: degrees(yaw), pitch: degrees(pitch), fov: degrees(fov) }],
   label: "editor",
 };
 
-/** Degrees that a sound fills on the map. */
-const breadth = ({ distance, spread = 0 }) =>
-  Math.max(LEAST_DEG, spread, (360 / Math.PI) * Math.asin(Math.min(1, SIZE_M / 2 / distance)));
+const disc = (place) => Math.max(LEAST_DEG, breadth(place));
 
 const sound = {
   third: "distance",
   range: [0.1, 1000],
   steps: 100,
   turned: (distance, notches) => distance * 1.1 ** notches,
-  outline: (place) => capOutline(place, breadth(place)),
-  holds: (place, under) => degreesBetween(place, under) <= breadth(place) / 2,
+  outline: (place) => capOutline(place, disc(place)),
+  holds: (place, under) => degreesBetween(place, under) <= disc(place) / 2,
   mark: (pen, at, colour) => pen.speaker(at, colour),
   whole: ({ time, yaw, pitch = 0, distance = 1, spread = 0, gain = 0 }) => ({ time, yaw, pitch, distance, spread, gain }),
   stored: ({ yaw, pitch, distance, spread, gain }) => ({
@@ -43,6 +44,8 @@ const sound = {
   shaped: ({ spread = 0, gain = 0, ...place }, value) => ({
     ...place, spread: Math.max(spread, value("spread")), gain: gain + value("gain"),
   }),
+  hearing: (video) => new Placed(video),
+  tell: (hearing, made) => (hearing.on = Boolean(made?.source)),
   hear: (hearing, place) => hearing.place(place),
   words: ({ yaw, pitch, distance }) => [
     "whereSound", { yaw: degrees(yaw), pitch: degrees(pitch), distance: Number(distance.toFixed(2)) },

@@ -4,7 +4,6 @@
 
 import { BY_RUN, EDITED } from "./edited.js";
 import { anglesAt, anglesOnMap, axes, clamp, linesOnMap, viewAt, wrapYaw } from "./geometry.js";
-import { Hearing } from "./hearing.js";
 import { Pen } from "./pen.js";
 import { Transport } from "./transport.js";
 import * as parts from "./parts.js";
@@ -47,7 +46,7 @@ class Editor {
     this.status = el("div", { class: "con360-status", role: "status" });
     this.hint = el("div", { class: "con360-hint" });
     this.facts = el("div", { class: "con360-facts" });
-    this.hearing = new Hearing(this.video);
+    this.hearing = this.kind.hearing(this.video);
     this.transport = new Transport(this.video, [], () => this.draw());
     this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
     this.add = parts.button("plus-circle", t("setKeyframe"), () => this.setKeyframe());
@@ -341,8 +340,7 @@ class Editor {
     // By hand, keep showing the last ranking.
     if (this.ranked) this.ranking = this.value(this.choice);
     this.panorama = parts.outputOf(this.node)?.panorama;
-    this.hearing.ambisonic = Boolean(this.panorama?.ambisonic);
-    this.hearing.source = Boolean(this.panorama?.source);
+    this.kind.tell(this.hearing, this.panorama);
     const notices = parts.outputOf(this.node)?.notices ?? [];
     this.facts.replaceChildren(...notices.map((line) => el("div", {}, line)));
     this.sound.hidden = !this.panorama?.sound;
@@ -421,7 +419,9 @@ class Editor {
     const mode = this.value(this.choice);
     const byHand = this.keyed ? t("keyframesSet", { count: this.keyframes.length }) : t(BY_RUN[mode] ?? "byHand");
     const how = this.ranked ? t(mode, { rank: this.value("rank") }) : byHand;
-    const text = `${how} · ${view ? t(...this.kind.words(view)) : t("notFound")}`;
+    // A run may have placed a sound at no single place.
+    const known = !view && parts.outputOf(this.node)?.mode === mode;
+    const text = known ? how : `${how} · ${view ? t(...this.kind.words(view)) : t("notFound")}`;
     // Screen readers speak every write, so write only changes.
     if (this.status.textContent !== text) this.status.textContent = text;
   }

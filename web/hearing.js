@@ -5,10 +5,11 @@ import { axes } from "./geometry.js";
 // As in con360/sound/levels.py: two virtual cardioids, at this angle to either side.
 const MICROPHONE = (75 * Math.PI) / 180;
 // Changing a gain at once would click.
-const GLIDE_S = 0.02;
+export const GLIDE_S = 0.02;
 
 // One context per page: browsers limit their number. Create it at the first play: sound needs a click first.
 let shared;
+export const audioContext = () => (shared ??= new AudioContext());
 
 /** Gains of W, Y, Z, X for the left and for the right ear. */
 export function stereoGains(view) {
@@ -50,8 +51,7 @@ export class Hearing {
 
   #connect() {
     if (!this.on && !this.source) return;
-    shared ??= new AudioContext();
-    shared.resume();
+    audioContext().resume();
     // A video element keeps its source node: any later file, with any channels, plays through it too.
     this.source ??= shared.createMediaElementSource(this.video);
     this.source.disconnect();

@@ -259,9 +259,12 @@ def _fitting(frames: Tensor | None, maps: SaliencyMaps | None) -> Tensor | None:
 
 def _shown(scene: _Scene, placed: _Placed) -> dict[str, Any]:
     """The panorama with its subjects and the sound's path; the sound is mono where the editor places it itself."""
+    from ..con360.sound.headphones import to_ears
+
     frames, fps = (_blank(scene), BLANK_FPS) if scene.frames is None else (scene.frames, scene.fps)
     maps = None if scene.frames is None else scene.saliency
-    preview = previews.panorama_preview(frames, fps, previews.FLAT_PX, maps, sound=placed.source or placed.field)
+    heard = placed.source or to_ears(placed.field)
+    preview = previews.panorama_preview(frames, fps, previews.FLAT_PX, maps, sound=heard)
     preview["source"] = placed.source is not None
     return {
         "panorama": preview, "rankings": {BY_SUBJECT: previews.regions(scene.subjects)},

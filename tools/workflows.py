@@ -390,7 +390,114 @@ any length.
 ], app=([(1, "video"), (1, "mode"), (1, "yaw"), (1, "pitch"), (1, "fov")], [2]))  # fmt: skip
 
 
-SHIPPED = [VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROIDS, REFRAME]
+def _seen(number: int = 2) -> Node:
+    """Saliency for nodes that look at subjects, without a control file."""
+    return Node(number, "SalViT360Saliency", 200, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"))
+
+
+def _heard(number: int, audio: To, **inputs: Any) -> Node:
+    return Node(number, "Con360AmbisonicsPreview", 480, audio=audio, frames=To(1, "frames"), fps=To(1, "fps"), **inputs)
+
+
+def _save_360(number: int, audio: To, name: str) -> Node:
+    return Node(number, "Save360Video", 180, frames=To(1, "frames"), fps=To(1, "fps"), audio=audio,
+                filename_prefix=f"con360/{name}")  # fmt: skip
+
+
+# Once around in the sample's four seconds.
+TURN = json.dumps([{"time": time_s, "yaw": yaw, "pitch": 0, "fov": 90}
+                   for time_s, yaw in ((0, 0), (1.33, 120), (2.67, -120), (4, 0))])  # fmt: skip
+
+
+PLACE_SOUND = Workflow("con360_place_sound", [
+    Column("The 360° clip and the sound", 320, [
+        _load(fps=15), Node(3, "Con360SampleSound", 110, voice="bell"), Note(16, 400, "What this does", """\
+A mono sound is placed into a 360° clip, follows a subject there, is mixed with the clip's own sound and saved as a \
+file that players turn with the head.
+
+Runs as it is, without downloads.
+
+- **Your own sound**: put ComfyUI's *Load Audio* in the place of *Sample Sound*.
+- **Somewhere else**: after the first run drag the loudspeaker in *Place Sound on Sphere*; wheel: distance; \
+keyframes: a path. Press play there and drag: the sound follows your hand.
+- **Where it belongs**: set *mode* to *find the place*: each band goes to the movement that keeps its time, what fits \
+nothing stays all around, and *notices* says how sure that is.
+- **More sounds**: one *Place Sound on Sphere* for each, all into *Mix Ambisonics*.
+- **Listen**: press play in *Ambisonics Preview*, put on headphones, and drag to look around.
+"""),
+    ]),
+    Column("Where it is", 420, [
+        _seen(), Node(4, "Con360PlaceSound", 760, audio=To(3, "audio"), frames=To(1, "frames"),
+                      saliency=To(2, "saliency"), fps=To(1, "fps"), mode="subject", distance=1.5),
+    ]),
+    Column("Results", 480, [
+        Node(5, "Con360MixAmbisonics", 260, first=To(4, "audio"), second=To(1, "audio"), second_gain=-6),
+        _heard(6, To(5, "audio")), _save_360(7, To(5, "audio"), "placed"),
+    ]),
+], app=([(1, "video"), (3, "voice"), (4, "mode"), (4, "rank")], [6, 7]))  # fmt: skip
+
+
+HEADPHONES = Workflow("con360_headphones", [
+    Column("The 360° clip", 320, [_load(), Note(16, 400, "What this does", """\
+The sound of a 360° clip, as two ears hear it: put on headphones.
+
+Runs as it is, without downloads.
+
+- **Straight ahead**: *Ambisonics→Headphones* brings the clip's sound to two ears. Its stereo fits ComfyUI's own audio \
+nodes, which would write four channels as noise.
+- **Look around**: press play in *Ambisonics Preview* and drag.
+- **With a view**: *Viewpoint Crop* cuts the view that *Viewpoint by Hand* moves along; with *sound* at *headphones* \
+the head turns with it.
+- **Your own ears**: put a SOFA file into `models/con360_ears` and choose it at *ears*.
+- **Your own clip**: choose a video in *Load 360° Video* whose sound is Ambisonics. Other sound has no directions: \
+place it first (*con360_place_sound*).
+""")]),
+    Column("Look", 420, [
+        Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+             mode="keyframes", keyframes=TURN),
+        Node(3, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
+             sound="headphones"),
+    ]),
+    Column("Listen", 480, [
+        Node(4, "Con360AmbisonicsToHeadphones", 130, audio=To(1, "audio")),
+        Node(5, "PreviewAudio", 100, "Preview Audio: straight ahead", audio=To(4, "audio")),
+        _heard(6, To(1, "audio")), _save(8, 3, "headphones", "Save Video: the view on headphones"),
+    ]),
+], app=([(1, "video"), (2, "mode"), (4, "ears")], [5, 8]))  # fmt: skip
+
+
+ANY_GENERATOR = Workflow("con360_any_generator", [
+    Column("The 360° clip", 320, [_load()]),
+    Column("Views all around", 320, [
+        Node(2, "Con360ViewsAround", 460, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+             caption=demo_scene().caption().short),
+    ]),
+    Column("Your model", 360, [Note(16, 460, "Put your model here", """\
+Any model that makes sound for a video makes a **field** this way: it runs once for each view, and its sounds are placed \
+where the views look.
+
+1. Take away the link from *audio* of *Views Around* to *Sounds to Field*.
+2. Put your model here (MMAudio, another pack's node, ComfyUI's own): *frames* or *video* go in, and *caption* where it \
+takes words. It runs once for each view by itself.
+3. Link its sound to *sounds* of *Sounds to Field*. *views* stays linked.
+
+Until then the link stands in for a model: each view's share of the clip's own sound. So the template runs as it is, \
+without downloads, and the result can be compared with the clip's own field.
+
+- **More views** cover the sphere more evenly and take longer; what they share counts once.
+- **subject** at *choose_by* makes sound for salient subjects alone; link *saliency* for it.
+""")]),
+    Column("One field", 480, [
+        Node(3, "Con360SoundsToField", 110, sounds=To(2, "audio"), views=To(2, "view")),
+        _heard(4, To(3, "audio")), _save_360(5, To(3, "audio"), "views_to_field"),
+    ]),
+], app=([(1, "video"), (2, "count"), (2, "caption")], [4, 5]))  # fmt: skip
+
+
+SHIPPED = [
+    VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROIDS, REFRAME, PLACE_SOUND, HEADPHONES,
+    ANY_GENERATOR,
+]  # fmt: skip
 
 
 def files_of(workflow: Workflow, info: dict[str, Any]) -> dict[Path, str]:

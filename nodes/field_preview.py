@@ -63,9 +63,10 @@ class Con360AmbisonicsPreview(io.ComfyNode):
         small = previews.small_panorama(frames, height)
         drawn = draw_overlay(small, previews.fitting(maps, small))
         report(1, 3, "picture")
-        preview = previews.panorama_preview(frames, fps, previews.ROUND_PX, maps, sound=sound)
+        field, notices = _field_file(sound, len(frames) / fps)
+        first = None if field else sound
+        preview = previews.panorama_preview(frames, fps, previews.ROUND_PX, maps, sound=first)
         report(2, 3, "sound")
-        field, notices = _field_file(sound, preview["frames"] / preview["fps"])
         notices += sockets.peak_notices(sound)
         shown = {"panorama": {**preview, **field}, "overlay": True, "notices": list(notices)}
         compass = _image(compass_picture(sound, 2 * height, height))
@@ -82,7 +83,7 @@ def _blank(sound: Sound) -> Tensor:
 
 
 def _field_file(sound: Sound, seconds: float) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Write a field of order 2 or 3 as a WAV beside the preview's video, which holds its first order alone.
+    """Write a field of order 2 or 3 as a WAV beside the preview's video, which can hold its first order alone.
 
     Returns:
         The preview's entry for the file, and notices.

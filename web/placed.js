@@ -1,7 +1,8 @@
 // Plays a mono sound from a place around the listener, who looks straight ahead, and moves it while it plays.
 
+import { GLIDE_S } from "./ears.js";
 import { axes } from "./geometry.js";
-import { GLIDE_S, audioContext, stereoGains } from "./hearing.js";
+import { audioContext, stereoGains } from "./hearing.js";
 
 // As in con360/sound/sources.py: breadth of a source, and the distance from which on it gets no louder.
 export const SIZE_M = 0.3;

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from con360.geometry.perspective import fov_outline, inside_view
 from con360.geometry.sphere import directions, rotation
+from con360.media.wav import wav_stream
 from con360.records import SourcePoint, SourceTrack, View
 from con360.sound.ambisonics import stereo_matrix
+from con360.sound.headphones import EARS_FILE
 from con360.sound.rotation import turn_matrices
 from con360.sound.source_tracks import track_from_json
 from con360.sound.sources import source_gains, track_at
@@ -37,7 +40,7 @@ FRAMES = [
 
 
 # Scripts that need no page.
-MODULES = ("geometry.js", "hearing.js", "placed.js")
+MODULES = ("geometry.js", "hearing.js", "ears.js", "placed.js", "field.js")
 
 
 def node(script: str, argument: Any) -> Any:
@@ -105,6 +108,29 @@ def test_the_editors_path_of_a_sound_is_the_librarys() -> None:
     drawn = node("a[1].map((time) => g.viewAt(a[0], time))", [whole, times])
     ours = track_at(track, times)
     assert np.allclose([[shown[key] for key in keys] for shown in drawn], ours, atol=1e-12)
+
+
+def test_the_headphones_turn_is_the_librarys() -> None:
+    turned = node("a.map((view) => e.turnMatrix(view, 3))", [plain(view) for view in VIEWS])
+    for view, matrix in zip(VIEWS, turned, strict=True):
+        wanted = turn_matrices(rotation(view.yaw_deg, view.pitch_deg, dtype=torch.float64), 3)
+        assert torch.allclose(torch.tensor(matrix, dtype=torch.float64), wanted, atol=1e-12), view
+
+
+def test_the_browsers_ears_are_the_librarys() -> None:
+    ours, theirs = (safetensors.torch.load_file(path) for path in (EARS_FILE, PACK / "web" / EARS_FILE.name))
+    assert set(theirs) == {name for name in ours if name.endswith(".48000")}
+    assert all(torch.equal(taps, ours[name]) for name, taps in theirs.items())
+
+
+def test_a_field_is_read_as_it_was_written(tmp_path: Path) -> None:
+    field = torch.randn(9, 1000, generator=torch.Generator().manual_seed(0)).numpy()
+    with wav_stream(tmp_path / "field.wav", 9, 44100) as wav:
+        wav.add(field)
+    read = node("f.readWav(new Uint8Array(a).buffer)", list((tmp_path / "field.wav").read_bytes()))
+    assert read["rate"] == 44100
+    channels = [[row[str(i)] for i in range(1000)] for row in read["channels"]]
+    assert np.array_equal(np.array(channels, np.float32), field)
 
 
 def test_a_line_over_the_seam_is_cut_and_ends_at_both_edges() -> None:

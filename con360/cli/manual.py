@@ -13,6 +13,7 @@ commands:
   reframe     make a flat video: follow what is salient, hold a view or move along a path
   place       put sounds around the listener: on a 360° video, or into a field by itself
   listen      make of Ambisonics what both ears hear on headphones
+  views       cut views all around, for any model that makes a sound for a video
   caption     describe a 360° video with a captioner and a language model of yours
   models      list which weights are here, which are missing, and where they belong
   convert     turn pickled checkpoints (.bin, .pt, .ckpt) into safetensors
@@ -134,6 +135,20 @@ KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0}, ...], in sec
 degrees; keyframes of reframe fit. The ears are those of MIT KEMAR, or your own from a
 SOFA file (pip install h5py). Loudspeakers are heard at their places, mono from
 everywhere. Where peaks would clip, both ears are turned down alike.
+"""
+
+VIEWS = """\
+Writes one clip per view around a 360° video, and views.json with their directions.
+Let any model make a sound for each clip, save the sounds beside them as view-1.wav,
+view-2.wav and so on, and `con360 place --sounds` joins them to Ambisonics. Views stand
+evenly around, or look at what is salient (--regions).
+"""
+
+VIEWS_NOTES = """\
+files:
+  view-1.mp4, ...  the views, clockwise from the front, or the most salient one first
+  views.json       name, yaw, pitch, fov and direction in words of each
+Files of those names are replaced, others in FOLDER stay.
 """
 
 CAPTION = """\

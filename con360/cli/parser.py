@@ -30,6 +30,8 @@ from .manual import (
     PLACE_NOTES,
     REFRAME,
     REFRAME_NOTES,
+    VIEWS,
+    VIEWS_NOTES,
 )
 from .requests import Request, request_of
 
@@ -104,6 +106,11 @@ def build_parser() -> Parser:
             "listen", usage="con360 listen INPUT -o OUT.wav [OPTIONS]", description=LISTEN, epilog=LISTEN_NOTES, **form
         )
     )
+    _add_views(
+        commands.add_parser(
+            "views", usage="con360 views INPUT --out FOLDER [OPTIONS]", description=VIEWS, epilog=VIEWS_NOTES, **form
+        )
+    )
     _add_caption(
         commands.add_parser(
             "caption", usage="con360 caption INPUT --captioner FOLDER [OPTIONS]", description=CAPTION,
@@ -155,13 +162,7 @@ def _add_reframe(parser: Parser) -> None:
     look.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
     _add_saliency(look)
     look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
-    part = parser.add_argument_group("which part of INPUT")
-    part.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
-    part.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
-    part.add_argument(
-        "--eye", choices=EYES,
-        help="stereo video: one eye, or the whole picture (as the metadata says)",
-    )  # fmt: skip
+    _add_part(parser.add_argument_group("which part of INPUT"))
     made = parser.add_argument_group("result")
     made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
     made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
@@ -212,6 +213,25 @@ def _add_listen(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
 
+def _add_views(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="a 360° video, equirectangular, about 2:1")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where to write")
+    look = parser.add_argument_group("which views")
+    look.add_argument("--count", type=_whole, metavar="N", help="so many evenly around, 2 to 16 (6)")
+    look.add_argument("--above-below", action="store_true", help="the last two of them look straight up and down")
+    look.add_argument("--regions", type=_whole, metavar="K", help="the K most salient regions instead")
+    look.add_argument("--fov", type=_number, metavar="DEG", help="field of view across the longer side (90)")
+    _add_saliency(look)
+    look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
+    _add_part(parser.add_argument_group("which part of INPUT"))
+    made = parser.add_argument_group("clips")
+    made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
+    made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
+    made.add_argument("--with-sound", action="store_true", help="with what each view's microphone hears (silent)")
+    _add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
 def _add_models(parser: Parser) -> None:
     parser.add_argument("--folder", metavar="F", help="look there alone; laid out like ComfyUI's models folder")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
@@ -257,6 +277,15 @@ def _add_captioning(group: Any, required: bool = False) -> None:
 def _add_source(group: Any) -> None:
     group.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=_number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
+    group.add_argument(
+        "--eye", choices=EYES,
+        help="stereo video: one eye, or the whole picture (as the metadata says)",
+    )  # fmt: skip
+
+
+def _add_part(group: Any) -> None:
+    group.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    group.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
     group.add_argument(
         "--eye", choices=EYES,
         help="stereo video: one eye, or the whole picture (as the metadata says)",

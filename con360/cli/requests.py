@@ -212,6 +212,25 @@ class ListenRequest(Request, SoundOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewsRequest(Request, SoundOptions, SaliencyOptions):
+    """`con360 views`; `count` None and `regions` None take the default count, `duration` None goes to the end."""
+
+    input: str
+    out: str
+    count: int | None
+    regions: int | None
+    above_below: bool
+    fov: float | None
+    device: str
+    start: float
+    duration: float | None
+    eye: Eye | None
+    size: str | None
+    fps: float | None
+    with_sound: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionRequest(Request, ExcerptOptions, CaptioningOptions):
     """`con360 caption`."""
 
@@ -241,6 +260,7 @@ REQUESTS: dict[str, type[Request]] = {
     "reframe": ReframeRequest,
     "place": PlaceRequest,
     "listen": ListenRequest,
+    "views": ViewsRequest,
     "caption": CaptionRequest,
     "models": ModelsRequest,
     "convert": ConvertRequest,

@@ -229,6 +229,32 @@ class PanoramaStream:
         return 0 if track is None else track.heard_channels
 
 
+def at_rate(
+    stream: PanoramaStream, fps: float, start_s: float, stop_s: float
+) -> Iterator[Callable[[], np.ndarray]]:  # fmt: skip
+    """Yield the picture `[H, W, 3]` at start_s, start_s + 1 / fps, ... until the video or the excerpt ends."""
+    shown: Callable[[], np.ndarray] | None = None
+    count, tolerance = 0, 0.25 / fps
+    for time_s, pixels in stream.frames(start_s, stop_s):
+        # Timestamps rounded to milliseconds must not shift a picture by a frame.
+        while shown is not None and start_s + count / fps + min(tolerance, 1e-3) < time_s:
+            yield shown
+            count += 1
+        shown = pixels
+    end_s = min(stop_s, stream.end_s) if stream.ended else stop_s
+    while shown is not None and start_s + count / fps < end_s - 1e-3:
+        yield shown
+        count += 1
+
+
+def small_picture(pixels: np.ndarray, height: int) -> Tensor:
+    """Average a picture `[H, W, 3]` uint8 down to `[3, height, 2 height]` in [0, 1]."""
+    import cv2
+
+    small = cv2.resize(np.ascontiguousarray(pixels), (2 * height, height), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small).permute(2, 0, 1).float() / 255.0
+
+
 def _sentences(*notices: str) -> tuple[str, ...]:
     return tuple(notice[0].upper() + notice[1:] + "." for notice in notices)
 

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..models.codecs import MEL_HOP, SAMPLE_RATE_HZ, log_mel
 from ..records import Sound
 from ..sound.intensity import heard_angles_deg
 from ..sound.levels import resample, to_mono
+from ..sound.mels import MEL_HOP, SAMPLE_RATE_HZ, log_mel
 from .figure import Definition
 
 # E-L1 (method notes): frames of the RMS curve.

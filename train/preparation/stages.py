@@ -25,7 +25,7 @@ from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
 from con360.media.info import probe
 from con360.media.reader import read_panorama
-from con360.models.codecs import encode_frames, encode_mel, log_mel
+from con360.models.codecs import encode_frames, encode_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
 from con360.saliency.predict import clip_saliency
@@ -33,6 +33,7 @@ from con360.saliency.salvit360 import load_salvit360, salvit360_saliency
 from con360.sound.ambisonics import first_order
 from con360.sound.channels import FIRST_ORDER, first_order_notice
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono
+from con360.sound.mels import log_mel
 from con360.sound.views import view_sound
 from con360.viewpoint.basd import basd_maps
 from con360.viewpoint.choose import viewpoint_notices, viewpoints

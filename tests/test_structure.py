@@ -14,7 +14,7 @@ from shared_data import ROOT
 FLOORS = (
     "errors", "choices", "records timing moments", "memory devices residency protocols", "geometry", "sound", "media",
     "saliency viewpoint sampling", "models scenes", "weights", "caption control", "drawing metrics",
-    "pipeline reframing placing", "door", "cli",
+    "pipeline reframing", "placing", "door", "cli",
 )  # fmt: skip
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 CLIENTS = ("nodes", "train")

@@ -9,6 +9,7 @@ const MICROPHONE = (75 * Math.PI) / 180;
 
 // One context per page: browsers limit their number. Create it at the first play: sound needs a click first.
 let shared;
+export const audioContext = () => (shared ??= new AudioContext({ sampleRate: EARS_RATE_HZ }));
 
 /** Gains of W, Y, Z, X for the left and for the right ear. */
 export function stereoGains(view) {
@@ -58,8 +59,7 @@ export class Hearing {
 
   #connect() {
     if (!this.on && !this.source) return;
-    shared ??= new AudioContext({ sampleRate: EARS_RATE_HZ });
-    shared.resume();
+    audioContext().resume();
     // A video element keeps its source node: any later file, with any channels, plays through it too.
     this.source ??= shared.createMediaElementSource(this.video);
     this.source.disconnect();

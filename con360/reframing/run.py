@@ -23,13 +23,13 @@ from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind
 from ..errors import InputError
 from ..geometry.sphere import DEG
 from ..media.info import probe
-from ..media.reader import PanoramaStream, check_times
+from ..media.reader import PanoramaStream, at_rate, check_times
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import Progress, View
 from ..saliency.human_faces import FaceDetector
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.follow import Follower
-from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, at_rate, seconds_of
+from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, seconds_of
 from .camera import Camera
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
 

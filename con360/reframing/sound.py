@@ -17,10 +17,11 @@ from ..media.sofa import ears_of_sofa
 from ..media.writer import ClipStream, aac_gain, aac_rate_hz
 from ..records import Progress, order_of
 from ..sound.ambisonics import stereo_matrix
-from ..sound.channels import FIRST_ORDER, PAIR
+from ..sound.channels import FIRST_ORDER, PAIR, first_order_notice
 from ..sound.headphones import EarFilters, ears_blocks, load_ears
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
 from ..sound.moving import mix_moving
+from ..sound.peaks import peak_of
 from ..sound.rotation import turn_blocks, turn_matrices
 from ..sound.views import mono_matrix
 from .aim import Aim, seconds_of
@@ -61,7 +62,7 @@ class _Mix:
         if self.turned is None or turns is None:
             return block if self.flat is None else self.flat.to(block) @ block
         field = mix_moving(block[:FIRST_ORDER], self.turned @ turns, MIX_STEP)
-        return field if self.flat is None else field + self.flat.to(block) @ block[FIRST_ORDER:]
+        return field if self.flat is None else field + self.flat.to(block) @ block[-PAIR:]
 
 
 def choose_mix(stream: PanoramaStream, kind: str, hrtf: str | Path | None = None) -> _Mix:
@@ -93,7 +94,9 @@ def choose_mix(stream: PanoramaStream, kind: str, hrtf: str | Path | None = None
 def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
     name = "stereo" if kind == "auto" else kind
     turned = {"stereo": stereo_matrix, "mono": mono_matrix}.get(name, lambda: torch.eye(4, dtype=torch.float64))()
-    flat, has_pair = None, stream.sound_channels > FIRST_ORDER
+    order = order_of(stream.sound_channels) or order_of(stream.sound_channels - PAIR)
+    flat, has_pair = None, order_of(stream.sound_channels) is None
+    stream.notices += first_order_notice(order)
     if has_pair and name == "foa":
         stream.notices.append(PAIR_LEFT_OUT)
     elif has_pair:
@@ -148,13 +151,13 @@ def sound_gain(
     stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float, progress: Progress | None
 ) -> float:  # fmt: skip
     """The factor that fits the whole sound into AAC; reads all of it once, to find its peak."""
-    peak, heard = 0.0, 0
-    for block in sound_blocks(stream, mix, aim, start_s, stop_s):
-        peak, heard = max(peak, float(block.abs().max())), heard + block.shape[1]
+
+    def tell(heard: int) -> None:
         if progress is not None and mix.shape is not None:
             second, total = heard // mix.shape[1], int(seconds_of(stream.info, start_s, stop_s))
             progress(second, max(second, total, 1), "measuring the sound")
-    return aac_gain(peak)
+
+    return aac_gain(peak_of(sound_blocks(stream, mix, aim, start_s, stop_s), tell))
 
 
 class Heard:

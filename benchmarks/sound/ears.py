@@ -215,7 +215,7 @@ def _straight(head: HeadResponses, wanted: Ring, at: str) -> Iterator[Row]:
 
 
 def _references(head: HeadResponses, wanted: Ring, at: str) -> Iterator[Row]:
-    """What needs no data: a sphere for a head, and today's stereo."""
+    """Compare what needs no data: a sphere for a head, and today's stereo."""
     sphere = measured(sphere_head(head.yaw_deg, head.pitch_deg, wanted.rate_hz), wanted.rate_hz)
     cardioids = two_cardioids(wanted.yaw_deg, wanted.rate_hz)
     for name, ring in (("a rigid sphere", sphere), ("two cardioids (trivial)", cardioids)):

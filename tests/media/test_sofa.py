@@ -69,6 +69,12 @@ def test_places_may_be_cartesian_and_of_several_distances(head: Callable[..., Pa
     assert torch.allclose(found.yaw_deg, made.yaw_deg) and torch.allclose(found.pitch_deg, made.pitch_deg)
 
 
+def test_receivers_in_the_other_order_are_swapped(head: Callable[..., Path]) -> None:
+    ears = np.array([[[0.0], [-0.09], [0.0]], [[0.0], [0.09], [0.0]]])
+    swapped = read_sofa(head({"ReceiverPosition": ears, "ListenerView": np.array([[1.0, 0.0, 0.0]])})).responses
+    assert torch.equal(swapped, read_sofa(head()).responses.flip(1))
+
+
 def test_delays_are_put_in_front(head: Callable[..., Path]) -> None:
     delay = np.tile([[3.0, 10.0]], (60, 1))
     moved, still = read_sofa(head({"Data.Delay": delay})), read_sofa(head())
@@ -95,6 +101,9 @@ def test_delays_are_put_in_front(head: Callable[..., Path]) -> None:
         ({"Data.Delay": np.full((1, 2), -5.0)}, {}, "delays of -5 to -5 samples"),
         ({}, {"Conventions": "other"}, "is HDF5, but no SOFA file"),
         ({}, {"DataType": "TF", "SOFAConventions": "SimpleFreeFieldHRTF"}, "data of type 'TF'"),
+        ({}, {"SOFAConventions": "SingleRoomDRIR"}, "of convention 'SingleRoomDRIR'"),
+        ({"ListenerView": np.array([[0.0, 1.0, 0.0]])}, {}, "does not look to azimuth 0"),
+        ({"ReceiverPosition": np.zeros((3, 3, 1))}, {}, "ReceiverPosition of 3 x 3 x 1; wanted 2 x 3"),
     ],
 )
 def test_a_file_that_lies_is_a_sentence(

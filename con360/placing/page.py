@@ -22,13 +22,14 @@ from typing import IO, Any
 
 from ..choices import Eye
 from ..errors import InputError
-from ..media.files import atomic_path, check_writable
+from ..media.files import atomic_path, check_writable, existing_file, existing_text
 from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
 from ..records import Progress
 from ..sound.headphones import EARS_FILE
 from .remake import Excerpt, remake
 from .sources import check_not_read, sentences
+from .views import LIST, direction_words, views_from_json
 
 FOLDER = Path(__file__).with_name("page_files")
 MAX_BYTES = 200_000_000
@@ -136,12 +137,30 @@ def write_page(
     with _clip_of(stream, settings, reason, progress) as (path, ambisonic):
         clips = [path, *(view.path for view in seen)]
         _check_bytes(sum(4 * math.ceil(one.stat().st_size / 3) for one in clips))
-        facts = _facts(path, seen, ambisonic)
+        facts = _facts(path, seen, ambisonic, settings.start_s)
         title = settings.title or info.path.stem
         with atomic_path(out) as temporary:
             _write(temporary, title, facts, clips)
             num_bytes = temporary.stat().st_size
     return Page(Path(out), num_bytes, len(seen), bool(reason), ambisonic, sentences(stream.notices))
+
+
+def views_of_folder(folder: str | os.PathLike[str]) -> tuple[PageView, ...]:
+    """List the views that `con360 views` wrote to a folder: clips, directions and captions.
+
+    Raises:
+        InputError: no such folder or list, or a view's clip is missing.
+    """
+    place = Path(folder).expanduser().absolute()
+    text = existing_text(place / LIST)
+    named = views_from_json(text)
+    facts = json.loads(text)
+    start, words = facts.get("start_s"), {row["name"]: row.get("caption") for row in facts["views"]}
+    return tuple(
+        PageView(existing_file(place / f"{name}.mp4"), str(words[name] or direction_words(view)), view.yaw_deg,
+                 view.pitch_deg, float(start) if isinstance(start, int | float) else None)
+        for name, view in named.items()
+    )  # fmt: skip
 
 
 # Content --------------------------------------------------------------------------------------------------------------
@@ -243,14 +262,14 @@ def _check_bytes(num_bytes: int) -> None:
         )
 
 
-def _facts(clip: Path, views: Sequence[_SeenView], ambisonic: bool) -> dict[str, Any]:
+def _facts(clip: Path, views: Sequence[_SeenView], ambisonic: bool, start_s: float) -> dict[str, Any]:
     return {
         "type": _type_of(clip),
         "ambisonic": ambisonic,
         "views": [
             {
                 "id": f"view-{number}", "type": _type_of(view.path), "caption": view.caption, "yaw": view.yaw_deg,
-                "pitch": view.pitch_deg, "start": view.start_s,
+                "pitch": view.pitch_deg, "start": None if view.start_s is None else view.start_s - start_s,
             }
             for number, view in enumerate(views, 1)
         ],

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
-from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS
+from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
 from ..sound.channels import AMBISONICS
 from .manual import (
     CAPTION,
@@ -179,6 +179,11 @@ def _add_reframe(parser: Parser) -> None:
         "and stereo, and makes stereo of the rest (auto)",
     )  # fmt: skip
     made.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears for --sound headphones (those of MIT KEMAR)")
+    made.add_argument(
+        "--stereo", choices=STEREO_LAWS, default="cardioids",
+        help="law that makes Ambisonics stereo: two microphones, or panning each band between two loudspeakers "
+        "(cardioids)",
+    )  # fmt: skip
     _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 

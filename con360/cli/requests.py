@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..choices import Eye, Ranking, SoundKind
+    from ..choices import Eye, Ranking, SoundKind, StereoLaw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +184,7 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     fps: float | None
     sound: SoundKind
     hrtf: str | None
+    stereo: StereoLaw
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..records import Sound
 from ..sound.ambisonics import ambisonic_azimuth_deg
-from ..sound.envelopes import HOP, WINDOW, envelope_of
 from ..sound.levels import resample, to_mono
+from ..sound.loudness import HOP, WINDOW, envelope_of
 from ..sound.mels import SAMPLE_RATE_HZ, log_mel
 from .figure import Definition
 

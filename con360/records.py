@@ -125,11 +125,13 @@ class DirectionField:
             most 2.
         residual: `[R, B]`, energy of the dipoles over that of W which `vectors` do not explain, in [0, 4].
         row_s: seconds of a row; row r stands for r * row_s to (r + 1) * row_s.
+        shares: how much of `residual` each of the dipoles Y, Z, X has, over all rows; sums to 1.
     """
 
     vectors: Tensor
     residual: Tensor
     row_s: float = 0.04
+    shares: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
 
 
 @dataclass(frozen=True)

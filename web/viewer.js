@@ -1,5 +1,6 @@
 // Looking around in a 360° video: drag to turn, wheel to zoom.
 
+import { FieldSound } from "./field.js";
 import { axes, clamp, wrapYaw } from "./geometry.js";
 import { Hearing } from "./hearing.js";
 import { Transport } from "./transport.js";
@@ -94,11 +95,13 @@ class Viewer {
     this.canvas = parts.picture(t("viewer"));
     this.hint = el("div", { class: "con360-hint" });
     this.hearing = new Hearing(this.video);
+    this.field = new FieldSound(this.video);
     this.transport = new Transport(this.video, [], () => this.draw());
     this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
+    this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
     this.home = parts.button("refresh", t("lookAhead"), () => this.turn({ yaw: 0, pitch: 0, fov: 90 }));
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
-    this.transport.bar.append(this.sound, this.home, this.eye);
+    this.transport.bar.append(this.sound, this.ears, this.home, this.eye);
     this.facts = el("div", { class: "con360-facts" });
     const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
     this.root = el("div", {}, stage, this.transport.bar, this.facts);
@@ -127,6 +130,8 @@ class Viewer {
     this.hint.textContent = url ? "" : t("runToSee");
     this.transport.play.disabled = !url;
     this.hearing.ambisonic = Boolean((fromFile ? known : made)?.ambisonic);
+    this.ears.hidden = !this.hearing.on;
+    this.field.load(made?.field && parts.fileUrl(made.field)).catch(() => (this.hint.textContent = t("noHeadphones")));
     const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);
@@ -135,6 +140,16 @@ class Viewer {
 
   failed() {
     if (this.video.dataset.url) this.hint.textContent = t("cannotPlay");
+  }
+
+  async wear() {
+    try {
+      await this.hearing.wear(!this.hearing.headphones);
+    } catch {
+      this.hint.textContent = t("noHeadphones");
+    }
+    const worn = this.hearing.headphones;
+    parts.setButton(this.ears, worn ? "desktop" : "headphones", t(worn ? "headphonesOff" : "headphonesOn"));
   }
 
   toggleOverlay() {
@@ -149,6 +164,7 @@ class Viewer {
     this.view.pitch = clamp(this.view.pitch, -90, 90);
     this.view.fov = clamp(this.view.fov, ...FOV_RANGE);
     this.hearing.turn(this.view);
+    this.field.turn(this.view);
     this.draw();
   }
 
@@ -207,6 +223,7 @@ export function addViewer(node) {
   const gone = () => {
     viewer.transport.stop();
     viewer.hearing.stop();
+    viewer.field.stop();
     viewer.sphere?.free();
   };
   parts.watch(node, () => viewer.read(), () => viewer.update(), gone);

@@ -1,4 +1,6 @@
-"""Show from where a sound comes: its energy by direction and time, as a picture and over the panorama.
+"""Show from where a sound comes: its energy by direction and time.
+
+`sound_maps` are drawn over the panorama as saliency is (`overlay.draw_overlay`); the compass is a picture of its own.
 
 Each bin of each moment points where its intensity points; what has no direction spreads over all of them. So sources
 that share no frequency are apart.
@@ -23,10 +25,9 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry.erp import erp_angles, erp_area_weights
 from ..geometry.sphere import angles
-from ..records import Progress, SaliencyMaps, Sound
+from ..records import Sound
 from ..sound.channels import FIRST_ORDER
 from ..sound.levels import resample
-from .overlay import draw_overlay
 from .panorama import Canvas, font, on_map
 
 # Directions are looked for in what this rate holds, in frames of so many samples.
@@ -147,22 +148,6 @@ def _checked(sound: Sound) -> Sound:
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------
-
-
-def draw_sound(frames: Tensor, fps: float, sound: Sound, *, progress: Progress | None = None) -> Tensor:
-    """Lay the directions of a sound over panorama frames, as heat.
-
-    Args:
-        frames: `[T, 3, H, 2H]` in [0, 1]. fps: their rate; the sound begins with the first.
-
-    Returns:
-        `[T, 3, H, 2H]` in [0, 1].
-
-    Raises:
-        InputError: as in `sound_maps`.
-    """
-    maps = sound_maps(sound, fps, len(frames))
-    return draw_overlay(frames, SaliencyMaps(maps, "sound"), progress=progress)
 
 
 def compass_strip(sound: Sound, width: int, height: int) -> np.ndarray:

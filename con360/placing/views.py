@@ -159,11 +159,11 @@ def views_to_json(views: Sequence[View], **facts: object) -> str:
     Args:
         facts: whatever else shall stand in it, such as source, start_s, duration_s, fps.
     """
-    rows = [
-        {"name": view_name(i), "yaw": view.yaw_deg, "pitch": view.pitch_deg, "fov": view.fov_deg,
-         "caption": direction_words(view)}
-        for i, view in enumerate(views, 1)
-    ]  # fmt: skip
+    rows = []
+    for number, view in enumerate(views, 1):
+        yaw, pitch, fov = (round(angle, 3) for angle in (view.yaw_deg, view.pitch_deg, view.fov_deg))
+        caption = direction_words(view)
+        rows.append({"name": view_name(number), "yaw": yaw, "pitch": pitch, "fov": fov, "caption": caption})
     return json.dumps({**facts, "views": rows}, indent=1) + "\n"
 
 

@@ -174,7 +174,10 @@ def _rows(scenes: Sequence[Scene], views: Sequence[View], make: Maker, how: str,
     return [
         Row(f"views to field, azimuth: {what}", f"p95 {most_deg:g}°",
             f"median {np.median(ours.azimuth):.1f}°, p95 {p95:.1f}°; medians beside: {beside}", p95 <= most_deg),
-        Row(f"views to field, level: {what}", "", f"{level}; without sharing {plain.levels()}; {plain.length.mean():.2f}"),
+        Row(
+            f"views to field, level: {what}", "",
+            f"{level}; without sharing {plain.levels()}; {plain.length.mean():.2f}",
+        ),
     ]  # fmt: skip
 
 

@@ -184,7 +184,10 @@ def views_from_json(text: str) -> dict[str, View]:
             raise InputError(f"the list of views has the name {name!r}; wanted plain names, each once.")
         if not all(isinstance(a, int | float) and math.isfinite(a) for a in angles):
             raise InputError(f"{name} looks at {angles}; wanted yaw, pitch and fov as numbers of degrees.")
-        found[name] = manual_viewpoint(*angles, 1).track.views[0]
+        try:
+            found[name] = manual_viewpoint(*angles, 1).track.views[0]
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
     if not found:
         raise InputError(f"the list of views is empty; `con360 views CLIP --out FOLDER` writes {LIST}.")
     return found

@@ -17,7 +17,8 @@ from browser.page import ComfyPage, browser, current_frontend
 from comfyui.server import PACK, ComfyServer, find_comfyui
 from PIL import Image
 
-from tools.workflows import CENTROIDS, REFRAME, VIEWPOINT, Column, Node, To, Workflow, ui_format
+from tools.workflow_form import Column, Node, To, Workflow, ui_format
+from tools.workflows import CENTROIDS, REFRAME, VIEWPOINT
 
 FOLDER = PACK / "web" / "docs" / "images"
 SCALE, EDGE = 0.8, 8

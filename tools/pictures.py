@@ -21,7 +21,8 @@ from con360.scenes import demo_scene
 from con360.timing import ClipSpec
 from tools.host import Host
 from tools.host.run import PACK
-from tools.workflows import SHIPPED, VIEWPOINT, Workflow, ui_format
+from tools.workflow_form import Workflow, ui_format
+from tools.workflows import SHIPPED, VIEWPOINT
 
 SIDE, MOMENT = 400, 0.5
 PAPER, INK = (24, 27, 33), (235, 238, 242)

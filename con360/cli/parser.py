@@ -21,9 +21,15 @@ from .manual import (
     DEMO_NOTES,
     GENERATE,
     GENERATE_NOTES,
+    LISTEN,
+    LISTEN_NOTES,
     MANUAL,
     MODELS,
     MODELS_NOTES,
+    PAGE,
+    PAGE_NOTES,
+    PLACE,
+    PLACE_NOTES,
     REFRAME,
     REFRAME_NOTES,
     VIEWS,
@@ -91,6 +97,22 @@ def build_parser() -> Parser:
             **form,
         )
     )  # fmt: skip
+    _add_place(
+        commands.add_parser(
+            "place", usage="con360 place SOUND[@PLACE] ... [--on CLIP] -o OUT [OPTIONS]", description=PLACE,
+            epilog=PLACE_NOTES, **form,
+        )
+    )  # fmt: skip
+    _add_listen(
+        commands.add_parser(
+            "listen", usage="con360 listen INPUT -o OUT.wav [OPTIONS]", description=LISTEN, epilog=LISTEN_NOTES, **form
+        )
+    )
+    _add_page(
+        commands.add_parser(
+            "page", usage="con360 page CLIP -o OUT.html [OPTIONS]", description=PAGE, epilog=PAGE_NOTES, **form
+        )
+    )
     _add_views(
         commands.add_parser(
             "views", usage="con360 views INPUT --out FOLDER [OPTIONS]", description=VIEWS, epilog=VIEWS_NOTES, **form
@@ -153,9 +175,47 @@ def _add_reframe(parser: Parser) -> None:
     made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument(
         "--sound", choices=SOUND_KINDS, default="auto",
-        help="stereo, mono, or first-order Ambisonics turned with the view; auto keeps mono and stereo, and makes "
-        "stereo of the rest (auto)",
+        help="stereo, mono, first-order Ambisonics or two ears on headphones, turned with the view; auto keeps mono "
+        "and stereo, and makes stereo of the rest (auto)",
     )  # fmt: skip
+    made.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears for --sound headphones (those of MIT KEMAR)")
+    _add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_place(parser: Parser) -> None:
+    parser.add_argument("sounds", nargs="+", metavar="SOUND[@PLACE]", help="any file with sound, and its own place")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="OUT.mp4 with --on, else OUT.wav")
+    parser.add_argument("--on", metavar="CLIP", help="a 360° video; its picture is copied")
+    place = parser.add_argument_group("place of each sound that has none of its own")
+    place.add_argument("--yaw", type=_number, metavar="DEG", help="right is positive (0)")
+    place.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
+    place.add_argument("--follow", type=_whole, metavar="K", help="the K-th most salient region of CLIP")
+    place.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
+    place.add_argument("--panned", action="store_true", help="stereo: each side where its own panning says")
+    place.add_argument("--distance", type=_number, metavar="M", help="twice as far is 6 dB quieter (1)")
+    place.add_argument("--spread", type=_number, metavar="DEG", help="angle it fills: 0 a point, 360 everywhere (0)")
+    place.add_argument("--gain", type=_number, metavar="DB", help="louder or quieter, in decibels (0)")
+    place.add_argument("--begin", type=_number, metavar="S", help="when it begins, in seconds of CLIP (0)")
+    made = parser.add_argument_group("result")
+    made.add_argument("--order", type=_whole, metavar="N", help="of the Ambisonics, 1 to 3 (CLIP's own, else 1)")
+    made.add_argument("--replace", action="store_true", help="leave CLIP's own sound out (mixed in)")
+    look = parser.add_argument_group("looking at CLIP, for --follow")
+    look.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (as the metadata says)")
+    _add_saliency(look)
+    look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
+    _add_sound(parser.add_argument_group("sound of CLIP"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_listen(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="Ambisonics of order 1 to 3, or a 360° video with sound")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.wav", help="what both ears hear")
+    head = parser.add_argument_group("where the head points")
+    head.add_argument("--yaw", type=_number, metavar="DEG", help="right is positive (0)")
+    head.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
+    head.add_argument("--path", metavar="KEYFRAMES.json", help="turn along keyframes")
+    parser.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears, measured (MIT KEMAR's)")
     _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
@@ -176,6 +236,25 @@ def _add_views(parser: Parser) -> None:
     made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument("--with-sound", action="store_true", help="with what each view's microphone hears (silent)")
     _add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_page(parser: Parser) -> None:
+    parser.add_argument("input", metavar="CLIP", help="a 360° video, equirectangular, about 2:1")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.html", help="the page to write")
+    spots = parser.add_argument_group("hot spots")
+    spots.add_argument(
+        "--view", action="append", default=[], metavar="FILE[@YAW,PITCH][=CAPTION]",
+        help="a view's clip, where it lies, and its name; may be repeated",
+    )  # fmt: skip
+    spots.add_argument("--views", metavar="FOLDER", help="all views of a folder that `con360 views` wrote")
+    parser.add_argument("--title", metavar="TEXT", help="of the page (CLIP's name)")
+    smaller = parser.add_argument_group("a smaller page")
+    smaller.add_argument("--size", metavar="WxH", help="of the panorama, even numbers (as it is)")
+    smaller.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    smaller.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
+    smaller.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (the left one)")
+    _add_sound(parser.add_argument_group("sound of CLIP"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..choices import MULTICUE
 from ..errors import InputError
 from ..media.info import MediaInfo
-from ..media.reader import PanoramaStream
+from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..records import Progress, SaliencyMaps, View
 from ..saliency.heard import Listener
 from ..saliency.human_faces import FaceDetector, HumanFace
@@ -61,7 +61,23 @@ def aim_at(
         return lambda time_s: still
     if not isinstance(look, Follow):
         return lambda time_s: view_at(look, time_s)
-    follower = Follower(SALIENCY_FPS, look.rank)
+    (path,) = follow_paths(stream, (look.rank,), start_s, stop_s, estimator, progress)
+    return lambda time_s: view_on_path(path, time_s * SALIENCY_FPS, look.fov_deg)
+
+
+def follow_paths(
+    stream: PanoramaStream, ranks: Sequence[int], start_s: float, stop_s: float,
+    estimator: Estimator, progress: Progress | None,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """Find where the salient regions of these ranks are over time; looks through the excerpt once.
+
+    Returns:
+        Unit vectors `[N, 3]` at `SALIENCY_FPS` for each rank.
+
+    Raises:
+        InputError: the excerpt has no picture, or a rank below 1.
+    """
+    followers = [Follower(SALIENCY_FPS, rank) for rank in ranks]
     total = round(seconds_of(stream.info, start_s, stop_s) * SALIENCY_FPS)
 
     def tell(seen: int) -> None:
@@ -70,13 +86,13 @@ def aim_at(
 
     for maps in _saliency_windows(stream, start_s, stop_s, estimator, tell):
         for one in maps:
-            follower.add(one)
-    if not len(follower):
+            for follower in followers:
+                follower.add(one)
+    if not len(followers[0]):
         raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
-    if not follower.found_something:
+    if not followers[0].found_something:
         stream.notices.append("nothing stands out in the picture: the view looks to the front (yaw 0, pitch 0)")
-    path = follower.path()
-    return lambda time_s: view_on_path(path, time_s * SALIENCY_FPS, look.fov_deg)
+    return tuple(follower.path() for follower in followers)
 
 
 def mean_saliency(
@@ -150,7 +166,7 @@ def _saliency_windows(
 
     for pixels in at_rate(stream, SALIENCY_FPS, start_s, stop_s):
         picture = pixels()
-        kept.append(_small(picture))
+        kept.append(small_picture(picture, SALIENCY_HEIGHT))
         if detector is not None:
             due = not faces or seen % round(FACES_EVERY_S * SALIENCY_FPS) == 0
             faces.append(detector.find(picture) if due else faces[-1])
@@ -161,29 +177,3 @@ def _saliency_windows(
             kept, faces, fresh = kept[-OVERLAP:], faces[-OVERLAP:], 0
     if fresh:
         yield maps()
-
-
-def _small(pixels: np.ndarray) -> Tensor:
-    import cv2
-
-    size = (2 * SALIENCY_HEIGHT, SALIENCY_HEIGHT)
-    small = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(small).permute(2, 0, 1).float() / 255.0
-
-
-def at_rate(
-    stream: PanoramaStream, fps: float, start_s: float, stop_s: float
-) -> Iterator[Callable[[], np.ndarray]]:  # fmt: skip
-    """Yield the picture `[H, W, 3]` at start_s, start_s + 1 / fps, ... until the video or the excerpt ends."""
-    shown: Callable[[], np.ndarray] | None = None
-    count, tolerance = 0, 0.25 / fps
-    for time_s, pixels in stream.frames(start_s, stop_s):
-        # Timestamps rounded to milliseconds must not shift a picture by a frame.
-        while shown is not None and start_s + count / fps + min(tolerance, 1e-3) < time_s:
-            yield shown
-            count += 1
-        shown = pixels
-    end_s = min(stop_s, stream.end_s) if stream.ended else stop_s
-    while shown is not None and start_s + count / fps < end_s - 1e-3:
-        yield shown
-        count += 1

@@ -36,6 +36,14 @@ NAMES = {
     "Save360Video": "Save 360° Video",
     "Con360SaliencyKL": "S_KL",
     "Con360Centroids": "Centroids",
+    "Con360PlaceSound": "Place Sound on Sphere",
+    "Con360MixAmbisonics": "Mix Ambisonics",
+    "Con360RotateAmbisonics": "Rotate Ambisonics",
+    "Con360AmbisonicsToHeadphones": "Ambisonics→Headphones",
+    "Con360AmbisonicsPreview": "Ambisonics Preview",
+    "Con360ViewsAround": "Views Around",
+    "Con360SoundsToField": "Sounds to Field",
+    "Con360SampleSound": "Sample Sound",
 }
 DOCS = PACK / "web" / "docs"
 LANGUAGES = sorted(path.name for path in (PACK / "locales").iterdir() if path.is_dir())

@@ -130,7 +130,9 @@ def _dipoles(piece: Tensor, filters: Tensor, field: DirectionField, times_s: Ten
     if residual.max() < 1e-5:
         return joined(steered * w, size)
     copies = spectra(_filtered(piece, filters), size, size // 2)
-    energy, product, copied = (part @ to_bins.to(part.dtype) for part in _means(w, copies, to_bins.T, size / 2 / rate_hz))
+    energy, product, copied = (
+        part @ to_bins.to(part.dtype) for part in _means(w, copies, to_bins.T, size / 2 / rate_hz)
+    )
     common = product / energy.clamp_min(_TINY)
     left = copied - common.abs().square() * energy
     shares = residual.new_tensor(field.shares)[:, None, None]

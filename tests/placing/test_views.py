@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
 from con360.errors import InputError
-from con360.media.writer import write_clip, write_wav
 from con360.placing.views import (
     direction_words,
     field_blocks,
-    field_of_folder,
     field_of_views,
     sounds_notices,
     views_around,
@@ -216,13 +213,7 @@ def test_sounds_that_cannot_be_joined(sounds: list[torch.Tensor], order: int, wo
         field_of_views([Sound(wave, RATE) for wave in sounds], views_around(2), order)
 
 
-# Folder ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "views.json").write_text(views_to_json(views_around(4), fps=8.0))
-    return tmp_path
+# List -----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_list_keeps_the_views() -> None:
@@ -231,49 +222,6 @@ def test_the_list_keeps_the_views() -> None:
     assert tuple(views_from_json(text).values()) == views
     facts = json.loads(text)
     assert (facts["source"], facts["views"][1]["name"], facts["views"][1]["caption"]) == ("clip.mp4", "view-2", "below")
-
-
-def test_a_folder_of_sounds_becomes_a_field(folder: Path) -> None:
-    wave = noise(0)
-    write_wav(folder / "view-2.wav", Sound(wave[None], RATE))
-    write_wav(folder / "view-4.wav", Sound(torch.stack((noise(1), noise(1))), RATE, "stereo"))
-    write_clip(folder / "view-1.mp4", torch.zeros(4, 3, 16, 16), 8.0)
-    made, notices = field_of_folder(folder, 3)
-    assert made.waveform.shape == (16, 2 * RATE)
-    want = encode(wave, 90.0, 0.0, 3) + encode(noise(1), -90.0, 0.0, 3)
-    assert level_db(made.waveform - want, want) < -15
-    assert notices == (
-        "view-1 has no sound file: nothing sounds from there",
-        "view-3 has no sound file: nothing sounds from there",
-        "sounds of several channels were mixed to mono: view-4",
-    )
-
-
-def test_a_clip_with_sound_counts_unless_there_is_another_file(folder: Path) -> None:
-    frames = torch.zeros(8, 3, 16, 16)
-    write_clip(folder / "view-3.mp4", frames, 8.0, Sound(noise(0, 1.0)[None], RATE))
-    yaw, _ = yaw_and_length(field_of_folder(folder)[0].waveform)
-    assert abs(yaw) == pytest.approx(180.0, abs=0.1)
-    write_wav(folder / "view-3.wav", Sound(torch.zeros(1, RATE), RATE))
-    made, notices = field_of_folder(folder)
-    assert not made.waveform.any() and "silent sounds: view-3" in notices
-
-
-def test_folders_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no sound of a view; wanted files such as view-1\.wav"):
-        field_of_folder(folder)
-    with pytest.raises(InputError, match="no folder"):
-        field_of_folder(tmp_path / "away")
-    for ending in (".wav", ".flac"):
-        (folder / f"view-1{ending}").write_bytes(b"x")
-    with pytest.raises(InputError, match="two sounds"):
-        field_of_folder(folder)
-    (folder / "views.json").unlink()
-    with pytest.raises(InputError, match=r"no file .*views\.json"):
-        field_of_folder(folder)
-    (folder / "views.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="no text file"):
-        field_of_folder(folder)
 
 
 @pytest.mark.parametrize(

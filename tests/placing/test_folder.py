@@ -50,7 +50,7 @@ def test_sounds_of_other_rates_and_lengths_stream(folder: Path) -> None:
     assert opened.rate_hz == 32000
     made = torch.cat(list(opened.blocks(32000, 1)), 1)
     assert made.shape == (4, 3 * 32000)
-    assert 10 * math.log10(made[0].square().mean() / noise(0, 3.0).square().mean()) == pytest.approx(0.0, abs=0.1)
+    assert 10 * math.log10(made[0].square().mean() / noise(0, 3.0).square().mean()) == pytest.approx(0.0, abs=0.5)
     assert opened.said()[-3:] == (
         "sounds at 16000 Hz were resampled to 32000 Hz",
         "shorter sounds were padded with silence to 3.00 s: view-3", "silent sounds: view-3",

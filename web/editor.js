@@ -263,7 +263,9 @@ class Editor {
     const start = this.pointer(event);
     const badge = this.badgeAt(start);
     if (badge) return this.choose(badge.ranking, badge.rank);
-    const frame = this.keyed && this.keyframes.find((found) => start.away(found) < NEAR_PX);
+    // What is under the hand now goes before a keyframe of another time that lies there too.
+    const atHand = this.view && start.away(this.view) < NEAR_PX;
+    const frame = this.keyed && !atHand && this.keyframes.find((found) => start.away(found) < NEAR_PX);
     if (frame && frame !== this.keyframeHere) return this.transport.seek(frame.time);
     // A keyframe belongs to the time of the press, so pause. A still view can turn while the clip plays.
     if (this.keyed) this.video.pause();

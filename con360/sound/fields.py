@@ -104,55 +104,52 @@ def synthesise_blocks(blocks: Iterable[Tensor], rate_hz: int, field: DirectionFi
     for piece, valid in pieces(map(_checked, blocks), count, reach):
         frames = (piece.shape[1] - size) // half + 1
         times_s = (at - reach + half + half * torch.arange(frames, dtype=torch.float64)) / rate_hz
-        dipoles = _dipoles(piece, filters, _Gains(field, times_s), rate_hz)[:, reach - half :]
+        dipoles = _dipoles(piece, filters, field, times_s, rate_hz)[:, reach - half :]
         yield torch.cat((piece[:, reach : reach + valid], dipoles[:, :valid]))
         at += valid
 
 
-class _Gains:
-    """A field's vectors `[3, T, B]` and residual energies `[3, T, B]` at the times of frames."""
-
-    def __init__(self, field: DirectionField, times_s: Tensor) -> None:
-        centres = (torch.arange(len(field.residual), dtype=torch.float64) + 0.5) * field.row_s
-        first = min(int(max(0.0, times_s[0].item()) / field.row_s), len(centres) - 1)
-        last = int(max(0.0, times_s[-1].item()) / field.row_s) + 2
-        rows = slice(max(0, first - 1), last)
-        weights = hats(times_s, centres[rows]).float()
-        self.vectors = torch.einsum("tr,rbd->dtb", weights, field.vectors[rows].float())
-        residual = (weights @ field.residual[rows].float()).clamp_min(0.0)
-        self.residual = residual * residual.new_tensor(field.shares)[:, None, None]
+def _at_frames(field: DirectionField, times_s: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors `[3, T, B]` and the energy of the dipoles over that of W `[T, B]`, vectors included, at frames' times."""
+    centres = (torch.arange(len(field.residual), dtype=torch.float64) + 0.5) * field.row_s
+    first = min(int(max(0.0, times_s[0].item()) / field.row_s), len(centres) - 1)
+    rows = slice(max(0, first - 1), int(max(0.0, times_s[-1].item()) / field.row_s) + 2)
+    weights, vectors = hats(times_s, centres[rows]).float(), field.vectors[rows].float()
+    energy = vectors.square().sum(-1) + field.residual[rows].float()
+    return torch.einsum("tr,rbd->dtb", weights, vectors), weights @ energy
 
 
-def _dipoles(piece: Tensor, filters: Tensor, gains: _Gains, rate_hz: int) -> Tensor:
+def _dipoles(piece: Tensor, filters: Tensor, field: DirectionField, times_s: Tensor, rate_hz: int) -> Tensor:
     """Y, Z and X `[3, N - size]` of a mono piece `[1, N]`, from half a frame on."""
     size = frame_size(rate_hz)
-    w = spectra(piece, size, size // 2)
-    bands = gains.vectors.shape[-1]
-    to_bands = band_weights(bands, size, rate_hz)
-    steered = gains.vectors @ to_bands.T
-    if not gains.residual.any():
+    to_bins = band_weights(field.residual.shape[1], size, rate_hz).T
+    vectors, energy = _at_frames(field, times_s)
+    w, steered = spectra(piece, size, size // 2), vectors @ to_bins
+    # Between rows and bands vectors are shorter than at them; decorrelated sound keeps the energy.
+    residual = (energy @ to_bins - steered.square().sum(0)).clamp_min(0.0)
+    if residual.max() < 1e-5:
         return joined(steered * w, size)
     copies = spectra(_filtered(piece, filters), size, size // 2)
-    common, level = _left_over(w, copies, gains.residual, to_bands, size / 2 / rate_hz)
-    level = level @ to_bands.T
-    return joined((steered - level * (common @ to_bands.T.to(common.dtype))) * w + level * copies, size)
+    energy, product, copied = (part @ to_bins.to(part.dtype) for part in _means(w, copies, to_bins.T, size / 2 / rate_hz))
+    common = product / energy.clamp_min(_TINY)
+    left = copied - common.abs().square() * energy
+    shares = residual.new_tensor(field.shares)[:, None, None]
+    level = (shares * residual * energy / left.clamp_min(_TINY)).sqrt().clamp_max(_MOST_GAIN)
+    return joined((steered - level * common) * w + level * copies, size)
 
 
-def _left_over(w: Tensor, copies: Tensor, residual: Tensor, to_bands: Tensor, hop_s: float) -> tuple[Tensor, Tensor]:
-    """Find how much of W is in each copy, and the gains that give the rest of each copy its energy: `[3, T, B]`."""
+def _means(w: Tensor, copies: Tensor, to_bands: Tensor, hop_s: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Average over rows and bands: W's energy, its product with each copy, and the copies' energy, `[1 or 3, T, B]`."""
     kernel = _mean_kernel(hop_s).to(to_bands)
 
     def mean(power: Tensor) -> Tensor:
-        banded = power @ to_bands
-        rows = banded.transpose(1, 2).flatten(0, 1)[:, None]
-        smooth = torch.nn.functional.conv1d(rows, kernel[None, None], padding=len(kernel) // 2)
-        return smooth.view(banded.shape[0], -1, banded.shape[1]).transpose(1, 2)
+        rows = (power @ to_bands / to_bands.sum(0)).transpose(1, 2)
+        smooth = torch.nn.functional.conv1d(rows.flatten(0, 1)[:, None], kernel[None, None], padding=len(kernel) // 2)
+        return smooth.view(rows.shape).transpose(1, 2)
 
-    energy = mean(w.abs().square()).clamp_min(_TINY)
     product = w.conj() * copies
-    common = torch.complex(mean(product.real), mean(product.imag)) / energy
-    left = (mean(copies.abs().square()) / energy - common.abs().square()).clamp_min(_TINY)
-    return common, (residual / left).sqrt().clamp_max(_MOST_GAIN)
+    common = torch.complex(mean(product.real), mean(product.imag))
+    return mean(w.abs().square()), common, mean(copies.abs().square())
 
 
 def _mean_kernel(hop_s: float) -> Tensor:

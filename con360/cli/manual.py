@@ -95,9 +95,10 @@ needed.
 REFRAME_NOTES = """\
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
 in seconds from --start and degrees. The field of view spans the longer side of the
-picture. Stereo comes from two virtual cardioids, 75° to either side of the view. Sound
-is resampled where AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks would clip,
-all channels are turned down alike.
+picture. Stereo comes from two virtual cardioids, 75° to either side of the view;
+headphones get what the ears of the dummy head KEMAR hear, or your own (--hrtf, needs
+h5py). Sound is resampled where AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks
+would clip, all channels are turned down alike.
 An existing OUT.mp4 is replaced when the new one is complete.
 """
 

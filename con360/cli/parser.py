@@ -153,9 +153,10 @@ def _add_reframe(parser: Parser) -> None:
     made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument(
         "--sound", choices=SOUND_KINDS, default="auto",
-        help="stereo, mono, or first-order Ambisonics turned with the view; auto keeps mono and stereo, and makes "
-        "stereo of the rest (auto)",
+        help="stereo, mono, first-order Ambisonics or two ears on headphones, turned with the view; auto keeps mono "
+        "and stereo, and makes stereo of the rest (auto)",
     )  # fmt: skip
+    made.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears for --sound headphones (those of MIT KEMAR)")
     _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 

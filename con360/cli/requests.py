@@ -159,6 +159,7 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     size: str | None
     fps: float | None
     sound: SoundKind
+    hrtf: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

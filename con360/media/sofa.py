@@ -88,9 +88,9 @@ def _responses(file: Any, path: Path) -> HeadResponses:
         raise InputError(f"{path.name} has responses that are silent; every direction must be heard by both ears.")
     yaw, pitch, distance = _spherical(file["SourcePosition"], places, path)
     kept = _once(yaw, pitch, distance)
-    responses = _delayed(responses, file, path)[kept]
+    heard, yaws, pitches = map(torch.from_numpy, (_delayed(responses, file, path)[kept], yaw[kept], pitch[kept]))
     name = _text(file.attrs.get("ListenerShortName")) or path.name
-    return HeadResponses(*map(torch.from_numpy, (responses, yaw[kept], pitch[kept])), round(float(rate[0])), name)
+    return HeadResponses(heard, yaws, pitches, round(float(rate[0])), name)
 
 
 def _numbers(file: Any, name: str, path: Path) -> np.ndarray:

@@ -45,7 +45,7 @@ class Reframed:
     """Facts about the file that was written.
 
     Args:
-        sound: "stereo", "mono", "foa" where it was turned, "as recorded", or "none".
+        sound: "stereo", "mono", "foa", "headphones" where it was turned, "as recorded", or "none".
         first_view: the view of the first frame.
         notices: sentences for people.
     """
@@ -67,9 +67,11 @@ class ReframeSettings:
     Args:
         size: width and height in pixels, even. None gives a square of as many pixels per degree as the source has.
         sound: `stereo` and `mono` are virtual microphones turned with the view (`stereo_matrix`, `view_sound`), or the
-            downmix of loudspeakers (`downmix_matrix`); `foa` is the turned Ambisonics itself; `auto` leaves mono and
-            stereo as they are and makes stereo of the rest. A head-locked pair is added without a turn. All of it is
-            resampled where AAC lacks the rate, and turned down by one gain where it would be too loud.
+            downmix of loudspeakers (`downmix_matrix`); `foa` is the turned Ambisonics itself, `headphones` what two
+            ears hear of it; `auto` leaves mono and stereo as they are and makes stereo of the rest. A head-locked pair
+            is added without a turn. All of it is resampled where AAC lacks the rate, and turned down by one gain where
+            it would be too loud.
+        hrtf: SOFA file of the listener's own head for `headphones`; None takes `load_ears`.
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
         eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
@@ -81,6 +83,7 @@ class ReframeSettings:
 
     size: tuple[int, int] | None = None
     sound: SoundKind = "auto"
+    hrtf: str | Path | None = None
     start_s: float = 0.0
     duration_s: float | None = None
     fps: float | None = None
@@ -97,6 +100,8 @@ class ReframeSettings:
             raise InputError(f"a size of {width}x{height} was asked for; H.264 needs even numbers, {low} to {high}.")
         if self.sound not in SOUND_KINDS:
             raise InputError(f"sound {self.sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
+        if self.hrtf is not None and self.sound != "headphones":
+            raise InputError(f"a SOFA file is for the sound 'headphones', and the sound is {self.sound!r}; choose one.")
         check_times(self.start_s, self.duration_s)
         if self.fps is not None and not 0 < self.fps <= 240:
             raise InputError(f"{self.fps:g} frames per second were asked for; choose more than 0 and at most 240.")
@@ -136,7 +141,7 @@ def reframe(
         raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
     start_s, stop_s = settings.start_s, settings.stop_s
-    mix = choose_mix(stream, settings.sound)
+    mix = choose_mix(stream, settings.sound, settings.hrtf)
     aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
     job = _Job(stream, aim, start_s, stop_s, settings.fps, progress)
     shots = job.shots()

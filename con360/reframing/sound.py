@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,14 +13,16 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry.sphere import rotation
 from ..media.reader import PanoramaStream
+from ..media.sofa import ears_of_sofa
 from ..media.writer import ClipStream, aac_gain, aac_rate_hz
-from ..records import Progress
+from ..records import Progress, order_of
 from ..sound.ambisonics import stereo_matrix
-from ..sound.channels import FIRST_ORDER
+from ..sound.channels import FIRST_ORDER, PAIR
+from ..sound.headphones import EarFilters, ears_blocks, load_ears
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
 from ..sound.moving import mix_moving
 from ..sound.peaks import peak_of
-from ..sound.rotation import turn_matrices
+from ..sound.rotation import turn_blocks, turn_matrices
 from ..sound.views import mono_matrix
 from .aim import Aim, seconds_of
 
@@ -39,6 +42,7 @@ class _Mix:
         turned: `[D, 4]` after the turn with the view; None where the sound is not turned.
         flat: `[D, C]` for the channels that do not turn: all of them, or a head-locked pair; None leaves them as they
             are, or the pair out.
+        ears: what the turned field and its pair go through instead; None for all kinds but headphones.
     """
 
     name: str
@@ -46,6 +50,7 @@ class _Mix:
     channels: int = 0
     turned: Tensor | None = None
     flat: Tensor | None = None
+    ears: EarFilters | None = None
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -60,7 +65,7 @@ class _Mix:
         return field if self.flat is None else field + self.flat.to(block) @ block[FIRST_ORDER:]
 
 
-def choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
+def choose_mix(stream: PanoramaStream, kind: str, hrtf: str | Path | None = None) -> _Mix:
     """Choose the mix for a kind of sound (`choices.SOUND_KINDS`); adds what was assumed or mixed to the notices."""
     track = None if kind == "none" else stream.track
     if track is None:
@@ -68,11 +73,11 @@ def choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
     channels, rate, speakers = stream.sound_channels, track.sample_rate_hz, track.heard.speakers
     stream.notices += track.notices
     if track.layout == "ambix":
-        return _turned_mix(stream, kind, rate)
-    if kind == "foa":
+        return _worn_mix(stream, rate, hrtf) if kind == "headphones" else _turned_mix(stream, kind, rate)
+    if kind in ("foa", "headphones"):
         raise InputError(
-            f"turned Ambisonics was asked for, but the sound is {track.layout} with {channels} channels; "
-            "choose auto, stereo, mono or none."
+            f"{'turned Ambisonics' if kind == 'foa' else 'sound for headphones'} was asked for, but the sound is "
+            f"{track.layout} with {channels} channels and has no directions; choose auto, stereo, mono or none."
         )
     if channels <= 2 and (kind != "mono" or channels == 1):
         stream.notices += ["the sound is mono and stays it"] if kind == "stereo" and channels == 1 else []
@@ -97,6 +102,13 @@ def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
     return _Mix(name, rate_hz, len(turned), turned, flat)
 
 
+def _worn_mix(stream: PanoramaStream, rate_hz: int, hrtf: str | Path | None) -> _Mix:
+    channels = stream.sound_channels
+    order = order_of(channels) or order_of(channels - PAIR) or 1
+    ears = load_ears(order, rate_hz) if hrtf is None else ears_of_sofa(hrtf, order, rate_hz)
+    return _Mix("headphones", rate_hz, 2, ears=ears.with_pair() if order_of(channels) is None else ears)
+
+
 def sound_blocks(
     stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float
 ) -> Iterator[Tensor]:  # fmt: skip
@@ -104,9 +116,15 @@ def sound_blocks(
     if mix.shape is None:
         return iter(())
 
+    blocks = stream.sound(start_s, stop_s)
+    if mix.ears is not None:
+        field = (torch.from_numpy(block) for block in blocks)
+        turned = turn_blocks(field, mix.rate_hz, lambda times_s: _cameras(aim, times_s), mix.ears.order)
+        return resample_blocks(ears_blocks(turned, mix.ears), mix.rate_hz, mix.shape[1])
+
     def mixed() -> Iterator[Tensor]:
         at = 0
-        for block in _in_steps(stream.sound(start_s, stop_s)):
+        for block in _in_steps(blocks):
             turns = None if mix.turned is None else _turns(aim, at, block.shape[1], mix.rate_hz)
             yield mix.of(torch.from_numpy(block), turns)
             at += block.shape[1]
@@ -116,10 +134,15 @@ def sound_blocks(
 
 def _turns(aim: Aim, at: int, count: int, rate_hz: int) -> Tensor:
     """Turns of the field, `[M, 4, 4]`, at the samples `at`, `at + MIX_STEP`, ..."""
-    views = [aim((at + edge) / rate_hz) for edge in range(0, count + MIX_STEP, MIX_STEP)]
+    return turn_matrices(_cameras(aim, (at + np.arange(0, count + MIX_STEP, MIX_STEP)) / rate_hz))
+
+
+def _cameras(aim: Aim, times_s: np.ndarray) -> Tensor:
+    """Rotations of the camera, `[M, 3, 3]`, at times from the excerpt's start."""
+    views = [aim(time_s) for time_s in times_s.tolist()]
     yaw = torch.tensor([view.yaw_deg for view in views], dtype=torch.float64)
     pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
-    return turn_matrices(rotation(yaw, pitch))
+    return rotation(yaw, pitch)
 
 
 def sound_gain(

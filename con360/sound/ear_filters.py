@@ -24,12 +24,16 @@ from .headphones import ORDERS, RATES_HZ, EarFilters
 TAPS = 256
 # By order: the highest frequency whose phase is fitted, chosen by `python -m benchmarks.sound ears`.
 CROSSOVERS_HZ = {1: 1000.0, 2: 1250.0, 3: 1500.0}
+# Of a rigid sphere that stands for the head.
+RADIUS_M = 0.0875
+SOUND_SPEED_M_S = 343.0
 # The filters are late by a millisecond: the ear that is near hears before the middle of the head would.
 LEAD_S = 0.001
 # Below, loudspeakers of measurements fade: responses approach those of a head that is small beside the wave.
 _LOWEST_HZ = 200.0
+_SPHERE_HZ = 1000.0
 # Equalising lifts no frequency by more, seen from the loudest one.
-_DEEPEST_DB = 20.0
+_DEEPEST_DB = 30.0
 _FADE = 16
 # A cell of the sphere counts at most so many times the mean one: measurements stop above the floor.
 _WIDEST_CELL = 3.0
@@ -124,9 +128,7 @@ def equalised(head: HeadResponses) -> EqualHead:
     hz = torch.linspace(0, head.rate_hz / 2, spectra.shape[-1], dtype=torch.float64)
     diffuse = (areas[:, None, None] * spectra.abs() ** 2).sum(0).mean(0)
     spectra = spectra * minimum_phase(1 / _colour(diffuse, hz))
-    middle = _arrival(spectra, areas, hz)
-    spectra = spectra * torch.exp(2j * math.pi * hz * middle)
-    return EqualHead(_mended_low(spectra, hz), areas, head)
+    return EqualHead(_mended_low(_in_time(spectra, areas, hz), hz), areas, head)
 
 
 def cell_areas(head: HeadResponses) -> Tensor:
@@ -156,13 +158,11 @@ def directions(yaw_deg: Tensor, pitch_deg: Tensor) -> Tensor:
 
 
 def _colour(diffuse: Tensor, hz: Tensor) -> Tensor:
-    """Smooth the energy from everywhere over thirds of octaves; returns its magnitude, flat below `_LOWEST_HZ`."""
+    """Smooth the energy from everywhere over thirds of octaves; returns its magnitude."""
     total = torch.cat((diffuse.new_zeros(1), diffuse.cumsum(0)))
     first = torch.searchsorted(hz, hz * 2 ** (-1 / 6))
     last = torch.searchsorted(hz, hz * 2 ** (1 / 6), right=True)
     smooth = ((total[last] - total[first]) / (last - first)).sqrt()
-    low = int(torch.searchsorted(hz, _LOWEST_HZ))
-    smooth[:low] = smooth[low]
     return smooth.clamp_min(float(smooth.max()) * 10 ** (-_DEEPEST_DB / 20))
 
 
@@ -175,13 +175,22 @@ def minimum_phase(magnitude: Tensor) -> Tensor:
     return torch.exp(torch.fft.rfft(cepstrum * fold))
 
 
-def _arrival(spectra: Tensor, areas: Tensor, hz: Tensor) -> float:
-    """Seconds at which the middle of the head hears: the slope of the phase of all directions and both ears at once."""
-    whole = (areas[:, None, None] * spectra).sum(0).mean(0)
-    used = (hz >= _LOWEST_HZ) & (hz <= 4 * _LOWEST_HZ)
+def _in_time(spectra: Tensor, areas: Tensor, hz: Tensor) -> Tensor:
+    """Count time from the middle of the head, by the phase of all directions and both ears together.
+
+    Up to `_SPHERE_HZ` that phase becomes a rigid sphere's: loudspeakers and equalising turn low sound by up to a
+    millisecond. Above, only the delay that it names there is taken out.
+    """
+    size = 2 * math.pi * hz * RADIUS_M / SOUND_SPEED_M_S
+    whole = (areas[:, None, None] * spectra).sum(0).mean(0) * torch.exp(-1j * (size - size.atan()))
+    used = (hz >= _SPHERE_HZ / 2) & (hz <= 2 * _SPHERE_HZ)
     phase = torch.from_numpy(np.unwrap(whole[used].angle().numpy()))
     ahead = hz[used] - hz[used].mean()
-    return float(-(ahead * phase).sum() / (ahead**2).sum() / (2 * math.pi))
+    slope = (ahead * phase).sum() / (ahead**2).sum()
+    rest = (whole * torch.exp(-1j * hz * slope)).angle()
+    last = int(torch.searchsorted(hz, _SPHERE_HZ))
+    rest[last:] = rest[last] * hz[last:] / hz[last]
+    return spectra * torch.exp(-1j * (hz * slope + rest))
 
 
 def _mended_low(spectra: Tensor, hz: Tensor) -> Tensor:

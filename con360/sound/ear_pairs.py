@@ -20,7 +20,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..records import Sound, SourceTrack
 from .ear_filters import LEAD_S, EqualHead, HeadResponses, directions, equalised, minimum_phase
-from .sources import NEAREST_M, STEP_S, check_track, track_at
+from .moving import STEP_S
+from .sources import NEAREST_M, check_track, track_at
 
 TAPS = 64
 # Delays are read where the phase names them safely.

@@ -14,10 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .ear_filters import LEAD_S, HeadResponses, directions
+from .ear_filters import LEAD_S, RADIUS_M, SOUND_SPEED_M_S, HeadResponses, directions
 
-RADIUS_M = 0.0875
-SOUND_SPEED_M_S = 343.0
 _SAMPLES = 512
 
 

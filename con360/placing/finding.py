@@ -30,7 +30,7 @@ from .movement import MOVEMENT_FPS, SHORTEST_S, Movement
 
 # A band's score must reach this to be placed: set on scenes that no test uses, so that voices without a shape stay
 # diffuse.
-CONFIDENCE, RHYTHM_CONFIDENCE = 0.55, 0.7
+CONFIDENCE, RHYTHM_CONFIDENCE = 0.7, 0.6
 # Mean change of colour per second below which nothing moves: noise and coding of a still picture.
 STILL = 0.02
 # Scores bands `[B, K]` by what moves and the powers `[n, B]` of the same window.

@@ -1,11 +1,17 @@
 """Compare the loudness of bands with the movement of regions.
 
-Shape legend: T frames of a window, K regions, B bands, n rows of loudness.
+Shape legend: T frames of a window, K regions, B bands, G groups of neighbouring bands, L lags, n rows of powers.
+
+A voice may fill its bands one after the other, as an arpeggio does. So bands are joined with their neighbours for as
+long as that follows a region better than either part alone; a group's score is that of all its bands.
 
 Source: ours; measured by `benchmarks/sound/finding.py`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,60 +19,72 @@ from torch import Tensor
 from ..sound.envelopes import RATE_HZ
 from .movement import Movement
 
-# Loudness grows with this power of the power (Stevens: 0.3 of a tone's intensity).
-LOUDNESS = 0.25
+# Loudness grows with this power of the power: near Stevens' 0.3 of a tone, and best on scenes that no test uses.
+LOUDNESS = 0.2
 # Below this share of the window's loudest band nothing is heard.
 INAUDIBLE = 1e-6
-# Sound may come before or after its picture by this much; steps between.
+# Sound may come before or after its picture by this much, in these steps.
 LAGS_S = tuple(step * 0.02 for step in range(-3, 4))
-# Sigma of the pooling over neighbouring bands, in bands.
-POOLING = 3.0
-# Modulations that are compared, and the spacing of their spectrum.
+# Modulations that are compared without phase, and the spacing of their spectrum.
 SLOWEST_HZ, FASTEST_HZ, SPACING_HZ = 0.5, 7.0, 0.125
 _TINY = 1e-12
+# Scores loudness `[L, G, T]` with each region: `[G, K]`.
+Score: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def synchrony(window: Movement, powers: Tensor) -> Tensor:
     """Score each band with each region by moving together.
 
-    Half the correlation of loudness and curve, half that of their rises, at the best lag; averaged over the band itself
-    and the band pooled with its neighbours. Slow trends are taken out.
+    Half the correlation of loudness and curve, half that of their rises, at the best lag. Slow trends are taken out.
 
     Args:
-        window: what moves. powers: `[n, B]` of the same window, from its first frame on.
+        window: what moves, at least one region. powers: `[n, B]` of the same window, from its first frame on.
 
     Returns:
         `[B, K]` in [-1, 1]; 0 where a band or a curve is constant.
     """
-    count, curves = _frames_heard(window, powers)
-    times_s = torch.arange(count, dtype=torch.float64) / window.fps
+    curves = _curves(window, powers)
     steady, rising = _unit(_detrended(curves)), _unit(_rises(curves))
-    scores = [
-        torch.stack([_together(_sampled(loudness, times_s + lag), steady, rising) for lag in LAGS_S]).amax(0)
-        for loudness in _loudness(powers)
-    ]
-    return torch.stack(scores).mean(0)
 
+    def score(loudness: Tensor) -> Tensor:
+        level = _unit(_detrended(loudness)) @ steady.T
+        return (level + _unit(_rises(loudness)) @ rising.T).amax(0) / 2
 
-def _together(loudness: Tensor, steady: Tensor, rising: Tensor) -> Tensor:
-    level = _unit(_detrended(loudness)) @ steady.T
-    return (level + _unit(_rises(loudness)) @ rising.T) / 2
+    return _grouped(_loudness(window, powers, LAGS_S), score)
 
 
 def rhythm(window: Movement, powers: Tensor) -> Tensor:
     """Score each band with each region by the rates of their pulses, whatever their phase.
 
-    Correlates the magnitudes of modulation spectra from 0.5 to 7 Hz, or to half the frame rate.
+    Correlates magnitudes of modulation spectra from 0.5 to 7 Hz, or to half the frame rate.
 
     Args, returns: as `synchrony`.
     """
-    count, curves = _frames_heard(window, powers)
-    times_s = torch.arange(count, dtype=torch.float64) / window.fps
-    seen = _unit(_centred(_modulation(curves, window.fps)))
-    scores = [
-        _unit(_centred(_modulation(_sampled(loudness, times_s), window.fps))) @ seen.T for loudness in _loudness(powers)
-    ]
-    return torch.stack(scores).mean(0)
+    seen = _unit(_centred(_modulation(_curves(window, powers), window.fps)))
+
+    def score(loudness: Tensor) -> Tensor:
+        return _unit(_centred(_modulation(loudness[0], window.fps))) @ seen.T
+
+    return _grouped(_loudness(window, powers, (0.0,)), score)
+
+
+def _grouped(loudness: Tensor, score: Score) -> Tensor:
+    """Join neighbours `[L, B, T]` while it raises the score; return each band's group's scores `[B, K]`."""
+    groups = [[band] for band in range(loudness.shape[1])]
+    alone, joined = score(loudness), score(loudness[:, 1:] + loudness[:, :-1])
+    while len(groups) > 1:
+        best = alone.amax(1)
+        gains = joined.amax(1) - torch.maximum(best[1:], best[:-1])
+        i = int(gains.argmax())
+        if gains[i] <= 0:
+            break
+        both = loudness[:, i : i + 1] + loudness[:, i + 1 : i + 2]
+        groups[i : i + 2] = [groups[i] + groups[i + 1]]
+        loudness = torch.cat((loudness[:, :i], both, loudness[:, i + 2 :]), 1)
+        alone = torch.cat((alone[:i], joined[i : i + 1], alone[i + 2 :]))
+        near = loudness[:, max(0, i - 1) : i + 2]
+        joined = torch.cat((joined[: max(0, i - 1)], score(near[:, 1:] + near[:, :-1]), joined[i + 2 :]))
+    return alone.repeat_interleave(torch.tensor([len(group) for group in groups]), 0)
 
 
 def _modulation(curves: Tensor, fps: float) -> Tensor:
@@ -78,28 +96,22 @@ def _modulation(curves: Tensor, fps: float) -> Tensor:
     return torch.hypot(windowed @ phase.cos().T, windowed @ phase.sin().T)
 
 
-def _frames_heard(window: Movement, powers: Tensor) -> tuple[int, Tensor]:
-    """Frames during which there is sound, and their curves."""
-    count = min(window.curves.shape[1], int(len(powers) / RATE_HZ * window.fps))
-    return count, window.curves[:, :count].double()
+def _curves(window: Movement, powers: Tensor) -> Tensor:
+    """Curves of the frames during which there is sound."""
+    return window.curves[:, : int(len(powers) / RATE_HZ * window.fps)].double()
 
 
-def _loudness(powers: Tensor) -> tuple[Tensor, Tensor]:
-    """Loudness `[B, n]` of each band, and of each band with its neighbours."""
-    powers = powers.double()
-    floor = INAUDIBLE * powers.mean(0).amax()
-    index = torch.arange(powers.shape[1], dtype=torch.float64)
-    near = torch.exp(-0.5 * ((index[:, None] - index) / POOLING) ** 2)
-    pooled = powers @ (near / near.sum(0))
-    return (powers + floor).T ** LOUDNESS, (pooled + floor).T ** LOUDNESS
-
-
-def _sampled(loudness: Tensor, times_s: Tensor) -> Tensor:
-    """Read loudness `[B, n]` at times within the window, held at its ends."""
-    position = (times_s * RATE_HZ).clamp(0.0, loudness.shape[1] - 1.0)
-    before = position.long().clamp_max(max(0, loudness.shape[1] - 2))
-    after = (before + 1).clamp_max(loudness.shape[1] - 1)
-    return torch.lerp(loudness[:, before], loudness[:, after], position - before)
+def _loudness(window: Movement, powers: Tensor, lags_s: tuple[float, ...]) -> Tensor:
+    """Loudness of each band at the frames, for each lag: `[L, B, T]`; held beyond the window's ends."""
+    count = _curves(window, powers).shape[1]
+    times_s = torch.arange(count, dtype=torch.float64) / window.fps + torch.tensor(lags_s, dtype=torch.float64)[:, None]
+    floor = INAUDIBLE * powers.double().mean(0).amax()
+    loud = ((powers.double() + floor) ** LOUDNESS).T
+    loud = loud - loud.amin(1, keepdim=True)
+    position = (times_s * RATE_HZ).clamp(0.0, loud.shape[1] - 1.0)
+    before = position.long().clamp_max(max(0, loud.shape[1] - 2))
+    after = (before + 1).clamp_max(loud.shape[1] - 1)
+    return torch.lerp(loud[:, before], loud[:, after], position - before).movedim(0, 1)
 
 
 def _detrended(curves: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ from .saliency.predict import clip_saliency
 from .sampling.joint import Given, StepCallback
 from .sampling.settings import SAID, SamplerSettings
 from .sampling.steer import Term
+from .sound.channels import first_order_notice
 from .sound.levels import fit_length, omni_sound, resample, to_mono
 from .sound.views import view_ears, view_sound
 from .timing import ClipSpec
@@ -150,7 +151,7 @@ def _heard(clip: PanoramaClip, track: ViewTrack, kind: ViewSound) -> tuple[Sound
     if kind == "headphones":
         return view_ears(clip.sound, track, clip.fps), ()
     if kind == "view" and clip.sound.layout == "ambix":
-        return view_sound(clip.sound, track, clip.fps), ()
+        return view_sound(clip.sound, track, clip.fps), first_order_notice(clip.sound.ambisonic_order)
     same = "the sound is not Ambisonic, so it is the same for every view"
     return omni_sound(clip.sound), (same,) if kind == "view" else ()
 

@@ -21,9 +21,13 @@ from .manual import (
     DEMO_NOTES,
     GENERATE,
     GENERATE_NOTES,
+    LISTEN,
+    LISTEN_NOTES,
     MANUAL,
     MODELS,
     MODELS_NOTES,
+    PLACE,
+    PLACE_NOTES,
     REFRAME,
     REFRAME_NOTES,
     VIEWS,
@@ -91,6 +95,17 @@ def build_parser() -> Parser:
             **form,
         )
     )  # fmt: skip
+    _add_place(
+        commands.add_parser(
+            "place", usage="con360 place SOUND[@PLACE] ... [--on CLIP] -o OUT [OPTIONS]", description=PLACE,
+            epilog=PLACE_NOTES, **form,
+        )
+    )  # fmt: skip
+    _add_listen(
+        commands.add_parser(
+            "listen", usage="con360 listen INPUT -o OUT.wav [OPTIONS]", description=LISTEN, epilog=LISTEN_NOTES, **form
+        )
+    )
     _add_views(
         commands.add_parser(
             "views", usage="con360 views INPUT --out FOLDER [OPTIONS]", description=VIEWS, epilog=VIEWS_NOTES, **form
@@ -157,6 +172,43 @@ def _add_reframe(parser: Parser) -> None:
         "and stereo, and makes stereo of the rest (auto)",
     )  # fmt: skip
     made.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears for --sound headphones (those of MIT KEMAR)")
+    _add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_place(parser: Parser) -> None:
+    parser.add_argument("sounds", nargs="+", metavar="SOUND[@PLACE]", help="any file with sound, and its own place")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="OUT.mp4 with --on, else OUT.wav")
+    parser.add_argument("--on", metavar="CLIP", help="a 360° video; its picture is copied")
+    place = parser.add_argument_group("place of each sound that has none of its own")
+    place.add_argument("--yaw", type=_number, metavar="DEG", help="right is positive (0)")
+    place.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
+    place.add_argument("--follow", type=_whole, metavar="K", help="the K-th most salient region of CLIP")
+    place.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
+    place.add_argument("--panned", action="store_true", help="stereo: each side where its own panning says")
+    place.add_argument("--distance", type=_number, metavar="M", help="twice as far is 6 dB quieter (1)")
+    place.add_argument("--spread", type=_number, metavar="DEG", help="angle it fills: 0 a point, 360 everywhere (0)")
+    place.add_argument("--gain", type=_number, metavar="DB", help="louder or quieter, in decibels (0)")
+    place.add_argument("--begin", type=_number, metavar="S", help="when it begins, in seconds of CLIP (0)")
+    made = parser.add_argument_group("result")
+    made.add_argument("--order", type=_whole, metavar="N", help="of the Ambisonics, 1 to 3 (CLIP's own, else 1)")
+    made.add_argument("--replace", action="store_true", help="leave CLIP's own sound out (mixed in)")
+    look = parser.add_argument_group("looking at CLIP, for --follow")
+    look.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (as the metadata says)")
+    _add_saliency(look)
+    look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
+    _add_sound(parser.add_argument_group("sound of CLIP"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_listen(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="Ambisonics of order 1 to 3, or a 360° video with sound")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.wav", help="what both ears hear")
+    head = parser.add_argument_group("where the head points")
+    head.add_argument("--yaw", type=_number, metavar="DEG", help="right is positive (0)")
+    head.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
+    head.add_argument("--path", metavar="KEYFRAMES.json", help="turn along keyframes")
+    parser.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears, measured (MIT KEMAR's)")
     _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import MULTICUE
@@ -90,11 +89,7 @@ def _look(options: ReframeRequest) -> Follow | View | tuple[Keyframe, ...]:
 
 
 def _keyframes(path: str) -> tuple[Keyframe, ...]:
-    from ..media.files import existing_file
+    from ..media.files import existing_text
     from ..viewpoint.keyframes import keyframes_from_json
 
-    found: Path = existing_file(path)
-    try:
-        return keyframes_from_json(found.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{found.name} is no text file; a JSON list of keyframes is wanted.") from None
+    return keyframes_from_json(existing_text(path))

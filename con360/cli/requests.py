@@ -65,6 +65,30 @@ class DirectionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlaceOptions:
+    """Place of a sound; None where it was not typed."""
+
+    yaw: float | None = None
+    pitch: float | None = None
+    follow: int | None = None
+    path: str | None = None
+    panned: bool = False
+    distance: float | None = None
+    spread: float | None = None
+    gain: float | None = None
+    begin: float | None = None
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Ways in which it says where the sound lies; more than one contradict each other."""
+        given = {
+            "direction": self.yaw is not None or self.pitch is not None, "region": self.follow is not None,
+            "path": self.path is not None, "panning": self.panned,
+        }  # fmt: skip
+        return tuple(way for way, is_given in given.items() if is_given)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """Settings of the sampler; None takes what the model recommends."""
 
@@ -163,6 +187,31 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
+    """`con360 place`; `order` of None is the clip's own, else 1."""
+
+    sounds: tuple[str, ...]
+    output: str
+    on: str | None
+    order: int | None
+    replace: bool
+    eye: Eye | None
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenRequest(Request, SoundOptions):
+    """`con360 listen`; the head points to the front where nothing was typed."""
+
+    input: str
+    output: str
+    yaw: float | None
+    pitch: float | None
+    path: str | None
+    hrtf: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ViewsRequest(Request, SoundOptions, SaliencyOptions):
     """`con360 views`; `count` None and `regions` None take the default count, `duration` None goes to the end."""
 
@@ -209,6 +258,8 @@ REQUESTS: dict[str, type[Request]] = {
     "demo": DemoRequest,
     "generate": GenerateRequest,
     "reframe": ReframeRequest,
+    "place": PlaceRequest,
+    "listen": ListenRequest,
     "views": ViewsRequest,
     "caption": CaptionRequest,
     "models": ModelsRequest,

@@ -20,9 +20,9 @@ from ..geometry.perspective import fov_outline
 from ..geometry.sphere import directions
 from ..media.files import atomic_path
 from ..media.writer import to_uint8
-from ..models.codecs import MEL_MAX_HZ, SAMPLE_RATE_HZ, log_mel
 from ..records import PanoramaClip, Region, SaliencyMaps, SceneCaption, Sound, Viewpoint, ViewpointClip, ViewTrack
 from ..sound.levels import resample, to_mono
+from ..sound.mels import MEL_MAX_HZ, SAMPLE_RATE_HZ, log_mel
 from .compass import RANGE_DB, SoundMark, draw_compass, draw_sound_mark
 from .panorama import (
     BASD_STEP_DEG,

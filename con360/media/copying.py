@@ -46,7 +46,7 @@ def copied_clip(
     check_clip_path(path)
     options = {"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
     with atomic_path(path) as temporary, open_media(info.path) as source:
-        clock = video_stream(source).time_base
+        clock = _picture(source).time_base
         if clock.numerator == 1 and clock.denominator >= FINE_TICKS:
             options["video_track_timescale"] = str(clock.denominator)
         with av.open(str(temporary), "w", options=options) as target:
@@ -65,7 +65,7 @@ class CopiedClip:
         self, info: MediaInfo, source: InputContainer, target: OutputContainer, sound: tuple[int, int]
     ) -> None:  # fmt: skip
         self._info, self._source, self._target = info, source, target
-        self._from: Any = video_stream(source)
+        self._from = _picture(source)
         codec = self._from.codec_context.codec.canonical_name
         if codec not in target.supported_codecs:
             raise InputError(
@@ -97,3 +97,8 @@ class CopiedClip:
     def finish(self) -> None:
         """Flush the sound's coder."""
         self._sound.finish()
+
+
+def _picture(source: InputContainer) -> Any:
+    # What `probe` found is there.
+    return video_stream(source)

@@ -154,7 +154,7 @@ def _handler(trak: bytes) -> bytes:
 
 
 def _in_entries(fields: int, made: Callable[[bytes], bytes]) -> Edit:
-    """Make an edit that appends boxes, made of its fields, to each sample entry and drops old ones of the same types."""
+    """Make an edit that appends boxes to each sample entry, by its fields, and drops old ones of the same types."""
     kinds = {b"st3d", b"sv3d", b"SA3D"}
 
     def entry(kind: bytes, body: bytes) -> bytes:

@@ -121,9 +121,13 @@ def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
     if new_rate_hz != rate_hz:
         said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
     if gain < 1:
-        decibels = -20 * math.log10(gain)
-        said.append(f"the sound was turned down by {decibels:.1f} dB, all channels alike: AAC would clip its peaks")
+        said.append(f"{loud_notice(gain)}: AAC would clip its peaks")
     return tuple(said)
+
+
+def loud_notice(gain: float) -> str:
+    """Say by how much a sound was turned down."""
+    return f"the sound was turned down by {-20 * math.log10(gain):.1f} dB, all channels alike"
 
 
 def check_clip_path(path: str | os.PathLike) -> None:

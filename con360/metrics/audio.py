@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..models.codecs import MEL_HOP, SAMPLE_RATE_HZ, log_mel
 from ..records import Sound
-from ..sound.ambisonics import ambisonic_azimuth_deg
+from ..sound.intensity import heard_angles_deg
 from ..sound.levels import resample, to_mono
+from ..sound.mels import MEL_HOP, SAMPLE_RATE_HZ, log_mel
 from .figure import Definition
 
 # E-L1 (method notes): frames of the RMS curve.
@@ -293,12 +293,8 @@ def foa_angles_deg(sound: Sound) -> tuple[float, float]:
 
     Source: OmniAudio (arXiv 2504.14906): theta = atan2(Iy, Ix), phi = atan2(Iz, hypot(Ix, Iy)).
     """
-    if sound.layout != "ambix" or sound.waveform.shape[0] < 4:
-        raise InputError(f"directions need AmbiX with 4 channels; got {sound.layout} of {sound.waveform.shape[0]}.")
-    w, y, z, x = sound.waveform[:4].double()
-    ix, iy, iz = (float((w * axis).mean()) for axis in (x, y, z))
-    yaw = ambisonic_azimuth_deg(math.degrees(math.atan2(iy, ix)))
-    return float(yaw), math.degrees(math.atan2(iz, math.hypot(ix, iy)))
+    yaw, pitch, _ = heard_angles_deg(sound)
+    return float(yaw), float(pitch)
 
 
 def foa_angle_errors_deg(generated: Sound, target: Sound) -> dict[str, float]:

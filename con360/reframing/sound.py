@@ -17,7 +17,7 @@ from ..media.sofa import ears_of_sofa
 from ..media.writer import ClipStream, aac_gain, aac_rate_hz
 from ..records import Progress, order_of
 from ..sound.ambisonics import stereo_matrix
-from ..sound.channels import FIRST_ORDER, PAIR
+from ..sound.channels import FIRST_ORDER, PAIR, first_order_notice
 from ..sound.headphones import EarFilters, ears_blocks, load_ears
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
 from ..sound.moving import mix_moving
@@ -62,7 +62,7 @@ class _Mix:
         if self.turned is None or turns is None:
             return block if self.flat is None else self.flat.to(block) @ block
         field = mix_moving(block[:FIRST_ORDER], self.turned @ turns, MIX_STEP)
-        return field if self.flat is None else field + self.flat.to(block) @ block[FIRST_ORDER:]
+        return field if self.flat is None else field + self.flat.to(block) @ block[-PAIR:]
 
 
 def choose_mix(stream: PanoramaStream, kind: str, hrtf: str | Path | None = None) -> _Mix:
@@ -94,7 +94,9 @@ def choose_mix(stream: PanoramaStream, kind: str, hrtf: str | Path | None = None
 def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
     name = "stereo" if kind == "auto" else kind
     turned = {"stereo": stereo_matrix, "mono": mono_matrix}.get(name, lambda: torch.eye(4, dtype=torch.float64))()
-    flat, has_pair = None, stream.sound_channels > FIRST_ORDER
+    order = order_of(stream.sound_channels) or order_of(stream.sound_channels - PAIR)
+    flat, has_pair = None, order_of(stream.sound_channels) is None
+    stream.notices += first_order_notice(order)
     if has_pair and name == "foa":
         stream.notices.append(PAIR_LEFT_OUT)
     elif has_pair:

@@ -1,24 +1,34 @@
-"""Pan to stereo by named laws, and read directions back from two channels.
+"""Make stereo of a field by named laws, and read directions back from two channels.
 
 Convention: yaw is right-positive. Laws other than `cardioids` know the front alone: what is behind folds to the front,
 what is wider than the loudspeakers comes from one of them.
 
-Source: method notes "Stereo laws"; Pulkki, "Virtual Sound Source Positioning Using VBAP", 1997 (tangent law).
+`cardioids` are two microphones. The other laws pan each band where its intensity points and add what has no direction
+by the two microphones, as in Directional Audio Coding.
+
+Source: method notes "Stereo laws"; Pulkki, "Virtual Sound Source Positioning Using VBAP", 1997 (tangent law), and
+"Spatial Sound Reproduction with Directional Audio Coding", 2007.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from ..choices import STEREO_LAWS, StereoLaw
 from ..errors import InputError
-from .ambisonics import STEREO_ANGLE_DEG, harmonics, stereo_matrix
+from ..records import Sound
+from .ambisonics import STEREO_ANGLE_DEG, field_and_pair, harmonics, stereo_matrix
+from .bands import BANDS, band_weights, frame_size, joined, pieces, spectra
+from .channels import FIRST_ORDER
 
 # Yaw of the right loudspeaker by law: the listener's triangle, and the arc that constant power fills.
 SPEAKER_YAW_DEG: dict[StereoLaw, float] = {"tangent": 30.0, "constant-power": 45.0}
+# Half-frames to either side over which intensity is averaged (about 40 ms), and frames that are made at once.
+_MEAN, _FRAMES = 2, 48
 _ACROSS, _AHEAD = math.sin(math.radians(STEREO_ANGLE_DEG)), math.cos(math.radians(STEREO_ANGLE_DEG))
 
 
@@ -73,3 +83,80 @@ def law_yaw_deg(left: Tensor, right: Tensor, law: StereoLaw) -> Tensor:
     shift = torch.atan2(side * _AHEAD, torch.full_like(side, _ACROSS))
     sine = side / torch.hypot(torch.full_like(side, _ACROSS), side * _AHEAD)
     return torch.rad2deg(shift + torch.asin(sine.clamp(-1, 1))).clamp(-90, 90)
+
+
+def stereo_yaw_deg(sound: Sound, law: StereoLaw) -> float:
+    """Read the yaw of the one source of a stereo sound back from its levels; NaN for silence.
+
+    Raises:
+        InputError: the sound does not have two channels.
+    """
+    if sound.waveform.shape[0] != 2:
+        raise InputError(f"a stereo sound was wanted; this one has {sound.waveform.shape[0]} channels.")
+    left, right = sound.waveform.double().square().sum(1).sqrt()
+    return float(law_yaw_deg(left, right, law))
+
+
+def to_stereo(sound: Sound, law: StereoLaw = "cardioids") -> Sound:
+    """Make stereo of Ambisonics by a law; a head-locked pair is added as it is.
+
+    Returns:
+        Stereo, as long as the sound.
+
+    Raises:
+        InputError: the sound is not Ambisonics of first order or more, or the law is unknown.
+    """
+    if (sound.ambisonic_order or 0) < 1:
+        raise InputError(
+            f"stereo by a law needs AmbiX with 4 channels or more; this is {sound.layout} with "
+            f"{sound.waveform.shape[0]} channels."
+        )
+    made = [sound.waveform[:2, :0], *stereo_blocks([sound.waveform], sound.sample_rate_hz, law)]
+    return Sound(torch.cat(made, dim=1), sound.sample_rate_hz, "stereo")
+
+
+def stereo_blocks(blocks: Iterable[Tensor], rate_hz: int, law: StereoLaw = "cardioids") -> Iterator[Tensor]:
+    """Make stereo `[2, n]` of Ambisonics that comes in blocks `[C, n]`; a head-locked pair is added as it is.
+
+    Of higher orders the first is used. Blocks of other lengths come out; about a second is held.
+    """
+    check_law(law)
+    if law == "cardioids":
+        for block in blocks:
+            yield _with_pair(stereo_matrix().to(block) @ block[:FIRST_ORDER], block)
+        return
+    size = frame_size(rate_hz)
+    half, reach = size // 2, size // 2 * (_MEAN + 2)
+    for piece, valid in pieces(blocks, half * _FRAMES, reach):
+        frames = spectra(piece[:FIRST_ORDER], size, half)
+        pair = joined(_panned(frames, band_weights(BANDS, size, rate_hz), law), size)
+        yield _with_pair(pair[:, reach - half :][:, :valid], piece[:, reach : reach + valid])
+
+
+def _with_pair(stereo: Tensor, block: Tensor) -> Tensor:
+    pair = field_and_pair(block)[1]
+    return stereo if pair is None else stereo + pair
+
+
+def _panned(frames: Tensor, bands: Tensor, law: StereoLaw) -> Tensor:
+    """Left and right `[2, T, F]` of frames W, Y, Z, X `[4, T, F]`, panned in bands `[F, B]`."""
+    w, dipoles = frames[0], frames[1:]
+    intensity = _mean((w.conj() * dipoles).real @ bands)
+    energy = _mean((w.abs().square() + dipoles.abs().square().sum(0))[None] @ bands)[0] / 2
+    length = intensity.norm(dim=0)
+    # The angle from the median plane: what is above or behind pans as what is in front of it.
+    lateral = torch.rad2deg(torch.asin((-intensity[0] / length.clamp_min(1e-30)).clamp(-1, 1)))
+    share = (length / energy.clamp_min(1e-30)).clamp(0, 1)
+    direct = law_gains(lateral, law).movedim(-1, 0) * share.sqrt()
+    # Of a diffuse field a cardioid hears a third of the power of W; left and right together make that of W.
+    rest = (1.5 * (1 - share)).sqrt()
+    around = torch.einsum("dc,ctf->dtf", stereo_matrix().to(frames), frames)
+    return (direct @ bands.T) * w + (rest @ bands.T) * around
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Average `[K, T, B]` over neighbouring frames, the near ones more."""
+    kernel = 1.0 - torch.arange(-_MEAN, _MEAN + 1).abs() / (_MEAN + 1)
+    rows = values.movedim(1, -1)
+    smooth = torch.nn.functional.conv1d(rows.flatten(0, 1)[:, None], (kernel / kernel.sum())[None, None], padding=_MEAN)
+    return smooth[:, 0].unflatten(0, rows.shape[:2]).movedim(-1, 1)

@@ -25,7 +25,7 @@ from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
 from con360.reframing.aim import Follow
 from con360.reframing.run import ReframeSettings, reframe
-from con360.sound.ambisonics import encode, fuma_to_ambix, stereo_matrix
+from con360.sound.ambisonics import encode, stereo_matrix, to_ambix
 from con360.sound.moving import mix_moving
 from con360.sound.rotation import turn_matrices
 from con360.sound.views import mono_matrix, view_sound
@@ -179,7 +179,7 @@ def test_foa_stays_foa_and_says_so(tmp_path: Path) -> None:
 def test_fuma_is_converted_by_name(tmp_path: Path) -> None:
     ambix = encode(tone(1.0), -60.0, 0.0)
     fuma = torch.stack((ambix[0] / math.sqrt(2), ambix[3], ambix[1], ambix[2]))
-    assert torch.allclose(fuma_to_ambix(fuma), ambix, atol=1e-6)
+    assert torch.allclose(to_ambix(fuma, "fuma"), ambix, atol=1e-6)
     source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), fuma)
     reframe(source, tmp_path / "out.mp4", View(-60.0), ReframeSettings(size=(32, 32), sound="foa", ambisonics="fuma"))
     w, y, _, x = read_sound(tmp_path / "out.mp4")[0].waveform[:, 5000:-5000].square().mean(1).sqrt()

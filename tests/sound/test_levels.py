@@ -8,7 +8,7 @@ import torch
 
 from con360.errors import InputError
 from con360.records import Sound, View, ViewTrack
-from con360.sound.ambisonics import ambisonic_azimuth_deg, encode, fuma_to_ambix
+from con360.sound.ambisonics import ambisonic_azimuth_deg, encode, to_ambix
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono
 from con360.sound.views import view_sound
 
@@ -99,7 +99,7 @@ def test_downmix_by_layout():
 
 
 def test_convention_fuma():
-    converted = fuma_to_ambix(torch.tensor([[1.0], [2.0], [3.0], [4.0]]))[:, 0]  # W, X, Y, Z
+    converted = to_ambix(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), "fuma")[:, 0]  # W, X, Y, Z
     assert torch.allclose(converted, torch.tensor([math.sqrt(2), 3.0, 4.0, 2.0]))
 
 
@@ -110,7 +110,7 @@ def test_fuma_recording_equals_its_ambix_twin():
 
     fuma, _ = read_sound(data_path("foa/violin_FuMa_az135_el0.wav"))
     ambix, _ = read_sound(data_path("foa/violin_SN3D_ACN_az135_el0.wav"))
-    assert (fuma_to_ambix(fuma.waveform) - ambix.waveform).abs().max() < 1e-3
+    assert (to_ambix(fuma.waveform, "fuma") - ambix.waveform).abs().max() < 1e-3
     # A violin at azimuth 135 is behind to the left: loudest for a view there.
     heard = {
         yaw: float(view_sound(ambix, View(yaw), 8.0).waveform.square().mean()) for yaw in (-135.0, 45.0, 135.0, 0.0)

@@ -21,9 +21,10 @@ from con360.metrics.figure import Definition, bootstrap_interval, summary
 from con360.metrics.frechet import frechet_distance
 from con360.metrics.gram import gram_volume
 from con360.metrics.sync import AV_ALIGN, av_align
-from con360.models.codecs import encode_frames, encode_mel, log_mel
+from con360.models.codecs import encode_frames, encode_mel
 from con360.records import Sound
 from con360.scenes import VOICES
+from con360.sound.mels import log_mel
 from train.evaluation.bench import Bench, Clip, saliency_maps
 from train.evaluation.embeddings import JointSpace
 from train.examples import make_example, scene_of

@@ -129,9 +129,12 @@ def hear_the_sound_follow(page: ComfyPage) -> None:
     play = page.panel(EDITOR, "button")
     play.click()
     wait(page, lambda: play.get_attribute("aria-label"), "Pause")
-    drag(page, at(page, EDITOR, 20, -60), at(page, EDITOR, 110, -30))
+    # The loudspeaker stands on the subject's number, and is dragged from there.
+    shown = page.run(f"() => window.app.graph._nodes.find((n) => n.type === '{EDITOR}').con360Outputs[0].path[0]")
+    drag(page, at(page, EDITOR, *shown[:2]), at(page, EDITOR, shown[0] + 40, -50))
     seen = place(page)
-    assert seen["yaw"] > 60
+    assert (seen["mode"], seen["yaw"], seen["pitch"]) == ("still", pytest.approx(shown[0] + 40, abs=2),
+                                                          pytest.approx(-50, abs=2))  # fmt: skip
     point = SourcePoint(seen["yaw"], seen["pitch"], seen["distance"])
     wanted = (stereo_matrix() @ source_gains(SourceTrack.still(point), [0.0])[0]).tolist()
     wait(page, lambda: page.run("() => window.heard.slice(-2)") == pytest.approx(wanted, abs=1e-6), True)

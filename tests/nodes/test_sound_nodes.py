@@ -186,7 +186,8 @@ def test_turning_along_a_viewpoint(run: Any) -> None:
         "frames": ["1", 0], "fps": 8.0, "mode": "keyframes", "yaw": 0.0, "pitch": 0.0, "fov": 90.0,
         "normalization": "minmax", "map_height": 64, "keyframes": path}}  # fmt: skip
     rotate = {"class_type": "Con360RotateAmbisonics", "inputs": {
-        "audio": ["3", 0], "turn": "the listener", "yaw": 0.0, "pitch": 0.0, "roll": 0.0, "basd": ["5", 0]}}  # fmt: skip
+        "audio": ["3", 0], "turn": "the listener", "yaw": 0.0, "pitch": 0.0, "roll": 0.0,
+        "basd": ["5", 0]}}  # fmt: skip
     result = done(run, {"1": LOAD, "2": voice(), "3": placing(), "5": view, "6": rotate, "9": preview("6", 0)})
     turned = waveform(result, "6")
     assert direction(turned[:, :480])[0] == pytest.approx(0.0, abs=2)

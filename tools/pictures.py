@@ -105,8 +105,8 @@ def heard(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tuple[i
         return [top, (picture(outputs["6"][1][0], (SIDE, half)), (0, half), "")]
     if name == "con360_headphones":
         return [top, (two_ears(outputs["4"][0]["waveform"][0], (SIDE, half)), (0, half), "left and right")]
-    views = [picture(middle(frames), (sixth, sixth)) for frames in outputs["2"][0]]
-    return [top, *((view, (i * sixth, half + (half - sixth) // 2), "") for i, view in enumerate(views))]
+    views = [picture(middle(frames), (sixth - 4, sixth - 4)) for frames in outputs["2"][0]]
+    return [top, *((view, (i * sixth + 4, half + (half - sixth) // 2), "") for i, view in enumerate(views))]
 
 
 def two_ears(waveform: Tensor, size: tuple[int, int]) -> Image.Image:

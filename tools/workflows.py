@@ -312,7 +312,7 @@ ANY_GENERATOR = Workflow("con360_any_generator", [
     Column("The 360° clip", 320, [_load()]),
     Column("Views all around", 320, [
         Node(2, "Con360ViewsAround", 460, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
-             caption=demo_scene().caption().short),
+             caption="coloured shapes under a dusk sky"),
     ]),
     Column("Your model", 360, [Note(16, 460, "Put your model here", """\
 Any model that makes sound for a video makes a **field** this way: it runs once for each view, and its sounds are \

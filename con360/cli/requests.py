@@ -232,6 +232,21 @@ class ViewsRequest(Request, SoundOptions, SaliencyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PageRequest(Request, SoundOptions):
+    """`con360 page`; `duration` None goes to the end."""
+
+    input: str
+    output: str
+    view: tuple[str, ...]
+    views: str | None
+    title: str | None
+    size: str | None
+    start: float
+    duration: float | None
+    eye: Eye | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionRequest(Request, ExcerptOptions, CaptioningOptions):
     """`con360 caption`."""
 
@@ -261,6 +276,7 @@ REQUESTS: dict[str, type[Request]] = {
     "reframe": ReframeRequest,
     "place": PlaceRequest,
     "listen": ListenRequest,
+    "page": PageRequest,
     "views": ViewsRequest,
     "caption": CaptionRequest,
     "models": ModelsRequest,

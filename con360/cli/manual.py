@@ -13,6 +13,7 @@ commands:
   reframe     make a flat video: follow what is salient, hold a view or move along a path
   place       put sounds around the listener: on a 360° video, or into a field by itself
   listen      make of Ambisonics what both ears hear on headphones
+  page        write one HTML file to look around in, with hot spots, to send to anyone
   views       cut views all around, for any model that makes a sound for a video
   caption     describe a 360° video with a captioner and a language model of yours
   models      list which weights are here, which are missing, and where they belong
@@ -99,10 +100,11 @@ needed.
 REFRAME_NOTES = """\
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
 in seconds from --start and degrees. The field of view spans the longer side of the
-picture. Stereo comes from two virtual cardioids, 75° to either side of the view;
-headphones get what the ears of the dummy head KEMAR hear, or your own (--hrtf, needs
-h5py). Sound is resampled where AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks
-would clip, all channels are turned down alike.
+picture. Stereo comes from two virtual cardioids, 75° to either side of the view, or
+pans what is in front between loudspeakers (--stereo tangent, at 30° to either side;
+constant-power, at 45°). Headphones get what the ears of the dummy head KEMAR hear, or
+your own (--hrtf, needs h5py). Sound is resampled where AAC lacks its rate (192 kHz,
+37.8 kHz). Where its peaks would clip, all channels are turned down alike.
 An existing OUT.mp4 is replaced when the new one is complete.
 """
 
@@ -135,6 +137,20 @@ KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0}, ...], in sec
 degrees; keyframes of reframe fit. The ears are those of MIT KEMAR, or your own from a
 SOFA file (pip install h5py). Loudspeakers are heard at their places, mono from
 everywhere. Where peaks would clip, both ears are turned down alike.
+"""
+
+PAGE = """\
+Writes one HTML file that holds a 360° video: drag to look around, and its Ambisonic
+sound turns on headphones. Hot spots step into the clips of views and back. The page
+needs no server and asks the network for nothing. It holds at most 200 MB.
+"""
+
+PAGE_NOTES = """\
+A hot spot is a file, a direction in degrees and a caption:
+  --view drummer.mp4@120,-5="the drummer"
+Without a direction its button stands below the picture alone. Views must be of a codec
+that browsers play, such as H.264. CLIP itself is coded again where browsers do not
+play it, or where --size, --start, --duration or one eye are asked for.
 """
 
 VIEWS = """\

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
-from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS
+from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
 from ..sound.channels import AMBISONICS
 from .manual import (
     CAPTION,
@@ -26,6 +26,8 @@ from .manual import (
     MANUAL,
     MODELS,
     MODELS_NOTES,
+    PAGE,
+    PAGE_NOTES,
     PLACE,
     PLACE_NOTES,
     REFRAME,
@@ -106,6 +108,11 @@ def build_parser() -> Parser:
             "listen", usage="con360 listen INPUT -o OUT.wav [OPTIONS]", description=LISTEN, epilog=LISTEN_NOTES, **form
         )
     )
+    _add_page(
+        commands.add_parser(
+            "page", usage="con360 page CLIP -o OUT.html [OPTIONS]", description=PAGE, epilog=PAGE_NOTES, **form
+        )
+    )
     _add_views(
         commands.add_parser(
             "views", usage="con360 views INPUT --out FOLDER [OPTIONS]", description=VIEWS, epilog=VIEWS_NOTES, **form
@@ -172,6 +179,11 @@ def _add_reframe(parser: Parser) -> None:
         "and stereo, and makes stereo of the rest (auto)",
     )  # fmt: skip
     made.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears for --sound headphones (those of MIT KEMAR)")
+    made.add_argument(
+        "--stereo", choices=STEREO_LAWS, default="cardioids",
+        help="law that makes Ambisonics stereo: two microphones, or panning each band between two loudspeakers "
+        "(cardioids)",
+    )  # fmt: skip
     _add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
@@ -229,6 +241,25 @@ def _add_views(parser: Parser) -> None:
     made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument("--with-sound", action="store_true", help="with what each view's microphone hears (silent)")
     _add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_page(parser: Parser) -> None:
+    parser.add_argument("input", metavar="CLIP", help="a 360° video, equirectangular, about 2:1")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.html", help="the page to write")
+    spots = parser.add_argument_group("hot spots")
+    spots.add_argument(
+        "--view", action="append", default=[], metavar="FILE[@YAW,PITCH][=CAPTION]",
+        help="a view's clip, where it lies, and its name; may be repeated",
+    )  # fmt: skip
+    spots.add_argument("--views", metavar="FOLDER", help="all views of a folder that `con360 views` wrote")
+    parser.add_argument("--title", metavar="TEXT", help="of the page (CLIP's name)")
+    smaller = parser.add_argument_group("a smaller page")
+    smaller.add_argument("--size", metavar="WxH", help="of the panorama, even numbers (as it is)")
+    smaller.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    smaller.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
+    smaller.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (the left one)")
+    _add_sound(parser.add_argument_group("sound of CLIP"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..choices import Eye, Ranking, SoundKind
+    from ..choices import Eye, Ranking, SoundKind, StereoLaw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +184,7 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     fps: float | None
     sound: SoundKind
     hrtf: str | None
+    stereo: StereoLaw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +232,21 @@ class ViewsRequest(Request, SoundOptions, SaliencyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PageRequest(Request, SoundOptions):
+    """`con360 page`; `duration` None goes to the end."""
+
+    input: str
+    output: str
+    view: tuple[str, ...]
+    views: str | None
+    title: str | None
+    size: str | None
+    start: float
+    duration: float | None
+    eye: Eye | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionRequest(Request, ExcerptOptions, CaptioningOptions):
     """`con360 caption`."""
 
@@ -260,6 +276,7 @@ REQUESTS: dict[str, type[Request]] = {
     "reframe": ReframeRequest,
     "place": PlaceRequest,
     "listen": ListenRequest,
+    "page": PageRequest,
     "views": ViewsRequest,
     "caption": CaptionRequest,
     "models": ModelsRequest,

@@ -1,4 +1,6 @@
-"""Show from where a sound comes: its energy by direction and time, as a picture and over the panorama.
+"""Show from where a sound comes: its energy by direction and time.
+
+`sound_maps` are drawn over the panorama as saliency is (`overlay.draw_overlay`); the compass is a picture of its own.
 
 Each bin of each moment points where its intensity points; what has no direction spreads over all of them. So sources
 that share no frequency are apart.
@@ -23,10 +25,9 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry.erp import erp_angles, erp_area_weights
 from ..geometry.sphere import angles
-from ..records import Progress, SaliencyMaps, Sound
+from ..records import Sound
 from ..sound.channels import FIRST_ORDER
 from ..sound.levels import resample
-from .overlay import draw_overlay
 from .panorama import Canvas, font, on_map
 
 # Directions are looked for in what this rate holds, in frames of so many samples.
@@ -69,13 +70,13 @@ def sound_maps(sound: Sound, fps: float, num_frames: int, height: int = MAP_HEIG
     Raises:
         InputError: the sound has no directions, or values that are not numbers.
     """
-    found = np.stack([_spread(moment) for moment in _moments(sound, fps, num_frames, height)])
+    found = np.stack([_spread(moment) for moment in _moments(_checked(sound), fps, num_frames, height)])
     return torch.from_numpy(_in_range(found)).float()
 
 
 def _moments(sound: Sound, fps: float, num_frames: int, height: int) -> np.ndarray:
-    """Sum energy by direction, not blurred: `[T, H, 2H]`."""
-    field = _checked(sound).waveform[:FIRST_ORDER]
+    """Sum the energy of a sound at `RATE_HZ` by direction, not blurred: `[T, H, 2H]`."""
+    field = sound.waveform[:FIRST_ORDER]
     total = np.zeros((num_frames, 2 * height * height))
     rest = np.zeros(num_frames)
     for at, spectra in _spectrogram(field):
@@ -119,11 +120,9 @@ def _spread(moment: np.ndarray) -> np.ndarray:
     height = len(moment)
     sigma = BLUR_DEG * height / 180
     across = np.cos(np.deg2rad(erp_angles(height, dtype=torch.float64)[1].numpy()))
-    rows = [
-        ndimage.gaussian_filter1d(row, sigma / wide, mode="wrap", truncate=3)
-        for row, wide in zip(moment, across, strict=True)
-    ]
-    return ndimage.gaussian_filter1d(np.stack(rows), sigma, axis=0, mode="nearest") / across[:, None]
+    rows = [ndimage.gaussian_filter1d(row / wide, sigma / wide, mode="wrap", truncate=3)
+            for row, wide in zip(moment, across, strict=True)]  # fmt: skip
+    return ndimage.gaussian_filter1d(np.stack(rows), sigma, axis=0, mode="nearest")
 
 
 def _in_range(energy: np.ndarray) -> np.ndarray:
@@ -135,7 +134,7 @@ def _in_range(energy: np.ndarray) -> np.ndarray:
 
 
 def _checked(sound: Sound) -> Sound:
-    """The sound at `RATE_HZ`."""
+    """Check that a sound has directions; return it at `RATE_HZ`."""
     if sound.layout != "ambix" or sound.waveform.shape[0] < FIRST_ORDER or not sound.waveform.shape[1]:
         raise InputError(
             f"a compass needs Ambisonics (AmbiX, 4 channels or more); this sound is {sound.layout} with "
@@ -149,28 +148,13 @@ def _checked(sound: Sound) -> Sound:
 # Pictures -------------------------------------------------------------------------------------------------------------
 
 
-def draw_sound(frames: Tensor, fps: float, sound: Sound, *, progress: Progress | None = None) -> Tensor:
-    """Lay the directions of a sound over panorama frames, as heat.
-
-    Args:
-        frames: `[T, 3, H, 2H]` in [0, 1]. fps: their rate; the sound begins with the first.
-
-    Returns:
-        `[T, 3, H, 2H]` in [0, 1].
-
-    Raises:
-        InputError: as in `sound_maps`.
-    """
-    maps = sound_maps(sound, fps, len(frames))
-    return draw_overlay(frames, SaliencyMaps(maps, "sound"), progress=progress)
-
-
 def compass_strip(sound: Sound, width: int, height: int) -> np.ndarray:
     """Draw energy by yaw, across as on a panorama, and time, downwards: `[height, width, 3]` uint8, without axes.
 
     Raises:
         InputError: as in `sound_maps`.
     """
+    sound = _checked(sound)
     moments = _moments(sound, height / sound.duration_s, height, MAP_HEIGHT).sum(1)
     sigma = BLUR_DEG * moments.shape[1] / 360
     around = ndimage.gaussian_filter1d(moments, sigma, axis=1, mode="wrap")

@@ -73,6 +73,9 @@ class CopiedClip:
                 f"convert it to H.264 first."
             )
         self._to: Any = target.add_stream_from_template(self._from, opaque=True)
+        if codec == "hevc":  # Apple's players know hvc1 alone; FFmpeg would write hev1
+            own = self._from.codec_context.codec_tag
+            self._to.codec_context.codec_tag = own if own == "hev1" else "hvc1"
         self._sound: SoundCoder = add_sound_track(target, *sound)
 
     def picture(self, stop_s: float = math.inf) -> Iterator[float]:

@@ -53,7 +53,7 @@ def existing_text(path: str | os.PathLike) -> str:
     try:
         return found.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"{found.name} is no text file; a JSON list of keyframes is wanted.") from None
+        raise InputError(f"{found.name} is no text file; JSON is wanted.") from None
 
 
 def check_writable(path: str | os.PathLike) -> Path:

@@ -21,7 +21,8 @@ from .files import atomic_path
 _FLOAT, _INTEGER, _EXTENSIBLE = 3, 1, 0xFFFE
 # The rest of the format's GUID, behind its number.
 _GUID = bytes.fromhex("000000001000800000aa00389b71")
-_MOST = 2**32 - 1
+# Bytes that a plain WAV counts, and what RF64 writes in their place.
+_MOST, _UNKNOWN = 2**32 - 1, 2**32 - 1
 _DS64_BYTES = 28
 
 
@@ -51,12 +52,12 @@ class WavStream:
         whole, large = self._file.tell() - 8, self._file.tell() > _MOST
         samples = self._data_bytes // (self._channels * self._bits // 8)
         self._file.seek(0)
-        self._file.write((b"RF64" if large else b"RIFF") + struct.pack("<I", _MOST if large else whole))
+        self._file.write((b"RF64" if large else b"RIFF") + struct.pack("<I", _UNKNOWN if large else whole))
         if large:
             self._file.seek(12)
             self._file.write(_chunk(b"ds64", struct.pack("<QQQI", whole, self._data_bytes, samples, 0)))
         self._file.seek(self._begin - 4)
-        self._file.write(struct.pack("<I", _MOST if large else self._data_bytes))
+        self._file.write(struct.pack("<I", _UNKNOWN if large else self._data_bytes))
 
 
 @contextmanager

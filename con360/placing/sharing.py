@@ -28,6 +28,8 @@ from ..sound.bands import BANDS, band_weights, frame_size, joined, spectra
 
 # Seconds over which waveforms are compared, and rhythms.
 WAVEFORM_S, RHYTHM_S = 0.2, 2.0
+# Squared correlation that two sounds with nothing in common have by chance.
+CHANCE = 0.1
 # Part of the power that all views hear alike that tells no direction.
 COMMON = 0.9
 # Frames that are mixed at once.
@@ -148,7 +150,7 @@ class _Sharer:
         smooth = _mean(powers, self.waveform)
         power = smooth.diagonal().movedim(-1, 0)
         apart = 1 - torch.eye(len(power))[:, :, None, None]
-        same = apart * smooth.clamp_min(0).square() / (power[:, None] * power + _TINY)
+        same = apart * _beyond_chance(smooth, power)
         share = torch.maximum(same, apart * self._rhythm(powers.diagonal().movedim(-1, 0)))
         # The part of a view's power that every view hears as well.
         common = torch.minimum(power, (share + 1 - apart).mul(power).amin(1))
@@ -164,13 +166,18 @@ class _Sharer:
         mean = _mean(loudness, self.rhythm)
         products = _mean(loudness[:, None] * loudness, self.rhythm) - mean[:, None] * mean
         spread = products.diagonal().movedim(-1, 0)
-        alike = products.clamp_min(0).square() / (spread[:, None] * spread).clamp_min(_TINY)
-        return alike.clamp(max=1).float() * self.overlap[:, :, None, None]
+        return _beyond_chance(products, spread).float() * self.overlap[:, :, None, None]
 
     def mix(self, frames: Tensor, gains: Tensor) -> Tensor:
         """Ambisonic frames `[C, T, F]` of frames `[V, T, F]` and gains `[V, B, T]`."""
         weighed = frames * (gains.transpose(-1, -2) @ self.bands.T)
         return torch.einsum("cv,vtf->ctf", self.encoding.to(weighed), weighed)
+
+
+def _beyond_chance(products: Tensor, powers: Tensor) -> Tensor:
+    """Squared correlation above chance, `[V, V, ...]` in [0, 1], of products `[V, V, ...]` and powers `[V, ...]`."""
+    squared = products.clamp_min(0).square() / (powers[:, None] * powers).clamp_min(_TINY)
+    return ((squared - CHANCE) / (1 - CHANCE)).clamp(0, 1)
 
 
 def _mean(values: Tensor, count: int) -> Tensor:

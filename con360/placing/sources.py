@@ -165,10 +165,11 @@ class Source:
 
     def blocks(self, rate_hz: int, order: int) -> Iterator[Tensor]:
         """Yield the field `[(order + 1)², n]` from the clip's start on."""
-        self.peak, count = 0.0, 0
+        count = 0
         for block in self._field(rate_hz, order):
-            self.peak, count = max(self.peak, float(block.abs().max())), count + block.shape[1]
-            self.length_s = count / rate_hz
+            count += block.shape[1]
+            self.peak = max(self.peak, float(block.abs().max()))
+            self.length_s = max(self.length_s, count / rate_hz)
             yield block
 
     def late(self, rate_hz: int) -> Iterator[Tensor]:
@@ -245,13 +246,13 @@ def panning_of(source: Source, gain_db: float) -> SourceTrack:
 
 def _panned(source: Source, track: SourceTrack, rate_hz: int, order: int) -> Iterator[Tensor]:
     """Place what is panned along its track, and the rest everywhere."""
-    parts = [
-        (pair[i : i + 1] for pair in unpanned_blocks(source.late(rate_hz), rate_hz, track)) for i in range(2)
-    ]  # fmt: skip
-    places = (track, SourceTrack.still(SourcePoint(0.0, spread_deg=360.0, gain_db=track.points[0].gain_db)))
-    return sum_blocks(
-        [place_blocks(part, rate_hz, place, order) for part, place in zip(parts, places, strict=True)]
-    )  # fmt: skip
+    everywhere = SourceTrack.still(SourcePoint(0.0, spread_deg=360.0, gain_db=track.points[0].gain_db))
+
+    def part(channel: int) -> Iterator[Tensor]:
+        for pair in unpanned_blocks(source.late(rate_hz), rate_hz, track):
+            yield pair[channel : channel + 1]
+
+    return sum_blocks([place_blocks(part(i), rate_hz, to, order) for i, to in enumerate((track, everywhere))])
 
 
 def _matrix_of(track: AudioTrack, order: int) -> Tensor:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..media.files import existing_file
-from ..media.reader import read_sound
 from ..records import Sound, View, Viewpoint
 from ..scenes import DIRECTION_WORDS
 from ..sound.levels import fit_length, resample, to_mono
+from ..sound.moving import rows_of
 from ..viewpoint.choose import DEFAULT_FOV_DEG, check_fov_deg, manual_viewpoint
 from .sharing import join_blocks
 
@@ -29,9 +28,9 @@ DEFAULT_COUNT = 6
 # From this pitch on a view looks above or below, whatever its yaw.
 STEEP_DEG = 60.0
 LIST = "views.json"
-# Endings of a view's sound, in the folder that holds the list; a clip with sound comes last.
-SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".mp4")
 ORDERS = (1, 2, 3)
+# Samples at once: larger blocks spend less time in small calls.
+BLOCK = 16384
 
 
 # Views ----------------------------------------------------------------------------------------------------------------
@@ -110,30 +109,44 @@ def field_blocks(
 
     The lengths of blocks differ from those that came; all together are as long. A few seconds are held.
     """
-    return join_blocks(blocks, rate_hz, views, order)
+    return join_blocks(rows_of(blocks, BLOCK), rate_hz, views, order)
 
 
-def sounds_notices(sounds: Sequence[Sound], names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Say how `field_of_views` has to change these sounds: mixed, resampled, padded; and which are silent.
+def sounds_notices(sounds: Sequence[Sound]) -> tuple[str, ...]:
+    """Say how `field_of_views` has to change these sounds: mixed, resampled, padded; and which are silent."""
+    return notices_of([
+        Heard(view_name(i), sound.waveform.shape[0], sound.sample_rate_hz, sound.duration_s, bool(sound.waveform.any()))
+        for i, sound in enumerate(sounds, 1)
+    ])  # fmt: skip
 
-    Args:
-        names: of the sounds; view-1, view-2, ... without.
-    """
-    rates = sorted({sound.sample_rate_hz for sound in sounds})
-    longest = max(sound.duration_s for sound in sounds)
 
-    def of(is_so: Callable[[Sound], bool]) -> str:
-        named = zip(names or map(view_name, range(1, len(sounds) + 1)), sounds, strict=True)
-        return ", ".join(name for name, sound in named if is_so(sound))
+@dataclass(frozen=True)
+class Heard:
+    """Facts about the sound of a view, by which it has to be changed."""
+
+    name: str
+    channels: int
+    rate_hz: int
+    seconds: float
+    sounds: bool
+
+
+def notices_of(every: Sequence[Heard]) -> tuple[str, ...]:
+    """Say how sounds of views are changed to become one field; see `sounds_notices`."""
+    rates = sorted({one.rate_hz for one in every})
+    longest = max(one.seconds for one in every)
+
+    def of(is_so: Callable[[Heard], bool]) -> str:
+        return ", ".join(one.name for one in every if is_so(one))
 
     said = []
-    if mixed := of(lambda sound: sound.waveform.shape[0] > 1):
+    if mixed := of(lambda one: one.channels > 1):
         said.append(f"sounds of several channels were mixed to mono: {mixed}")
     if len(rates) > 1:
         said.append(f"sounds at {', '.join(map(str, rates[:-1]))} Hz were resampled to {rates[-1]} Hz")
-    if short := of(lambda sound: sound.duration_s < longest - 0.5 / rates[-1]):
+    if short := of(lambda one: one.seconds < longest - 1.5 / rates[0]):
         said.append(f"shorter sounds were padded with silence to {longest:.2f} s: {short}")
-    if silent := of(lambda sound: not sound.waveform.any()):
+    if silent := of(lambda one: not one.sounds):
         said.append(f"silent sounds: {silent}")
     return tuple(said)
 
@@ -150,20 +163,20 @@ def _check_sounds(sounds: Sequence[Sound], views: Sequence[View], order: int) ->
             raise InputError(f"the sound of {view_name(number)} holds values that are not numbers. Repair it first.")
 
 
-# Folder ---------------------------------------------------------------------------------------------------------------
+# List -----------------------------------------------------------------------------------------------------------------
 
 
 def views_to_json(views: Sequence[View], **facts: object) -> str:
-    """Write the list of views that `field_of_folder` reads.
+    """Write the list of views that `folder.open_views` reads.
 
     Args:
         facts: whatever else shall stand in it, such as source, start_s, duration_s, fps.
     """
-    rows = [
-        {"name": view_name(i), "yaw": view.yaw_deg, "pitch": view.pitch_deg, "fov": view.fov_deg,
-         "caption": direction_words(view)}
-        for i, view in enumerate(views, 1)
-    ]  # fmt: skip
+    rows = []
+    for number, view in enumerate(views, 1):
+        yaw, pitch, fov = (round(angle, 3) for angle in (view.yaw_deg, view.pitch_deg, view.fov_deg))
+        caption = direction_words(view)
+        rows.append({"name": view_name(number), "yaw": yaw, "pitch": pitch, "fov": fov, "caption": caption})
     return json.dumps({**facts, "views": rows}, indent=1) + "\n"
 
 
@@ -184,55 +197,10 @@ def views_from_json(text: str) -> dict[str, View]:
             raise InputError(f"the list of views has the name {name!r}; wanted plain names, each once.")
         if not all(isinstance(a, int | float) and math.isfinite(a) for a in angles):
             raise InputError(f"{name} looks at {angles}; wanted yaw, pitch and fov as numbers of degrees.")
-        found[name] = manual_viewpoint(*angles, 1).track.views[0]
+        try:
+            found[name] = manual_viewpoint(*angles, 1).track.views[0]
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
     if not found:
         raise InputError(f"the list of views is empty; `con360 views CLIP --out FOLDER` writes {LIST}.")
     return found
-
-
-def field_of_folder(folder: str | os.PathLike[str], order: int = 1) -> tuple[Sound, tuple[str, ...]]:
-    """Read the sounds of a folder's views (view-1.wav, ...) and join them by `field_of_views`.
-
-    Convention: `views.json` names the views, as `con360 views` writes it. A sound has its view's name and one of
-    `SOUND_ENDINGS`; the view's own clip (view-1.mp4) counts where it has sound and no other file has that name.
-
-    Returns:
-        The field as `ambix`, and the notices.
-
-    Raises:
-        InputError: no such folder or list, no sound at all, two sounds for one view, or a sound that cannot be used.
-    """
-    place = Path(folder).expanduser().absolute()
-    if not place.is_dir():
-        raise InputError(f"there is no folder {folder}; name the one that holds {LIST} and the sounds of its views.")
-    try:
-        named = views_from_json(existing_file(place / LIST).read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{place / LIST} is no text file; `con360 views CLIP --out FOLDER` writes it.") from None
-    heard: dict[str, Sound] = {}
-    notices: list[str] = []
-    for name in named:
-        path = _sound_file(place, name)
-        if path is None:
-            notices.append(f"{name} has no sound file: nothing sounds from there")
-            continue
-        sound, said = read_sound(path)
-        heard[name] = sound
-        notices += [f"{name}: {one}" for one in said]
-    if not heard:
-        raise InputError(f"{place.name} holds no sound of a view; wanted files such as {next(iter(named))}.wav.")
-    sounds = tuple(heard.values())
-    field = field_of_views(sounds, [named[name] for name in heard], order)
-    return field, (*notices, *sounds_notices(sounds, tuple(heard)))
-
-
-def _sound_file(folder: Path, name: str) -> Path | None:
-    """Find the one file with a view's sound; None where there is none."""
-    from ..media.info import probe
-
-    found = [folder / f"{name}{ending}" for ending in SOUND_ENDINGS]
-    found = [path for path in found if path.is_file()]
-    own = [path for path in found if path.suffix != ".mp4"] or [path for path in found if probe(path).audio_tracks]
-    if len(own) > 1:
-        raise InputError(f"{name} has two sounds, {own[0].name} and {own[1].name}; keep one of them.")
-    return own[0] if own else None

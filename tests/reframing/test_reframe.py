@@ -29,7 +29,8 @@ from con360.sound.ambisonics import encode, stereo_matrix, to_ambix
 from con360.sound.headphones import to_ears
 from con360.sound.moving import mix_moving
 from con360.sound.rotation import turn_blocks, turn_matrices
-from con360.sound.views import mono_matrix, view_sound
+from con360.sound.stereo import stereo_yaw_deg
+from con360.sound.views import front_mono, view_sound
 from con360.viewpoint.follow import Follower, view_on_path
 from con360.viewpoint.keyframes import Keyframe
 
@@ -133,7 +134,7 @@ def test_turning_by_hand() -> None:
 def test_mono_is_view_sound() -> None:
     sound = Sound(torch.randn(4, 500, generator=torch.Generator().manual_seed(0)), RATE, "ambix")
     view = View(50.0, -20.0)
-    ours = mono_matrix().float() @ turn_matrices(rotation(view.yaw_deg, view.pitch_deg)) @ sound.waveform
+    ours = front_mono(turn_matrices(rotation(view.yaw_deg, view.pitch_deg)) @ sound.waveform)
     assert torch.allclose(ours, view_sound(sound, view, 8).waveform, atol=1e-5)
 
 
@@ -175,6 +176,20 @@ def test_foa_stays_foa_and_says_so(tmp_path: Path) -> None:
     assert (track.layout, track.channels, track.notices) == ("ambix", 4, ())
     w, y, z, x = read_sound(tmp_path / "out.mp4")[0].waveform[:, 5000:-5000].square().mean(1).sqrt()
     assert float(y / w) == pytest.approx(1, abs=0.02) and float(x / w) < 0.02 and float(z / w) < 0.02
+
+
+def test_stereo_by_a_law_turns_with_the_view(tmp_path: Path) -> None:
+    source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), encode(tone(1.0), 100.0, 0.0))
+    made = reframe(source, tmp_path / "out.mp4", View(85.0), ReframeSettings(size=(32, 32), stereo="tangent"))
+    heard = read_sound(tmp_path / "out.mp4")[0]
+    assert made.sound == heard.layout == "stereo" and heard.waveform.shape == (2, RATE)
+    part = Sound(heard.waveform[:, 5000:-5000], RATE, "stereo")
+    assert stereo_yaw_deg(part, "tangent") == pytest.approx(15, abs=1)
+    plain = write_panorama(tmp_path / "two.mp4", list(range(30)), Fraction(1, 30), torch.stack((tone(1.0),) * 2))
+    made = reframe(plain, tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32), stereo="constant-power"))
+    assert any("'constant-power' pans Ambisonics alone; this sound is stereo" in notice for notice in made.notices)
+    with pytest.raises(InputError, match="a stereo law is for the sound 'stereo'"):
+        ReframeSettings(sound="foa", stereo="tangent")
 
 
 def test_fuma_is_converted_by_name(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ MAX_SOUNDS = 64
 
 @dataclass(frozen=True)
 class PlaceSettings:
-    """How sounds are placed.
+    """Choose how sounds are placed.
 
     Args:
         order: of the Ambisonics, 1 to 3; None takes the clip's own, else 1. In a clip, order 1 is written as AAC, 2

@@ -122,8 +122,9 @@ KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "distance": 2
 in seconds of CLIP, degrees and metres; spread and gain may stand there too. Keyframes of
 reframe fit. Several channels are mixed to one; Ambisonics is turned, so that its front
 lies at its place. CLIP's own mono sound comes from everywhere, loudspeakers from their
-places. Order 1 is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels
-are turned down alike.
+places. --find compares the sound with what moves; what fits nothing stays diffuse. Order 1
+is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels are turned down
+alike.
 """
 
 LISTEN = """\

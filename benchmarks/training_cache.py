@@ -30,10 +30,11 @@ import torch
 from con360.geometry.perspective import erp_to_perspective
 from con360.media.reader import read_panorama
 from con360.media.writer import write_clip
-from con360.models.codecs import encode_frames, encode_mel, log_mel
+from con360.models.codecs import encode_frames, encode_mel
 from con360.models.text import encode_captions
 from con360.records import View, ViewTrack
 from con360.saliency.predict import predict_saliency
+from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from con360.weights.find import model_folder
 from con360.weights.load import load_joint_model

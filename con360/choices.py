@@ -9,8 +9,11 @@ Eye = Literal["whole", "left", "right"]
 EYES: tuple[Eye, ...] = get_args(Eye)
 
 # Sound of a reframed video. `auto` leaves mono and stereo as they are and makes stereo of the rest.
-SoundKind = Literal["auto", "stereo", "mono", "foa", "none"]
+SoundKind = Literal["auto", "stereo", "mono", "foa", "headphones", "none"]
 SOUND_KINDS: tuple[SoundKind, ...] = get_args(SoundKind)
+# Sound of a cropped view: its microphone, the mono downmix, or two ears that look there.
+ViewSound = Literal["view", "omni", "headphones"]
+VIEW_SOUNDS: tuple[ViewSound, ...] = get_args(ViewSound)
 
 # What a viewpoint looks at: a subject, or the paper's centroid of a region cut out by a threshold.
 Ranking = Literal["subject", "centroid"]
@@ -33,3 +36,7 @@ MEMORY_MODES = ("normal", "low")
 
 # Number formats of the networks; `auto` depends on the device.
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+# Laws by which a field becomes stereo: two virtual cardioids, or panning between two loudspeakers.
+StereoLaw = Literal["cardioids", "tangent", "constant-power"]
+STEREO_LAWS: tuple[StereoLaw, ...] = get_args(StereoLaw)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .caption import plain_caption
-from .choices import NAMED_METHODS
+from .choices import NAMED_METHODS, ViewSound
 from .control import LoadedControl, encode_control, fingerprint, with_named
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
@@ -43,8 +43,9 @@ from .saliency.predict import clip_saliency
 from .sampling.joint import Given, StepCallback
 from .sampling.settings import SAID, SamplerSettings
 from .sampling.steer import Term
+from .sound.channels import first_order_notice
 from .sound.levels import fit_length, omni_sound, resample, to_mono
-from .sound.views import view_sound
+from .sound.views import view_ears, view_sound
 from .timing import ClipSpec
 from .viewpoint.basd import basd_maps
 
@@ -117,7 +118,7 @@ def control_saliency(
     )
 
 
-def crop_view(clip: PanoramaClip, track: ViewTrack, size: int) -> ViewpointClip:
+def crop_view(clip: PanoramaClip, track: ViewTrack, size: int, sound: ViewSound = "view") -> ViewpointClip:
     """The true view of a panorama, to compare with: its picture, and its sound as the view's microphone hears it.
 
     Sound that is not Ambisonic has no direction and is mixed to mono; a clip without sound gives silence. Both are said
@@ -127,22 +128,32 @@ def crop_view(clip: PanoramaClip, track: ViewTrack, size: int) -> ViewpointClip:
         clip: the panorama.
         track: one view per frame.
         size: side of the square picture in pixels.
+        sound: `view` is the view's microphone (`view_sound`), `omni` the mono downmix, `headphones` what two ears hear
+            that look where the view looks (`view_ears`, stereo).
+
+    Raises:
+        InputError: a track of another length, or headphones for sound that is not Ambisonic.
     """
     if len(track) != clip.num_frames:
         raise InputError(
             f"the view has {len(track)} frames and the clip {clip.num_frames}; make both from the same clip."
         )
     frames = erp_to_perspective(clip.frames, track, size).clamp(0, 1)
-    notices = clip.notices
+    heard, said = _heard(clip, track, sound)
+    return ViewpointClip(frames, clip.fps, heard, notices=clip.notices + said)
+
+
+def _heard(clip: PanoramaClip, track: ViewTrack, kind: ViewSound) -> tuple[Sound, tuple[str, ...]]:
+    """A clip's sound from a view, with notices."""
     if clip.sound is None:
         count = round(clip.num_frames / clip.fps * ClipSpec().sample_rate_hz)
-        sound = Sound(torch.zeros(1, count), ClipSpec().sample_rate_hz)
-    elif clip.sound.layout == "ambix":
-        sound = view_sound(clip.sound, track, clip.fps)
-    else:
-        sound = omni_sound(clip.sound)
-        notices += ("the sound is not Ambisonic, so it is the same for every view",)
-    return ViewpointClip(frames, clip.fps, sound, notices=notices)
+        return Sound(torch.zeros(1, count), ClipSpec().sample_rate_hz), ()
+    if kind == "headphones":
+        return view_ears(clip.sound, track, clip.fps), ()
+    if kind == "view" and clip.sound.layout == "ambix":
+        return view_sound(clip.sound, track, clip.fps), first_order_notice(clip.sound.ambisonic_order)
+    same = "the sound is not Ambisonic, so it is the same for every view"
+    return omni_sound(clip.sound), (same,) if kind == "view" else ()
 
 
 def generate(

@@ -2,18 +2,23 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .ambisonics import Con360AmbisonicsToHeadphones, Con360MixAmbisonics, Con360RotateAmbisonics
 from .caption import CubemapCaption
 from .compare import Con360Compare, OverlayPreview
 from .crop import ViewpointCrop
+from .field_preview import Con360AmbisonicsPreview
 from .host import folders
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
+from .place_sound import Con360PlaceSound
 from .reframe import Reframe360Video
 from .saliency import SalViT360Saliency
+from .sample_sound import Con360SampleSound
 from .sampler import JointAVSampler
 from .save import Save360Video
 from .viewpoint import CentroidToBASD, Con360Centroids, ViewpointByHand
+from .views_around import Con360SoundsToField, Con360ViewsAround
 
 NODES: list[type[io.ComfyNode]] = [
     Load360Video,
@@ -31,6 +36,14 @@ NODES: list[type[io.ComfyNode]] = [
     Save360Video,
     Con360SaliencyKL,
     Con360Centroids,
+    Con360PlaceSound,
+    Con360MixAmbisonics,
+    Con360RotateAmbisonics,
+    Con360AmbisonicsToHeadphones,
+    Con360AmbisonicsPreview,
+    Con360ViewsAround,
+    Con360SoundsToField,
+    Con360SampleSound,
 ]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.choices import VIEW_SOUNDS, ViewSound
 from ..con360.records import PanoramaClip
 from . import sockets
 from .host import runtime
@@ -13,7 +14,7 @@ from .host import runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
-VIEW, OMNI = "view", "omni"
+SOUNDS: list[ViewSound] = list(VIEW_SOUNDS)
 
 
 class ViewpointCrop(io.ComfyNode):
@@ -29,9 +30,9 @@ class ViewpointCrop(io.ComfyNode):
                 sockets.Con360Basd.Input("basd", tooltip="The viewpoint."),
                 io.Int.Input("size", default=256, min=32, max=2048, step=2, tooltip="Width and height in pixels."),
                 io.Combo.Input(
-                    "sound", options=[VIEW, OMNI],
+                    "sound", options=SOUNDS,
                     tooltip="'view' turns a wide virtual microphone to the view where the sound is Ambisonic; 'omni' "
-                    "is the mono downmix.",
+                    "is the mono downmix; 'headphones' is what two ears hear that look there, and needs Ambisonics.",
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="The panorama's sound; four channels are Ambisonics."),
                 *sockets.channel_inputs(),
@@ -46,18 +47,18 @@ class ViewpointCrop(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, sound: str | None) -> bool | str:
         # A widget that is linked has no value yet.
-        return sound is None or runtime.verdict(lambda: runtime.check_choice(sound, [VIEW, OMNI], "the sound"))
+        return sound is None or runtime.verdict(lambda: runtime.check_choice(sound, SOUNDS, "the sound"))
 
     @classmethod
     @runtime.needs_packages
     def execute(
-        cls, frames: Tensor, basd: sockets.BasdRecord, size: int, sound: str, audio: dict[str, Any] | None = None,
+        cls, frames: Tensor, basd: sockets.BasdRecord, size: int, sound: ViewSound, audio: dict[str, Any] | None = None,
         ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import crop_view
-        from ..con360.sound.levels import fit_length, to_mono
+        from ..con360.sound.levels import fit_length
 
-        runtime.check_choice(sound, [VIEW, OMNI], "the sound")
+        runtime.check_choice(sound, SOUNDS, "the sound")
         report = runtime.progress()
         report(0, 1, "cropping")
         heard = None
@@ -65,8 +66,8 @@ class ViewpointCrop(io.ComfyNode):
             heard = sockets.sound_from_audio(audio, sockets.checked_ambisonics(ambisonics, head_locked), head_locked)
             # Other packs' loaders may bring sound that is longer or shorter than the frames.
             heard = fit_length(heard, round(len(frames) / basd.fps * heard.sample_rate_hz))
-            heard = to_mono(heard) if sound == OMNI else heard
-        clip = crop_view(PanoramaClip(sockets.panorama_from_image(frames), basd.fps, heard), basd.maps.track, size)
+        panorama = PanoramaClip(sockets.panorama_from_image(frames), basd.fps, heard)
+        clip = crop_view(panorama, basd.maps.track, size, sound)
         report(1, 1, "cropping")
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),

@@ -58,7 +58,7 @@ class Load360Video(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
-                io.Audio.Output(display_name="audio", tooltip="As recorded; Ambisonics as AmbiX of first order. "
+                io.Audio.Output(display_name="audio", tooltip="As recorded; Ambisonics as AmbiX of order 1 to 3. "
                                 "More than two channels go to Viewpoint Crop: core's audio nodes write one or two."),
                 io.Float.Output(display_name="fps"),
                 io.String.Output(display_name="caption", tooltip="The sample's own caption; empty for files."),

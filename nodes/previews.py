@@ -61,7 +61,9 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
     if sound is not None:
         sound = to_mono(sound) if sound.layout == "ambix" and not turns else for_clip(sound)[0]
     path, saved = files.temp_file("con360_preview", ".mp4")
-    write_clip(path, frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2], fps, sound)
+    even = frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2]
+    for notice in write_clip(path, even, fps, sound):
+        runtime.log.warning("a preview: %s", notice)
     return {**saved, "fps": fps, "frames": len(frames), "sound": sound is not None, "ambisonic": ambisonic}
 
 

@@ -65,7 +65,8 @@ class Reframe360Video(io.ComfyNode):
                 io.Combo.Input(
                     "sound", options=SOUNDS,
                     tooltip="'auto' makes stereo out of Ambisonics, 5.1 and 7.1 and leaves other sound as it is; "
-                    "'foa' keeps four channels, turned; 'none' leaves the sound out.",
+                    "'foa' keeps four channels, turned; 'headphones' is what two ears hear; 'none' leaves the sound "
+                    "out.",
                 ),
                 io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
                 runtime.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,

@@ -6,6 +6,7 @@ Library: frames `[T, 3, H, W]`, maps `[T, H, W]`, `Sound`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Con360Basd = io.Custom("CON360_BASD")
 Con360Model = io.Custom("CON360_MODEL")
 Con360Control = io.Custom("CON360_CONTROL")
+Con360View = io.Custom("CON360_VIEW")
 
 # Extra keys of an AUDIO dict that say what its channels mean; other packs ignore them.
 LAYOUT_KEY, SPEAKERS_KEY = "con360_layout", "con360_speakers"
@@ -174,6 +176,17 @@ def audio_from_sound(sound: Sound) -> dict[str, Any]:
         LAYOUT_KEY: sound.layout,
         SPEAKERS_KEY: sound.speakers,
     }
+
+
+def peak_notices(sound: Sound) -> tuple[str, ...]:
+    """Say that a sound goes over full scale, which no file of integers holds; say nothing where it does not."""
+    from ..con360.sound.peaks import true_peak
+
+    peak = true_peak(sound.waveform)
+    if peak <= 1:
+        return ()
+    over = f"{20 * math.log10(peak):.1f} dB over full scale"
+    return (f"the sound peaks {over}; lower a gain, or the file that it is saved in is turned down as a whole",)
 
 
 def silence(num_frames: int, fps: float, rate_hz: int = 16000) -> Sound:

@@ -127,10 +127,10 @@ class CentroidToBASD(io.ComfyNode):
         report(0, 3, "viewpoint")
         ranked = choose_by in RANKINGS
         found: dict[str, tuple[Viewpoint, ...]] = {
-            ranking: _found(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS
+            ranking: found_viewpoints(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS
         }
         if ranked:
-            track = _ranked(_told(found[choose_by]), rank).track
+            track = of_rank(told(found[choose_by]), rank).track
         else:
             track = _by_hand(choose_by == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(saliency))
         report(1, 3, "picture")
@@ -184,7 +184,7 @@ class Con360Centroids(io.ComfyNode):
         report = runtime.progress()
         report(0, 1, "centroids")
         maps = sockets.saliency_from_mask(saliency)
-        found = _told(_found(maps, fps, mode, FOV["default"], choose_by))[:at_most]
+        found = told(found_viewpoints(maps, fps, mode, FOV["default"], choose_by))[:at_most]
         report(1, 1, "centroids")
         views = [viewpoint.track.views[0] for viewpoint in found]
         return io.NodeOutput(
@@ -264,13 +264,15 @@ def _by_hand(
     return manual_viewpoint(yaw, pitch, fov, num_frames).track
 
 
-def _found(maps: SaliencyMaps, fps: float, mode: ViewMode, fov: float, ranking: Ranking) -> tuple[Viewpoint, ...]:
+def found_viewpoints(
+    maps: SaliencyMaps, fps: float, mode: ViewMode, fov: float, ranking: Ranking
+) -> tuple[Viewpoint, ...]:
     from ..con360.viewpoint.choose import viewpoints
 
     return viewpoints(maps, fps, fov_deg=fov, mode=mode, ranking=ranking)
 
 
-def _told(found: tuple[Viewpoint, ...]) -> tuple[Viewpoint, ...]:
+def told(found: tuple[Viewpoint, ...]) -> tuple[Viewpoint, ...]:
     """Log the notices of the viewpoints, and return the viewpoints."""
     from ..con360.viewpoint.choose import viewpoint_notices
 
@@ -279,7 +281,7 @@ def _told(found: tuple[Viewpoint, ...]) -> tuple[Viewpoint, ...]:
     return found
 
 
-def _ranked(found: tuple[Viewpoint, ...], rank: int) -> Viewpoint:
+def of_rank(found: tuple[Viewpoint, ...], rank: int) -> Viewpoint:
     if rank > len(found):
         raise InputError(f"viewpoint {rank} was asked for, {len(found)} found; choose a rank up to {len(found)}.")
     return found[rank - 1]

@@ -1,178 +1,20 @@
 """The shipped workflows from one description each: `python -m tools.workflows` writes `workflows/` (as the
 frontend saves them) and `tests/workflows_api/` (as the server takes them).
-
-Columns are groups, nodes stand below each other in them, widgets that are not named keep their defaults.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from con360.scenes import demo_scene
 from tools.host import Host, graph
-from tools.host.contract import CORE_NAMES
 from tools.host.run import PACK
+from tools.workflow_form import Column, Node, Note, To, Workflow, ui_format
 
-GAP, MARGIN, HEAD = 70, 10, 80
 SAMPLER_HEIGHT = 820
-NAMESPACE = uuid.UUID("6a1f2c1e-6d9b-4c35-9d5e-3a0c36f0d360")
-
-
-@dataclass(frozen=True)
-class To:
-    """A link from a node's output."""
-
-    node: int
-    output: str
-
-
-class Node:
-    """A node of a workflow; `inputs` are widget values and links (`To`)."""
-
-    def __init__(self, number: int, kind: str, height: int, title: str | None = None, /, **inputs: Any) -> None:
-        self.number, self.kind, self.height, self.title, self.inputs = number, kind, height, title, inputs
-
-
-class Note(Node):
-    """A MarkdownNote."""
-
-    def __init__(self, number: int, height: int, title: str, text: str) -> None:
-        super().__init__(number, "MarkdownNote", height, title)
-        self.text = text
-
-
-@dataclass(frozen=True)
-class Column:
-    title: str
-    width: int
-    nodes: list[Node]
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """`app`: what ComfyUI's app mode shows, inputs as (node, widget) and the nodes whose results it shows."""
-
-    name: str
-    columns: list[Column]
-    app: tuple[list[tuple[int, str]], list[int]]
-
-
-# ---- to the frontend's format
-
-
-def ui_format(workflow: Workflow, info: dict[str, Any]) -> dict[str, Any]:
-    links = _links(workflow, info)
-    placed, groups, left = [], [], 0
-    for number, column in enumerate(workflow.columns, 1):
-        top = 0
-        for node in column.nodes:
-            placed.append(_node(node, [left, top], column.width, links, info))
-            top += node.height + GAP
-        bounding = [left - MARGIN, -HEAD, column.width + 2 * MARGIN, top - GAP + HEAD + MARGIN]
-        groups.append({"id": number, "title": f"{number}  {column.title}", "bounding": bounding, "color": "#3f789e",
-                       "font_size": 24, "flags": {}})  # fmt: skip
-        left += column.width + GAP
-    for place, number in enumerate(_order(workflow)):
-        next(node for node in placed if node["id"] == number)["order"] = place
-    inputs, outputs = workflow.app
-    return {
-        "id": str(uuid.uuid5(NAMESPACE, workflow.name)), "revision": 0,
-        "last_node_id": max(node["id"] for node in placed), "last_link_id": len(links),
-        "nodes": sorted(placed, key=lambda node: node["id"]), "links": links, "groups": groups, "config": {},
-        "extra": {
-            # Clear of the frontend's bars.
-            "ds": {"scale": 0.6, "offset": [150, 260]},
-            "linearData": {"inputs": [list(item) for item in inputs], "outputs": outputs},
-        },
-        "version": 0.4,
-    }  # fmt: skip
-
-
-def _all(workflow: Workflow) -> list[Node]:
-    return [node for column in workflow.columns for node in column.nodes]
-
-
-def _given(node: Node) -> dict[str, To]:
-    return {name: value for name, value in node.inputs.items() if isinstance(value, To)}
-
-
-def _order(workflow: Workflow) -> list[int]:
-    prompt = {str(node.number): {"inputs": {n: [str(to.node), 0] for n, to in _given(node).items()}}
-              for node in _all(workflow)}  # fmt: skip
-    return [int(number) for number in graph.in_order(prompt, sorted(prompt, key=int))]
-
-
-def _sockets(node: Node, info: dict[str, Any]) -> list[tuple[str, str, bool, bool]]:
-    """The inputs that are saved: name, type, whether it is optional, whether it is a widget with a link."""
-    if isinstance(node, Note):
-        return []
-    entry = info[node.kind]
-    unknown = set(node.inputs) - {name for _, name, _, _ in graph.inputs_of(entry)}
-    if unknown:
-        raise ValueError(f"{node.kind} has no input {sorted(unknown)}")
-    widgets = graph.widget_names(entry)
-    found = [(name, io_type, kind == "optional", name in widgets) for kind, name, io_type, _ in graph.inputs_of(entry)]
-    return [item for item in found if not item[3]] + [item for item in found if item[3] and item[0] in _given(node)]
-
-
-def _links(workflow: Workflow, info: dict[str, Any]) -> list[list[Any]]:
-    kinds, links = {node.number: node.kind for node in _all(workflow)}, []
-    for node in sorted(_all(workflow), key=lambda node: node.number):
-        for slot, (name, _, _, _) in enumerate(_sockets(node, info)):
-            if name in _given(node):
-                to, entry = node.inputs[name], info[kinds[node.inputs[name].node]]
-                source = entry["output_name"].index(to.output)
-                links.append([len(links) + 1, to.node, source, node.number, slot, entry["output"][source]])
-    return links
-
-
-def _node(node: Node, place: list[int], width: int, links: list[list[Any]], info: dict[str, Any]) -> dict[str, Any]:
-    saved: dict[str, Any] = {
-        "id": node.number, "type": node.kind, "pos": place, "size": [width, node.height], "flags": {}, "order": 0,
-        "mode": 0, "inputs": [], "outputs": [], "properties": {},
-    }  # fmt: skip
-    if node.title:
-        saved["title"] = node.title
-    if isinstance(node, Note):
-        return {**saved, "widgets_values": [node.text], "color": "#432", "bgcolor": "#653"}
-    for slot, (name, io_type, optional, is_widget) in enumerate(_sockets(node, info)):
-        link = next((link[0] for link in links if link[3:5] == [node.number, slot]), None)
-        saved["inputs"].append({"name": name, "type": io_type, "link": link, **({"shape": 7} if optional else {}),
-                                **({"widget": {"name": name}} if is_widget else {})})  # fmt: skip
-    entry = info[node.kind]
-    for slot, (name, io_type) in enumerate(zip(entry["output_name"], entry["output"], strict=True)):
-        leaving = [link[0] for link in links if link[1:3] == [node.number, slot]]
-        saved["outputs"].append({"name": name, "type": io_type, "links": leaving or None})
-    pack = {"cnr_id": "comfy-core", "ver": "0.3.64"} if node.kind in CORE_NAMES else {
-        "cnr_id": "con360-av", "ver": "0.1.0"}  # fmt: skip
-    saved["properties"] = {**pack, "Node name for S&R": node.kind}
-    saved["widgets_values"] = _values(node, entry)
-    return saved
-
-
-def _values(node: Node, entry: dict[str, Any]) -> list[Any]:
-    options = {name: spec for _, name, _, spec in graph.inputs_of(entry)}
-    types = {name: io_type for _, name, io_type, _ in graph.inputs_of(entry)}
-    values, previous = [], None
-    for name in graph.widget_names(entry):
-        if name is graph.EXTRA:
-            # The frontend adds two widgets: the seed's control after a run, and the upload button.
-            values.append("fixed" if previous == "seed" else "image")
-            continue
-        previous = name
-        value = node.inputs.get(name)
-        if value is None or isinstance(value, To):
-            value = options[name]["default"] if "default" in options[name] else (options[name]["options"] or [""])[0]
-        values.append(float(value) if types[name] == "FLOAT" else value)
-    return values
-
-
-# ---- what is shipped
 
 
 def _load(**inputs: Any) -> Node:
@@ -390,7 +232,114 @@ any length.
 ], app=([(1, "video"), (1, "mode"), (1, "yaw"), (1, "pitch"), (1, "fov")], [2]))  # fmt: skip
 
 
-SHIPPED = [VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROIDS, REFRAME]
+def _seen(number: int = 2) -> Node:
+    """Saliency for nodes that look at subjects, without a control file."""
+    return Node(number, "SalViT360Saliency", 200, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"))
+
+
+def _heard(number: int, audio: To, **inputs: Any) -> Node:
+    return Node(number, "Con360AmbisonicsPreview", 480, audio=audio, frames=To(1, "frames"), fps=To(1, "fps"), **inputs)
+
+
+def _save_360(number: int, audio: To, name: str) -> Node:
+    return Node(number, "Save360Video", 180, frames=To(1, "frames"), fps=To(1, "fps"), audio=audio,
+                filename_prefix=f"con360/{name}")  # fmt: skip
+
+
+# Once around in the sample's four seconds.
+TURN = json.dumps([{"time": time_s, "yaw": yaw, "pitch": 0, "fov": 90}
+                   for time_s, yaw in ((0, 0), (1.33, 120), (2.67, -120), (4, 0))])  # fmt: skip
+
+
+PLACE_SOUND = Workflow("con360_place_sound", [
+    Column("The sound and the 360° clip", 320, [
+        Node(3, "Con360SampleSound", 110, voice="bell"), _load(fps=15), Note(16, 400, "What this does", """\
+A mono sound is placed into a 360° clip, follows a subject there, is mixed with the clip's own sound and saved as a \
+file that players turn with the head.
+
+Runs as it is, without downloads.
+
+- **Your own sound**: put ComfyUI's *Load Audio* in the place of *Sample Sound*.
+- **Somewhere else**: after the first run drag the loudspeaker in *Place Sound on Sphere*; wheel: distance; \
+keyframes: a path. Press play there and drag: the sound follows your hand.
+- **Where it belongs**: set *mode* to *find the place*: each band goes to the movement that keeps its time, what fits \
+nothing stays all around, and *notices* says how sure that is.
+- **More sounds**: one *Place Sound on Sphere* for each, all into *Mix Ambisonics*.
+- **Listen**: press play in *Ambisonics Preview*, put on headphones, and drag to look around.
+"""),
+    ]),
+    Column("Where it is", 420, [
+        _seen(), Node(4, "Con360PlaceSound", 760, audio=To(3, "audio"), frames=To(1, "frames"),
+                      saliency=To(2, "saliency"), fps=To(1, "fps"), mode="subject", distance=1.5),
+    ]),
+    Column("Results", 480, [
+        Node(5, "Con360MixAmbisonics", 260, first=To(4, "audio"), second=To(1, "audio"), second_gain=-6),
+        _heard(6, To(5, "audio")), _save_360(7, To(5, "audio"), "placed"),
+    ]),
+], app=([(1, "video"), (3, "voice"), (4, "mode"), (4, "rank")], [6, 7]))  # fmt: skip
+
+
+HEADPHONES = Workflow("con360_headphones", [
+    Column("The 360° clip", 320, [_load(), Note(16, 400, "What this does", """\
+The sound of a 360° clip, as two ears hear it: put on headphones.
+
+Runs as it is, without downloads.
+
+- **Straight ahead**: *Ambisonics→Headphones* brings the clip's sound to two ears. Its stereo fits ComfyUI's own audio \
+nodes, which would write four channels as noise.
+- **Look around**: press play in *Ambisonics Preview* and drag.
+- **With a view**: *Viewpoint Crop* cuts the view that *Viewpoint by Hand* moves along; with *sound* at *headphones* \
+the head turns with it.
+- **Your own ears**: put a SOFA file into `models/con360_ears` and choose it at *ears*.
+- **Your own clip**: choose a video in *Load 360° Video* whose sound is Ambisonics. Other sound has no directions: \
+place it first (*con360_place_sound*).
+""")]),
+    Column("Look", 420, [
+        Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+             mode="keyframes", keyframes=TURN),
+        Node(3, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
+             sound="headphones"),
+    ]),
+    Column("Listen", 480, [
+        Node(4, "Con360AmbisonicsToHeadphones", 130, audio=To(1, "audio")),
+        Node(5, "PreviewAudio", 100, "Preview Audio: straight ahead", audio=To(4, "audio")),
+        _heard(6, To(1, "audio")), _save(8, 3, "headphones", "Save Video: the view on headphones"),
+    ]),
+], app=([(1, "video"), (2, "mode"), (4, "ears")], [5, 8]))  # fmt: skip
+
+
+ANY_GENERATOR = Workflow("con360_any_generator", [
+    Column("The 360° clip", 320, [_load()]),
+    Column("Views all around", 320, [
+        Node(2, "Con360ViewsAround", 460, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+             caption="coloured shapes under a dusk sky"),
+    ]),
+    Column("Your model", 360, [Note(16, 460, "Put your model here", """\
+Any model that makes sound for a video makes a **field** this way: it runs once for each view, and its sounds are \
+placed where the views look.
+
+1. Take away the link from *audio* of *Views Around* to *Sounds to Field*.
+2. Put your model here (MMAudio, another pack's node, ComfyUI's own): *frames* or *video* go in, and *caption* where \
+it takes words. It runs once for each view by itself.
+3. Link its sound to *sounds* of *Sounds to Field*. *views* stays linked.
+
+Until then the link stands in for a model: each view's share of the clip's own sound. So the template runs as it is, \
+without downloads, and the result can be compared with the clip's own field.
+
+- **More views** cover the sphere more evenly and take longer; what they share counts once.
+- **subject** at *choose_by* makes sound for salient subjects alone; link *saliency* for it.
+""")]),
+    Column("One field", 480, [
+        Node(3, "Con360SoundsToField", 110, sounds=To(2, "audio"), views=To(2, "view")),
+        _heard(4, To(3, "audio")), _save_360(5, To(3, "audio"), "views_to_field"),
+    ]),
+], app=([(1, "video"), (2, "count"), (2, "caption")], [4, 5]))  # fmt: skip
+
+
+SHIPPED = [
+    VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROIDS, REFRAME, PLACE_SOUND, HEADPHONES,
+    ANY_GENERATOR,
+]  # fmt: skip
 
 
 def files_of(workflow: Workflow, info: dict[str, Any]) -> dict[Path, str]:

@@ -24,10 +24,11 @@ from con360.control.config import SALIENCY_AND_BASD, ControlConfig
 from con360.control.inputs import make_named, normalised
 from con360.errors import InputError
 from con360.media.files import atomic_path
-from con360.models.codecs import encode_frames, encode_mel, log_mel
+from con360.models.codecs import encode_frames, encode_mel
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
 from con360.records import Progress, Signal
+from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from train.examples import ESTIMATOR, MAP_HEIGHT, make_example, rays_of, scene_of
 from train.preparation.settings import TRUTH

@@ -41,7 +41,7 @@ class Monitor:
     def __init__(
         self, folder: Path, progress: RunProgress, total: float, unit: str, active: bool, say: Callable[[str], None]
     ) -> None:
-        self.folder, self.active, self.unit, self.board = folder, active, unit, None
+        self.folder, self.active, self.unit, self.say, self.board = folder, active, unit, say, None
         start = progress.step if unit == "step" else progress.seconds
         # Count in `total`'s unit: tqdm derives the time left from it.
         self.bar = tqdm(total=round(total), initial=round(start), desc="training", unit=unit, disable=not active)
@@ -74,7 +74,9 @@ class Monitor:
     def show(self, step: int, clips: Sequence[ViewpointClip], captions: Sequence[str]) -> None:
         """Keep sample clips as video files with sound, and show them in TensorBoard as rows of frames and sound."""
         for number, (clip, caption) in enumerate(zip(clips, captions, strict=True)):
-            write_clip(self.folder / "samples" / f"step-{step:07d}-{number}.mp4", clip.frames, clip.fps, clip.sound)
+            path = self.folder / "samples" / f"step-{step:07d}-{number}.mp4"
+            for notice in write_clip(path, clip.frames, clip.fps, clip.sound):
+                self.say(f"{path.name}: {notice}")
             if self.board is None:
                 continue
             name = f"sample {number}"

@@ -16,9 +16,11 @@ function keepCentroids(node) {
 const WIDGETS = {
   CentroidToBASD: addEditor,
   ViewpointByHand: addEditor,
+  Con360PlaceSound: addEditor,
   Load360Video: addViewer,
   OverlayPreview: addViewer,
   Reframe360Video: addViewer,
+  Con360AmbisonicsPreview: addViewer,
   Con360Compare: addPlayer,
   Con360Centroids: keepCentroids,
 };

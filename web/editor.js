@@ -1,18 +1,17 @@
-// The viewpoint editor: panorama, saliency, regions found in it, and the view's true outline. It stores no values: it
-// reads and writes the node's own widgets, so saving, undo, links and the API work without extra code.
+// The viewpoint editor: panorama, saliency, regions found in it, and the view's true outline or a sound's place. It
+// stores no values: it reads and writes the node's own widgets, so saving, undo, links and the API work without extra
+// code.
 
-import { anglesAt, anglesOnMap, axes, clamp, fovOutline, linesOnMap, sees, viewAt, wrapYaw } from "./geometry.js";
-import { Hearing } from "./hearing.js";
+import { BY_RUN, EDITED } from "./edited.js";
+import { anglesAt, anglesOnMap, axes, clamp, linesOnMap, viewAt, wrapYaw } from "./geometry.js";
+import { Pen } from "./pen.js";
 import { Transport } from "./transport.js";
 import * as parts from "./parts.js";
 
 const { el, t } = parts;
 const KEYFRAMES = "keyframes";
-/** The widget that selects how the view is chosen, and its value for a still view by hand. */
-const CHOICE = { CentroidToBASD: ["choose_by", "yaw and pitch"], ViewpointByHand: ["mode", "still"] };
 /** Rankings of the found regions, as values of the choice widget; the first is the default. */
 const RANKINGS = ["subject", "centroid"];
-const FOV_RANGE = [30, 150];
 const SAME_TIME_S = 0.02;
 const NEAR_PX = 14;
 const PINK = "#ff42a1";
@@ -38,21 +37,24 @@ export function addEditor(node) {
 class Editor {
   constructor(node) {
     this.node = node;
-    [this.choice, this.byHand] = CHOICE[node.comfyClass];
+    this.kind = EDITED[node.comfyClass];
+    ({ choice: this.choice, byHand: this.byHand } = this.kind);
     [this.ranking] = RANKINGS;
     this.overlay = true;
     this.video = parts.video();
-    this.canvas = parts.picture(t("editor"));
+    this.canvas = parts.picture(t(this.kind.label));
     this.status = el("div", { class: "con360-status", role: "status" });
     this.hint = el("div", { class: "con360-hint" });
-    this.hearing = new Hearing(this.video);
+    this.facts = el("div", { class: "con360-facts" });
+    this.hearing = this.kind.hearing(this.video);
     this.transport = new Transport(this.video, [], () => this.draw());
     this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
     this.add = parts.button("plus-circle", t("setKeyframe"), () => this.setKeyframe());
     this.remove = parts.button("trash", t("removeKeyframe"), () => this.removeKeyframe());
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
     this.transport.bar.append(this.add, this.remove, this.sound, this.eye);
-    this.root = el("div", {}, el("div", { class: "con360-stage" }, this.canvas, this.hint), this.transport.bar, this.status);
+    const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
+    this.root = el("div", {}, stage, this.transport.bar, this.status, this.facts);
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
     this.canvas.addEventListener("pointermove", (event) => this.sayNumber(event));
     this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
@@ -67,7 +69,7 @@ class Editor {
   }
 
   read() {
-    const names = [this.choice, "rank", "yaw", "pitch", "fov", KEYFRAMES];
+    const names = [this.choice, "rank", "yaw", "pitch", this.kind.third, "spread", "gain", KEYFRAMES];
     return [...names.map((name) => this.value(name)), parts.outputOf(this.node)];
   }
 
@@ -82,24 +84,35 @@ class Editor {
 
   get keyframes() {
     try {
-      const found = JSON.parse(this.value(KEYFRAMES) || "[]");
-      const numbers = (frame) => ["time", "yaw", "pitch", "fov"].every((name) => Number.isFinite(frame?.[name]));
-      return Array.isArray(found) && found.every(numbers) ? found.sort((a, b) => a.time - b.time) : [];
+      const found = JSON.parse(this.value(KEYFRAMES) || "[]").map(this.kind.whole);
+      const numbers = (frame) => Object.values(frame).every(Number.isFinite);
+      return found.every(numbers) ? found.sort((a, b) => a.time - b.time) : [];
     } catch {
       // Invalid text from the API or a link: the server reports the error.
       return [];
     }
   }
 
-  /** The view at the current time; null if its region has not been found by a run yet. */
+  /** What is set, at the current time; null if no run has found it yet. */
   get view() {
-    const fov = Number(this.value("fov"));
+    const { third } = this.kind;
+    const own = { [third]: Number(this.value(third)) };
+    const mode = this.value(this.choice);
     if (this.ranked) {
-      const region = this.found(this.value(this.choice)).find(({ rank }) => rank === this.value("rank"));
-      return region ? { ...this.place(region), fov } : null;
+      const region = this.found(mode).find(({ rank }) => rank === this.value("rank"));
+      return region ? { ...this.place(region), ...own } : null;
     }
     if (this.keyed && this.keyframes.length) return viewAt(this.keyframes, this.transport.time);
-    return { yaw: Number(this.value("yaw")), pitch: Number(this.value("pitch")), fov };
+    if (BY_RUN[mode]) return this.placeOfRun;
+    return { yaw: Number(this.value("yaw")), pitch: Number(this.value("pitch")), ...own };
+  }
+
+  /** Where the last run placed a sound, at the current time. */
+  get placeOfRun() {
+    const { path = [], mode } = parts.outputOf(this.node) ?? {};
+    if (!path.length || mode !== this.value(this.choice)) return null;
+    const [yaw, pitch, distance] = path[this.frameOf(path)];
+    return { yaw, pitch, distance };
   }
 
   get ranked() {
@@ -116,9 +129,13 @@ class Editor {
 
   /** Position of a found region at the current time. */
   place({ views }) {
-    const frame = Math.floor(this.transport.time * (this.panorama?.fps ?? 0) + 1e-6);
-    const [yaw, pitch] = views[Math.min(frame, views.length - 1)];
+    const [yaw, pitch] = views[this.frameOf(views)];
     return { yaw, pitch };
+  }
+
+  /** Index of the current time in a list of values by frame; the last one holds. */
+  frameOf({ length }) {
+    return Math.min(Math.floor(this.transport.time * (this.panorama?.fps ?? 0) + 1e-6), length - 1);
   }
 
   /** The numbers on the map in drawing order; those of the ranking in use are `full`. */
@@ -141,27 +158,32 @@ class Editor {
   // ---- user actions
 
   setView(change) {
-    const view = { ...(this.view ?? { yaw: 0, pitch: 0, fov: Number(this.value("fov")) }), ...change };
-    const round = (number) => Math.round(number * 10) / 10;
-    view.yaw = round(wrapYaw(view.yaw));
-    view.pitch = round(clamp(view.pitch, -90, 90));
-    view.fov = round(clamp(view.fov, ...FOV_RANGE));
+    const { third, range, steps } = this.kind;
+    const view = { ...(this.view ?? this.ahead), ...change };
+    const round = (number, per) => Math.round(number * per) / per;
+    view.yaw = round(wrapYaw(view.yaw), 10);
+    view.pitch = round(clamp(view.pitch, -90, 90), 10);
+    view[third] = round(clamp(view[third], ...range), steps);
     if (this.keyed) this.storeKeyframes(this.withKeyframe(view));
     else {
-      // Changing only the field of view keeps the chosen region.
+      // Changing only the third number keeps the chosen region.
       const turned = "yaw" in change || "pitch" in change;
       if (turned) parts.setWidget(this.node, this.choice, this.byHand);
       if (turned) for (const name of ["yaw", "pitch"]) parts.setWidget(this.node, name, view[name]);
-      parts.setWidget(this.node, "fov", view.fov);
+      parts.setWidget(this.node, third, view[third]);
     }
     this.update();
   }
 
+  get ahead() {
+    return { yaw: 0, pitch: 0, [this.kind.third]: Number(this.value(this.kind.third)) };
+  }
+
   withKeyframe(view) {
     const time = this.keyframeHere?.time ?? Math.round(this.transport.time * 100) / 100;
-    const { yaw, pitch, fov } = view;
     const others = this.keyframes.filter((frame) => frame.time !== time);
-    return [...others, { time, yaw, pitch, fov }].sort((a, b) => a.time - b.time);
+    const stored = [...others, { time, ...view }].sort((a, b) => a.time - b.time);
+    return stored.map((frame) => ({ time: frame.time, ...this.kind.stored(frame) }));
   }
 
   storeKeyframes(frames) {
@@ -180,7 +202,7 @@ class Editor {
     if (!here) return;
     const left = this.keyframes.filter((frame) => frame !== here && frame.time !== here.time);
     if (!left.length) {
-      for (const name of ["yaw", "pitch", "fov"]) parts.setWidget(this.node, name, here[name]);
+      for (const name of ["yaw", "pitch", this.kind.third]) parts.setWidget(this.node, name, here[name]);
       parts.setWidget(this.node, this.choice, this.byHand);
     }
     this.storeKeyframes(left);
@@ -224,6 +246,11 @@ class Editor {
     return { u, v, away };
   }
 
+  /** True of the number of the region that is followed. */
+  isChosen({ ranking, rank }) {
+    return ranking === this.value(this.choice) && rank === this.value("rank");
+  }
+
   /** The number nearest to a pointer, if close enough. */
   badgeAt({ away }) {
     const near = this.badges().map((badge) => ({ ...badge, px: away(badge.place) })).filter(({ px }) => px < NEAR_PX);
@@ -239,15 +266,17 @@ class Editor {
   press(event) {
     if (event.button !== 0) return;
     const start = this.pointer(event);
+    // What is under the hand now goes before its own number, and before a keyframe of another time.
+    const atHand = this.view && start.away(this.view) < NEAR_PX;
     const badge = this.badgeAt(start);
-    if (badge) return this.choose(badge.ranking, badge.rank);
-    const frame = this.keyed && this.keyframes.find((found) => start.away(found) < NEAR_PX);
+    if (badge && !(atHand && this.isChosen(badge))) return this.choose(badge.ranking, badge.rank);
+    const frame = this.keyed && !atHand && this.keyframes.find((found) => start.away(found) < NEAR_PX);
     if (frame && frame !== this.keyframeHere) return this.transport.seek(frame.time);
     // A keyframe belongs to the time of the press, so pause. A still view can turn while the clip plays.
     if (this.keyed) this.video.pause();
     const under = anglesAt(start.u, start.v);
-    // A press inside the view drags it; a press outside moves it there first.
-    if (!this.view || !sees(this.view, under)) this.setView(under);
+    // A press inside the view, or on the sound, drags it; a press outside moves it there first.
+    if (!this.view || !this.kind.holds(this.shaped(this.view), under)) this.setView(under);
     const from = this.view;
     const move = (moved) => {
       const now = this.pointer(moved);
@@ -267,17 +296,27 @@ class Editor {
 
   wheel(event) {
     if (!parts.takesWheel(this.canvas, event)) return;
-    this.setView({ fov: (this.view?.fov ?? Number(this.value("fov"))) + 2 * Math.sign(event.deltaY) });
+    this.turnThird(Math.sign(event.deltaY));
     clearTimeout(this.resting);
     this.resting = setTimeout(() => parts.rememberForUndo(), 300);
+  }
+
+  /** Change the field of view, or the distance, by notches of the wheel. */
+  turnThird(notches) {
+    const { third, turned } = this.kind;
+    this.setView({ [third]: turned((this.view ?? this.ahead)[third], notches) });
   }
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const step = event.shiftKey ? 10 : 1;
-    const { yaw, pitch, fov } = this.view ?? { yaw: 0, pitch: 0, fov: Number(this.value("fov")) };
+    const { yaw, pitch } = this.view ?? this.ahead;
     const turn = (change) => {
       this.setView(change);
+      this.done();
+    };
+    const zoom = (notches) => {
+      this.turnThird(notches);
       this.done();
     };
     const actions = {
@@ -285,9 +324,9 @@ class Editor {
       ArrowRight: () => turn({ yaw: yaw + step }),
       ArrowUp: () => turn({ pitch: pitch + step }),
       ArrowDown: () => turn({ pitch: pitch - step }),
-      "+": () => turn({ fov: fov - 2 }),
-      "=": () => turn({ fov: fov - 2 }),
-      "-": () => turn({ fov: fov + 2 }),
+      "+": () => zoom(-1),
+      "=": () => zoom(-1),
+      "-": () => zoom(1),
       r: () => this.changeRanking(),
       Enter: () => this.setKeyframe(),
       Delete: () => this.removeKeyframe(),
@@ -308,7 +347,9 @@ class Editor {
     // By hand, keep showing the last ranking.
     if (this.ranked) this.ranking = this.value(this.choice);
     this.panorama = parts.outputOf(this.node)?.panorama;
-    this.hearing.ambisonic = Boolean(this.panorama?.ambisonic);
+    this.kind.tell(this.hearing, this.panorama);
+    const notices = parts.outputOf(this.node)?.notices ?? [];
+    this.facts.replaceChildren(...notices.map((line) => el("div", {}, line)));
     this.sound.hidden = !this.panorama?.sound;
     parts.setSource(this.video, this.panorama && parts.fileUrl(this.panorama));
     if (!this.panorama) this.transport.setFree(Math.max(4, this.keyframes.at(-1)?.time ?? 0));
@@ -336,16 +377,22 @@ class Editor {
     this.drawPath(pen);
     const view = this.view;
     if (view) {
-      this.hearing.turn(view);
-      pen.lines(linesOnMap(fovOutline(view), true), PINK, 2.5);
-      pen.cross(anglesOnMap(view), PINK);
+      const shaped = this.shaped(view);
+      this.kind.hear(this.hearing, shaped);
+      pen.lines(linesOnMap(this.kind.outline(shaped), true), PINK, 2.5);
+      if (!this.kind.over) this.kind.mark(pen, anglesOnMap(view), PINK);
     }
-    for (const { rank, place, full } of this.badges()) {
-      const chosen = full && this.ranked && rank === this.value("rank");
-      pen.badge(anglesOnMap(place), String(rank), chosen ? CHOSEN : full ? OFFERED : OTHER);
+    for (const badge of this.badges()) {
+      pen.badge(anglesOnMap(badge.place), String(badge.rank), this.isChosen(badge) ? CHOSEN : badge.full ? OFFERED : OTHER);
     }
+    if (view && this.kind.over) this.kind.mark(pen, anglesOnMap(view), PINK);
     context.restore();
     this.showStatus(view);
+  }
+
+  /** A place with the widgets that add to it. */
+  shaped(view) {
+    return this.kind.shaped(view, (name) => Number(this.value(name)));
   }
 
   drawGrid(context, width, height) {
@@ -376,67 +423,13 @@ class Editor {
     const here = this.keyframeHere;
     this.remove.disabled = !this.keyed || !here;
     this.add.disabled = !view;
-    const byHand = this.keyed ? t("keyframesSet", { count: this.keyframes.length }) : t("byHand");
-    const how = this.ranked ? t(this.value(this.choice), { rank: this.value("rank") }) : byHand;
-    const degrees = (number) => `${Math.round(number)}°`;
-    const where = view
-      ? t("where", { yaw: degrees(view.yaw), pitch: degrees(view.pitch), fov: degrees(view.fov) })
-      : t("notFound");
-    const text = `${how} · ${where}`;
+    const mode = this.value(this.choice);
+    const byHand = this.keyed ? t("keyframesSet", { count: this.keyframes.length }) : t(BY_RUN[mode] ?? "byHand");
+    const how = this.ranked ? t(mode, { rank: this.value("rank") }) : byHand;
+    // A run may have placed a sound at no single place.
+    const known = !view && parts.outputOf(this.node)?.mode === mode;
+    const text = known ? how : `${how} · ${view ? t(...this.kind.words(view)) : t("notFound")}`;
     // Screen readers speak every write, so write only changes.
     if (this.status.textContent !== text) this.status.textContent = text;
-  }
-}
-
-/** Draws on the map in screen pixels; a dark edge keeps lines visible on any background. */
-class Pen {
-  constructor(context, width, height, scale) {
-    Object.assign(this, { context, width, height, scale });
-  }
-
-  at([u, v]) {
-    return [u * this.width, v * this.height];
-  }
-
-  lines(lines, colour, thick) {
-    const { context } = this;
-    context.lineJoin = context.lineCap = "round";
-    for (const [style, extra] of [["#000b", 2], [colour, 0]]) {
-      context.strokeStyle = style;
-      context.lineWidth = (thick + extra) * this.scale;
-      for (const line of lines) {
-        context.beginPath();
-        for (const point of line) context.lineTo(...this.at(point));
-        context.stroke();
-      }
-    }
-  }
-
-  cross([u, v], colour) {
-    const [across, down] = [(6 * this.scale) / this.width, (6 * this.scale) / this.height];
-    this.lines([[[u - across, v], [u + across, v]], [[u, v - down], [u, v + down]]], colour, 2);
-  }
-
-  dot(place, colour, radius = 5, edge = "#000") {
-    const { context } = this;
-    context.beginPath();
-    context.arc(...this.at(place), radius * this.scale, 0, 2 * Math.PI);
-    context.fillStyle = colour;
-    context.strokeStyle = edge;
-    context.lineWidth = 1.5 * this.scale;
-    context.fill();
-    context.stroke();
-  }
-
-  badge([u, v], text, { fill, ink, edge, radius, size }) {
-    // Near the seam, draw it on both sides.
-    for (const turn of [-1, 0, 1]) {
-      this.dot([u + turn, v], fill, radius, edge);
-      this.context.fillStyle = ink;
-      this.context.font = `600 ${size * this.scale}px sans-serif`;
-      this.context.textAlign = "center";
-      this.context.textBaseline = "middle";
-      this.context.fillText(text, ...this.at([u + turn, v]));
-    }
   }
 }

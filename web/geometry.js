@@ -28,6 +28,22 @@ export function fovOutline(view, pointsPerEdge = 64) {
   });
 }
 
+/** The edge of a round cap about a direction, as wide as an angle, as unit vectors. */
+export function capOutline(place, degrees, points = 64) {
+  const { right, up, forward } = axes(place);
+  const [along, across] = [Math.cos((degrees * DEG) / 2), Math.sin((degrees * DEG) / 2)];
+  return Array.from({ length: points }, (_, k) => {
+    const [a, b] = [Math.cos((2 * Math.PI * k) / points) * across, Math.sin((2 * Math.PI * k) / points) * across];
+    return [0, 1, 2].map((axis) => a * right[axis] + b * up[axis] + along * forward[axis]);
+  });
+}
+
+/** Degrees between two directions. */
+export function degreesBetween(a, b) {
+  const [one, other] = [axes(a).forward, axes(b).forward];
+  return Math.acos(clamp(one.reduce((sum, value, i) => sum + value * other[i], 0), -1, 1)) / DEG;
+}
+
 /** A direction's position on the map. */
 export const onMap = ([x, y, z]) => [Math.atan2(x, z) / (2 * Math.PI) + 0.5, 0.5 - Math.asin(clamp(y, -1, 1)) / Math.PI];
 export const anglesOnMap = ({ yaw, pitch }) => [wrapYaw(yaw) / 360 + 0.5, 0.5 - pitch / 180];
@@ -59,17 +75,17 @@ export function sees(view, { yaw, pitch }) {
   return dot(forward) > 0 && Math.abs(dot(right)) <= reach && Math.abs(dot(up)) <= reach;
 }
 
-/** Interpolate the view at a time between keyframes {time, yaw, pitch, fov}, sorted by time. */
+/** Interpolate at a time between keyframes {time, yaw, pitch, ...}, sorted by time: yaw the shorter way, the rest evenly. */
 export function viewAt(keyframes, time) {
   const after = keyframes.findIndex((frame) => frame.time > time);
-  if (after <= 0) return pick(keyframes[after ? keyframes.length - 1 : 0]);
+  if (after <= 0) return wrapped(keyframes[after ? keyframes.length - 1 : 0]);
   const [a, b] = [keyframes[after - 1], keyframes[after]];
   const share = (time - a.time) / (b.time - a.time);
-  return {
-    yaw: wrapYaw(a.yaw + share * wrapYaw(b.yaw - a.yaw)),
-    pitch: a.pitch + share * (b.pitch - a.pitch),
-    fov: a.fov + share * (b.fov - a.fov),
-  };
+  const between = Object.keys(a).map((name) => {
+    const step = b[name] - a[name];
+    return [name, a[name] + share * (name === "yaw" ? wrapYaw(step) : step)];
+  });
+  return wrapped(Object.fromEntries(between));
 }
 
-const pick = ({ yaw, pitch, fov }) => ({ yaw: wrapYaw(yaw), pitch, fov });
+const wrapped = ({ time: _, yaw, ...rest }) => ({ yaw: wrapYaw(yaw), ...rest });

@@ -1,14 +1,15 @@
-// Sound that turns with the view: a video's first-order Ambisonics (AmbiX) mixed to stereo while it plays.
+// Sound that turns with the view: a video's first-order Ambisonics (AmbiX) mixed to stereo, or filtered to two ears on
+// headphones, while it plays.
 
+import { EARS_RATE_HZ, EarsGraph, GLIDE_S, loadEars } from "./ears.js";
 import { axes } from "./geometry.js";
 
 // As in con360/sound/levels.py: two virtual cardioids, at this angle to either side.
 const MICROPHONE = (75 * Math.PI) / 180;
-// Changing a gain at once would click.
-const GLIDE_S = 0.02;
 
 // One context per page: browsers limit their number. Create it at the first play: sound needs a click first.
 let shared;
+export const audioContext = () => (shared ??= new AudioContext({ sampleRate: EARS_RATE_HZ }));
 
 /** Gains of W, Y, Z, X for the left and for the right ear. */
 export function stereoGains(view) {
@@ -24,7 +25,7 @@ export function stereoGains(view) {
 export class Hearing {
   constructor(video) {
     this.video = video;
-    this.on = false;
+    this.on = this.headphones = false;
     this.view = { yaw: 0, pitch: 0 };
     video.addEventListener("play", () => this.#connect());
   }
@@ -36,8 +37,16 @@ export class Hearing {
     if (!this.video.paused) this.#connect();
   }
 
+  /** Switch to headphones or back. Rejects where their filters cannot be loaded; `load` brings them from elsewhere. */
+  async wear(headphones, load = loadEars) {
+    if (headphones) this.filters ??= await load();
+    this.headphones = headphones;
+    if (this.source) this.#connect();
+  }
+
   turn(view) {
     this.view = view;
+    this.ears?.turn(view);
     if (!this.gains) return;
     stereoGains(view).forEach((row, ear) =>
       row.forEach((gain, i) => this.gains[ear][i].gain.setTargetAtTime(gain, shared.currentTime, GLIDE_S)),
@@ -50,8 +59,7 @@ export class Hearing {
 
   #connect() {
     if (!this.on && !this.source) return;
-    shared ??= new AudioContext();
-    shared.resume();
+    audioContext().resume();
     // A video element keeps its source node: any later file, with any channels, plays through it too.
     this.source ??= shared.createMediaElementSource(this.video);
     this.source.disconnect();
@@ -59,8 +67,14 @@ export class Hearing {
       this.source.connect(shared.destination);
       return;
     }
-    if (!this.gains) this.#build();
-    this.source.connect(this.splitter);
+    if (this.headphones) {
+      this.ears ??= new EarsGraph(shared, 1, this.filters);
+      this.ears.output.connect(shared.destination);
+      this.source.connect(this.ears.input);
+    } else {
+      if (!this.gains) this.#build();
+      this.source.connect(this.splitter);
+    }
     this.turn(this.view);
   }
 

@@ -11,7 +11,7 @@ from .requests import ModelOptions
 if TYPE_CHECKING:
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..records import Conditions
+    from ..records import Conditions, SourceTrack
     from ..saliency.human_faces import FaceDetector
 
 
@@ -32,6 +32,14 @@ def face_detector(name: str | None) -> FaceDetector | None:
 
     path = face_detector_file(name)
     return None if path is None else FaceDetector(path)
+
+
+def track_of_file(name: str) -> SourceTrack:
+    """Read a file of keyframes: a path of a sound, or of a head."""
+    from ..media.files import existing_text
+    from ..sound.source_tracks import track_from_json
+
+    return track_from_json(existing_text(name))
 
 
 def load(

@@ -159,6 +159,7 @@ def _draw(
     path: Path, stage: DemoScene, found: tuple[Viewpoint, ...], views: tuple[Viewpoint, Viewpoint],
     clips: dict[str, ViewpointClip], performer: Performer,
 ) -> None:  # fmt: skip
+    from ..drawing.compass import SoundMark
     from ..drawing.figure import Band, LookingView, Mark, Panel, conditions_figure, write_figure
     from ..drawing.panorama import VIEW_COLOURS
     from ..scenes import VOICES
@@ -178,10 +179,13 @@ def _draw(
         f"{performer.phrase.capitalize()}: behind the camera of viewpoint-1, crossed out, and not in "
         f"{Path(ALONE).stem}. Its voice lies in the bracket beside each spectrogram."
     ]
-    mark = Mark(float(performer.yaw_at(ClipSpec().seconds / 2)), performer.pitch_deg, f"not in {Path(ALONE).stem}")
+    middle_s = ClipSpec().seconds / 2
+    mark = Mark(float(performer.yaw_at(middle_s)), performer.pitch_deg, f"not in {Path(ALONE).stem}")
+    sounds = [SoundMark(float(p.yaw_at(middle_s)), p.pitch_deg, f"the {p.shape} {VOICES[p.voice].verb}")
+              for p in stage.scene.performers]  # fmt: skip
     figure = conditions_figure(
         stage.clip, stage.saliency, found, looking, stage.scene.caption(), panels,
-        marks=[mark], band=Band(low, high), remarks=remarks,
+        marks=[mark], band=Band(low, high), remarks=remarks, sounds=sounds,
     )  # fmt: skip
     write_figure(path, figure)
 

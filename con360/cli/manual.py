@@ -11,6 +11,10 @@ commands:
   demo        make a 360° sample, two views of it and a picture that explains them
   generate    make a viewpoint clip from a 360° video or panorama of your own
   reframe     make a flat video: follow what is salient, hold a view or move along a path
+  place       put sounds around the listener: on a 360° video, or into a field by itself
+  listen      make of Ambisonics what both ears hear on headphones
+  page        write one HTML file to look around in, with hot spots, to send to anyone
+  views       cut views all around, for any model that makes a sound for a video
   caption     describe a 360° video with a captioner and a language model of yours
   models      list which weights are here, which are missing, and where they belong
   convert     turn pickled checkpoints (.bin, .pt, .ckpt) into safetensors
@@ -36,6 +40,8 @@ examples:
 
   con360 reframe concert.mp4 -o flat.mp4 --size 1920x1080
       No generation: the camera follows what is salient, with the sound turned along.
+  con360 place voice.wav --on concert.mp4 --follow 2 -o out.mp4
+      The voice stays with what is second most salient, around the listener.
 
 exit status:
   0    done
@@ -94,10 +100,72 @@ needed.
 REFRAME_NOTES = """\
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
 in seconds from --start and degrees. The field of view spans the longer side of the
-picture. Stereo comes from two virtual cardioids, 75° to either side of the view. Sound
-is resampled where AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks would clip,
-all channels are turned down alike.
+picture. Stereo comes from two virtual cardioids, 75° to either side of the view, or
+pans what is in front between loudspeakers (--stereo tangent, at 30° to either side;
+constant-power, at 45°). Headphones get what the ears of the dummy head KEMAR hear, or
+your own (--hrtf, needs h5py). Sound is resampled where AAC lacks its rate (192 kHz,
+37.8 kHz). Where its peaks would clip, all channels are turned down alike.
 An existing OUT.mp4 is replaced when the new one is complete.
+"""
+
+PLACE = """\
+Puts sounds of any file around the listener. With --on, they are mixed into a 360°
+video: its picture is copied bit for bit, and its sound becomes Ambisonics (AmbiX) that
+players turn. Without it, OUT.wav is the Ambisonics alone, of 4, 9 or 16 channels. Files
+may have any length; no weights are needed.
+"""
+
+PLACE_NOTES = """\
+A sound's own place stands behind an @, in the words of the options:
+  voice.wav@yaw=90,pitch=10  drum.wav@follow=2,gain=-6  car.wav@car.json,begin=3
+KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "distance": 2}, ...],
+in seconds of CLIP, degrees and metres; spread and gain may stand there too. Keyframes of
+reframe fit. Several channels are mixed to one; Ambisonics is turned, so that its front
+lies at its place. CLIP's own mono sound comes from everywhere, loudspeakers from their
+places. --find compares the sound with what moves; what fits nothing stays diffuse. Order 1
+is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels are turned down
+alike.
+"""
+
+LISTEN = """\
+Turns Ambisonics, or the sound of a 360° video, into what two ears hear on headphones: a
+stereo WAV. The head holds a direction (--yaw, --pitch) or turns along a path (--path).
+Files may have any length.
+"""
+
+LISTEN_NOTES = """\
+KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0}, ...], in seconds and
+degrees; keyframes of reframe fit. The ears are those of MIT KEMAR, or your own from a
+SOFA file (pip install h5py). Loudspeakers are heard at their places, mono from
+everywhere. Where peaks would clip, both ears are turned down alike.
+"""
+
+PAGE = """\
+Writes one HTML file that holds a 360° video: drag to look around, and its Ambisonic
+sound turns on headphones. Hot spots step into the clips of views and back. The page
+needs no server and asks the network for nothing. It holds at most 200 MB.
+"""
+
+PAGE_NOTES = """\
+A hot spot is a file, a direction in degrees and a caption:
+  --view drummer.mp4@120,-5="the drummer"
+Without a direction its button stands below the picture alone. Views must be of a codec
+that browsers play, such as H.264. CLIP itself is coded again where browsers do not
+play it, or where --size, --start, --duration or one eye are asked for.
+"""
+
+VIEWS = """\
+Writes one clip per view around a 360° video, and views.json with their directions.
+Let any model make a sound for each clip, save the sounds beside them as view-1.wav,
+view-2.wav and so on, and `con360 place --sounds` joins them to Ambisonics. Views stand
+evenly around, or look at what is salient (--regions).
+"""
+
+VIEWS_NOTES = """\
+files:
+  view-1.mp4, ...  the views, clockwise from the front, or the most salient one first
+  views.json       name, yaw, pitch, fov and direction in words of each
+Files of those names are replaced, others in FOLDER stay.
 """
 
 CAPTION = """\

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import MULTICUE
@@ -33,7 +32,8 @@ def run_reframe(options: ReframeRequest, started: float) -> None:
     settings = ReframeSettings(
         size=size, sound=options.sound, start_s=options.start, duration_s=options.duration, fps=options.fps,
         eye=options.eye, audio_track=options.audio_track, ambisonics=options.ambisonics,
-        head_locked=options.head_locked, saliency=options.saliency or MULTICUE,
+        head_locked=options.head_locked, saliency=options.saliency or MULTICUE, hrtf=options.hrtf,
+        stereo=options.stereo,
     )  # fmt: skip
     existing_file(options.input)
     check_saliency(options.saliency)
@@ -90,11 +90,7 @@ def _look(options: ReframeRequest) -> Follow | View | tuple[Keyframe, ...]:
 
 
 def _keyframes(path: str) -> tuple[Keyframe, ...]:
-    from ..media.files import existing_file
+    from ..media.files import existing_text
     from ..viewpoint.keyframes import keyframes_from_json
 
-    found: Path = existing_file(path)
-    try:
-        return keyframes_from_json(found.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{found.name} is no text file; a JSON list of keyframes is wanted.") from None
+    return keyframes_from_json(existing_text(path))

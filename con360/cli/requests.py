@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..choices import Eye, Ranking, SoundKind
+    from ..choices import Eye, Ranking, SoundKind, StereoLaw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,33 @@ class DirectionOptions:
     @property
     def by_hand(self) -> bool:
         return self.yaw is not None or self.pitch is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceOptions:
+    """Place of a sound; None where it was not typed."""
+
+    yaw: float | None = None
+    pitch: float | None = None
+    follow: int | None = None
+    path: str | None = None
+    panned: bool = False
+    find: bool = False
+    most_moving: bool = False
+    distance: float | None = None
+    spread: float | None = None
+    gain: float | None = None
+    begin: float | None = None
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Ways in which it says where the sound lies; more than one contradict each other."""
+        given = {
+            "direction": self.yaw is not None or self.pitch is not None, "region": self.follow is not None,
+            "path": self.path is not None, "panning": self.panned, "finding": self.find,
+            "most moving region": self.most_moving,
+        }  # fmt: skip
+        return tuple(way for way, is_given in given.items() if is_given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +186,67 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     size: str | None
     fps: float | None
     sound: SoundKind
+    hrtf: str | None
+    stereo: StereoLaw
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
+    """`con360 place`; `order` of None is the clip's own, else 1."""
+
+    sounds: tuple[str, ...]
+    output: str
+    on: str | None
+    order: int | None
+    replace: bool
+    eye: Eye | None
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenRequest(Request, SoundOptions):
+    """`con360 listen`; the head points to the front where nothing was typed."""
+
+    input: str
+    output: str
+    yaw: float | None
+    pitch: float | None
+    path: str | None
+    hrtf: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsRequest(Request, SoundOptions, SaliencyOptions):
+    """`con360 views`; `count` None and `regions` None take the default count, `duration` None goes to the end."""
+
+    input: str
+    out: str
+    count: int | None
+    regions: int | None
+    above_below: bool
+    fov: float | None
+    device: str
+    start: float
+    duration: float | None
+    eye: Eye | None
+    size: str | None
+    fps: float | None
+    with_sound: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRequest(Request, SoundOptions):
+    """`con360 page`; `duration` None goes to the end."""
+
+    input: str
+    output: str
+    view: tuple[str, ...]
+    views: str | None
+    title: str | None
+    size: str | None
+    start: float
+    duration: float | None
+    eye: Eye | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +277,10 @@ REQUESTS: dict[str, type[Request]] = {
     "demo": DemoRequest,
     "generate": GenerateRequest,
     "reframe": ReframeRequest,
+    "place": PlaceRequest,
+    "listen": ListenRequest,
+    "page": PageRequest,
+    "views": ViewsRequest,
     "caption": CaptionRequest,
     "models": ModelsRequest,
     "convert": ConvertRequest,

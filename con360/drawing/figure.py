@@ -6,7 +6,6 @@ and pitch in degrees, a spectrogram's seconds and hertz (on the mel scale that t
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -15,15 +14,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..geometry.perspective import fov_outline
 from ..geometry.sphere import directions
 from ..media.files import atomic_path
 from ..media.writer import to_uint8
-from ..models.codecs import MEL_MAX_HZ, SAMPLE_RATE_HZ, log_mel
 from ..records import PanoramaClip, Region, SaliencyMaps, SceneCaption, Sound, Viewpoint, ViewpointClip, ViewTrack
 from ..sound.levels import resample, to_mono
+from ..sound.mels import MEL_MAX_HZ, SAMPLE_RATE_HZ, log_mel
+from .compass import RANGE_DB, SoundMark, draw_compass, draw_sound_mark
 from .panorama import (
     BASD_STEP_DEG,
     OVERSAMPLING,
@@ -33,13 +33,16 @@ from .panorama import (
     box_outline,
     draw_basd,
     draw_curve,
+    font,
     heat_colours,
     heat_overlay,
+    on_map,
 )
 
 WIDTH = 1680
 MARGIN = 28
-PANORAMA_HEIGHT = 590
+PANORAMA_HEIGHT, COMPASS_HEIGHT = 590, 120
+COMPASS_HEADING = f"Sound of the panorama: from where, over time ({RANGE_DB:g} dB from black to bright)"
 PAPER, INK, PALE, GRID = (255, 255, 255), (28, 28, 34), (110, 110, 120), (214, 214, 220)
 DB_RANGE = 65.0
 # This far below the loudest place of all panels is silence.
@@ -105,8 +108,11 @@ def conditions_figure(
     marks: Sequence[Mark] = (),
     band: Band | None = None,
     remarks: Sequence[str] = (),
+    sounds: Sequence[SoundMark] = (),
 ) -> Image.Image:
     """Draw the conditions of one or more generations, and their results.
+
+    Under a panorama with Ambisonic sound stands its compass: from where it sounds, over time.
 
     Args:
         clip: the panorama; its middle frame is shown.
@@ -117,25 +123,31 @@ def conditions_figure(
         panels: one to three clips, side by side.
         marks, band: points and a range of frequencies to draw attention to.
         remarks: sentences below the caption.
+        sounds: sources by name and direction.
 
     Returns:
         An RGB picture.
     """
     lines = _side_text(saliency, found, views, caption, remarks)
     top = MARGIN + 34
-    rows_y = top + PANORAMA_HEIGHT + 62
+    compass = clip.sound if clip.sound is not None and clip.sound.layout == "ambix" else None
+    compass_y = top + PANORAMA_HEIGHT + 62
+    rows_y = compass_y + (0 if compass is None else 24 + COMPASS_HEIGHT + 44)
     column = (WIDTH - 2 * MARGIN - 28 * (len(panels) - 1)) / max(1, len(panels))
     note_height = 56 if any(panel.note for panel in panels) else 14
     panel_height = round((column - 18) / STRIP_FRAMES) + 260 + note_height if panels else 0
     image = Image.new("RGB", (WIDTH, rows_y + panel_height + MARGIN), PAPER)
     draw = ImageDraw.Draw(image)
     heading = f"{clip.source or 'panorama'}, {clip.num_frames / clip.fps:g} s from {clip.start_s:g} s"
-    draw.text((MARGIN, MARGIN - 8), heading, INK, _font(24))
-    picture = _panorama_picture(clip, saliency, found, views, marks)
+    draw.text((MARGIN, MARGIN - 8), heading, INK, font(24))
+    picture = _panorama_picture(clip, saliency, found, views, marks, sounds)
     at = (MARGIN + 44, top)
     image.paste(picture, at)
     _panorama_axes(draw, at, picture.size)
     _write_side(draw, lines, (at[0] + picture.width + 28, top))
+    if compass is not None:
+        draw.text((at[0], compass_y - 2), COMPASS_HEADING, INK, font(18))
+        draw_compass(image, draw, compass, (at[0], compass_y + 24), (picture.width, COMPASS_HEIGHT), sounds)
     for i, panel in enumerate(panels):
         _draw_panel(image, draw, panel, (round(MARGIN + i * (column + 28)), rows_y), round(column), band, panels)
     return image
@@ -149,7 +161,7 @@ def write_figure(path: str | os.PathLike, figure: Image.Image) -> None:
 
 def _panorama_picture(
     clip: PanoramaClip, saliency: SaliencyMaps, found: Sequence[Viewpoint], views: Sequence[LookingView],
-    marks: Sequence[Mark],
+    marks: Sequence[Mark], sounds: Sequence[SoundMark],
 ) -> Image.Image:  # fmt: skip
     height = PANORAMA_HEIGHT * OVERSAMPLING
     overlay = heat_overlay(clip.frames[clip.num_frames // 2], saliency.maps.mean(0), height)
@@ -167,6 +179,8 @@ def _panorama_picture(
         _draw_mark(draw, mark, image.size)
     for rank, region in _regions(found):
         _draw_number(draw, rank, region)
+    for sound in sounds:
+        draw_sound_mark(draw, sound, image.size)
     return image
 
 
@@ -184,62 +198,53 @@ def _draw_view(draw: Canvas, view: LookingView, height: int) -> None:
         draw_curve(draw, centres, height, view.colour, 3.0)
 
 
-def _on_map(yaw_deg: float, pitch_deg: float, size: tuple[int, int]) -> tuple[float, float]:
-    return (yaw_deg / 360.0 + 0.5) * size[0], (0.5 - pitch_deg / 180.0) * size[1]
-
-
 def _draw_number(draw: Canvas, rank: int, region: Region) -> None:
     width = 2 * PANORAMA_HEIGHT
-    middle, y = _on_map(region.yaw_deg, region.pitch_deg, (width, PANORAMA_HEIGHT))
+    middle, y = on_map(region.yaw_deg, region.pitch_deg, (width, PANORAMA_HEIGHT))
     for x in (middle - width, middle, middle + width):  # near the seam it shows on both sides
         draw.ellipse((x - 13, y - 13, x + 13, y + 13), (255, 255, 255), (0, 0, 0), 2)
-        draw.text((x, y), str(rank), (0, 0, 0), _font(18), anchor="mm")
+        draw.text((x, y), str(rank), (0, 0, 0), font(18), anchor="mm")
 
 
 def _draw_mark(draw: Canvas, mark: Mark, size: tuple[int, int]) -> None:
-    x, y = _on_map(mark.yaw_deg, mark.pitch_deg, size)
+    x, y = on_map(mark.yaw_deg, mark.pitch_deg, size)
     reach = 46
     for colour, width in (((0, 0, 0), 5), ((255, 255, 255), 3)):
         draw.line((x - reach, y - reach, x + reach, y + reach), colour, width)
         draw.line((x - reach, y + reach, x + reach, y - reach), colour, width)
-    half = _font(17).getlength(mark.text) / 2 + 6
+    half = font(17).getlength(mark.text) / 2 + 6
     x = min(max(x, half), size[0] - half)
     draw.rounded_rectangle((x - half, y + reach + 4, x + half, y + reach + 30), 6, (255, 255, 255))
-    draw.text((x, y + reach + 17), mark.text, INK, _font(17), anchor="mm")
+    draw.text((x, y + reach + 17), mark.text, INK, font(17), anchor="mm")
 
 
 def _panorama_axes(draw: Canvas, at: tuple[int, int], size: tuple[int, int]) -> None:
     for yaw in range(-180, 181, 45):
-        x, y = at[0] + _on_map(yaw, 0, size)[0], at[1] + size[1]
+        x, y = at[0] + on_map(yaw, 0, size)[0], at[1] + size[1]
         draw.line((x, y, x, y + 6), PALE, 1)
-        draw.text((x, y + 9), f"{yaw}°", PALE, _font(15), anchor="ma")
+        draw.text((x, y + 9), f"{yaw}°", PALE, font(15), anchor="ma")
     for pitch in range(-90, 91, 45):
-        left, row = at[0], at[1] + _on_map(0, pitch, size)[1]
+        left, row = at[0], at[1] + on_map(0, pitch, size)[1]
         draw.line((left - 6, row, left, row), PALE, 1)
-        draw.text((left - 9, row), f"{pitch}°", PALE, _font(15), anchor="rm")
+        draw.text((left - 9, row), f"{pitch}°", PALE, font(15), anchor="rm")
     middle = (at[0] + size[0] / 2, at[1] + size[1] + 29)
-    draw.text(middle, "yaw (left and right), pitch (up and down)", PALE, _font(15), anchor="ma")
+    draw.text(middle, "yaw (left and right), pitch (up and down)", PALE, font(15), anchor="ma")
 
 
 # Text -----------------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
 def wrap_text(text: str, width_px: float, size: int) -> list[str]:
     """Break a text into lines of a width in pixels; a wider word is broken too."""
-    font, lines, line = _font(size), [], ""
+    letters, lines, line = font(size), [], ""
     for word in text.split():
         joined = f"{line} {word}".strip()
-        if font.getlength(joined) <= width_px:
+        if letters.getlength(joined) <= width_px:
             line = joined
             continue
         lines += [line] if line else []
-        while font.getlength(word) > width_px and len(word) > 1:
-            fits = max(1, next(n for n in range(len(word), -1, -1) if font.getlength(word[:n]) <= width_px))
+        while letters.getlength(word) > width_px and len(word) > 1:
+            fits = max(1, next(n for n in range(len(word), -1, -1) if letters.getlength(word[:n]) <= width_px))
             lines.append(word[:fits])
             word = word[fits:]
         line = word
@@ -289,9 +294,9 @@ def _write_side(draw: Canvas, items: Iterable[tuple[str, str, Colour]], at: tupl
             draw.rectangle((x, y + 6, x + 20, y + 13), colour, INK)
         for line in wrap_text(text, width - indent, 18 if kind == "head" else 17):
             if y > bottom:  # a caption longer than the column ends in an ellipsis
-                draw.text((x, y), "…", INK, _font(17))
+                draw.text((x, y), "…", INK, font(17))
                 return
-            draw.text((x + indent, y), line, PALE if kind == "head" else INK, _font(18 if kind == "head" else 17))
+            draw.text((x + indent, y), line, PALE if kind == "head" else INK, font(18 if kind == "head" else 17))
             y += 24
 
 
@@ -299,8 +304,8 @@ def _draw_heat_scale(draw: Canvas, x: int, y: int) -> None:
     colours = heat_colours(np.linspace(0, 1, 160, dtype=np.float32)[None])[0]
     for i, colour in enumerate(colours):
         draw.line((x + 18 + i, y + 5, x + 18 + i, y + 19), tuple(int(c) for c in colour), 1)
-    draw.text((x, y + 12), "0", INK, _font(15), anchor="lm")
-    draw.text((x + 184, y + 12), "1", INK, _font(15), anchor="lm")
+    draw.text((x, y + 12), "0", INK, font(15), anchor="lm")
+    draw.text((x + 184, y + 12), "1", INK, font(15), anchor="lm")
 
 
 # Sound ----------------------------------------------------------------------------------------------------------------
@@ -337,7 +342,7 @@ def _draw_panel(
 ) -> None:  # fmt: skip
     x, y = at
     draw.rectangle((x, y + 5, x + 14, y + 19), panel.colour)
-    draw.text((x + 24, y), panel.title, INK, _font(20))
+    draw.text((x + 24, y), panel.title, INK, font(20))
     side = (width - 6 * (STRIP_FRAMES - 1)) // STRIP_FRAMES
     for i, index in enumerate(np.linspace(0, len(panel.clip.frames) - 1, STRIP_FRAMES).round().astype(int)):
         frame = Image.fromarray(to_uint8(panel.clip.frames[index])).resize((side, side), Image.Resampling.BICUBIC)
@@ -347,7 +352,7 @@ def _draw_panel(
     area = (x + 62, y + 34 + side + 16, x + width - 12, y + 34 + side + 16 + 190)
     _draw_spectrogram(image, draw, panel, area, top_db, band)
     for i, line in enumerate(wrap_text(panel.note, width, 16)[:2]):
-        draw.text((x, area[3] + 34 + 21 * i), line, INK, _font(16))
+        draw.text((x, area[3] + 34 + 21 * i), line, INK, font(16))
 
 
 def _draw_spectrogram(
@@ -369,13 +374,13 @@ def _draw_spectrogram(
         y = bottom - _mel_row(hz) * size[1]
         draw.line((left - 5, y, left, y), PALE, 1)
         text = f"{hz / 1000:g} kHz" if hz >= 1000 else f"{hz} Hz"
-        draw.text((left - 8, y), text, PALE, _font(13), anchor="rm")
+        draw.text((left - 8, y), text, PALE, font(13), anchor="rm")
     seconds = panel.clip.sound.duration_s
     for i in range(5):
         x = left + i / 4 * size[0]
         draw.line((x, bottom, x, bottom + 5), PALE, 1)
         text, anchor = (f"{seconds:g} s", "ra") if i == 4 else (f"{seconds * i / 4:g}", "ma")
-        draw.text((x, bottom + 8), text, PALE, _font(13), anchor=anchor)
+        draw.text((x, bottom + 8), text, PALE, font(13), anchor=anchor)
     if band is not None:
         low, high = (bottom - _mel_row(hz) * size[1] for hz in (band.low_hz, band.high_hz))
         draw.line((right + 3, low, right + 8, low, right + 8, high, right + 3, high), INK, 2)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import cv2
 import numpy as np
 import torch
-from PIL import ImageDraw
+from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from ..geometry.sphere import angles, directions, rotation
@@ -25,7 +26,18 @@ Colour = tuple[int, int, int]
 Canvas = ImageDraw.ImageDraw
 
 
+@functools.cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Load the font of all pictures."""
+    return ImageFont.load_default(size)
+
+
 # Panorama -------------------------------------------------------------------------------------------------------------
+
+
+def on_map(yaw_deg: float, pitch_deg: float, size: tuple[int, int]) -> tuple[float, float]:
+    """Place a direction on a panorama of `size` (width, height): (x, y) in pixels."""
+    return (yaw_deg / 360.0 + 0.5) * size[0], (0.5 - pitch_deg / 180.0) * size[1]
 
 
 def heat_overlay(frame: Tensor, saliency: Tensor, height: int) -> np.ndarray:

@@ -43,6 +43,19 @@ def existing_file(path: str | os.PathLike) -> Path:
     return found
 
 
+def existing_text(path: str | os.PathLike) -> str:
+    """Read a text file.
+
+    Raises:
+        InputError: there is no such file, or it is no text.
+    """
+    found = existing_file(path)
+    try:
+        return found.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{found.name} is no text file; JSON is wanted.") from None
+
+
 def check_writable(path: str | os.PathLike) -> Path:
     """Check that a file can be written at `path`, before minutes are spent on its content. Creates nothing.
 

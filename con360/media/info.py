@@ -72,6 +72,11 @@ class AudioTrack:
         return self.heard.layout
 
     @property
+    def heard_channels(self) -> int:
+        """Number of channels as they are read."""
+        return len(self.heard.picks or range(self.channels))
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """Notices about what was assumed of the channels."""
         return self.heard.notices

@@ -26,13 +26,11 @@ from .decoding import Tally, decode_from, pick_by_time
 from .info import MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, probe
 from .limits import CLIP_VARIABLE, MAX_TIME_S, PIXELS_VARIABLE, max_clip_bytes, max_pixels
 from .painting import Painter, Paints, SquarePainter, picture_pixels, upright_pixels
-from .track import RUN_GAP_S, SOUND_PREROLL_S, choose_track, float_samples, read_track, stream_end
+from .track import choose_track, read_track, stream_track
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-# A longer gap in a streamed track's timestamps is damage, not a pause to fill with silence.
-MAX_GAP_S = 600.0
 # Tolerance at an excerpt's ends: finer than any frame, coarser than rounded milliseconds.
 EXCERPT_TOLERANCE_S = 0.0006
 
@@ -222,50 +220,13 @@ class PanoramaStream:
         Convention: gaps in the file become silence, overlaps are dropped; it ends where the track ends.
         """
         track = self.track
-        if track is None:
-            return
-        rate, tally, gaps = track.sample_rate_hz, Tally(), 0
-        origin, length = round(start_s * rate), math.inf if stop_s == math.inf else round((stop_s - start_s) * rate)
-        at: float | None = None  # where the next block goes if it follows on the one before
-        written = 0
-        with decode_from(self.info, track.stream_index, start_s - SOUND_PREROLL_S, tally) as (timed, stream):
-            limit = stream_end(stream, self.info.origin_s)
-            length = length if limit is None else min(length, limit - origin)
-            for time_s, frame in timed:
-                if frame.layout.nb_channels != track.channels or frame.sample_rate != rate:
-                    tally.damaged += 1
-                    continue
-                stamp = time_s * rate - origin
-                if at is not None and abs(stamp - at) > MAX_GAP_S * rate:
-                    tally.damaged += 1
-                    stamp = at
-                at = round(stamp) if at is None or abs(stamp - at) > max(RUN_GAP_S, track.tick_s) * rate else at
-                block, first, at = float_samples(frame), at, at + frame.samples
-                silent = max(0, int(min(first, length)) - written)
-                gaps += silent if written else 0
-                for _ in range(0, silent, rate):
-                    part = min(rate, silent)
-                    yield np.zeros((self.sound_channels, part), np.float32)
-                    written, silent = written + part, silent - part
-                block = block[:, max(0, written - first) : int(max(0, min(first + block.shape[1], length) - first))]
-                if block.shape[1]:
-                    written += block.shape[1]
-                    yield self._ordered(block, track)
-                if written >= length:
-                    break
-        if tally.damaged:
-            self.notices.append(f"damaged pieces of the sound were skipped: {tally.damaged}")
-        if gaps:
-            self.notices.append(f"{gaps / rate:.3f} s within the sound are missing: silence there")
+        if track is not None:
+            yield from stream_track(self.info, track, start_s, stop_s, self.notices)
 
     @property
     def sound_channels(self) -> int:
         track = self.track
-        return 0 if track is None else len(track.heard.picks or range(track.channels))
-
-    @staticmethod
-    def _ordered(block: np.ndarray, track: AudioTrack) -> np.ndarray:
-        return track.heard.taken(np.where(np.isfinite(block), block, np.float32(0.0)))
+        return 0 if track is None else track.heard_channels
 
 
 def at_rate(

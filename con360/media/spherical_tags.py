@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
+from ..sound.channels import ORDERS
 from .spherical import V1_UUID
 
 Packing = Literal["mono", "top-bottom", "left-right"]
+Pose = tuple[float, float, float]
 STEREO_MODES: dict[str, int] = {"mono": 0, "top-bottom": 1, "left-right": 2}
 SOFTWARE = "Con360-AV"
 MAX_MOOV_BYTES = 2**30
@@ -30,13 +32,16 @@ PICTURE_FIELDS, SOUND_FIELDS = 78, 28
 Edit = Callable[[bytes, bytes], bytes]
 
 
-def tag_file(path: Path, *, panorama: Packing | None = None, ambisonic: bool = False) -> None:
+def tag_file(
+    path: Path, *, panorama: Packing | None = None, ambisonic: bool = False, pose_deg: Pose = (0.0, 0.0, 0.0)
+) -> None:  # fmt: skip
     """Add metadata to every track of a kind, in place.
 
     Args:
         path: an MP4 or MOV. The new file is written beside it and takes its name when complete.
         panorama: tag picture tracks as full equirectangular, with this packing of the eyes.
-        ambisonic: tag sound tracks of four channels as first-order AmbiX.
+        ambisonic: tag sound tracks of 4, 9 or 16 channels as AmbiX.
+        pose_deg: yaw, pitch and roll that players apply to the panorama.
 
     Raises:
         InputError: the file has no `moov` box, it is larger than 1 GiB, or damaged.
@@ -50,7 +55,7 @@ def tag_file(path: Path, *, panorama: Packing | None = None, ambisonic: bool = F
         file.seek(start)
         old = file.read(size)
     try:
-        new = _tagged(old, panorama, ambisonic)
+        new = _tagged(old, panorama, ambisonic, pose_deg)
         if any(kind == b"mdat" and at > start for kind, at, _ in boxes):
             new = _shifted(new, len(new) - len(old))
     except (struct.error, RecursionError) as error:  # tables that claim more than they hold, boxes a thousand deep
@@ -117,7 +122,7 @@ def _edited(data: bytes, edit: Edit, at: int = 0) -> bytes:
     return b"".join((*parts, data[at:]))
 
 
-def _tagged(moov: bytes, panorama: Packing | None, ambisonic: bool) -> bytes:
+def _tagged(moov: bytes, panorama: Packing | None, ambisonic: bool, pose_deg: Pose) -> bytes:
     def track(kind: bytes, body: bytes) -> bytes:
         if kind == b"moov":
             return _edited(body, track)
@@ -126,9 +131,9 @@ def _tagged(moov: bytes, panorama: Packing | None, ambisonic: bool) -> bytes:
         handler = _handler(body)
         if handler == b"vide" and panorama:
             extra = box(b"uuid", V1_UUID, spherical_xml(panorama).encode())
-            return _edited(body, _in_entries(PICTURE_FIELDS, _v2_boxes(panorama))) + extra
+            return _edited(body, _in_entries(PICTURE_FIELDS, lambda _: _v2_boxes(panorama, pose_deg))) + extra
         if handler == b"soun" and ambisonic:
-            return _edited(body, _in_entries(SOUND_FIELDS, _sa3d_box(), only_channels=4))
+            return _edited(body, _in_entries(SOUND_FIELDS, _sa3d_box))
         return body
 
     return _edited(moov, track)
@@ -148,12 +153,13 @@ def _handler(trak: bytes) -> bytes:
     return found[0]
 
 
-def _in_entries(fields: int, extra: bytes, only_channels: int | None = None) -> Edit:
-    """Make an edit that appends boxes to each sample entry and drops old ones of the same types."""
+def _in_entries(fields: int, made: Callable[[bytes], bytes]) -> Edit:
+    """Make an edit that appends boxes to each sample entry, by its fields, and drops old ones of the same types."""
     kinds = {b"st3d", b"sv3d", b"SA3D"}
 
     def entry(kind: bytes, body: bytes) -> bytes:
-        if only_channels is not None and int.from_bytes(body[16:18], "big") != only_channels:
+        extra = made(body[:fields])
+        if not extra:
             return body
         kept, at = [body[:fields]], fields
         while at + 8 <= len(body) and (size := int.from_bytes(body[at : at + 4], "big")) >= 8:
@@ -186,17 +192,21 @@ def _shifted(moov: bytes, by: int) -> bytes:
     return _edited(moov, edit)
 
 
-def _v2_boxes(packing: Packing) -> bytes:
-    """Make st3d and sv3d of a full equirectangular picture that is not turned."""
+def _v2_boxes(packing: Packing, pose_deg: Pose) -> bytes:
+    """Make st3d and sv3d of a full equirectangular picture."""
     full = bytes(4)  # version and flags
-    projection = box(b"proj", box(b"prhd", full, bytes(12)), box(b"equi", full, bytes(16)))
+    turned = struct.pack(">3i", *(round(angle * 65536) for angle in pose_deg))
+    projection = box(b"proj", box(b"prhd", full, turned), box(b"equi", full, bytes(16)))
     made_by = box(b"svhd", full, SOFTWARE.encode() + b"\0")
     return box(b"st3d", full, bytes([STEREO_MODES[packing]])) + box(b"sv3d", made_by, projection)
 
 
-def _sa3d_box() -> bytes:
-    """Make SA3D of first-order AmbiX: version 0, periphonic, order 1, ACN, SN3D, channels in ACN order."""
-    return box(b"SA3D", struct.pack(">BBIBBI4I", 0, 0, 1, 0, 0, 4, 0, 1, 2, 3))
+def _sa3d_box(fields: bytes) -> bytes:
+    """Make SA3D of a sample entry of 4, 9 or 16 channels: version 0, periphonic, ACN, SN3D, channels in ACN order."""
+    count = int.from_bytes(fields[16:18], "big")
+    if count not in ORDERS:
+        return b""
+    return box(b"SA3D", struct.pack(f">BBIBBI{count}I", 0, 0, ORDERS[count], 0, 0, count, *range(count)))
 
 
 def spherical_xml(packing: Packing) -> str:

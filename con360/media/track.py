@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ NOTICE_GAP_S = 0.025
 RUN_GAP_S = 0.005
 # WebM's timestamps are rounded to milliseconds; samples counted from the file's start are exact. Count up to here.
 COUNTED_SOUND_S = 60.0
+# A longer gap in a streamed track's timestamps is damage, not a pause to fill with silence.
+MAX_GAP_S = 600.0
 # Seconds that decoders need before the first wanted sample (AAC overlap, Opus pre-roll).
 SOUND_PREROLL_S = 0.1
 
@@ -57,7 +60,7 @@ def read_track(
     bad = int((~np.isfinite(waveform)).sum())
     if bad:
         waveform = np.where(np.isfinite(waveform), waveform, np.float32(0.0))
-        notices.append(f"{bad} samples of the sound are not numbers (NaN or infinite): they are silenced")
+        notices.append(silenced_notice(bad))
     sound = Sound(
         torch.from_numpy(track.heard.taken(waveform)), track.sample_rate_hz, track.layout, track.heard.speakers
     )
@@ -85,6 +88,57 @@ def choose_track(
     if track.channels < 1 or track.sample_rate_hz < 1:
         return None, [*notices, "the sound track cannot be decoded"]
     return track.taken_as(ambisonics, head_locked), notices
+
+
+def stream_track(
+    info: MediaInfo, track: AudioTrack, start_s: float, stop_s: float, notices: list[str]
+) -> Iterator[np.ndarray]:
+    """Yield gapless blocks `[C, n]` float32 of a track, sample 0 at `start_s`, channels as `track.heard` says.
+
+    Convention: gaps in the file become silence, overlaps are dropped; it ends where the track or the interval ends.
+    Notices of damage come at the end.
+    """
+    rate, tally, gaps = track.sample_rate_hz, Tally(), 0
+    origin, length = round(start_s * rate), math.inf if stop_s == math.inf else round((stop_s - start_s) * rate)
+    at: float | None = None  # where the next block goes if it follows on the one before
+    written = bad = 0
+    with decode_from(info, track.stream_index, start_s - SOUND_PREROLL_S, tally) as (timed, stream):
+        limit = stream_end(stream, info.origin_s)
+        length = length if limit is None else min(length, limit - origin)
+        for time_s, frame in timed:
+            if frame.layout.nb_channels != track.channels or frame.sample_rate != rate:
+                tally.damaged += 1
+                continue
+            stamp = time_s * rate - origin
+            if at is not None and abs(stamp - at) > MAX_GAP_S * rate:
+                tally.damaged += 1
+                stamp = at
+            at = round(stamp) if at is None or abs(stamp - at) > max(RUN_GAP_S, track.tick_s) * rate else at
+            block, first, at = float_samples(frame), at, at + frame.samples
+            silent = max(0, int(min(first, length)) - written)
+            gaps += silent if written else 0
+            for _ in range(0, silent, rate):
+                part = min(rate, silent)
+                yield np.zeros((track.heard_channels, part), np.float32)
+                written, silent = written + part, silent - part
+            block = block[:, max(0, written - first) : int(max(0, min(first + block.shape[1], length) - first))]
+            if block.shape[1]:
+                written += block.shape[1]
+                finite = np.isfinite(block)
+                bad += int(finite.size - finite.sum())
+                yield track.heard.taken(np.where(finite, block, np.float32(0.0)))
+            if written >= length:
+                break
+    if tally.damaged:
+        notices.append(f"damaged pieces of the sound were skipped: {tally.damaged}")
+    if gaps:
+        notices.append(f"{gaps / rate:.3f} s within the sound are missing: silence there")
+    if bad:
+        notices.append(silenced_notice(bad))
+
+
+def silenced_notice(count: int) -> str:
+    return f"{count} samples of the sound are not numbers (NaN or infinite): they are silenced"
 
 
 @dataclass

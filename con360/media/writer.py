@@ -23,10 +23,13 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound
+from ..sound.channels import ORDERS
 from ..sound.levels import resample
+from ..sound.peaks import true_peak
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
 from .spherical_tags import Packing, tag_file
+from .wav import wav_stream
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -36,9 +39,12 @@ H264_CRF = 16
 # bytes from time to time (seen at 192x96: 14 of 300 runs; none with it off).
 H264_OPTIONS = {"crf": str(H264_CRF), "x264-params": "mbtree=0"}
 AAC_BLOCK = 1024
+# Opus knows no other rate above 24 kHz; bits per second of each channel of a field.
+OPUS_BLOCK, OPUS_RATE_HZ, OPUS_BIT_RATE = 960, 48000, 96_000
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 # FFmpeg's AAC coder turns down each block of one or two channels whose peak is above this, so that a field's direction
-# would sway. What is louder gets one gain before.
+# would sway. What is louder gets one gain before. Peaks between samples count: 0.95 leaves the 0.4 dB that coding adds
+# to speech, music and noise; a square wave at full scale gains more.
 AAC_PEAK = 0.95
 # AAC's layouts by number of channels. Ambisonics has none: its four channels travel as 4.0, named by their SA3D box.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0"}
@@ -87,7 +93,7 @@ def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
     """Resample to a rate that AAC has; where a peak is too high, turn all channels down alike. Notices say both."""
     waveform, rate = sound.waveform.detach().cpu().float(), sound.sample_rate_hz
     sound = resample(replace(sound, waveform=waveform), aac_rate_hz(rate))
-    gain = aac_gain(float(sound.waveform.abs().amax()) if sound.waveform.numel() else 0.0)
+    gain = aac_gain(true_peak(sound.waveform))
     return replace(sound, waveform=sound.waveform * gain), aac_notices(rate, gain)
 
 
@@ -96,8 +102,16 @@ def aac_rate_hz(rate_hz: int) -> int:
     return next((rate for rate in AAC_RATES_HZ if rate >= rate_hz), AAC_RATES_HZ[-1])
 
 
+def sound_rate_hz(channels: int, rate_hz: int) -> int:
+    """Return the rate at which a clip holds so many channels of sound of this rate: AAC's, or Opus' for 9 and 16."""
+    return aac_rate_hz(rate_hz) if channels in LAYOUTS else OPUS_RATE_HZ
+
+
 def aac_gain(peak: float) -> float:
-    """Return the factor for all channels of a sound with this peak; 1 where nothing has to change."""
+    """Return the factor for all channels of a sound with this true peak (`sound.peaks`); 1 where nothing has to change.
+
+    Every writer of AAC uses it, and says so with `aac_notices`.
+    """
     return min(1.0, AAC_PEAK / max(peak, AAC_PEAK))
 
 
@@ -107,9 +121,13 @@ def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
     if new_rate_hz != rate_hz:
         said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
     if gain < 1:
-        decibels = -20 * math.log10(gain)
-        said.append(f"the sound was turned down by {decibels:.1f} dB, all channels alike: AAC would clip its peaks")
+        said.append(f"{loud_notice(gain)}: AAC would clip its peaks")
     return tuple(said)
+
+
+def loud_notice(gain: float) -> str:
+    """Say by how much a sound was turned down."""
+    return f"the sound was turned down by {-20 * math.log10(gain):.1f} dB, all channels alike"
 
 
 def check_clip_path(path: str | os.PathLike) -> None:
@@ -198,30 +216,76 @@ def _open_stream(
         context.time_base = time_base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
-        audio = None
-        if sound is not None:
-            channels, rate_hz = sound
-            # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.
-            audio = container.add_stream("aac", rate=rate_hz, options={"aac_pns": "0"})
-            audio.codec_context.layout = LAYOUTS[channels]
-            # AAC's own ceiling is 6 bits per sample and channel.
-            audio.codec_context.bit_rate = channels * min(192_000, 4 * rate_hz)
+        audio = None if sound is None else add_sound_track(container, *sound)
         stream = ClipStream(container, video, audio, time_base)
         yield stream
         stream.finish()
 
 
-class ClipStream:
-    """A clip that is being written. Add picture and sound in turns, so that neither waits long for the other."""
+def add_sound_track(container: OutputContainer, channels: int, rate_hz: int) -> SoundCoder:
+    """Add a sound track to a file that is being written.
 
-    def __init__(self, container: OutputContainer, video: Any, audio: Any, time_base: Fraction) -> None:
-        self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
+    Args:
+        channels: 1, 2 or 4 become AAC; 9 and 16, Ambisonics of higher order, Opus (mapping family 2).
+        rate_hz: one of `sound_rate_hz`.
+    """
+    if channels not in LAYOUTS:
+        audio = container.add_stream("libopus", rate=rate_hz, options={"mapping_family": "2"})
+        audio.codec_context.layout = f"ambisonic {ORDERS[channels]}"
+        audio.codec_context.format, audio.codec_context.bit_rate = "flt", channels * OPUS_BIT_RATE
+        return SoundCoder(container, audio, OPUS_BLOCK)
+    # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.
+    audio = container.add_stream("aac", rate=rate_hz, options={"aac_pns": "0"})
+    audio.codec_context.layout = LAYOUTS[channels]
+    # AAC's own ceiling is 6 bits per sample and channel.
+    audio.codec_context.bit_rate = channels * min(192_000, 4 * rate_hz)
+    return SoundCoder(container, audio, AAC_BLOCK)
+
+
+class SoundCoder:
+    """Code the sound of a clip that is being written, block after block."""
+
+    def __init__(self, container: OutputContainer, audio: Any, size: int) -> None:
+        self._container, self._audio, self._size = container, audio, size
         # One block of silence before time 0, which the edit list cuts off. FFmpeg's AAC coder starves its first block
         # of bits: without the lead-in, a clip that starts loud starts with a crack (measured at 16 kHz, 64 kbit/s:
         # error 0.14 of a 0.9 sine in the first 2048 samples, 0.001 with it).
-        self._at = -AAC_BLOCK
-        channels = 0 if audio is None else audio.codec_context.channels
-        self._waiting = np.zeros((channels, AAC_BLOCK), np.float32)
+        self._at = -size
+        self._waiting = np.zeros((audio.codec_context.channels, size), np.float32)
+
+    def add(self, block: np.ndarray) -> None:
+        """Add `block [C, n]` float32, which follows on the one before."""
+        self._waiting = np.concatenate((self._waiting, block), axis=1)
+        whole = self._waiting.shape[1] // self._size * self._size
+        for at in range(0, whole, self._size):
+            self._encode(self._waiting[:, at : at + self._size])
+        self._waiting = self._waiting[:, whole:]
+
+    def finish(self) -> None:
+        """Flush the coder."""
+        if self._waiting.shape[1]:
+            self._encode(self._waiting)
+        self._container.mux(self._audio.encode(None))
+
+    def _encode(self, block: np.ndarray) -> None:
+        import av
+
+        context = self._audio.codec_context
+        rate, kind = context.sample_rate, context.format.name
+        values = block if kind == "fltp" else block.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), format=kind, layout=context.layout.name)
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._at
+        self._at += block.shape[1]
+        self._container.mux(self._audio.encode(frame))
+
+
+class ClipStream:
+    """A clip that is being written. Add picture and sound in turns, so that neither waits long for the other."""
+
+    def __init__(
+        self, container: OutputContainer, video: Any, audio: SoundCoder | None, time_base: Fraction
+    ) -> None:  # fmt: skip
+        self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
 
     def add_frame(self, pixels: np.ndarray, tick: int) -> None:
         """Add `pixels [h, w, 3]` uint8, shown from `tick` times the time base on; ticks rise."""
@@ -237,29 +301,14 @@ class ClipStream:
 
     def add_sound(self, block: np.ndarray) -> None:
         """Add `block [C, n]` float32, which follows on the one before."""
-        self._waiting = np.concatenate((self._waiting, block), axis=1)
-        whole = self._waiting.shape[1] // AAC_BLOCK * AAC_BLOCK
-        for at in range(0, whole, AAC_BLOCK):
-            self._encode_sound(self._waiting[:, at : at + AAC_BLOCK])
-        self._waiting = self._waiting[:, whole:]
+        assert self._audio is not None
+        self._audio.add(block)
 
     def finish(self) -> None:
         """Flush the coders."""
         self._container.mux(self._video.encode(None))
         if self._audio is not None:
-            if self._waiting.shape[1]:
-                self._encode_sound(self._waiting)
-            self._container.mux(self._audio.encode(None))
-
-    def _encode_sound(self, block: np.ndarray) -> None:
-        import av
-
-        layout = self._audio.codec_context.layout.name
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
-        rate = self._audio.codec_context.sample_rate
-        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._at
-        self._at += block.shape[1]
-        self._container.mux(self._audio.encode(frame))
+            self._audio.finish()
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
@@ -280,20 +329,11 @@ def write_wav(path: str | os.PathLike, sound: Sound, *, bits: int = 32) -> tuple
     Raises:
         InputError: another number of bits, NaN or infinite samples, or a place that cannot be written to.
     """
-    from scipy.io import wavfile
-
-    if bits not in (16, 32):
-        raise InputError(f"a WAV with {bits} bits was asked for; choose 16 (integer) or 32 (float).")
     _check_finite(sound.waveform)
-    values = sound.waveform.detach().cpu().float().numpy().T
-    notices: tuple[str, ...] = ()
-    if bits == 16:
-        clipped = int(((values > 1.0) | (values < -1.0)).sum())
-        notices = (f"{clipped} samples above full scale were clipped; 32 bits would keep them.",) if clipped else ()
-        values = np.clip(np.rint(values * 32768.0), -32768, 32767).astype(np.int16)
-    with atomic_path(path) as temporary:
-        wavfile.write(temporary, sound.sample_rate_hz, np.ascontiguousarray(values))
-    return notices
+    waveform = sound.waveform.detach().cpu().float().numpy()
+    with wav_stream(path, len(waveform), sound.sample_rate_hz, bits) as wav:
+        wav.add(waveform)
+    return (f"{wav.clipped} samples above full scale were clipped; 32 bits would keep them.",) if wav.clipped else ()
 
 
 def write_png(path: str | os.PathLike, image: Tensor) -> None:

@@ -9,23 +9,21 @@ latents have been multiplied by the VAE's scaling factor. Networks run in their 
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..errors import InputError
 from ..records import Progress, Sound, SoundLayout
+from ..sound.mels import MEL_HOP, log_mel
 from ..timing import ClipSpec
 
-SAMPLE_RATE_HZ = 16000
-MEL_N_FFT = 1024
-MEL_HOP = 160
-MEL_BANDS = 64
-MEL_MAX_HZ = 8000.0
-MEL_FLOOR = 1e-5
+# Frames at each end of a mel whose windows reach past the sound and see its mirror image, and one to be sure.
+EDGE_FRAMES = 4
+# Of such a frame, bands so far below its loudest (in nats, 20 dB) hold the leakage of the fold alone.
+EDGE_LEAKAGE = 2.3
+# Latent rows and mel frames held beyond the ends, where convolutions would read zeros.
+HELD_ROWS, HELD_FRAMES = 4, 8
 
 
 def encode_frames(
@@ -94,41 +92,25 @@ def vocode(vocoder: nn.Module, mel_BSM: Tensor, num_samples: int) -> Tensor:
     return F.pad(wave, (0, max(missing, 0)))[..., :num_samples]
 
 
-def log_mel(waveform_BN: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
-    """Compute the log-mel spectrogram that AudioLDM reads.
+def mend_mel_edges(mel_BSM: Tensor) -> Tensor:
+    """Give the frames at both ends of log-mels `[B, S, M]` the levels of their inner neighbours, mirrored.
 
-    Convention: amplitude (not power) mels, periodic Hann window, centred with reflection, Slaney scale and norm,
-    natural logarithm floored at 1e-5; frame k is centred on sample 160 k and the frame past the end is left out.
+    `log_mel` folds the sound at its ends. A tone's edge frames therefore hold a click in all bands, at which a vocoder
+    goes quiet. The bands that sound in an edge frame keep the louder of both levels.
 
     Args:
-        waveform_BN: `[B, N]` in [-1, 1].
-        sample_rate_hz: must be 16000.
-
-    Returns:
-        `[B, N // 160, 64]` float32.
-
-    Raises:
-        InputError: another sampling rate, or fewer samples than the window can reflect.
+        mel_BSM: S at least four times `EDGE_FRAMES`.
     """
-    if sample_rate_hz != SAMPLE_RATE_HZ:
-        raise InputError(f"mels are made from {SAMPLE_RATE_HZ} Hz sound, got {sample_rate_hz} Hz; resample it first.")
-    if waveform_BN.shape[-1] <= MEL_N_FFT // 2:
-        raise InputError(f"{waveform_BN.shape[-1]} samples are too few for a mel; give more than {MEL_N_FFT // 2}.")
-    x = waveform_BN.float()
-    window = torch.hann_window(MEL_N_FFT, device=x.device)
-    spectrum = torch.stft(x, MEL_N_FFT, MEL_HOP, window=window, center=True, pad_mode="reflect", return_complex=True)
-    frames = spectrum.abs().transpose(1, 2)[:, : x.shape[-1] // MEL_HOP]
-    return (frames @ mel_filters().to(x.device)).clamp_min(MEL_FLOOR).log()
+    inner = mel_BSM[:, EDGE_FRAMES:-EDGE_FRAMES]
+    mirrored = torch.cat((inner[:, :EDGE_FRAMES].flip(1), inner, inner[:, -EDGE_FRAMES:].flip(1)), dim=1)
+    sounds = mel_BSM > mel_BSM.amax(dim=-1, keepdim=True) - EDGE_LEAKAGE
+    return torch.where(sounds, mel_BSM.maximum(mirrored), mirrored)
 
 
-@cache
-def mel_filters() -> Tensor:
-    """Return the Slaney mel filterbank `[513, 64]`, read-only."""
-    from torchaudio.functional import melscale_fbanks
-
-    return melscale_fbanks(
-        MEL_N_FFT // 2 + 1, 0.0, MEL_MAX_HZ, MEL_BANDS, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
-    )
+def _held(x: Tensor, before: int, after: int, dim: int) -> Tensor:
+    """Repeat the first and last entry beyond the ends of a dimension."""
+    places = torch.arange(-before, x.shape[dim] + after, device=x.device)
+    return x.index_select(dim, places.clamp(0, x.shape[dim] - 1))
 
 
 def spatial_stride(vae: nn.Module) -> int:
@@ -178,13 +160,20 @@ class FrameCodec:
 
 
 class MelCodec:
-    """Mono sound through log-mels, diffusers' AutoencoderKL and a vocoder (`protocols.SoundCodec`)."""
+    """Mono sound through log-mels, diffusers' AutoencoderKL and a vocoder (`protocols.SoundCodec`).
+
+    Args:
+        vae: its network.
+        vocoder: SpeechT5HifiGan.
+        mend_edges: hold the sound beyond both ends while decoding (`mend_mel_edges`); the published code does not.
+            Without it the built-in codec's first and last 50 ms are too quiet.
+    """
 
     layout: SoundLayout = "mono"
     channels = 1
 
-    def __init__(self, vae: nn.Module, vocoder: nn.Module) -> None:
-        self.vae, self.vocoder = vae, vocoder
+    def __init__(self, vae: nn.Module, vocoder: nn.Module, *, mend_edges: bool = False) -> None:
+        self.vae, self.vocoder, self.mend_edges = vae, vocoder, mend_edges
         self.sample_rate_hz = int(vocoder.config.sampling_rate)
         self.seconds_per_row = spatial_stride(vae) * MEL_HOP / self.sample_rate_hz
 
@@ -202,5 +191,14 @@ class MelCodec:
 
     def decode(self, latents: Tensor, spec: ClipSpec) -> Sound:
         """`[8, R, F]` to mono sound of exactly the clip's length."""
+        if self.mend_edges:
+            return Sound(self._decode_mended(latents[None], spec), self.sample_rate_hz)
         waveform = vocode(self.vocoder, decode_mel(self.vae, latents[None]), spec.num_samples)
         return Sound(waveform, self.sample_rate_hz)
+
+    def _decode_mended(self, latents: Tensor, spec: ClipSpec) -> Tensor:
+        rows = _held(latents[:, :, : spec.num_latent_rows], 0, HELD_ROWS, dim=2)
+        mel = mend_mel_edges(decode_mel(self.vae, rows)[:, : spec.num_mel])
+        lead = HELD_FRAMES * MEL_HOP
+        waveform = vocode(self.vocoder, _held(mel, HELD_FRAMES, HELD_FRAMES, dim=1), lead + spec.num_samples)
+        return waveform[:, lead:]

@@ -35,7 +35,7 @@ class JointModel(AVSystem):
         folder: where it was read from, empty for a model made in memory.
         name: for people and for control files.
         metadata: what the folder says about itself (`_con360` in model_index.json, or the manifest). `draws` is what a
-            model that knows one kind of picture draws, whatever it is asked for.
+            model that knows one kind of picture draws, whatever it is asked for; `mend_sound_edges` is for `MelCodec`.
         notices: sentences for people about what this combination of parts does.
     """
 
@@ -64,7 +64,11 @@ class JointModel(AVSystem):
 
     @property
     def codecs(self) -> AV:
-        return AV(FrameCodec(self.vae_v, self.picture_size_px, self.fps), MelCodec(self.vae_a, self.vocoder))
+        mend_edges = bool(self.metadata.get("mend_sound_edges"))
+        return AV(
+            FrameCodec(self.vae_v, self.picture_size_px, self.fps),
+            MelCodec(self.vae_a, self.vocoder, mend_edges=mend_edges),
+        )
 
     @property
     def fps(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from ..choices import MULTICUE
 from ..errors import InputError
 from ..media.info import MediaInfo
 from ..media.reader import PanoramaStream, at_rate, small_picture
-from ..records import Progress, View
+from ..records import Progress, SaliencyMaps, View
 from ..saliency.heard import Listener
 from ..saliency.human_faces import FaceDetector, HumanFace
 from ..saliency.predict import predict_saliency
@@ -60,7 +61,23 @@ def aim_at(
         return lambda time_s: still
     if not isinstance(look, Follow):
         return lambda time_s: view_at(look, time_s)
-    follower = Follower(SALIENCY_FPS, look.rank)
+    (path,) = follow_paths(stream, (look.rank,), start_s, stop_s, estimator, progress)
+    return lambda time_s: view_on_path(path, time_s * SALIENCY_FPS, look.fov_deg)
+
+
+def follow_paths(
+    stream: PanoramaStream, ranks: Sequence[int], start_s: float, stop_s: float,
+    estimator: Estimator, progress: Progress | None,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """Find where the salient regions of these ranks are over time; looks through the excerpt once.
+
+    Returns:
+        Unit vectors `[N, 3]` at `SALIENCY_FPS` for each rank.
+
+    Raises:
+        InputError: the excerpt has no picture, or a rank below 1.
+    """
+    followers = [Follower(SALIENCY_FPS, rank) for rank in ranks]
     total = round(seconds_of(stream.info, start_s, stop_s) * SALIENCY_FPS)
 
     def tell(seen: int) -> None:
@@ -69,13 +86,35 @@ def aim_at(
 
     for maps in _saliency_windows(stream, start_s, stop_s, estimator, tell):
         for one in maps:
-            follower.add(one)
-    if not len(follower):
+            for follower in followers:
+                follower.add(one)
+    if not len(followers[0]):
         raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
-    if not follower.found_something:
+    if not followers[0].found_something:
         stream.notices.append("nothing stands out in the picture: the view looks to the front (yaw 0, pitch 0)")
-    path = follower.path()
-    return lambda time_s: view_on_path(path, time_s * SALIENCY_FPS, look.fov_deg)
+    return tuple(follower.path() for follower in followers)
+
+
+def mean_saliency(
+    stream: PanoramaStream, start_s: float, stop_s: float, estimator: Estimator, progress: Progress | None = None
+) -> SaliencyMaps:
+    """Average an excerpt's saliency over time, window after window: one map `[1, h, 2h]`.
+
+    Raises:
+        InputError: the excerpt has no picture.
+    """
+    total, count = torch.zeros(MAP_HEIGHT, 2 * MAP_HEIGHT), 0
+    expected = round(seconds_of(stream.info, start_s, stop_s) * SALIENCY_FPS)
+
+    def tell(seen: int) -> None:
+        if progress is not None:
+            progress(seen, max(seen, expected), "looking for what is salient")
+
+    for maps in _saliency_windows(stream, start_s, stop_s, estimator, tell):
+        total, count = total + maps.sum(0), count + len(maps)
+    if not count:
+        raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
+    return SaliencyMaps(total[None] / count, str(estimator.method))
 
 
 def seconds_of(info: MediaInfo, start_s: float, stop_s: float) -> float:

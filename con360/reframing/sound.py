@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import StereoLaw
 from ..errors import InputError
 from ..geometry.sphere import rotation
 from ..media.reader import PanoramaStream
+from ..media.sofa import ears_of_sofa
 from ..media.writer import ClipStream, aac_gain, aac_rate_hz
-from ..records import Progress
-from ..sound.ambisonics import stereo_matrix
-from ..sound.channels import FIRST_ORDER
+from ..records import Progress, order_of
+from ..sound.channels import FIRST_ORDER, PAIR, first_order_notice
+from ..sound.headphones import ears_blocks, load_ears
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
-from ..sound.rotation import turn_matrices
-from ..sound.views import mix_moving, mono_matrix
+from ..sound.peaks import peak_of
+from ..sound.rotation import turn_blocks
+from ..sound.stereo import stereo_blocks
+from ..sound.views import front_mono
 from .aim import Aim, seconds_of
-
-# Samples from one mixing matrix to the next (about 10 ms); matrices are interpolated in between.
-MIX_STEP = 512
-
 
 # Sound ----------------------------------------------------------------------------------------------------------------
 
@@ -34,31 +35,28 @@ class _Mix:
 
     Args:
         name: as in `Reframed.sound`. rate_hz: of the source. channels: of the result; 0 for no sound.
-        turned: `[D, 4]` after the turn with the view; None where the sound is not turned.
-        flat: `[D, C]` for the channels that do not turn: all of them, or a head-locked pair; None leaves them as they
-            are, or the pair out.
+        flat: `[D, C]` for channels that do not turn; None leaves them as they are.
+        heard: makes the result of blocks of the field, turned with the view, and its head-locked pair; None where
+            nothing turns.
+        order: of that field.
     """
 
     name: str
     rate_hz: int = 0
     channels: int = 0
-    turned: Tensor | None = None
     flat: Tensor | None = None
+    heard: Callable[[Iterable[Tensor]], Iterator[Tensor]] | None = None
+    order: int = 1
 
     @property
     def shape(self) -> tuple[int, int] | None:
         """Channels and rate of the result; None for no sound."""
         return (self.channels, aac_rate_hz(self.rate_hz)) if self.channels else None
 
-    def of(self, block: Tensor, turns: Tensor | None) -> Tensor:
-        """`[D, n]` of a block `[C, n]` and its turns `[M, 4, 4]` every `MIX_STEP` samples."""
-        if self.turned is None or turns is None:
-            return block if self.flat is None else self.flat.to(block) @ block
-        field = mix_moving(block[:FIRST_ORDER], self.turned @ turns, MIX_STEP)
-        return field if self.flat is None else field + self.flat.to(block) @ block[FIRST_ORDER:]
 
-
-def choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
+def choose_mix(
+    stream: PanoramaStream, kind: str, hrtf: str | Path | None = None, law: StereoLaw = "cardioids"
+) -> _Mix:  # fmt: skip
     """Choose the mix for a kind of sound (`choices.SOUND_KINDS`); adds what was assumed or mixed to the notices."""
     track = None if kind == "none" else stream.track
     if track is None:
@@ -66,11 +64,13 @@ def choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
     channels, rate, speakers = stream.sound_channels, track.sample_rate_hz, track.heard.speakers
     stream.notices += track.notices
     if track.layout == "ambix":
-        return _turned_mix(stream, kind, rate)
-    if kind == "foa":
+        return _turned_mix(stream, kind, rate, hrtf, law)
+    if law != "cardioids":
+        stream.notices.append(f"the stereo law {law!r} pans Ambisonics alone; this sound is {track.layout}")
+    if kind in ("foa", "headphones"):
         raise InputError(
-            f"turned Ambisonics was asked for, but the sound is {track.layout} with {channels} channels; "
-            "choose auto, stereo, mono or none."
+            f"{'turned Ambisonics' if kind == 'foa' else 'sound for headphones'} was asked for, but the sound is "
+            f"{track.layout} with {channels} channels and has no directions; choose auto, stereo, mono or none."
         )
     if channels <= 2 and (kind != "mono" or channels == 1):
         stream.notices += ["the sound is mono and stays it"] if kind == "stereo" and channels == 1 else []
@@ -84,15 +84,23 @@ def choose_mix(stream: PanoramaStream, kind: str) -> _Mix:
     return _Mix(name, rate, len(flat), flat=flat)
 
 
-def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
-    name = "stereo" if kind == "auto" else kind
-    turned = {"stereo": stereo_matrix, "mono": mono_matrix}.get(name, lambda: torch.eye(4, dtype=torch.float64))()
-    flat, has_pair = None, stream.sound_channels > FIRST_ORDER
-    if has_pair and name == "foa":
-        stream.notices.append(PAIR_LEFT_OUT)
-    elif has_pair:
-        flat = downmix_matrix(("FL", "FR"), len(turned))
-    return _Mix(name, rate_hz, len(turned), turned, flat)
+def _turned_mix(
+    stream: PanoramaStream, kind: str, rate_hz: int, hrtf: str | Path | None, law: StereoLaw
+) -> _Mix:  # fmt: skip
+    channels = stream.sound_channels
+    has_pair = order_of(channels) is None
+    order = order_of(channels - PAIR if has_pair else channels) or 1
+    if kind == "headphones":
+        ears = load_ears(order, rate_hz) if hrtf is None else ears_of_sofa(hrtf, order, rate_hz)
+        ears = ears.with_pair() if has_pair else ears
+        return _Mix("headphones", rate_hz, 2, heard=lambda turned: ears_blocks(turned, ears), order=order)
+    stream.notices += first_order_notice(order)
+    if kind == "mono":
+        return _Mix("mono", rate_hz, 1, heard=lambda turned: map(front_mono, turned), order=order)
+    if kind == "foa":
+        stream.notices += [PAIR_LEFT_OUT] if has_pair else []
+        return _Mix("foa", rate_hz, FIRST_ORDER, heard=lambda turned: (b[:FIRST_ORDER] for b in turned), order=order)
+    return _Mix("stereo", rate_hz, 2, heard=lambda turned: stereo_blocks(turned, rate_hz, law), order=order)
 
 
 def sound_blocks(
@@ -102,35 +110,34 @@ def sound_blocks(
     if mix.shape is None:
         return iter(())
 
-    def mixed() -> Iterator[Tensor]:
-        at = 0
-        for block in _in_steps(stream.sound(start_s, stop_s)):
-            turns = None if mix.turned is None else _turns(aim, at, block.shape[1], mix.rate_hz)
-            yield mix.of(torch.from_numpy(block), turns)
-            at += block.shape[1]
+    blocks: Iterator[Tensor] = map(torch.from_numpy, stream.sound(start_s, stop_s))
+    if mix.heard is not None:
+        blocks = mix.heard(turn_blocks(blocks, mix.rate_hz, lambda times_s: _cameras(aim, times_s), mix.order))
+    elif mix.flat is not None:
+        flat = mix.flat.float()
+        blocks = (flat @ block for block in blocks)
+    return resample_blocks(blocks, mix.rate_hz, mix.shape[1])
 
-    return resample_blocks(mixed(), mix.rate_hz, mix.shape[1])
 
-
-def _turns(aim: Aim, at: int, count: int, rate_hz: int) -> Tensor:
-    """Turns of the field, `[M, 4, 4]`, at the samples `at`, `at + MIX_STEP`, ..."""
-    views = [aim((at + edge) / rate_hz) for edge in range(0, count + MIX_STEP, MIX_STEP)]
+def _cameras(aim: Aim, times_s: np.ndarray) -> Tensor:
+    """Rotations of the camera, `[M, 3, 3]`, at times from the excerpt's start."""
+    views = [aim(time_s) for time_s in times_s.tolist()]
     yaw = torch.tensor([view.yaw_deg for view in views], dtype=torch.float64)
     pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
-    return turn_matrices(rotation(yaw, pitch))
+    return rotation(yaw, pitch)
 
 
 def sound_gain(
     stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float, progress: Progress | None
 ) -> float:  # fmt: skip
     """The factor that fits the whole sound into AAC; reads all of it once, to find its peak."""
-    peak, heard = 0.0, 0
-    for block in sound_blocks(stream, mix, aim, start_s, stop_s):
-        peak, heard = max(peak, float(block.abs().max())), heard + block.shape[1]
+
+    def tell(heard: int) -> None:
         if progress is not None and mix.shape is not None:
             second, total = heard // mix.shape[1], int(seconds_of(stream.info, start_s, stop_s))
             progress(second, max(second, total, 1), "measuring the sound")
-    return aac_gain(peak)
+
+    return aac_gain(peak_of(sound_blocks(stream, mix, aim, start_s, stop_s), tell))
 
 
 class Heard:
@@ -149,17 +156,3 @@ class Heard:
                 return
             self._clip.add_sound((block * self._gain).numpy())
             self._at += block.shape[1]
-
-
-def _in_steps(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Regroup samples into blocks of whole mixing steps; the last one may be shorter."""
-    waiting: np.ndarray | None = None
-    for block in blocks:
-        waiting = block if waiting is None else np.concatenate((waiting, block), axis=1)
-        # Eight steps at once: less time goes into small calls.
-        whole = waiting.shape[1] // (8 * MIX_STEP) * (8 * MIX_STEP)
-        if whole:
-            yield np.ascontiguousarray(waiting[:, :whole])
-            waiting = waiting[:, whole:]
-    if waiting is not None and waiting.shape[1]:
-        yield np.ascontiguousarray(waiting)

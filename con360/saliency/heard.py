@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..records import Sound
+from ..sound.intensity import intensity
 
 # Seconds of sound around each frame.
 LISTENING_S = 1.0
@@ -31,9 +32,7 @@ class Listener:
 
     def add(self, block: np.ndarray) -> None:
         """Add the next samples, AmbiX `[4 or more, n]`."""
-        w, y, z, x = np.asarray(block[:4], dtype=np.float64)
-        # Right-positive: the dipole Y points to the left.
-        values = np.stack((-w * y, w * z, w * x, (w * w + x * x + y * y + z * z) / 2))
+        values = intensity(torch.from_numpy(block)).numpy()
         if not block.shape[1]:
             return
         bins = ((self._at + np.arange(block.shape[1])) * (self._fps / self._rate)).astype(np.int64)

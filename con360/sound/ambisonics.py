@@ -9,13 +9,14 @@ Source: method notes "Sound in space"; Nachbar et al., "AmbiX", 2011; Zotter and
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..records import order_of
-from .channels import FIRST_ORDER, FUMA, ORDERS, PAIR
+from ..records import Sound, order_of
+from .channels import FIRST_ORDER, PAIR, sn3d_of
 
 # Azimuth of the two virtual microphones for turned stereo: 60 sounds narrower, at 90 front and back sound the same.
 STEREO_ANGLE_DEG = 75.0
@@ -27,9 +28,21 @@ def ambisonic_azimuth_deg(yaw_deg: float | Tensor) -> float | Tensor:
 
 
 def field_and_pair(waveform: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Split Ambisonics `[C, N]` into W, Y, Z, X `[4, N]` and its head-locked pair `[2, N]`, None without one."""
-    pair = waveform[-PAIR:] if (order_of(waveform.shape[0] - PAIR) or 0) >= 1 else None
-    return waveform[:FIRST_ORDER], pair
+    """Split Ambisonics `[C, N]` into its field `[(order + 1)², N]` and its head-locked pair `[2, N]`, None without one.
+
+    Channels of no order are left out: of 7, the first four are a field.
+    """
+    channels = waveform.shape[0]
+    if (order_of(channels - PAIR) or 0) >= 1:
+        return waveform[:-PAIR], waveform[-PAIR:]
+    return waveform[: channels_of(math.isqrt(channels) - 1)], None
+
+
+def first_order(sound: Sound) -> Sound:
+    """Keep W, Y, Z, X and a head-locked pair of Ambisonics of any order."""
+    field, pair = field_and_pair(sound.waveform)
+    kept = field[:FIRST_ORDER]
+    return replace(sound, waveform=kept if pair is None else torch.cat((kept, pair)))
 
 
 def harmonics(yaw_deg: Tensor, pitch_deg: Tensor, order: int) -> Tensor:
@@ -111,16 +124,36 @@ def cap_gains(spread_deg: Tensor, order: int) -> Tensor:
     return torch.stack(rows, -1)
 
 
-def fuma_to_ambix(waveform: Tensor) -> Tensor:
-    """Turn FuMa B-format of order 1, 2 or 3 (W, X, Y, Z, R, S, T, U, V, ...; maxN, W at -3 dB) into AmbiX.
+def to_ambix(waveform: Tensor, kind: str) -> Tensor:
+    """Turn Ambisonics of another convention into AmbiX.
 
     Args:
-        waveform: `[C, N]`, C 4, 9 or 16.
+        waveform: `[C, N]`, C 1, 4, 9 or 16. kind: `ambix`, `n3d` (ACN, N3D) or `fuma` (W, X, Y, Z, R, S, T, U, V, ...;
+            maxN, W at -3 dB).
+
+    Raises:
+        InputError: an unknown kind, or channels of no order from 0 to 3.
     """
-    if waveform.shape[-2] not in ORDERS:
-        raise InputError(f"FuMa has 4, 9 or 16 channels (W, X, Y, Z, ...); got {waveform.shape[-2]}.")
-    sources, gains = zip(*FUMA[: waveform.shape[-2]], strict=True)
-    return waveform[..., list(sources), :] * waveform.new_tensor(gains)[:, None]
+    sources, gains = _picks(waveform, kind)
+    return waveform[..., sources, :] * waveform.new_tensor(gains)[:, None]
+
+
+def from_ambix(waveform: Tensor, kind: str) -> Tensor:
+    """Turn AmbiX into another convention: the inverse of `to_ambix`."""
+    sources, gains = _picks(waveform, kind)
+    turned = torch.empty_like(waveform)
+    turned[..., sources, :] = waveform / waveform.new_tensor(gains)[:, None]
+    return turned
+
+
+def _picks(waveform: Tensor, kind: str) -> tuple[list[int], list[float]]:
+    count = waveform.shape[-2]
+    if kind not in ("ambix", "n3d", "fuma"):
+        raise InputError(f"Ambisonics {kind!r} is unknown here; choose ambix, n3d or fuma.")
+    if (order_of(count) if count else None) not in (0, 1, 2, 3):
+        raise InputError(f"Ambisonics of order 0 to 3 has 1, 4, 9 or 16 channels; got {count}.")
+    sources, gains = zip(*sn3d_of(kind, count), strict=True)
+    return list(sources), list(gains)
 
 
 def stereo_matrix() -> Tensor:

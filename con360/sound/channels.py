@@ -1,7 +1,7 @@
 """Tell what a sound's channels mean: Ambisonics by metadata, by number or as a person says, or loudspeakers by name.
 
-Convention: Ambisonics leaves here as AmbiX (ACN order, SN3D gains) of first order, W, Y, Z, X, followed by the
-head-locked stereo pair where there is one. Loudspeakers keep their order and FFmpeg's names (FL, FR, FC, LFE, ...).
+Convention: Ambisonics leaves here as AmbiX (ACN order, SN3D gains: W, Y, Z, X, ...) of order 1, 2 or 3, followed by
+the head-locked stereo pair where there is one. Loudspeakers keep their order and FFmpeg's names (FL, FR, FC, LFE, ...).
 
 Source: Spatial Audio RFC (google/spatial-media docs); Nachbar et al., "AmbiX", 2011; Malham, "Higher order Ambisonic
 systems", 2003 (FuMa's order and maxN weights); Microsoft, WAVEFORMATEXTENSIBLE (order of loudspeakers).
@@ -112,7 +112,7 @@ def channel_meaning(
     if ambisonics != "auto":
         return _as_said(count, ambisonics, head_locked)
     found = _as_tagged(count, names, tags, head_locked)
-    if head_locked and (found is None or len(found.picks or range(count)) != FIRST_ORDER + PAIR):
+    if head_locked and (found is None or len(found.picks or range(count)) - PAIR not in ORDERS):
         return _as_said(count, "ambix", head_locked)
     return found or _as_counted(count, label) or _loudspeakers(count, names)
 
@@ -127,6 +127,11 @@ def check_ambisonics(ambisonics: str, head_locked: bool) -> None:
         raise InputError(f"Ambisonics {ambisonics!r} is unknown; choose one of {', '.join(AMBISONICS)}.")
     if ambisonics == "none" and head_locked:
         raise InputError("head-locked names a pair beside Ambisonics, and Ambisonics is 'none'; leave one of them out.")
+
+
+def first_order_notice(order: int | None) -> tuple[str, ...]:
+    """Say that of higher orders the first is used; nothing where there are none."""
+    return () if (order or 1) == 1 else (f"the sound is Ambisonics of order {order}; its first-order part is used",)
 
 
 def sn3d_of(kind: str, components: int) -> tuple[tuple[int, float], ...]:
@@ -149,18 +154,28 @@ def _as_said(count: int, kind: str, head_locked: bool) -> Channels:
             f"loudspeakers."
         )
     pair = (own, own + 1) if head_locked else ()
-    return _first_order(sn3d_of(kind, FIRST_ORDER), pair, count, ORDERS[own])
+    return _ambix(sn3d_of(kind, own), pair, count)
 
 
-def _first_order(
-    field: tuple[tuple[int, float], ...], pair: tuple[int, ...], count: int, order: int, said: str = ""
+def _ambix(
+    field: tuple[tuple[int, float], ...], pair: tuple[int, ...], count: int, order: int = 0, said: str = ""
 ) -> Channels:
-    """Make first-order AmbiX with its notices; `pair` names the source's head-locked channels."""
-    picks = (*field, *((channel, 1.0) for channel in pair))
-    dropped = f"the sound is Ambisonics of order {order} ({count} channels); its first-order part is used"
+    """Make AmbiX with its notices.
+
+    Args:
+        field: source channel and factor of each channel. pair: the source's head-locked channels. order: of the source,
+            where it may have more channels.
+    """
+    picks, own = (*field, *((channel, 1.0) for channel in pair)), ORDERS[len(field)]
+    dropped = f"the sound is Ambisonics of order {order} ({count} channels); {len(picks)} of them are used, order {own}"
     notices = tuple(notice for notice in (said, dropped if count > len(picks) else "") if notice)
     same = picks == tuple((i, 1.0) for i in range(count))
     return Channels("ambix", (), None if same else picks, notices)
+
+
+def _whole_orders(at: dict[int, int]) -> int:
+    """Count the components up to the highest order, 3 at most, that has all of its own; 0 for not even first order."""
+    return max((count for count in ORDERS if set(range(count)) <= set(at)), default=0)
 
 
 def _as_tagged(
@@ -168,20 +183,21 @@ def _as_tagged(
 ) -> Channels | None:  # fmt: skip
     if tags is not None and count >= FIRST_ORDER:
         at = {component: channel for channel, component in enumerate(tags.channel_map[:count])}
-        if tags.order < 1 or not tags.normalization or not set(range(FIRST_ORDER)) <= set(at):
+        last = (tags.order + 1) ** 2
+        whole = _whole_orders({component: channel for component, channel in at.items() if component < last})
+        if not whole or not tags.normalization:
             said = "the sound's Ambisonic metadata is of an unknown kind; it is used without direction"
             return Channels("other", notices=(said,))
-        field = tuple((at[i], gain) for i, gain in sn3d_of(tags.normalization, FIRST_ORDER))
-        last = (tags.order + 1) ** 2
+        field = tuple((at[i], gain) for i, gain in sn3d_of(tags.normalization, whole))
         has_pair = (tags.head_locked or head_locked) and {last, last + 1} <= set(at)
-        pair = (at[last], at[last + 1]) if has_pair else ()
-        return _first_order(field, pair, count, tags.order)
+        return _ambix(field, (at[last], at[last + 1]) if has_pair else (), count, tags.order)
     # FFmpeg's names of components, which are AmbiX.
     at = {int(name[4:]): channel for channel, name in enumerate(names) if re.fullmatch(r"AMBI\d+", name)}
-    if not set(range(FIRST_ORDER)) <= set(at):
+    whole = _whole_orders(at)
+    if not whole:
         return None
     pair = (names.index("FL"), names.index("FR")) if {"FL", "FR"} <= set(names) else ()
-    return _first_order(tuple((at[i], 1.0) for i in range(FIRST_ORDER)), pair, count, math.isqrt(len(at)) - 1)
+    return _ambix(tuple((at[i], 1.0) for i in range(whole)), pair, count, math.isqrt(len(at) - 1))
 
 
 def _as_counted(count: int, label: str) -> Channels | None:
@@ -190,7 +206,7 @@ def _as_counted(count: int, label: str) -> Channels | None:
     kind = "(W, Y, Z, X, SN3D)" if count == FIRST_ORDER else f"of order {ORDERS[count]} (ACN, SN3D)"
     number = "four" if count == FIRST_ORDER else count
     said = f"the sound has {number} channels labelled '{label}'; they are taken as AmbiX {kind}"
-    return _first_order(sn3d_of("ambix", FIRST_ORDER), (), count, ORDERS[count], said)
+    return _ambix(sn3d_of("ambix", count), (), count, said=said)
 
 
 def _loudspeakers(count: int, names: tuple[str, ...]) -> Channels:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..records import Sound
 from .ambisonics import field_and_pair
-from .channels import WAVE_LAYOUTS
+from .channels import FIRST_ORDER, WAVE_LAYOUTS, first_order_notice
 
 # torchaudio's kernel has about source x target entries, both rates divided by their common divisor.
 _LARGEST_KERNEL = 2_000_000
@@ -154,7 +154,7 @@ def for_clip(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
     if sound.layout == "ambix":
         field, pair = field_and_pair(sound.waveform)
         said = () if pair is None else (PAIR_LEFT_OUT,)
-        return replace(sound, waveform=field), said
+        return replace(sound, waveform=field[:FIRST_ORDER]), (*first_order_notice(sound.ambisonic_order), *said)
     if channels <= 2:
         return sound, ()
     if speakers:

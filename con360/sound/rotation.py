@@ -10,10 +10,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ..errors import InputError
+from ..geometry.sphere import rotation
+from ..records import Sound
+from .ambisonics import channels_of, field_and_pair
+from .channels import PAIR
+from .moving import mix_blocks
 
 
 def turn_matrices(rotations: Tensor, order: int = 1) -> Tensor:
@@ -38,6 +47,59 @@ def turn_matrices(rotations: Tensor, order: int = 1) -> Tensor:
         below = dipoles if n == 1 else _next(dipoles, below, n)
         whole[..., n * n : (n + 1) ** 2, n * n : (n + 1) ** 2] = below
     return whole
+
+
+def turn_blocks(
+    blocks: Iterable[Tensor], rate_hz: int, cameras: Callable[[np.ndarray], Tensor], order: int = 1
+) -> Iterator[Tensor]:  # fmt: skip
+    """Turn Ambisonics that comes in blocks `[C, n]` as a listener hears it who looks where a camera looks.
+
+    Args:
+        blocks: of the order; a head-locked pair behind the field stays as it is.
+        cameras: maps times `[M]`, in seconds from the first sample, to rotations `[M, 3, 3]` of the camera. It is asked
+            every 10 ms, up to a second past the last sample.
+
+    Yields:
+        Blocks of the same shapes.
+
+    Raises:
+        InputError: channels of another order.
+    """
+
+    def turns(times_s: np.ndarray) -> Tensor:
+        return turn_matrices(cameras(times_s), order)
+
+    return mix_blocks((_of_order(block, order) for block in blocks), rate_hz, turns)
+
+
+def turn(sound: Sound, yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> Sound:
+    """Turn Ambisonics as a listener hears it who looks to yaw and pitch: what lay there is in front.
+
+    Convention: angles of a camera, as in `geometry.sphere.rotation`; yaw 90 brings what lay at the right to the front.
+    A head-locked pair stays as it is.
+
+    Raises:
+        InputError: the sound is not Ambisonics, or an angle is not finite.
+    """
+    order = sound.ambisonic_order
+    if order is None:
+        raise InputError(
+            f"only Ambisonics can be turned; this sound is {sound.layout} with {sound.waveform.shape[0]} channels. "
+            f"Place it on the sphere first."
+        )
+    if not all(map(math.isfinite, (yaw_deg, pitch_deg, roll_deg))):
+        raise InputError(f"a turn by {yaw_deg}, {pitch_deg}, {roll_deg} degrees was asked for; wanted finite angles.")
+    matrix = turn_matrices(rotation(yaw_deg, pitch_deg, roll_deg, dtype=torch.float64), order)
+    field, pair = field_and_pair(sound.waveform)
+    turned = matrix.to(field) @ field
+    return replace(sound, waveform=turned if pair is None else torch.cat((turned, pair)))
+
+
+def _of_order(block: Tensor, order: int) -> Tensor:
+    channels = channels_of(order)
+    if block.shape[0] - channels not in (0, PAIR):
+        raise InputError(f"Ambisonics of order {order} has {channels} channels; the sound has {block.shape[0]}.")
+    return block
 
 
 def _next(dipoles: Tensor, below: Tensor, degree: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Place sounds on the sphere: a track of where a source is becomes gains of Ambisonic channels.
+"""Place sounds on the sphere and add their fields: a track of where a source is becomes gains of Ambisonic channels.
 
 Everything streams: sounds are blocks `[C, n]` at one rate, and gains change in steps of 10 ms, linearly in between.
 
@@ -8,7 +8,7 @@ Source: method notes "Where: sources, depth, rendering".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,28 +16,41 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound, SourcePoint, SourceTrack
-from .ambisonics import cap_gains, harmonics
+from .ambisonics import cap_gains, field_and_pair, harmonics
+from .channels import PAIR
+from .levels import resample
+from .moving import mix_blocks
 
 # Nearer than this a source gets no louder.
 NEAREST_M = 0.3
 # Breadth of a source itself: one that is near fills a wider angle.
 SIZE_M = 0.3
-# Seconds from one set of gains to the next.
-STEP_S = 0.01
+SOUND_M_S = 343.0
 
 
 def track_at(track: SourceTrack, times_s: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Interpolate a track.
+    """Interpolate a track at times `[M]`; returns what `path_of` does."""
+    return path_of(track)(times_s)
+
+
+def path_of(track: SourceTrack) -> Callable[[Sequence[float] | np.ndarray], np.ndarray]:
+    """Prepare a track for many look-ups.
 
     Returns:
-        `[M, 5]` float64: yaw, pitch, distance in metres, spread, gain in decibels, in the units of `SourcePoint`.
+        A function from times `[M]` in seconds to `[M, 5]` float64: yaw, pitch, distance in metres, spread, gain in
+        decibels, in the units of `SourcePoint`.
     """
     keys = np.array([(p.yaw_deg, p.pitch_deg, p.distance_m, p.spread_deg, p.gain_db) for p in track.points])
     steps = (np.diff(keys[:, 0], prepend=keys[0, 0]) + 180.0) % 360.0 - 180.0
     keys[:, 0] = keys[0, 0] + np.cumsum(steps)
-    found = np.stack([np.interp(times_s, track.times_s, column) for column in keys.T], axis=1)
-    found[:, 0] = (found[:, 0] + 180.0) % 360.0 - 180.0
-    return found
+    key_times_s = np.array(track.times_s)
+
+    def at(times_s: Sequence[float] | np.ndarray) -> np.ndarray:
+        found = np.stack([np.interp(times_s, key_times_s, column) for column in keys.T], axis=1)
+        found[:, 0] = (found[:, 0] + 180.0) % 360.0 - 180.0
+        return found
+
+    return at
 
 
 def source_gains(track: SourceTrack, times_s: Sequence[float] | np.ndarray, order: int = 1) -> Tensor:
@@ -46,7 +59,11 @@ def source_gains(track: SourceTrack, times_s: Sequence[float] | np.ndarray, orde
     Returns:
         `[M, (order + 1)²]` float64: direction, spread (at least what the source's own size fills), distance and gain.
     """
-    yaw, pitch, distance, spread, gain = torch.from_numpy(track_at(track, times_s)).unbind(1)
+    return _gains(track_at(track, times_s), order)
+
+
+def _gains(points: np.ndarray, order: int) -> Tensor:
+    yaw, pitch, distance, spread, gain = torch.from_numpy(points).unbind(1)
     own = 2 * torch.rad2deg(torch.asin((SIZE_M / 2 / distance.clamp_min(SIZE_M / 2)).clamp(max=1)))
     level = 10 ** (gain / 20) / distance.clamp_min(NEAREST_M)
     return level[:, None] * cap_gains(torch.maximum(spread, own), order) * harmonics(yaw, pitch, order)
@@ -55,20 +72,27 @@ def source_gains(track: SourceTrack, times_s: Sequence[float] | np.ndarray, orde
 def place_blocks(
     blocks: Iterable[Tensor], rate_hz: int, track: SourceTrack, order: int = 1
 ) -> Iterator[Tensor]:  # fmt: skip
-    """Place a mono sound that comes in blocks `[1, n]`; yields its field in blocks `[C, n]` of the same lengths."""
-    step, at = max(1, round(STEP_S * rate_hz)), 0
+    """Place a mono sound that comes in blocks `[1, n]`; yields its field in blocks `[C, n]` of the same lengths.
+
+    Raises:
+        InputError: a track that cannot be used.
+    """
+    path = path_of(check_track(track))
+    return mix_blocks(blocks, rate_hz, lambda times_s: _gains(path(times_s), order)[..., None])
+
+
+def delayed_blocks(blocks: Iterable[Tensor], rate_hz: int, track: SourceTrack) -> Iterator[Tensor]:
+    """Delay blocks `[C, n]` by the time that sound takes to the listener, the same for the whole of it.
+
+    The delay is that of the track's median distance. One that followed the distance would change the pitch (Doppler),
+    and any delay takes sound away from its picture: 29 ms at 10 m. So callers choose it by name.
+    """
+    samples = round(float(np.median([point.distance_m for point in track.points])) / SOUND_M_S * rate_hz)
     for block in blocks:
-        count = block.shape[1]
-        if not count:
-            continue
-        # Gains stand at multiples of the step from the sound's start, so that blocks of any length give the same.
-        first = at // step
-        edges = np.arange(first, (at + count - 1) // step + 2)
-        gains = source_gains(track, edges * (step / rate_hz), order).to(block)
-        position = torch.arange(at, at + count)
-        before, share = position // step - first, (position % step).to(block) / step
-        yield torch.lerp(gains[before], gains[before + 1], share[:, None]).T * block
-        at += count
+        if samples:
+            yield block.new_zeros(block.shape[0], samples)
+            samples = 0
+        yield block
 
 
 def place(sound: Sound, track: SourceTrack, order: int = 1) -> Sound:
@@ -82,8 +106,60 @@ def place(sound: Sound, track: SourceTrack, order: int = 1) -> Sound:
     """
     if sound.waveform.shape[0] != 1:
         raise InputError(f"one source is one channel; the sound has {sound.waveform.shape[0]}. Mix it to mono first.")
-    (field,) = place_blocks([sound.waveform], sound.sample_rate_hz, check_track(track), order)
+    (field,) = place_blocks([sound.waveform], sound.sample_rate_hz, track, order)
     return Sound(field, sound.sample_rate_hz, "ambix")
+
+
+def sum_blocks(fields: Sequence[Iterable[Tensor]]) -> Iterator[Tensor]:
+    """Add fields that come in blocks `[C, n]` of any lengths, at one rate and without head-locked pairs.
+
+    Yields:
+        Blocks of the highest order, until the longest field ends; the others are silent after their end.
+    """
+    streams = [iter(field) for field in fields]
+    waiting = [next(stream, None) for stream in streams]
+    channels = max((block.shape[0] for block in waiting if block is not None), default=0)
+    while heads := [block for block in waiting if block is not None]:
+        count = min(block.shape[1] for block in heads)
+        if count:
+            yield _sum([block[:, :count] for block in heads], channels, count)
+        for i, block in enumerate(waiting):
+            if block is not None:
+                waiting[i] = block[:, count:] if block.shape[1] > count else next(streams[i], None)
+
+
+def sum_fields(sounds: Sequence[Sound]) -> Sound:
+    """Add Ambisonic sounds, sample 0 on sample 0.
+
+    Returns:
+        `ambix` of the highest order and rate, as long as the longest; head-locked pairs are added to one.
+
+    Raises:
+        InputError: no sound, or one that is not Ambisonics.
+    """
+    if not sounds:
+        raise InputError("there are no sounds to add; give at least one.")
+    for number, sound in enumerate(sounds, 1):
+        if sound.ambisonic_order is None:
+            raise InputError(
+                f"sound {number} is {sound.layout} with {sound.waveform.shape[0]} channels; only Ambisonics can be "
+                f"added. Place it on the sphere first."
+            )
+    rate = max(sound.sample_rate_hz for sound in sounds)
+    parts = [field_and_pair(resample(sound, rate).waveform) for sound in sounds]
+    fields, pairs = [field for field, _ in parts], [pair for _, pair in parts if pair is not None]
+    length = max(field.shape[1] for field in fields)
+    channels = max(field.shape[0] for field in fields)
+    whole = [_sum(fields, channels, length)] + ([_sum(pairs, PAIR, length)] if pairs else [])
+    return Sound(torch.cat(whole), rate, "ambix")
+
+
+def _sum(waveforms: Sequence[Tensor], channels: int, length: int) -> Tensor:
+    """Add waveforms, each with silence up to so many channels and samples."""
+    total = waveforms[0].new_zeros(channels, length)
+    for waveform in waveforms:
+        total[: waveform.shape[0], : waveform.shape[1]] += waveform
+    return total
 
 
 def check_track(track: SourceTrack) -> SourceTrack:

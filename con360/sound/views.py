@@ -1,18 +1,24 @@
-"""Hear a panorama from a viewpoint: the view's microphone and moving mixes.
+"""Hear a panorama from a viewpoint: the view's microphone, or two ears that look there.
 
 Source: method notes "Sound of a view".
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..geometry.sphere import rotation
 from ..records import Sound, View, ViewTrack
 from .ambisonics import ambisonic_azimuth_deg, field_and_pair
 from .channels import FIRST_ORDER
+from .headphones import EarFilters, to_ears
 from .levels import pair_in_mono
+from .rotation import turn_blocks
 
 # 0.75 W + 0.25 X': a source at angle a from the view has gain 0.75 + 0.25 cos a, so what is behind is heard at -6 dB.
 VIEW_OMNI_GAIN = 0.75
@@ -45,16 +51,43 @@ def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
             f"{sound.layout} with {sound.waveform.shape[0]} channels. Use the omni sound."
         )
     field, pair = field_and_pair(sound.waveform)
-    w, y, z, x = field
-    views = (track,) if isinstance(track, View) else track.views
-    position = torch.arange(w.shape[0], dtype=torch.float64) * (fps / sound.sample_rate_hz)
-    yaw = _interpolate(_unwrap_deg([view.yaw_deg for view in views]), position)
-    pitch = _interpolate(torch.tensor([view.pitch_deg for view in views], dtype=torch.float64), position)
+    w, y, z, x = field[:FIRST_ORDER]
+    yaw, pitch = _looked(track, torch.arange(w.shape[0], dtype=torch.float64) * (fps / sound.sample_rate_hz))
     azimuth, elevation = torch.deg2rad(ambisonic_azimuth_deg(yaw)), torch.deg2rad(pitch)
     front = torch.stack((azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin())).to(w)
     mono = VIEW_OMNI_GAIN * w + VIEW_FRONT_GAIN * (front * torch.stack((x, y, z))).sum(0)
     whole = mono[None] if pair is None else mono[None] + pair_in_mono(pair)
     return Sound(whole, sound.sample_rate_hz, "mono")
+
+
+def view_ears(sound: Sound, track: ViewTrack | View, fps: float, ears: EarFilters | None = None) -> Sound:
+    """Make headphone sound of Ambisonics for a listener who looks where the view looks.
+
+    Args:
+        sound: `ambix` of order 1, 2 or 3; a head-locked pair does not turn.
+        track, fps: as in `view_sound`. ears: as in `to_ears`.
+
+    Returns:
+        Stereo, `[2, N]`.
+
+    Raises:
+        InputError: as `to_ears`.
+    """
+    if not sound.ambisonic_order:
+        return to_ears(sound, ears)
+
+    def cameras(times_s: np.ndarray) -> Tensor:
+        return rotation(*_looked(track, torch.from_numpy(times_s) * fps), dtype=torch.float64)
+
+    turned = turn_blocks([sound.waveform], sound.sample_rate_hz, cameras, sound.ambisonic_order)
+    return to_ears(replace(sound, waveform=torch.cat([*turned, sound.waveform[:, :0]], 1)), ears)
+
+
+def _looked(track: ViewTrack | View, position: Tensor) -> tuple[Tensor, Tensor]:
+    """Yaw and pitch of a view, or of a track at fractional frames."""
+    views = (track,) if isinstance(track, View) else track.views
+    yaw = _interpolate(_unwrap_deg([view.yaw_deg for view in views]), position)
+    return yaw, _interpolate(torch.tensor([view.pitch_deg for view in views], dtype=torch.float64), position)
 
 
 def _unwrap_deg(angles: list[float]) -> Tensor:
@@ -70,24 +103,8 @@ def _interpolate(values: Tensor, position: Tensor) -> Tensor:
     return torch.lerp(values[lower], values[upper], position - lower)
 
 
-def mix_moving(waveform: Tensor, matrices: Tensor, step: int) -> Tensor:
-    """Mix channels by matrices that change over time, without a jump at any sample.
-
-    Args:
-        waveform: `[C, N]`. matrices: `[M, D, C]` at the samples 0, step, 2 step, ...; at least N / step + 1 of them.
-            Between two matrices, their outputs are cross-faded linearly.
-
-    Returns:
-        `[D, N]`.
-    """
-    position = torch.arange(waveform.shape[1])
-    before = position // step
-    share = (position % step).to(waveform.dtype) / step
-    first, second = matrices[before].to(waveform), matrices[before + 1].to(waveform)
-    mixed = torch.lerp(first, second, share[:, None, None])
-    return torch.einsum("ndc,cn->dn", mixed, waveform)
-
-
-def mono_matrix() -> Tensor:
-    """Make `[1, 4]`: the wide microphone of `view_sound`, looking to the front of turned AmbiX."""
-    return torch.tensor([[VIEW_OMNI_GAIN, 0.0, 0.0, VIEW_FRONT_GAIN]], dtype=torch.float64)
+def front_mono(block: Tensor) -> Tensor:
+    """Hear turned Ambisonics `[C, n]` by the microphone of `view_sound` that looks to the front: `[1, n]`."""
+    field, pair = field_and_pair(block)
+    mono = VIEW_OMNI_GAIN * field[:1] + VIEW_FRONT_GAIN * field[3:FIRST_ORDER]
+    return mono if pair is None else mono + pair_in_mono(pair)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from ..geometry.sphere import wrap_yaw_deg
+from ..moments import moments_from_json
 from ..records import View, ViewTrack
 from .choose import manual_viewpoint
 
 FIELDS = ("time", "yaw", "pitch", "fov")
-# Most keyframes and largest number; beyond, something else was pasted.
+# Beyond, something else was pasted.
 MAX_KEYFRAMES = 1000
-MAX_NUMBER = 1e9
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,8 @@ def keyframes_from_json(text: str) -> tuple[Keyframe, ...]:
     Raises:
         InputError: no JSON list of such objects, an angle outside its range, or two keyframes at one time.
     """
-    if not text.strip():
-        return ()
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the keyframes are no JSON ({error}); wanted a list like {_example()}.") from None
-    if not isinstance(found, list) or len(found) > MAX_KEYFRAMES:
-        raise InputError(f"the keyframes are no list of at most {MAX_KEYFRAMES}; wanted one like {_example()}.")
-    keyframes = sorted((_keyframe(item, i) for i, item in enumerate(found, 1)), key=lambda frame: frame.time_s)
-    for before, after in zip(keyframes, keyframes[1:], strict=False):
-        if before.time_s == after.time_s:
-            raise InputError(f"two keyframes stand at {after.time_s:g} s; keep one of them.")
-    return tuple(keyframes)
+    moments = moments_from_json(text, "keyframe", FIELDS[1:], most=MAX_KEYFRAMES, example=_example())
+    return tuple(_keyframe(moment) for moment in moments)
 
 
 def keyframes_to_json(keyframes: Sequence[Keyframe]) -> str:
@@ -90,25 +79,12 @@ def view_at(keyframes: Sequence[Keyframe], time_s: float) -> View:
     )
 
 
-def _keyframe(item: object, number: int) -> Keyframe:
-    if not isinstance(item, dict) or set(item) != set(FIELDS):
-        raise InputError(f"keyframe {number} is {_short(item)}; wanted the fields {', '.join(FIELDS)}, and no others.")
-    for name in FIELDS:
-        value = item[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_NUMBER:
-            raise InputError(f"keyframe {number}: its {name} is {_short(value)}; wanted a number.")
-    if item["time"] < 0:
-        raise InputError(f"keyframe {number} stands at {item['time']:g} s; times begin at 0, the clip's start.")
+def _keyframe(moment: dict[str, float]) -> Keyframe:
     try:
-        view = manual_viewpoint(item["yaw"], item["pitch"], item["fov"], 1).track.views[0]
+        view = manual_viewpoint(moment["yaw"], moment["pitch"], moment["fov"], 1).track.views[0]
     except InputError as error:
-        raise InputError(f"keyframe {number}: {error}") from None
-    return Keyframe(float(item["time"]), view)
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        raise InputError(f"the keyframe at {moment['time']:g} s: {error}") from None
+    return Keyframe(moment["time"], view)
 
 
 def _example() -> str:

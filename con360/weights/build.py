@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..models.codecs import MEL_BANDS, SAMPLE_RATE_HZ
 from ..models.connector_config import ConnectorConfig
 from ..models.connectors import Connectors
+from ..sound.mels import MEL_BANDS, SAMPLE_RATE_HZ
 from . import single_file
 from .connector_names import from_published_state
 from .files import State, problems_of, read_header, read_json, read_tensors, short, weight_files

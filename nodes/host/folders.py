@@ -12,10 +12,10 @@ from ...con360.weights.places import PART_FOLDERS, PART_PLACES, WEIGHT_SUFFIXES,
 
 # Folder key under models/ and the file suffixes that belong there; "" stands for folders.
 MODELS, CONTROLS, SALIENCY, FACES = "con360", "con360_control", "con360_saliency", "con360_faces"
-CAPTIONERS, LANGUAGE_MODELS = "con360_captioner", "con360_llm"
+CAPTIONERS, LANGUAGE_MODELS, EARS = "con360_captioner", "con360_llm", "con360_ears"
 MODEL_FOLDERS = {
     MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}, FACES: {".onnx"},
-    CAPTIONERS: {""}, LANGUAGE_MODELS: {""},
+    CAPTIONERS: {""}, LANGUAGE_MODELS: {""}, EARS: {".sofa"},
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from con360.drawing.figure import (
     wrap_text,
     write_figure,
 )
-from con360.drawing.panorama import VIEW_COLOURS, box_outline, heat_overlay, pieces_on_map
+from con360.drawing.panorama import VIEW_COLOURS, box_outline, font, heat_overlay, pieces_on_map
 from con360.geometry.perspective import to_camera
 from con360.geometry.sphere import angles, directions
 from con360.records import (
@@ -134,9 +134,7 @@ def test_wrapped_text_fits_and_loses_nothing() -> None:
     text = "a red disc hums in front, " * 8 + "x" * 200
     lines = wrap_text(text, 200, 17)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-    from con360.drawing.figure import _font
-
-    assert max(_font(17).getlength(line) for line in lines) <= 200
+    assert max(font(17).getlength(line) for line in lines) <= 200
     assert wrap_text("  ", 200, 17) == []
 
 

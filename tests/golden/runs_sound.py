@@ -9,16 +9,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from con360.models.codecs import (
-    MEL_N_FFT,
-    decode_frames,
-    decode_mel,
-    encode_frames,
-    encode_mel,
-    log_mel,
-    mel_filters,
-    vocode,
-)
+from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, vocode
+from con360.sound.mels import MEL_N_FFT, log_mel, mel_filters
 
 from .filler import fill_module
 from .inputs import pipeline_inputs, sounds, vocoder_statistics

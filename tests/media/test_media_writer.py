@@ -15,6 +15,7 @@ from con360.media.writer import to_uint8, write_clip, write_frames, write_png, w
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound
 from con360.sound.ambisonics import encode
+from con360.sound.peaks import true_peak
 
 
 def melody(num_samples: int, rate: int, channels: int = 1) -> torch.Tensor:
@@ -103,6 +104,14 @@ def test_loud_sound_is_turned_down_and_not_clipped(tmp_path):
     assert notices == ("the sound was turned down by 2.0 dB, all channels alike: AAC would clip its peaks",)
     # Clipping at 1 would leave harmonics of about 0.06.
     assert (read - gain * written)[:, 2048:-2048].square().mean().sqrt() < 0.01
+
+
+def test_peaks_between_samples_stay_below_full_scale_after_coding(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tone = torch.sin(2 * math.pi * 4000 * torch.arange(16000) / 16000 + math.pi / 4)
+    for wave in (1.3 * tone, 1.4 * torch.randn(16000, generator=generator), melody(16000, 16000)[0]):
+        write_clip(tmp_path / "c.mp4", smooth_frames(8), 8.0, Sound(wave[None], 16000))
+        assert true_peak(read_sound(tmp_path / "c.mp4")[0].waveform) <= 1.0
 
 
 def test_loud_ambisonics_keeps_its_direction(tmp_path):

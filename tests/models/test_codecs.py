@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,23 @@ from published_svg import fill_by_name, read_json, relative_error, tensors
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from con360.errors import InputError
-from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, mel_filters, vocode
+from con360.models.codecs import (
+    EDGE_FRAMES,
+    MelCodec,
+    decode_frames,
+    decode_mel,
+    encode_frames,
+    encode_mel,
+    mend_mel_edges,
+    vocode,
+)
+from con360.models.joint import JointModel
+from con360.records import View, ViewTrack
+from con360.scenes import Scene, random_scene
+from con360.sound.mels import log_mel, mel_filters
+from con360.timing import ClipSpec
+from con360.weights.find import model_folder
+from con360.weights.load import load_joint_model
 
 TOLERANCE = 1e-4
 
@@ -132,3 +149,56 @@ def test_mel_rows_are_padded_with_zeros():
     vae = recorded_vae("vae_a")
     latents = encode_mel(vae, torch.zeros(1, 50, 64), rows=16)
     assert latents.shape == (1, 8, 16, 16) and latents[:, :, 12:].abs().max() == 0
+
+
+# Edges ----------------------------------------------------------------------------------------------------------------
+
+
+def edge_levels_db(codec: MelCodec, scenes: list[Scene]) -> list[float]:
+    """Levels of the first and last 50 ms, through the codec, beside the truth: pooled over scenes."""
+    power, spec = torch.zeros(2, 2), ClipSpec(1.0)
+    for scene in scenes:
+        # The vocoder cannot say chirps anywhere.
+        quiet = Scene(tuple(p for p in scene.performers if p.voice != "chirp"))
+        track = ViewTrack.still(View(scene.performers[0].yaw_deg), spec.num_frames)
+        true = quiet.view_sound(track, spec)
+        made = codec.decode(codec.encode(true, spec)[0], spec)
+        for i, waveform in enumerate((made.waveform, true.waveform)):
+            power[i] += torch.stack([waveform[:, :800].square().mean(), waveform[:, -800:].square().mean()])
+    return (10 * (power[0] / power[1]).log10()).tolist()
+
+
+@pytest.fixture(scope="module")
+def built_in() -> JointModel:
+    return load_joint_model(model_folder())
+
+
+@torch.no_grad()
+def test_the_built_in_models_sound_begins_and_ends_at_its_level(built_in):
+    scenes = [random_scene(900_000 + i) for i in range(8)]
+    mended = edge_levels_db(built_in.codecs.audio, scenes)
+    published = edge_levels_db(MelCodec(built_in.vae_a, built_in.vocoder), scenes)
+    print(f"first and last 50 ms: {mended} dB, as published {published} dB")
+    assert max(map(abs, mended)) < 3.0
+    assert published[1] < -6.0
+
+
+@torch.no_grad()
+def test_a_folder_that_does_not_ask_decodes_as_published(built_in):
+    codec, spec = replace(built_in, metadata={}).codecs.audio, ClipSpec(0.5)
+    latents = torch.randn(codec.latent_shape(spec), generator=torch.Generator().manual_seed(0))
+    published = vocode(built_in.vocoder, decode_mel(built_in.vae_a, latents[None]), spec.num_samples)
+    assert torch.equal(codec.decode(latents, spec).waveform, published)
+    mended = built_in.codecs.audio.decode(latents, spec).waveform
+    assert mended.shape == published.shape and not torch.allclose(mended, published, atol=1e-2)
+
+
+def test_mended_mels_keep_their_middle_and_their_loud_bands():
+    mel = torch.full((1, 32, 64), -11.0)
+    mel[:, :, 20] = -2.0
+    mel[:, :3] += 3.0  # the fold's click
+    mel[:, 0, 40] = 2.0  # a sound that only the first frame has
+    mended = mend_mel_edges(mel)
+    assert torch.equal(mended[:, EDGE_FRAMES:-EDGE_FRAMES], mel[:, EDGE_FRAMES:-EDGE_FRAMES])
+    assert mended[0, 0, 40] == 2.0 and mended[0, 1, 20] == 1.0
+    assert (mended[0, :, 0] == -11.0).all()

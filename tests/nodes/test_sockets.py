@@ -99,7 +99,7 @@ def test_a_four_channel_recording_that_is_not_ambisonic_stays_so(sockets: Any, p
 
 @pytest.mark.parametrize(
     ("count", "layout", "kept", "centre"),
-    [(6, "other", 6, 2), (8, "other", 8, 2), (9, "ambix", 4, None), (16, "ambix", 4, None), (12, "other", 12, None)],
+    [(6, "other", 6, 2), (8, "other", 8, 2), (9, "ambix", 9, None), (16, "ambix", 16, None), (12, "other", 12, None)],
 )
 def test_audio_without_a_layout_gets_that_of_its_channel_count(
     sockets: Any, count: int, layout: str, kept: int, centre: int | None

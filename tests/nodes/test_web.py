@@ -6,17 +6,24 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from con360.geometry.perspective import fov_outline, inside_view
 from con360.geometry.sphere import directions, rotation
-from con360.records import View
+from con360.media.wav import wav_stream
+from con360.records import SourcePoint, SourceTrack, View
 from con360.sound.ambisonics import stereo_matrix
+from con360.sound.headphones import EARS_FILE
 from con360.sound.rotation import turn_matrices
+from con360.sound.source_tracks import track_from_json
+from con360.sound.sources import source_gains, track_at
 from con360.viewpoint.keyframes import keyframes_from_json, view_at
 from tools.host import Host
 from tools.host.run import PACK
@@ -33,11 +40,11 @@ FRAMES = [
 
 
 # Scripts that need no page.
-MODULES = ("geometry.js", "hearing.js")
+MODULES = ("geometry.js", "hearing.js", "ears.js", "placed.js", "field.js")
 
 
 def node(script: str, argument: Any) -> Any:
-    """Run a script with geometry.js as `g`, hearing.js as `h` and an argument as `a`; return what it prints as JSON."""
+    """Run a script with each module under its first letter and an argument as `a`; return what it prints as JSON."""
     binary = shutil.which("node")
     if binary is None:
         pytest.skip("no node on the PATH: the editor's geometry was NOT compared with the library's")
@@ -79,6 +86,51 @@ def test_the_editors_sound_of_a_view_is_reframings_mix() -> None:
     for view, gains in zip(VIEWS, mixed, strict=True):
         turned = turn_matrices(rotation(view.yaw_deg, view.pitch_deg, dtype=torch.float64))
         assert torch.allclose(torch.tensor(gains, dtype=torch.float64), stereo_matrix() @ turned, atol=1e-12), view
+
+
+def test_the_editors_placed_sound_is_the_librarys() -> None:
+    places = [SourcePoint(30.0), SourcePoint(-170.0, 40.0, 0.2, 0.0, -6.0), SourcePoint(90.0, -80.0, 8.0, 200.0, 3.0)]
+    script = "a.map((place) => [p.sourceGains(place), p.earGains(place)])"
+    rows = [dict(zip(("yaw", "pitch", "distance", "spread", "gain"), astuple(place), strict=True)) for place in places]
+    for place, (field, ears) in zip(places, node(script, rows), strict=True):
+        ours = source_gains(SourceTrack.still(place), [0.0])[0]
+        assert torch.allclose(torch.tensor(field, dtype=torch.float64), ours, atol=1e-12), place
+        assert torch.allclose(torch.tensor(ears, dtype=torch.float64), stereo_matrix() @ ours, atol=1e-12), place
+
+
+def test_the_editors_path_of_a_sound_is_the_librarys() -> None:
+    text = json.dumps([{"time": 1, "yaw": 170, "distance": 2}, {"time": 3, "yaw": -170, "pitch": 10, "spread": 40}])
+    keys = ("yaw", "pitch", "distance", "spread", "gain")
+    times = [0, 1, 1.5, 2.9, 7]
+    track = track_from_json(text)
+    whole = [{"time": time_s, **dict(zip(keys, astuple(point), strict=True))}
+             for time_s, point in zip(track.times_s, track.points, strict=True)]  # fmt: skip
+    drawn = node("a[1].map((time) => g.viewAt(a[0], time))", [whole, times])
+    ours = track_at(track, times)
+    assert np.allclose([[shown[key] for key in keys] for shown in drawn], ours, atol=1e-12)
+
+
+def test_the_headphones_turn_is_the_librarys() -> None:
+    turned = node("a.map((view) => e.turnMatrix(view, 3))", [plain(view) for view in VIEWS])
+    for view, matrix in zip(VIEWS, turned, strict=True):
+        wanted = turn_matrices(rotation(view.yaw_deg, view.pitch_deg, dtype=torch.float64), 3)
+        assert torch.allclose(torch.tensor(matrix, dtype=torch.float64), wanted, atol=1e-12), view
+
+
+def test_the_browsers_ears_are_the_librarys() -> None:
+    ours, theirs = (safetensors.torch.load_file(path) for path in (EARS_FILE, PACK / "web" / EARS_FILE.name))
+    assert set(theirs) == {name for name in ours if name.endswith(".48000")}
+    assert all(torch.equal(taps, ours[name]) for name, taps in theirs.items())
+
+
+def test_a_field_is_read_as_it_was_written(tmp_path: Path) -> None:
+    field = torch.randn(9, 100, generator=torch.Generator().manual_seed(0)).numpy()
+    with wav_stream(tmp_path / "field.wav", 9, 44100) as wav:
+        wav.add(field)
+    read = node("f.readWav(new Uint8Array(a).buffer)", list((tmp_path / "field.wav").read_bytes()))
+    assert read["rate"] == 44100
+    channels = [[row[str(i)] for i in range(100)] for row in read["channels"]]
+    assert np.array_equal(np.array(channels, np.float32), field)
 
 
 def test_a_line_over_the_seam_is_cut_and_ends_at_both_edges() -> None:

@@ -18,6 +18,9 @@ from tools.host.run import PACK
 
 pytestmark = pytest.mark.standin
 
+# Our own nodes that a workflow may end in.
+ENDS = ("OverlayPreview", "Con360Compare", "Con360AmbisonicsPreview", "Save360Video")
+
 each = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 
 
@@ -45,7 +48,7 @@ def test_ends_in_core_nodes_or_ours_and_leaves_their_formats_alone(host: Host, p
     info = host.object_info()
     for node in api_form(path).values():
         if info[node["class_type"]]["output_node"]:
-            assert node["class_type"] in (*CORE_NAMES, "OverlayPreview", "Con360Compare")
+            assert node["class_type"] in (*CORE_NAMES, *ENDS)
         if node["class_type"] == "SaveVideo":
             assert (node["inputs"]["format"], node["inputs"]["codec"]) == ("auto", "auto")
 
@@ -95,7 +98,7 @@ def test_every_picture_has_its_workflow() -> None:
 
 
 # The other workflows have no node that these lack.
-QUICK = (FIRST, "con360_every_centroid", "con360_reframe")
+QUICK = (FIRST, "con360_every_centroid", "con360_reframe", "con360_any_generator")
 
 
 @pytest.mark.parametrize(
@@ -109,8 +112,10 @@ def test_runs_on_a_fresh_pack(tmp_path: Path, path: Path) -> None:
             node["inputs"]["steps"] = 1  # tests/comfyui runs all steps in the real server
     done = host.run(prompt)
     assert done.status == "done", (done.failed_node, done.error, done.complaints)
-    frames, seconds = (32, 4.0) if path.stem == FIRST else (4, 0.5)
-    clips = [saved for number, node in prompt.items() if node["class_type"] == "SaveVideo"
+    loaded = next((node["inputs"] for node in prompt.values() if node["class_type"] == "Load360Video"), {})
+    seconds = 4.0 if path.stem == FIRST else 0.5
+    frames = round(seconds * loaded.get("fps", 8.0))
+    clips = [saved for number, node in prompt.items() if node["class_type"] in ("SaveVideo", "Save360Video")
              for saved in done.ui[number]["images"]]  # fmt: skip
     assert len(clips) == {"con360_control_ablation": 4, "con360_every_centroid": 3}.get(path.stem, len(clips)) > 0
     for saved in clips:

@@ -22,7 +22,7 @@ from con360.media.info import probe
 from con360.media.reader import read_panorama, read_sound
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
-from con360.sound.ambisonics import encode, fuma_to_ambix
+from con360.sound.ambisonics import encode, from_ambix, to_ambix
 from con360.sound.channels import AMBISONICS, FUMA, AmbisonicTags, channel_meaning, sn3d_of
 from con360.sound.levels import downmix_matrix, for_clip, resample, resample_blocks, to_mono
 from con360.sound.views import view_sound
@@ -66,7 +66,7 @@ def with_sa3d(path: Path, order: int, channel_map: tuple[int, ...], normalizatio
     """The same MP4, its sound tagged."""
     fields = (0, kind, order, 0, normalization, len(channel_map), *channel_map)
     extra = spherical_tags.box(b"SA3D", struct.pack(f">BBIBBI{len(channel_map)}I", *fields))
-    edit = spherical_tags._in_entries(spherical_tags.SOUND_FIELDS, extra, only_channels=len(channel_map))
+    edit = spherical_tags._in_entries(spherical_tags.SOUND_FIELDS, lambda _: extra)
     data, parts = path.read_bytes(), []
     boxes = spherical_tags._top_boxes(path)
     assert [name for name, _, _ in boxes][-1] == b"moov"  # no box behind it would move
@@ -103,20 +103,36 @@ def test_the_fuma_table_is_its_definition() -> None:
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_each_convention_gives_one_field_of_each_order(tmp_path: Path, order: int) -> None:
     ambix = plane_wave(order)
-    turned = fuma_to_ambix(torch.from_numpy(plane_wave(order, "fuma"))).numpy()
+    turned = to_ambix(torch.from_numpy(plane_wave(order, "fuma")), "fuma").numpy()
     assert np.abs(turned - ambix).max() < 1e-6
     for kind in ("ambix", "n3d", "fuma"):
         sound, notices = read_sound(wav(tmp_path / f"{kind}.wav", plane_wave(order, kind)), ambisonics=kind)
-        assert np.abs(sound.waveform.numpy() - ambix[:4]).max() < 1e-6
-        assert [("first-order part" in notice) for notice in notices] == [True] * (order > 1)
+        assert np.abs(sound.waveform.numpy() - ambix).max() < 1e-6 and notices == ()
         assert foa_angles_deg(sound) == (pytest.approx(-60, abs=0.01), pytest.approx(20, abs=0.01))
+
+
+@pytest.mark.parametrize("kind", ["ambix", "n3d", "fuma"])
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_conventions_go_both_ways(kind: str, order: int) -> None:
+    ambix = torch.from_numpy(plane_wave(order))
+    there = from_ambix(ambix, kind)
+    assert (there - torch.from_numpy(plane_wave(order, kind))).abs().max() < 1e-6
+    assert (to_ambix(there, kind) - ambix).abs().max() < 1e-6
+
+
+def test_conventions_that_are_none_are_refused() -> None:
+    for channels, kind, words in ((4, "maxn", "'maxn' is unknown"), (5, "fuma", "has 1, 4, 9 or 16 channels; got 5"),
+                                  (25, "n3d", "got 25"), (0, "n3d", "got 0")):  # fmt: skip
+        for convert in (to_ambix, from_ambix):
+            with pytest.raises(InputError, match=words):
+                convert(torch.zeros(channels, 3), kind)
 
 
 @pytest.mark.parametrize("order", [2, 3])
 def test_nine_and_sixteen_untagged_channels_are_ambix(tmp_path: Path, order: int) -> None:
     source = plane_wave(order)
-    sound, (taken, used) = read_sound(wav(tmp_path / "a.wav", source))
-    assert f"AmbiX of order {order}" in taken and "first-order part is used" in used
+    sound, (taken,) = read_sound(wav(tmp_path / "a.wav", source))
+    assert f"AmbiX of order {order}" in taken and sound.ambisonic_order == order
     # The mean of all channels is at least 15 dB lower.
     assert level_db(to_mono(sound).waveform) == pytest.approx(level_db(source[0]), abs=0.01)
     assert foa_angles_deg(sound)[0] == pytest.approx(-60, abs=0.01)
@@ -205,7 +221,7 @@ def test_a_head_locked_pair_by_choice(tmp_path: Path, order: int) -> None:
     pair = field_and_pair()[4:]
     path = wav(tmp_path / "a.wav", np.concatenate((plane_wave(order, "n3d"), pair)))
     sound, _ = read_sound(path, ambisonics="n3d", head_locked=True)
-    assert np.abs(sound.waveform.numpy() - np.concatenate((plane_wave(1), pair))).max() < 1e-6
+    assert np.abs(sound.waveform.numpy() - np.concatenate((plane_wave(order), pair))).max() < 1e-6
     if order == 1:
         assert read_sound(path)[0].layout == "other"
         with pytest.raises(InputError, match="head-locked pair, or choose"):
@@ -215,10 +231,23 @@ def test_a_head_locked_pair_by_choice(tmp_path: Path, order: int) -> None:
 def test_head_locked_adds_to_what_tags_say() -> None:
     tags = AmbisonicTags(1, (4, 5, 0, 1, 2, 3), "n3d")
     heard = channel_meaning(6, "hexagonal", (), tags)
-    assert len(heard.picks) == 4 and "(6 channels); its first-order part" in heard.notices[0]
+    assert len(heard.picks) == 4 and "(6 channels); 4 of them are used" in heard.notices[0]
     heard = channel_meaning(6, "hexagonal", (), tags, head_locked=True)
     assert [source for source, _ in heard.picks] == [2, 3, 4, 5, 0, 1] and heard.notices == ()
     assert heard.picks[1][1] == pytest.approx(3**-0.5)
+
+
+def test_tags_of_high_or_incomplete_orders_give_whole_orders() -> None:
+    fourth = channel_meaning(25, "25 channels", (), AmbisonicTags(4, tuple(range(25)), "n3d"))
+    assert len(fourth.picks) == 16 and fourth.notices == (
+        "the sound is Ambisonics of order 4 (25 channels); 16 of them are used, order 3",
+    )
+    # Eight of the nine of order 2, then a pair.
+    tags = AmbisonicTags(2, (0, 1, 2, 3, 4, 5, 6, 7, 9, 10), "ambix", head_locked=True)
+    heard = channel_meaning(10, "10 channels", (), tags)
+    assert [source for source, _ in heard.picks] == [0, 1, 2, 3, 8, 9] and "6 of them" in heard.notices[0]
+    named = channel_meaning(11, "ambisonic 2+stereo", (*(f"AMBI{i}" for i in range(9)), "FL", "FR"))
+    assert (named.layout, named.picks, named.notices) == ("ambix", None, ())
 
 
 def test_tags_of_unknown_kinds_have_no_direction() -> None:

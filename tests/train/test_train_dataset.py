@@ -11,7 +11,8 @@ from tiny_clips import RandomClips
 from tiny_model import make_tiny_joint_model
 
 from con360.errors import InputError
-from con360.models.codecs import encode_mel, log_mel
+from con360.models.codecs import encode_mel
+from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from train.dataset import Cached, Order, PreparedShards, ProceduralScenes, collate, epoch_order, sample_numbers
 from train.examples import scene_of

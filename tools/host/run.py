@@ -175,6 +175,9 @@ class Host:
             name: outputs[value[0]][value[1]] if graph.is_link(value) else value
             for name, value in node["inputs"].items()
         }
+        if self.classes[node["class_type"]].define_schema().is_input_list:
+            lists = {name: list(value) if isinstance(value, Listed) else [value] for name, value in inputs.items()}
+            return self._execute_once(node["class_type"], info, lists)
         runs = max((len(value) for value in inputs.values() if isinstance(value, Listed)), default=None)
         if runs is None:
             return self._execute_once(node["class_type"], info, inputs)

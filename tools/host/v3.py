@@ -81,7 +81,9 @@ class Schema:
     def __init__(
         self, *, node_id: str, category: str, inputs: list[Input], outputs: list[Output] | None = None,
         display_name: str | None = None, description: str = "", is_output_node: bool = False,
+        is_input_list: bool = False,
     ) -> None:  # fmt: skip
+        self.is_input_list = is_input_list
         self.node_id, self.display_name, self.category, self.description = node_id, display_name, category, description
         self.inputs, self.outputs, self.is_output_node = inputs, outputs or [], is_output_node
         names = [item.id for item in inputs]

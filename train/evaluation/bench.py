@@ -18,7 +18,7 @@ from con360.control.inputs import stack_maps, view_rays
 from con360.geometry.erp import erp_directions
 from con360.metrics.audio import codec_sound_embedding
 from con360.metrics.video import codec_video_embedding
-from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
+from con360.models.codecs import decode_frames, encode_frames, encode_mel
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
 from con360.protocols import Inputs
@@ -27,6 +27,7 @@ from con360.saliency.predict import clip_saliency
 from con360.sampling.joint import Given, video_noise
 from con360.sampling.settings import SamplerSettings
 from con360.scenes import Scene
+from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from con360.viewpoint.basd import basd_maps
 from train.examples import MAP_HEIGHT
@@ -153,11 +154,14 @@ class Bench:
     @torch.no_grad()
     def through_codecs(self, clip: Clip) -> Clip:
         """Encode and decode a clip: the best that any latents of this model can give."""
-        latents_v, latents_a = self.latents(clip)
-        num_samples = clip.sound.waveform.shape[-1]
-        frames = decode_frames(self.model.vae_v, latents_v)
-        waveform = vocode(self.model.vocoder, decode_mel(self.model.vae_a, latents_a[None]), num_samples)
-        return Clip(frames, Sound(waveform, clip.sound.sample_rate_hz))
+        frames = decode_frames(self.model.vae_v, encode_frames(self.model.vae_v, clip.frames))
+        return Clip(frames, self.sound_through_codec(clip.sound))
+
+    @torch.no_grad()
+    def sound_through_codec(self, sound: Sound) -> Sound:
+        """Encode and decode a sound."""
+        codec, spec = self.model.codecs.audio, self.spec(sound.duration_s)
+        return codec.decode(codec.encode(sound, spec)[0], spec)
 
     @torch.no_grad()
     def latents(self, clip: Clip) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,6 @@ from train.evaluation.probes import (
     holds,
     level,
     rng_of,
-    through_mel,
     yaws_from,
 )
 from train.examples import scene_of
@@ -43,7 +42,7 @@ def measure_level(bench: Bench, index: int) -> Measured:
     asks = [bench.ask(scene, track, index, seconds=LEVEL_SECONDS) for track in tracks]
     clips = bench.generate([*asks, replace(asks[0], use="saliency")], LEVEL_SECONDS)
     true = [scene.view_sound(track, spec) for track in tracks]
-    codec = {k: through_mel(bench, true[k]) for k in range(0, CANDIDATES, 3)}
+    codec = {k: bench.sound_through_codec(true[k]) for k in range(0, CANDIDATES, 3)}
     sources = []
     for p in scene.performers:
         levels = [level(clip.sound, p) for clip in clips]

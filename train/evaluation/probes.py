@@ -24,7 +24,7 @@ from con360.metrics.video import (
     match_candidates,
     picture_distance,
 )
-from con360.models.codecs import decode_frames, decode_mel, encode_frames, encode_mel, log_mel, vocode
+from con360.models.codecs import decode_frames, encode_frames
 from con360.records import Sound, View, ViewTrack
 from con360.scenes import VOICES, Performer, Scene
 from con360.timing import ClipSpec
@@ -74,13 +74,6 @@ def true_views(scene: Scene, tracks: list[ViewTrack], size: int, spec: ClipSpec)
 def level(sound: Sound, performer: Performer) -> float:
     """Measure a sound's level in the band of a performer's voice, in decibels, at least `LEVEL_FLOOR_DB`."""
     return band_level_db(sound, VOICES[performer.voice].band_hz, LEVEL_FLOOR_DB)
-
-
-@torch.no_grad()
-def through_mel(bench: Bench, sound: Sound) -> Sound:
-    """Encode and decode a sound."""
-    mel = decode_mel(bench.model.vae_a, encode_mel(bench.model.vae_a, log_mel(sound.waveform)))
-    return Sound(vocode(bench.model.vocoder, mel, sound.waveform.shape[-1]), sound.sample_rate_hz)
 
 
 @torch.no_grad()
@@ -201,7 +194,7 @@ def measure_entry_exit(bench: Bench, index: int) -> Measured:
     ask = bench.ask(scene, track, index)
     con360, baseline = bench.generate([ask, replace(ask, use="caption")])
     result: dict[str, Any] = {"kind": kind, "voice": scene.performers[chosen].voice}
-    through = Clip(through_vae(bench, true.frames), through_mel(bench, true.sound))
+    through = Clip(through_vae(bench, true.frames), bench.sound_through_codec(true.sound))
     for who, clip in (("con360", con360), ("baseline", baseline), ("codecs", through)):
         result[who] = {
             "frames_off": crossing_error(clip.frames, true.frames, empty, kind),

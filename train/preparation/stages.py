@@ -25,13 +25,15 @@ from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
 from con360.media.info import probe
 from con360.media.reader import read_panorama
-from con360.models.codecs import encode_frames, encode_mel, log_mel
+from con360.models.codecs import encode_frames, encode_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
 from con360.saliency.predict import clip_saliency
 from con360.saliency.salvit360 import load_salvit360, salvit360_saliency
-from con360.sound.channels import FIRST_ORDER
+from con360.sound.ambisonics import first_order
+from con360.sound.channels import FIRST_ORDER, first_order_notice
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono
+from con360.sound.mels import log_mel
 from con360.sound.views import view_sound
 from con360.viewpoint.basd import basd_maps
 from con360.viewpoint.choose import viewpoint_notices, viewpoints
@@ -113,10 +115,11 @@ def read(work: Work, settings: Settings) -> Work:
     if not torch.isfinite(clip.sound.waveform).all():
         raise InputError("the sound holds NaN or infinite samples")
     spatial = clip.sound.layout == "ambix"
-    sound = fit_length(resample(clip.sound if spatial else to_mono(clip.sound), spec.sample_rate_hz), spec.num_samples)
+    kept = first_order(clip.sound) if spatial else to_mono(clip.sound)
+    sound = fit_length(resample(kept, spec.sample_rate_hz), spec.num_samples)
     return replace(
         work, panorama=replace(clip, sound=sound), foa=sound.waveform[:FIRST_ORDER] if spatial else None,
-        caption=segment.clip.caption, notices=clip.notices,
+        caption=segment.clip.caption, notices=clip.notices + first_order_notice(clip.sound.ambisonic_order),
     )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from con360.geometry.perspective import view_directions
-from con360.models.codecs import log_mel
 from con360.scenes import VOICES, voice_waveform
+from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from train.examples import SPLIT_FIRST_SEED, random_track, random_view, scene_of
 

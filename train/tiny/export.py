@@ -51,6 +51,7 @@ def export_bundle(out: Path, codecs: Path, bundle: Path, baseline: bool = False)
             "defaults": DEFAULTS,
             "trained_on": "procedural scenes (con360/scenes.py)",
             "draws": "coloured shapes of 64 px",
+            "mend_sound_edges": True,
         },
     )
     save_joint_model(model, bundle, dtype=torch.float16)

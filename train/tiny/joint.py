@@ -39,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from con360.media.files import atomic_path
-from con360.models.codecs import log_mel
+from con360.sound.mels import log_mel
 from train.examples import ESTIMATOR
 from train.tiny.cache import Cache, CacheBatch, batches, build_cache, heard_voices, seen_performers
 from train.tiny.model import SPEC, TinyModel

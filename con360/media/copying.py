@@ -1,0 +1,107 @@
+"""Give a clip another sound: its picture's packets are copied, not coded again."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from .files import atomic_path
+from .info import MediaInfo, open_media, video_stream
+from .spherical_tags import Packing, tag_file
+from .writer import SoundCoder, add_sound_track, check_clip_path
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+
+# Ticks per second of edit lists; a millisecond, FFmpeg's own, would round the sound's end.
+MOVIE_TIMESCALE = 90000
+# FFmpeg multiplies coarser clocks of pictures until they are as fine.
+FINE_TICKS = 10000
+
+
+@contextmanager
+def copied_clip(
+    info: MediaInfo, path: str | os.PathLike, sound: tuple[int, int], packing: Packing | None = None
+) -> Iterator[CopiedClip]:  # fmt: skip
+    """Write a clip with the picture of another one, bit for bit, and new sound; it gets its name when the block ends.
+
+    Convention: the file's time 0 (`MediaInfo.origin_s`) becomes time 0, where the new sound begins.
+
+    Args:
+        sound: number of channels (1, 2, or 4, 9 or 16 of AmbiX) and rate, one of `sound_rate_hz`.
+        packing: tag the picture as full equirectangular with this packing of the eyes; a pose that the file states
+            is kept.
+
+    Raises:
+        InputError: an MP4 does not hold the picture's codec, or a place that cannot be written to.
+    """
+    import av
+
+    check_clip_path(path)
+    options = {"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
+    with atomic_path(path) as temporary, open_media(info.path) as source:
+        clock = _picture(source).time_base
+        if clock.numerator == 1 and clock.denominator >= FINE_TICKS:
+            options["video_track_timescale"] = str(clock.denominator)
+        with av.open(str(temporary), "w", options=options) as target:
+            clip = CopiedClip(info, source, target, sound)
+            yield clip
+            clip.finish()
+        is_ambisonic = sound[0] > 2
+        if is_ambisonic or packing:
+            tag_file(temporary, panorama=packing, ambisonic=is_ambisonic, pose_deg=info.spherical.pose_deg)
+
+
+class CopiedClip:
+    """A clip that is being written. Copy its picture, and add sound as far as the picture has come."""
+
+    def __init__(
+        self, info: MediaInfo, source: InputContainer, target: OutputContainer, sound: tuple[int, int]
+    ) -> None:  # fmt: skip
+        self._info, self._source, self._target = info, source, target
+        self._from = _picture(source)
+        codec = self._from.codec_context.codec.canonical_name
+        if codec not in target.supported_codecs:
+            raise InputError(
+                f"the picture of {info.path.name} is coded as {codec}, which the new file's format does not hold; "
+                f"convert it to H.264 first."
+            )
+        self._to: Any = target.add_stream_from_template(self._from, opaque=True)
+        if codec == "hevc":  # Apple's players know hvc1 alone; FFmpeg would write hev1
+            own = self._from.codec_context.codec_tag
+            self._to.codec_context.codec_tag = own if own == "hev1" else "hvc1"
+        self._sound: SoundCoder = add_sound_track(target, *sound)
+
+    def picture(self, stop_s: float = math.inf) -> Iterator[float]:
+        """Copy packet after packet up to `stop_s`; yields in seconds how far the picture has come."""
+        shift, end_s = round(self._info.origin_s / self._from.time_base), 0.0
+        for packet in self._source.demux(self._from):
+            if packet.pts is None or packet.dts is None:  # the mark of the file's end
+                continue
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            time_s = float(packet.pts * packet.time_base)
+            if time_s >= stop_s:
+                continue
+            end_s = max(end_s, time_s + float((packet.duration or 0) * packet.time_base))
+            packet.stream = self._to
+            self._target.mux(packet)
+            yield end_s
+
+    def add_sound(self, block: np.ndarray) -> None:
+        """Add `block [C, n]` float32, which follows on the one before."""
+        self._sound.add(block)
+
+    def finish(self) -> None:
+        """Flush the sound's coder."""
+        self._sound.finish()
+
+
+def _picture(source: InputContainer) -> Any:
+    # What `probe` found is there.
+    return video_stream(source)

@@ -1,0 +1,327 @@
+"""Write a page to send: one HTML file that holds a 360° clip to look around in, and the clips of its views.
+
+The page asks the network for nothing: its policy forbids it, and all data lies in it. Names and captions reach it as
+JSON, and the script puts them in as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..choices import Eye
+from ..errors import InputError
+from ..media.files import atomic_path, check_writable, existing_file, existing_text
+from ..media.info import MediaInfo, probe
+from ..media.reader import PanoramaStream, check_times
+from ..records import Progress
+from ..sound.headphones import EARS_FILE
+from .remake import Excerpt, remake
+from .sources import check_not_read, sentences
+from .views import LIST, direction_words, views_from_json
+
+FOLDER = Path(__file__).with_name("page_files")
+MAX_BYTES = 200_000_000
+MAX_VIEWS = 64
+# Browsers of every kind play these, inside MP4 and WebM.
+PICTURE_CODECS = ("h264", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d")
+SOUND_CODECS = ("aac", "opus", "libopus", "mp3", "mp3float", "vorbis")
+# A multiple of 3, so that pieces of base64 join without padding.
+_PIECE = 3 << 20
+
+
+@dataclass(frozen=True)
+class PageView:
+    """A hot spot: a view's own clip, and where it lies in the panorama.
+
+    Args:
+        path: a video that browsers play (H.264 in MP4, for instance).
+        caption: in plain text; empty takes the file's name.
+        yaw_deg, pitch_deg: None names the view below the picture alone.
+        start_s: time of the panorama that the clip begins at; None begins it anew each time.
+    """
+
+    path: str | os.PathLike[str]
+    caption: str = ""
+    yaw_deg: float | None = None
+    pitch_deg: float | None = None
+    start_s: float | None = None
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """Choose what a page holds.
+
+    Args:
+        title: None takes the clip's name.
+        size: of the panorama in pixels, even; None keeps it.
+        start_s, duration_s: the part of the clip; None goes to the end.
+        eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
+
+    Raises:
+        InputError: a size or times that cannot be used.
+    """
+
+    title: str | None = None
+    size: tuple[int, int] | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+    eye: Eye | None = None
+    audio_track: int | None = None
+    ambisonics: str = "auto"
+    head_locked: bool = False
+
+    def __post_init__(self) -> None:
+        check_times(self.start_s, self.duration_s)
+        if self.size is not None and any(side % 2 or not 16 <= side <= 8192 for side in self.size):
+            width, height = self.size
+            raise InputError(f"a size of {width}x{height} was asked for; H.264 needs even numbers, 16 to 8192.")
+
+
+@dataclass(frozen=True)
+class Page:
+    """Facts about the page that was written.
+
+    Args:
+        remade: the clip was coded again, for its size, part, codec or sound.
+        ambisonic: its sound turns with the view.
+        notices: sentences for people.
+    """
+
+    path: Path
+    num_bytes: int
+    views: int
+    remade: bool
+    ambisonic: bool
+    notices: tuple[str, ...]
+
+
+def write_page(
+    clip: str | os.PathLike[str], out: str | os.PathLike[str], views: Sequence[PageView] = (),
+    settings: PageSettings | None = None, *, progress: Progress | None = None,
+) -> Page:  # fmt: skip
+    """Write one self-contained HTML file, in which people look around and step into views.
+
+    Args:
+        clip: a 360° video. What browsers play is taken as it is; anything else is coded again (H.264, AAC).
+        out: the page to write, .html; it appears when it is complete.
+        views: hot spots.
+        settings: title, size and part; None takes all of the clip as it is.
+        progress: told of each frame that is coded again; may raise to cancel.
+
+    Raises:
+        InputError: a file or an option cannot be used, or the page would exceed 200 MB.
+    """
+    settings = settings or PageSettings()
+    if Path(out).suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{Path(out).name} does not end in .html, the format of a page. Rename it.")
+    check_writable(out)
+    info = probe(clip)
+    stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    seen = [_checked_view(view) for view in _in_range(views)]
+    check_not_read(out, [info.path, *(view.path for view in seen)])
+    reason = _reason_to_remake(stream, settings)
+    if reason:
+        stream.notices.append(f"the clip is coded again for the page: {reason}")
+    with _clip_of(stream, settings, reason, progress) as (path, ambisonic):
+        clips = [path, *(view.path for view in seen)]
+        _check_bytes(sum(4 * math.ceil(one.stat().st_size / 3) for one in clips))
+        facts = _facts(path, seen, ambisonic, settings.start_s)
+        title = settings.title or info.path.stem
+        with atomic_path(out) as temporary:
+            _write(temporary, title, facts, clips)
+            num_bytes = temporary.stat().st_size
+    return Page(Path(out), num_bytes, len(seen), bool(reason), ambisonic, sentences(stream.notices))
+
+
+def views_of_folder(folder: str | os.PathLike[str]) -> tuple[PageView, ...]:
+    """List the views that `con360 views` wrote to a folder: clips, directions and captions.
+
+    Raises:
+        InputError: no such folder or list, or a view's clip is missing.
+    """
+    place = Path(folder).expanduser().absolute()
+    text = existing_text(place / LIST)
+    named = views_from_json(text)
+    facts = json.loads(text)
+    start, words = facts.get("start_s"), {row["name"]: row.get("caption") for row in facts["views"]}
+    return tuple(
+        PageView(existing_file(place / f"{name}.mp4"), str(words[name] or direction_words(view)), view.yaw_deg,
+                 view.pitch_deg, float(start) if isinstance(start, int | float) else None)
+        for name, view in named.items()
+    )  # fmt: skip
+
+
+# Content --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _SeenView:
+    path: Path
+    caption: str
+    yaw_deg: float | None
+    pitch_deg: float | None
+    start_s: float | None
+
+
+def _in_range(views: Sequence[PageView]) -> Sequence[PageView]:
+    if len(views) > MAX_VIEWS:
+        raise InputError(f"{len(views)} views were given; a page holds up to {MAX_VIEWS}.")
+    return views
+
+
+def _checked_view(view: PageView) -> _SeenView:
+    """Check that browsers play a view's clip, and that its direction is one."""
+    info = probe(view.path)
+    if info.kind != "video" or _why_not_played(info):
+        raise InputError(
+            f"{info.path.name} cannot be a view of the page: {_why_not_played(info) or 'it has no picture'}. "
+            f"Convert it to an MP4 with H.264 and AAC."
+        )
+    yaw, pitch = view.yaw_deg, view.pitch_deg
+    if (yaw is None) != (pitch is None) or not all(math.isfinite(a) for a in (yaw, pitch) if a is not None):
+        raise InputError(f"the view {info.path.name} lies at yaw {yaw}, pitch {pitch}; give two finite numbers.")
+    if pitch is not None and not -90 <= pitch <= 90:
+        raise InputError(f"the view {info.path.name} has a pitch of {pitch:g} degrees; wanted -90 to 90.")
+    return _SeenView(info.path, view.caption or info.path.stem, yaw, pitch, view.start_s)
+
+
+def _why_not_played(info: MediaInfo) -> str:
+    if not _type_of(info.path):
+        return "it is neither MP4 nor WebM"
+    if info.codec not in PICTURE_CODECS:
+        return f"not every browser plays its codec, {info.codec}"
+    unplayed = [track.codec for track in info.audio_tracks if track.codec not in SOUND_CODECS]
+    return f"browsers do not play its sound, {unplayed[0]}" if unplayed else ""
+
+
+def _type_of(path: Path) -> str:
+    """MIME type by the content: MP4, WebM, or empty."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head[4:8] == b"ftyp" and head[8:12] != b"qt  ":
+        return "video/mp4"
+    return "video/webm" if head[:4] == b"\x1a\x45\xdf\xa3" and b"webm" in head else ""
+
+
+def _reason_to_remake(stream: PanoramaStream, settings: PageSettings) -> str:
+    """Say why the clip cannot go into the page as it is; empty where it can."""
+    info, track = stream.info, stream.track
+    if settings.size or settings.start_s or settings.duration_s is not None:
+        return "a size or a part was asked for"
+    if info.stereo != "mono" or settings.eye not in (None, "whole"):
+        return "one eye of stereo is shown"
+    if info.rotation_deg:
+        return "its picture is turned"
+    if why := _why_not_played(info):
+        return why
+    number = settings.audio_track
+    if number is not None and number != next((t.number for t in info.audio_tracks if t.is_default), 1):
+        return "another sound track was asked for"
+    if track is not None and track.layout == "ambix":
+        # In other orders and codecs, browsers mix or reorder the channels.
+        plain = track.codec == "aac" and track.heard_channels == 4 and track.heard.picks is None
+        return "" if plain else "browsers play first-order AmbiX in AAC alone"
+    return ""
+
+
+@contextmanager
+def _clip_of(
+    stream: PanoramaStream, settings: PageSettings, reason: str, progress: Progress | None
+) -> Iterator[tuple[Path, bool]]:
+    """Give the clip's file, made anew where there is a reason, and tell whether its sound turns."""
+    track = stream.track
+    ambisonic = track is not None and track.layout == "ambix"
+    if not reason:
+        _check_bytes(stream.info.path.stat().st_size * 4 // 3)
+        yield stream.info.path, ambisonic
+        return
+    part = Excerpt(settings.start_s, settings.duration_s)
+    with tempfile.TemporaryDirectory(prefix="con360-") as folder:
+        path = Path(folder) / "clip.mp4"
+        remake(stream, path, part, settings.size, progress=progress)
+        yield path, ambisonic
+
+
+def _check_bytes(num_bytes: int) -> None:
+    if num_bytes > MAX_BYTES:
+        raise InputError(
+            f"the page would have {num_bytes / 1e6:.0f} MB, and browsers open up to {MAX_BYTES / 1e6:.0f} MB well. "
+            f"Make it smaller with --size 1920x960 or --duration 30, or give fewer views."
+        )
+
+
+def _facts(clip: Path, views: Sequence[_SeenView], ambisonic: bool, start_s: float) -> dict[str, Any]:
+    return {
+        "type": _type_of(clip),
+        "ambisonic": ambisonic,
+        "views": [
+            {
+                "id": f"view-{number}", "type": _type_of(view.path), "caption": view.caption, "yaw": view.yaw_deg,
+                "pitch": view.pitch_deg, "start": None if view.start_s is None else view.start_s - start_s,
+            }
+            for number, view in enumerate(views, 1)
+        ],
+    }  # fmt: skip
+
+
+# File -----------------------------------------------------------------------------------------------------------------
+
+
+def _write(path: Path, title: str, facts: dict[str, Any], clips: Sequence[Path]) -> None:
+    style, script = _own("page.css"), _script()
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; media-src blob:; img-src data:"
+    )
+    filled = {"policy": policy, "title": html.escape(title), "style": style, "script": script}
+    before, after = (
+        re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], half) for half in _own("page.html").split("{{data}}")
+    )
+    with open(path, "w", encoding="utf-8", newline="\n") as page:
+        page.write(before)
+        page.write(f'<script type="application/json" id="facts">{_json(facts)}</script>\n')
+        for name, source in [("ears", EARS_FILE), ("clip", clips[0]), *_named(clips[1:])]:
+            page.write(f'<script type="text/plain" id="{name}">')
+            _write_base64(page, source)
+            page.write("</script>\n")
+        page.write(after)
+
+
+def _named(views: Sequence[Path]) -> list[tuple[str, Path]]:
+    return [(f"view-{number}", path) for number, path in enumerate(views, 1)]
+
+
+def _own(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """Join the viewer's scripts with the page's own, whose imports they are."""
+    return _own("shared.js") + re.sub(r"^import .*;\n", "", _own("page.js"), flags=re.MULTILINE)
+
+
+def _hash(text: str) -> str:
+    """Name an inline script or style in the page's policy, so that no other runs."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _json(facts: dict[str, Any]) -> str:
+    """Write JSON that can stand inside a script element: no text ends it or opens a comment."""
+    return re.sub(r"[<>&]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(facts))
+
+
+def _write_base64(page: IO[str], source: Path) -> None:
+    with open(source, "rb") as file:
+        while piece := file.read(_PIECE):
+            page.write(base64.b64encode(piece).decode("ascii"))

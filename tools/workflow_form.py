@@ -1,0 +1,165 @@
+"""Workflows as descriptions, and as the frontend saves them.
+
+Columns are groups, nodes stand below each other in them, widgets that are not named keep their defaults.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from tools.host import graph
+from tools.host.contract import CORE_NAMES
+
+GAP, MARGIN, HEAD = 70, 10, 80
+NAMESPACE = uuid.UUID("6a1f2c1e-6d9b-4c35-9d5e-3a0c36f0d360")
+
+
+@dataclass(frozen=True)
+class To:
+    """A link from a node's output."""
+
+    node: int
+    output: str
+
+
+class Node:
+    """A node of a workflow; `inputs` are widget values and links (`To`)."""
+
+    def __init__(self, number: int, kind: str, height: int, title: str | None = None, /, **inputs: Any) -> None:
+        self.number, self.kind, self.height, self.title, self.inputs = number, kind, height, title, inputs
+
+
+class Note(Node):
+    """A MarkdownNote."""
+
+    def __init__(self, number: int, height: int, title: str, text: str) -> None:
+        super().__init__(number, "MarkdownNote", height, title)
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    width: int
+    nodes: list[Node]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """`app`: what ComfyUI's app mode shows, inputs as (node, widget) and the nodes whose results it shows."""
+
+    name: str
+    columns: list[Column]
+    app: tuple[list[tuple[int, str]], list[int]]
+
+
+# ---- to the frontend's format
+
+
+def ui_format(workflow: Workflow, info: dict[str, Any]) -> dict[str, Any]:
+    links = _links(workflow, info)
+    placed, groups, left = [], [], 0
+    for number, column in enumerate(workflow.columns, 1):
+        top = 0
+        for node in column.nodes:
+            placed.append(_node(node, [left, top], column.width, links, info))
+            top += node.height + GAP
+        bounding = [left - MARGIN, -HEAD, column.width + 2 * MARGIN, top - GAP + HEAD + MARGIN]
+        groups.append({"id": number, "title": f"{number}  {column.title}", "bounding": bounding, "color": "#3f789e",
+                       "font_size": 24, "flags": {}})  # fmt: skip
+        left += column.width + GAP
+    for place, number in enumerate(_order(workflow)):
+        next(node for node in placed if node["id"] == number)["order"] = place
+    inputs, outputs = workflow.app
+    return {
+        "id": str(uuid.uuid5(NAMESPACE, workflow.name)), "revision": 0,
+        "last_node_id": max(node["id"] for node in placed), "last_link_id": len(links),
+        "nodes": sorted(placed, key=lambda node: node["id"]), "links": links, "groups": groups, "config": {},
+        "extra": {
+            # Clear of the frontend's bars.
+            "ds": {"scale": 0.6, "offset": [150, 260]},
+            "linearData": {"inputs": [list(item) for item in inputs], "outputs": outputs},
+        },
+        "version": 0.4,
+    }  # fmt: skip
+
+
+def _all(workflow: Workflow) -> list[Node]:
+    return [node for column in workflow.columns for node in column.nodes]
+
+
+def _given(node: Node) -> dict[str, To]:
+    return {name: value for name, value in node.inputs.items() if isinstance(value, To)}
+
+
+def _order(workflow: Workflow) -> list[int]:
+    prompt = {str(node.number): {"inputs": {n: [str(to.node), 0] for n, to in _given(node).items()}}
+              for node in _all(workflow)}  # fmt: skip
+    return [int(number) for number in graph.in_order(prompt, sorted(prompt, key=int))]
+
+
+def _sockets(node: Node, info: dict[str, Any]) -> list[tuple[str, str, bool, bool]]:
+    """The inputs that are saved: name, type, whether it is optional, whether it is a widget with a link."""
+    if isinstance(node, Note):
+        return []
+    entry = info[node.kind]
+    unknown = set(node.inputs) - {name for _, name, _, _ in graph.inputs_of(entry)}
+    if unknown:
+        raise ValueError(f"{node.kind} has no input {sorted(unknown)}")
+    widgets = graph.widget_names(entry)
+    found = [(name, io_type, kind == "optional", name in widgets) for kind, name, io_type, _ in graph.inputs_of(entry)]
+    return [item for item in found if not item[3]] + [item for item in found if item[3] and item[0] in _given(node)]
+
+
+def _links(workflow: Workflow, info: dict[str, Any]) -> list[list[Any]]:
+    kinds, links = {node.number: node.kind for node in _all(workflow)}, []
+    for node in sorted(_all(workflow), key=lambda node: node.number):
+        for slot, (name, _, _, _) in enumerate(_sockets(node, info)):
+            if name in _given(node):
+                to, entry = node.inputs[name], info[kinds[node.inputs[name].node]]
+                source = entry["output_name"].index(to.output)
+                links.append([len(links) + 1, to.node, source, node.number, slot, entry["output"][source]])
+    return links
+
+
+def _node(node: Node, place: list[int], width: int, links: list[list[Any]], info: dict[str, Any]) -> dict[str, Any]:
+    saved: dict[str, Any] = {
+        "id": node.number, "type": node.kind, "pos": place, "size": [width, node.height], "flags": {}, "order": 0,
+        "mode": 0, "inputs": [], "outputs": [], "properties": {},
+    }  # fmt: skip
+    if node.title:
+        saved["title"] = node.title
+    if isinstance(node, Note):
+        return {**saved, "widgets_values": [node.text], "color": "#432", "bgcolor": "#653"}
+    for slot, (name, io_type, optional, is_widget) in enumerate(_sockets(node, info)):
+        link = next((link[0] for link in links if link[3:5] == [node.number, slot]), None)
+        saved["inputs"].append({"name": name, "type": io_type, "link": link, **({"shape": 7} if optional else {}),
+                                **({"widget": {"name": name}} if is_widget else {})})  # fmt: skip
+    entry = info[node.kind]
+    for slot, (name, io_type) in enumerate(zip(entry["output_name"], entry["output"], strict=True)):
+        leaving = [link[0] for link in links if link[1:3] == [node.number, slot]]
+        saved["outputs"].append({"name": name, "type": io_type, "links": leaving or None})
+    pack = {"cnr_id": "comfy-core", "ver": "0.3.64"} if node.kind in CORE_NAMES else {
+        "cnr_id": "con360-av", "ver": "0.1.0"}  # fmt: skip
+    saved["properties"] = {**pack, "Node name for S&R": node.kind}
+    saved["widgets_values"] = _values(node, entry)
+    return saved
+
+
+def _values(node: Node, entry: dict[str, Any]) -> list[Any]:
+    options = {name: spec for _, name, _, spec in graph.inputs_of(entry)}
+    types = {name: io_type for _, name, io_type, _ in graph.inputs_of(entry)}
+    values, previous = [], None
+    for name in graph.widget_names(entry):
+        if name is graph.EXTRA:
+            # The frontend adds two widgets: the seed's control after a run, and the upload button.
+            values.append("fixed" if previous == "seed" else "image")
+            continue
+        previous = name
+        value = node.inputs.get(name)
+        if value is None or isinstance(value, To):
+            value = options[name]["default"] if "default" in options[name] else (options[name]["options"] or [""])[0]
+        values.append(float(value) if types[name] == "FLOAT" else value)
+    return values

@@ -184,8 +184,11 @@ def _add_reframe(parser: Parser) -> None:
 
 
 def _add_place(parser: Parser) -> None:
-    parser.add_argument("sounds", nargs="+", metavar="SOUND[@PLACE]", help="any file with sound, and its own place")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="OUT.mp4 with --on, else OUT.wav")
+    parser.add_argument("sounds", nargs="*", metavar="SOUND[@PLACE]", help="any file with sound, and its own place")
+    parser.add_argument(
+        "--sounds", dest="views", metavar="FOLDER", help="sounds of a clip's views, beside `con360 views`' views.json"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="OUT.mp4 with a clip, else OUT.wav")
     parser.add_argument("--on", metavar="CLIP", help="a 360° video; its picture is copied")
     place = parser.add_argument_group("place of each sound that has none of its own")
     place.add_argument("--yaw", type=_number, metavar="DEG", help="right is positive (0)")

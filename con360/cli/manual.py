@@ -116,14 +116,17 @@ may have any length; no weights are needed.
 """
 
 PLACE_NOTES = """\
+FOLDER holds sounds named like its views (view-1.wav, ...). Each lies where its view looks,
+and what several hear counts once. An OUT.mp4 without --on takes the clip of views.json.
 A sound's own place stands behind an @, in the words of the options:
   voice.wav@yaw=90,pitch=10  drum.wav@follow=2,gain=-6  car.wav@car.json,begin=3
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "distance": 2}, ...],
 in seconds of CLIP, degrees and metres; spread and gain may stand there too. Keyframes of
 reframe fit. Several channels are mixed to one; Ambisonics is turned, so that its front
 lies at its place. CLIP's own mono sound comes from everywhere, loudspeakers from their
-places. Order 1 is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels
-are turned down alike.
+places. --find compares the sound with what moves; what fits nothing stays diffuse. Order 1
+is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels are turned down
+alike.
 """
 
 LISTEN = """\

@@ -16,6 +16,7 @@ from .report import Report, stage_table, table
 from .requests import PlaceOptions, PlaceRequest
 
 if TYPE_CHECKING:
+    from ..placing.folder import ViewSounds
     from ..placing.run import Placed
     from ..placing.sources import Place, PlacedSound
     from ..records import SourceTrack
@@ -23,37 +24,54 @@ if TYPE_CHECKING:
 # Words of a place that have a value.
 KEYS = {"yaw": float, "pitch": float, "follow": int, "path": str, "distance": float, "spread": float, "gain": float,
         "begin": float}  # fmt: skip
-WAYS = ("yaw", "pitch", "follow", "path", "panned")
+# Words without one.
+FLAGS = {"panned": "panned", "find": "find", "most-moving": "most_moving"}
+WAYS = ("yaw", "pitch", "follow", "path", *FLAGS.values())
 
 
 def run_place(options: PlaceRequest, started: float) -> None:
     """Check every option, then place."""
+    if not options.sounds and options.views is None:
+        raise InputError("there is nothing to place; name a sound, or a folder of sounds with --sounds.")
     sounds = [placed_sound(text, options) for text in options.sounds]
+    from ..placing.folder import open_views
     from ..placing.run import PlaceSettings, place_alone, place_on_clip
-    from ..placing.sources import Following
+    from ..placing.sources import Finding, Following
     from .common import check_saliency, face_detector
 
     settings = PlaceSettings(
         order=options.order, own_sound=not options.replace, eye=options.eye, audio_track=options.audio_track,
         ambisonics=options.ambisonics, head_locked=options.head_locked, saliency=options.saliency or MULTICUE,
     )  # fmt: skip
-    if options.on is None:
+    views = None if options.views is None else open_views(options.views)
+    clip = _clip(options, views)
+    if clip is None:
         _check_without_clip(options)
         report = Report(started)
         with report.stage("place") as progress:
-            made = place_alone(sounds, options.output, settings, progress=progress)
+            made = place_alone(sounds, options.output, settings, views=views, progress=progress)
     else:
         check_saliency(options.saliency)
-        follows = any(isinstance(sound.place, Following) for sound in sounds)
+        follows = any(isinstance(sound.place, Following | Finding) for sound in sounds)
         device = resolve_device(options.device)
         detector = face_detector(options.faces) if follows else None
         report = Report(started, device if follows else None)
         with report.stage("place") as progress:
             made = place_on_clip(
-                options.on, sounds, options.output, settings, detector=detector, device=device, progress=progress
+                clip, sounds, options.output, settings, views=views, detector=detector, device=device,
+                progress=progress,
             )  # fmt: skip
     report.notice(*made.notices)
-    _tell(made, sounds, options, report)
+    _tell(made, sounds, views, options, report)
+
+
+def _clip(options: PlaceRequest, views: ViewSounds | None) -> str | Path | None:
+    """The clip to place on: `--on`, or for an OUT.mp4 the one that the views were cut from."""
+    if options.on is not None or views is None or Path(options.output).suffix.lower() == ".wav":
+        return options.on
+    if views.clip is None or not views.clip.is_file():
+        raise InputError(f"the clip of {views.name}'s views, {views.clip or 'unnamed'}, is not there; give it by --on.")
+    return views.clip
 
 
 def _check_without_clip(options: PlaceRequest) -> None:
@@ -61,16 +79,20 @@ def _check_without_clip(options: PlaceRequest) -> None:
         raise InputError("--replace and --eye are about a clip; name it with --on, or leave them out.")
 
 
-def _tell(made: Placed, sounds: list[PlacedSound], options: PlaceRequest, report: Report) -> None:
+def _tell(
+    made: Placed, sounds: list[PlacedSound], views: ViewSounds | None, options: PlaceRequest, report: Report
+) -> None:
     from ..sound.source_tracks import track_to_json
 
-    places = [json.loads(track_to_json(track)) for track in made.tracks]
+    places = [None if track is None else json.loads(track_to_json(track)) for track in made.tracks]
     if options.json:
         facts = {**asdict(made), "path": str(made.path), "tracks": places}
         print(json.dumps({**facts, "notices": report.notices, "seconds": report.seconds}))
         return
     rows = [("sound", "place")]
     rows += [(Path(s.path).name, _words(t)) for s, t in zip(sounds, made.tracks, strict=True)]
+    rows += [(f"{views.name}/{views.files[name].name}", f"yaw {view.yaw_deg:.0f}°, pitch {view.pitch_deg:.0f}°")
+             for name, view in views.views.items()] if views else []  # fmt: skip
     print(table(rows), end="\n\n")
     rows = [("order", str(made.order)), ("rate", f"{made.sample_rate_hz} Hz"), ("length", f"{made.duration_s:.2f} s")]
     print(table(rows), end="\n\n")
@@ -78,8 +100,10 @@ def _tell(made: Placed, sounds: list[PlacedSound], options: PlaceRequest, report
     print(os.fspath(options.output))
 
 
-def _words(track: SourceTrack) -> str:
+def _words(track: SourceTrack | None) -> str:
     """Describe a track in a few words."""
+    if track is None:
+        return "as found, band by band"
     first = track.points[0]
     there = f"yaw {first.yaw_deg:.0f}°, pitch {first.pitch_deg:.0f}°"
     return there if len(track.points) == 1 else f"{there}, then along {len(track.points)} points"
@@ -115,12 +139,14 @@ def _split(text: str) -> tuple[str, dict[str, Any]]:
 def _word(word: str, text: str) -> tuple[str, Any]:
     if word.endswith(".json") and "=" not in word:
         return "path", word
-    if word == "panned":
-        return word, True
+    if word in FLAGS:
+        return FLAGS[word], True
     key, _, value = word.partition("=")
     if key not in KEYS or not value:
         wanted = ", ".join(f"{key}=" for key in KEYS)
-        raise InputError(f"{text}: the place {word!r} is not understood; write {wanted}, panned, or a .json file.")
+        raise InputError(
+            f"{text}: the place {word!r} is not understood; write {wanted}, {', '.join(FLAGS)}, or a .json file."
+        )
     try:
         return key, KEYS[key](value)
     except ValueError:
@@ -134,7 +160,7 @@ def _rest_of(plain: PlaceOptions, own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(words: PlaceOptions) -> Place:
-    from ..placing.sources import Following, Panned
+    from ..placing.sources import Finding, Following, Panned
     from ..records import SourcePoint
 
     if len(words.ways) > 1:
@@ -146,8 +172,11 @@ def _place(words: PlaceOptions) -> Place:
     if not words.ways or "direction" in words.ways:
         return SourcePoint(words.yaw or 0.0, words.pitch or 0.0, **size)
     if words.distance is None and words.spread is None:
-        return Panned(words.gain or 0.0) if words.path is None else _path(words.path, words.gain or 0.0)
-    raise InputError(f"distance and spread do not go with a {words.ways[0]}; leave them out.")
+        gain = words.gain or 0.0
+        if words.path is not None:
+            return _path(words.path, gain)
+        return Panned(gain) if words.panned else Finding(words.most_moving, gain)
+    raise InputError(f"distance and spread do not go with the {words.ways[0]}; leave them out.")
 
 
 def _path(name: str, gain_db: float) -> SourceTrack:

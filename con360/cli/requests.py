@@ -73,6 +73,8 @@ class PlaceOptions:
     follow: int | None = None
     path: str | None = None
     panned: bool = False
+    find: bool = False
+    most_moving: bool = False
     distance: float | None = None
     spread: float | None = None
     gain: float | None = None
@@ -83,7 +85,8 @@ class PlaceOptions:
         """Ways in which it says where the sound lies; more than one contradict each other."""
         given = {
             "direction": self.yaw is not None or self.pitch is not None, "region": self.follow is not None,
-            "path": self.path is not None, "panning": self.panned,
+            "path": self.path is not None, "panning": self.panned, "finding": self.find,
+            "most moving region": self.most_moving,
         }  # fmt: skip
         return tuple(way for way, is_given in given.items() if is_given)
 
@@ -189,9 +192,10 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
-    """`con360 place`; `order` of None is the clip's own, else 1."""
+    """`con360 place`; `order` of None is the clip's own, else 1; `views` is a folder with sounds of views."""
 
     sounds: tuple[str, ...]
+    views: str | None
     output: str
     on: str | None
     order: int | None

@@ -31,7 +31,11 @@ from ..saliency.human_faces import FaceDetector
 from ..sound.ambisonics import channels_of
 from ..sound.peaks import peak_of
 from ..sound.sources import check_track, sum_blocks
-from .sources import Following, Panned, PlacedSound, Source, check_not_read, open_sound, panning_of, sentences
+from .finding import CONFIDENCE, find_in_blocks, movement_alone
+from .folder import ViewSounds
+from .matching import synchrony
+from .movement import movement_of_stream
+from .sources import Finding, Following, Panned, PlacedSound, Source, check_not_read, open_sound, panning_of, sentences
 
 MAX_ORDER = 3
 MAX_SOUNDS = 64
@@ -39,7 +43,7 @@ MAX_SOUNDS = 64
 
 @dataclass(frozen=True)
 class PlaceSettings:
-    """How sounds are placed.
+    """Choose how sounds are placed.
 
     Args:
         order: of the Ambisonics, 1 to 3; None takes the clip's own, else 1. In a clip, order 1 is written as AAC, 2
@@ -70,7 +74,7 @@ class Placed:
     """Facts about the file that was written.
 
     Args:
-        tracks: the places of the sounds, in the order that they were given.
+        tracks: the places of the sounds, in the order that they were given; None where each band has its own.
         own_sound: the clip's own sound is among them.
         notices: sentences for people.
     """
@@ -79,14 +83,14 @@ class Placed:
     order: int
     sample_rate_hz: int
     duration_s: float
-    tracks: tuple[SourceTrack, ...]
+    tracks: tuple[SourceTrack | None, ...]
     own_sound: bool
     notices: tuple[str, ...]
 
 
 def place_alone(
     sounds: Sequence[PlacedSound], out: str | os.PathLike[str], settings: PlaceSettings | None = None, *,
-    progress: Progress | None = None,
+    views: ViewSounds | None = None, progress: Progress | None = None,
 ) -> Placed:  # fmt: skip
     """Write sounds around the listener as a WAV: AmbiX of 4, 9 or 16 channels, 32-bit floats.
 
@@ -94,6 +98,7 @@ def place_alone(
         sounds: with points or tracks as places.
         out: the WAV to write; it appears when it is complete.
         settings: its order is used.
+        views: sounds of views, joined to one field and mixed in.
         progress: told of each second; may raise to cancel, which leaves no file.
 
     Raises:
@@ -102,12 +107,13 @@ def place_alone(
     if Path(out).suffix.lower() != ".wav":
         raise InputError(f"{Path(out).name} does not end in .wav, the format of a field without a picture. Rename it.")
     check_writable(out)
-    if any(isinstance(sound.place, Following) for sound in sounds):
-        raise InputError("a region can be followed in a clip alone; name the clip, or give a direction.")
-    sources = _sources(sounds, out)
+    if any(isinstance(sound.place, Following | Finding) for sound in sounds):
+        raise InputError("a region is followed or found in a clip alone; name the clip, or give a direction.")
+    sources = _sources(sounds, out, None, views)
     tracks = _tracks(sources, iter(()))
-    order = (settings or PlaceSettings()).order or max(1, *(source.file.order for source in sources))
-    field = _Field(sources, order, max(source.file.rate_hz for source in sources), math.inf, progress)
+    every = _with_views(sources, views)
+    order = (settings or PlaceSettings()).order or _highest_order(every)
+    field = _Field(every, order, max(source.rate_hz for source in every), math.inf, progress)
     gain = min(1.0, 1.0 / max(field.measure(), 1.0))
     with wav_stream(out, channels_of(order), field.rate_hz) as wav:
         for block in field.blocks("writing the sound"):
@@ -118,7 +124,7 @@ def place_alone(
 
 def place_on_clip(
     clip: str | os.PathLike[str], sounds: Sequence[PlacedSound], out: str | os.PathLike[str],
-    settings: PlaceSettings | None = None, *, detector: FaceDetector | None = None,
+    settings: PlaceSettings | None = None, *, views: ViewSounds | None = None, detector: FaceDetector | None = None,
     device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> Placed:  # fmt: skip
     """Write a 360° clip with sounds placed in it: the picture's packets are copied, the sound becomes Ambisonics.
@@ -131,6 +137,7 @@ def place_on_clip(
         clip: a 360° video. sounds: what to place, and where.
         out: the MP4 to write; it appears when it is complete.
         settings: order, own sound, and how the clip is read; None takes the defaults.
+        views: sounds of the clip's views, joined to one field and mixed in.
         detector: finds faces for `Following`; None does without. device: computes its saliency.
         progress: told of each second; may raise to cancel, which leaves no file.
 
@@ -144,15 +151,16 @@ def place_on_clip(
     check_clip_path(out)
     info = probe(clip)
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
-    sources = _sources(sounds, out, info)
-    _check_starts(sounds, info)
+    sources = _sources(sounds, out, info, views)
+    _check_starts([*sounds, *([views] if views else [])], info)
     own = _own_source(stream, settings)
-    order = settings.order or max(1, *(source.file.order for source in (*own, *sources)))
+    every = _with_views((*own, *sources), views)
+    order = settings.order or _highest_order(every)
     estimator = Estimator(settings.saliency, detector, device)
     tracks = _tracks(sources, _followed(stream, sounds, estimator, progress))
-    every = (*own, *sources)
+    _find(sources, stream, settings.saliency, device, progress)
     channels = channels_of(order)
-    rate_hz = sound_rate_hz(channels, max(source.file.rate_hz for source in every))
+    rate_hz = sound_rate_hz(channels, max(source.rate_hz for source in every))
     field = _Field(every, order, rate_hz, info.duration_s or math.inf, progress)
     gain = aac_gain(field.measure())
     with copied_clip(info, out, (channels, rate_hz), _packing(info, settings.eye)) as copied:
@@ -165,18 +173,27 @@ def place_on_clip(
 
 
 def _sources(
-    sounds: Sequence[PlacedSound], out: str | os.PathLike[str], clip: MediaInfo | None = None
+    sounds: Sequence[PlacedSound], out: str | os.PathLike[str], clip: MediaInfo | None, views: ViewSounds | None
 ) -> tuple[Source, ...]:
-    if not 1 <= len(sounds) <= MAX_SOUNDS:
+    if not (views is None) <= len(sounds) <= MAX_SOUNDS:
         raise InputError(f"{len(sounds)} sounds were given; 1 to {MAX_SOUNDS} can be placed at once.")
     for sound in sounds:
         check_times(sound.start_s, None)
     sources = tuple(Source(open_sound(sound.path), None, sound.place, sound.start_s) for sound in sounds)
-    check_not_read(out, [source.file.info.path for source in sources] + ([clip.path] if clip else []))
+    files = [source.file for source in sources] + (list(views.files.values()) if views else [])
+    check_not_read(out, [file.info.path for file in files] + ([clip.path] if clip else []))
     return sources
 
 
-def _check_starts(sounds: Sequence[PlacedSound], info: MediaInfo) -> None:
+def _with_views(sources: Sequence[Source], views: ViewSounds | None) -> tuple[Source | ViewSounds, ...]:
+    return (*sources, views) if views else tuple(sources)
+
+
+def _highest_order(every: Sequence[Source | ViewSounds]) -> int:
+    return max(1, *(source.order for source in every))
+
+
+def _check_starts(sounds: Sequence[PlacedSound | ViewSounds], info: MediaInfo) -> None:
     for sound in sounds:
         if info.duration_s is not None and sound.start_s >= info.duration_s:
             raise InputError(
@@ -205,11 +222,14 @@ def _followed(
     return iter(follow_paths(stream, ranks, 0.0, math.inf, estimator, progress) if ranks else ())
 
 
-def _tracks(sources: Sequence[Source], followed: Iterator[np.ndarray]) -> tuple[SourceTrack, ...]:
-    """Give each source its track."""
-    tracks = []
+def _tracks(sources: Sequence[Source], followed: Iterator[np.ndarray]) -> tuple[SourceTrack | None, ...]:
+    """Give each source its track; those that are to be found get none."""
+    tracks: list[SourceTrack | None] = []
     for source in sources:
         place = source.place
+        if isinstance(place, Finding):
+            tracks.append(None)
+            continue
         if isinstance(place, SourcePoint):
             track = SourceTrack.still(place)
         elif isinstance(place, Following):
@@ -222,6 +242,22 @@ def _tracks(sources: Sequence[Source], followed: Iterator[np.ndarray]) -> tuple[
         source.track = check_track(track)
         tracks.append(track)
     return tuple(tracks)
+
+
+def _find(
+    sources: Sequence[Source], stream: PanoramaStream, method: str | Path, device: torch.device | str,
+    progress: Progress | None,
+) -> None:  # fmt: skip
+    """Look for the places of the sources that ask for it; the picture is looked through once."""
+    asking = [(source, source.place) for source in sources if isinstance(source.place, Finding)]
+    if not asking:
+        return
+    windows = tuple(movement_of_stream(stream, method=method, device=device, progress=progress))
+    for source, place in asking:
+        rule, least = (movement_alone, 1.0) if place.most_moving else (synchrony, CONFIDENCE)
+        found = find_in_blocks(windows, source.mono(source.file.rate_hz), source.file.rate_hz, rule, least)
+        source.found = found.field
+        source.file.notices += [f"{one[:1].lower()}{one[1:].rstrip('.')}" for one in found.notices]
 
 
 def _track_along(path: np.ndarray, place: Following) -> SourceTrack:
@@ -247,7 +283,7 @@ def _packing(info: MediaInfo, eye: Eye | None) -> Packing:
 class _Field:
     """The sum of all sources, read as often as it is asked for."""
 
-    sources: Sequence[Source]
+    sources: Sequence[Source | ViewSounds]
     order: int
     rate_hz: int
     stop_s: float
@@ -275,9 +311,7 @@ class _Field:
         peak = peak_of(self.blocks("measuring the sound"))
         for source in self.sources:
             if not source.length_s > source.start_s:
-                raise InputError(
-                    f"{source.file.name} has no sound that can be decoded. Copy it again, or leave it out."
-                )
+                raise InputError(f"{source.name} has no sound that can be decoded. Copy it again, or leave it out.")
         return peak
 
     def notices(self, end_s: float, gain: float) -> tuple[str, ...]:

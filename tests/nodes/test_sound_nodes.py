@@ -72,6 +72,16 @@ def direction(field: torch.Tensor) -> tuple[float, float]:
     return math.degrees(math.atan2(-left, front)), math.degrees(math.atan2(up, math.hypot(left, front)))
 
 
+def voice_yaws(field: torch.Tensor) -> list[float]:
+    """Yaw of each of the sample's voices, by its band, at 16 kHz."""
+    spectrum, found = torch.fft.rfft(field.double()), []
+    hz = torch.linspace(0, 8000, spectrum.shape[1])
+    for performer in demo_scene().performers:
+        low, high = VOICES[performer.voice].band_hz
+        found.append(direction(torch.fft.irfft(spectrum * ((hz >= low) & (hz <= high))))[0])
+    return found
+
+
 def shown(result: Run, node: str = "3") -> dict[str, Any]:
     (data,) = result.ui[node]["con360"]
     return data
@@ -130,9 +140,28 @@ def test_depth_sets_the_distance_along_a_path(run: Any) -> None:
     assert levels[1] > levels[0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "words"), [
+    ("find the place", "moves with"), ("find by rhythm", "rhythm"), ("most moving", "moves most")])  # fmt: skip
+def test_the_picture_places_a_sound(run: Any, mode: str, words: str) -> None:
+    """The sample's downmix goes back to where each voice was, or all of it to one place."""
+    load = {"class_type": "Load360Video", "inputs": {**LOAD["inputs"], "duration": 4.0, "fps": 15.0}}
+    place = placing(mode=mode, audio=["1", 1], frames=["1", 0], fps=15.0)
+    result = done(run, {"1": load, "3": place, "9": preview("3", 0, frames=["1", 0], fps=15.0)})
+    field, truth = waveform(result, "3"), waveform(result, "1", 1)
+    assert field.shape == truth.shape and words in result.outputs["3"][1]
+    assert shown(result)["notices"] == result.outputs["3"][1].split("\n") and not shown(result)["path"]
+    found, wanted = (voice_yaws(sound) for sound in (field, truth))
+    if mode == "most moving":
+        assert max(found) - min(found) < 0.1
+    else:
+        assert found == pytest.approx(wanted, abs=3)
+
+
 def test_a_mode_names_what_it_lacks(run: Any) -> None:
     for mode, lacking in (("keyframes", "keyframes"), ("subject", "saliency"), ("viewpoint", "basd"),
-                          ("find the place", "frames"), ("stereo panning", "stereo"), ("jump", "'still'")):  # fmt: skip
+                          ("find the place", "frames"), ("most moving", "frames"), ("stereo panning", "stereo"),
+                          ("jump", "'still'")):  # fmt: skip
         said = refused(run, {"1": LOAD, "2": voice(), "3": placing(mode=mode), "9": preview("3", 0)})
         assert lacking in said, (mode, said)
 
@@ -306,3 +335,46 @@ def test_subjects_are_views_too_and_need_saliency(run: Any) -> None:
 def test_sounds_and_views_of_different_lists_are_refused(run: Any) -> None:
     prompt = {"1": LOAD, "2": around(), "5": around(count=3), "3": gathering(views=["5", 4]), "9": preview("3", 0)}
     assert "4 sounds for 3 views" in refused(run, prompt)
+
+
+# ---- sound that cannot be used, or that is odd
+
+
+def noise(channels: int, samples: int = 4000) -> torch.Tensor:
+    return 0.1 * torch.randn(channels, samples, generator=torch.Generator().manual_seed(channels))
+
+
+# Sound, and whether it can be placed, and whether it can be turned and heard; None where it can, else words of why not.
+ODD = {
+    "NaN": (Sound(noise(1) * float("nan"), 16000), "not finite", "not finite"),
+    "silence": (Sound(torch.zeros(4, 4000), 16000), None, None),
+    "one sample": (Sound(noise(4, 1), 48000), None, None),
+    "5.1": (Sound(noise(6), 48000), None, "wanted Ambisonics"),
+    "five channels": (Sound(noise(5), 48000), None, "wanted Ambisonics"),
+    "16 channels": (Sound(noise(16), 44100), None, None),
+    "an odd rate": (Sound(noise(4), 44099), None, None),
+    "192 kHz": (Sound(noise(9), 192000), None, None),
+    "stereo": (Sound(noise(2), 8000), None, "wanted Ambisonics"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_sound_is_used_or_refused_in_a_sentence(host: Host, run: Any, name: str) -> None:
+    sound, placing_fails, turning_fails = ODD[name]
+    rotate = {"class_type": "Con360RotateAmbisonics", "inputs": {
+        "audio": ["2", 0], "turn": "the listener", "yaw": 10.0, "pitch": 5.0, "roll": 3.0}}  # fmt: skip
+    ears = {"class_type": "Con360AmbisonicsToHeadphones", "inputs": {"audio": ["2", 0], "ears": "MIT KEMAR (built in)"}}
+    play = {"class_type": "PreviewAudio", "inputs": {"audio": ["3", 0]}}
+    prompts = [
+        ({"2": voice(), "3": placing(yaw=30.0), "9": preview("3", 0)}, placing_fails),
+        ({"2": voice(), "3": rotate, "9": preview("3", 0)}, turning_fails),
+        ({"2": voice(), "3": ears, "9": play}, turning_fails),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(host.classes, "Con360SampleSound", giving(host, sound))
+        for prompt, why_not in prompts:
+            host.free()
+            if why_not:
+                assert why_not in refused(run, prompt)
+            else:
+                assert waveform(done(run, prompt), "3").shape[1] == sound.waveform.shape[1]

@@ -156,6 +156,42 @@ class Signal:
         return math.prod(self.values.shape[1:])
 
 
+OnsetSource = Literal["drawn", "sound", "picture", "file"]
+
+
+@dataclass(frozen=True)
+class OnsetTrack:
+    """Times at which sounds begin.
+
+    Args:
+        times_s: seconds from the start, at least 0, sorted.
+        strengths: one per time, in (0, 1]; empty where all count alike.
+        labels: one per time, or empty.
+        duration_s: of the clip that they belong to; None where it is not known.
+        source: who found them.
+    """
+
+    times_s: tuple[float, ...]
+    strengths: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+    duration_s: float | None = None
+    source: OnsetSource = "drawn"
+
+
+@dataclass(frozen=True)
+class Envelope(Signal):
+    """Loudness over time: linear RMS, in which a full-scale square wave has 1 and a full sine 0.707.
+
+    Args:
+        values: `[N]`, at least 0.
+        rate_hz: 125, a hop of 128 samples at 16 kHz.
+        present: `[N]`, 1 where the envelope is meant and 0 where it is free; None means it everywhere.
+    """
+
+    rate_hz: float = 125.0
+    present: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class PanoramaClip:
     """A piece of a 360° video, sampled at a constant frame rate.

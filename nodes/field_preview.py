@@ -36,7 +36,7 @@ class Con360AmbisonicsPreview(io.ComfyNode):
                 io.Audio.Input("audio", tooltip="Ambisonics of any order."),
                 io.Float.Input("fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames."),
                 io.Int.Input("height", default=512, min=64, max=2048, step=2,
-                             tooltip="Largest height of both outputs in pixels."),
+                             tooltip="Largest height of the frames that are given out, in pixels."),
                 io.Image.Input("frames", optional=True, tooltip="The panorama that the sound belongs to."),
                 *sockets.channel_inputs(),
             ],
@@ -69,7 +69,7 @@ class Con360AmbisonicsPreview(io.ComfyNode):
         report(2, 3, "sound")
         notices += sockets.peak_notices(sound)
         shown = {"panorama": {**preview, **field}, "overlay": True, "notices": list(notices)}
-        compass = _image(compass_picture(sound, 2 * height, height))
+        compass = _image(compass_picture(sound))
         report(3, 3, "sound")
         return io.NodeOutput(sockets.image_from_frames(drawn), compass, ui={"con360": [shown]})
 

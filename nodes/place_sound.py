@@ -77,10 +77,10 @@ class Con360PlaceSound(io.ComfyNode):
                 io.Mask.Input("depth", optional=True,
                               tooltip="Nearness over the panorama, bright is near; sets the distance along the path of "
                               "'subject' and 'viewpoint'."),
-                io.Float.Input("near", default=1.0, optional=True, **METRES,
-                               tooltip="Metres where depth is brightest."),
-                io.Float.Input("far", default=10.0, optional=True, **METRES,
-                               tooltip="Metres where depth is darkest."),
+                runtime.advanced(io.Float.Input("near", default=1.0, optional=True, **METRES,
+                                                tooltip="Metres where depth is brightest.")),
+                runtime.advanced(io.Float.Input("far", default=10.0, optional=True, **METRES,
+                                                tooltip="Metres where depth is darkest.")),
                 io.String.Input("keyframes", default="", optional=True, tooltip=KEYFRAMES_HELP),
             ],
             outputs=[

@@ -26,6 +26,8 @@ from con360.pipeline import (
 from con360.records import Conditions, PanoramaClip, Sound, View, ViewTrack
 from con360.saliency.predict import clip_saliency
 from con360.scenes import demo_scene
+from con360.sound.headphones import to_ears
+from con360.sound.rotation import turn
 from con360.timing import ClipSpec
 from con360.viewpoint.choose import manual_viewpoint, viewpoints
 from con360.weights.find import model_folder
@@ -223,6 +225,16 @@ def test_the_true_view_with_stereo_or_no_sound(panorama: PanoramaClip) -> None:
     assert silent.sound.waveform.shape == (1, 8000) and not silent.sound.waveform.any()
     with pytest.raises(InputError, match="3 frames and the clip 4"):
         crop_view(panorama, ViewTrack.still(View(0.0), 3), 16)
+
+
+def test_the_true_view_on_headphones(panorama: PanoramaClip) -> None:
+    track = ViewTrack.still(View(30.0, 5.0), 4)
+    clip = crop_view(panorama, track, 16, "headphones")
+    wanted = to_ears(turn(panorama.sound, 30.0, 5.0))
+    assert clip.sound.layout == "stereo" and torch.allclose(clip.sound.waveform, wanted.waveform, atol=1e-5)
+    assert crop_view(panorama, track, 16, "omni").sound.waveform.shape[0] == 1
+    with pytest.raises(InputError, match="headphones need Ambisonics"):
+        crop_view(replace(panorama, sound=Sound(torch.zeros(2, 900), 16000, "stereo")), track, 16, "headphones")
 
 
 def test_stopwatch_adds_up_what_runs_twice() -> None:

@@ -11,14 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from browser.page import ComfyPage, browser, current_frontend
 from comfyui.server import PACK, ComfyServer, find_comfyui
 from PIL import Image
 
 from tools.workflow_form import Column, Node, To, Workflow, ui_format
-from tools.workflows import CENTROIDS, REFRAME, VIEWPOINT
+from tools.workflows import ANY_GENERATOR, CENTROIDS, HEADPHONES, PLACE_SOUND, REFRAME, VIEWPOINT
 
 FOLDER = PACK / "web" / "docs" / "images"
 SCALE, EDGE = 0.8, 8
@@ -30,6 +30,7 @@ OTHERS = Workflow("others", [Column("others", 420, [
     Node(3, "Save360Video", 380, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
     Node(4, "OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
     Node(5, "Con360SaliencyKL", 110, generated=To(1, "frames"), target=To(4, "frames")),
+    Node(6, "Con360RotateAmbisonics", 260, audio=To(1, "audio"), yaw=30),
 ])], app=([], []))  # fmt: skip
 # (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
@@ -37,7 +38,10 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
                        "Con360ControlLoader", "JointAVSampler", "ViewpointCrop", "OverlayPreview", "Con360Compare"]),
     (REFRAME, True, ["Reframe360Video"]),
     (CENTROIDS, False, ["Con360Centroids"]),
-    (OTHERS, True, ["ViewpointByHand", "Save360Video", "Con360SaliencyKL"]),
+    (OTHERS, True, ["ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics"]),
+    (PLACE_SOUND, True, ["Con360PlaceSound", "Con360MixAmbisonics", "Con360AmbisonicsPreview", "Con360SampleSound"]),
+    (HEADPHONES, False, ["Con360AmbisonicsToHeadphones"]),
+    (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

@@ -25,6 +25,8 @@ from tools.workflow_form import Workflow, ui_format
 from tools.workflows import SHIPPED, VIEWPOINT
 
 SIDE, MOMENT = 400, 0.5
+# Workflows of sound, and the node whose picture shows its energy.
+LISTENED = {"con360_place_sound": "6", "con360_headphones": "6", "con360_any_generator": "4"}
 PAPER, INK = (24, 27, 33), (235, 238, 242)
 
 
@@ -76,6 +78,8 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         source = demo_scene().panorama(256, ClipSpec(seconds=0.5)).frames[0].movedim(0, -1)
         flat = picture(middle(outputs["1"][0].get_components().images), (half, half))
         return [(picture(source, (SIDE, half)), (0, 0), "360°"), (flat, (half // 2, half), "flat")]
+    if name in LISTENED:
+        return heard(name, outputs)
     top = (picture(overlay(outputs), (SIDE, half)), (0, 0), "")
     if name == "con360_every_centroid":
         views = [middle(frames) for frames in outputs["7"][0]]
@@ -91,6 +95,31 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
     below = [(picture(_square(middle(outputs[key][slot])), size), word) for key, slot, word in pairs]
     left = (SIDE - half * len(below)) // 2
     return [top, *((image, (left + half * i, half), word) for i, (image, word) in enumerate(below))]
+
+
+def heard(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tuple[int, int], str]]:
+    """The panorama with the sound's energy, above what the workflow is about."""
+    half, sixth = SIDE // 2, SIDE // 6
+    top = (picture(middle(outputs[LISTENED[name]][0]), (SIDE, half)), (0, 0), "energy of the sound")
+    if name == "con360_place_sound":
+        return [top, (picture(outputs["6"][1][0], (SIDE, half)), (0, half), "")]
+    if name == "con360_headphones":
+        return [top, (two_ears(outputs["4"][0]["waveform"][0], (SIDE, half)), (0, half), "left and right")]
+    views = [picture(middle(frames), (sixth - 4, sixth - 4)) for frames in outputs["2"][0]]
+    return [top, *((view, (i * sixth + 4, half + (half - sixth) // 2), "") for i, view in enumerate(views))]
+
+
+def two_ears(waveform: Tensor, size: tuple[int, int]) -> Image.Image:
+    """The peaks of a stereo sound over time, left above right."""
+    page = Image.new("RGB", size, PAPER)
+    draw, (width, height) = ImageDraw.Draw(page), size
+    columns = waveform.abs().unfold(1, waveform.shape[1] // width, waveform.shape[1] // width).amax(2)
+    reach = columns / columns.max() * height / 4
+    for ear in (0, 1):
+        line = height * (1 + 2 * ear) // 4
+        for x, tall in enumerate(reach[ear, :width].tolist()):
+            draw.line((x, line - tall, x, line + tall), INK)
+    return page
 
 
 def _square(frame: Tensor) -> Tensor:

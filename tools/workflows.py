@@ -252,8 +252,8 @@ TURN = json.dumps([{"time": time_s, "yaw": yaw, "pitch": 0, "fov": 90}
 
 
 PLACE_SOUND = Workflow("con360_place_sound", [
-    Column("The 360° clip and the sound", 320, [
-        _load(fps=15), Node(3, "Con360SampleSound", 110, voice="bell"), Note(16, 400, "What this does", """\
+    Column("The sound and the 360° clip", 320, [
+        Node(3, "Con360SampleSound", 110, voice="bell"), _load(fps=15), Note(16, 400, "What this does", """\
 A mono sound is placed into a 360° clip, follows a subject there, is mixed with the clip's own sound and saved as a \
 file that players turn with the head.
 
@@ -312,7 +312,7 @@ ANY_GENERATOR = Workflow("con360_any_generator", [
     Column("The 360° clip", 320, [_load()]),
     Column("Views all around", 320, [
         Node(2, "Con360ViewsAround", 460, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
-             caption=demo_scene().caption().short),
+             caption="coloured shapes under a dusk sky"),
     ]),
     Column("Your model", 360, [Note(16, 460, "Put your model here", """\
 Any model that makes sound for a video makes a **field** this way: it runs once for each view, and its sounds are \

@@ -37,6 +37,8 @@ const sound = {
   outline: (place) => capOutline(place, disc(place)),
   holds: (place, under) => degreesBetween(place, under) <= disc(place) / 2,
   mark: (pen, at, colour) => pen.speaker(at, colour),
+  // Drawn over the numbers, so that there is always an icon to drag.
+  over: true,
   whole: ({ time, yaw, pitch = 0, distance = 1, spread = 0, gain = 0 }) => ({ time, yaw, pitch, distance, spread, gain }),
   stored: ({ yaw, pitch, distance, spread, gain }) => ({
     yaw, pitch, distance, ...(spread ? { spread } : {}), ...(gain ? { gain } : {}),

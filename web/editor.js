@@ -246,6 +246,11 @@ class Editor {
     return { u, v, away };
   }
 
+  /** True of the number of the region that is followed. */
+  isChosen({ ranking, rank }) {
+    return ranking === this.value(this.choice) && rank === this.value("rank");
+  }
+
   /** The number nearest to a pointer, if close enough. */
   badgeAt({ away }) {
     const near = this.badges().map((badge) => ({ ...badge, px: away(badge.place) })).filter(({ px }) => px < NEAR_PX);
@@ -261,9 +266,11 @@ class Editor {
   press(event) {
     if (event.button !== 0) return;
     const start = this.pointer(event);
+    // What is under the hand now goes before its own number, and before a keyframe of another time.
+    const atHand = this.view && start.away(this.view) < NEAR_PX;
     const badge = this.badgeAt(start);
-    if (badge) return this.choose(badge.ranking, badge.rank);
-    const frame = this.keyed && this.keyframes.find((found) => start.away(found) < NEAR_PX);
+    if (badge && !(atHand && this.isChosen(badge))) return this.choose(badge.ranking, badge.rank);
+    const frame = this.keyed && !atHand && this.keyframes.find((found) => start.away(found) < NEAR_PX);
     if (frame && frame !== this.keyframeHere) return this.transport.seek(frame.time);
     // A keyframe belongs to the time of the press, so pause. A still view can turn while the clip plays.
     if (this.keyed) this.video.pause();
@@ -373,12 +380,12 @@ class Editor {
       const shaped = this.shaped(view);
       this.kind.hear(this.hearing, shaped);
       pen.lines(linesOnMap(this.kind.outline(shaped), true), PINK, 2.5);
-      this.kind.mark(pen, anglesOnMap(view), PINK);
+      if (!this.kind.over) this.kind.mark(pen, anglesOnMap(view), PINK);
     }
-    for (const { rank, place, full } of this.badges()) {
-      const chosen = full && this.ranked && rank === this.value("rank");
-      pen.badge(anglesOnMap(place), String(rank), chosen ? CHOSEN : full ? OFFERED : OTHER);
+    for (const badge of this.badges()) {
+      pen.badge(anglesOnMap(badge.place), String(badge.rank), this.isChosen(badge) ? CHOSEN : badge.full ? OFFERED : OTHER);
     }
+    if (view && this.kind.over) this.kind.mark(pen, anglesOnMap(view), PINK);
     context.restore();
     this.showStatus(view);
   }

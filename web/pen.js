@@ -55,15 +55,17 @@ export class Pen {
   /** A loudspeaker in a disc. */
   speaker([u, v], colour) {
     const { context, scale } = this;
-    this.dot([u, v], colour, 11);
-    const [x, y] = this.at([u, v]);
-    context.save();
-    context.translate(x, y);
-    context.scale(scale, scale);
-    context.fillStyle = context.strokeStyle = "#fff";
-    context.lineWidth = 1.5;
-    context.fill(new Path2D("M-6 -2 h3 l4 -4 v12 l-4 -4 h-3 z"));
-    context.stroke(new Path2D("M3.5 -2.5 a3.5 3.5 0 0 1 0 5 M5.5 -4.5 a6.4 6.4 0 0 1 0 9"));
-    context.restore();
+    // Near the seam, draw it on both sides.
+    for (const turn of [-1, 0, 1]) {
+      this.dot([u + turn, v], colour, 11);
+      context.save();
+      context.translate(...this.at([u + turn, v]));
+      context.scale(scale, scale);
+      context.fillStyle = context.strokeStyle = "#fff";
+      context.lineWidth = 1.5;
+      context.fill(new Path2D("M-6 -2 h3 l4 -4 v12 l-4 -4 h-3 z"));
+      context.stroke(new Path2D("M3.5 -2.5 a3.5 3.5 0 0 1 0 5 M5.5 -4.5 a6.4 6.4 0 0 1 0 9"));
+      context.restore();
+    }
   }
 }

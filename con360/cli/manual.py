@@ -100,10 +100,11 @@ needed.
 REFRAME_NOTES = """\
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
 in seconds from --start and degrees. The field of view spans the longer side of the
-picture. Stereo comes from two virtual cardioids, 75° to either side of the view;
-headphones get what the ears of the dummy head KEMAR hear, or your own (--hrtf, needs
-h5py). Sound is resampled where AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks
-would clip, all channels are turned down alike.
+picture. Stereo comes from two virtual cardioids, 75° to either side of the view, or
+pans what is in front between loudspeakers (--stereo tangent, at 30° to either side;
+constant-power, at 45°). Headphones get what the ears of the dummy head KEMAR hear, or
+your own (--hrtf, needs h5py). Sound is resampled where AAC lacks its rate (192 kHz,
+37.8 kHz). Where its peaks would clip, all channels are turned down alike.
 An existing OUT.mp4 is replaced when the new one is complete.
 """
 
@@ -123,8 +124,9 @@ KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "distance": 2
 in seconds of CLIP, degrees and metres; spread and gain may stand there too. Keyframes of
 reframe fit. Several channels are mixed to one; Ambisonics is turned, so that its front
 lies at its place. CLIP's own mono sound comes from everywhere, loudspeakers from their
-places. Order 1 is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels
-are turned down alike.
+places. --find compares the sound with what moves; what fits nothing stays diffuse. Order 1
+is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels are turned down
+alike.
 """
 
 LISTEN = """\

@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
-from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS
-from ..sound.channels import AMBISONICS
+from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
 from .manual import (
     CAPTION,
     CAPTION_NOTES,
@@ -35,9 +34,9 @@ from .manual import (
     VIEWS,
     VIEWS_NOTES,
 )
+from .options import DEVICES, add_saliency, add_sound, number, scale, whole
 from .requests import Request, request_of
-
-DEVICES = "cuda, cuda:1, mps or cpu; auto takes the first available (auto)"
+from .sound_options import add_listen, add_page, add_place
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,18 +96,18 @@ def build_parser() -> Parser:
             **form,
         )
     )  # fmt: skip
-    _add_place(
+    add_place(
         commands.add_parser(
             "place", usage="con360 place SOUND[@PLACE] ... [--on CLIP] -o OUT [OPTIONS]", description=PLACE,
             epilog=PLACE_NOTES, **form,
         )
     )  # fmt: skip
-    _add_listen(
+    add_listen(
         commands.add_parser(
             "listen", usage="con360 listen INPUT -o OUT.wav [OPTIONS]", description=LISTEN, epilog=LISTEN_NOTES, **form
         )
     )
-    _add_page(
+    add_page(
         commands.add_parser(
             "page", usage="con360 page CLIP -o OUT.html [OPTIONS]", description=PAGE, epilog=PAGE_NOTES, **form
         )
@@ -135,8 +134,8 @@ def build_parser() -> Parser:
 
 def _add_demo(parser: Parser) -> None:
     parser.add_argument("--out", default="con360-demo", metavar="FOLDER", help="where to write (con360-demo)")
-    parser.add_argument("--seed", type=_whole, default=0, help="seed of the noise that both views start from (0)")
-    parser.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of the noise that both views start from (0)")
+    parser.add_argument("--steps", type=whole, help="denoising steps (as the model recommends)")
     _add_model(parser)
     parser.set_defaults(json=False)
 
@@ -145,7 +144,7 @@ def _add_generate(parser: Parser) -> None:
     parser.add_argument("input", metavar="INPUT", help="a 360° video or picture, equirectangular, about 2:1")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the clip to write")
     _add_source(parser.add_argument_group("which part of INPUT"))
-    _add_sound(parser.add_argument_group("sound of INPUT"))
+    add_sound(parser.add_argument_group("sound of INPUT"))
     _add_view(parser.add_argument_group("which view"))
     _add_sampling(parser.add_argument_group("generation"))
     _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
@@ -162,64 +161,29 @@ def _add_reframe(parser: Parser) -> None:
     parser.add_argument("input", metavar="INPUT", help="a 360° video, equirectangular, about 2:1")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the video to write")
     look = parser.add_argument_group("where to look")
-    look.add_argument("--follow", type=_whole, metavar="K", help="the K-th most salient region (1, the most salient)")
-    look.add_argument("--yaw", type=_number, metavar="DEG", help="look there instead; right is positive (0)")
-    look.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
-    look.add_argument("--fov", type=_number, metavar="DEG", help="field of view across the longer side (90)")
+    look.add_argument("--follow", type=whole, metavar="K", help="the K-th most salient region (1, the most salient)")
+    look.add_argument("--yaw", type=number, metavar="DEG", help="look there instead; right is positive (0)")
+    look.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")
+    look.add_argument("--fov", type=number, metavar="DEG", help="field of view across the longer side (90)")
     look.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
-    _add_saliency(look)
+    add_saliency(look)
     look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
     _add_part(parser.add_argument_group("which part of INPUT"))
     made = parser.add_argument_group("result")
     made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
-    made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
+    made.add_argument("--fps", type=number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument(
         "--sound", choices=SOUND_KINDS, default="auto",
         help="stereo, mono, first-order Ambisonics or two ears on headphones, turned with the view; auto keeps mono "
         "and stereo, and makes stereo of the rest (auto)",
     )  # fmt: skip
     made.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears for --sound headphones (those of MIT KEMAR)")
-    _add_sound(parser.add_argument_group("sound of INPUT"))
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
-
-
-def _add_place(parser: Parser) -> None:
-    parser.add_argument("sounds", nargs="*", metavar="SOUND[@PLACE]", help="any file with sound, and its own place")
-    parser.add_argument(
-        "--sounds", dest="views", metavar="FOLDER", help="sounds of a clip's views, beside `con360 views`' views.json"
-    )
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="OUT.mp4 with a clip, else OUT.wav")
-    parser.add_argument("--on", metavar="CLIP", help="a 360° video; its picture is copied")
-    place = parser.add_argument_group("place of each sound that has none of its own")
-    place.add_argument("--yaw", type=_number, metavar="DEG", help="right is positive (0)")
-    place.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
-    place.add_argument("--follow", type=_whole, metavar="K", help="the K-th most salient region of CLIP")
-    place.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
-    place.add_argument("--panned", action="store_true", help="stereo: each side where its own panning says")
-    place.add_argument("--distance", type=_number, metavar="M", help="twice as far is 6 dB quieter (1)")
-    place.add_argument("--spread", type=_number, metavar="DEG", help="angle it fills: 0 a point, 360 everywhere (0)")
-    place.add_argument("--gain", type=_number, metavar="DB", help="louder or quieter, in decibels (0)")
-    place.add_argument("--begin", type=_number, metavar="S", help="when it begins, in seconds of CLIP (0)")
-    made = parser.add_argument_group("result")
-    made.add_argument("--order", type=_whole, metavar="N", help="of the Ambisonics, 1 to 3 (CLIP's own, else 1)")
-    made.add_argument("--replace", action="store_true", help="leave CLIP's own sound out (mixed in)")
-    look = parser.add_argument_group("looking at CLIP, for --follow")
-    look.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (as the metadata says)")
-    _add_saliency(look)
-    look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
-    _add_sound(parser.add_argument_group("sound of CLIP"))
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
-
-
-def _add_listen(parser: Parser) -> None:
-    parser.add_argument("input", metavar="INPUT", help="Ambisonics of order 1 to 3, or a 360° video with sound")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT.wav", help="what both ears hear")
-    head = parser.add_argument_group("where the head points")
-    head.add_argument("--yaw", type=_number, metavar="DEG", help="right is positive (0)")
-    head.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
-    head.add_argument("--path", metavar="KEYFRAMES.json", help="turn along keyframes")
-    parser.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears, measured (MIT KEMAR's)")
-    _add_sound(parser.add_argument_group("sound of INPUT"))
+    made.add_argument(
+        "--stereo", choices=STEREO_LAWS, default="cardioids",
+        help="law that makes Ambisonics stereo: two microphones, or panning each band between two loudspeakers "
+        "(cardioids)",
+    )  # fmt: skip
+    add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
 
@@ -227,37 +191,18 @@ def _add_views(parser: Parser) -> None:
     parser.add_argument("input", metavar="INPUT", help="a 360° video, equirectangular, about 2:1")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where to write")
     look = parser.add_argument_group("which views")
-    look.add_argument("--count", type=_whole, metavar="N", help="so many evenly around, 2 to 16 (6)")
+    look.add_argument("--count", type=whole, metavar="N", help="so many evenly around, 2 to 16 (6)")
     look.add_argument("--above-below", action="store_true", help="the last two of them look straight up and down")
-    look.add_argument("--regions", type=_whole, metavar="K", help="the K most salient regions instead")
-    look.add_argument("--fov", type=_number, metavar="DEG", help="field of view across the longer side (90)")
-    _add_saliency(look)
+    look.add_argument("--regions", type=whole, metavar="K", help="the K most salient regions instead")
+    look.add_argument("--fov", type=number, metavar="DEG", help="field of view across the longer side (90)")
+    add_saliency(look)
     look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
     _add_part(parser.add_argument_group("which part of INPUT"))
     made = parser.add_argument_group("clips")
     made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
-    made.add_argument("--fps", type=_number, metavar="N", help="constant frame rate (each frame keeps its own time)")
+    made.add_argument("--fps", type=number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument("--with-sound", action="store_true", help="with what each view's microphone hears (silent)")
-    _add_sound(parser.add_argument_group("sound of INPUT"))
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
-
-
-def _add_page(parser: Parser) -> None:
-    parser.add_argument("input", metavar="CLIP", help="a 360° video, equirectangular, about 2:1")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT.html", help="the page to write")
-    spots = parser.add_argument_group("hot spots")
-    spots.add_argument(
-        "--view", action="append", default=[], metavar="FILE[@YAW,PITCH][=CAPTION]",
-        help="a view's clip, where it lies, and its name; may be repeated",
-    )  # fmt: skip
-    spots.add_argument("--views", metavar="FOLDER", help="all views of a folder that `con360 views` wrote")
-    parser.add_argument("--title", metavar="TEXT", help="of the page (CLIP's name)")
-    smaller = parser.add_argument_group("a smaller page")
-    smaller.add_argument("--size", metavar="WxH", help="of the panorama, even numbers (as it is)")
-    smaller.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
-    smaller.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
-    smaller.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (the left one)")
-    _add_sound(parser.add_argument_group("sound of CLIP"))
+    add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
 
@@ -293,10 +238,10 @@ def _add_captioning(group: Any, required: bool = False) -> None:
         "--caption-llm", metavar="FOLDER", help="language model that merges the faces' captions (merged by rule)"
     )
     group.add_argument(
-        "--caption-times", type=_whole, default=DEFAULT_TIMES, metavar="N", help="moments to look at (%(default)s)"
+        "--caption-times", type=whole, default=DEFAULT_TIMES, metavar="N", help="moments to look at (%(default)s)"
     )
     group.add_argument(
-        "--caption-batch", type=_whole, default=DEFAULT_BATCH, metavar="N", help="faces at once (%(default)s)"
+        "--caption-batch", type=whole, default=DEFAULT_BATCH, metavar="N", help="faces at once (%(default)s)"
     )
     group.add_argument("--face-prompt", metavar="TEXT|@FILE", help="beginning of each face's caption")
     group.add_argument("--merge-prompt", metavar="TEXT|@FILE", help="request for the long caption")
@@ -304,8 +249,8 @@ def _add_captioning(group: Any, required: bool = False) -> None:
 
 
 def _add_source(group: Any) -> None:
-    group.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
-    group.add_argument("--duration", type=_number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
+    group.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    group.add_argument("--duration", type=number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
     group.add_argument(
         "--eye", choices=EYES,
         help="stereo video: one eye, or the whole picture (as the metadata says)",
@@ -313,41 +258,21 @@ def _add_source(group: Any) -> None:
 
 
 def _add_part(group: Any) -> None:
-    group.add_argument("--start", type=_number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
-    group.add_argument("--duration", type=_number, metavar="S", help="how long (to the end)")
+    group.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    group.add_argument("--duration", type=number, metavar="S", help="how long (to the end)")
     group.add_argument(
         "--eye", choices=EYES,
         help="stereo video: one eye, or the whole picture (as the metadata says)",
     )  # fmt: skip
 
 
-def _add_sound(group: Any) -> None:
-    group.add_argument(
-        "--audio-track", type=_whole, metavar="N", help="number of the sound track, from 1 (the file's default)"
-    )
-    kind = group.add_mutually_exclusive_group()
-    kind.add_argument(
-        "--ambisonics", choices=AMBISONICS, default="auto",
-        help="meaning of 4, 9 or 16 channels: AmbiX (ACN, SN3D), N3D (ACN), FuMa, or none: loudspeakers; auto reads "
-        "the metadata, and assumes AmbiX where there is none (auto)",
-    )  # fmt: skip
-    kind.add_argument(
-        "--fuma", dest="ambisonics", action="store_const", const="fuma", default=argparse.SUPPRESS,
-        help="the same as --ambisonics fuma",
-    )  # fmt: skip
-    group.add_argument(
-        "--head-locked", action="store_true",
-        help="the last two of 6, 11 or 18 channels are a stereo pair that does not turn",
-    )  # fmt: skip
-
-
 def _add_view(group: Any) -> None:
     group.add_argument(
-        "--viewpoint", type=_whole, metavar="K", help="rank of the salient region to look at (1, the most salient)"
+        "--viewpoint", type=whole, metavar="K", help="rank of the salient region to look at (1, the most salient)"
     )
-    group.add_argument("--yaw", type=_number, metavar="DEG", help="look there instead; right is positive (0)")
-    group.add_argument("--pitch", type=_number, metavar="DEG", help="-90 down to 90 up (0)")
-    group.add_argument("--fov", type=_number, metavar="DEG", help="field of view, across and down (90)")
+    group.add_argument("--yaw", type=number, metavar="DEG", help="look there instead; right is positive (0)")
+    group.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")
+    group.add_argument("--fov", type=number, metavar="DEG", help="field of view, across and down (90)")
     group.add_argument(
         "--choose-by", choices=RANKINGS, default="subject",
         help="subject: the most saliency under a narrow window; centroid: the paper's centres of regions (subject)",
@@ -356,53 +281,38 @@ def _add_view(group: Any) -> None:
         "--track", choices=("still", "follow"), default="still",
         help="hold the camera still, or follow the region (still)",
     )  # fmt: skip
-    _add_saliency(group)
-
-
-def _add_saliency(group: Any) -> None:
-    group.add_argument(
-        "--saliency", metavar="NAME|FILE",
-        help="'multi-cue', 'training-free', or a file with SalViT360's weights (multi-cue for the viewpoints; the "
-        "control's own method for the control)",
-    )  # fmt: skip
-    group.add_argument(
-        "--faces",
-        metavar="FILE|none",
-        help="CenterFace as ONNX: multi-cue's face detector (the one in the model folders)",
-    )
+    add_saliency(group)
 
 
 def _add_sampling(group: Any) -> None:
     group.add_argument("--caption", metavar="TEXT", help="what is seen and heard all around (none)")
     group.add_argument("--negative", default="", metavar="TEXT", help="what the clip should not show or sound like")
-    group.add_argument(
-        "--seed", type=_whole, default=0, help="seed of the noise; the same seed gives the same clip (0)"
-    )
-    group.add_argument("--steps", type=_whole, help="denoising steps (as the model recommends)")
+    group.add_argument("--seed", type=whole, default=0, help="seed of the noise; the same seed gives the same clip (0)")
+    group.add_argument("--steps", type=whole, help="denoising steps (as the model recommends)")
     group.add_argument("--sampler", choices=SAMPLERS, help="dpm++ needs fewer steps (the model's own, else ddim)")
     group.add_argument(
-        "--cfg-video", type=_scale, metavar="X", help="guidance scale of the picture, or 'off' (the model's own)"
+        "--cfg-video", type=scale, metavar="X", help="guidance scale of the picture, or 'off' (the model's own)"
     )
     group.add_argument(
-        "--cfg-audio", type=_scale, metavar="X", help="guidance scale of the sound, or 'off' (the model's own)"
+        "--cfg-audio", type=scale, metavar="X", help="guidance scale of the sound, or 'off' (the model's own)"
     )
     group.add_argument(
-        "--cfg-control", type=_scale, metavar="X", help="guidance scale of the control alone, by a third pass ('off')"
+        "--cfg-control", type=scale, metavar="X", help="guidance scale of the control alone, by a third pass ('off')"
     )
     group.add_argument(
-        "--strength", type=_number, default=1.0, metavar="X", help="strength of the control; 0 is off (1)"
+        "--strength", type=number, default=1.0, metavar="X", help="strength of the control; 0 is off (1)"
     )
     group.add_argument(
-        "--saliency-strength", type=_number, default=1.0, metavar="X", help="strength of the saliency maps alone (1)"
+        "--saliency-strength", type=number, default=1.0, metavar="X", help="strength of the saliency maps alone (1)"
     )
     group.add_argument(
-        "--basd-strength", type=_number, default=1.0, metavar="X", help="strength of the BASD maps alone (1)"
+        "--basd-strength", type=number, default=1.0, metavar="X", help="strength of the BASD maps alone (1)"
     )
     group.add_argument(
-        "--control-start", type=_number, metavar="X", help="fraction of the steps after which the control begins (0)"
+        "--control-start", type=number, metavar="X", help="fraction of the steps after which the control begins (0)"
     )
     group.add_argument(
-        "--control-end", type=_number, metavar="X", help="fraction of the steps after which the control ends (1)"
+        "--control-end", type=number, metavar="X", help="fraction of the steps after which the control ends (1)"
     )
 
 
@@ -413,11 +323,11 @@ def _add_start(group: Any) -> None:
     )  # fmt: skip
     group.add_argument(
         "--denoise",
-        type=_number,
+        type=number,
         metavar="X",
         help="how much of the start to replace: above 0, up to 1 = all (0.6; 1 with --hold)",
     )
-    group.add_argument("--denoise-sound", type=_number, metavar="X", help="the same for the sound (as --denoise)")
+    group.add_argument("--denoise-sound", type=number, metavar="X", help="the same for the sound (as --denoise)")
     group.add_argument(
         "--hold", choices=HOLDS,
         help="keep the start's picture and generate its sound, or the reverse",
@@ -439,22 +349,3 @@ def _add_model(group: Any) -> None:
         "--dtype", choices=DTYPES, default="auto",
         help="precision; auto is bfloat16 on a CUDA GPU that has it, else float16, and float32 on a CPU and mps (auto)",
     )  # fmt: skip
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a whole number is wanted, got {text!r}") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number is wanted, got {text!r}") from None
-
-
-def _scale(text: str) -> float:
-    # A guidance scale of 1 weighs the unconditional prediction with 0.
-    return 1.0 if text == "off" else _number(text)

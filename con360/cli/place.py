@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 # Words of a place that have a value.
 KEYS = {"yaw": float, "pitch": float, "follow": int, "path": str, "distance": float, "spread": float, "gain": float,
         "begin": float}  # fmt: skip
-WAYS = ("yaw", "pitch", "follow", "path", "panned")
+# Words without one.
+FLAGS = {"panned": "panned", "find": "find", "most-moving": "most_moving"}
+WAYS = ("yaw", "pitch", "follow", "path", *FLAGS.values())
 
 
 def run_place(options: PlaceRequest, started: float) -> None:
@@ -34,7 +36,7 @@ def run_place(options: PlaceRequest, started: float) -> None:
     sounds = [placed_sound(text, options) for text in options.sounds]
     from ..placing.folder import open_views
     from ..placing.run import PlaceSettings, place_alone, place_on_clip
-    from ..placing.sources import Following
+    from ..placing.sources import Finding, Following
     from .common import check_saliency, face_detector
 
     settings = PlaceSettings(
@@ -50,7 +52,7 @@ def run_place(options: PlaceRequest, started: float) -> None:
             made = place_alone(sounds, options.output, settings, views=views, progress=progress)
     else:
         check_saliency(options.saliency)
-        follows = any(isinstance(sound.place, Following) for sound in sounds)
+        follows = any(isinstance(sound.place, Following | Finding) for sound in sounds)
         device = resolve_device(options.device)
         detector = face_detector(options.faces) if follows else None
         report = Report(started, device if follows else None)
@@ -82,7 +84,7 @@ def _tell(
 ) -> None:
     from ..sound.source_tracks import track_to_json
 
-    places = [json.loads(track_to_json(track)) for track in made.tracks]
+    places = [None if track is None else json.loads(track_to_json(track)) for track in made.tracks]
     if options.json:
         facts = {**asdict(made), "path": str(made.path), "tracks": places}
         print(json.dumps({**facts, "notices": report.notices, "seconds": report.seconds}))
@@ -98,8 +100,10 @@ def _tell(
     print(os.fspath(options.output))
 
 
-def _words(track: SourceTrack) -> str:
+def _words(track: SourceTrack | None) -> str:
     """Describe a track in a few words."""
+    if track is None:
+        return "as found, band by band"
     first = track.points[0]
     there = f"yaw {first.yaw_deg:.0f}°, pitch {first.pitch_deg:.0f}°"
     return there if len(track.points) == 1 else f"{there}, then along {len(track.points)} points"
@@ -135,12 +139,14 @@ def _split(text: str) -> tuple[str, dict[str, Any]]:
 def _word(word: str, text: str) -> tuple[str, Any]:
     if word.endswith(".json") and "=" not in word:
         return "path", word
-    if word == "panned":
-        return word, True
+    if word in FLAGS:
+        return FLAGS[word], True
     key, _, value = word.partition("=")
     if key not in KEYS or not value:
         wanted = ", ".join(f"{key}=" for key in KEYS)
-        raise InputError(f"{text}: the place {word!r} is not understood; write {wanted}, panned, or a .json file.")
+        raise InputError(
+            f"{text}: the place {word!r} is not understood; write {wanted}, {', '.join(FLAGS)}, or a .json file."
+        )
     try:
         return key, KEYS[key](value)
     except ValueError:
@@ -154,7 +160,7 @@ def _rest_of(plain: PlaceOptions, own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(words: PlaceOptions) -> Place:
-    from ..placing.sources import Following, Panned
+    from ..placing.sources import Finding, Following, Panned
     from ..records import SourcePoint
 
     if len(words.ways) > 1:
@@ -166,8 +172,11 @@ def _place(words: PlaceOptions) -> Place:
     if not words.ways or "direction" in words.ways:
         return SourcePoint(words.yaw or 0.0, words.pitch or 0.0, **size)
     if words.distance is None and words.spread is None:
-        return Panned(words.gain or 0.0) if words.path is None else _path(words.path, words.gain or 0.0)
-    raise InputError(f"distance and spread do not go with a {words.ways[0]}; leave them out.")
+        gain = words.gain or 0.0
+        if words.path is not None:
+            return _path(words.path, gain)
+        return Panned(gain) if words.panned else Finding(words.most_moving, gain)
+    raise InputError(f"distance and spread do not go with the {words.ways[0]}; leave them out.")
 
 
 def _path(name: str, gain_db: float) -> SourceTrack:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..choices import Eye, Ranking, SoundKind
+    from ..choices import Eye, Ranking, SoundKind, StereoLaw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,8 @@ class PlaceOptions:
     follow: int | None = None
     path: str | None = None
     panned: bool = False
+    find: bool = False
+    most_moving: bool = False
     distance: float | None = None
     spread: float | None = None
     gain: float | None = None
@@ -83,7 +85,8 @@ class PlaceOptions:
         """Ways in which it says where the sound lies; more than one contradict each other."""
         given = {
             "direction": self.yaw is not None or self.pitch is not None, "region": self.follow is not None,
-            "path": self.path is not None, "panning": self.panned,
+            "path": self.path is not None, "panning": self.panned, "finding": self.find,
+            "most moving region": self.most_moving,
         }  # fmt: skip
         return tuple(way for way, is_given in given.items() if is_given)
 
@@ -184,6 +187,7 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     fps: float | None
     sound: SoundKind
     hrtf: str | None
+    stereo: StereoLaw
 
 
 @dataclass(frozen=True, kw_only=True)

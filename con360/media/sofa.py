@@ -22,7 +22,8 @@ INSTALL = 'pip install "con360-av[sofa]"  (or: pip install h5py)'
 RATES_HZ = (8000, 384000)
 # Megabytes of responses; the largest published sets have about 200.
 _LARGEST_MB = 1024
-_WANTED = "a SOFA file of convention SimpleFreeFieldHRIR (two ears, free field) is wanted"
+CONVENTION = "SimpleFreeFieldHRIR"
+_WANTED = f"a SOFA file of convention {CONVENTION} (two ears, free field, FIR) is wanted"
 
 
 def ears_of_sofa(path: str | os.PathLike[str], order: int, rate_hz: int) -> EarFilters:
@@ -63,8 +64,8 @@ def _check_kind(file: Any, path: Path) -> None:
     convention, kind = _text(file.attrs.get("SOFAConventions")), _text(file.attrs.get("DataType"))
     if _text(file.attrs.get("Conventions")) != "SOFA":
         raise InputError(f"{path.name} is HDF5, but no SOFA file; {_WANTED}.")
-    if kind != "FIR":
-        raise InputError(f"{path.name} holds data of type {kind or 'none'!r} ({convention}), not FIR; {_WANTED}.")
+    if kind != "FIR" or convention != CONVENTION:
+        raise InputError(f"{path.name} is of convention {convention!r} with data of type {kind!r}; {_WANTED}.")
 
 
 def _text(value: Any) -> str:
@@ -87,8 +88,10 @@ def _responses(file: Any, path: Path) -> HeadResponses:
     if not responses.any(axis=2).all():
         raise InputError(f"{path.name} has responses that are silent; every direction must be heard by both ears.")
     yaw, pitch, distance = _spherical(file["SourcePosition"], places, path)
+    responses = _delayed(responses, file, path)
+    responses = responses[:, ::-1] if _ears_swapped(file, path) else responses
     kept = _once(yaw, pitch, distance)
-    heard, yaws, pitches = map(torch.from_numpy, (_delayed(responses, file, path)[kept], yaw[kept], pitch[kept]))
+    heard, yaws, pitches = map(torch.from_numpy, (responses[kept], yaw[kept], pitch[kept]))
     name = _text(file.attrs.get("ListenerShortName")) or path.name
     return HeadResponses(heard, yaws, pitches, round(float(rate[0])), name)
 
@@ -109,9 +112,11 @@ def _size(data: Any) -> str:
     return " x ".join(map(str, data.shape)) or "one number"
 
 
-def _spherical(data: Any, places: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _spherical(
+    data: Any, places: np.ndarray, path: Path, unsaid: str = "spherical"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Right-positive yaw, pitch and distance of places; SOFA's azimuth is left-positive, its x axis points ahead."""
-    kind = _text(data.attrs.get("Type")) or "spherical"
+    kind = _text(data.attrs.get("Type")) or unsaid
     if kind == "cartesian":
         x, y, z = places.T
         flat = np.hypot(x, y)
@@ -122,6 +127,26 @@ def _spherical(data: Any, places: np.ndarray, path: Path) -> tuple[np.ndarray, n
     if np.abs(pitch).max() > 90.001:
         raise InputError(f"{path.name} has an elevation of {np.abs(pitch).max():g} degrees; wanted -90 to 90.")
     return (180.0 - azimuth) % 360.0 - 180.0, pitch.clip(-90, 90), distance
+
+
+def _ears_swapped(file: Any, path: Path) -> bool:
+    """Tell whether the first receiver is the right ear.
+
+    Raises:
+        InputError: the listener does not look along the x axis, from which directions count.
+    """
+    if "ListenerView" in file:
+        views = _numbers(file, "ListenerView", path).reshape(-1, 3)
+        yaw, pitch, _ = _spherical(file["ListenerView"], views, path, "cartesian")
+        if np.abs(yaw).max() > 0.1 or np.abs(pitch).max() > 0.1:
+            raise InputError(f"{path.name} has a listener who does not look to azimuth 0; turn its directions first.")
+    if "ReceiverPosition" not in file:
+        return False
+    ears = _numbers(file, "ReceiverPosition", path)
+    if ears.shape[:2] != (2, 3):
+        raise InputError(f"{path.name} has ReceiverPosition of {_size(ears)}; wanted 2 x 3.")
+    first, second = _spherical(file["ReceiverPosition"], ears.reshape(2, 3, -1)[..., 0], path, "cartesian")[0]
+    return bool(first > 0 > second)
 
 
 def _once(yaw: np.ndarray, pitch: np.ndarray, distance: np.ndarray) -> np.ndarray:

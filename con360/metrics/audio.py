@@ -1,4 +1,4 @@
-"""Measure sounds: distances, onsets, levels, classes, directions, and CLAP.
+"""Measure sounds: distances, levels, classes, directions, and CLAP.
 
 Every function takes `Sound` records and mixes them to mono at 16 kHz where the metric is defined there.
 """
@@ -20,16 +20,12 @@ from ..errors import InputError
 from ..records import Sound
 from ..sound.intensity import heard_angles_deg
 from ..sound.levels import resample, to_mono
-from ..sound.mels import MEL_HOP, SAMPLE_RATE_HZ, log_mel
+from ..sound.loudness import HOP, WINDOW, envelope_of
+from ..sound.mels import SAMPLE_RATE_HZ, log_mel
 from .figure import Definition
 
-# E-L1 (method notes): frames of the RMS curve.
-ENERGY_WINDOW, ENERGY_HOP = 512, 128
 # Quieter than this, in decibels of full scale, is silence in the distances below.
 SILENCE_DB = -60.0
-ONSET_RISE_DB = 6.0
-ONSET_GAP_S = 0.05
-ONSET_RANGE_DB = 30.0
 CLAP_RATE_HZ = 48000
 
 SOUND = Definition(
@@ -47,13 +43,7 @@ SOUND_OVER_TIME = Definition(
     unit="dB",
 )
 ENERGY = Definition(
-    "E-L1", f"mean |RMS - RMS'|, window {ENERGY_WINDOW}, hop {ENERGY_HOP} at 16 kHz", "method notes", unit="amplitude"
-)
-ONSET_COUNT = Definition(
-    "onset accuracy",
-    "1 where both sounds have the same number of onsets, else 0; onsets by rise of the log-mel (ours, not librosa's)",
-    "CondFoleyGen",
-    better="higher",
+    "E-L1", f"mean |RMS - RMS'|, window {WINDOW}, hop {HOP} at 16 kHz, ends mirrored", "Video-Foley", unit="amplitude"
 )
 
 
@@ -63,20 +53,16 @@ def mono_16k(sound: Sound) -> Tensor:
 
 
 def energy_l1(generated: Sound, target: Sound) -> float:
-    """Compute E-L1, the mean absolute difference of the RMS curves.
+    """Compute E-L1, the mean absolute difference of the envelopes.
+
+    Convention: silence's own E-L1, the mean of the target's envelope, belongs beside it: the figure follows the level.
 
     Args:
         generated, target: of equal length to within a window; the longer one's end is left out.
     """
-    a, b = (_rms_curve(mono_16k(s)) for s in (generated, target))
+    a, b = (envelope_of(sound).values for sound in (generated, target))
     frames = min(len(a), len(b))
     return float((a[:frames] - b[:frames]).abs().mean())
-
-
-def _rms_curve(waveform: Tensor) -> Tensor:
-    if len(waveform) < ENERGY_WINDOW:
-        raise InputError(f"{len(waveform)} samples are too few for E-L1; give {ENERGY_WINDOW} or more at 16 kHz.")
-    return waveform.unfold(0, ENERGY_WINDOW, ENERGY_HOP).square().mean(-1).sqrt()
 
 
 def mel_levels_db(sound: Sound) -> Tensor:
@@ -109,70 +95,6 @@ def band_level_db(sound: Sound, band_hz: tuple[float, float], floor_db: float = 
     hz = torch.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE_HZ)
     total = float(power[(hz >= band_hz[0]) & (hz <= band_hz[1])].sum())
     return max(10 * math.log10(total), floor_db) if total > 0 else floor_db
-
-
-# Onsets ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Onsets:
-    """Times of onsets, in seconds, in order, and the strength of each (rise in decibels)."""
-
-    times_s: tuple[float, ...]
-    strengths: tuple[float, ...]
-
-
-def onsets(sound: Sound) -> Onsets:
-    """Find beginnings of sounds: peaks of the log-mel's rise over 20 ms, averaged over its ten strongest bands.
-
-    Convention: a peak counts from a rise of 6 dB; the stronger of two within 50 ms stays; levels 30 dB below the
-    clip's loudest are silence, so that a hard cut's click is no onset; nor is the clip's first frame.
-    """
-    levels = mel_levels_db(sound)
-    levels = levels.clamp_min(float(levels.max()) - ONSET_RANGE_DB)
-    rise = F.pad((levels[2:] - levels[:-2]).clamp_min(0), (0, 0, 1, 1)).topk(10, dim=1).values.mean(1)
-    chosen: list[int] = []
-    gap = round(ONSET_GAP_S * SAMPLE_RATE_HZ / MEL_HOP)
-    for frame in rise.argsort(descending=True).tolist():
-        if rise[frame] < ONSET_RISE_DB:
-            break
-        if all(abs(frame - other) > gap for other in chosen):
-            chosen.append(frame)
-    chosen.sort()
-    return Onsets(tuple(i * MEL_HOP / SAMPLE_RATE_HZ for i in chosen), tuple(float(rise[i]) for i in chosen))
-
-
-def onset_count_matches(generated: Onsets, target: Onsets) -> float:
-    """Return 1.0 where the numbers of onsets agree, else 0.0; the mean over clips is the onset accuracy.
-
-    Source: CondFoleyGen (arXiv 2304.10490), section 4.
-    """
-    return float(len(generated.times_s) == len(target.times_s))
-
-
-def onset_average_precision(generated: Onsets, target: Onsets, tolerance_s: float = 0.05) -> float:
-    """Compute the average precision of detected onsets, ranked by strength; each target onset is matched once.
-
-    Convention: 1 where neither clip has an onset, 0 where only one has. 50 ms is the paper's tolerance, the published
-    script uses 100 ms.
-
-    Args:
-        tolerance_s: an onset is right when an unmatched target onset lies at most this far away.
-
-    Source: CondFoleyGen (arXiv 2304.10490), section 4.
-    """
-    if not target.times_s:
-        return float(not generated.times_s)
-    free, hits, total = set(range(len(target.times_s))), 0, 0.0
-    ranked = sorted(zip(generated.strengths, generated.times_s, strict=True), reverse=True)
-    for rank, (_, time_s) in enumerate(ranked, start=1):
-        near = [(abs(target.times_s[i] - time_s), i) for i in free]
-        gap, index = min(near, default=(math.inf, -1))
-        if gap <= tolerance_s + 1e-9:
-            free.remove(index)
-            hits += 1
-            total += hits / rank
-    return total / len(target.times_s)
 
 
 # Classes --------------------------------------------------------------------------------------------------------------

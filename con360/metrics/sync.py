@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..media.writer import to_uint8
 from ..records import Sound
-from .audio import onsets
+from ..sound.onsets import find_onsets
 from .figure import Definition
 
 AV_ALIGN = Definition(
@@ -34,7 +34,7 @@ def av_align(frames: Tensor, fps: float, sound: Sound) -> float:
     Args:
         frames: `[T, 3, H, W]` in [0, 1], T at least 3. fps: their rate. sound: of the same clip.
     """
-    return peaks_in_common(onsets(sound).times_s, video_peaks_s(frames, fps), 1.0 / fps)
+    return peaks_in_common(find_onsets(sound).times_s, video_peaks_s(frames, fps), 1.0 / fps)
 
 
 def video_peaks_s(frames: Tensor, fps: float) -> tuple[float, ...]:

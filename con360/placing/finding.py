@@ -26,11 +26,11 @@ from ..sound.envelopes import RATE_HZ, band_powers
 from ..sound.fields import ROW_S
 from ..sound.levels import to_mono
 from .matching import rhythm, synchrony
-from .movement import MOVEMENT_FPS, SHORTEST_S, Movement
+from .movement import MOVEMENT_FPS, SHORTEST_S, SLOWEST_FPS, Movement
 
 # A band's score must reach this to be placed: set on scenes that no test uses, so that voices without a shape stay
 # diffuse.
-CONFIDENCE, RHYTHM_CONFIDENCE = 0.7, 0.7
+CONFIDENCE, RHYTHM_CONFIDENCE = 0.7, 0.6
 # Mean change of colour per second below which nothing moves: noise and coding of a still picture.
 STILL = 0.02
 # Scores bands `[B, K]` by what moves and the powers `[n, B]` of the same window.
@@ -119,7 +119,7 @@ def find_in_blocks(
         raise InputError("places are found for a sound with at least one sample; this one has none.")
     return Found(
         fading.field(rows), tally.stacked(tally.chosen), tally.stacked(tally.certainty), tuple(tally.start_s),
-        tally.share, tally.notices(rows * ROW_S),
+        tally.share, tally.notices(rule, rows * ROW_S),
     )  # fmt: skip
 
 
@@ -131,9 +131,10 @@ def movement_alone(window: Movement, powers: Tensor) -> Tensor:
 
 
 def _scores(rule: Rule, window: Movement, powers: Tensor) -> Tensor:
-    """Scores `[B, K]`; all 0 where there is no region, or too little sound to compare."""
+    """Scores `[B, K]`; all 0 where there is no region or no sound, and too little of either to compare."""
     regions = len(window.paths)
-    if not regions or len(powers) < SHORTEST_S * RATE_HZ:
+    short = len(powers) < SHORTEST_S * RATE_HZ or window.fps < SLOWEST_FPS
+    if not regions or not powers.any() or (short and rule is not movement_alone):
         return torch.zeros(BANDS, max(1, regions), dtype=torch.float64)
     return rule(window, powers)
 
@@ -239,21 +240,10 @@ class _Tally:
     def share(self) -> float:
         return self.placed / self.energy if self.energy else 0.0
 
-    def notices(self, sound_s: float) -> tuple[str, ...]:
+    def notices(self, rule: Rule, sound_s: float) -> tuple[str, ...]:
         """Say what was found, and what could not be."""
-        said = []
-        if not self.start_s:
-            said.append(f"The picture is shorter than {SHORTEST_S:g} s, too short to compare: the sound stays diffuse.")
-        elif not self.regions:
-            said.append("Nothing stands out in the picture: the sound stays diffuse.")
-        elif not self.placed:
-            said.append("Nothing in the picture moves with the sound: it stays diffuse.")
-        else:
-            said.append(
-                f"{self.share:.0%} of the sound's energy has a place, with a mean score of "
-                f"{self.sure / self.placed:.2f}; the rest stays diffuse."
-            )
-        if self.fps < MOVEMENT_FPS - 1:
+        said = [self._result(rule)]
+        if SLOWEST_FPS <= self.fps < MOVEMENT_FPS - 1 and rule is not movement_alone:
             said.append(
                 f"The picture has {self.fps:g} frames a second: movement that repeats faster than {self.fps / 2:g} "
                 f"times a second looks slower than it is. Read it at {MOVEMENT_FPS:g} or more."
@@ -261,3 +251,24 @@ class _Tally:
         if self.start_s and sound_s > self.stop_s + 2 * ROW_S:
             said.append(f"The picture ends at {self.stop_s:.2f} s: the sound after it stays diffuse.")
         return tuple(said)
+
+    def _result(self, rule: Rule) -> str:
+        if not self.start_s:
+            return f"The picture is shorter than {SHORTEST_S:g} s, too short to compare: the sound stays diffuse."
+        if not self.energy:
+            return "The sound is silent: there is nothing to place."
+        if not self.regions:
+            return "Nothing stands out in the picture: the sound stays diffuse."
+        if rule is movement_alone:
+            told = "The sound goes to the region that moves most; nothing tells that it comes from there."
+            return told if self.placed else "Nothing moves in the picture: the sound stays diffuse."
+        if self.fps < SLOWEST_FPS:
+            least = f"movement is compared with sound at {SLOWEST_FPS:g} or more"
+            return f"The picture has {self.fps:g} frames a second; {least}: the sound stays diffuse."
+        how = "has the rhythm of" if rule is rhythm else "moves with"
+        if not self.placed:
+            return f"No part of the sound {how} a region of the picture: it stays diffuse."
+        return (
+            f"{self.share:.0%} of the sound's energy {how} a region and is placed there, with a mean score of "
+            f"{self.sure / self.placed:.2f} of 1; the rest stays diffuse."
+        )

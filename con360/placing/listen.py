@@ -33,7 +33,7 @@ SPEAKERS_ORDER = 3
 
 @dataclass(frozen=True)
 class ListenSettings:
-    """How a field is heard.
+    """Choose how a field is heard.
 
     Args:
         head: where the head points; its distances, spreads and gains say nothing. None keeps it to the front.
@@ -99,7 +99,7 @@ def listen(
 
 @dataclass
 class _Heard:
-    """What two ears hear of a sound, read as often as it is asked for."""
+    """Stream what two ears hear of a sound, read as often as it is asked for."""
 
     source: Source
     head: SourceTrack

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..choices import MULTICUE
@@ -28,24 +29,24 @@ from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..records import PanoramaClip, Progress, SaliencyMaps, ViewTrack
 from ..saliency.predict import predict_saliency
 from ..viewpoint.choose import viewpoints
-from ..viewpoint.subjects import small_maps
+from ..viewpoint.subjects import fill_path, small_maps
 from ..viewpoint.tracks import SMOOTHING_S, smooth_track
 
 # Frames a second that movement is read at, at least: at 8, what repeats four times a second cannot be seen.
 MOVEMENT_FPS = 15.0
 # Seconds of a window, and from one window to the next.
 WINDOW_S, HOP_S = 4.0, 2.0
-PICTURE_HEIGHT, MAP_HEIGHT = 128, 64
-# Frames of the block before that the saliency's motion cue sees.
-OVERLAP = 2
-# A picture shorter than this is not compared with a sound.
-SHORTEST_S = 2.0
+PICTURE_HEIGHT, MAP_HEIGHT, CURVE_HEIGHT = 128, 64, 64
+# Maps a second that are estimated: regions move slowly. Of the block before, so many frames are seen for motion.
+MAP_FPS, OVERLAP = 5.0, 2
+# A picture shorter than this, or with fewer frames a second, is not compared with a sound.
+SHORTEST_S, SLOWEST_FPS = 2.0, 6.0
 MOST_REGIONS = 8
 # A region's curve counts what lies within this angle of its path.
 REACH_DEG = 25.0
 CENTRINGS = 2
-# Maps `[n, h, 2h]` of fresh frames; it gets the frames before them, the fresh ones and their rate.
-Maps: TypeAlias = Callable[[list[Tensor], list[Tensor], float], Tensor]
+# Maps `[n, h, 2h]` of the next frames `[n, 3, H, 2H]` at a rate.
+Maps: TypeAlias = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,24 @@ def movement_of_clip(
     clip: PanoramaClip, saliency: SaliencyMaps | None = None, *, method: str | Path = MULTICUE,
     device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> Iterator[Movement]:  # fmt: skip
-    """Look at a clip in memory.
+    """Watch a clip in memory.
 
     Args:
         clip: its sound is not listened to. saliency: maps of its frames; None estimates them.
         method, device: of the estimate, as in `predict_saliency`. progress: told per window; may raise to cancel.
+
+    Yields:
+        Windows of 4 s, one each 2 s; the last ends with the clip. None for a clip shorter than 2 s.
+
+    Raises:
+        InputError: NaN or infinity in the frames, or another number of maps than frames.
     """
+    if not torch.isfinite(clip.frames).all():
+        raise InputError("the frames hold NaN or infinite values; give finite pixels in [0, 1].")
     if saliency is not None and len(saliency.maps) != clip.num_frames:
         raise InputError(f"{len(saliency.maps)} saliency maps came for {clip.num_frames} frames; give one per frame.")
     small = shrink_for(clip.frames, 180.0 / PICTURE_HEIGHT)
-    found = _estimate(method, device) if saliency is None else _given(saliency.maps)
+    found = _estimate(method, device) if saliency is None else _given(saliency.maps[:: _step(clip.fps)])
     return _windows(iter(small), clip.fps, found, clip.num_frames, progress)
 
 
@@ -95,6 +104,8 @@ def movement_of_stream(
 
     Args:
         method, device, progress: as in `movement_of_clip`.
+
+    Yields, raises: as `movement_of_clip`.
     """
     fps = movement_fps(stream.info.fps)
     total = round(max(0.0, min(stop_s, stream.info.duration_s or 0.0) - start_s) * fps)
@@ -109,61 +120,72 @@ def movement_fps(recorded_fps: float | None) -> float:
     return recorded_fps / max(1, math.floor(recorded_fps / MOVEMENT_FPS + 0.01))
 
 
+def _step(fps: float) -> int:
+    """Frames from one map to the next."""
+    return max(1, int(fps / MAP_FPS))
+
+
 def _estimate(method: str | Path, device: torch.device | str) -> Maps:
     """Estimate saliency from the picture alone: the sound must not tell where it is."""
+    before = torch.empty(0)
 
-    def maps(before: list[Tensor], fresh: list[Tensor], fps: float) -> Tensor:
-        frames = torch.stack([*before, *fresh])
-        found = predict_saliency(frames, method, fps=fps, height=MAP_HEIGHT, device=device)
-        return found.maps[len(before) :]
+    def maps(frames: Tensor, fps: float) -> Tensor:
+        nonlocal before
+        known, count = torch.cat((before, frames)) if len(before) else frames, len(before)
+        before = known[-OVERLAP:]
+        return predict_saliency(known, method, fps=fps, height=MAP_HEIGHT, device=device).maps[count:]
 
     return maps
 
 
 def _given(all_maps: Tensor) -> Maps:
     left = iter(small_maps(all_maps))
-
-    def maps(before: list[Tensor], fresh: list[Tensor], fps: float) -> Tensor:
-        return torch.stack(list(islice(left, len(fresh))))
-
-    return maps
+    return lambda frames, fps: torch.stack(list(islice(left, len(frames))))
 
 
 def _windows(
     pictures: Iterator[Tensor], fps: float, saliency: Maps, total: int, progress: Progress | None
 ) -> Iterator[Movement]:
     """Take frames in hops; after each, watch the window that ends with it."""
-    length, hop = round(WINDOW_S * fps), round(HOP_S * fps)
-    frames: list[Tensor] = []
-    maps = torch.empty(0, MAP_HEIGHT, 2 * MAP_HEIGHT)
-    seen = 0
+    step = _step(fps)
+    hop = step * max(1, round(HOP_S * fps / step))
+    frames, maps, seen = torch.empty(0), torch.empty(0), 0
     while fresh := list(islice(pictures, hop)):
-        maps = torch.cat((maps, saliency(frames[-OVERLAP:], fresh, fps)))[-length:]
-        frames, seen = [*frames, *fresh][-length:], seen + len(fresh)
+        block = torch.stack(fresh)
+        maps = torch.cat((maps, saliency(block[::step], fps / step)))
+        frames = torch.cat((frames, shrink_for(block, 180.0 / CURVE_HEIGHT)))
+        seen += len(block)
         if progress is not None:
             progress(seen, max(seen, total), "watching what moves")
-        if seen >= length:
-            yield _watched(torch.stack(frames), maps, fps, (seen - len(frames)) / fps)
-    if SHORTEST_S * fps <= seen < length:
-        yield _watched(torch.stack(frames), maps, fps, 0.0)
+        # The last window reaches back into the one before, by whole steps of the maps.
+        surplus = max(0, len(frames) - round(WINDOW_S / HOP_S) * hop) // step
+        frames, maps = frames[surplus * step :], maps[surplus:]
+        if len(frames) > hop:
+            yield _watched(frames, maps, fps, step, (seen - len(frames)) / fps)
+    if SHORTEST_S * fps <= seen <= hop:
+        yield _watched(frames, maps, fps, step, 0.0)
 
 
-def _watched(frames: Tensor, maps: Tensor, fps: float, start_s: float) -> Movement:
+def _watched(frames: Tensor, maps: Tensor, fps: float, step: int, start_s: float) -> Movement:
+    """Find the regions of frames `[T, 3, H, W]` whose every `step`-th has a map."""
     height, width = frames.shape[-2:]
     area = erp_area_weights(height) / width
     off = (frames - frames.median(-1, keepdim=True).values).square().sum(1).sqrt() * area
     change = (frames[1:] - frames[:-1]).square().sum(1).sqrt() * area * fps
-    found = viewpoints(SaliencyMaps(maps, ""), fps, mode="track", max_viewpoints=MOST_REGIONS)
-    regions = [_region(off, change, area, _path(one.track), fps) for one in found if one.region is not None]
+    found = viewpoints(SaliencyMaps(maps, ""), fps / step, mode="track", max_viewpoints=MOST_REGIONS)
+    tracks = [one.track for one in found if one.region is not None]
+    regions = [_region(off, change, area, _path(track, step, len(frames)), fps) for track in tracks]
     paths, curves, movement = zip(*regions, strict=True) if regions else ((), (), ())
     if not regions:
         return Movement(start_s, fps, torch.zeros(0, len(frames), 3), torch.zeros(0, len(frames)), torch.zeros(0))
     return Movement(start_s, fps, torch.stack(paths), torch.stack(curves), torch.stack(movement))
 
 
-def _path(track: ViewTrack) -> Tensor:
+def _path(track: ViewTrack, step: int, count: int) -> Tensor:
+    """Directions `[count, 3]` of a track with a view for each `step` frames."""
     yaws, pitches = ([getattr(view, name) for view in track.views] for name in ("yaw_deg", "pitch_deg"))
-    return directions(torch.tensor(yaws), torch.tensor(pitches))
+    known = directions(torch.tensor(yaws), torch.tensor(pitches)).numpy()
+    return torch.from_numpy(fill_path(dict(zip(range(0, count, step), known, strict=True)), count)).float()
 
 
 def _region(off: Tensor, change: Tensor, area: Tensor, path: Tensor, fps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,8 +195,9 @@ def _region(off: Tensor, change: Tensor, area: Tensor, path: Tensor, fps: float)
     """
     rays = erp_directions(off.shape[-2])
     for _ in range(CENTRINGS):
-        seen = off * _near(rays, path)
-        path = torch.from_numpy(smooth_track(torch.einsum("thw,hwc->tc", seen, rays).numpy(), SMOOTHING_S * fps))
+        # A plain surround leaves the path where it is.
+        centre = torch.einsum("thw,hwc->tc", off * _near(rays, path), rays) + 1e-6 * path
+        path = torch.from_numpy(smooth_track(F.normalize(centre, dim=-1).numpy(), SMOOTHING_S * fps))
     near = _near(rays, path)
     return path, (off * near).sum((1, 2)), (change * near[1:]).sum() / (area * near[1:]).sum()
 

@@ -61,7 +61,7 @@ class PageView:
 
 @dataclass(frozen=True)
 class PageSettings:
-    """What a page holds.
+    """Choose what a page holds.
 
     Args:
         title: None takes the clip's name.

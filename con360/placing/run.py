@@ -31,8 +31,11 @@ from ..saliency.human_faces import FaceDetector
 from ..sound.ambisonics import channels_of
 from ..sound.peaks import peak_of
 from ..sound.sources import check_track, sum_blocks
+from .finding import CONFIDENCE, find_in_blocks, movement_alone
 from .folder import ViewSounds
-from .sources import Following, Panned, PlacedSound, Source, check_not_read, open_sound, panning_of, sentences
+from .matching import synchrony
+from .movement import movement_of_stream
+from .sources import Finding, Following, Panned, PlacedSound, Source, check_not_read, open_sound, panning_of, sentences
 
 MAX_ORDER = 3
 MAX_SOUNDS = 64
@@ -40,7 +43,7 @@ MAX_SOUNDS = 64
 
 @dataclass(frozen=True)
 class PlaceSettings:
-    """How sounds are placed.
+    """Choose how sounds are placed.
 
     Args:
         order: of the Ambisonics, 1 to 3; None takes the clip's own, else 1. In a clip, order 1 is written as AAC, 2
@@ -71,7 +74,7 @@ class Placed:
     """Facts about the file that was written.
 
     Args:
-        tracks: the places of the sounds, in the order that they were given.
+        tracks: the places of the sounds, in the order that they were given; None where each band has its own.
         own_sound: the clip's own sound is among them.
         notices: sentences for people.
     """
@@ -80,7 +83,7 @@ class Placed:
     order: int
     sample_rate_hz: int
     duration_s: float
-    tracks: tuple[SourceTrack, ...]
+    tracks: tuple[SourceTrack | None, ...]
     own_sound: bool
     notices: tuple[str, ...]
 
@@ -104,8 +107,8 @@ def place_alone(
     if Path(out).suffix.lower() != ".wav":
         raise InputError(f"{Path(out).name} does not end in .wav, the format of a field without a picture. Rename it.")
     check_writable(out)
-    if any(isinstance(sound.place, Following) for sound in sounds):
-        raise InputError("a region can be followed in a clip alone; name the clip, or give a direction.")
+    if any(isinstance(sound.place, Following | Finding) for sound in sounds):
+        raise InputError("a region is followed or found in a clip alone; name the clip, or give a direction.")
     sources = _sources(sounds, out, None, views)
     tracks = _tracks(sources, iter(()))
     every = _with_views(sources, views)
@@ -155,6 +158,7 @@ def place_on_clip(
     order = settings.order or _highest_order(every)
     estimator = Estimator(settings.saliency, detector, device)
     tracks = _tracks(sources, _followed(stream, sounds, estimator, progress))
+    _find(sources, stream, settings.saliency, device, progress)
     channels = channels_of(order)
     rate_hz = sound_rate_hz(channels, max(source.rate_hz for source in every))
     field = _Field(every, order, rate_hz, info.duration_s or math.inf, progress)
@@ -218,11 +222,14 @@ def _followed(
     return iter(follow_paths(stream, ranks, 0.0, math.inf, estimator, progress) if ranks else ())
 
 
-def _tracks(sources: Sequence[Source], followed: Iterator[np.ndarray]) -> tuple[SourceTrack, ...]:
-    """Give each source its track."""
-    tracks = []
+def _tracks(sources: Sequence[Source], followed: Iterator[np.ndarray]) -> tuple[SourceTrack | None, ...]:
+    """Give each source its track; those that are to be found get none."""
+    tracks: list[SourceTrack | None] = []
     for source in sources:
         place = source.place
+        if isinstance(place, Finding):
+            tracks.append(None)
+            continue
         if isinstance(place, SourcePoint):
             track = SourceTrack.still(place)
         elif isinstance(place, Following):
@@ -235,6 +242,22 @@ def _tracks(sources: Sequence[Source], followed: Iterator[np.ndarray]) -> tuple[
         source.track = check_track(track)
         tracks.append(track)
     return tuple(tracks)
+
+
+def _find(
+    sources: Sequence[Source], stream: PanoramaStream, method: str | Path, device: torch.device | str,
+    progress: Progress | None,
+) -> None:  # fmt: skip
+    """Look for the places of the sources that ask for it; the picture is looked through once."""
+    asking = [(source, source.place) for source in sources if isinstance(source.place, Finding)]
+    if not asking:
+        return
+    windows = tuple(movement_of_stream(stream, method=method, device=device, progress=progress))
+    for source, place in asking:
+        rule, least = (movement_alone, 1.0) if place.most_moving else (synchrony, CONFIDENCE)
+        found = find_in_blocks(windows, source.mono(source.file.rate_hz), source.file.rate_hz, rule, least)
+        source.found = found.field
+        source.file.notices += [f"{one[:1].lower()}{one[1:].rstrip('.')}" for one in found.notices]
 
 
 def _track_along(path: np.ndarray, place: Following) -> SourceTrack:

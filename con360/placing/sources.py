@@ -21,9 +21,10 @@ from ..errors import InputError
 from ..geometry.sphere import rotation
 from ..media.info import AudioTrack, MediaInfo, probe
 from ..media.track import choose_track, stream_track
-from ..records import Sound, SourcePoint, SourceTrack, order_of
+from ..records import DirectionField, Sound, SourcePoint, SourceTrack, order_of
 from ..sound.ambisonics import channels_of
 from ..sound.channels import PAIR
+from ..sound.fields import synthesise_blocks
 from ..sound.levels import PAIR_LEFT_OUT, resample_blocks, to_mono
 from ..sound.moving import mix_blocks, rows_of
 from ..sound.rotation import turn_matrices
@@ -54,7 +55,19 @@ class Panned:
     gain_db: float = 0.0
 
 
-Place: TypeAlias = SourcePoint | SourceTrack | Following | Panned
+@dataclass(frozen=True)
+class Finding:
+    """Send each band of frequency to the region of the clip's picture that moves with it; the rest is diffuse.
+
+    Args:
+        most_moving: all of it goes to the region that moves most, whatever the sound does.
+    """
+
+    most_moving: bool = False
+    gain_db: float = 0.0
+
+
+Place: TypeAlias = SourcePoint | SourceTrack | Following | Panned | Finding
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ class PlacedSound:
     Args:
         path: any media file with sound. Several channels are mixed to one; Ambisonics is turned, so that its front
             lies at the place.
-        place: a point, a track in seconds of the clip, a region to follow, or a stereo sound's own panning.
+        place: a point, a track in seconds of the clip, a region to follow or to find, or stereo's own panning.
         start_s: when it begins in the clip.
     """
 
@@ -152,7 +165,7 @@ class Source:
 
     Args:
         track: of the source, or of the panned part of stereo; None leaves a clip's own sound as it is.
-        place: what the track was made from.
+        place: what the track was made from. found: directions of a sound whose place was looked for.
         peak, length_s: known once it has been read.
     """
 
@@ -160,6 +173,7 @@ class Source:
     track: SourceTrack | None = None
     place: Place | None = None
     start_s: float = 0.0
+    found: DirectionField | None = None
     peak: float = field(default=0.0, init=False)
     length_s: float = field(default=0.0, init=False)
 
@@ -191,7 +205,17 @@ class Source:
             yield torch.zeros(self.file.channels, min(BLOCK, silent - at))
         yield from self.file.blocks(rate_hz)
 
+    def mono(self, rate_hz: int) -> Iterator[Tensor]:
+        """Yield the sound mixed to one channel `[1, n]` from the clip's start on."""
+        heard = self.file.track.heard
+        for block in self.late(rate_hz):
+            yield to_mono(Sound(block, rate_hz, heard.layout, heard.speakers)).waveform
+
     def _field(self, rate_hz: int, order: int) -> Iterator[Tensor]:
+        if self.found is not None and isinstance(self.place, Finding):
+            gain = 10 ** (self.place.gain_db / 20)
+            first = synthesise_blocks((block * gain for block in self.mono(rate_hz)), rate_hz, self.found)
+            return (_of_order(block, 1, order) for block in first)
         blocks = self.late(rate_hz)
         if self.file.order:
             fields = (_of_order(block, self.file.order, order) for block in blocks)
@@ -201,11 +225,7 @@ class Source:
         if self.track is None:
             matrix = _matrix_of(self.file.track, order)
             return (matrix @ block for block in blocks)
-        return place_blocks((self._mono(block) for block in blocks), rate_hz, self.track, order)
-
-    def _mono(self, block: Tensor) -> Tensor:
-        heard = self.file.track.heard
-        return to_mono(Sound(block, self.file.rate_hz, heard.layout, heard.speakers)).waveform
+        return place_blocks(self.mono(rate_hz), rate_hz, self.track, order)
 
     def said(self, end_s: float) -> tuple[str, ...]:
         """Sentences about a sound that was read, in a result that ends at `end_s`."""
@@ -221,9 +241,9 @@ class Source:
         count, heard = self.file.channels, self.file.track.heard
         if self.file.has_pair:
             return PAIR_LEFT_OUT
-        if self.file.order or isinstance(self.place, Panned):
+        if isinstance(self.place, Panned) or self.file.order and self.found is None:
             return ""
-        if self.track is not None:
+        if self.track is not None or self.found is not None:
             return "" if count == 1 else f"its {count} channels are mixed to one, since a source is one channel"
         if heard.layout == "stereo":
             return "its two sides come from 30° left and right of the front"

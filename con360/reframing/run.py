@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind
+from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind, StereoLaw
 from ..errors import InputError
 from ..geometry.sphere import DEG
 from ..media.info import probe
@@ -27,6 +27,7 @@ from ..media.reader import PanoramaStream, at_rate, check_times
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import Progress, View
 from ..saliency.human_faces import FaceDetector
+from ..sound.stereo import check_law
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.follow import Follower
 from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, seconds_of
@@ -72,6 +73,7 @@ class ReframeSettings:
             is added without a turn. All of it is resampled where AAC lacks the rate, and turned down by one gain where
             it would be too loud.
         hrtf: SOFA file of the listener's own head for `headphones`; None takes `load_ears`.
+        stereo: law by which Ambisonics becomes stereo (`sound.stereo`).
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
         eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
@@ -84,6 +86,7 @@ class ReframeSettings:
     size: tuple[int, int] | None = None
     sound: SoundKind = "auto"
     hrtf: str | Path | None = None
+    stereo: StereoLaw = "cardioids"
     start_s: float = 0.0
     duration_s: float | None = None
     fps: float | None = None
@@ -102,6 +105,9 @@ class ReframeSettings:
             raise InputError(f"sound {self.sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
         if self.hrtf is not None and self.sound != "headphones":
             raise InputError(f"a SOFA file is for the sound 'headphones', and the sound is {self.sound!r}; choose one.")
+        check_law(self.stereo)
+        if self.stereo != "cardioids" and self.sound not in ("auto", "stereo"):
+            raise InputError(f"a stereo law is for the sound 'stereo', and the sound is {self.sound!r}; choose one.")
         check_times(self.start_s, self.duration_s)
         if self.fps is not None and not 0 < self.fps <= 240:
             raise InputError(f"{self.fps:g} frames per second were asked for; choose more than 0 and at most 240.")
@@ -141,7 +147,7 @@ def reframe(
         raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
     start_s, stop_s = settings.start_s, settings.stop_s
-    mix = choose_mix(stream, settings.sound, settings.hrtf)
+    mix = choose_mix(stream, settings.sound, settings.hrtf, settings.stereo)
     aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
     job = _Job(stream, aim, start_s, stop_s, settings.fps, progress)
     shots = job.shots()

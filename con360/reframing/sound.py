@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import StereoLaw
 from ..errors import InputError
 from ..geometry.sphere import rotation
 from ..media.reader import PanoramaStream
@@ -18,11 +19,12 @@ from ..media.writer import ClipStream, aac_gain, aac_rate_hz
 from ..records import Progress, order_of
 from ..sound.ambisonics import stereo_matrix
 from ..sound.channels import FIRST_ORDER, PAIR, first_order_notice
-from ..sound.headphones import EarFilters, ears_blocks, load_ears
+from ..sound.headphones import ears_blocks, load_ears
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
 from ..sound.moving import mix_moving
 from ..sound.peaks import peak_of
 from ..sound.rotation import turn_blocks, turn_matrices
+from ..sound.stereo import stereo_blocks
 from ..sound.views import mono_matrix
 from .aim import Aim, seconds_of
 
@@ -42,7 +44,7 @@ class _Mix:
         turned: `[D, 4]` after the turn with the view; None where the sound is not turned.
         flat: `[D, C]` for the channels that do not turn: all of them, or a head-locked pair; None leaves them as they
             are, or the pair out.
-        ears: what the turned field and its pair go through instead; None for all kinds but headphones.
+        heard: makes the result of blocks of the turned field and its pair instead; order: of that field.
     """
 
     name: str
@@ -50,7 +52,8 @@ class _Mix:
     channels: int = 0
     turned: Tensor | None = None
     flat: Tensor | None = None
-    ears: EarFilters | None = None
+    heard: Callable[[Iterable[Tensor]], Iterator[Tensor]] | None = None
+    order: int = 1
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -65,7 +68,9 @@ class _Mix:
         return field if self.flat is None else field + self.flat.to(block) @ block[-PAIR:]
 
 
-def choose_mix(stream: PanoramaStream, kind: str, hrtf: str | Path | None = None) -> _Mix:
+def choose_mix(
+    stream: PanoramaStream, kind: str, hrtf: str | Path | None = None, law: StereoLaw = "cardioids"
+) -> _Mix:  # fmt: skip
     """Choose the mix for a kind of sound (`choices.SOUND_KINDS`); adds what was assumed or mixed to the notices."""
     track = None if kind == "none" else stream.track
     if track is None:
@@ -73,7 +78,11 @@ def choose_mix(stream: PanoramaStream, kind: str, hrtf: str | Path | None = None
     channels, rate, speakers = stream.sound_channels, track.sample_rate_hz, track.heard.speakers
     stream.notices += track.notices
     if track.layout == "ambix":
-        return _worn_mix(stream, rate, hrtf) if kind == "headphones" else _turned_mix(stream, kind, rate)
+        if kind == "headphones":
+            return _worn_mix(stream, rate, hrtf)
+        return _panned_mix(stream, rate, law) if law != "cardioids" else _turned_mix(stream, kind, rate)
+    if law != "cardioids":
+        stream.notices.append(f"the stereo law {law!r} pans Ambisonics alone; this sound is {track.layout}")
     if kind in ("foa", "headphones"):
         raise InputError(
             f"{'turned Ambisonics' if kind == 'foa' else 'sound for headphones'} was asked for, but the sound is "
@@ -94,9 +103,8 @@ def choose_mix(stream: PanoramaStream, kind: str, hrtf: str | Path | None = None
 def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
     name = "stereo" if kind == "auto" else kind
     turned = {"stereo": stereo_matrix, "mono": mono_matrix}.get(name, lambda: torch.eye(4, dtype=torch.float64))()
-    order = order_of(stream.sound_channels) or order_of(stream.sound_channels - PAIR)
     flat, has_pair = None, order_of(stream.sound_channels) is None
-    stream.notices += first_order_notice(order)
+    stream.notices += first_order_notice(_order(stream))
     if has_pair and name == "foa":
         stream.notices.append(PAIR_LEFT_OUT)
     elif has_pair:
@@ -105,10 +113,21 @@ def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
 
 
 def _worn_mix(stream: PanoramaStream, rate_hz: int, hrtf: str | Path | None) -> _Mix:
-    channels = stream.sound_channels
-    order = order_of(channels) or order_of(channels - PAIR) or 1
+    order = _order(stream)
     ears = load_ears(order, rate_hz) if hrtf is None else ears_of_sofa(hrtf, order, rate_hz)
-    return _Mix("headphones", rate_hz, 2, ears=ears.with_pair() if order_of(channels) is None else ears)
+    ears = ears.with_pair() if order_of(stream.sound_channels) is None else ears
+    return _Mix("headphones", rate_hz, 2, heard=lambda turned: ears_blocks(turned, ears), order=order)
+
+
+def _panned_mix(stream: PanoramaStream, rate_hz: int, law: StereoLaw) -> _Mix:
+    order = _order(stream)
+    stream.notices += first_order_notice(order)
+    return _Mix("stereo", rate_hz, 2, heard=lambda turned: stereo_blocks(turned, rate_hz, law), order=order)
+
+
+def _order(stream: PanoramaStream) -> int:
+    channels = stream.sound_channels
+    return order_of(channels) or order_of(channels - PAIR) or 1
 
 
 def sound_blocks(
@@ -119,10 +138,10 @@ def sound_blocks(
         return iter(())
 
     blocks = stream.sound(start_s, stop_s)
-    if mix.ears is not None:
+    if mix.heard is not None:
         field = (torch.from_numpy(block) for block in blocks)
-        turned = turn_blocks(field, mix.rate_hz, lambda times_s: _cameras(aim, times_s), mix.ears.order)
-        return resample_blocks(ears_blocks(turned, mix.ears), mix.rate_hz, mix.shape[1])
+        turned = turn_blocks(field, mix.rate_hz, lambda times_s: _cameras(aim, times_s), mix.order)
+        return resample_blocks(mix.heard(turned), mix.rate_hz, mix.shape[1])
 
     def mixed() -> Iterator[Tensor]:
         at = 0

@@ -32,8 +32,11 @@ LONGEST_VECTOR, LARGEST_RESIDUAL = 2.0, 4.0
 _ROWS_AT_ONCE = 100
 # Seconds from one analysed frame to the next: four in a row.
 _HOP_S = 0.01
-# Seconds that are made at once, and of the decorrelating filters.
-_SYNTHESISED_AT_ONCE_S, _FILTER_S = 4.0, 0.03
+# Seconds that are made at once.
+_SYNTHESISED_AT_ONCE_S = 4.0
+# Decorrelated copies begin after the first of these times and end after the second. Shorter ones are too much like W
+# within a frame; longer ones are heard as an echo.
+_FILTER_S = (0.01, 0.04)
 # Decorrelated sound is raised by at most 12 dB where it is weaker than wanted: at the onset of a sound.
 _MOST_GAIN = 4.0
 _TINY = 1e-30
@@ -97,7 +100,7 @@ def synthesise_blocks(blocks: Iterable[Tensor], rate_hz: int, field: DirectionFi
     check_field(field)
     size = frame_size(rate_hz)
     half = size // 2
-    filters = _filters(max(2, round(_FILTER_S * rate_hz)))
+    filters = _filters(rate_hz)
     # Context for a frame's own length, for the mean over neighbouring frames, and for the filters.
     reach = half * (2 + 2 * math.ceil(ROW_S * rate_hz / half) + math.ceil(filters.shape[1] / half))
     count, at = half * math.ceil(_SYNTHESISED_AT_ONCE_S * rate_hz / half), 0
@@ -130,28 +133,26 @@ def _dipoles(piece: Tensor, filters: Tensor, field: DirectionField, times_s: Ten
     if residual.max() < 1e-5:
         return joined(steered * w, size)
     copies = spectra(_filtered(piece, filters), size, size // 2)
-    energy, product, copied = (
-        part @ to_bins.to(part.dtype) for part in _means(w, copies, to_bins.T, size / 2 / rate_hz)
-    )
-    common = product / energy.clamp_min(_TINY)
-    left = copied - common.abs().square() * energy
-    shares = residual.new_tensor(field.shares)[:, None, None]
-    level = (shares * residual * energy / left.clamp_min(_TINY)).sqrt().clamp_max(_MOST_GAIN)
-    return joined((steered - level * common) * w + level * copies, size)
+    power, hop_s = w.abs().square(), size / 2 / rate_hz
+
+    def mean(values: Tensor) -> Tensor:
+        return _over_frames(values @ to_bins.T, hop_s)
+
+    # In phase alone: what stands a quarter of a turn from W carries no intensity, and short frames hold little else.
+    common = (mean((w.conj() * copies).real) @ to_bins) / (mean(power) @ to_bins).clamp_min(_TINY)
+    rest = copies - common * w
+    # Averaged by the same weights on both ways, so that the energies of rows and bands come out whole.
+    wanted, found = mean(residual * power), mean(rest.abs().square().mean(0))
+    gain = _over_frames((wanted / found.clamp_min(_TINY)).clamp_max(_MOST_GAIN**2), hop_s) @ to_bins
+    shares = gain.new_tensor(field.shares)[:, None, None]
+    return joined(steered * w + (shares * gain).sqrt() * rest, size)
 
 
-def _means(w: Tensor, copies: Tensor, to_bands: Tensor, hop_s: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Average over rows and bands: W's energy, its product with each copy, and the copies' energy, `[1 or 3, T, B]`."""
-    kernel = _mean_kernel(hop_s).to(to_bands)
-
-    def mean(power: Tensor) -> Tensor:
-        rows = (power @ to_bands / to_bands.sum(0)).transpose(1, 2)
-        smooth = torch.nn.functional.conv1d(rows.flatten(0, 1)[:, None], kernel[None, None], padding=len(kernel) // 2)
-        return smooth.view(rows.shape).transpose(1, 2)
-
-    product = w.conj() * copies
-    common = torch.complex(mean(product.real), mean(product.imag))
-    return mean(w.abs().square()), common, mean(copies.abs().square())
+def _over_frames(banded: Tensor, hop_s: float) -> Tensor:
+    """Average `[..., T, B]` over neighbouring frames, for the length of a row."""
+    kernel, rows = _mean_kernel(hop_s), banded.transpose(-1, -2)
+    smooth = torch.nn.functional.conv1d(rows.reshape(-1, 1, rows.shape[-1]), kernel[None, None], padding="same")
+    return smooth.view(rows.shape).transpose(-1, -2)
 
 
 def _mean_kernel(hop_s: float) -> Tensor:
@@ -161,10 +162,11 @@ def _mean_kernel(hop_s: float) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _filters(taps: int) -> Tensor:
-    """Three filters `[3, taps]` that keep a sound's spectrum and share no phase: noise that dies away. Read-only."""
-    noise = torch.randn(3, taps, generator=torch.Generator().manual_seed(360))
-    return torch.nn.functional.normalize(noise * torch.logspace(0, -1.5, taps), dim=1)
+def _filters(rate_hz: int) -> Tensor:
+    """Three filters of noise, which keep a sound's spectrum and share no phase: `[3, taps]`, energy 1. Read-only."""
+    first, end = (round(time_s * rate_hz) for time_s in _FILTER_S)
+    noise = torch.randn(3, max(1, end - first), generator=torch.Generator().manual_seed(360))
+    return torch.nn.functional.pad(torch.nn.functional.normalize(noise, dim=1), (first, 0))
 
 
 def _filtered(piece: Tensor, filters: Tensor) -> Tensor:
@@ -181,7 +183,7 @@ def _row_weights(times_s: Tensor, rows: int) -> Tensor:
 
 
 def _row_numbers(frames: Tensor, to_bands: Tensor, to_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Find vectors `[R, B, 3]`, residual `[R, B]` and the residual energy of each dipole `[3]` in frames `[4, T, F]`."""
+    """Vectors `[R, B, 3]`, residual `[R, B]` and the residual energy of each dipole `[3]` in frames `[4, T, F]`."""
     w, dipoles = frames[0], frames[1:]
     energy = to_rows @ (w.abs().square() @ to_bands)
     power = to_rows @ (dipoles.abs().square() @ to_bands)
@@ -194,7 +196,7 @@ def _row_numbers(frames: Tensor, to_bands: Tensor, to_rows: Tensor) -> tuple[Ten
 
 
 def field_of_track(
-    tracks: SourceTrack | Sequence[SourceTrack], duration_s: float, shares: Tensor | None = None, bands: int = BANDS
+    tracks: SourceTrack | Sequence[SourceTrack], duration_s: float, shares: Tensor | None = None
 ) -> DirectionField:
     """Make the field of sources on tracks; a source's spread shortens its vectors. Levels stay with the sound.
 
@@ -209,21 +211,29 @@ def field_of_track(
     """
     sources = [tracks] if isinstance(tracks, SourceTrack) else list(tracks)
     rows = _rows_of(duration_s)
+    if shares is None:
+        shares = torch.full((len(sources), rows, BANDS), 1.0 / len(sources))
+    _check_shares(shares, len(sources), rows)
     times_s = (torch.arange(rows, dtype=torch.float64) + 0.5).numpy() * ROW_S
     gains = torch.stack([source_gains(check_track(track), times_s) for track in sources])
-    directions = (gains[..., 1:] / gains[..., :1]).float()
-    if shares is None:
-        shares = torch.full((len(sources), rows, bands), 1.0 / len(sources))
-    vectors = torch.einsum("srd,srb->rbd", directions, shares)
-    # Plane waves of one energy have dipoles of that energy together, from wherever they come.
+    vectors = torch.einsum("srd,srb->rbd", (gains[..., 1:] / gains[..., :1]).float(), shares.float())
+    # Plane waves have dipoles of their own energy, from wherever they come.
     return DirectionField(vectors, (1.0 - vectors.square().sum(-1)).clamp_min(0.0), ROW_S)
+
+
+def _check_shares(shares: Tensor, sources: int, rows: int) -> None:
+    if shares.ndim != 3 or shares.shape[:2] != (sources, rows) or not shares.numel():
+        raise InputError(f"the sources' shares have shape {tuple(shares.shape)}; wanted [{sources}, {rows}, B].")
+    if not (shares.min() >= 0 and shares.sum(0).max() <= 1 + 1e-4):
+        raise InputError("the sources' shares of a band must be from 0 up; together they are more than there is (1).")
 
 
 def turn_field(field: DirectionField, yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> DirectionField:
     """Turn a field so that a camera's direction becomes its front, as `rotation.turn` turns a sound."""
     check_field(field)
     turn = turn_matrices(rotation(yaw_deg, pitch_deg, roll_deg, dtype=torch.float64))[1:, 1:].to(field.vectors)
-    return replace(field, vectors=field.vectors @ turn.T)
+    y, z, x = (turn.double().square() @ torch.tensor(field.shares, dtype=torch.float64)).tolist()
+    return replace(field, vectors=field.vectors @ turn.T, shares=(y, z, x))
 
 
 def re_place(sound: Sound, field: DirectionField) -> Sound:

@@ -23,7 +23,7 @@ from ..moments import moments_from_json
 from ..records import Sound, SourcePoint, SourceTrack, ViewTrack
 from .moving import mix_blocks, rows_of
 from .sources import check_track, path_of
-from .stereo import SPEAKER_YAW_DEG, law_gains, law_yaw_deg
+from .stereo import law_gains, law_yaw_deg
 
 # Of each moment in JSON. `fov` is a view's and says nothing about a source.
 FIELDS = ("time", "yaw", "pitch", "distance", "spread", "gain")
@@ -114,17 +114,6 @@ def _depth_around(point: np.ndarray, one: Tensor, width_deg: float, height_deg: 
 # Panning --------------------------------------------------------------------------------------------------------------
 
 
-def speaker_tracks(sound: Sound) -> tuple[tuple[Sound, SourceTrack], ...]:
-    """Take the two channels of a stereo sound for two loudspeakers at yaw -30 and 30.
-
-    Raises:
-        InputError: the sound is not stereo.
-    """
-    left, right = _stereo(sound)
-    yaw = SPEAKER_YAW_DEG["tangent"]
-    return (left, SourceTrack.still(SourcePoint(-yaw))), (right, SourceTrack.still(SourcePoint(yaw)))
-
-
 def panned_tracks(sound: Sound) -> tuple[tuple[Sound, SourceTrack], ...]:
     """Split a stereo sound into what is panned, with its track by the tangent law, and the rest from everywhere.
 
@@ -136,7 +125,8 @@ def panned_tracks(sound: Sound) -> tuple[tuple[Sound, SourceTrack], ...]:
     Raises:
         InputError: the sound is not stereo.
     """
-    _stereo(sound)
+    if sound.layout != "stereo":
+        raise InputError(f"a stereo sound was wanted; this is {sound.layout} with {sound.waveform.shape[0]} channels.")
     track = panned_track([sound.waveform], sound.sample_rate_hz)
     (pair,) = unpanned_blocks([sound.waveform], sound.sample_rate_hz, track)
     tracks = (track, SourceTrack.still(SourcePoint(0.0, spread_deg=360.0)))
@@ -172,10 +162,3 @@ def unpanned_blocks(blocks: Iterable[Tensor], rate_hz: int, track: SourceTrack) 
 def _powers(row: Tensor) -> tuple[float, float, float]:
     left, right = row.double()
     return float(left @ left), float(right @ right), float(left @ right)
-
-
-def _stereo(sound: Sound) -> tuple[Sound, Sound]:
-    if sound.layout != "stereo" or sound.waveform.shape[0] != 2:
-        raise InputError(f"a stereo sound was wanted; this is {sound.layout} with {sound.waveform.shape[0]} channels.")
-    left, right = (Sound(channel[None], sound.sample_rate_hz) for channel in sound.waveform)
-    return left, right

@@ -28,7 +28,8 @@ from .channels import FIRST_ORDER
 # Yaw of the right loudspeaker by law: the listener's triangle, and the arc that constant power fills.
 SPEAKER_YAW_DEG: dict[StereoLaw, float] = {"tangent": 30.0, "constant-power": 45.0}
 # Half-frames to either side over which intensity is averaged (about 40 ms), and frames that are made at once.
-_MEAN, _FRAMES = 2, 48
+_MEAN, _FRAMES = 2, 24
+_MOST_GAIN, _TINY = 2.0, 1e-30
 _ACROSS, _AHEAD = math.sin(math.radians(STEREO_ANGLE_DEG)), math.cos(math.radians(STEREO_ANGLE_DEG))
 
 
@@ -118,7 +119,7 @@ def to_stereo(sound: Sound, law: StereoLaw = "cardioids") -> Sound:
 def stereo_blocks(blocks: Iterable[Tensor], rate_hz: int, law: StereoLaw = "cardioids") -> Iterator[Tensor]:
     """Make stereo `[2, n]` of Ambisonics that comes in blocks `[C, n]`; a head-locked pair is added as it is.
 
-    Of higher orders the first is used. Blocks of other lengths come out; about a second is held.
+    Of higher orders the first is used. Blocks of other lengths come out; half a second is held.
     """
     check_law(law)
     if law == "cardioids":
@@ -145,13 +146,14 @@ def _panned(frames: Tensor, bands: Tensor, law: StereoLaw) -> Tensor:
     energy = _mean((w.abs().square() + dipoles.abs().square().sum(0))[None] @ bands)[0] / 2
     length = intensity.norm(dim=0)
     # The angle from the median plane: what is above or behind pans as what is in front of it.
-    lateral = torch.rad2deg(torch.asin((-intensity[0] / length.clamp_min(1e-30)).clamp(-1, 1)))
-    share = (length / energy.clamp_min(1e-30)).clamp(0, 1)
-    direct = law_gains(lateral, law).movedim(-1, 0) * share.sqrt()
-    # Of a diffuse field a cardioid hears a third of the power of W; left and right together make that of W.
-    rest = (1.5 * (1 - share)).sqrt()
+    lateral = torch.rad2deg(torch.asin((-intensity[0] / length.clamp_min(_TINY)).clamp(-1, 1)))
+    share = (length / energy.clamp_min(_TINY)).clamp(0, 1)
+    direct = law_gains(lateral, law).movedim(-1, 0) * share
     around = torch.einsum("dc,ctf->dtf", stereo_matrix().to(frames), frames)
-    return (direct @ bands.T) * w + (rest @ bands.T) * around
+    mixed = (direct @ bands.T) * w + ((1 - share) @ bands.T) * around
+    # The two parts are alike in phase, so their sum is brought to the level of the field.
+    power = _mean(mixed.abs().square().sum(0)[None] @ bands)[0]
+    return mixed * ((energy / power.clamp_min(_TINY)).sqrt().clamp_max(_MOST_GAIN) @ bands.T)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from con360.records import Sound
 from con360.sound.headphones import load_ears, to_ears
 from con360.sound.rotation import turn
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 48000
 SITE = "http://con360.test"
 # Plays channels `[C][N]` through the graph for a view; returns both ears.

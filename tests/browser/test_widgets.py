@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from browser.hands import ENDS, RECORD, at, drag, wait
 from browser.page import ComfyPage
 from comfyui.server import PACK
 from shipped_runs import FULL_SIZE, SHIPPED, read
@@ -31,8 +31,6 @@ NEED_WEIGHTS = {"SalViT360Saliency", "Con360ControlLoader", "Con360ModelLoader",
 # The height of a node's title, which its box leaves out.
 TITLE = 30
 VIEW = ("choose_by", "rank", "yaw", "pitch", "fov", "keyframes")
-# The oldest and the newest way to draw nodes. Tests that take minutes in each run on these two only.
-ENDS = ["pinned-classic", "current-nodes2"]
 
 
 @pytest.fixture
@@ -46,34 +44,8 @@ def page(comfy: ComfyPage) -> ComfyPage:
     return comfy
 
 
-def wait(page: ComfyPage, read: Callable[[], Any], wanted: Any) -> None:
-    """Wait until `read` returns the wanted value: a loaded machine takes its time."""
-    for _ in range(300):
-        if (found := read()) == wanted:
-            return
-        page.page.wait_for_timeout(200)
-    assert found == wanted
-
-
 def view(page: ComfyPage) -> dict[str, Any]:
     return {name: page.value(EDITOR, name) for name in VIEW}
-
-
-def at(page: ComfyPage, yaw: float, pitch: float) -> tuple[float, float]:
-    """Return the place of a direction on the screen, by the editor's flat map."""
-    box = page.panel(EDITOR).bounding_box()
-    width = min(box["width"], 2 * box["height"])
-    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    return middle[0] + yaw / 360 * width, middle[1] - pitch / 180 * width / 2
-
-
-def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) -> None:
-    mouse = page.page.mouse
-    mouse.move(*start)
-    mouse.down()
-    mouse.move(*end, steps=4)
-    mouse.up()
-    page.page.wait_for_timeout(400)
 
 
 def show_help(page: ComfyPage, title: str) -> None:
@@ -123,12 +95,12 @@ def test_what_the_frontend_saves_and_sends_is_what_the_pack_expects(page: ComfyP
 
 def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage) -> None:
     before = view(page)
-    drag(page, at(page, 40, 10), at(page, 100, -20))
+    drag(page, at(page, EDITOR, 40, 10), at(page, EDITOR, 100, -20))
     # A press outside the view moves it there; then it follows the pointer.
     moved = view(page)
     assert moved["choose_by"] == "yaw and pitch"
     assert (moved["yaw"], moved["pitch"]) == (pytest.approx(100, abs=2), pytest.approx(-20, abs=2))
-    drag(page, at(page, 110, -10), at(page, 200, -10))
+    drag(page, at(page, EDITOR, 110, -10), at(page, EDITOR, 200, -10))
     assert view(page)["yaw"] == pytest.approx(-170, abs=2)
     assert page.prompt()["3"]["inputs"]["yaw"] == view(page)["yaw"]
     for keys, wanted in (("Control+z", moved), ("Control+z", before), ("Control+y", moved)):
@@ -140,12 +112,12 @@ def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage)
 
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -> None:
-    page.page.mouse.move(*at(page, 0, 0))
+    page.page.mouse.move(*at(page, EDITOR, 0, 0))
     page.page.mouse.wheel(0, 100)
     page.page.wait_for_timeout(500)
     assert view(page)["fov"] == 90, "an editor without the focus leaves the wheel to the graph"
     page.panel(EDITOR).focus()
-    page.page.mouse.move(*at(page, 0, 0))
+    page.page.mouse.move(*at(page, EDITOR, 0, 0))
     for _ in range(3):
         page.page.mouse.wheel(0, 100)
     wait(page, lambda: (view(page)["fov"], view(page)["choose_by"]), (96, "subject"))
@@ -200,7 +172,7 @@ def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> 
     page.shot("editor")
     choose_by_either_ranking(page, shown["rankings"])
     hear_the_scene_turn(page)
-    page.page.mouse.click(*at(page, *regions[1]["views"][0]))
+    page.page.mouse.click(*at(page, EDITOR, *regions[1]["views"][0]))
     page.page.wait_for_timeout(400)
     assert (view(page)["choose_by"], view(page)["rank"]) == ("subject", 2)
 
@@ -208,7 +180,7 @@ def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> 
     page.panel(EDITOR, ".con360-bar button:nth-of-type(2)").click()
     page.panel(EDITOR, "input[type=range]").evaluate("(e) => { e.value = 0.9; e.dispatchEvent(new Event('input')) }")
     page.page.wait_for_timeout(1000)
-    start = at(page, *regions[1]["views"][0])
+    start = at(page, EDITOR, *regions[1]["views"][0])
     drag(page, (start[0] + 15, start[1] + 15), (start[0] + 75, start[1] + 35))
     frames = keyframes_from_json(view(page)["keyframes"])
     assert [frame.time_s for frame in frames] == [0, 0.9]
@@ -230,7 +202,7 @@ def choose_by_either_ranking(page: ComfyPage, rankings: dict[str, Any]) -> None:
     """Click the small numbers of the other ranking, which never cover the large ones; press R to switch the ranking."""
     first, second = (rankings[name][0]["views"][0] for name in ("subject", "centroid"))
     assert rankings["subject"] != rankings["centroid"] and abs(first[0] - second[0]) < 5
-    x, y = at(page, *first)
+    x, y = at(page, EDITOR, *first)
     canvas = page.panel(EDITOR)
     page.page.mouse.move(x, y + 20)
     wait(page, lambda: canvas.get_attribute("title"), "centroid 1")
@@ -239,7 +211,7 @@ def choose_by_either_ranking(page: ComfyPage, rankings: dict[str, Any]) -> None:
     page.shot("centroids")
     apart = max(rankings["centroid"], key=lambda one: min(abs(one["views"][0][0] - other["views"][0][0])
                                                           for other in rankings["subject"]))  # fmt: skip
-    page.page.mouse.click(*at(page, *apart["views"][0]))
+    page.page.mouse.click(*at(page, EDITOR, *apart["views"][0]))
     wait(page, lambda: (view(page)["choose_by"], view(page)["rank"]), ("centroid", apart["rank"]))
     page.page.keyboard.press("1")
     page.page.keyboard.press("r")
@@ -261,15 +233,6 @@ def test_a_list_saved_before_subjects_existed_keeps_its_centroids(comfy: ComfyPa
             if node["class_type"] == "Con360Centroids"] == ["centroid"]  # fmt: skip
 
 
-# Records the values that the gains of a page's sound are set to, in order.
-RECORD = """() => {
-    const set = AudioParam.prototype.setTargetAtTime;
-    window.heard = [];
-    AudioParam.prototype.setTargetAtTime = function (value, ...rest) {
-        window.heard.push(value);
-        return set.call(this, value, ...rest);
-    };
-}"""
 # Measures the loudness of each ear in decibels, over two seconds of the sample seen at a yaw, by the widget's module.
 # An audio worklet sums the samples, so a busy page misses none.
 METER = """registerProcessor("meter", class extends AudioWorkletProcessor {
@@ -317,7 +280,7 @@ def hear_the_scene_turn(page: ComfyPage) -> None:
     play.click()
     wait(page, lambda: play.get_attribute("aria-label"), "Pause")
     # Start on the ground, where there is no centroid to click.
-    drag(page, at(page, 10, -60), at(page, 100, 20))
+    drag(page, at(page, EDITOR, 10, -60), at(page, EDITOR, 100, 20))
     seen = view(page)
     assert seen["yaw"] > 40
     wanted = stereo_matrix() @ turn_matrices(rotation(seen["yaw"], seen["pitch"], dtype=torch.float64))

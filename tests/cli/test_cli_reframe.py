@@ -41,6 +41,7 @@ def test_a_path_from_a_file(source: Path, tmp_path: Path, capsys: pytest.Capture
         (["--yaw", "10", "--follow", "1"], "exclude each other"), (["--size", "big"], "WIDTHxHEIGHT"),
         (["--size", "33x32"], "even"), (["--follow", "0"], "rank 0"), (["--path", "no.json"], "no file"),
         (["--head-locked", "--ambisonics", "none"], "leave one of them out"),
+        (["--hrtf", "ears.sofa", "--yaw", "0"], "for the sound 'headphones'"),
         (["--fov", "179"], "field of view"), (["--sound", "foa", "--yaw", "0", "--start", "7"], "earlier start"),
     ],
 )  # fmt: skip

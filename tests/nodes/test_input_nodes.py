@@ -308,6 +308,13 @@ class TestCrop:
         assert audio["waveform"].shape == (1, 1, 8000)
         assert video.get_duration() == 0.5
 
+    def test_two_ears_hear_the_view_in_stereo(self, run: Any) -> None:
+        done = crop_of(run, sound="headphones")
+        assert done.status == "done", done.error
+        heard = done.outputs["4"][1]["waveform"]
+        assert heard.shape == (1, 2, 8000) and (heard[0, 0] - heard[0, 1]).abs().max() > 0.01
+        assert "headphones need Ambisonics" in str(crop_of(run, sound="headphones", ambisonics="none").error)
+
     def test_the_view_hears_its_own_performer_louder(self, run: Any) -> None:
         def ratio(done: Any) -> float:
             spectrum = torch.fft.rfft(done.outputs["4"][1]["waveform"][0, 0]).abs()

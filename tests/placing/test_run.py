@@ -17,7 +17,7 @@ from con360.media.info import probe
 from con360.media.reader import read_sound
 from con360.media.writer import AAC_PEAK, write_wav
 from con360.placing.run import PlaceSettings, place_alone, place_on_clip
-from con360.placing.sources import Following, Panned, PlacedSound
+from con360.placing.sources import Finding, Following, Panned, PlacedSound
 from con360.records import Sound, SourcePoint, SourceTrack
 from con360.reframing.aim import Follow
 from con360.reframing.run import ReframeSettings, reframe
@@ -188,6 +188,31 @@ def test_a_followed_region_gives_the_place(tmp_path: Path) -> None:
     heard = directions(*direction(read_sound(tmp_path / "out.mp4")[0]))
     assert float(angle_between_deg(heard, directions(first.yaw_deg, first.pitch_deg))) < 1
     assert float(angle_between_deg(heard, directions(90.0, 0.0))) < 20
+
+
+@pytest.mark.parametrize(
+    ("beats", "most_moving", "placed"), [(True, False, True), (False, False, False), (False, True, True)]
+)
+def test_bands_go_where_their_movement_is(tmp_path: Path, beats: bool, most_moving: bool, placed: bool) -> None:
+    rows, columns = np.mgrid[:64, :128]
+    pulses = 0.5 + 0.5 * np.cos(2 * np.pi * 1.5 * np.arange(60) / 15)
+    pictures = []
+    for pulse in pulses:
+        picture = np.full((64, 128, 3), 70, np.uint8)
+        picture[(rows - 32) ** 2 + (columns - 96) ** 2 < (4 + 6 * pulse) ** 2] = (255, 60, 30)
+        picture[(rows - 32) ** 2 + (columns - 32) ** 2 < 49] = (30, 160, 255)
+        pictures.append(picture)
+    source = write_video(tmp_path / "in.mp4", [i / 15 for i in range(60)], pictures=pictures)
+    sound, _ = read_sound(voice(tmp_path / "a.wav", 4))
+    loudness = (0.5 + 0.5 * torch.cos(2 * math.pi * 1.5 * torch.arange(4 * RATE) / RATE)) ** 2
+    write_wav(tmp_path / "a.wav", Sound(sound.waveform * loudness if beats else sound.waveform, RATE))
+    made = place_on_clip(source, [PlacedSound(tmp_path / "a.wav", Finding(most_moving))], tmp_path / "out.mp4")
+    heard, _ = read_sound(tmp_path / "out.mp4")
+    w, y, _, x = heard.waveform.double()
+    vector = math.hypot(float((w * y).sum()), float((w * x).sum())) / float((w * w).sum())
+    assert (vector > 0.9, vector < 0.05) == (placed, not placed)
+    assert not placed or direction(heard)[0] == pytest.approx(90, abs=10)
+    assert made.tracks == (None,) and made.notices[-1].startswith("Sound a.wav: ")
 
 
 def test_sound_beyond_the_clips_end_is_cut_and_said(tmp_path: Path, clip: Callable[..., Path]) -> None:

@@ -26,8 +26,10 @@ from con360.records import Sound, View
 from con360.reframing.aim import Follow
 from con360.reframing.run import ReframeSettings, reframe
 from con360.sound.ambisonics import encode, stereo_matrix, to_ambix
+from con360.sound.headphones import to_ears
 from con360.sound.moving import mix_moving
-from con360.sound.rotation import turn_matrices
+from con360.sound.rotation import turn_blocks, turn_matrices
+from con360.sound.stereo import stereo_yaw_deg
 from con360.sound.views import mono_matrix, view_sound
 from con360.viewpoint.follow import Follower, view_on_path
 from con360.viewpoint.keyframes import Keyframe
@@ -174,6 +176,20 @@ def test_foa_stays_foa_and_says_so(tmp_path: Path) -> None:
     assert (track.layout, track.channels, track.notices) == ("ambix", 4, ())
     w, y, z, x = read_sound(tmp_path / "out.mp4")[0].waveform[:, 5000:-5000].square().mean(1).sqrt()
     assert float(y / w) == pytest.approx(1, abs=0.02) and float(x / w) < 0.02 and float(z / w) < 0.02
+
+
+def test_stereo_by_a_law_turns_with_the_view(tmp_path: Path) -> None:
+    source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), encode(tone(1.0), 100.0, 0.0))
+    made = reframe(source, tmp_path / "out.mp4", View(85.0), ReframeSettings(size=(32, 32), stereo="tangent"))
+    heard = read_sound(tmp_path / "out.mp4")[0]
+    assert made.sound == heard.layout == "stereo" and heard.waveform.shape == (2, RATE)
+    part = Sound(heard.waveform[:, 5000:-5000], RATE, "stereo")
+    assert stereo_yaw_deg(part, "tangent") == pytest.approx(15, abs=1)
+    plain = write_panorama(tmp_path / "two.mp4", list(range(30)), Fraction(1, 30), torch.stack((tone(1.0),) * 2))
+    made = reframe(plain, tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32), stereo="constant-power"))
+    assert any("'constant-power' pans Ambisonics alone; this sound is stereo" in notice for notice in made.notices)
+    with pytest.raises(InputError, match="a stereo law is for the sound 'stereo'"):
+        ReframeSettings(sound="foa", stereo="tangent")
 
 
 def test_fuma_is_converted_by_name(tmp_path: Path) -> None:
@@ -417,3 +433,43 @@ def test_a_recorded_violin_moves_to_the_left_channel() -> None:
     assert float(right) > float(left)
     left, right = levels(-135.0)
     assert float(left / right) == pytest.approx(1.0, abs=0.05)
+
+
+# Headphones -----------------------------------------------------------------------------------------------------------
+
+
+def test_headphones_hear_the_turned_field_of_every_order(tmp_path: Path) -> None:
+    # A noise at the right and above, which the view passes: it is heard at the right first, then at the left.
+    noise = 0.1 * torch.randn(2 * RATE, generator=torch.Generator().manual_seed(3))
+    pair = torch.stack((0.2 * tone(2.0, 300.0), torch.zeros(2 * RATE)))
+    field = encode(noise, 60.0, 10.0, 2)
+    source = footage(tmp_path / "in.mov", torch.cat((field, pair)).numpy(), seconds=2.0, layout="11 channels")
+    path = (Keyframe(0.0, View(0.0)), Keyframe(2.0, View(120.0, -20.0)))
+    settings = ReframeSettings(size=(32, 32), sound="headphones", head_locked=True)
+    made = reframe(source, tmp_path / "out.mp4", path, settings)
+    sound, _ = read_sound(tmp_path / "out.mp4")
+    assert made.sound == "headphones" and (sound.layout, sound.waveform.shape) == ("stereo", (2, 2 * RATE))
+
+    def cameras(times_s: np.ndarray) -> torch.Tensor:
+        yaw, pitch = np.interp(times_s, [0, 2], [0, 120]), np.interp(times_s, [0, 2], [0, -20])
+        return rotation(torch.from_numpy(yaw), torch.from_numpy(pitch))
+
+    (turned,) = turn_blocks([field], RATE, cameras, 2)
+    wanted = to_ears(Sound(turned, RATE, "ambix")).waveform + pair
+    # AAC keeps the waveform of a noise to about a tenth, sample by sample.
+    apart = (sound.waveform - wanted)[:, 2000:-2000].square().mean(1) / wanted.square().mean(1)
+    assert apart.max() < 0.03
+    assert not any("first order" in notice for notice in made.notices)
+
+
+def test_headphones_that_cannot_be_are_a_sentence(tmp_path: Path) -> None:
+    source = footage(tmp_path / "in.mov", torch.stack((tone(1.0), tone(1.0))).numpy(), layout="stereo")
+    with pytest.raises(InputError, match="sound for headphones was asked for, but the sound is stereo"):
+        reframe(source, tmp_path / "out.mp4", View(0.0), ReframeSettings(size=(32, 32), sound="headphones"))
+    with pytest.raises(InputError, match="for the sound 'headphones', and the sound is 'auto'"):
+        ReframeSettings(hrtf="ears.sofa")
+    field = footage(tmp_path / "field.mov", encode(tone(1.0), 0.0, 0.0).numpy(), layout="4 channels")
+    with pytest.raises(InputError, match="there is no file"):
+        settings = ReframeSettings(size=(32, 32), sound="headphones", hrtf=tmp_path / "none.sofa")
+        reframe(field, tmp_path / "out.mp4", View(0.0), settings)
+    assert not (tmp_path / "out.mp4").exists()

@@ -95,7 +95,8 @@ def _generations(folder: Path, kills: int) -> Figure:
             if i % 2:
                 hit += _kill_at_random(generate, (folder, model), longest, chance)
             else:
-                hit += _kill_in_the_write(generate, (folder, model), folder / "out", 1 + i // 2 % 4)
+                # The picture of the conditions makes the first two changes and is written at once.
+                hit += _kill_in_the_write(generate, (folder, model), folder / "out", 3 + i // 2 % 4)
             for name in names:
                 path = folder / "out" / name
                 figure.expect(not path.exists() or digest(path) == whole[name], f"{name} is another file after a kill")

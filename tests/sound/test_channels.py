@@ -22,7 +22,7 @@ from con360.media.info import probe
 from con360.media.reader import read_panorama, read_sound
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
-from con360.sound.ambisonics import encode, to_ambix
+from con360.sound.ambisonics import encode, from_ambix, to_ambix
 from con360.sound.channels import AMBISONICS, FUMA, AmbisonicTags, channel_meaning, sn3d_of
 from con360.sound.levels import downmix_matrix, for_clip, resample, resample_blocks, to_mono
 from con360.sound.views import view_sound
@@ -66,7 +66,7 @@ def with_sa3d(path: Path, order: int, channel_map: tuple[int, ...], normalizatio
     """The same MP4, its sound tagged."""
     fields = (0, kind, order, 0, normalization, len(channel_map), *channel_map)
     extra = spherical_tags.box(b"SA3D", struct.pack(f">BBIBBI{len(channel_map)}I", *fields))
-    edit = spherical_tags._in_entries(spherical_tags.SOUND_FIELDS, extra, only_channels=len(channel_map))
+    edit = spherical_tags._in_entries(spherical_tags.SOUND_FIELDS, lambda _: extra)
     data, parts = path.read_bytes(), []
     boxes = spherical_tags._top_boxes(path)
     assert [name for name, _, _ in boxes][-1] == b"moov"  # no box behind it would move
@@ -109,6 +109,23 @@ def test_each_convention_gives_one_field_of_each_order(tmp_path: Path, order: in
         sound, notices = read_sound(wav(tmp_path / f"{kind}.wav", plane_wave(order, kind)), ambisonics=kind)
         assert np.abs(sound.waveform.numpy() - ambix).max() < 1e-6 and notices == ()
         assert foa_angles_deg(sound) == (pytest.approx(-60, abs=0.01), pytest.approx(20, abs=0.01))
+
+
+@pytest.mark.parametrize("kind", ["ambix", "n3d", "fuma"])
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_conventions_go_both_ways(kind: str, order: int) -> None:
+    ambix = torch.from_numpy(plane_wave(order))
+    there = from_ambix(ambix, kind)
+    assert (there - torch.from_numpy(plane_wave(order, kind))).abs().max() < 1e-6
+    assert (to_ambix(there, kind) - ambix).abs().max() < 1e-6
+
+
+def test_conventions_that_are_none_are_refused() -> None:
+    for channels, kind, words in ((4, "maxn", "'maxn' is unknown"), (5, "fuma", "has 1, 4, 9 or 16 channels; got 5"),
+                                  (25, "n3d", "got 25"), (0, "n3d", "got 0")):  # fmt: skip
+        for convert in (to_ambix, from_ambix):
+            with pytest.raises(InputError, match=words):
+                convert(torch.zeros(channels, 3), kind)
 
 
 @pytest.mark.parametrize("order", [2, 3])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from con360.metrics import audio, saliency, video
+from con360.metrics import audio, onsets, saliency, video
 from con360.metrics.audio import Clap
 from con360.metrics.figure import Definition, bootstrap_interval, summary
 from con360.metrics.frechet import frechet_distance
@@ -25,6 +25,7 @@ from con360.models.codecs import encode_frames, encode_mel
 from con360.records import Sound
 from con360.scenes import VOICES
 from con360.sound.mels import log_mel
+from con360.sound.onsets import find_onsets
 from train.evaluation.bench import Bench, Clip, saliency_maps
 from train.evaluation.embeddings import JointSpace
 from train.examples import make_example, scene_of
@@ -93,7 +94,7 @@ def _target(bench: Bench, index: int) -> Clip:
 def _distances(clip: Clip, target: Clip, target_saliency: Tensor, judges: Judges) -> dict[str, float]:
     """Compute the figures that compare a clip with the scene's own target."""
     maps = saliency.saliency_of(clip.frames, judges.saliency_method)
-    found, wanted = audio.onsets(clip.sound), audio.onsets(target.sound)
+    found, wanted = find_onsets(clip.sound), find_onsets(target.sound)
     classes = [_classes(judges, c.sound) for c in (target, clip)]
     return {
         "s_kl": saliency.s_kl_of_maps(maps, target_saliency),
@@ -102,9 +103,10 @@ def _distances(clip: Clip, target: Clip, target_saliency: Tensor, judges: Judges
         "sound": audio.sound_distance(clip.sound, target.sound),
         "sound_over_time": audio.log_mel_distance(clip.sound, target.sound),
         "energy_l1": audio.energy_l1(clip.sound, target.sound),
-        "onset_accuracy": audio.onset_count_matches(found, wanted),
-        "onset_ap_50ms": audio.onset_average_precision(found, wanted, 0.05),
-        "onset_ap_100ms": audio.onset_average_precision(found, wanted, 0.1),
+        "onset_accuracy": onsets.onset_count_matches(found, wanted),
+        "onset_f_50ms": onsets.onset_score(found, wanted).f,
+        "onset_ap_50ms": onsets.onset_average_precision(found, wanted, 0.05),
+        "onset_ap_100ms": onsets.onset_average_precision(found, wanted, 0.1),
         "kl": audio.class_divergence(*classes),
     }
 
@@ -165,7 +167,8 @@ def definitions(judges: Judges) -> dict[str, Definition]:
         "sound": audio.SOUND,
         "sound_over_time": audio.SOUND_OVER_TIME,
         "energy_l1": audio.ENERGY,
-        "onset_accuracy": audio.ONSET_COUNT,
+        "onset_accuracy": onsets.ONSET_COUNT,
+        "onset_f_50ms": onsets.ONSET_F,
         "onset_ap_50ms": Definition("onset AP, 50 ms", ap.format(50), "CondFoleyGen", better="higher"),
         "onset_ap_100ms": Definition("onset AP, 100 ms", ap.format(100), "CondFoleyGen", better="higher"),
         "kl": Definition(

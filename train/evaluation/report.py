@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 ROWS = (
-    "s_kl", "s_kl_reverse", "picture", "sound", "sound_over_time", "energy_l1", "onset_accuracy", "onset_ap_50ms",
-    "onset_ap_100ms", "kl", "is", "av_align", "gram", "text_sound", "clap", "loss_v", "loss_a",
+    "s_kl", "s_kl_reverse", "picture", "sound", "sound_over_time", "energy_l1", "onset_accuracy", "onset_f_50ms",
+    "onset_ap_50ms", "onset_ap_100ms", "kl", "is", "av_align", "gram", "text_sound", "clap", "loss_v", "loss_a",
 )  # fmt: skip
 
 

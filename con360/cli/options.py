@@ -1,0 +1,67 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..sound.channels import AMBISONICS
+
+DEVICES = "cuda, cuda:1, mps or cpu; auto takes the first available (auto)"
+
+
+def add_sound(group: Any) -> None:
+    """Add the options of a file's sound."""
+    group.add_argument(
+        "--audio-track", type=whole, metavar="N", help="number of the sound track, from 1 (the file's default)"
+    )
+    kind = group.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--ambisonics", choices=AMBISONICS, default="auto",
+        help="meaning of 4, 9 or 16 channels: AmbiX (ACN, SN3D), N3D (ACN), FuMa, or none: loudspeakers; auto reads "
+        "the metadata, and assumes AmbiX where there is none (auto)",
+    )  # fmt: skip
+    kind.add_argument(
+        "--fuma", dest="ambisonics", action="store_const", const="fuma", default=argparse.SUPPRESS,
+        help="the same as --ambisonics fuma",
+    )  # fmt: skip
+    group.add_argument(
+        "--head-locked", action="store_true",
+        help="the last two of 6, 11 or 18 channels are a stereo pair that does not turn",
+    )  # fmt: skip
+
+
+def add_saliency(group: Any) -> None:
+    """Add the options of the saliency estimate."""
+    group.add_argument(
+        "--saliency", metavar="NAME|FILE",
+        help="'multi-cue', 'training-free', or a file with SalViT360's weights (multi-cue for the viewpoints; the "
+        "control's own method for the control)",
+    )  # fmt: skip
+    group.add_argument(
+        "--faces",
+        metavar="FILE|none",
+        help="CenterFace as ONNX: multi-cue's face detector (the one in the model folders)",
+    )
+
+
+def whole(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number is wanted, got {text!r}") from None
+
+
+def number(text: str) -> float:
+    """Read a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number is wanted, got {text!r}") from None
+
+
+def scale(text: str) -> float:
+    """Read a guidance scale, or "off"."""
+    # A guidance scale of 1 weighs the unconditional prediction with 0.
+    return 1.0 if text == "off" else number(text)

@@ -1,0 +1,72 @@
+"""Options of the commands that place sound and hear it."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..choices import EYES
+from .options import DEVICES, add_saliency, add_sound, number, whole
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `con360 place`."""
+    parser.add_argument("sounds", nargs="*", metavar="SOUND[@PLACE]", help="any file with sound, and its own place")
+    parser.add_argument(
+        "--sounds", dest="views", metavar="FOLDER", help="sounds of a clip's views, beside `con360 views`' views.json"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="OUT.mp4 with a clip, else OUT.wav")
+    parser.add_argument("--on", metavar="CLIP", help="a 360° video; its picture is copied")
+    place = parser.add_argument_group("place of each sound that has none of its own")
+    place.add_argument("--yaw", type=number, metavar="DEG", help="right is positive (0)")
+    place.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")
+    place.add_argument("--follow", type=whole, metavar="K", help="the K-th most salient region of CLIP")
+    place.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
+    place.add_argument("--panned", action="store_true", help="stereo: each side where its own panning says")
+    place.add_argument("--find", action="store_true", help="each band of it at the region of CLIP that moves with it")
+    place.add_argument("--most-moving", action="store_true", help="at the region of CLIP that moves most")
+    place.add_argument("--distance", type=number, metavar="M", help="twice as far is 6 dB quieter (1)")
+    place.add_argument("--spread", type=number, metavar="DEG", help="angle it fills: 0 a point, 360 everywhere (0)")
+    place.add_argument("--gain", type=number, metavar="DB", help="louder or quieter, in decibels (0)")
+    place.add_argument("--begin", type=number, metavar="S", help="when it begins, in seconds of CLIP (0)")
+    made = parser.add_argument_group("result")
+    made.add_argument("--order", type=whole, metavar="N", help="of the Ambisonics, 1 to 3 (CLIP's own, else 1)")
+    made.add_argument("--replace", action="store_true", help="leave CLIP's own sound out (mixed in)")
+    look = parser.add_argument_group("looking at CLIP, for --follow and --find")
+    look.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (as the metadata says)")
+    add_saliency(look)
+    look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
+    add_sound(parser.add_argument_group("sound of CLIP"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def add_listen(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `con360 listen`."""
+    parser.add_argument("input", metavar="INPUT", help="Ambisonics of order 1 to 3, or a 360° video with sound")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.wav", help="what both ears hear")
+    head = parser.add_argument_group("where the head points")
+    head.add_argument("--yaw", type=number, metavar="DEG", help="right is positive (0)")
+    head.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")
+    head.add_argument("--path", metavar="KEYFRAMES.json", help="turn along keyframes")
+    parser.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears, measured (MIT KEMAR's)")
+    add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `con360 page`."""
+    parser.add_argument("input", metavar="CLIP", help="a 360° video, equirectangular, about 2:1")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.html", help="the page to write")
+    spots = parser.add_argument_group("hot spots")
+    spots.add_argument(
+        "--view", action="append", default=[], metavar="FILE[@YAW,PITCH][=CAPTION]",
+        help="a view's clip, where it lies, and its name; may be repeated",
+    )  # fmt: skip
+    spots.add_argument("--views", metavar="FOLDER", help="all views of a folder that `con360 views` wrote")
+    parser.add_argument("--title", metavar="TEXT", help="of the page (CLIP's name)")
+    smaller = parser.add_argument_group("a smaller page")
+    smaller.add_argument("--size", metavar="WxH", help="of the panorama, even numbers (as it is)")
+    smaller.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    smaller.add_argument("--duration", type=number, metavar="S", help="how long (to the end)")
+    smaller.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (the left one)")
+    add_sound(parser.add_argument_group("sound of CLIP"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")

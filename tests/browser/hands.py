@@ -1,0 +1,46 @@
+"""Use the widgets as a person does: wait, point, drag; and record what is heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from browser.page import ComfyPage
+
+# The oldest and the newest way to draw nodes. Tests that take minutes in each run on these two only.
+ENDS = ["pinned-classic", "current-nodes2"]
+# Records the values that the gains of a page's sound are set to, in order.
+RECORD = """() => {
+    const set = AudioParam.prototype.setTargetAtTime;
+    window.heard = [];
+    AudioParam.prototype.setTargetAtTime = function (value, ...rest) {
+        window.heard.push(value);
+        return set.call(this, value, ...rest);
+    };
+}"""
+
+
+def wait(page: ComfyPage, read: Callable[[], Any], wanted: Any) -> None:
+    """Wait until `read` returns the wanted value: a loaded machine takes its time."""
+    for _ in range(300):
+        if (found := read()) == wanted:
+            return
+        page.page.wait_for_timeout(200)
+    assert found == wanted
+
+
+def at(page: ComfyPage, kind: str, yaw: float, pitch: float) -> tuple[float, float]:
+    """Return the place of a direction on the screen, by the flat map of a node's editor."""
+    box = page.panel(kind).bounding_box()
+    width = min(box["width"], 2 * box["height"])
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    return middle[0] + yaw / 360 * width, middle[1] - pitch / 180 * width / 2
+
+
+def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) -> None:
+    mouse = page.page.mouse
+    mouse.move(*start)
+    mouse.down()
+    mouse.move(*end, steps=4)
+    mouse.up()
+    page.page.wait_for_timeout(400)

@@ -1,0 +1,163 @@
+"""The widgets of placed sound in a real browser: drag the loudspeaker, hear it move, look around in a field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from browser.hands import ENDS, RECORD, at, drag, wait
+from browser.page import ComfyPage
+from comfyui.server import PACK
+from shipped_runs import read
+
+from con360.geometry.sphere import rotation
+from con360.records import SourcePoint, SourceTrack
+from con360.sound.ambisonics import stereo_matrix
+from con360.sound.rotation import turn_matrices
+from con360.sound.sources import source_gains
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+
+EDITOR, VIEWER = "Con360PlaceSound", "Con360AmbisonicsPreview"
+PLACE = ("mode", "rank", "yaw", "pitch", "distance", "keyframes")
+# Records what is started from memory: channels, rate and seconds.
+STARTED = """() => {
+    const start = AudioBufferSourceNode.prototype.start;
+    window.started = [];
+    AudioBufferSourceNode.prototype.start = function (...given) {
+        const { numberOfChannels, sampleRate, duration } = this.buffer;
+        window.started.push([numberOfChannels, sampleRate, Math.round(duration * 100) / 100]);
+        return start.apply(this, given);
+    };
+}"""
+
+
+@pytest.fixture
+def page(comfy: ComfyPage) -> ComfyPage:
+    """Open the template, a second long, its editor in sight."""
+    comfy.load(read(PACK / "workflows" / "con360_place_sound.json"))
+    for name, value in (("duration", 1.0), ("height", 128), ("fps", 8)):
+        comfy.set_value("Load360Video", name, value)
+    comfy.set_value("Con360SampleSound", "duration", 1.0)
+    comfy.show(EDITOR)
+    comfy.complaints.clear()
+    return comfy
+
+
+def place(page: ComfyPage) -> dict[str, Any]:
+    return {name: page.value(EDITOR, name) for name in PLACE}
+
+
+def status(page: ComfyPage) -> str:
+    return page.panel(EDITOR, "[role=status]").inner_text()
+
+
+def seek(page: ComfyPage, time_s: float) -> None:
+    page.panel(EDITOR, "input[type=range]").evaluate(
+        "(e, time) => { e.value = time; e.dispatchEvent(new Event('input')) }", time_s
+    )
+    page.page.wait_for_timeout(600)
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_the_loudspeaker_is_dragged_and_the_wheel_is_its_distance(page: ComfyPage) -> None:
+    before = place(page)
+    assert (before["mode"], before["distance"]) == ("subject", 1.5) and "run once" in status(page)
+    drag(page, at(page, EDITOR, 40, 10), at(page, EDITOR, 100, -20))
+    moved = place(page)
+    assert moved["mode"] == "still"
+    assert (moved["yaw"], moved["pitch"]) == (pytest.approx(100, abs=2), pytest.approx(-20, abs=2))
+    # A press beside the icon moves it there; a press on it does not.
+    drag(page, at(page, EDITOR, 101, -19), at(page, EDITOR, 171, -19))
+    assert place(page)["yaw"] == pytest.approx(170, abs=2)
+    assert page.prompt()["4"]["inputs"]["yaw"] == place(page)["yaw"]
+    page.page.mouse.move(*at(page, EDITOR, 0, 0))
+    for _ in range(2):
+        page.page.mouse.wheel(0, 100)
+    wait(page, lambda: page.value(EDITOR, "distance"), pytest.approx(1.5 * 1.1**2, abs=0.02))
+    wait(page, lambda: "by hand · yaw" in status(page) and " m" in status(page), True)
+    page.shot("placed")
+    page.page.wait_for_timeout(600)
+    # Two drags and the wheel: a wheel's notches are one step or two.
+    steps = 0
+    while place(page) != before and steps < 4:
+        page.page.keyboard.press("Control+z")
+        page.page.wait_for_timeout(1000)
+        steps += 1
+    assert (place(page), steps >= 3) == (before, True)
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_a_path_of_keyframes_with_distances(page: ComfyPage) -> None:
+    drag(page, at(page, EDITOR, 40, 10), at(page, EDITOR, -60, 10))
+    page.panel(EDITOR).focus()
+    page.page.keyboard.press("Enter")
+    seek(page, 2.0)
+    drag(page, at(page, EDITOR, -60, 10), at(page, EDITOR, 30, 10))
+    page.panel(EDITOR).focus()
+    for _ in range(3):
+        page.page.keyboard.press("-")
+    page.page.wait_for_timeout(400)
+    first, second = json.loads(page.value(EDITOR, "keyframes"))
+    assert (first["time"], first["distance"]) == (0, 1.5) and first["yaw"] == pytest.approx(-60, abs=2)
+    assert second["time"] == 2 and second["distance"] == pytest.approx(1.5 * 1.1**3, abs=0.02)
+    assert second["yaw"] == pytest.approx(30, abs=2) and set(second) == {"time", "yaw", "pitch", "distance"}
+    assert page.value(EDITOR, "mode") == "keyframes"
+    page.shot("path")
+    # Text of the API that leaves fields out moves the loudspeaker as well.
+    page.set_value(EDITOR, "keyframes", '[{"time": 0, "yaw": 90}, {"time": 4, "yaw": -100, "distance": 3}]')
+    wait(page, lambda: status(page).split(" · ")[1], "yaw 175°, pitch 0°, 2 m")
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_the_sound_follows_the_hand_and_the_field_the_view(page: ComfyPage) -> None:
+    page.queue()
+    page.show(EDITOR)
+    loaded = "() => [...document.querySelectorAll('.con360 video[data-url]')].every((v) => !v.src || v.readyState >= 2)"
+    wait(page, lambda: page.run(loaded), True)
+    assert "subject 1 · yaw" in status(page) and "1.5 m" in status(page)
+    page.shot("sound_editor")
+    page.run(RECORD)
+    page.run(STARTED)
+    hear_the_sound_follow(page)
+    look_around(page)
+    assert page.complaints == []
+
+
+def hear_the_sound_follow(page: ComfyPage) -> None:
+    play = page.panel(EDITOR, "button")
+    play.click()
+    wait(page, lambda: play.get_attribute("aria-label"), "Pause")
+    # The loudspeaker stands on the subject's number, and is dragged from there.
+    shown = page.run(f"() => window.app.graph._nodes.find((n) => n.type === '{EDITOR}').con360Outputs[0].path[0]")
+    drag(page, at(page, EDITOR, *shown[:2]), at(page, EDITOR, shown[0] + 40, -50))
+    seen = place(page)
+    assert (seen["mode"], seen["yaw"], seen["pitch"]) == ("still", pytest.approx(shown[0] + 40, abs=2),
+                                                          pytest.approx(-50, abs=2))  # fmt: skip
+    point = SourcePoint(seen["yaw"], seen["pitch"], seen["distance"])
+    wanted = (stereo_matrix() @ source_gains(SourceTrack.still(point), [0.0])[0]).tolist()
+    wait(page, lambda: page.run("() => window.heard.slice(-2)") == pytest.approx(wanted, abs=1e-6), True)
+    play.click()
+
+
+def look_around(page: ComfyPage) -> None:
+    """The template's field is of third order: sixteen channels, turned with the view."""
+    page.show(VIEWER)
+    play = page.panel(VIEWER, "button")
+    play.click()
+    wait(page, lambda: page.run("() => window.started.at(-1)"), [16, 48000, 1.0])
+    box = page.panel(VIEWER).bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    drag(page, middle, (middle[0] - 100, middle[1]))
+    # A drag turns by the view's 90 degrees over the picture's height.
+    yaw = 100 * 90 / box["height"]
+    matrix = turn_matrices(rotation(yaw, 0.0, dtype=torch.float64), 3)
+    degree = torch.arange(16).double().sqrt().floor()
+    wanted = matrix[degree[:, None] == degree].tolist()
+    heard = f"() => window.heard.slice(-{len(wanted)})"
+    wait(page, lambda: page.run(heard) == pytest.approx(wanted, abs=0.02), True)
+    page.shot("field")
+    play.click()

@@ -1,0 +1,137 @@
+"""Tracks of sources from JSON, views, depth maps and a stereo sound's own panning."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from con360.errors import InputError
+from con360.records import Sound, SourcePoint, SourceTrack, View, ViewTrack
+from con360.sound.source_tracks import (
+    panned_tracks,
+    track_from_json,
+    track_of_depth,
+    track_of_views,
+    track_to_json,
+)
+from con360.sound.sources import track_at
+from con360.sound.stereo import law_gains
+
+RATE = 16000
+
+
+def test_json_and_back() -> None:
+    track = SourceTrack((0.0, 2.5), (SourcePoint(-30.0, 5.0, 2.0, 10.0, -3.0), SourcePoint(40.0)))
+    assert track_from_json(track_to_json(track)) == track
+
+
+def test_keyframes_of_a_viewpoint_are_a_track_in_any_order() -> None:
+    text = '[{"time": 1, "yaw": 10, "pitch": -5, "fov": 90}, {"time": 0, "yaw": 400, "distance": 3}]'
+    assert track_from_json(text) == SourceTrack((0.0, 1.0), (SourcePoint(400.0, distance_m=3.0), SourcePoint(10.0, -5)))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no point"),
+        ("[]", "no point"),
+        ("nonsense", "no JSON"),
+        ('{"yaw": 1}', "no list of at most"),
+        ('[{"yaw": 1}]', "wanted the fields time, yaw, and only these besides: pitch, distance, spread, gain, fov"),
+        ('[{"time": 0, "yaw": NaN}]', "its yaw is NaN"),
+        ('[{"time": 0, "yaw": "left"}]', 'its yaw is "left"'),
+        ('[{"time": -1, "yaw": 0}]', "stands at -1 s"),
+        ('[{"time": 0, "yaw": 0}, {"time": 0, "yaw": 9}]', "two source points stand at 0 s"),
+        ('[{"time": 2, "yaw": 0, "pitch": 95}]', "the source at 2 s has a pitch of 95"),
+        ('[{"time": 0, "yaw": 0, "distance": -2}]', "a distance of -2 m"),
+    ],
+)
+def test_unusable_json_is_named(text: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        track_from_json(text)
+    assert words in str(caught.value)
+
+
+def test_a_views_track_is_a_sources() -> None:
+    assert track_of_views(ViewTrack.still(View(20.0, 5.0), 9), 8.0) == SourceTrack.still(SourcePoint(20.0, 5.0))
+    moving = track_of_views(ViewTrack((View(0.0), View(8.0, 2.0))), 4.0)
+    assert moving == SourceTrack((0.0, 0.25), (SourcePoint(0.0), SourcePoint(8.0, 2.0)))
+
+
+# Depth ----------------------------------------------------------------------------------------------------------------
+
+
+def ball(yaw_column: int, value: float) -> torch.Tensor:
+    """A far panorama `[64, 128]` with a square at a column of the horizon."""
+    depth = torch.zeros(64, 128)
+    columns = (torch.arange(yaw_column - 4, yaw_column + 4)) % 128
+    depth[28:36, columns] = value
+    return depth
+
+
+@pytest.mark.parametrize(("column", "yaw"), [(64, 0.0), (0, -180.0), (96, 90.0)])
+def test_distance_comes_from_what_is_at_the_source(column: int, yaw: float) -> None:
+    track = track_of_depth(SourceTrack.still(SourcePoint(yaw)), [ball(column, 0.75)] * 8, 4.0, near_m=2.0, far_m=10.0)
+    assert [point.distance_m for point in track.points] == pytest.approx([4.0] * 8)
+    beside = track_of_depth(SourceTrack.still(SourcePoint(yaw + 60)), [ball(column, 0.75)], 4.0, near_m=2.0, far_m=10.0)
+    assert beside.points[0].distance_m == pytest.approx(10.0)
+
+
+def test_depth_is_smoothed_and_keeps_the_tracks_own_points() -> None:
+    source = SourceTrack((0.1, 1.0), (SourcePoint(0.0), SourcePoint(2.0, gain_db=-6.0)))
+    track = track_of_depth(source, [ball(64, float(i >= 8)) for i in range(16)], 8.0)
+    assert 0.1 in track.times_s and track_at(track, [1.0])[0, 4] == pytest.approx(-6)
+    found = track_at(track, [0.1, 0.7, 1.3, 1.85])[:, 2]
+    # 0.3 s before and after the jump it is a sixth, as a Gaussian of 0.3 s has it.
+    assert found == pytest.approx([10.0, 8.4, 2.3, 1.0], abs=0.4) and 2 < track_at(track, [0.95])[0, 2] < 9
+
+
+def test_unusable_depth_is_refused() -> None:
+    still = SourceTrack.still(SourcePoint(0.0))
+    for maps, options, words in (
+        ([], {}, "no depth map"),
+        ([ball(64, 1.0), ball(64, 7.0)], {}, "depth map 2 shows 7"),
+        ([torch.full((64, 128), torch.nan)], {}, "depth map 1 shows nan"),
+        ([ball(64, 1.0)], {"near_m": 5.0, "far_m": 2.0}, "0 < near < far"),
+    ):
+        with pytest.raises(InputError, match=words):
+            track_of_depth(still, maps, 4.0, **options)
+
+
+# Panning --------------------------------------------------------------------------------------------------------------
+
+
+def noise(seed: int, seconds: float = 2.0) -> torch.Tensor:
+    return 0.1 * torch.randn(round(seconds * RATE), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("yaw", [-30.0, -12.0, 0.0, 25.0])
+def test_panning_is_read_back(yaw: float) -> None:
+    pair = law_gains(torch.tensor(yaw), "tangent")[:, None] * noise(0)
+    (voice, track), (rest, around) = panned_tracks(Sound(pair, RATE, "stereo"))
+    assert [point.yaw_deg for point in track.points] == pytest.approx([yaw] * 50, abs=0.1)
+    assert (voice.waveform[0] - noise(0)).abs().max() < 1e-3 and rest.waveform.abs().max() < 1e-3
+    assert around.points[0].spread_deg == 360
+
+
+def test_a_moving_voice_is_followed_and_reverberation_stays_around() -> None:
+    yaw = torch.linspace(-25, 25, 2 * RATE)
+    around = torch.stack((noise(1), noise(2))) * 0.2
+    sound = Sound(law_gains(yaw, "tangent").T * noise(0) + around, RATE, "stereo")
+    (voice, track), (rest, _) = panned_tracks(sound)
+    found = track_at(track, [0.5, 1.0, 1.5])[:, 0]
+    assert found == pytest.approx([-12.5, 0.0, 12.5], abs=2.0)
+    power = [float(part.square().sum()) for part in (voice.waveform, rest.waveform, sound.waveform)]
+    assert power[0] + power[1] == pytest.approx(power[2], rel=1e-3) and 0.01 < power[1] / power[2] < 0.1
+
+
+def test_silence_is_straight_ahead_and_other_sounds_are_refused() -> None:
+    (_, track), _ = panned_tracks(Sound(torch.zeros(2, 100), RATE, "stereo"))
+    assert track == SourceTrack.still(SourcePoint(0.0))
+    (voice, _), _ = panned_tracks(Sound(torch.ones(2, 1), RATE, "stereo"))
+    assert voice.waveform.tolist() == [[pytest.approx(2**0.5)]]
+    with pytest.raises(InputError, match="a stereo sound was wanted; this is mono"):
+        panned_tracks(Sound(torch.zeros(1, 100), RATE))
+    assert json.loads(track_to_json(track))[0]["yaw"] == 0

@@ -30,6 +30,7 @@ SHORT = {
     "generate": ["--duration", "0.5", "--steps", "2"],
     "reframe": ["--duration", "0.5"],
     "views": ["--duration", "0.5", "--size", "32x32"],
+    "page": ["--size", "64x32", "--duration", "1"],
     "train.train": ["steps=1", "seconds=0.5", "pool=1", "held_out=1", "batch=1"],
     "train.prepare": ["--scenes", "1", "--seconds", "0.5", "--viewpoints", "1"],
 }
@@ -180,7 +181,7 @@ def test_options_of_every_command_exist(fence: Fence, parse_only, monkeypatch: p
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the documents name: a minute of two discs on grey, and keyframes."""
-    from con360.media.writer import write_clip
+    from con360.media.writer import write_clip, write_wav
     from con360.records import Sound
 
     folder = tmp_path_factory.mktemp("footage")
@@ -192,6 +193,9 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     waveform = 0.1 * torch.sin(torch.arange(62 * 16000) * 0.2)[None]
     for name in ("clip360.mp4", "concert360.mp4"):
         write_clip(folder / name, frames, 2.0, Sound(waveform, 16000, "mono"))
+    for name in ("voice.wav", "drum.wav"):
+        write_wav(folder / name, Sound(waveform[:, :32000], 16000))
+    write_clip(folder / "view.mp4", frames[:4, :, :, :64], 2.0)
     (folder / "keyframes.json").write_text(json.dumps([{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}]))
     return folder
 

@@ -170,6 +170,7 @@ def _rows(scenes: Sequence[Scene], views: Sequence[View], make: Maker, how: str,
     what = f"{len(scenes)} scenes, {len(made)} voices, {len(views)} views, {how}"
     p95 = float(np.percentile(ours.azimuth, 95))
     beside = f"straight ahead {np.median(ours.ahead):.0f}°, shuffled {np.median(wrong.azimuth):.0f}°"
+    beside += f", without sharing {np.median(plain.azimuth):.1f}°"
     level = f"{ours.levels()}; vector {ours.length.mean():.2f} long"
     return [
         Row(f"views to field, azimuth: {what}", f"p95 {most_deg:g}°",

@@ -90,8 +90,16 @@ def scene_rows(seeds: Sequence[int]) -> list[Row]:
 
 def _within(what: str, bands: Sequence[Band], degrees: float, bar: float | None) -> Row:
     found, ahead, other = (share(getattr(b, name) < degrees for b in bands) for name in ("found", "ahead", "other"))
-    text = f"{found:.1%} (straight ahead {ahead:.0%}, another scene's places {other:.0%})"
+    text = f"{found:.1%} (straight ahead {ahead:.0%}, another scene's places {other:.0%}); {_voices(bands, degrees)}"
     return Row(what, f"{bar:.0%}" if bar else "", text, None if bar is None else found >= bar)
+
+
+def _voices(bands: Sequence[Band], degrees: float) -> str:
+    """Count voices of which at least half of the bands are right."""
+    right: dict[tuple[int, str], list[bool]] = {}
+    for band in bands:
+        right.setdefault((band.seed, band.voice), []).append(band.found < degrees)
+    return f"{share(share(answers) >= 0.5 for answers in right.values()):.0%} of {len(right)} voices"
 
 
 def hidden_rows(seeds: Sequence[int]) -> list[Row]:

@@ -72,6 +72,17 @@ def direction(field: torch.Tensor) -> tuple[float, float]:
     return math.degrees(math.atan2(-left, front)), math.degrees(math.atan2(up, math.hypot(left, front)))
 
 
+def banded(field: torch.Tensor) -> dict[str, float]:
+    """Yaw of each voice's band, at 16 kHz."""
+    spectrum = torch.fft.rfft(field.double())
+    hz = torch.linspace(0, 8000, spectrum.shape[1])
+    found = {}
+    for name, voice in VOICES.items():
+        low, high = voice.band_hz
+        found[name] = direction(torch.fft.irfft(spectrum * ((hz >= low) & (hz <= high))))[0]
+    return found
+
+
 def shown(result: Run, node: str = "3") -> dict[str, Any]:
     (data,) = result.ui[node]["con360"]
     return data
@@ -130,9 +141,23 @@ def test_depth_sets_the_distance_along_a_path(run: Any) -> None:
     assert levels[1] > levels[0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "words"), [
+    ("find the place", "moves with"), ("find by rhythm", "rhythm"), ("most moving", "moves most")])  # fmt: skip
+def test_the_picture_places_a_sound(run: Any, mode: str, words: str) -> None:
+    """The sample's green triangle chirps at the right: there its band must go."""
+    load = {"class_type": "Load360Video", "inputs": {**LOAD["inputs"], "duration": 4.0, "fps": 15.0}}
+    place = placing(mode=mode, audio=["1", 1], frames=["1", 0], fps=15.0)
+    result = done(run, {"1": load, "3": place, "9": preview("3", 0, frames=["1", 0], fps=15.0)})
+    field, truth = waveform(result, "3"), waveform(result, "1", 1)
+    assert field.shape == truth.shape and words in result.outputs["3"][1]
+    print(mode, result.outputs["3"][1], direction(field), direction(truth), banded(field), banded(truth))
+
+
 def test_a_mode_names_what_it_lacks(run: Any) -> None:
     for mode, lacking in (("keyframes", "keyframes"), ("subject", "saliency"), ("viewpoint", "basd"),
-                          ("find the place", "frames"), ("stereo panning", "stereo"), ("jump", "'still'")):  # fmt: skip
+                          ("find the place", "frames"), ("most moving", "frames"), ("stereo panning", "stereo"),
+                          ("jump", "'still'")):  # fmt: skip
         said = refused(run, {"1": LOAD, "2": voice(), "3": placing(mode=mode), "9": preview("3", 0)})
         assert lacking in said, (mode, said)
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from ..con360.records import SaliencyMaps, Sound, SourcePoint, SourceTrack, Viewpoint, ViewTrack
 
 BY_SUBJECT, FOLLOWED = RANKINGS[0], VIEW_MODES[1]
-BY_VIEWPOINT, BY_PANNING, BY_FINDING = "viewpoint", "stereo panning", "find the place"
-MODES = [STILL, BY_KEYFRAMES, BY_SUBJECT, BY_VIEWPOINT, BY_PANNING, BY_FINDING]
+BY_VIEWPOINT, BY_PANNING = "viewpoint", "stereo panning"
+# Ways to ask the picture, and the function of `con360.placing.finding` for each.
+FINDERS = {"find the place": "find_places", "find by rhythm": "find_rhythms", "most moving": "most_moving"}
+MODES = [STILL, BY_KEYFRAMES, BY_SUBJECT, BY_VIEWPOINT, BY_PANNING, *FINDERS]
 METRES = {"min": 0.1, "max": 1000.0, "step": 0.1}
 # Frames per second and length in seconds of an empty panorama, shown where no frames are connected.
 BLANK_FPS, BLANK_S = 4.0, 120.0
@@ -50,8 +52,9 @@ class Con360PlaceSound(io.ComfyNode):
                 io.Combo.Input(
                     "mode", options=MODES,
                     tooltip="'still' and 'keyframes' are set in the editor, 'subject' follows a salient subject, "
-                    "'viewpoint' follows basd, 'stereo panning' keeps a stereo sound's own places in front, 'find the "
-                    "place' gives each band of the sound to the movement in the picture that keeps its time.",
+                    "'viewpoint' follows basd, 'stereo panning' keeps a stereo sound's own places in front. 'find the "
+                    "place' gives each band of the sound to the movement in the picture that keeps its time, 'find by "
+                    "rhythm' does so for generated sound, 'most moving' gives all of it to what moves most.",
                 ),
                 io.Int.Input("rank", default=1, min=1, max=8,
                              tooltip="Which subject: 1 is the most salient. Used with 'subject'."),
@@ -67,12 +70,13 @@ class Con360PlaceSound(io.ComfyNode):
                                tooltip="Decibels, on top of the distance."),
                 io.Int.Input("order", default=3, min=1, max=3,
                              tooltip="Order of the Ambisonics: 1 has 4 channels, 2 has 9, 3 has 16 and is the sharpest "
-                             "on headphones. 'find the place' makes order 1."),
+                             "on headphones. What the picture places is of order 1."),
                 io.Float.Input("fps", default=8.0, min=1.0, max=120.0, step=1.0,
                                tooltip="Frame rate of frames, saliency and depth."),
-                io.Image.Input("frames", optional=True, tooltip="The panorama, for the editor and 'find the place'."),
+                io.Image.Input("frames", optional=True,
+                               tooltip="The panorama, for the editor and for what the picture places."),
                 io.Mask.Input("saliency", optional=True,
-                              tooltip="For 'subject'; 'find the place' estimates its own without it."),
+                              tooltip="For 'subject'; what the picture places estimates its own without it."),
                 sockets.Con360Basd.Input("basd", optional=True, tooltip="The path for 'viewpoint'."),
                 io.Mask.Input("depth", optional=True,
                               tooltip="Nearness over the panorama, bright is near; sets the distance along the path of "
@@ -110,8 +114,8 @@ class Con360PlaceSound(io.ComfyNode):
         point = SourcePoint(yaw, pitch, distance, spread, gain)
         report = runtime.progress()
         report(0, 2, "placing")
-        if mode == BY_FINDING:
-            placed = _found(scene, gain)
+        if mode in FINDERS:
+            placed = _found(scene, mode, gain)
         elif mode == BY_PANNING:
             placed = _panned(scene, point, order)
         else:
@@ -231,16 +235,17 @@ def _panned(scene: _Scene, point: SourcePoint, order: int) -> _Placed:
     return _Placed(sum_fields(fields))
 
 
-def _found(scene: _Scene, gain_db: float) -> _Placed:
-    """Give each band of the sound to the movement in the picture that keeps its time."""
-    from ..con360.placing.finding import find_places
+def _found(scene: _Scene, mode: str, gain_db: float) -> _Placed:
+    """Give each band of the sound to what moves with it in the picture."""
+    from ..con360.placing import finding
     from ..con360.placing.movement import movement_of_clip
     from ..con360.sound.fields import synthesise
     from ..con360.sound.levels import to_mono
 
     mono = to_mono(scene.sound)
-    clip = PanoramaClip(sockets.panorama_from_image(_needed(scene.frames, "frames", BY_FINDING)), scene.fps)
-    found = find_places(movement_of_clip(clip, scene.saliency, progress=runtime.progress()), mono)
+    clip = PanoramaClip(sockets.panorama_from_image(_needed(scene.frames, "frames", mode)), scene.fps)
+    movement = movement_of_clip(clip, scene.saliency, progress=runtime.progress())
+    found = getattr(finding, FINDERS[mode])(movement, mono)
     louder = replace(mono, waveform=mono.waveform * 10 ** (gain_db / 20))
     return _Placed(synthesise(louder, found.field), found.notices)
 

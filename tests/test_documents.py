@@ -180,9 +180,13 @@ def test_options_of_every_command_exist(fence: Fence, parse_only, monkeypatch: p
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the documents name: a minute of two discs on grey, and keyframes."""
+    """A folder with the files that the documents name: a minute of two discs on grey, and keyframes.
+
+    The concert's sound is a field, the clip's is mono.
+    """
     from con360.media.writer import write_clip, write_wav
     from con360.records import Sound
+    from con360.sound.ambisonics import encode
 
     folder = tmp_path_factory.mktemp("footage")
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(128), indexing="ij")
@@ -191,8 +195,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         disc = (rows - 32) ** 2 + (columns - column) ** 2 < 30
         frames[:, :, disc] = torch.tensor(colour)[:, None]
     waveform = 0.1 * torch.sin(torch.arange(62 * 16000) * 0.2)[None]
-    for name in ("clip360.mp4", "concert360.mp4"):
-        write_clip(folder / name, frames, 2.0, Sound(waveform, 16000, "mono"))
+    write_clip(folder / "clip360.mp4", frames, 2.0, Sound(waveform, 16000, "mono"))
+    write_clip(folder / "concert360.mp4", frames, 2.0, Sound(encode(waveform[0], 60.0, 0.0), 16000, "ambix"))
     for name in ("voice.wav", "drum.wav"):
         write_wav(folder / name, Sound(waveform[:, :32000], 16000))
     write_clip(folder / "view.mp4", frames[:4, :, :, :64], 2.0)

@@ -62,4 +62,7 @@ export const EDITED = {
   Con360PlaceSound: { ...sound, choice: "mode", byHand: "still" },
 };
 /** Words for other ways to choose, whose path only a run knows. */
-export const BY_RUN = { viewpoint: "alongViewpoint", "stereo panning": "ownPanning", "find the place": "foundPlaces" };
+export const BY_RUN = {
+  viewpoint: "alongViewpoint", "stereo panning": "ownPanning", "find the place": "foundPlaces",
+  "find by rhythm": "foundRhythms", "most moving": "mostMoving",
+};

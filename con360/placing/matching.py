@@ -2,8 +2,8 @@
 
 Shape legend: T frames of a window, K regions, B bands, G groups of neighbouring bands, L lags, n rows of powers.
 
-A voice may fill its bands one after the other, as an arpeggio does. So bands are joined with their neighbours for as
-long as that follows a region better than either part alone; a group's score is that of all its bands.
+A voice may fill its bands one after the other, as an arpeggio does. So `synchrony` joins bands with their neighbours
+for as long as that follows a region better than either part alone; a group's score is that of all its bands.
 
 Source: ours; measured by `benchmarks/sound/finding.py`.
 """
@@ -60,12 +60,11 @@ def rhythm(window: Movement, powers: Tensor) -> Tensor:
 
     Args, returns: as `synchrony`.
     """
-    seen = _unit(_centred(_modulation(_curves(window, powers), window.fps)))
-
-    def score(loudness: Tensor) -> Tensor:
-        return _unit(_centred(_modulation(loudness[0], window.fps))) @ seen.T
-
-    return _grouped(_loudness(window, powers, (0.0,)), score)
+    seen, heard = (
+        _unit(_centred(_modulation(curves, window.fps)))
+        for curves in (_curves(window, powers), _loudness(window, powers, (0.0,))[0])
+    )
+    return heard @ seen.T
 
 
 def _grouped(loudness: Tensor, score: Score) -> Tensor:

@@ -17,20 +17,14 @@ from ..media.reader import PanoramaStream
 from ..media.sofa import ears_of_sofa
 from ..media.writer import ClipStream, aac_gain, aac_rate_hz
 from ..records import Progress, order_of
-from ..sound.ambisonics import stereo_matrix
 from ..sound.channels import FIRST_ORDER, PAIR, first_order_notice
 from ..sound.headphones import ears_blocks, load_ears
 from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
-from ..sound.moving import mix_moving
 from ..sound.peaks import peak_of
-from ..sound.rotation import turn_blocks, turn_matrices
+from ..sound.rotation import turn_blocks
 from ..sound.stereo import stereo_blocks
-from ..sound.views import mono_matrix
+from ..sound.views import front_mono
 from .aim import Aim, seconds_of
-
-# Samples from one mixing matrix to the next (about 10 ms); matrices are interpolated in between.
-MIX_STEP = 512
-
 
 # Sound ----------------------------------------------------------------------------------------------------------------
 
@@ -41,16 +35,15 @@ class _Mix:
 
     Args:
         name: as in `Reframed.sound`. rate_hz: of the source. channels: of the result; 0 for no sound.
-        turned: `[D, 4]` after the turn with the view; None where the sound is not turned.
-        flat: `[D, C]` for the channels that do not turn: all of them, or a head-locked pair; None leaves them as they
-            are, or the pair out.
-        heard: makes the result of blocks of the turned field and its pair instead; order: of that field.
+        flat: `[D, C]` for channels that do not turn; None leaves them as they are.
+        heard: makes the result of blocks of the field, turned with the view, and its head-locked pair; None where
+            nothing turns.
+        order: of that field.
     """
 
     name: str
     rate_hz: int = 0
     channels: int = 0
-    turned: Tensor | None = None
     flat: Tensor | None = None
     heard: Callable[[Iterable[Tensor]], Iterator[Tensor]] | None = None
     order: int = 1
@@ -59,13 +52,6 @@ class _Mix:
     def shape(self) -> tuple[int, int] | None:
         """Channels and rate of the result; None for no sound."""
         return (self.channels, aac_rate_hz(self.rate_hz)) if self.channels else None
-
-    def of(self, block: Tensor, turns: Tensor | None) -> Tensor:
-        """`[D, n]` of a block `[C, n]` and its turns `[M, 4, 4]` every `MIX_STEP` samples."""
-        if self.turned is None or turns is None:
-            return block if self.flat is None else self.flat.to(block) @ block
-        field = mix_moving(block[:FIRST_ORDER], self.turned @ turns, MIX_STEP)
-        return field if self.flat is None else field + self.flat.to(block) @ block[-PAIR:]
 
 
 def choose_mix(
@@ -78,9 +64,7 @@ def choose_mix(
     channels, rate, speakers = stream.sound_channels, track.sample_rate_hz, track.heard.speakers
     stream.notices += track.notices
     if track.layout == "ambix":
-        if kind == "headphones":
-            return _worn_mix(stream, rate, hrtf)
-        return _panned_mix(stream, rate, law) if law != "cardioids" else _turned_mix(stream, kind, rate)
+        return _turned_mix(stream, kind, rate, hrtf, law)
     if law != "cardioids":
         stream.notices.append(f"the stereo law {law!r} pans Ambisonics alone; this sound is {track.layout}")
     if kind in ("foa", "headphones"):
@@ -100,34 +84,23 @@ def choose_mix(
     return _Mix(name, rate, len(flat), flat=flat)
 
 
-def _turned_mix(stream: PanoramaStream, kind: str, rate_hz: int) -> _Mix:
-    name = "stereo" if kind == "auto" else kind
-    turned = {"stereo": stereo_matrix, "mono": mono_matrix}.get(name, lambda: torch.eye(4, dtype=torch.float64))()
-    flat, has_pair = None, order_of(stream.sound_channels) is None
-    stream.notices += first_order_notice(_order(stream))
-    if has_pair and name == "foa":
-        stream.notices.append(PAIR_LEFT_OUT)
-    elif has_pair:
-        flat = downmix_matrix(("FL", "FR"), len(turned))
-    return _Mix(name, rate_hz, len(turned), turned, flat)
-
-
-def _worn_mix(stream: PanoramaStream, rate_hz: int, hrtf: str | Path | None) -> _Mix:
-    order = _order(stream)
-    ears = load_ears(order, rate_hz) if hrtf is None else ears_of_sofa(hrtf, order, rate_hz)
-    ears = ears.with_pair() if order_of(stream.sound_channels) is None else ears
-    return _Mix("headphones", rate_hz, 2, heard=lambda turned: ears_blocks(turned, ears), order=order)
-
-
-def _panned_mix(stream: PanoramaStream, rate_hz: int, law: StereoLaw) -> _Mix:
-    order = _order(stream)
-    stream.notices += first_order_notice(order)
-    return _Mix("stereo", rate_hz, 2, heard=lambda turned: stereo_blocks(turned, rate_hz, law), order=order)
-
-
-def _order(stream: PanoramaStream) -> int:
+def _turned_mix(
+    stream: PanoramaStream, kind: str, rate_hz: int, hrtf: str | Path | None, law: StereoLaw
+) -> _Mix:  # fmt: skip
     channels = stream.sound_channels
-    return order_of(channels) or order_of(channels - PAIR) or 1
+    has_pair = order_of(channels) is None
+    order = order_of(channels - PAIR if has_pair else channels) or 1
+    if kind == "headphones":
+        ears = load_ears(order, rate_hz) if hrtf is None else ears_of_sofa(hrtf, order, rate_hz)
+        ears = ears.with_pair() if has_pair else ears
+        return _Mix("headphones", rate_hz, 2, heard=lambda turned: ears_blocks(turned, ears), order=order)
+    stream.notices += first_order_notice(order)
+    if kind == "mono":
+        return _Mix("mono", rate_hz, 1, heard=lambda turned: map(front_mono, turned), order=order)
+    if kind == "foa":
+        stream.notices += [PAIR_LEFT_OUT] if has_pair else []
+        return _Mix("foa", rate_hz, FIRST_ORDER, heard=lambda turned: (b[:FIRST_ORDER] for b in turned), order=order)
+    return _Mix("stereo", rate_hz, 2, heard=lambda turned: stereo_blocks(turned, rate_hz, law), order=order)
 
 
 def sound_blocks(
@@ -137,25 +110,13 @@ def sound_blocks(
     if mix.shape is None:
         return iter(())
 
-    blocks = stream.sound(start_s, stop_s)
+    blocks: Iterator[Tensor] = map(torch.from_numpy, stream.sound(start_s, stop_s))
     if mix.heard is not None:
-        field = (torch.from_numpy(block) for block in blocks)
-        turned = turn_blocks(field, mix.rate_hz, lambda times_s: _cameras(aim, times_s), mix.order)
-        return resample_blocks(mix.heard(turned), mix.rate_hz, mix.shape[1])
-
-    def mixed() -> Iterator[Tensor]:
-        at = 0
-        for block in _in_steps(blocks):
-            turns = None if mix.turned is None else _turns(aim, at, block.shape[1], mix.rate_hz)
-            yield mix.of(torch.from_numpy(block), turns)
-            at += block.shape[1]
-
-    return resample_blocks(mixed(), mix.rate_hz, mix.shape[1])
-
-
-def _turns(aim: Aim, at: int, count: int, rate_hz: int) -> Tensor:
-    """Turns of the field, `[M, 4, 4]`, at the samples `at`, `at + MIX_STEP`, ..."""
-    return turn_matrices(_cameras(aim, (at + np.arange(0, count + MIX_STEP, MIX_STEP)) / rate_hz))
+        blocks = mix.heard(turn_blocks(blocks, mix.rate_hz, lambda times_s: _cameras(aim, times_s), mix.order))
+    elif mix.flat is not None:
+        flat = mix.flat.float()
+        blocks = (flat @ block for block in blocks)
+    return resample_blocks(blocks, mix.rate_hz, mix.shape[1])
 
 
 def _cameras(aim: Aim, times_s: np.ndarray) -> Tensor:
@@ -195,17 +156,3 @@ class Heard:
                 return
             self._clip.add_sound((block * self._gain).numpy())
             self._at += block.shape[1]
-
-
-def _in_steps(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Regroup samples into blocks of whole mixing steps; the last one may be shorter."""
-    waiting: np.ndarray | None = None
-    for block in blocks:
-        waiting = block if waiting is None else np.concatenate((waiting, block), axis=1)
-        # Eight steps at once: less time goes into small calls.
-        whole = waiting.shape[1] // (8 * MIX_STEP) * (8 * MIX_STEP)
-        if whole:
-            yield np.ascontiguousarray(waiting[:, :whole])
-            waiting = waiting[:, whole:]
-    if waiting is not None and waiting.shape[1]:
-        yield np.ascontiguousarray(waiting)

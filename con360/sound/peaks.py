@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 OVERSAMPLING = 4
-# Samples that the interpolation reads to either side.
-_REACH = 12
+# Samples that the interpolation reads to either side; its largest value for samples within 1.
+_REACH, _MOST = 12, 2.4
 
 
 class PeakMeter:
@@ -29,7 +29,10 @@ class PeakMeter:
         """Hear the block that follows on the one before."""
         held = block.new_zeros(block.shape[0], 2 * _REACH - 1) if self._held is None else self._held
         heard = torch.cat((held, block), dim=1)
-        self._peak = max(self._peak, float(block.abs().amax()), _between(heard))
+        self._peak = max(self._peak, float(block.abs().amax()))
+        # Most blocks are too quiet for a new peak between their samples.
+        if float(heard.abs().amax()) * _MOST > self._peak:
+            self._peak = max(self._peak, _between(heard))
         self._held = heard[:, -(2 * _REACH - 1) :]
 
     @property

@@ -82,11 +82,11 @@ def track_of_depth(
         width_deg, height_deg: of the box around the source.
 
     Raises:
-        InputError: no map, a value outside [0, 1], or distances that are not 0 < near < far.
+        InputError: an unusable track, no map, a value outside [0, 1], or distances that are not 0 < near < far.
     """
     if not 0 < near_m < far_m:
         raise InputError(f"near is {near_m:g} m and far {far_m:g} m; wanted 0 < near < far.")
-    path, depths = path_of(track), []
+    path, depths = path_of(check_track(track)), []
     for i, one in enumerate(maps):
         depths.append(_depth_around(path([i / fps])[0], one, width_deg, height_deg))
         if not 0 <= depths[-1] <= 1:
@@ -128,21 +128,23 @@ def panned_tracks(sound: Sound) -> tuple[tuple[Sound, SourceTrack], ...]:
     if sound.layout != "stereo":
         raise InputError(f"a stereo sound was wanted; this is {sound.layout} with {sound.waveform.shape[0]} channels.")
     track = panned_track([sound.waveform], sound.sample_rate_hz)
-    (pair,) = unpanned_blocks([sound.waveform], sound.sample_rate_hz, track)
+    pair = torch.cat([sound.waveform[:, :0], *unpanned_blocks([sound.waveform], sound.sample_rate_hz, track)], dim=1)
     tracks = (track, SourceTrack.still(SourcePoint(0.0, spread_deg=360.0)))
     return tuple((Sound(channel[None], sound.sample_rate_hz), one) for channel, one in zip(pair, tracks, strict=True))
 
 
 def panned_track(blocks: Iterable[Tensor], rate_hz: int) -> SourceTrack:
     """Track of what is panned in stereo blocks `[2, n]`, by the tangent law; silence keeps the direction before."""
-    rows = np.array([_powers(row) for row in rows_of(blocks, round(ROW_S * rate_hz))]).reshape(-1, 3)
+    rows = np.array([_powers(row) for row in rows_of(blocks, max(1, round(ROW_S * rate_hz)))]).reshape(-1, 3)
     smooth = ndimage.gaussian_filter1d(rows, SMOOTHING_S / ROW_S, axis=0, mode="nearest")
     heard = smooth[:, 0] + smooth[:, 1] > 0
     if not heard.any():
         return SourceTrack.still(SourcePoint(0.0))
     left, right, both = torch.from_numpy(smooth[heard]).unbind(1)
-    # The principal axis of left and right; what is out of phase is no direction between the loudspeakers.
-    angle = (0.5 * torch.atan2(2 * both, left - right)).clamp(0, torch.pi / 2)
+    total, both = left + right, both.clamp_min(0)
+    # The principal axis of left and right. Sound that is wide or out of phase has none, and pulls to the centre.
+    strength = torch.hypot(left - right, 2 * both) / total
+    angle = 0.5 * torch.atan2(2 * both + (1 - strength) ** 2 * total, left - right)
     yaws = law_yaw_deg(angle.cos(), angle.sin(), "tangent")
     times_s = ((np.flatnonzero(heard) + 0.5) * ROW_S).tolist()
     return SourceTrack(tuple(times_s), tuple(SourcePoint(yaw) for yaw in yaws.tolist()))

@@ -103,6 +103,8 @@ def _interpolate(values: Tensor, position: Tensor) -> Tensor:
     return torch.lerp(values[lower], values[upper], position - lower)
 
 
-def mono_matrix() -> Tensor:
-    """Make `[1, 4]`: the wide microphone of `view_sound`, looking to the front of turned AmbiX."""
-    return torch.tensor([[VIEW_OMNI_GAIN, 0.0, 0.0, VIEW_FRONT_GAIN]], dtype=torch.float64)
+def front_mono(block: Tensor) -> Tensor:
+    """Hear turned Ambisonics `[C, n]` by the microphone of `view_sound` that looks to the front: `[1, n]`."""
+    field, pair = field_and_pair(block)
+    mono = VIEW_OMNI_GAIN * field[:1] + VIEW_FRONT_GAIN * field[3:FIRST_ORDER]
+    return mono if pair is None else mono + pair_in_mono(pair)

@@ -11,7 +11,9 @@ import torch
 from browser.page import browser, missing
 from shared_data import ROOT
 
+from con360.media.writer import write_clip
 from con360.records import Sound
+from con360.sound.ambisonics import encode
 from con360.sound.headphones import load_ears, to_ears
 from con360.sound.rotation import turn
 
@@ -37,21 +39,59 @@ PLAY = """async ([site, order, channels, view]) => {
 }"""
 
 
+# Plays the clip with the head turned, on headphones and back as stereo; returns the levels of both ears in decibels.
+WEAR = """async ([site, view]) => {
+    const { Hearing } = await import(`${site}/hearing.js`);
+    const video = Object.assign(document.createElement("video"), { src: `${site}/clip.mp4`, loop: true });
+    const hearing = new Hearing(video);
+    hearing.ambisonic = true;
+    hearing.turn(view);
+    await hearing.wear(true);
+    await video.play();
+    const { context, output } = hearing.ears;
+    const splitter = new ChannelSplitterNode(context, { numberOfOutputs: 2 });
+    const meters = [0, 1].map(() => new AnalyserNode(context, { fftSize: 32768 }));
+    output.connect(splitter);
+    meters.forEach((meter, ear) => splitter.connect(meter, ear));
+    await new Promise((done) => setTimeout(done, 1500));
+    const levels = meters.map((meter) => {
+        const samples = new Float32Array(meter.fftSize);
+        meter.getFloatTimeDomainData(samples);
+        return 10 * Math.log10(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
+    });
+    await hearing.wear(false);
+    const stereo = Boolean(hearing.gains);
+    video.pause();
+    hearing.stop();
+    return [levels, stereo];
+}"""
+
+
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
-    """A page that reads `web/` and nothing else."""
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A panorama whose noise lies at the right."""
+    noise = 0.1 * torch.randn(3 * RATE_HZ, generator=torch.Generator().manual_seed(5))
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    sound = Sound(encode(noise, 90.0, 0.0), RATE_HZ, "ambix")
+    write_clip(path, torch.full((24, 3, 32, 64), 0.5), 8.0, sound, panorama="mono")
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(clip: Path) -> Iterator[Any]:
+    """A page that reads `web/` and the clip, and nothing else."""
     if lacking := missing():
         pytest.skip(lacking)
     with browser() as chromium:
         page = chromium.new_page()
-        page.route("**/*", _answer)
+        page.route("**/*", lambda route: _answer(route, clip))
         page.goto(f"{SITE}/")
         yield page
 
 
-def _answer(route: Any) -> None:
+def _answer(route: Any, clip: Path) -> None:
     name = route.request.url.removeprefix(f"{SITE}/")
-    path: Path = ROOT / "web" / (name or "none")
+    path = clip if name == clip.name else ROOT / "web" / (name or "none")
     if path.is_file():
         route.fulfill(path=path, content_type="text/javascript" if path.suffix == ".js" else None)
     else:
@@ -69,3 +109,13 @@ def test_the_browsers_headphones_are_the_librarys(page: Any, order: int, yaw: fl
     late = load_ears(order, RATE_HZ).delay
     assert wanted.abs().max() > 0.1
     assert (heard[:, late:] - wanted[:, : wanted.shape[1] - late]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("yaw", [0.0, 150.0])
+def test_a_clip_is_worn_turned_and_taken_off(page: Any, yaw: float) -> None:
+    (left, right), stereo = page.evaluate(WEAR, [SITE, {"yaw": yaw, "pitch": 0.0}])
+    noise = torch.randn(RATE_HZ, generator=torch.Generator().manual_seed(5))
+    wanted = to_ears(Sound(encode(noise, 90.0 - yaw, 0.0), RATE_HZ, "ambix")).waveform
+    levels = 10 * wanted.square().mean(1).log10()
+    assert right - left == pytest.approx(float(levels[1] - levels[0]), abs=1) and abs(right - left) > 3
+    assert stereo

@@ -72,6 +72,16 @@ def direction(field: torch.Tensor) -> tuple[float, float]:
     return math.degrees(math.atan2(-left, front)), math.degrees(math.atan2(up, math.hypot(left, front)))
 
 
+def voice_yaws(field: torch.Tensor) -> list[float]:
+    """Yaw of each of the sample's voices, by its band, at 16 kHz."""
+    spectrum, found = torch.fft.rfft(field.double()), []
+    hz = torch.linspace(0, 8000, spectrum.shape[1])
+    for performer in demo_scene().performers:
+        low, high = VOICES[performer.voice].band_hz
+        found.append(direction(torch.fft.irfft(spectrum * ((hz >= low) & (hz <= high))))[0])
+    return found
+
+
 def shown(result: Run, node: str = "3") -> dict[str, Any]:
     (data,) = result.ui[node]["con360"]
     return data
@@ -130,9 +140,28 @@ def test_depth_sets_the_distance_along_a_path(run: Any) -> None:
     assert levels[1] > levels[0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "words"), [
+    ("find the place", "moves with"), ("find by rhythm", "rhythm"), ("most moving", "moves most")])  # fmt: skip
+def test_the_picture_places_a_sound(run: Any, mode: str, words: str) -> None:
+    """The sample's downmix goes back to where each voice was, or all of it to one place."""
+    load = {"class_type": "Load360Video", "inputs": {**LOAD["inputs"], "duration": 4.0, "fps": 15.0}}
+    place = placing(mode=mode, audio=["1", 1], frames=["1", 0], fps=15.0)
+    result = done(run, {"1": load, "3": place, "9": preview("3", 0, frames=["1", 0], fps=15.0)})
+    field, truth = waveform(result, "3"), waveform(result, "1", 1)
+    assert field.shape == truth.shape and words in result.outputs["3"][1]
+    assert shown(result)["notices"] == result.outputs["3"][1].split("\n") and not shown(result)["path"]
+    found, wanted = (voice_yaws(sound) for sound in (field, truth))
+    if mode == "most moving":
+        assert max(found) - min(found) < 0.1
+    else:
+        assert found == pytest.approx(wanted, abs=3)
+
+
 def test_a_mode_names_what_it_lacks(run: Any) -> None:
     for mode, lacking in (("keyframes", "keyframes"), ("subject", "saliency"), ("viewpoint", "basd"),
-                          ("find the place", "frames"), ("stereo panning", "stereo"), ("jump", "'still'")):  # fmt: skip
+                          ("find the place", "frames"), ("most moving", "frames"), ("stereo panning", "stereo"),
+                          ("jump", "'still'")):  # fmt: skip
         said = refused(run, {"1": LOAD, "2": voice(), "3": placing(mode=mode), "9": preview("3", 0)})
         assert lacking in said, (mode, said)
 

@@ -30,7 +30,7 @@ from con360.sound.headphones import to_ears
 from con360.sound.moving import mix_moving
 from con360.sound.rotation import turn_blocks, turn_matrices
 from con360.sound.stereo import stereo_yaw_deg
-from con360.sound.views import mono_matrix, view_sound
+from con360.sound.views import front_mono, view_sound
 from con360.viewpoint.follow import Follower, view_on_path
 from con360.viewpoint.keyframes import Keyframe
 
@@ -134,7 +134,7 @@ def test_turning_by_hand() -> None:
 def test_mono_is_view_sound() -> None:
     sound = Sound(torch.randn(4, 500, generator=torch.Generator().manual_seed(0)), RATE, "ambix")
     view = View(50.0, -20.0)
-    ours = mono_matrix().float() @ turn_matrices(rotation(view.yaw_deg, view.pitch_deg)) @ sound.waveform
+    ours = front_mono(turn_matrices(rotation(view.yaw_deg, view.pitch_deg)) @ sound.waveform)
     assert torch.allclose(ours, view_sound(sound, view, 8).waveform, atol=1e-5)
 
 

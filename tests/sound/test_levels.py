@@ -8,8 +8,8 @@ import torch
 
 from con360.errors import InputError
 from con360.records import Sound, View, ViewTrack
-from con360.sound.ambisonics import ambisonic_azimuth_deg, encode, to_ambix
-from con360.sound.levels import fit_length, omni_sound, resample, to_mono
+from con360.sound.ambisonics import ambisonic_azimuth_deg, encode, field_and_pair, first_order, to_ambix
+from con360.sound.levels import fit_length, for_clip, omni_sound, resample, to_mono
 from con360.sound.views import view_sound
 
 RATE = 16000
@@ -96,6 +96,25 @@ def test_downmix_by_layout():
     assert torch.equal(omni_sound(Sound(four, RATE, "ambix")).waveform, four[:1])
     assert torch.equal(to_mono(Sound(four[:2], RATE, "stereo")).waveform, torch.tensor([[1.5, 2.5, 3.5]]))
     assert torch.equal(to_mono(Sound(four, RATE, "other")).waveform, four.mean(0, keepdim=True))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_what_needs_first_order_takes_it_from_any(order):
+    draw = torch.Generator().manual_seed(3)
+    first, pair = torch.randn(4, 50, generator=draw), torch.randn(2, 50, generator=draw)
+    higher = torch.randn((order + 1) ** 2 - 4, 50, generator=draw)
+    sound = Sound(torch.cat((first, higher, pair)), RATE, "ambix")
+    plain = Sound(torch.cat((first, pair)), RATE, "ambix")
+    assert sound.ambisonic_order == order and torch.equal(first_order(sound).waveform, plain.waveform)
+    assert torch.equal(to_mono(sound).waveform, to_mono(plain).waveform)
+    assert torch.equal(view_sound(sound, View(40.0), 8.0).waveform, view_sound(plain, View(40.0), 8.0).waveform)
+    clip, notices = for_clip(sound)
+    assert torch.equal(clip.waveform, first)
+    assert [("first-order part" in said, "head-locked" in said) for said in notices] == (
+        [(True, False)] * (order > 1) + [(False, True)]
+    )
+    field, split = field_and_pair(sound.waveform)
+    assert torch.equal(split, pair) and field.shape[0] == (order + 1) ** 2
 
 
 def test_convention_fuma():

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from con360.sound.peaks import PeakMeter, peak_of, true_peak
+from con360.sound.peaks import _MOST, PeakMeter, _kernels, peak_of, true_peak
 
 RATE = 48000
 # A tone at a quarter of the rate, sampled at 45 degrees: every sample is 3 dB below its peak.
@@ -26,6 +26,10 @@ def test_blocks_give_the_whole_sounds_peak(size):
     found = peak_of((sound[:, at : at + size] for at in range(0, sound.shape[1], size)), counts.append)
     assert found == pytest.approx(true_peak(sound), abs=1e-6)
     assert counts[-1] == sound.shape[1]
+
+
+def test_no_waveform_passes_the_bound_by_which_quiet_blocks_are_left_out():
+    assert float(_kernels().abs().sum(-1).max()) < _MOST
 
 
 def test_silence_one_sample_and_nothing_have_peaks():

@@ -127,9 +127,19 @@ def test_a_moving_voice_is_followed_and_reverberation_stays_around() -> None:
     assert power[0] + power[1] == pytest.approx(power[2], rel=1e-3) and 0.01 < power[1] / power[2] < 0.1
 
 
+def test_wide_sound_pulls_to_the_centre_and_stays_around() -> None:
+    for pair in ((noise(1), noise(2)), (noise(1), -noise(1))):
+        (voice, track), (rest, _) = panned_tracks(Sound(torch.stack(pair), RATE, "stereo"))
+        assert max(abs(point.yaw_deg) for point in track.points) < 6
+        assert rest.waveform.norm() > 0.9 * voice.waveform.norm()
+    with pytest.raises(InputError, match="a time for each"):
+        track_of_depth(SourceTrack((), ()), [ball(64, 1.0)], 4.0)
+
+
 def test_silence_is_straight_ahead_and_other_sounds_are_refused() -> None:
     (_, track), _ = panned_tracks(Sound(torch.zeros(2, 100), RATE, "stereo"))
     assert track == SourceTrack.still(SourcePoint(0.0))
+    assert panned_tracks(Sound(torch.zeros(2, 0), RATE, "stereo"))[1][0].waveform.shape == (1, 0)
     (voice, _), _ = panned_tracks(Sound(torch.ones(2, 1), RATE, "stereo"))
     assert voice.waveform.tolist() == [[pytest.approx(2**0.5)]]
     with pytest.raises(InputError, match="a stereo sound was wanted; this is mono"):

@@ -222,6 +222,8 @@ def test_what_cannot_be_used_is_said() -> None:
         analyse_blocks([bad[:3]], 16000)
     with pytest.raises(InputError, match="blocks of 2 channels; wanted one channel"):
         synthesise(Sound(noise(2, 100), 16000, "stereo"), field)
+    with pytest.raises(InputError, match="got none"):
+        field_of_track([], 1.0)
     with pytest.raises(InputError, match="0 s was asked"):
         field_of_track(SourceTrack.still(SourcePoint(0.0)), 0.0)
     with pytest.raises(InputError, match="more than there is"):

@@ -335,3 +335,46 @@ def test_subjects_are_views_too_and_need_saliency(run: Any) -> None:
 def test_sounds_and_views_of_different_lists_are_refused(run: Any) -> None:
     prompt = {"1": LOAD, "2": around(), "5": around(count=3), "3": gathering(views=["5", 4]), "9": preview("3", 0)}
     assert "4 sounds for 3 views" in refused(run, prompt)
+
+
+# ---- sound that cannot be used, or that is odd
+
+
+def noise(channels: int, samples: int = 4000) -> torch.Tensor:
+    return 0.1 * torch.randn(channels, samples, generator=torch.Generator().manual_seed(channels))
+
+
+# Sound, and whether it can be placed, and whether it can be turned and heard; None where it can, else words of why not.
+ODD = {
+    "NaN": (Sound(noise(1) * float("nan"), 16000), "not finite", "not finite"),
+    "silence": (Sound(torch.zeros(4, 4000), 16000), None, None),
+    "one sample": (Sound(noise(4, 1), 48000), None, None),
+    "5.1": (Sound(noise(6), 48000), None, "wanted Ambisonics"),
+    "five channels": (Sound(noise(5), 48000), None, "wanted Ambisonics"),
+    "16 channels": (Sound(noise(16), 44100), None, None),
+    "an odd rate": (Sound(noise(4), 44099), None, None),
+    "192 kHz": (Sound(noise(9), 192000), None, None),
+    "stereo": (Sound(noise(2), 8000), None, "wanted Ambisonics"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_sound_is_used_or_refused_in_a_sentence(host: Host, run: Any, name: str) -> None:
+    sound, placing_fails, turning_fails = ODD[name]
+    rotate = {"class_type": "Con360RotateAmbisonics", "inputs": {
+        "audio": ["2", 0], "turn": "the listener", "yaw": 10.0, "pitch": 5.0, "roll": 3.0}}  # fmt: skip
+    ears = {"class_type": "Con360AmbisonicsToHeadphones", "inputs": {"audio": ["2", 0], "ears": "MIT KEMAR (built in)"}}
+    play = {"class_type": "PreviewAudio", "inputs": {"audio": ["3", 0]}}
+    prompts = [
+        ({"2": voice(), "3": placing(yaw=30.0), "9": preview("3", 0)}, placing_fails),
+        ({"2": voice(), "3": rotate, "9": preview("3", 0)}, turning_fails),
+        ({"2": voice(), "3": ears, "9": play}, turning_fails),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(host.classes, "Con360SampleSound", giving(host, sound))
+        for prompt, why_not in prompts:
+            host.free()
+            if why_not:
+                assert why_not in refused(run, prompt)
+            else:
+                assert waveform(done(run, prompt), "3").shape[1] == sound.waveform.shape[1]

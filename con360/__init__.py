@@ -10,12 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .door import load_model, make_conditions
+    from .door import load_model, make_conditions, place
     from .errors import InputError
     from .media.reader import read_panorama
     from .media.writer import write_clip
     from .pipeline import crop_view, default_settings, generate
-    from .records import Conditions, PanoramaClip, SaliencyMaps, Sound, View, Viewpoint, ViewpointClip
+    from .placing.listen import listen
+    from .placing.sources import PlacedSound
+    from .records import (
+        Conditions,
+        PanoramaClip,
+        SaliencyMaps,
+        Sound,
+        SourcePoint,
+        SourceTrack,
+        View,
+        Viewpoint,
+        ViewpointClip,
+    )
     from .reframing.aim import Follow
     from .reframing.run import ReframeSettings, reframe
     from .saliency.predict import clip_saliency
@@ -36,12 +48,17 @@ _HOMES = {
     "generate": ".pipeline",
     "crop_view": ".pipeline",
     "reframe": ".reframing.run",
+    "place": ".door",
+    "listen": ".placing.listen",
     "write_clip": ".media.writer",
     "InputError": ".errors",
     "Conditions": ".records",
     "PanoramaClip": ".records",
     "SaliencyMaps": ".records",
     "Sound": ".records",
+    "PlacedSound": ".placing.sources",
+    "SourcePoint": ".records",
+    "SourceTrack": ".records",
     "View": ".records",
     "Viewpoint": ".records",
     "ViewpointClip": ".records",
@@ -55,10 +72,13 @@ __all__ = [
     "Follow",
     "InputError",
     "PanoramaClip",
+    "PlacedSound",
     "ReframeSettings",
     "SaliencyMaps",
     "SamplerSettings",
     "Sound",
+    "SourcePoint",
+    "SourceTrack",
     "View",
     "Viewpoint",
     "ViewpointClip",
@@ -66,9 +86,11 @@ __all__ = [
     "crop_view",
     "default_settings",
     "generate",
+    "listen",
     "load_model",
     "make_conditions",
     "manual_viewpoint",
+    "place",
     "read_panorama",
     "reframe",
     "viewpoints",

@@ -177,6 +177,18 @@ class Source:
     peak: float = field(default=0.0, init=False)
     length_s: float = field(default=0.0, init=False)
 
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def order(self) -> int:
+        return self.file.order
+
+    @property
+    def rate_hz(self) -> int:
+        return self.file.rate_hz
+
     def blocks(self, rate_hz: int, order: int) -> Iterator[Tensor]:
         """Yield the field `[(order + 1)², n]` from the clip's start on."""
         count = 0
@@ -219,7 +231,7 @@ class Source:
         """Sentences about a sound that was read, in a result that ends at `end_s`."""
         found = [*dict.fromkeys(self.file.notices), self.made_of_it(), "" if self.peak else "it is silent"]
         if self.length_s > end_s + LOOSE_END_S:
-            found.append(f"it goes on after the clip's end at {end_s:.2f} s, and is cut there")
+            found.append(cut_notice(end_s))
         if isinstance(self.place, SourceTrack) and len(self.place.times_s) > 1:
             found.append(self._loose_end(self.place.times_s[-1], min(self.length_s, end_s)))
         return tuple(f"sound {self.file.name}: {one}" for one in found if one)
@@ -247,6 +259,10 @@ class Source:
         if last_s < sound_s - LOOSE_END_S:
             return f"it stays at its last place from {last_s:.2f} s on, where its path ends"
         return ""
+
+
+def cut_notice(end_s: float) -> str:
+    return f"it goes on after the clip's end at {end_s:.2f} s, and is cut there"
 
 
 def panning_of(source: Source, gain_db: float) -> SourceTrack:

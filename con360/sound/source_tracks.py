@@ -128,7 +128,7 @@ def panned_tracks(sound: Sound) -> tuple[tuple[Sound, SourceTrack], ...]:
     if sound.layout != "stereo":
         raise InputError(f"a stereo sound was wanted; this is {sound.layout} with {sound.waveform.shape[0]} channels.")
     track = panned_track([sound.waveform], sound.sample_rate_hz)
-    (pair,) = unpanned_blocks([sound.waveform], sound.sample_rate_hz, track)
+    pair = torch.cat([sound.waveform[:, :0], *unpanned_blocks([sound.waveform], sound.sample_rate_hz, track)], dim=1)
     tracks = (track, SourceTrack.still(SourcePoint(0.0, spread_deg=360.0)))
     return tuple((Sound(channel[None], sound.sample_rate_hz), one) for channel, one in zip(pair, tracks, strict=True))
 

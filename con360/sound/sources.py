@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound, SourcePoint, SourceTrack
-from .ambisonics import cap_gains, field_and_pair, harmonics
+from .ambisonics import cap_gains, channels_of, field_and_pair, harmonics
 from .channels import PAIR
 from .levels import resample
 from .moving import mix_blocks
@@ -106,7 +106,8 @@ def place(sound: Sound, track: SourceTrack, order: int = 1) -> Sound:
     """
     if sound.waveform.shape[0] != 1:
         raise InputError(f"one source is one channel; the sound has {sound.waveform.shape[0]}. Mix it to mono first.")
-    (field,) = place_blocks([sound.waveform], sound.sample_rate_hz, track, order)
+    blocks = place_blocks([sound.waveform], sound.sample_rate_hz, track, order)
+    field = torch.cat([sound.waveform.new_zeros(channels_of(order), 0), *blocks], dim=1)
     return Sound(field, sound.sample_rate_hz, "ambix")
 
 

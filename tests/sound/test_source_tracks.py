@@ -139,6 +139,7 @@ def test_wide_sound_pulls_to_the_centre_and_stays_around() -> None:
 def test_silence_is_straight_ahead_and_other_sounds_are_refused() -> None:
     (_, track), _ = panned_tracks(Sound(torch.zeros(2, 100), RATE, "stereo"))
     assert track == SourceTrack.still(SourcePoint(0.0))
+    assert panned_tracks(Sound(torch.zeros(2, 0), RATE, "stereo"))[1][0].waveform.shape == (1, 0)
     (voice, _), _ = panned_tracks(Sound(torch.ones(2, 1), RATE, "stereo"))
     assert voice.waveform.tolist() == [[pytest.approx(2**0.5)]]
     with pytest.raises(InputError, match="a stereo sound was wanted; this is mono"):

@@ -1,8 +1,8 @@
 """Direction fields: real and procedural Ambisonics, analysed and made again from W alone.
 
-Each octave of each clip, 125 Hz to 8 kHz, is compared with the recording: azimuth of the intensity (where it is at least 0.1 of W's
-energy), level in ten sectors (cardioids to eight azimuths, up and down) and energy of the dipoles. Trivial: the whole
-clip straight ahead, and one direction, that of its intensity.
+Each octave of each clip, 125 Hz to 8 kHz, is compared with the recording: azimuth of the intensity (where it is at
+least 0.1 of W's energy), level in ten sectors (cardioids to eight azimuths, up and down) and energy of the dipoles.
+Trivial: the whole clip straight ahead, and one direction, that of its intensity.
 """
 
 from __future__ import annotations
@@ -92,7 +92,11 @@ def _real_rows(quick: bool) -> list[Row]:
         Row(f"{what}: azimuth, median", "2°", _beside(azimuth, "°"), azimuth[0] <= 2),
         Row(f"{what}: sector level, mean", "0.6 dB", _beside(sector, " dB"), sector[0] <= 0.6),
         Row(f"{what}: dipole energy, mean", "0.3 dB", _beside(dipoles, " dB"), dipoles[0] <= 0.3),
-        Row(f"the same without {beyond} octaves of more dipole energy than a field holds", "", _beside(held, " dB")),
+        Row(
+            f"the same without the {beyond} of {len(made[0].excess_db)} octaves that a field cannot hold",
+            "",
+            _beside(held, " dB"),
+        ),
         Row(f"{what}: dipole energy, median", "", f"{made[0].dipoles_db.median():.2f} dB"),
     ]
 

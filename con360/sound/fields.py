@@ -37,7 +37,7 @@ _SYNTHESISED_AT_ONCE_S = 4.0
 # Decorrelated copies begin after the first of these times and end after the second. Shorter ones are too much like W
 # within a frame; longer ones are heard as an echo.
 _FILTER_S = (0.01, 0.04)
-# Of three draws, the one whose stationary noise has the kurtosis nearest to the recording's, at 16 and 48 kHz.
+# Of four draws, the one whose stationary noise has the kurtosis nearest to the recording's, at 16 and 48 kHz.
 _FILTER_SEED = 1
 # Decorrelated sound is raised by at most 12 dB where it is weaker than wanted: at the onset of a sound.
 _MOST_GAIN = 4.0
@@ -62,7 +62,7 @@ def analyse_blocks(blocks: Iterable[Tensor], rate_hz: int) -> DirectionField:
     count = round(_ROWS_AT_ONCE * ROW_S * rate_hz)
     reach = size // 2 + hop * math.ceil(ROW_S * rate_hz / hop)
     vectors, residual, shares = [], [], torch.full((3,), _TINY)
-    for piece, valid in pieces((_checked(block[:FIRST_ORDER]) for block in blocks), count, reach):
+    for piece, valid in pieces((_checked(block[:FIRST_ORDER], FIRST_ORDER) for block in blocks), count, reach):
         frames = spectra(piece, size, hop)
         times_s = (torch.arange(frames.shape[1], dtype=torch.float64) * hop + size // 2 - reach) / rate_hz
         rows = max(1, math.ceil(valid / (ROW_S * rate_hz) - 1e-6))
@@ -85,10 +85,6 @@ def synthesise(mono: Sound, field: DirectionField) -> Sound:
     Raises:
         InputError: the sound is not mono or not finite, or the field cannot be used.
     """
-    if mono.waveform.shape[0] != 1:
-        raise InputError(
-            f"a direction field places one channel; the sound has {mono.waveform.shape[0]}. Mix it to mono first."
-        )
     made = list(synthesise_blocks([mono.waveform], mono.sample_rate_hz, field))
     waveform = torch.cat(made, dim=1) if made else mono.waveform.new_zeros(FIRST_ORDER, 0)
     return Sound(waveform, mono.sample_rate_hz, "ambix")
@@ -106,7 +102,7 @@ def synthesise_blocks(blocks: Iterable[Tensor], rate_hz: int, field: DirectionFi
     # Context for a frame's own length, for the mean over neighbouring frames, and for the filters.
     reach = half * (2 + 2 * math.ceil(ROW_S * rate_hz / half) + math.ceil(filters.shape[1] / half))
     count, at = half * math.ceil(_SYNTHESISED_AT_ONCE_S * rate_hz / half), 0
-    for piece, valid in pieces(map(_checked, blocks), count, reach):
+    for piece, valid in pieces((_checked(block, 1) for block in blocks), count, reach):
         frames = (piece.shape[1] - size) // half + 1
         times_s = (at - reach + half + half * torch.arange(frames, dtype=torch.float64)) / rate_hz
         dipoles = _dipoles(piece, filters, field, times_s, rate_hz)[:, reach - half :]
@@ -212,6 +208,8 @@ def field_of_track(
         InputError: a track, the duration or the shares cannot be used.
     """
     sources = [tracks] if isinstance(tracks, SourceTrack) else list(tracks)
+    if not sources:
+        raise InputError("a field is drawn from one track or more; got none.")
     rows = _rows_of(duration_s)
     if shares is None:
         shares = torch.full((len(sources), rows, BANDS), 1.0 / len(sources))
@@ -287,7 +285,10 @@ def _ambisonics(sound: Sound) -> Tensor:
     return sound.waveform
 
 
-def _checked(block: Tensor) -> Tensor:
+def _checked(block: Tensor, channels: int) -> Tensor:
+    if block.shape[0] != channels:
+        wanted = "one channel: mix it to mono first" if channels == 1 else "W, Y, Z, X and whatever follows"
+        raise InputError(f"the sound comes in blocks of {block.shape[0]} channels; wanted {wanted}.")
     if not torch.isfinite(block).all():
         raise InputError("the sound holds NaN or infinity, which no direction has; repair or cut it.")
     return block

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from shared_data import data_path
 
 from con360.errors import InputError
 from con360.geometry.sphere import rotation
+from con360.media.reader import read_sound
 from con360.models.codecs import mel_filters
 from con360.records import DirectionField, Sound, SourcePoint, SourceTrack
 from con360.scenes import VOICES, random_scene
@@ -97,6 +99,17 @@ def test_scenes_come_back() -> None:
         assert torch.rad2deg(torch.atan2(y_made, x_made) - torch.atan2(y, x)).abs() < 0.5
         levels = [10 * torch.log10(c.abs().square().sum()) for c in cut]
         assert levels[0] == pytest.approx(levels[1].item(), abs=0.1)
+
+
+def test_a_recording_comes_back() -> None:
+    """The hang of a square, recorded without height: direction, energy of the dipoles, and no height invented."""
+    truth, _ = read_sound(data_path("video_unlicensed/sph360_NdE7uYVaynQl_0.webm"), ambisonics="ambix")
+    made = re_place(truth, analyse(truth)).waveform
+    (y, z, x), (y_made, z_made, x_made) = ((w[:1] * w[1:]).mean(1) for w in (truth.waveform, made))
+    assert torch.rad2deg(torch.atan2(y_made, x_made) - torch.atan2(y, x)).abs() < 0.5
+    energies = [10 * torch.log10(w[1:].square().sum()).item() for w in (truth.waveform, made)]
+    assert energies[0] == pytest.approx(energies[1], abs=0.2)
+    assert not truth.waveform[2].any() and made[2].abs().max() < 1e-4
 
 
 def test_diffuse_sound_stays_diffuse_and_as_loud() -> None:
@@ -205,8 +218,12 @@ def test_what_cannot_be_used_is_said() -> None:
         synthesise(Sound(bad[2:3], 16000), field)
     with pytest.raises(InputError, match="at least one sample"):
         analyse(Sound(bad[:, :0], 16000, "ambix"))
-    with pytest.raises(InputError, match="the sound has 2"):
+    with pytest.raises(InputError, match="blocks of 3 channels; wanted W, Y, Z, X"):
+        analyse_blocks([bad[:3]], 16000)
+    with pytest.raises(InputError, match="blocks of 2 channels; wanted one channel"):
         synthesise(Sound(noise(2, 100), 16000, "stereo"), field)
+    with pytest.raises(InputError, match="got none"):
+        field_of_track([], 1.0)
     with pytest.raises(InputError, match="0 s was asked"):
         field_of_track(SourceTrack.still(SourcePoint(0.0)), 0.0)
     with pytest.raises(InputError, match="more than there is"):

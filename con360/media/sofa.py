@@ -97,9 +97,14 @@ def _responses(file: Any, path: Path) -> HeadResponses:
 
 
 def _numbers(file: Any, name: str, path: Path) -> np.ndarray:
-    data = file.get(name)
+    import h5py
+
+    own = isinstance(file.get(name, getlink=True), h5py.HardLink)
+    data = file.get(name) if own else None
     if data is None or not hasattr(data, "shape") or data.dtype.kind not in "fiu":
         raise InputError(f"{path.name} has no numbers {name}; {_WANTED}.")
+    if data.external or data.is_virtual:
+        raise InputError(f"{path.name} keeps {name} in another file; take a file that holds all of it.")
     if data.size * 8 > _LARGEST_MB * 2**20:
         raise InputError(f"{path.name} has {name} of {_size(data)}, more than {_LARGEST_MB} MB; take a smaller set.")
     values = np.asarray(data[()], np.float64)

@@ -113,6 +113,22 @@ def test_a_file_that_lies_is_a_sentence(
         read_sofa(head(data, **attributes))
 
 
+def test_numbers_of_another_file_are_not_read(head: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "other.bin").write_bytes(bytes(60 * 2 * 9 * 8))
+    path = head({"Data.IR": None})
+    with h5py.File(path, "a") as file:
+        file.create_dataset(
+            "Data.IR", (60, 2, 9), "f8", external=[(str(tmp_path / "other.bin"), 0, h5py.h5f.UNLIMITED)]
+        )
+    with pytest.raises(InputError, match="keeps Data.IR in another file"):
+        read_sofa(path)
+    path = head({"Data.IR": None})
+    with h5py.File(path, "a") as file:
+        file["Data.IR"] = h5py.ExternalLink(str(tmp_path / "another.sofa"), "Data.IR")
+    with pytest.raises(InputError, match="has no numbers Data.IR"):
+        read_sofa(path)
+
+
 def test_directions_that_leave_the_sphere_out_are_a_sentence(head: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="do not go round the head"):
         ears_of_sofa(head({"SourcePosition": np.tile([[0.0, 0.0, 1.0]], (60, 1))}), 1, 48000)

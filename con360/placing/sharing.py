@@ -141,9 +141,9 @@ class _Sharer:
 
     def powers(self, frames: Tensor) -> Tensor:
         """Real cross powers per band, `[V, V, B, T]`, of frames `[V, T, F]`."""
-        parts = torch.view_as_real(frames)
-        products = torch.einsum("vtfc,utfc->vutf", parts, parts)
-        return (products @ self.bands).transpose(-1, -2)
+        parts = torch.view_as_real(frames).flatten(-2)
+        bands = self.bands.repeat_interleave(2, dim=0)
+        return torch.stack([(one * parts) @ bands for one in parts]).transpose(-1, -2)
 
     def gains(self, powers: Tensor) -> Tensor:
         """Gain of each view per band and frame, `[V, B, T]` in [0, 1]."""

@@ -185,6 +185,21 @@ def test_loud_sound_is_kept_and_said(run: Any) -> None:
     assert "over full scale" in result.outputs["3"][1]
 
 
+def test_a_sound_of_another_length_and_of_two_channels_is_said(host: Host, run: Any) -> None:
+    stereo = Sound(noise(2, 16000), 16000)
+    prompt = {"1": LOAD, "2": voice(), "3": placing(frames=["1", 0], yaw=40.0), "9": preview("3", 0)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(host.classes, "Con360SampleSound", giving(host, stereo))
+        result = done(run, prompt)
+        prompt["3"]["inputs"]["mode"] = "stereo panning"
+        panned = done(run, prompt)
+    wanted = ["the sound's 2 channels are mixed to mono", "the sound lasts 1.00 s and the picture 0.50 s"]
+    assert result.outputs["3"][1].split("\n") == wanted == shown(result)["notices"]
+    assert waveform(result, "3").shape == (4, 16000)
+    assert waveform(panned, "3").shape == (4, 16000) and panned.outputs["3"][1] == wanted[1]
+    assert not shown(panned)["panorama"]["source"] and not shown(panned)["path"]
+
+
 # ---- Mix, Rotate, Headphones
 
 

@@ -154,8 +154,7 @@ def compass_strip(sound: Sound, width: int, height: int) -> np.ndarray:
     Raises:
         InputError: as in `sound_maps`.
     """
-    sound = _checked(sound)
-    moments = _moments(sound, height / sound.duration_s, height, MAP_HEIGHT).sum(1)
+    moments = _moments(_checked(sound), height / sound.duration_s, height, MAP_HEIGHT).sum(1)
     sigma = BLUR_DEG * moments.shape[1] / 360
     around = ndimage.gaussian_filter1d(moments, sigma, axis=1, mode="wrap")
     level = cv2.resize(_in_range(around).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)

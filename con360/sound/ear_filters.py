@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .ambisonics import channels_of, harmonics
+from .ambisonics import harmonics
 from .headphones import ORDERS, RATES_HZ, EarFilters
 
 TAPS = 256
@@ -37,7 +37,8 @@ _DEEPEST_DB = 30.0
 _FADE = 16
 # A cell of the sphere counts at most so many times the mean one: measurements stop above the floor.
 _WIDEST_CELL = 3.0
-# Least squares whose channels are less independent than this over the measured directions hold no field.
+# Channels that are less independent than this over the measured directions cannot be told apart: order 3 needs sources
+# down to 20 degrees below the horizon.
 _WORST_CONDITION = 30.0
 
 
@@ -232,8 +233,7 @@ def _least_squares(patterns: Tensor, equal: EqualHead, degrees: Tensor) -> Tenso
     """Make `[C, D]` that fits channels to values at the directions."""
     weights = equal.areas.sqrt()[:, None]
     even = patterns * degrees.sqrt() * weights
-    enough = even.shape[0] >= channels_of(1) and float(torch.linalg.cond(even)) <= _WORST_CONDITION
-    if even.shape[0] < even.shape[1] or not enough:
+    if even.shape[0] < even.shape[1] or float(torch.linalg.cond(even)) > _WORST_CONDITION:
         raise InputError(
             f"the {even.shape[0]} directions of {equal.head.source} leave too much of the sphere out for Ambisonics "
             f"with {even.shape[1]} channels; take a lower order, or responses from all around."

@@ -37,7 +37,7 @@ _SYNTHESISED_AT_ONCE_S = 4.0
 # Decorrelated copies begin after the first of these times and end after the second. Shorter ones are too much like W
 # within a frame; longer ones are heard as an echo.
 _FILTER_S = (0.01, 0.04)
-# Of three draws, the one whose stationary noise has the kurtosis nearest to the recording's, at 16 and 48 kHz.
+# Of four draws, the one whose stationary noise has the kurtosis nearest to the recording's, at 16 and 48 kHz.
 _FILTER_SEED = 1
 # Decorrelated sound is raised by at most 12 dB where it is weaker than wanted: at the onset of a sound.
 _MOST_GAIN = 4.0
@@ -208,6 +208,8 @@ def field_of_track(
         InputError: a track, the duration or the shares cannot be used.
     """
     sources = [tracks] if isinstance(tracks, SourceTrack) else list(tracks)
+    if not sources:
+        raise InputError("a field is drawn from one track or more; got none.")
     rows = _rows_of(duration_s)
     if shares is None:
         shares = torch.full((len(sources), rows, BANDS), 1.0 / len(sources))

@@ -26,6 +26,7 @@ NEAREST_M = 0.3
 # Breadth of a source itself: one that is near fills a wider angle.
 SIZE_M = 0.3
 SOUND_M_S = 343.0
+_AT_ONCE = 65536
 
 
 def track_at(track: SourceTrack, times_s: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -106,7 +107,8 @@ def place(sound: Sound, track: SourceTrack, order: int = 1) -> Sound:
     """
     if sound.waveform.shape[0] != 1:
         raise InputError(f"one source is one channel; the sound has {sound.waveform.shape[0]}. Mix it to mono first.")
-    blocks = place_blocks([sound.waveform], sound.sample_rate_hz, track, order)
+    # In pieces, so that little is held beside the field itself.
+    blocks = place_blocks(sound.waveform.split(_AT_ONCE, dim=1), sound.sample_rate_hz, track, order)
     field = torch.cat([sound.waveform.new_zeros(channels_of(order), 0), *blocks], dim=1)
     return Sound(field, sound.sample_rate_hz, "ambix")
 

@@ -122,6 +122,16 @@ def test_a_sound_that_ends_before_the_picture_gets_its_own_length(samples):
     assert (found.share > 0.9) == (samples > 2 * RATE)
 
 
+def test_a_film_is_not_watched_beyond_the_sound():
+    def film():
+        yield window()
+        yield window(2.0)
+        yield window(4.0)
+        pytest.fail("the sound had ended")
+
+    assert find_places(film(), two_voices(3.0)).start_s == (0.0, 2.0)
+
+
 def test_nothing_is_invented_without_regions_sound_or_picture():
     blind = Movement(0.0, FPS, torch.zeros(0, 60, 3), torch.zeros(0, 60), torch.zeros(0))
     for windows, sound, said in (

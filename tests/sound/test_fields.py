@@ -11,7 +11,6 @@ from shared_data import data_path
 from con360.errors import InputError
 from con360.geometry.sphere import rotation
 from con360.media.reader import read_sound
-from con360.models.codecs import mel_filters
 from con360.records import DirectionField, Sound, SourcePoint, SourceTrack
 from con360.scenes import VOICES, random_scene
 from con360.sound import fields
@@ -26,6 +25,7 @@ from con360.sound.fields import (
     synthesise_blocks,
     turn_field,
 )
+from con360.sound.mels import mel_filters
 from con360.sound.rotation import turn_matrices
 
 
@@ -222,6 +222,8 @@ def test_what_cannot_be_used_is_said() -> None:
         analyse_blocks([bad[:3]], 16000)
     with pytest.raises(InputError, match="blocks of 2 channels; wanted one channel"):
         synthesise(Sound(noise(2, 100), 16000, "stereo"), field)
+    with pytest.raises(InputError, match="got none"):
+        field_of_track([], 1.0)
     with pytest.raises(InputError, match="0 s was asked"):
         field_of_track(SourceTrack.still(SourcePoint(0.0)), 0.0)
     with pytest.raises(InputError, match="more than there is"):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .pipeline import crop_view, default_settings, generate
     from .placing.listen import listen
     from .placing.sources import PlacedSound
+    from .placing.views import field_of_views, views_around
     from .records import (
         Conditions,
         PanoramaClip,
@@ -50,6 +51,8 @@ _HOMES = {
     "reframe": ".reframing.run",
     "place": ".door",
     "listen": ".placing.listen",
+    "views_around": ".placing.views",
+    "field_of_views": ".placing.views",
     "write_clip": ".media.writer",
     "InputError": ".errors",
     "Conditions": ".records",
@@ -85,6 +88,7 @@ __all__ = [
     "clip_saliency",
     "crop_view",
     "default_settings",
+    "field_of_views",
     "generate",
     "listen",
     "load_model",
@@ -94,6 +98,7 @@ __all__ = [
     "read_panorama",
     "reframe",
     "viewpoints",
+    "views_around",
     "write_clip",
 ]
 

@@ -29,6 +29,7 @@ SHORT = {
     "demo": ["--steps", "1"],
     "generate": ["--duration", "0.5", "--steps", "2"],
     "reframe": ["--duration", "0.5"],
+    "views": ["--duration", "0.5", "--size", "32x32"],
     "page": ["--size", "64x32", "--duration", "1"],
     "train.train": ["steps=1", "seconds=0.5", "pool=1", "held_out=1", "batch=1"],
     "train.prepare": ["--scenes", "1", "--seconds", "0.5", "--viewpoints", "1"],

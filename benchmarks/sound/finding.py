@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from con360.control import LoadedControl
 from con360.door import load_model, make_conditions
 from con360.media.files import atomic_path
 from con360.media.info import probe
 from con360.media.reader import PanoramaStream, read_sound
 from con360.metrics.figure import bootstrap_interval
+from con360.models.joint import JointModel
 from con360.pipeline import default_settings, generate
-from con360.placing.finding import find_places, find_rhythms, most_moving
+from con360.placing.finding import Found, find_places, find_rhythms, most_moving
 from con360.placing.movement import PICTURE_HEIGHT, Movement, movement_of_clip, movement_of_stream
 from con360.records import DirectionField, Sound
 from con360.saliency.predict import clip_saliency
@@ -42,7 +45,7 @@ from .row import Row
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("CON360_BENCHMARK_CACHE") or Path(tempfile.gettempdir()) / "con360-benchmark")
 SHARED = Path(os.environ.get("CON360_TEST_DATA") or ROOT.parent / "shared")
-# Confidence and loudness were set on scenes 3e9 to 3e9 + 23.
+# Confidences and loudness were set on scenes 3e9 to 3e9 + 23.
 FIRST_SEED, SCENES, QUICK_SCENES = 2_000_000_000, 64, 4
 STEPS = 12
 ROWS_AT_ONCE = round(ROW_S * RATE_HZ)
@@ -77,13 +80,15 @@ def scene_rows(seeds: Sequence[int]) -> list[Row]:
     each = ", ".join(f"{voice} {part:.0%}" for voice, part in within.items())
     aliased = ", ".join(f"{voice} {share(b.found < 20 for b in slow if b.voice == voice):.0%}" for voice in VOICES)
     what = f"W of {len(seeds)} scenes placed by synchrony"
-    wrong = share(b.placed and b.found >= 20 for b in fast)
+    noisy = [band for seed in seeds for band in judged(seed, 15.0, noisy=True)]
     return [
         _within(f"{what}, 15 fps: {len(fast)} source bands within 20 degrees", fast, 20, 0.95),
         _within("the same within 10 degrees", fast, 10, 0.85),
         Row("the same, each voice within 20 degrees", "every voice 90 %", each, min(within.values()) >= 0.9),
-        Row("the same, placed at a wrong region", "", f"{wrong:.1%}"),
-        _within("the same at 8 fps within 20 degrees", slow, 20, 0.8),
+        Row("the same, placed at a wrong region", "", _wrong(fast)),
+        _within("the same in pink noise as loud as W, within 20 degrees", noisy, 20, None),
+        Row("the same, placed at a wrong region", "", _wrong(noisy)),
+        _within("without noise at 8 fps, within 20 degrees", slow, 20, 0.8),
         Row("the same, each voice (4 Hz cannot be seen at 8 fps)", "", aliased),
     ]
 
@@ -92,6 +97,10 @@ def _within(what: str, bands: Sequence[Band], degrees: float, bar: float | None)
     found, ahead, other = (share(getattr(b, name) < degrees for b in bands) for name in ("found", "ahead", "other"))
     text = f"{found:.1%} (straight ahead {ahead:.0%}, another scene's places {other:.0%}); {_voices(bands, degrees)}"
     return Row(what, f"{bar:.0%}" if bar else "", text, None if bar is None else found >= bar)
+
+
+def _wrong(bands: Sequence[Band]) -> str:
+    return f"{share(b.placed and b.found >= 20 for b in bands):.1%}"
 
 
 def _voices(bands: Sequence[Band], degrees: float) -> str:
@@ -104,17 +113,34 @@ def _voices(bands: Sequence[Band], degrees: float) -> str:
 
 def hidden_rows(seeds: Sequence[int]) -> list[Row]:
     """Leave one shape of each scene out of the picture, and ask what its voice does."""
-    placed = {seed: hidden(seed) for seed in seeds}
-    parts = [part for found in placed.values() for part in found]
-    voices = sum(any(found) for found in placed.values())
-    text = f"{share(parts):.1%} of {len(parts)} bands, in {voices} of {len(seeds)} voices"
-    return [Row("voices without a shape: bands placed", "at most 5 %", text, share(parts) <= 0.05)]
+    by_synchrony, by_rhythm = ([hidden(seed, find) for seed in seeds] for find in (find_places, find_rhythms))
+    return [
+        Row("voices without a shape: bands placed", "at most 5 %", _counted(by_synchrony),
+            share(sum(by_synchrony, [])) <= 0.05),
+        Row("the same by rhythm alone", "", _counted(by_rhythm)),
+    ]  # fmt: skip
 
 
-def judged(seed: int, fps: float) -> list[Band]:
-    """Place a scene's W and judge each band of each voice."""
+def _counted(voices: Sequence[list[bool]]) -> str:
+    bands = sum(voices, [])
+    return f"{share(bands):.1%} of {len(bands)} bands, in {sum(map(any, voices))} of {len(voices)} voices"
+
+
+def judged(seed: int, fps: float, noisy: bool = False) -> list[Band]:
+    """Place a scene's W, with noise as loud where asked for, and judge each band of each voice."""
     scene = random_scene(seed)
-    return _judged(seed, find_places(movement(scene, f"{seed}", fps), _w(scene)).field)
+    w = _w(scene)
+    if noisy:
+        w = replace(w, waveform=w.waveform + _pink(w.waveform, seed))
+    return _judged(seed, find_places(movement(scene, f"{seed}", fps), w).field)
+
+
+def _pink(like: Tensor, seed: int) -> Tensor:
+    """Make noise of falling power, 3 dB an octave from 5 Hz on, as loud as a sound `[1, N]`."""
+    white = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+    spectrum = torch.fft.rfft(white)
+    pink = torch.fft.irfft(spectrum / torch.arange(spectrum.shape[1]).clamp_min(20).sqrt(), like.shape[1])
+    return pink * (like.norm() / pink.norm())
 
 
 def _judged(seed: int, field: DirectionField) -> list[Band]:
@@ -134,12 +160,12 @@ def _judged(seed: int, field: DirectionField) -> list[Band]:
     return bands
 
 
-def hidden(seed: int) -> list[bool]:
+def hidden(seed: int, find: Callable[[list[Movement], Sound], Found]) -> list[bool]:
     """Hide one performer; tell of each band of its voice whether it was placed."""
     scene = random_scene(seed)
     index = seed % len(scene.performers)
     windows = movement(scene.without(index), f"{seed}-without-{index}", 15.0)
-    field = find_places(windows, _w(scene)).field
+    field = find(windows, _w(scene)).field
     return [bool(field.vectors[:, band].norm(dim=-1).median() > 0) for band in source_bands(scene)[index][1]]
 
 
@@ -197,13 +223,12 @@ def generated_rows(seeds: Sequence[int]) -> list[Row]:
         ruled["rhythm"] += _judged(seed, find_rhythms(fast, sound).field)
         ruled["rhythm at 8 fps"] += _judged(seed, find_rhythms(slow, sound).field)
         ruled["synchrony"] += _judged(seed, find_places(fast, sound).field)
-    wrong = share(b.placed and b.found >= 20 for b in ruled["rhythm"])
     what = f"the built-in model's sound for {len(seeds)} scenes, {STEPS} steps"
     each = ", ".join(f"{v} {share(b.found < 20 for b in ruled['rhythm'] if b.voice == v):.0%}" for v in VOICES)
     return [
         _within(f"{what}, by rhythm: source bands within 20 degrees", ruled["rhythm"], 20, None),
         Row("the same, each voice", "", each),
-        Row("the same, placed at a wrong region", "", f"{wrong:.1%}"),
+        Row("the same, placed at a wrong region", "", _wrong(ruled["rhythm"])),
         _within("the same by rhythm at 8 fps", ruled["rhythm at 8 fps"], 20, None),
         _within("the same by synchrony", ruled["synchrony"], 20, None),
     ]
@@ -213,7 +238,7 @@ def generated(seed: int) -> Sound:
     """Generate a scene's most salient view; its sound."""
 
     def make() -> dict[str, Tensor]:
-        model, control = load_model(device="cpu")
+        model, control = _model()
         scene, spec = random_scene(seed), model.clip_spec(4.0)
         clip = replace(scene.panorama(PICTURE_HEIGHT, spec), sound=None)
         view = viewpoints(clip_saliency(clip), spec.fps)[0]
@@ -222,6 +247,11 @@ def generated(seed: int) -> Sound:
         return {"waveform": made.sound.waveform}
 
     return Sound(kept(f"generated-{seed}", make)["waveform"], SPEC.sample_rate_hz)
+
+
+@cache
+def _model() -> tuple[JointModel, LoadedControl | None]:
+    return load_model(device="cpu")
 
 
 # Real clips -----------------------------------------------------------------------------------------------------------

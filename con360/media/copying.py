@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ class CopiedClip:
     def __init__(
         self, info: MediaInfo, source: InputContainer, target: OutputContainer, sound: tuple[int, int]
     ) -> None:  # fmt: skip
-        self._info, self._source, self._target = info, source, target
+        self._info, self._source, self._target, self._shape = info, source, target, sound
         self._from = _picture(source)
         codec = self._from.codec_context.codec.canonical_name
         if codec not in target.supported_codecs:
@@ -92,6 +92,21 @@ class CopiedClip:
             packet.stream = self._to
             self._target.mux(packet)
             yield end_s
+
+    def copy_with(self, blocks: Iterable[np.ndarray]) -> float:
+        """Copy the whole picture, with sound `[C, n]` float32 beside it; returns where the picture ends, in seconds.
+
+        Sound beyond the picture's end is cut, and silence follows on sound that ends before.
+        """
+        channels, rate = self._shape
+        waiting, held, at, end_s = iter(blocks), np.zeros((channels, 0), np.float32), 0, 0.0
+        for end_s in self.picture():
+            while at + held.shape[1] <= end_s * rate:
+                self.add_sound(held)
+                at += held.shape[1]
+                held = next(waiting, np.zeros((channels, rate), np.float32))
+        self.add_sound(held[:, : round(end_s * rate) - at])
+        return end_s
 
     def add_sound(self, block: np.ndarray) -> None:
         """Add `block [C, n]` float32, which follows on the one before."""

@@ -63,7 +63,7 @@ def open_views(folder: str | os.PathLike[str]) -> ViewSounds:
     except UnicodeDecodeError:
         raise InputError(f"{place / LIST} is no text file; `con360 views CLIP --out FOLDER` writes it.") from None
     named = views_from_json(text)
-    found = {name: path for name in named if (path := _sound_file(place, name)) is not None}
+    found = {name: path for name in named if (path := sound_file(place, name)) is not None}
     if not found:
         raise InputError(f"{place.name} holds no sound of a view; wanted files such as {next(iter(named))}.wav.")
     missing = [f"{name} has no sound: nothing sounds from there" for name in named if name not in found]
@@ -86,8 +86,12 @@ def clip_of(text: str, folder: Path) -> tuple[Path | None, float]:
     return (folder / source).resolve() if isinstance(source, str) and source else None, float(start_s)
 
 
-def _sound_file(folder: Path, name: str) -> Path | None:
-    """Find the one file with a view's sound; None where there is none."""
+def sound_file(folder: Path, name: str) -> Path | None:
+    """Find the one file with a view's sound; None where there is none.
+
+    Raises:
+        InputError: there are two.
+    """
     found = [path for ending in SOUND_ENDINGS if (path := folder / f"{name}{ending}").is_file()]
     own = [path for path in found if path.suffix != CLIP] or [path for path in found if probe(path).audio_tracks]
     if len(own) > 1:

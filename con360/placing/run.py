@@ -18,7 +18,7 @@ from torch import Tensor
 from ..choices import MULTICUE, Eye
 from ..errors import InputError
 from ..geometry.sphere import angles
-from ..media.copying import CopiedClip, copied_clip
+from ..media.copying import copied_clip
 from ..media.files import check_writable
 from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
@@ -164,7 +164,7 @@ def place_on_clip(
     field = _Field(every, order, rate_hz, info.duration_s or math.inf, progress)
     gain = aac_gain(field.measure())
     with copied_clip(info, out, (channels, rate_hz), _packing(info, settings.eye)) as copied:
-        end_s = _write(copied, field, gain)
+        end_s = copied.copy_with((block * gain).numpy() for block in field.blocks("writing"))
     notices = (*stream.sentences, *field.notices(end_s, gain))
     return Placed(Path(out), order, rate_hz, end_s, tracks, bool(own), notices)
 
@@ -319,16 +319,3 @@ class _Field:
         said = [notice for source in self.sources for notice in source.said(end_s)]
         said += [f"{loud_notice(gain)}: its peaks were above full scale"] if gain < 1 else []
         return sentences(said)
-
-
-def _write(clip: CopiedClip, field: _Field, gain: float) -> float:
-    """Copy the picture and add the sound as far as it has come; returns where the picture ends, in seconds."""
-    blocks, held, at, end_s = field.blocks("writing"), torch.zeros(channels_of(field.order), 0), 0, 0.0
-    for end_s in clip.picture():
-        while at + held.shape[1] <= end_s * field.rate_hz:
-            clip.add_sound((held * gain).numpy())
-            at += held.shape[1]
-            # After the last sound there is silence until the picture's end.
-            held = next(blocks, held.new_zeros(held.shape[0], field.rate_hz))
-    clip.add_sound((held[:, : round(end_s * field.rate_hz) - at] * gain).numpy())
-    return end_s

@@ -122,22 +122,29 @@ def test_keyframes_move_the_sound_over_the_seam(run: Any) -> None:
     assert shown(result)["path"][0] == [170.0, 0.0, 2.0]
 
 
-def test_a_subject_and_a_viewpoint_are_followed(run: Any) -> None:
-    by_subject = placed(run, mode="subject", rank=2, saliency=["4", 0], frames=["1", 0])
-    yaws = [views["views"][0][0] for views in shown(by_subject)["rankings"]["subject"]]
-    assert direction(waveform(by_subject, "3"))[0] == pytest.approx(yaws[1], abs=2)
-    view = {"class_type": "ViewpointByHand", "inputs": {
-        "frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": -75.0, "pitch": 10.0, "fov": 90.0,
-        "normalization": "minmax", "map_height": 64}}  # fmt: skip
-    prompt = {"1": LOAD, "2": voice(), "5": view, "3": placing(mode="viewpoint", basd=["5", 0]), "9": preview("3", 0)}
-    assert direction(waveform(done(run, prompt), "3")) == pytest.approx((-75.0, 10.0), abs=0.1)
+def looking(**inputs: Any) -> dict[str, Any]:
+    values = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": -75.0, "pitch": 10.0, "fov": 90.0,
+              "normalization": "minmax", "map_height": 64, **inputs}  # fmt: skip
+    return {"class_type": "ViewpointByHand", "inputs": values}
 
 
-def test_depth_sets_the_distance_along_a_path(run: Any) -> None:
-    """A dark map is far, a bright one near: here 8 m and 2 m."""
-    levels = [float(waveform(placed(run, mode="subject", saliency=["4", 0], depth=["4", 0], near=near, far=8.0), "3")[0]
-                    .std()) for near in (7.9, 2.0)]  # fmt: skip
-    assert levels[1] > levels[0]
+def test_a_subject_is_followed(run: Any) -> None:
+    result = placed(run, mode="subject", rank=2, saliency=["4", 0], frames=["1", 0])
+    yaws = [views["views"][0][0] for views in shown(result)["rankings"]["subject"]]
+    assert direction(waveform(result, "3"))[0] == pytest.approx(yaws[1], abs=2)
+
+
+def test_a_viewpoint_is_followed_and_depth_is_its_distance(run: Any) -> None:
+    """The viewpoint's own map is brightest in its middle: there it is near."""
+    place = {"mode": "viewpoint", "basd": ["5", 0]}
+    prompt = {"1": LOAD, "2": voice(), "5": looking(), "3": placing(**place), "9": preview("3", 0)}
+    alone = done(run, prompt)
+    prompt["3"] = placing(**place, depth=["5", 1], near=2.0, far=8.0)
+    deep = done(run, prompt)
+    assert direction(waveform(alone, "3")) == pytest.approx((-75.0, 10.0), abs=0.1)
+    assert direction(waveform(deep, "3")) == pytest.approx((-75.0, 10.0), abs=0.1)
+    distance = float(waveform(alone, "3")[0].std() / waveform(deep, "3")[0].std())
+    assert distance == pytest.approx(2.0, abs=0.3) and distance == pytest.approx(shown(deep)["path"][0][2], abs=0.01)
 
 
 @pytest.mark.slow
@@ -178,6 +185,21 @@ def test_loud_sound_is_kept_and_said(run: Any) -> None:
     assert "over full scale" in result.outputs["3"][1]
 
 
+def test_a_sound_of_another_length_and_of_two_channels_is_said(host: Host, run: Any) -> None:
+    stereo = Sound(noise(2, 16000), 16000)
+    prompt = {"1": LOAD, "2": voice(), "3": placing(frames=["1", 0], yaw=40.0), "9": preview("3", 0)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(host.classes, "Con360SampleSound", giving(host, stereo))
+        result = done(run, prompt)
+        prompt["3"]["inputs"]["mode"] = "stereo panning"
+        panned = done(run, prompt)
+    wanted = ["the sound's 2 channels are mixed to mono", "the sound lasts 1.00 s and the picture 0.50 s"]
+    assert result.outputs["3"][1].split("\n") == wanted == shown(result)["notices"]
+    assert waveform(result, "3").shape == (4, 16000)
+    assert waveform(panned, "3").shape == (4, 16000) and panned.outputs["3"][1] == wanted[1]
+    assert not shown(panned)["panorama"]["source"] and not shown(panned)["path"]
+
+
 # ---- Mix, Rotate, Headphones
 
 
@@ -211,9 +233,7 @@ def test_turning_the_listener_or_the_scene(run: Any, how: str, yaw: float) -> No
 
 def test_turning_along_a_viewpoint(run: Any) -> None:
     path = json.dumps([{"time": 0, "yaw": 0, "pitch": 0, "fov": 90}, {"time": 0.375, "yaw": 90, "pitch": 0, "fov": 90}])
-    view = {"class_type": "ViewpointByHand", "inputs": {
-        "frames": ["1", 0], "fps": 8.0, "mode": "keyframes", "yaw": 0.0, "pitch": 0.0, "fov": 90.0,
-        "normalization": "minmax", "map_height": 64, "keyframes": path}}  # fmt: skip
+    view = looking(mode="keyframes", keyframes=path)
     rotate = {"class_type": "Con360RotateAmbisonics", "inputs": {
         "audio": ["3", 0], "turn": "the listener", "yaw": 0.0, "pitch": 0.0, "roll": 0.0,
         "basd": ["5", 0]}}  # fmt: skip
@@ -358,7 +378,11 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("name", ODD)
+# Rates that take seconds to resample.
+SLOW = ("an odd rate", "192 kHz")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ODD])
 def test_odd_sound_is_used_or_refused_in_a_sentence(host: Host, run: Any, name: str) -> None:
     sound, placing_fails, turning_fails = ODD[name]
     rotate = {"class_type": "Con360RotateAmbisonics", "inputs": {

@@ -85,6 +85,13 @@ def test_an_arpeggio_is_one_voice_though_no_single_band_lasts():
     assert found.share > 0.8
 
 
+@pytest.mark.parametrize(("late_s", "placed"), [(-0.05, True), (0.05, True), (0.3, False), (-0.3, False)])
+def test_sound_may_be_a_little_early_or_late(late_s, placed):
+    """Pulses once a second: 0.3 s late is nobody's movement."""
+    sound = Sound(voice(500, RATES_HZ[0], phase=-late_s * RATES_HZ[0])[None], RATE)
+    assert bool(find_places([window()], sound).field.vectors[:, band_at(500)].any()) == placed
+
+
 def test_a_place_fades_into_the_next_windows():
     moved = replace(window(2.0), paths=window().paths.flip(0))
     found = find_places([window(), moved], two_voices(6.0))
@@ -113,6 +120,16 @@ def test_a_sound_that_ends_before_the_picture_gets_its_own_length(samples):
     assert len(found.field.vectors) == math.ceil(samples / (ROW_S * RATE))
     # Less than two seconds are not compared.
     assert (found.share > 0.9) == (samples > 2 * RATE)
+
+
+def test_a_film_is_not_watched_beyond_the_sound():
+    def film():
+        yield window()
+        yield window(2.0)
+        yield window(4.0)
+        pytest.fail("the sound had ended")
+
+    assert find_places(film(), two_voices(3.0)).start_s == (0.0, 2.0)
 
 
 def test_nothing_is_invented_without_regions_sound_or_picture():

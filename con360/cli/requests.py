@@ -169,6 +169,7 @@ class GenerateRequest(
     track: str
     memory: str | None
     conditions: str | None
+    field: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

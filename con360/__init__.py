@@ -10,12 +10,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .door import load_model, make_conditions
+    from .door import load_model, make_conditions, place
     from .errors import InputError
     from .media.reader import read_panorama
     from .media.writer import write_clip
     from .pipeline import crop_view, default_settings, generate
-    from .records import Conditions, PanoramaClip, SaliencyMaps, Sound, View, Viewpoint, ViewpointClip
+    from .placing.listen import listen
+    from .placing.sources import PlacedSound
+    from .placing.views import field_of_views, views_around
+    from .records import (
+        Conditions,
+        PanoramaClip,
+        SaliencyMaps,
+        Sound,
+        SourcePoint,
+        SourceTrack,
+        View,
+        Viewpoint,
+        ViewpointClip,
+    )
     from .reframing.aim import Follow
     from .reframing.run import ReframeSettings, reframe
     from .saliency.predict import clip_saliency
@@ -36,12 +49,19 @@ _HOMES = {
     "generate": ".pipeline",
     "crop_view": ".pipeline",
     "reframe": ".reframing.run",
+    "place": ".door",
+    "listen": ".placing.listen",
+    "views_around": ".placing.views",
+    "field_of_views": ".placing.views",
     "write_clip": ".media.writer",
     "InputError": ".errors",
     "Conditions": ".records",
     "PanoramaClip": ".records",
     "SaliencyMaps": ".records",
     "Sound": ".records",
+    "PlacedSound": ".placing.sources",
+    "SourcePoint": ".records",
+    "SourceTrack": ".records",
     "View": ".records",
     "Viewpoint": ".records",
     "ViewpointClip": ".records",
@@ -55,23 +75,30 @@ __all__ = [
     "Follow",
     "InputError",
     "PanoramaClip",
+    "PlacedSound",
     "ReframeSettings",
     "SaliencyMaps",
     "SamplerSettings",
     "Sound",
+    "SourcePoint",
+    "SourceTrack",
     "View",
     "Viewpoint",
     "ViewpointClip",
     "clip_saliency",
     "crop_view",
     "default_settings",
+    "field_of_views",
     "generate",
+    "listen",
     "load_model",
     "make_conditions",
     "manual_viewpoint",
+    "place",
     "read_panorama",
     "reframe",
     "viewpoints",
+    "views_around",
     "write_clip",
 ]
 

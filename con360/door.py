@@ -13,7 +13,10 @@ from .errors import InputError
 from .models.joint import JointModel
 from .models.precision import working_dtype
 from .pipeline import conditions_of
-from .records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint
+from .placing.folder import open_views
+from .placing.run import Placed, PlaceSettings, place_alone, place_on_clip
+from .placing.sources import PlacedSound
+from .records import Conditions, PanoramaClip, Progress, SaliencyMaps, SceneCaption, Viewpoint
 from .saliency.predict import clip_saliency
 from .weights.find import chosen_files
 from .weights.load import load_joint_model
@@ -42,6 +45,28 @@ def load_model(
     files, path = chosen_files(model, parts, control)
     joint = load_joint_model(files, device=rest or device, dtype=working_dtype(dtype, device))
     return joint, None if path is None else load_control(path, device=device)
+
+
+def place(
+    sounds: Sequence[PlacedSound], out: str | Path, on: str | Path | None = None, settings: PlaceSettings | None = None,
+    *, views: str | Path | None = None, progress: Progress | None = None,
+) -> Placed:  # fmt: skip
+    """Put sounds around the listener: on a 360° clip, or in a field by themselves.
+
+    Args:
+        sounds: files with their places.
+        out: an MP4 with `on`, else a WAV of Ambisonics.
+        on: a 360° clip; its picture is copied bit for bit.
+        views: a folder with sounds of views, as `placing.folder.open_views` reads it; they join the others.
+        settings: order, and whether the clip's own sound stays. progress: told of each second; may raise to cancel.
+
+    Raises:
+        InputError: a file, a place or an option cannot be used.
+    """
+    opened = None if views is None else open_views(views)
+    if on is None:
+        return place_alone(sounds, out, settings, views=opened, progress=progress)
+    return place_on_clip(on, sounds, out, settings, views=opened, progress=progress)
 
 
 def make_conditions(

@@ -121,7 +121,7 @@ class Con360PlaceSound(io.ComfyNode):
         else:
             placed = _tracked(scene, _track(scene, mode, rank, point, keyframes), order)
         report(1, 2, "picture")
-        placed = replace(placed, notices=(*placed.notices, *sockets.peak_notices(placed.field)))
+        placed = replace(placed, notices=(*placed.notices, *scene.lengths, *sockets.peak_notices(placed.field)))
         shown = {**_shown(scene, placed), "mode": mode}
         report(2, 2, "picture")
         field = sockets.audio_from_sound(placed.field)
@@ -139,6 +139,22 @@ class _Scene:
     basd: sockets.BasdRecord | None
     depth: Tensor | None
     reach_m: tuple[float, float]
+
+    def mono(self) -> tuple[Sound, tuple[str, ...]]:
+        """The sound as one source, and what was done to it."""
+        from ..con360.sound.levels import to_mono
+
+        channels = self.sound.waveform.shape[0]
+        return to_mono(self.sound), () if channels == 1 else (f"the sound's {channels} channels are mixed to mono",)
+
+    @property
+    def lengths(self) -> tuple[str, ...]:
+        """Say where picture and sound do not end together; say nothing where they do."""
+        sound_s = self.sound.duration_s
+        picture_s = sound_s if self.frames is None else len(self.frames) / self.fps
+        if abs(picture_s - sound_s) < 1 / self.fps:
+            return ()
+        return (f"the sound lasts {sound_s:.2f} s and the picture {picture_s:.2f} s",)
 
     @functools.cached_property
     def subjects(self) -> tuple[Viewpoint, ...]:
@@ -215,12 +231,9 @@ def _needed(value: Any, name: str, mode: str) -> Any:
 
 
 def _tracked(scene: _Scene, track: SourceTrack, order: int) -> _Placed:
-    from ..con360.sound.levels import to_mono
     from ..con360.sound.sources import place
 
-    source = to_mono(scene.sound)
-    channels = scene.sound.waveform.shape[0]
-    said = () if channels == 1 else (f"the sound's {channels} channels are mixed to mono",)
+    source, said = scene.mono()
     return _Placed(place(source, track, order), said, source, track)
 
 
@@ -240,14 +253,13 @@ def _found(scene: _Scene, mode: str, gain_db: float) -> _Placed:
     from ..con360.placing import finding
     from ..con360.placing.movement import movement_of_clip
     from ..con360.sound.fields import synthesise
-    from ..con360.sound.levels import to_mono
 
-    mono = to_mono(scene.sound)
+    mono, said = scene.mono()
     clip = PanoramaClip(sockets.panorama_from_image(_needed(scene.frames, "frames", mode)), scene.fps)
     movement = movement_of_clip(clip, scene.saliency, progress=runtime.progress())
     found = getattr(finding, FINDERS[mode])(movement, mono)
     louder = replace(mono, waveform=mono.waveform * 10 ** (gain_db / 20))
-    return _Placed(synthesise(louder, found.field), found.notices)
+    return _Placed(synthesise(louder, found.field), (*said, *found.notices))
 
 
 # ---- the editor's picture

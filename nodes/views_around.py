@@ -79,7 +79,8 @@ class Con360ViewsAround(io.ComfyNode):
             views = views_around(_subjects(saliency, fps, fov)[:count])
         sound = None if audio is None else sockets.sound_from_audio(audio)
         clip = PanoramaClip(sockets.panorama_from_image(frames), fps, sound and _as_long(sound, len(frames), fps))
-        clips, report = [], runtime.progress()
+        clips: list[ViewpointClip] = []
+        report = runtime.progress()
         for view in views:
             report(len(clips), len(views), direction_words(view))
             clips.append(_cut(clip, view, size))

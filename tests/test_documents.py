@@ -29,6 +29,8 @@ SHORT = {
     "demo": ["--steps", "1"],
     "generate": ["--duration", "0.5", "--steps", "2"],
     "reframe": ["--duration", "0.5"],
+    "views": ["--duration", "0.5", "--size", "32x32"],
+    "page": ["--size", "64x32", "--duration", "1"],
     "train.train": ["steps=1", "seconds=0.5", "pool=1", "held_out=1", "batch=1"],
     "train.prepare": ["--scenes", "1", "--seconds", "0.5", "--viewpoints", "1"],
 }
@@ -182,7 +184,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The concert's sound is a field, the clip's is mono.
     """
-    from con360.media.writer import write_clip
+    from con360.media.writer import write_clip, write_wav
     from con360.records import Sound
     from con360.sound.ambisonics import encode
 
@@ -195,6 +197,9 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     waveform = 0.1 * torch.sin(torch.arange(62 * 16000) * 0.2)[None]
     write_clip(folder / "clip360.mp4", frames, 2.0, Sound(waveform, 16000, "mono"))
     write_clip(folder / "concert360.mp4", frames, 2.0, Sound(encode(waveform[0], 60.0, 0.0), 16000, "ambix"))
+    for name in ("voice.wav", "drum.wav"):
+        write_wav(folder / name, Sound(waveform[:, :32000], 16000))
+    write_clip(folder / "view.mp4", frames[:4, :, :, :64], 2.0)
     (folder / "keyframes.json").write_text(json.dumps([{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}]))
     return folder
 

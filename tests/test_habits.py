@@ -9,7 +9,7 @@ import yaml
 from shared_data import ROOT
 from test_documents import project, pyproject
 
-TOOLS = ["ruff format --check .", "ruff check .", "mypy", "oxlint web"]
+TOOLS = ["ruff format --check .", "ruff check .", "mypy", "oxlint web con360/placing/page_files/page.js"]
 RUN_ALL = "pre-commit run --all-files"
 
 

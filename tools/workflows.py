@@ -274,7 +274,9 @@ nothing stays all around, and *notices* says how sure that is.
     ]),
     Column("Results", 480, [
         Node(5, "Con360MixAmbisonics", 260, first=To(4, "audio"), second=To(1, "audio"), second_gain=-6),
-        _heard(6, To(5, "audio")), _save_360(7, To(5, "audio"), "placed"),
+        _heard(6, To(5, "audio")),
+        Node(8, "PreviewImage", 260, "Preview Image: energy by direction and time", images=To(6, "compass")),
+        _save_360(7, To(5, "audio"), "placed"),
     ]),
 ], app=([(1, "video"), (3, "voice"), (4, "mode"), (4, "rank")], [6, 7]))  # fmt: skip
 

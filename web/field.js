@@ -19,7 +19,7 @@ export function readWav(bytes) {
   const [count, rate] = [view.getUint16(chunks["fmt "] + 2, true), view.getUint32(chunks["fmt "] + 4, true)];
   const length = Math.floor((bytes.byteLength - chunks.data) / FLOAT_BYTES / count);
   const mixed = new Float32Array(bytes.slice(chunks.data, chunks.data + length * count * FLOAT_BYTES));
-  const channels = Array.from({ length: count }, (_, c) => Float32Array.from({ length }, (_, i) => mixed[i * count + c]));
+  const channels = [...Array(count).keys()].map((c) => Float32Array.from({ length }, (_, i) => mixed[i * count + c]));
   return { rate, channels };
 }
 

@@ -88,4 +88,8 @@ export function viewAt(keyframes, time) {
   return wrapped(Object.fromEntries(between));
 }
 
-const wrapped = ({ time: _, yaw, ...rest }) => ({ yaw: wrapYaw(yaw), ...rest });
+function wrapped(place) {
+  const found = { ...place, yaw: wrapYaw(place.yaw) };
+  delete found.time;
+  return found;
+}

@@ -1,5 +1,8 @@
 // Draws on the editor's flat map.
 
+/** A loudspeaker about the origin: its cone, filled, and two waves, drawn. */
+const SPEAKER = ["M-6 -2 h3 l4 -4 v12 l-4 -4 h-3 z", "M3.5 -2.5 a3.5 3.5 0 0 1 0 5 M5.5 -4.5 a6.4 6.4 0 0 1 0 9"];
+
 /** Draws on the map in screen pixels; a dark edge keeps lines visible on any background. */
 export class Pen {
   constructor(context, width, height, scale) {
@@ -55,6 +58,7 @@ export class Pen {
   /** A loudspeaker in a disc. */
   speaker([u, v], colour) {
     const { context, scale } = this;
+    const [cone, waves] = SPEAKER.map((path) => new Path2D(path));
     // Near the seam, draw it on both sides.
     for (const turn of [-1, 0, 1]) {
       this.dot([u + turn, v], colour, 11);
@@ -63,8 +67,8 @@ export class Pen {
       context.scale(scale, scale);
       context.fillStyle = context.strokeStyle = "#fff";
       context.lineWidth = 1.5;
-      context.fill(new Path2D("M-6 -2 h3 l4 -4 v12 l-4 -4 h-3 z"));
-      context.stroke(new Path2D("M3.5 -2.5 a3.5 3.5 0 0 1 0 5 M5.5 -4.5 a6.4 6.4 0 0 1 0 9"));
+      context.fill(cone);
+      context.stroke(waves);
       context.restore();
     }
   }

@@ -38,18 +38,18 @@ Maker = Callable[[Scene, Sequence[View], np.random.Generator], list[Sound]]
 
 
 def by_microphone(scene: Scene, views: Sequence[View], rng: np.random.Generator) -> list[Sound]:
-    """What the project calls the sound of a view: all voices, those behind 6 dB quieter."""
+    """Hear as the project's sound of a view does: all voices, those behind 6 dB quieter."""
     whole = _truth(scene)
     return [view_sound(whole, view, SPEC.fps) for view in views]
 
 
 def of_picture(scene: Scene, views: Sequence[View], rng: np.random.Generator) -> list[Sound]:
-    """The voices in each view's picture alone, with one waveform in all views that show them."""
+    """Hear the voices in each view's picture alone, with one waveform in all views that show them."""
     return _of_picture(scene, views, lambda: 0.0)
 
 
 def of_picture_anew(scene: Scene, views: Sequence[View], rng: np.random.Generator) -> list[Sound]:
-    """The same with new partials in each view, as a generator that runs once per view makes them; rhythms stay."""
+    """Hear the same with new partials in each view, as from a generator that runs once per view; rhythms stay."""
     return _of_picture(scene, views, lambda: rng.uniform(20.0, 60.0))
 
 
@@ -170,6 +170,7 @@ def _rows(scenes: Sequence[Scene], views: Sequence[View], make: Maker, how: str,
     what = f"{len(scenes)} scenes, {len(made)} voices, {len(views)} views, {how}"
     p95 = float(np.percentile(ours.azimuth, 95))
     beside = f"straight ahead {np.median(ours.ahead):.0f}°, shuffled {np.median(wrong.azimuth):.0f}°"
+    beside += f", without sharing {np.median(plain.azimuth):.1f}°"
     level = f"{ours.levels()}; vector {ours.length.mean():.2f} long"
     return [
         Row(f"views to field, azimuth: {what}", f"p95 {most_deg:g}°",

@@ -42,7 +42,7 @@ class _Scene:
 
 def run_generate(options: GenerateRequest, started: float) -> None:
     """Check every option, then look, generate and write."""
-    out, picture = _check_places(options)
+    out, picture, field = _check_places(options)
     _check_view(options)
     strengths = _strengths(options)
     spec = ClipSpec(options.duration)
@@ -78,23 +78,28 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     report.notice(*made.notices)
     remarks = drawing_notices(model, conditions.caption, settings)
     _write(out, picture, scene, conditions, made, remarks, report)
+    if field is not None:
+        _write_field(field, options, made, device, report)
     if options.json:
         facts = _facts(options, settings, model, control, scene, conditions, made, report)
-        print(json.dumps({**facts, "output": str(out), "conditions": picture and str(picture)}))
+        files = {"output": out, "conditions": picture, "field": field}
+        print(json.dumps({**facts, **{name: path and str(path) for name, path in files.items()}}))
         return
-    _tell(scene, out, picture, report)
+    _tell(scene, [path for path in (out, picture, field) if path], report)
 
 
 # Before the work ------------------------------------------------------------------------------------------------------
 
 
-def _check_places(options: GenerateRequest) -> tuple[Path, Path | None]:
+def _check_places(options: GenerateRequest) -> tuple[Path, Path | None, Path | None]:
     """Check where to write: suffix, permission, and not the input itself."""
     from ..media.files import existing_file
 
     source = existing_file(options.input)
     out = _check_place(options.output, ".mp4", "-o", source)
-    return out, _check_place(options.conditions, ".png", "--conditions", source) if options.conditions else None
+    picture = _check_place(options.conditions, ".png", "--conditions", source) if options.conditions else None
+    field = _check_place(options.field, ".wav", "--field", source) if options.field else None
+    return out, picture, field
 
 
 def _check_place(name: str, suffix: str, option: str, source: Path) -> Path:
@@ -255,14 +260,34 @@ def _write(
         write_figure(picture, figure)
 
 
+def _write_field(
+    path: Path, options: GenerateRequest, made: ViewpointClip, device: str, report: Report
+) -> None:  # fmt: skip
+    """Write the generated sound as Ambisonics in the panorama's directions."""
+    from ..media.info import probe
+    from ..media.reader import read_panorama
+    from ..media.writer import write_wav
+    from ..placing.generated import place_generated
+    from ..placing.movement import PICTURE_HEIGHT, movement_fps, movement_of_clip
+
+    with report.stage("placing the sound") as progress:
+        clip = read_panorama(
+            options.input, start_s=options.start, duration_s=options.duration, eye=options.eye, height=PICTURE_HEIGHT,
+            fps=movement_fps(probe(options.input).fps),
+        )  # fmt: skip
+        field, found = place_generated(made, movement_of_clip(clip, device=device, progress=progress))
+    report.notice(*found.notices)
+    write_wav(path, field)
+
+
 # The answer -----------------------------------------------------------------------------------------------------------
 
 
-def _tell(scene: _Scene, out: Path, picture: Path | None, report: Report) -> None:
+def _tell(scene: _Scene, files: list[Path], report: Report) -> None:
     rank = scene.viewpoint.rank
     print(viewpoint_table(scene.found, [rank]) if rank else _by_hand(scene.viewpoint), end="\n\n")
     print(stage_table(report), end="\n\n")
-    print(f"{out}" + (f"\n{picture}" if picture else ""))
+    print(*files, sep="\n")
 
 
 def _by_hand(viewpoint: Viewpoint) -> str:

@@ -116,6 +116,8 @@ may have any length; no weights are needed.
 """
 
 PLACE_NOTES = """\
+FOLDER holds sounds named like its views (view-1.wav, ...). Each lies where its view looks,
+and what several hear counts once. An OUT.mp4 without --on takes the clip of views.json.
 A sound's own place stands behind an @, in the words of the options:
   voice.wav@yaw=90,pitch=10  drum.wav@follow=2,gain=-6  car.wav@car.json,begin=3
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "distance": 2}, ...],

@@ -16,6 +16,7 @@ from .report import Report, stage_table, table
 from .requests import PlaceOptions, PlaceRequest
 
 if TYPE_CHECKING:
+    from ..placing.folder import ViewSounds
     from ..placing.run import Placed
     from ..placing.sources import Place, PlacedSound
     from ..records import SourceTrack
@@ -30,7 +31,10 @@ WAYS = ("yaw", "pitch", "follow", "path", *FLAGS.values())
 
 def run_place(options: PlaceRequest, started: float) -> None:
     """Check every option, then place."""
+    if not options.sounds and options.views is None:
+        raise InputError("there is nothing to place; name a sound, or a folder of sounds with --sounds.")
     sounds = [placed_sound(text, options) for text in options.sounds]
+    from ..placing.folder import open_views
     from ..placing.run import PlaceSettings, place_alone, place_on_clip
     from ..placing.sources import Finding, Following
     from .common import check_saliency, face_detector
@@ -39,11 +43,13 @@ def run_place(options: PlaceRequest, started: float) -> None:
         order=options.order, own_sound=not options.replace, eye=options.eye, audio_track=options.audio_track,
         ambisonics=options.ambisonics, head_locked=options.head_locked, saliency=options.saliency or MULTICUE,
     )  # fmt: skip
-    if options.on is None:
+    views = None if options.views is None else open_views(options.views)
+    clip = _clip(options, views)
+    if clip is None:
         _check_without_clip(options)
         report = Report(started)
         with report.stage("place") as progress:
-            made = place_alone(sounds, options.output, settings, progress=progress)
+            made = place_alone(sounds, options.output, settings, views=views, progress=progress)
     else:
         check_saliency(options.saliency)
         follows = any(isinstance(sound.place, Following | Finding) for sound in sounds)
@@ -52,10 +58,20 @@ def run_place(options: PlaceRequest, started: float) -> None:
         report = Report(started, device if follows else None)
         with report.stage("place") as progress:
             made = place_on_clip(
-                options.on, sounds, options.output, settings, detector=detector, device=device, progress=progress
+                clip, sounds, options.output, settings, views=views, detector=detector, device=device,
+                progress=progress,
             )  # fmt: skip
     report.notice(*made.notices)
-    _tell(made, sounds, options, report)
+    _tell(made, sounds, views, options, report)
+
+
+def _clip(options: PlaceRequest, views: ViewSounds | None) -> str | Path | None:
+    """The clip to place on: `--on`, or for an OUT.mp4 the one that the views were cut from."""
+    if options.on is not None or views is None or Path(options.output).suffix.lower() == ".wav":
+        return options.on
+    if views.clip is None or not views.clip.is_file():
+        raise InputError(f"the clip of {views.name}'s views, {views.clip or 'unnamed'}, is not there; give it by --on.")
+    return views.clip
 
 
 def _check_without_clip(options: PlaceRequest) -> None:
@@ -63,7 +79,9 @@ def _check_without_clip(options: PlaceRequest) -> None:
         raise InputError("--replace and --eye are about a clip; name it with --on, or leave them out.")
 
 
-def _tell(made: Placed, sounds: list[PlacedSound], options: PlaceRequest, report: Report) -> None:
+def _tell(
+    made: Placed, sounds: list[PlacedSound], views: ViewSounds | None, options: PlaceRequest, report: Report
+) -> None:
     from ..sound.source_tracks import track_to_json
 
     places = [None if track is None else json.loads(track_to_json(track)) for track in made.tracks]
@@ -73,6 +91,8 @@ def _tell(made: Placed, sounds: list[PlacedSound], options: PlaceRequest, report
         return
     rows = [("sound", "place")]
     rows += [(Path(s.path).name, _words(t)) for s, t in zip(sounds, made.tracks, strict=True)]
+    rows += [(f"{views.name}/{views.files[name].name}", f"yaw {view.yaw_deg:.0f}°, pitch {view.pitch_deg:.0f}°")
+             for name, view in views.views.items()] if views else []  # fmt: skip
     print(table(rows), end="\n\n")
     rows = [("order", str(made.order)), ("rate", f"{made.sample_rate_hz} Hz"), ("length", f"{made.duration_s:.2f} s")]
     print(table(rows), end="\n\n")

@@ -169,6 +169,7 @@ class GenerateRequest(
     track: str
     memory: str | None
     conditions: str | None
+    field: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +193,10 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
-    """`con360 place`; `order` of None is the clip's own, else 1."""
+    """`con360 place`; `order` of None is the clip's own, else 1; `views` is a folder with sounds of views."""
 
     sounds: tuple[str, ...]
+    views: str | None
     output: str
     on: str | None
     order: int | None

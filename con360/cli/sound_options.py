@@ -10,8 +10,11 @@ from .options import DEVICES, add_saliency, add_sound, number, whole
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Add the options of `con360 place`."""
-    parser.add_argument("sounds", nargs="+", metavar="SOUND[@PLACE]", help="any file with sound, and its own place")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="OUT.mp4 with --on, else OUT.wav")
+    parser.add_argument("sounds", nargs="*", metavar="SOUND[@PLACE]", help="any file with sound, and its own place")
+    parser.add_argument(
+        "--sounds", dest="views", metavar="FOLDER", help="sounds of a clip's views, beside `con360 views`' views.json"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="OUT.mp4 with a clip, else OUT.wav")
     parser.add_argument("--on", metavar="CLIP", help="a 360° video; its picture is copied")
     place = parser.add_argument_group("place of each sound that has none of its own")
     place.add_argument("--yaw", type=number, metavar="DEG", help="right is positive (0)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,14 @@ def _views(options: ViewsRequest, settings: ReframeSettings, device: str, report
     return views_around(found)
 
 
+def _from(folder: Path, path: str) -> str:
+    """Path of a file as seen from a folder, so that both can be moved together."""
+    try:
+        return Path(os.path.relpath(Path(path).expanduser().absolute(), folder)).as_posix()
+    except ValueError:  # another drive
+        return Path(path).expanduser().absolute().as_posix()
+
+
 def _write(
     options: ViewsRequest, settings: ReframeSettings, views: tuple[View, ...], folder: Path, report: Report
 ) -> dict[str, Any]:  # fmt: skip
@@ -106,7 +115,7 @@ def _write(
     if options.with_sound and made.sound == "as recorded":
         report.notice("the sound has no directions, so it is the same for every view")
     text = views_to_json(
-        views, source=Path(options.input).name, start_s=options.start, duration_s=round(made.duration_s, 6),
+        views, source=_from(folder, options.input), start_s=options.start, duration_s=round(made.duration_s, 6),
         fps=options.fps or probe(options.input).fps,
     )  # fmt: skip
     with atomic_path(folder / LIST) as temporary:

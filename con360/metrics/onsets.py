@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
 from ..records import OnsetTrack
 from .figure import Definition
 
@@ -145,13 +146,21 @@ def published_clip(
         target, generated: onsets as samples at 22050 Hz, sorted, none of `generated` before 50 ms.
         waveform: `[N]` of the generated clip at that rate.
 
+    Raises:
+        InputError: an onset before 50 ms, or a waveform that is silent or no number.
+
     Source: SyncFusion (arXiv 2310.15247), script/evaluate_onset.py.
     """
     if not len(target) or not len(generated):
         return PublishedScore(0.0, 0.0, 0.0)
-    loudness = np.abs(waveform)
-    loudness = (loudness - loudness.min()) / (loudness.max() - loudness.min())
     reach = int(_WINDOW_S * PUBLISHED_RATE_HZ)
+    if min(generated) < reach:
+        raise InputError(f"an onset stands at sample {min(generated)}; SyncFusion's script needs {reach} before it.")
+    loudness = np.abs(waveform)
+    span = loudness.max() - loudness.min()
+    if not span > 0 or not np.isfinite(span):
+        raise InputError("the waveform is silent, or holds values that are not numbers; onsets in it cannot be ranked.")
+    loudness = (loudness - loudness.min()) / span
     peaks = {at: float(loudness[at - reach : at + reach].max()) for at in generated}
     free = _thinned(generated, [peaks[at] for at in generated])
     scored, hits = [], 0

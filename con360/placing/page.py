@@ -27,8 +27,9 @@ from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
 from ..records import Progress
 from ..sound.headphones import EARS_FILE
-from .remake import Excerpt, remake
-from .sources import check_not_read, sentences
+from .folder import CLIP, clip_of, sound_file
+from .remake import Excerpt, remake, with_sound
+from .sources import SoundFile, check_not_read, open_sound, sentences
 from .views import LIST, direction_words, views_from_json
 
 FOLDER = Path(__file__).with_name("page_files")
@@ -50,6 +51,7 @@ class PageView:
         caption: in plain text; empty takes the file's name.
         yaw_deg, pitch_deg: None names the view below the picture alone.
         start_s: time of the panorama that the clip begins at; None begins it anew each time.
+        sound: a file that is heard in place of the clip's own sound; None keeps that.
     """
 
     path: str | os.PathLike[str]
@@ -57,6 +59,7 @@ class PageView:
     yaw_deg: float | None = None
     pitch_deg: float | None = None
     start_s: float | None = None
+    sound: str | os.PathLike[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,14 +133,14 @@ def write_page(
     info = probe(clip)
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
     seen = [_checked_view(view) for view in _in_range(views)]
-    check_not_read(out, [info.path, *(view.path for view in seen)])
+    check_not_read(out, [info.path, *(view.info.path for view in seen)])
     reason = _reason_to_remake(stream, settings)
     if reason:
         stream.notices.append(f"the clip is coded again for the page: {reason}")
-    with _clip_of(stream, settings, reason, progress) as (path, ambisonic):
-        clips = [path, *(view.path for view in seen)]
+    with _clip_of(stream, settings, reason, progress) as (path, ambisonic), _sounding(seen) as heard:
+        clips = [path, *heard]
         _check_bytes(sum(4 * math.ceil(one.stat().st_size / 3) for one in clips))
-        facts = _facts(path, seen, ambisonic, settings.start_s)
+        facts = _facts(clips, seen, ambisonic, settings.start_s)
         title = settings.title or info.path.stem
         with atomic_path(out) as temporary:
             _write(temporary, title, facts, clips)
@@ -146,21 +149,23 @@ def write_page(
 
 
 def views_of_folder(folder: str | os.PathLike[str]) -> tuple[PageView, ...]:
-    """List the views that `con360 views` wrote to a folder: clips, directions and captions.
+    """List the views that `con360 views` wrote to a folder: clips, directions and captions, and sounds beside them.
 
     Raises:
-        InputError: no such folder or list, or a view's clip is missing.
+        InputError: no such folder or list, a view's clip is missing, or it has two sounds.
     """
     place = Path(folder).expanduser().absolute()
     text = existing_text(place / LIST)
     named = views_from_json(text)
-    facts = json.loads(text)
-    start, words = facts.get("start_s"), {row["name"]: row.get("caption") for row in facts["views"]}
-    return tuple(
-        PageView(existing_file(place / f"{name}.mp4"), str(words[name] or direction_words(view)), view.yaw_deg,
-                 view.pitch_deg, float(start) if isinstance(start, int | float) else None)
-        for name, view in named.items()
-    )  # fmt: skip
+    _, start_s = clip_of(text, place)
+    words = {row["name"]: row.get("caption") for row in json.loads(text)["views"]}
+    found = []
+    for name, view in named.items():
+        clip, sound = existing_file(place / f"{name}{CLIP}"), sound_file(place, name)
+        caption = str(words[name] or direction_words(view))
+        own = None if sound == clip else sound
+        found.append(PageView(clip, caption, view.yaw_deg, view.pitch_deg, start_s, own))
+    return tuple(found)
 
 
 # Content --------------------------------------------------------------------------------------------------------------
@@ -168,11 +173,12 @@ def views_of_folder(folder: str | os.PathLike[str]) -> tuple[PageView, ...]:
 
 @dataclass(frozen=True)
 class _SeenView:
-    path: Path
     caption: str
     yaw_deg: float | None
     pitch_deg: float | None
     start_s: float | None
+    info: MediaInfo
+    sound: SoundFile | None
 
 
 def _in_range(views: Sequence[PageView]) -> Sequence[PageView]:
@@ -194,7 +200,8 @@ def _checked_view(view: PageView) -> _SeenView:
         raise InputError(f"the view {info.path.name} lies at yaw {yaw}, pitch {pitch}; give two finite numbers.")
     if pitch is not None and not -90 <= pitch <= 90:
         raise InputError(f"the view {info.path.name} has a pitch of {pitch:g} degrees; wanted -90 to 90.")
-    return _SeenView(info.path, view.caption or info.path.stem, yaw, pitch, view.start_s)
+    sound = None if view.sound is None else open_sound(view.sound)
+    return _SeenView(view.caption or info.path.stem, yaw, pitch, view.start_s, info, sound)
 
 
 def _why_not_played(info: MediaInfo) -> str:
@@ -254,6 +261,18 @@ def _clip_of(
         yield path, ambisonic
 
 
+@contextmanager
+def _sounding(views: Sequence[_SeenView]) -> Iterator[list[Path]]:
+    """Give each view's clip, with its other sound where it has one."""
+    with tempfile.TemporaryDirectory(prefix="con360-") as folder:
+        paths = []
+        for number, view in enumerate(views):
+            paths.append(view.info.path if view.sound is None else Path(folder) / f"{number}.mp4")
+            if view.sound is not None:
+                with_sound(view.info, view.sound, paths[-1])
+        yield paths
+
+
 def _check_bytes(num_bytes: int) -> None:
     if num_bytes > MAX_BYTES:
         raise InputError(
@@ -262,13 +281,13 @@ def _check_bytes(num_bytes: int) -> None:
         )
 
 
-def _facts(clip: Path, views: Sequence[_SeenView], ambisonic: bool, start_s: float) -> dict[str, Any]:
+def _facts(clips: Sequence[Path], views: Sequence[_SeenView], ambisonic: bool, start_s: float) -> dict[str, Any]:
     return {
-        "type": _type_of(clip),
+        "type": _type_of(clips[0]),
         "ambisonic": ambisonic,
         "views": [
             {
-                "id": f"view-{number}", "type": _type_of(view.path), "caption": view.caption, "yaw": view.yaw_deg,
+                "id": f"view-{number}", "type": _type_of(clips[number]), "caption": view.caption, "yaw": view.yaw_deg,
                 "pitch": view.pitch_deg, "start": None if view.start_s is None else view.start_s - start_s,
             }
             for number, view in enumerate(views, 1)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from torch import Tensor
 
 from ..errors import InputError
+from ..media.copying import copied_clip
+from ..media.info import MediaInfo
 from ..media.reader import PanoramaStream
-from ..media.writer import aac_notices, clip_stream
-from ..records import Progress, View
+from ..media.writer import aac_gain, aac_notices, clip_stream, sound_rate_hz
+from ..records import Progress, Sound, View
 from ..reframing.aim import seconds_of
 from ..reframing.sound import Heard, choose_mix, sound_blocks, sound_gain
+from ..sound.levels import to_mono
+from ..sound.peaks import peak_of
+from .sources import SoundFile
 
 TIME_BASE = Fraction(1, 90000)
 FRONT = View(0.0)
@@ -73,6 +80,25 @@ def remake(
         heard.advance(math.inf)
     stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
     return count
+
+
+def with_sound(clip: MediaInfo, sound: SoundFile, out: str | os.PathLike[str]) -> None:
+    """Write a clip with another sound, mono or stereo, from its start on; the picture's packets are copied."""
+    channels = sound.channels if sound.track.layout in ("mono", "stereo") else 1
+    rate = sound_rate_hz(channels, sound.rate_hz)
+
+    def blocks() -> Iterator[Tensor]:
+        heard = sound.track.heard
+        for block in sound.blocks(rate):
+            yield (
+                block
+                if channels == block.shape[0]
+                else to_mono(Sound(block, rate, heard.layout, heard.speakers)).waveform
+            )
+
+    gain = aac_gain(peak_of(blocks()))
+    with copied_clip(clip, out, (channels, rate)) as copied:
+        copied.copy_with((block * gain).numpy() for block in blocks())
 
 
 def _ahead(time_s: float) -> View:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..choices import MULTICUE, Eye
 from ..errors import InputError
 from ..geometry.sphere import angles
-from ..media.copying import CopiedClip, copied_clip
+from ..media.copying import copied_clip
 from ..media.files import check_writable
 from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
@@ -32,6 +32,7 @@ from ..sound.ambisonics import channels_of
 from ..sound.peaks import peak_of
 from ..sound.sources import check_track, sum_blocks
 from .finding import CONFIDENCE, find_in_blocks, movement_alone
+from .folder import ViewSounds
 from .matching import synchrony
 from .movement import movement_of_stream
 from .sources import Finding, Following, Panned, PlacedSound, Source, check_not_read, open_sound, panning_of, sentences
@@ -89,7 +90,7 @@ class Placed:
 
 def place_alone(
     sounds: Sequence[PlacedSound], out: str | os.PathLike[str], settings: PlaceSettings | None = None, *,
-    progress: Progress | None = None,
+    views: ViewSounds | None = None, progress: Progress | None = None,
 ) -> Placed:  # fmt: skip
     """Write sounds around the listener as a WAV: AmbiX of 4, 9 or 16 channels, 32-bit floats.
 
@@ -97,6 +98,7 @@ def place_alone(
         sounds: with points or tracks as places.
         out: the WAV to write; it appears when it is complete.
         settings: its order is used.
+        views: sounds of views, joined to one field and mixed in.
         progress: told of each second; may raise to cancel, which leaves no file.
 
     Raises:
@@ -107,10 +109,11 @@ def place_alone(
     check_writable(out)
     if any(isinstance(sound.place, Following | Finding) for sound in sounds):
         raise InputError("a region is followed or found in a clip alone; name the clip, or give a direction.")
-    sources = _sources(sounds, out)
+    sources = _sources(sounds, out, None, views)
     tracks = _tracks(sources, iter(()))
-    order = (settings or PlaceSettings()).order or max(1, *(source.file.order for source in sources))
-    field = _Field(sources, order, max(source.file.rate_hz for source in sources), math.inf, progress)
+    every = _with_views(sources, views)
+    order = (settings or PlaceSettings()).order or _highest_order(every)
+    field = _Field(every, order, max(source.rate_hz for source in every), math.inf, progress)
     gain = min(1.0, 1.0 / max(field.measure(), 1.0))
     with wav_stream(out, channels_of(order), field.rate_hz) as wav:
         for block in field.blocks("writing the sound"):
@@ -121,7 +124,7 @@ def place_alone(
 
 def place_on_clip(
     clip: str | os.PathLike[str], sounds: Sequence[PlacedSound], out: str | os.PathLike[str],
-    settings: PlaceSettings | None = None, *, detector: FaceDetector | None = None,
+    settings: PlaceSettings | None = None, *, views: ViewSounds | None = None, detector: FaceDetector | None = None,
     device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> Placed:  # fmt: skip
     """Write a 360° clip with sounds placed in it: the picture's packets are copied, the sound becomes Ambisonics.
@@ -134,6 +137,7 @@ def place_on_clip(
         clip: a 360° video. sounds: what to place, and where.
         out: the MP4 to write; it appears when it is complete.
         settings: order, own sound, and how the clip is read; None takes the defaults.
+        views: sounds of the clip's views, joined to one field and mixed in.
         detector: finds faces for `Following`; None does without. device: computes its saliency.
         progress: told of each second; may raise to cancel, which leaves no file.
 
@@ -147,20 +151,21 @@ def place_on_clip(
     check_clip_path(out)
     info = probe(clip)
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
-    sources = _sources(sounds, out, info)
-    _check_starts(sounds, info)
+    sources = _sources(sounds, out, info, views)
+    _check_starts([*sounds, *([views] if views else [])], info)
     own = _own_source(stream, settings)
-    order = settings.order or max(1, *(source.file.order for source in (*own, *sources)))
-    estimator = Estimator(settings.saliency, detector, device)
-    tracks = _tracks(sources, _followed(stream, sounds, estimator, progress))
-    _find(sources, stream, settings.saliency, device, progress)
-    every = (*own, *sources)
+    every = _with_views((*own, *sources), views)
+    order = settings.order or _highest_order(every)
     channels = channels_of(order)
-    rate_hz = sound_rate_hz(channels, max(source.file.rate_hz for source in every))
+    rate_hz = sound_rate_hz(channels, max(source.rate_hz for source in every))
     field = _Field(every, order, rate_hz, info.duration_s or math.inf, progress)
-    gain = aac_gain(field.measure())
+    # Opened first: a picture that cannot be copied is refused before minutes are spent on the sound.
     with copied_clip(info, out, (channels, rate_hz), _packing(info, settings.eye)) as copied:
-        end_s = _write(copied, field, gain)
+        estimator = Estimator(settings.saliency, detector, device)
+        tracks = _tracks(sources, _followed(stream, sounds, estimator, progress))
+        _find(sources, stream, settings.saliency, device, progress)
+        gain = aac_gain(field.measure())
+        end_s = copied.copy_with((block * gain).numpy() for block in field.blocks("writing"))
     notices = (*stream.sentences, *field.notices(end_s, gain))
     return Placed(Path(out), order, rate_hz, end_s, tracks, bool(own), notices)
 
@@ -169,18 +174,27 @@ def place_on_clip(
 
 
 def _sources(
-    sounds: Sequence[PlacedSound], out: str | os.PathLike[str], clip: MediaInfo | None = None
+    sounds: Sequence[PlacedSound], out: str | os.PathLike[str], clip: MediaInfo | None, views: ViewSounds | None
 ) -> tuple[Source, ...]:
-    if not 1 <= len(sounds) <= MAX_SOUNDS:
+    if not (views is None) <= len(sounds) <= MAX_SOUNDS:
         raise InputError(f"{len(sounds)} sounds were given; 1 to {MAX_SOUNDS} can be placed at once.")
     for sound in sounds:
         check_times(sound.start_s, None)
     sources = tuple(Source(open_sound(sound.path), None, sound.place, sound.start_s) for sound in sounds)
-    check_not_read(out, [source.file.info.path for source in sources] + ([clip.path] if clip else []))
+    files = [source.file for source in sources] + (list(views.files.values()) if views else [])
+    check_not_read(out, [file.info.path for file in files] + ([clip.path] if clip else []))
     return sources
 
 
-def _check_starts(sounds: Sequence[PlacedSound], info: MediaInfo) -> None:
+def _with_views(sources: Sequence[Source], views: ViewSounds | None) -> tuple[Source | ViewSounds, ...]:
+    return (*sources, views) if views else tuple(sources)
+
+
+def _highest_order(every: Sequence[Source | ViewSounds]) -> int:
+    return max(1, *(source.order for source in every))
+
+
+def _check_starts(sounds: Sequence[PlacedSound | ViewSounds], info: MediaInfo) -> None:
     for sound in sounds:
         if info.duration_s is not None and sound.start_s >= info.duration_s:
             raise InputError(
@@ -270,7 +284,7 @@ def _packing(info: MediaInfo, eye: Eye | None) -> Packing:
 class _Field:
     """The sum of all sources, read as often as it is asked for."""
 
-    sources: Sequence[Source]
+    sources: Sequence[Source | ViewSounds]
     order: int
     rate_hz: int
     stop_s: float
@@ -298,9 +312,7 @@ class _Field:
         peak = peak_of(self.blocks("measuring the sound"))
         for source in self.sources:
             if not source.length_s > source.start_s:
-                raise InputError(
-                    f"{source.file.name} has no sound that can be decoded. Copy it again, or leave it out."
-                )
+                raise InputError(f"{source.name} has no sound that can be decoded. Copy it again, or leave it out.")
         return peak
 
     def notices(self, end_s: float, gain: float) -> tuple[str, ...]:
@@ -308,16 +320,3 @@ class _Field:
         said = [notice for source in self.sources for notice in source.said(end_s)]
         said += [f"{loud_notice(gain)}: its peaks were above full scale"] if gain < 1 else []
         return sentences(said)
-
-
-def _write(clip: CopiedClip, field: _Field, gain: float) -> float:
-    """Copy the picture and add the sound as far as it has come; returns where the picture ends, in seconds."""
-    blocks, held, at, end_s = field.blocks("writing"), torch.zeros(channels_of(field.order), 0), 0, 0.0
-    for end_s in clip.picture():
-        while at + held.shape[1] <= end_s * field.rate_hz:
-            clip.add_sound((held * gain).numpy())
-            at += held.shape[1]
-            # After the last sound there is silence until the picture's end.
-            held = next(blocks, held.new_zeros(held.shape[0], field.rate_hz))
-    clip.add_sound((held[:, : round(end_s * field.rate_hz) - at] * gain).numpy())
-    return end_s

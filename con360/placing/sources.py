@@ -28,7 +28,7 @@ from ..sound.fields import synthesise_blocks
 from ..sound.levels import PAIR_LEFT_OUT, resample_blocks, to_mono
 from ..sound.moving import mix_blocks, rows_of
 from ..sound.rotation import turn_matrices
-from ..sound.source_tracks import panned_track, unpanned_blocks
+from ..sound.source_tracks import panned_track, panning_tracks, unpanned_blocks
 from ..sound.sources import path_of, place_blocks, sum_blocks
 from ..sound.speakers import speakers_matrix
 
@@ -50,7 +50,7 @@ class Following:
 
 @dataclass(frozen=True)
 class Panned:
-    """Put what is panned in a stereo sound where its panning says, and the rest everywhere."""
+    """Put what is panned in a stereo sound where its panning says, and the rest at two loudspeakers."""
 
     gain_db: float = 0.0
 
@@ -177,6 +177,18 @@ class Source:
     peak: float = field(default=0.0, init=False)
     length_s: float = field(default=0.0, init=False)
 
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def order(self) -> int:
+        return self.file.order
+
+    @property
+    def rate_hz(self) -> int:
+        return self.file.rate_hz
+
     def blocks(self, rate_hz: int, order: int) -> Iterator[Tensor]:
         """Yield the field `[(order + 1)², n]` from the clip's start on."""
         count = 0
@@ -219,7 +231,7 @@ class Source:
         """Sentences about a sound that was read, in a result that ends at `end_s`."""
         found = [*dict.fromkeys(self.file.notices), self.made_of_it(), "" if self.peak else "it is silent"]
         if self.length_s > end_s + LOOSE_END_S:
-            found.append(f"it goes on after the clip's end at {end_s:.2f} s, and is cut there")
+            found.append(cut_notice(end_s))
         if isinstance(self.place, SourceTrack) and len(self.place.times_s) > 1:
             found.append(self._loose_end(self.place.times_s[-1], min(self.length_s, end_s)))
         return tuple(f"sound {self.file.name}: {one}" for one in found if one)
@@ -249,6 +261,10 @@ class Source:
         return ""
 
 
+def cut_notice(end_s: float) -> str:
+    return f"it goes on after the clip's end at {end_s:.2f} s, and is cut there"
+
+
 def panning_of(source: Source, gain_db: float) -> SourceTrack:
     """Read a stereo sound once and return the track of what is panned in it.
 
@@ -265,14 +281,13 @@ def panning_of(source: Source, gain_db: float) -> SourceTrack:
 
 
 def _panned(source: Source, track: SourceTrack, rate_hz: int, order: int) -> Iterator[Tensor]:
-    """Place what is panned along its track, and the rest everywhere."""
-    everywhere = SourceTrack.still(SourcePoint(0.0, spread_deg=360.0, gain_db=track.points[0].gain_db))
+    """Place what is panned along its track, and the rest at two loudspeakers."""
 
     def part(channel: int) -> Iterator[Tensor]:
-        for pair in unpanned_blocks(source.late(rate_hz), rate_hz, track):
-            yield pair[channel : channel + 1]
+        for parts in unpanned_blocks(source.late(rate_hz), rate_hz, track):
+            yield parts[channel : channel + 1]
 
-    return sum_blocks([place_blocks(part(i), rate_hz, to, order) for i, to in enumerate((track, everywhere))])
+    return sum_blocks([place_blocks(part(i), rate_hz, to, order) for i, to in enumerate(panning_tracks(track))])
 
 
 def _matrix_of(track: AudioTrack, order: int) -> Tensor:

@@ -192,13 +192,13 @@ def views_from_json(text: str) -> dict[str, View]:
     except (ValueError, RecursionError, KeyError, TypeError):
         raise InputError(f"the list of views cannot be read; `con360 views CLIP --out FOLDER` writes {LIST}.") from None
     found: dict[str, View] = {}
-    for name, *angles in named:
+    for name, yaw, pitch, fov in named:
         if not isinstance(name, str) or not name or Path(name).name != name or name in found:
             raise InputError(f"the list of views has the name {name!r}; wanted plain names, each once.")
-        if not all(isinstance(a, int | float) and math.isfinite(a) for a in angles):
-            raise InputError(f"{name} looks at {angles}; wanted yaw, pitch and fov as numbers of degrees.")
+        if not all(isinstance(angle, int | float) and math.isfinite(angle) for angle in (yaw, pitch, fov)):
+            raise InputError(f"{name} looks at {[yaw, pitch, fov]}; wanted yaw, pitch and fov as numbers of degrees.")
         try:
-            found[name] = manual_viewpoint(*angles, 1).track.views[0]
+            found[name] = manual_viewpoint(yaw, pitch, fov, 1).track.views[0]
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
     if not found:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from ..moments import moments_from_json
 from ..records import Sound, SourcePoint, SourceTrack, ViewTrack
 from .moving import mix_blocks, rows_of
 from .sources import check_track, path_of
-from .stereo import law_gains, law_yaw_deg
+from .stereo import SPEAKER_YAW_DEG, law_gains, law_yaw_deg
 
 # Of each moment in JSON. `fov` is a view's and says nothing about a source.
 FIELDS = ("time", "yaw", "pitch", "distance", "spread", "gain")
@@ -115,12 +116,14 @@ def _depth_around(point: np.ndarray, one: Tensor, width_deg: float, height_deg: 
 
 
 def panned_tracks(sound: Sound) -> tuple[tuple[Sound, SourceTrack], ...]:
-    """Split a stereo sound into what is panned, with its track by the tangent law, and the rest from everywhere.
+    """Split a stereo sound into what is panned, with its track by the tangent law, and the rest of each channel.
 
-    Convention: one direction at a time, broad-band, per 40 ms, smoothed by 0.3 s. Both powers add up to the sound's.
+    Convention: one direction at a time, broad-band, per 40 ms, smoothed by 0.3 s. Panned again, the parts add up to the
+    sound.
 
     Returns:
-        (the panned source, its track) and (the rest, a spread of 360 degrees), both mono and as long as the sound.
+        The panned source, the rest of left and the rest of right, each mono and as long as the sound, with the tracks
+        that `panning_tracks` gives them.
 
     Raises:
         InputError: the sound is not stereo.
@@ -128,9 +131,10 @@ def panned_tracks(sound: Sound) -> tuple[tuple[Sound, SourceTrack], ...]:
     if sound.layout != "stereo":
         raise InputError(f"a stereo sound was wanted; this is {sound.layout} with {sound.waveform.shape[0]} channels.")
     track = panned_track([sound.waveform], sound.sample_rate_hz)
-    (pair,) = unpanned_blocks([sound.waveform], sound.sample_rate_hz, track)
-    tracks = (track, SourceTrack.still(SourcePoint(0.0, spread_deg=360.0)))
-    return tuple((Sound(channel[None], sound.sample_rate_hz), one) for channel, one in zip(pair, tracks, strict=True))
+    empty = sound.waveform.new_zeros(3, 0)
+    parts = torch.cat([empty, *unpanned_blocks([sound.waveform], sound.sample_rate_hz, track)], dim=1)
+    tracks = panning_tracks(track)
+    return tuple((Sound(part[None], sound.sample_rate_hz), one) for part, one in zip(parts, tracks, strict=True))
 
 
 def panned_track(blocks: Iterable[Tensor], rate_hz: int) -> SourceTrack:
@@ -150,13 +154,21 @@ def panned_track(blocks: Iterable[Tensor], rate_hz: int) -> SourceTrack:
     return SourceTrack(tuple(times_s), tuple(SourcePoint(yaw) for yaw in yaws.tolist()))
 
 
+def panning_tracks(track: SourceTrack) -> tuple[SourceTrack, SourceTrack, SourceTrack]:
+    """Tracks of the three parts that `unpanned_blocks` makes: the source's own, and the loudspeakers at -30 and 30."""
+    first = replace(track.points[0], pitch_deg=0.0)
+    left, right = (SourceTrack.still(replace(first, yaw_deg=side * SPEAKER_YAW_DEG["tangent"])) for side in (-1, 1))
+    return track, left, right
+
+
 def unpanned_blocks(blocks: Iterable[Tensor], rate_hz: int, track: SourceTrack) -> Iterator[Tensor]:
-    """Turn stereo blocks `[2, n]` into the panned source and the rest, `[2, n]`."""
+    """Split stereo blocks `[2, n]` into the panned source, the rest of left and the rest of right, `[3, n]`."""
     path = path_of(track)
 
     def matrices(times_s: np.ndarray) -> Tensor:
-        left, right = law_gains(torch.from_numpy(path(times_s)[:, 0]), "tangent").unbind(1)
-        return torch.stack((torch.stack((left, right), 1), torch.stack((-right, left), 1)), 1)
+        gains = law_gains(torch.from_numpy(path(times_s)[:, 0]), "tangent")
+        rest = torch.eye(2, dtype=gains.dtype) - gains[:, :, None] * gains[:, None]
+        return torch.cat((gains[:, None], rest), 1)
 
     return mix_blocks(blocks, rate_hz, matrices)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound, SourcePoint, SourceTrack
-from .ambisonics import cap_gains, field_and_pair, harmonics
+from .ambisonics import cap_gains, channels_of, field_and_pair, harmonics
 from .channels import PAIR
 from .levels import resample
 from .moving import mix_blocks
@@ -26,6 +26,7 @@ NEAREST_M = 0.3
 # Breadth of a source itself: one that is near fills a wider angle.
 SIZE_M = 0.3
 SOUND_M_S = 343.0
+_AT_ONCE = 65536
 
 
 def track_at(track: SourceTrack, times_s: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -106,7 +107,9 @@ def place(sound: Sound, track: SourceTrack, order: int = 1) -> Sound:
     """
     if sound.waveform.shape[0] != 1:
         raise InputError(f"one source is one channel; the sound has {sound.waveform.shape[0]}. Mix it to mono first.")
-    (field,) = place_blocks([sound.waveform], sound.sample_rate_hz, track, order)
+    # In pieces, so that little is held beside the field itself.
+    blocks = place_blocks(sound.waveform.split(_AT_ONCE, dim=1), sound.sample_rate_hz, track, order)
+    field = torch.cat([sound.waveform.new_zeros(channels_of(order), 0), *blocks], dim=1)
     return Sound(field, sound.sample_rate_hz, "ambix")
 
 

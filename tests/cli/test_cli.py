@@ -117,6 +117,16 @@ def test_a_clip_and_its_picture(generate) -> None:
     assert "100%" in err  # the progress bars
 
 
+def test_the_sound_of_a_clip_becomes_ambisonics_too(generate) -> None:
+    status, out, err = generate("-o", "view.mp4", "--field", "around.wav", "--caption", "a red disc")
+    assert status == 0, err
+    field, _ = read_sound("around.wav")
+    assert (field.layout, field.waveform.shape, field.sample_rate_hz) == ("ambix", (4, 8000), 16000)
+    assert out.splitlines()[-2:] == [str(Path("view.mp4").absolute()), str(Path("around.wav").absolute())]
+    # Half a second shows no rhythm: the sound comes from everywhere, and that is said.
+    assert "diffuse" in err or "everywhere" in err
+
+
 def test_a_narrow_models_note_is_in_the_notices_and_in_the_picture(
     generate, con360, drawing_spoons: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +355,7 @@ WRONG = {
     "option": (["--turbo"], "--turbo"),
     "eye": (["--eye", "third"], "third"),
     "picture's suffix": (["--conditions", "why.jpg"], "does not end in .png"),
+    "field's suffix": (["--field", "around.mp4"], "does not end in .wav"),
     "sound track": (["--audio-track", "2"], "sound track 2 was asked for"),
     "sound track 0": (["--audio-track", "0"], "sound track 0 was asked for"),
     "no FuMa": (["--ambisonics", "fuma"], "FuMa has 4, 9 or 16 channels"),

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -263,6 +264,46 @@ def test_views_overlays_and_panoramas_without_a_model(server: ComfyServer) -> No
     saved = probe(server.file(outcome.outputs["27"]["images"][0]))
     assert (saved.spherical.projection, saved.width, saved.height) == ("equirectangular", 128, 64)
     assert saved.audio_tracks[0].layout == "ambix"
+
+
+def sound_prompt() -> dict[str, Any]:
+    """Return a prompt of the nodes for sound on the sphere, over half a second."""
+    nodes = {key: node for key, node in tiny_workflow().items() if key in "12"}
+    place = {"mode": "subject", "rank": 1, "yaw": 0.0, "pitch": 0.0, "distance": 1.5, "spread": 0.0, "gain": 0.0,
+             "order": 3, "fps": 8.0}  # fmt: skip
+    more = {
+        "20": ("Con360SampleSound", {"voice": "bell", "duration": 0.5}),
+        "21": ("Con360PlaceSound", {"audio": ["20", 0], "frames": ["1", 0], "saliency": ["2", 0], **place}),
+        "22": ("Con360MixAmbisonics", {"first": ["21", 0], "second": ["1", 1], "first_gain": 0.0, "second_gain": -6.0}),
+        "23": ("Con360RotateAmbisonics", {"audio": ["22", 0], "turn": "the scene", "yaw": 90.0, "pitch": 0.0,
+                                          "roll": 0.0}),
+        "24": ("Con360AmbisonicsToHeadphones", {"audio": ["23", 0], "ears": "MIT KEMAR (built in)"}),
+        "25": ("PreviewAudio", {"audio": ["24", 0]}),
+        "26": ("Con360AmbisonicsPreview", {"audio": ["23", 0], "fps": 8.0, "height": 64, "frames": ["1", 0]}),
+        "27": ("PreviewImage", {"images": ["26", 1]}),
+        "28": ("Con360ViewsAround", {"frames": ["1", 0], "fps": 8.0, "choose_by": "all around", "count": 4,
+                                     "above_below": False, "fov": 90.0, "size": 32, "audio": ["1", 1]}),
+        "29": ("Con360SoundsToField", {"sounds": ["28", 2], "views": ["28", 4], "order": 1}),
+        "30": ("Save360Video", {"frames": ["1", 0], "fps": 8.0, "filename_prefix": "field", "stereo": "mono",
+                                "audio": ["29", 0]}),
+    }  # fmt: skip
+    return nodes | {key: {"class_type": kind, "inputs": values} for key, (kind, values) in more.items()}
+
+
+def test_sounds_are_placed_turned_heard_and_gathered(server: ComfyServer) -> None:
+    from con360.media.info import probe
+
+    outcome = done(server.run(sound_prompt()))
+    (editor,), (preview,) = (outcome.outputs[key]["con360"] for key in ("21", "26"))
+    assert editor["panorama"]["source"] and editor["rankings"]["subject"] and editor["mode"] == "subject"
+    with av.open(str(server.file(preview["panorama"]["field"]))) as container:
+        assert container.streams.audio[0].codec_context.channels == 16
+    with av.open(str(server.file(outcome.outputs["25"]["audio"][0]))) as container:
+        assert container.streams.audio[0].codec_context.channels == 2
+        seconds = sum(frame.samples for frame in container.decode(audio=0)) / container.streams.audio[0].rate
+        assert seconds == pytest.approx(0.5, abs=0.05)
+    assert server.file(outcome.outputs["27"]["images"][0]).stat().st_size > 0
+    assert probe(server.file(outcome.outputs["30"]["images"][0])).audio_tracks[0].layout == "ambix"
 
 
 def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from golden.filler import noise, wave
 from published_svg import read_json, tensors
 
+from con360.errors import InputError
 from con360.metrics.audio import energy_l1
 from con360.metrics.onsets import (
     OnsetScore,
@@ -101,6 +102,12 @@ def test_wart_all_wrong_scores_half_and_honest_figures_say_so():
     score = published_clip([int(t * 22050) for t in true], [int(t * 22050) for t in late], bursts(case))
     assert score.ap == 0.5 and onset_score(track(*late), track(*true)).f == 0.0
     assert published_clip([], [1], np.ones(1)).ap == 0.0
+
+
+def test_clips_that_the_published_script_cannot_score_are_named():
+    for onset, heard, says in ((1000, np.ones(44100), "1000"), (2000, np.zeros(44100), "silent")):
+        with pytest.raises(InputError, match=says):
+            published_clip([2000], [onset], heard)
 
 
 @pytest.mark.parametrize("case", ["bce_a", "bce_b", "bce_c"])

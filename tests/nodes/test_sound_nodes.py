@@ -72,14 +72,13 @@ def direction(field: torch.Tensor) -> tuple[float, float]:
     return math.degrees(math.atan2(-left, front)), math.degrees(math.atan2(up, math.hypot(left, front)))
 
 
-def banded(field: torch.Tensor) -> dict[str, float]:
-    """Yaw of each voice's band, at 16 kHz."""
-    spectrum = torch.fft.rfft(field.double())
+def voice_yaws(field: torch.Tensor) -> list[float]:
+    """Yaw of each of the sample's voices, by its band, at 16 kHz."""
+    spectrum, found = torch.fft.rfft(field.double()), []
     hz = torch.linspace(0, 8000, spectrum.shape[1])
-    found = {}
-    for name, voice in VOICES.items():
-        low, high = voice.band_hz
-        found[name] = direction(torch.fft.irfft(spectrum * ((hz >= low) & (hz <= high))))[0]
+    for performer in demo_scene().performers:
+        low, high = VOICES[performer.voice].band_hz
+        found.append(direction(torch.fft.irfft(spectrum * ((hz >= low) & (hz <= high))))[0])
     return found
 
 
@@ -123,35 +122,47 @@ def test_keyframes_move_the_sound_over_the_seam(run: Any) -> None:
     assert shown(result)["path"][0] == [170.0, 0.0, 2.0]
 
 
-def test_a_subject_and_a_viewpoint_are_followed(run: Any) -> None:
-    by_subject = placed(run, mode="subject", rank=2, saliency=["4", 0], frames=["1", 0])
-    yaws = [views["views"][0][0] for views in shown(by_subject)["rankings"]["subject"]]
-    assert direction(waveform(by_subject, "3"))[0] == pytest.approx(yaws[1], abs=2)
-    view = {"class_type": "ViewpointByHand", "inputs": {
-        "frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": -75.0, "pitch": 10.0, "fov": 90.0,
-        "normalization": "minmax", "map_height": 64}}  # fmt: skip
-    prompt = {"1": LOAD, "2": voice(), "5": view, "3": placing(mode="viewpoint", basd=["5", 0]), "9": preview("3", 0)}
-    assert direction(waveform(done(run, prompt), "3")) == pytest.approx((-75.0, 10.0), abs=0.1)
+def looking(**inputs: Any) -> dict[str, Any]:
+    values = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": -75.0, "pitch": 10.0, "fov": 90.0,
+              "normalization": "minmax", "map_height": 64, **inputs}  # fmt: skip
+    return {"class_type": "ViewpointByHand", "inputs": values}
 
 
-def test_depth_sets_the_distance_along_a_path(run: Any) -> None:
-    """A dark map is far, a bright one near: here 8 m and 2 m."""
-    levels = [float(waveform(placed(run, mode="subject", saliency=["4", 0], depth=["4", 0], near=near, far=8.0), "3")[0]
-                    .std()) for near in (7.9, 2.0)]  # fmt: skip
-    assert levels[1] > levels[0]
+def test_a_subject_is_followed(run: Any) -> None:
+    result = placed(run, mode="subject", rank=2, saliency=["4", 0], frames=["1", 0])
+    yaws = [views["views"][0][0] for views in shown(result)["rankings"]["subject"]]
+    assert direction(waveform(result, "3"))[0] == pytest.approx(yaws[1], abs=2)
+
+
+def test_a_viewpoint_is_followed_and_depth_is_its_distance(run: Any) -> None:
+    """The viewpoint's own map is brightest in its middle: there it is near."""
+    place = {"mode": "viewpoint", "basd": ["5", 0]}
+    prompt = {"1": LOAD, "2": voice(), "5": looking(), "3": placing(**place), "9": preview("3", 0)}
+    alone = done(run, prompt)
+    prompt["3"] = placing(**place, depth=["5", 1], near=2.0, far=8.0)
+    deep = done(run, prompt)
+    assert direction(waveform(alone, "3")) == pytest.approx((-75.0, 10.0), abs=0.1)
+    assert direction(waveform(deep, "3")) == pytest.approx((-75.0, 10.0), abs=0.1)
+    distance = float(waveform(alone, "3")[0].std() / waveform(deep, "3")[0].std())
+    assert distance == pytest.approx(2.0, abs=0.3) and distance == pytest.approx(shown(deep)["path"][0][2], abs=0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("mode", "words"), [
     ("find the place", "moves with"), ("find by rhythm", "rhythm"), ("most moving", "moves most")])  # fmt: skip
 def test_the_picture_places_a_sound(run: Any, mode: str, words: str) -> None:
-    """The sample's green triangle chirps at the right: there its band must go."""
+    """The sample's downmix goes back to where each voice was, or all of it to one place."""
     load = {"class_type": "Load360Video", "inputs": {**LOAD["inputs"], "duration": 4.0, "fps": 15.0}}
     place = placing(mode=mode, audio=["1", 1], frames=["1", 0], fps=15.0)
     result = done(run, {"1": load, "3": place, "9": preview("3", 0, frames=["1", 0], fps=15.0)})
     field, truth = waveform(result, "3"), waveform(result, "1", 1)
     assert field.shape == truth.shape and words in result.outputs["3"][1]
-    print(mode, result.outputs["3"][1], direction(field), direction(truth), banded(field), banded(truth))
+    assert shown(result)["notices"] == result.outputs["3"][1].split("\n") and not shown(result)["path"]
+    found, wanted = (voice_yaws(sound) for sound in (field, truth))
+    if mode == "most moving":
+        assert max(found) - min(found) < 0.1
+    else:
+        assert found == pytest.approx(wanted, abs=3)
 
 
 def test_a_mode_names_what_it_lacks(run: Any) -> None:
@@ -172,6 +183,21 @@ def test_loud_sound_is_kept_and_said(run: Any) -> None:
     result = placed(run, distance=0.3, gain=24.0)
     assert waveform(result, "3").abs().max() > 1
     assert "over full scale" in result.outputs["3"][1]
+
+
+def test_a_sound_of_another_length_and_of_two_channels_is_said(host: Host, run: Any) -> None:
+    stereo = Sound(noise(2, 16000), 16000)
+    prompt = {"1": LOAD, "2": voice(), "3": placing(frames=["1", 0], yaw=40.0), "9": preview("3", 0)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(host.classes, "Con360SampleSound", giving(host, stereo))
+        result = done(run, prompt)
+        prompt["3"]["inputs"]["mode"] = "stereo panning"
+        panned = done(run, prompt)
+    wanted = ["the sound's 2 channels are mixed to mono", "the sound lasts 1.00 s and the picture 0.50 s"]
+    assert result.outputs["3"][1].split("\n") == wanted == shown(result)["notices"]
+    assert waveform(result, "3").shape == (4, 16000)
+    assert waveform(panned, "3").shape == (4, 16000) and panned.outputs["3"][1] == wanted[1]
+    assert not shown(panned)["panorama"]["source"] and not shown(panned)["path"]
 
 
 # ---- Mix, Rotate, Headphones
@@ -207,9 +233,7 @@ def test_turning_the_listener_or_the_scene(run: Any, how: str, yaw: float) -> No
 
 def test_turning_along_a_viewpoint(run: Any) -> None:
     path = json.dumps([{"time": 0, "yaw": 0, "pitch": 0, "fov": 90}, {"time": 0.375, "yaw": 90, "pitch": 0, "fov": 90}])
-    view = {"class_type": "ViewpointByHand", "inputs": {
-        "frames": ["1", 0], "fps": 8.0, "mode": "keyframes", "yaw": 0.0, "pitch": 0.0, "fov": 90.0,
-        "normalization": "minmax", "map_height": 64, "keyframes": path}}  # fmt: skip
+    view = looking(mode="keyframes", keyframes=path)
     rotate = {"class_type": "Con360RotateAmbisonics", "inputs": {
         "audio": ["3", 0], "turn": "the listener", "yaw": 0.0, "pitch": 0.0, "roll": 0.0,
         "basd": ["5", 0]}}  # fmt: skip
@@ -331,3 +355,50 @@ def test_subjects_are_views_too_and_need_saliency(run: Any) -> None:
 def test_sounds_and_views_of_different_lists_are_refused(run: Any) -> None:
     prompt = {"1": LOAD, "2": around(), "5": around(count=3), "3": gathering(views=["5", 4]), "9": preview("3", 0)}
     assert "4 sounds for 3 views" in refused(run, prompt)
+
+
+# ---- sound that cannot be used, or that is odd
+
+
+def noise(channels: int, samples: int = 4000) -> torch.Tensor:
+    return 0.1 * torch.randn(channels, samples, generator=torch.Generator().manual_seed(channels))
+
+
+# Sound, and whether it can be placed, and whether it can be turned and heard; None where it can, else words of why not.
+ODD = {
+    "NaN": (Sound(noise(1) * float("nan"), 16000), "not finite", "not finite"),
+    "silence": (Sound(torch.zeros(4, 4000), 16000), None, None),
+    "one sample": (Sound(noise(4, 1), 48000), None, None),
+    "5.1": (Sound(noise(6), 48000), None, "wanted Ambisonics"),
+    "five channels": (Sound(noise(5), 48000), None, "wanted Ambisonics"),
+    "16 channels": (Sound(noise(16), 44100), None, None),
+    "an odd rate": (Sound(noise(4), 44099), None, None),
+    "192 kHz": (Sound(noise(9), 192000), None, None),
+    "stereo": (Sound(noise(2), 8000), None, "wanted Ambisonics"),
+}
+
+
+# Rates that take seconds to resample.
+SLOW = ("an odd rate", "192 kHz")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ODD])
+def test_odd_sound_is_used_or_refused_in_a_sentence(host: Host, run: Any, name: str) -> None:
+    sound, placing_fails, turning_fails = ODD[name]
+    rotate = {"class_type": "Con360RotateAmbisonics", "inputs": {
+        "audio": ["2", 0], "turn": "the listener", "yaw": 10.0, "pitch": 5.0, "roll": 3.0}}  # fmt: skip
+    ears = {"class_type": "Con360AmbisonicsToHeadphones", "inputs": {"audio": ["2", 0], "ears": "MIT KEMAR (built in)"}}
+    play = {"class_type": "PreviewAudio", "inputs": {"audio": ["3", 0]}}
+    prompts = [
+        ({"2": voice(), "3": placing(yaw=30.0), "9": preview("3", 0)}, placing_fails),
+        ({"2": voice(), "3": rotate, "9": preview("3", 0)}, turning_fails),
+        ({"2": voice(), "3": ears, "9": play}, turning_fails),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(host.classes, "Con360SampleSound", giving(host, sound))
+        for prompt, why_not in prompts:
+            host.free()
+            if why_not:
+                assert why_not in refused(run, prompt)
+            else:
+                assert waveform(done(run, prompt), "3").shape[1] == sound.waveform.shape[1]

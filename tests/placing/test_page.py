@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from shared_data import ROOT
 from synthetic_clips import noise, write_video
 
 from con360.errors import InputError
 from con360.media.info import probe
+from con360.media.reader import read_sound
 from con360.media.spherical_tags import tag_file
+from con360.media.writer import write_wav
 from con360.placing import page
 from con360.placing.page import PageSettings, PageView, views_of_folder, write_page
 from con360.placing.views import views_to_json
-from con360.records import View
+from con360.records import Sound, View
 from tools import page_script
 
 
@@ -124,6 +127,20 @@ def test_the_views_of_a_folder(tmp_path: Path, clip: Path) -> None:
     assert [view.caption for view in found] == ["in front", "on the back left"]
     made = write_page(clip, tmp_path / "tour.html", found, PageSettings(start_s=1.0))
     assert json.loads(content(made.path)["facts"])["views"][0]["start"] == 0.5
+
+
+def test_a_views_clip_is_heard_with_the_sound_beside_it(tmp_path: Path, clip: Path) -> None:
+    (tmp_path / "views.json").write_text(views_to_json((View(0.0), View(180.0))))
+    for number in (1, 2):
+        write_video(tmp_path / f"view-{number}.mp4", [i / 10 for i in range(10)])
+    write_wav(tmp_path / "view-1.wav", Sound(torch.from_numpy(noise(1, 24000)), 48000))
+    made = write_page(clip, tmp_path / "tour.html", views_of_folder(tmp_path))
+    found = content(made.path)
+    assert base64.b64decode(found["view-2"]) == (tmp_path / "view-2.mp4").read_bytes()
+    (tmp_path / "heard.mp4").write_bytes(base64.b64decode(found["view-1"]))
+    sound, _ = read_sound(tmp_path / "heard.mp4")
+    assert sound.waveform.shape == (1, 48000) and sound.waveform[:, :20000].std() > 0.1
+    assert not sound.waveform[:, 26000:].abs().max() > 1e-3
 
 
 def test_bad_input_is_a_sentence_and_leaves_no_file(tmp_path: Path, clip: Path) -> None:

@@ -11,7 +11,6 @@ from shared_data import data_path
 from con360.errors import InputError
 from con360.geometry.sphere import rotation
 from con360.media.reader import read_sound
-from con360.models.codecs import mel_filters
 from con360.records import DirectionField, Sound, SourcePoint, SourceTrack
 from con360.scenes import VOICES, random_scene
 from con360.sound import fields
@@ -26,6 +25,7 @@ from con360.sound.fields import (
     synthesise_blocks,
     turn_field,
 )
+from con360.sound.mels import mel_filters
 from con360.sound.rotation import turn_matrices
 
 

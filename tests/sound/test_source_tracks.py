@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from con360.sound.source_tracks import (
     track_of_views,
     track_to_json,
 )
-from con360.sound.sources import track_at
+from con360.sound.sources import place, track_at
 from con360.sound.stereo import law_gains
 
 RATE = 16000
@@ -110,37 +111,52 @@ def noise(seed: int, seconds: float = 2.0) -> torch.Tensor:
 @pytest.mark.parametrize("yaw", [-30.0, -12.0, 0.0, 25.0])
 def test_panning_is_read_back(yaw: float) -> None:
     pair = law_gains(torch.tensor(yaw), "tangent")[:, None] * noise(0)
-    (voice, track), (rest, around) = panned_tracks(Sound(pair, RATE, "stereo"))
+    (voice, track), *rest = panned_tracks(Sound(pair, RATE, "stereo"))
     assert [point.yaw_deg for point in track.points] == pytest.approx([yaw] * 50, abs=0.1)
-    assert (voice.waveform[0] - noise(0)).abs().max() < 1e-3 and rest.waveform.abs().max() < 1e-3
-    assert around.points[0].spread_deg == 360
+    assert (voice.waveform[0] - noise(0)).abs().max() < 1e-3
+    for (side, at), where in zip(rest, (-30.0, 30.0), strict=True):
+        assert side.waveform.abs().max() < 1e-3 and at.points[0].yaw_deg == where
 
 
-def test_a_moving_voice_is_followed_and_reverberation_stays_around() -> None:
+def test_a_moving_voice_is_followed_and_reverberation_stays_beside() -> None:
     yaw = torch.linspace(-25, 25, 2 * RATE)
     around = torch.stack((noise(1), noise(2))) * 0.2
     sound = Sound(law_gains(yaw, "tangent").T * noise(0) + around, RATE, "stereo")
-    (voice, track), (rest, _) = panned_tracks(sound)
-    found = track_at(track, [0.5, 1.0, 1.5])[:, 0]
-    assert found == pytest.approx([-12.5, 0.0, 12.5], abs=2.0)
-    power = [float(part.square().sum()) for part in (voice.waveform, rest.waveform, sound.waveform)]
-    assert power[0] + power[1] == pytest.approx(power[2], rel=1e-3) and 0.01 < power[1] / power[2] < 0.1
+    (voice, track), (left, _), (right, _) = panned_tracks(sound)
+    assert track_at(track, [0.5, 1.0, 1.5])[:, 0] == pytest.approx([-12.5, 0.0, 12.5], abs=2.0)
+    gains = law_gains(torch.from_numpy(track_at(track, torch.arange(2 * RATE).numpy() / RATE)[:, 0]), "tangent").T
+    again = gains * voice.waveform + torch.cat((left.waveform, right.waveform))
+    assert (again - sound.waveform).abs().max() < 1e-3
+    rest = float((left.waveform.square() + right.waveform.square()).sum() / sound.waveform.square().sum())
+    assert 0.01 < rest < 0.1
 
 
-def test_wide_sound_pulls_to_the_centre_and_stays_around() -> None:
+def test_what_is_beside_a_louder_centre_stays_on_its_side() -> None:
+    centre, guitar = noise(1), 0.3 * noise(2)
+    sound = Sound(torch.stack((centre + guitar, centre)), RATE, "stereo")
+    parts = panned_tracks(sound)
+    field = sum(place(part, SourceTrack(to.times_s, tuple(replace(p, distance_m=100.0) for p in to.points))).waveform
+                for part, to in parts)  # fmt: skip
+    # What of the field is the guitar's: its level in W, and where it comes from.
+    own = [float(channel @ guitar / (guitar @ guitar)) * 100 for channel in field]
+    assert own[0] == pytest.approx(0.7, abs=0.1)
+    assert math.degrees(math.atan2(own[1], own[3])) == pytest.approx(33, abs=6)
+
+
+def test_wide_sound_pulls_to_the_centre_and_stays_beside() -> None:
     for pair in ((noise(1), noise(2)), (noise(1), -noise(1))):
-        (voice, track), (rest, _) = panned_tracks(Sound(torch.stack(pair), RATE, "stereo"))
+        (voice, track), *rest = panned_tracks(Sound(torch.stack(pair), RATE, "stereo"))
         assert max(abs(point.yaw_deg) for point in track.points) < 6
-        assert rest.waveform.norm() > 0.9 * voice.waveform.norm()
+        assert sum(float(side.waveform.square().sum()) for side, _ in rest) > 0.8 * voice.waveform.square().sum()
     with pytest.raises(InputError, match="a time for each"):
         track_of_depth(SourceTrack((), ()), [ball(64, 1.0)], 4.0)
 
 
 def test_silence_is_straight_ahead_and_other_sounds_are_refused() -> None:
-    (_, track), _ = panned_tracks(Sound(torch.zeros(2, 100), RATE, "stereo"))
+    (_, track), *_ = panned_tracks(Sound(torch.zeros(2, 100), RATE, "stereo"))
     assert track == SourceTrack.still(SourcePoint(0.0))
-    (voice, _), _ = panned_tracks(Sound(torch.ones(2, 1), RATE, "stereo"))
+    assert panned_tracks(Sound(torch.zeros(2, 0), RATE, "stereo"))[1][0].waveform.shape == (1, 0)
+    (voice, _), *_ = panned_tracks(Sound(torch.ones(2, 1), RATE, "stereo"))
     assert voice.waveform.tolist() == [[pytest.approx(2**0.5)]]
     with pytest.raises(InputError, match="a stereo sound was wanted; this is mono"):
         panned_tracks(Sound(torch.zeros(1, 100), RATE))
-    assert json.loads(track_to_json(track))[0]["yaw"] == 0

@@ -97,6 +97,11 @@ def test_tracks_that_cannot_be_are_refused_before_a_block_is_read(track: SourceT
         place_blocks(iter([]), RATE, track)
 
 
+def test_one_sample_and_none_are_placed() -> None:
+    for samples in (0, 1):
+        assert place(Sound(torch.ones(1, samples), RATE), MOVING, 2).waveform.shape == (9, samples)
+
+
 def test_only_mono_is_one_source() -> None:
     with pytest.raises(InputError, match="one source is one channel"):
         place(Sound(noise(2), RATE, "stereo"), MOVING)

@@ -90,7 +90,11 @@ function viewAt(keyframes, time) {
   return wrapped(Object.fromEntries(between));
 }
 
-const wrapped = ({ time: _, yaw, ...rest }) => ({ yaw: wrapYaw(yaw), ...rest });
+function wrapped(place) {
+  const found = { ...place, yaw: wrapYaw(place.yaw) };
+  delete found.time;
+  return found;
+}
 
 // Headphones: Ambisonics (AmbiX) of order 1 to 3 that turns with the view and reaches each ear through a filter, as
 // con360/sound/headphones.py. The filters are those of MIT KEMAR (NOTICE).

@@ -42,6 +42,18 @@ export function toggleSound(element, toggle) {
   setButton(toggle, element.muted ? "volume-off" : "volume-up", t(element.muted ? "soundOn" : "soundOff"));
 }
 
+/** Switch sound to headphones or back, as a button's next click says; false where their filters cannot be loaded. */
+export async function toggleEars(hearing, toggle) {
+  try {
+    await hearing.wear(!hearing.headphones);
+  } catch {
+    return false;
+  }
+  const worn = hearing.headphones;
+  setButton(toggle, worn ? "desktop" : "headphones", t(worn ? "headphonesOff" : "headphonesOn"));
+  return true;
+}
+
 /** A canvas that takes keys, and the wheel while it has the focus. */
 export const picture = (label) =>
   el("canvas", {

@@ -138,8 +138,16 @@ def hear_the_sound_follow(page: ComfyPage) -> None:
     assert (seen["mode"], seen["yaw"], seen["pitch"]) == ("still", pytest.approx(shown[0] + 40, abs=2),
                                                           pytest.approx(-50, abs=2))  # fmt: skip
     point = SourcePoint(seen["yaw"], seen["pitch"], seen["distance"])
-    wanted = (stereo_matrix() @ source_gains(SourceTrack.still(point), [0.0])[0]).tolist()
+    field = source_gains(SourceTrack.still(point), [0.0])[0]
+    wanted = (stereo_matrix() @ field).tolist()
     wait(page, lambda: page.run("() => window.heard.slice(-2)") == pytest.approx(wanted, abs=1e-6), True)
+    # On headphones the source is a field, which the library's filters bring to the ears.
+    page.panel(EDITOR, "button[aria-label='Sound for headphones']").click()
+    wait(page, lambda: page.panel(EDITOR, "button[aria-label='Sound for loudspeakers']").count(), 1)
+    page.panel(EDITOR).focus()
+    page.page.keyboard.press("-")
+    further = (field * seen["distance"] / page.value(EDITOR, "distance")).tolist()
+    wait(page, lambda: page.run("() => window.heard.slice(-4)") == pytest.approx(further, rel=0.02), True)
     play.click()
 
 

@@ -204,7 +204,7 @@ def draw_compass(
 def draw_sound_mark(draw: Canvas, mark: SoundMark, size: tuple[int, int]) -> None:
     """Draw a loudspeaker and a source's name above its place on a panorama of `size` pixels."""
     x, y = on_map(mark.yaw_deg, mark.pitch_deg, size)
-    half = font(17).getlength(mark.text) / 2 + 20
+    half = font(17).getlength(mark.text) / 2 + 22
     middle = min(max(x, half), size[0] - half)
     y -= 78
     draw.rounded_rectangle((middle - half, y - 13, middle + half, y + 13), 6, PAPER)
@@ -215,4 +215,4 @@ def draw_sound_mark(draw: Canvas, mark: SoundMark, size: tuple[int, int]) -> Non
     )
     for reach in (5, 9):
         draw.arc((left + 11 - reach, y - reach, left + 11 + reach, y + reach), -50, 50, INK, 2)
-    draw.text((middle + 12, y), mark.text, INK, font(17), anchor="mm")
+    draw.text((middle + 14, y), mark.text, INK, font(17), anchor="mm")

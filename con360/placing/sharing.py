@@ -28,6 +28,8 @@ from ..sound.bands import BANDS, band_weights, frame_size, joined, spectra
 
 # Seconds over which waveforms are compared, and rhythms.
 WAVEFORM_S, RHYTHM_S = 0.2, 2.0
+# Frames over which a rhythm's loudness is smoothed.
+LOUDNESS_FRAMES = 3
 # Squared correlation that two sounds with nothing in common have by chance.
 CHANCE = 0.1
 # Part of the power that all views hear alike that tells no direction.
@@ -137,7 +139,7 @@ class _Sharer:
     @property
     def reach(self) -> int:
         """Frames to either side that a gain depends on."""
-        return self.waveform // 2 + self.rhythm // 2
+        return max(self.waveform // 2, self.rhythm // 2 + LOUDNESS_FRAMES // 2)
 
     def powers(self, frames: Tensor) -> Tensor:
         """Real cross powers per band, `[V, V, B, T]`, of frames `[V, T, F]`."""
@@ -162,7 +164,7 @@ class _Sharer:
     def _rhythm(self, power: Tensor) -> Tensor:
         """Explained part of each view's rhythm by each other's, `[V, V, B, T]`, where their pictures overlap."""
         # Of a steady sound little is left after the mean: in float32 that would be rounding.
-        loudness = _mean(power.double(), 3).sqrt()
+        loudness = _mean(power.double(), LOUDNESS_FRAMES).sqrt()
         mean = _mean(loudness, self.rhythm)
         products = _mean(loudness[:, None] * loudness, self.rhythm) - mean[:, None] * mean
         spread = products.diagonal().movedim(-1, 0)

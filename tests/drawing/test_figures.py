@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from con360.drawing.compass import SoundMark
 from con360.drawing.figure import (
+    COMPASS_HEIGHT,
     PANORAMA_HEIGHT,
     LookingView,
     Mark,
@@ -34,6 +36,7 @@ from con360.records import (
     ViewpointClip,
     ViewTrack,
 )
+from con360.sound.ambisonics import encode
 
 
 def tone(hz: float, seconds: float = 1.0, rate: int = 16000, gain: float = 1.0) -> Sound:
@@ -144,6 +147,28 @@ def test_views_over_poles_and_seam_are_drawn(view: View) -> None:
     found = (Viewpoint(1, region, ViewTrack.still(view, 4)), Viewpoint(2, None, ViewTrack.still(View(0.0), 4)))
     picture = figure(view, found, marks=[Mark(178.0, -88.0, "at the edge")])
     assert picture.size[0] == 1680 and len(picture.getcolors(1 << 24)) > 100
+
+
+def test_sounds_stand_in_the_panorama_and_in_the_compass_below_it() -> None:
+    track, frames = ViewTrack.still(View(0.0), 4), torch.full((4, 3, 32, 64), 0.5)
+    sound = Sound(encode(tone(700.0, 0.5).waveform[0], 90.0, 20.0), 16000, "ambix")
+
+    def drawn(**options) -> np.ndarray:
+        clip = PanoramaClip(frames, 8.0, options.pop("sound", None))
+        maps = SaliencyMaps(torch.zeros(4, 32, 64), "none")
+        return np.asarray(
+            conditions_figure(clip, maps, (), [LookingView("v", track)], SceneCaption("a"), (), **options)
+        ).astype(int)
+
+    plain, heard = drawn(), drawn(sound=sound)
+    above = slice(0, 28 + 34 + PANORAMA_HEIGHT)
+    assert len(heard) > len(plain) + COMPASS_HEIGHT and (heard[above] == plain[above]).all()
+    strip = heard[28 + 34 + PANORAMA_HEIGHT + 62 + 24 + COMPASS_HEIGHT // 2, 72 : 72 + 2 * PANORAMA_HEIGHT].sum(-1)
+    assert strip.argmax() / (2 * PANORAMA_HEIGHT) * 360 - 180 == pytest.approx(90, abs=4)
+    marked = drawn(sound=sound, sounds=[SoundMark(90.0, 20.0, "the drum")])
+    rows, columns = np.nonzero((marked[above] != heard[above]).any(-1))
+    assert columns.mean() - 72 == pytest.approx(0.75 * 2 * PANORAMA_HEIGHT, abs=10)
+    assert rows.max() < 62 + PANORAMA_HEIGHT * 70 / 180, "above its place, which stays in sight"
 
 
 def test_silence_black_frames_and_long_captions_are_drawn(tmp_path) -> None:

@@ -44,7 +44,7 @@ class Editor {
     this.video = parts.video();
     this.canvas = parts.picture(t(this.kind.label));
     this.status = el("div", { class: "con360-status", role: "status" });
-    this.hint = el("div", { class: "con360-hint" });
+    this.hint = el("div", { class: "con360-hint con360-low" });
     this.facts = el("div", { class: "con360-facts" });
     this.hearing = this.kind.hearing(this.video);
     this.transport = new Transport(this.video, [], () => this.draw());

@@ -3,6 +3,8 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
+const PANEL_WIDTH = 380;
+
 let words = {};
 
 /** Read `locales/`: the user's language over English. */
@@ -100,6 +102,8 @@ export function addPanel(node, name, element) {
   element.append(pages(node));
   const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false });
   widget.serialize = false;
+  // A new node is wide enough for all buttons; one that is loaded gets its saved size afterwards.
+  node.setSize([Math.max(node.size[0], PANEL_WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
   return widget;
 }
 

@@ -62,6 +62,31 @@ def seek(page: ComfyPage, time_s: float) -> None:
 
 
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_a_new_node_has_room_for_its_panel_and_all_buttons(comfy: ComfyPage) -> None:
+    comfy.run(
+        """(kind) => {
+          window.app.graph.clear();
+          const node = window.LiteGraph.createNode(kind);
+          node.pos = [0, 0];
+          window.app.graph.add(node);
+        }""", EDITOR,
+    )  # fmt: skip
+    comfy.show(EDITOR)
+    bar = comfy.panel(EDITOR, ".con360-bar")
+    bar.evaluate("(bar) => { for (const button of bar.querySelectorAll('button')) button.hidden = false; }")
+    assert bar.evaluate("(bar) => [bar.querySelectorAll('button').length, bar.scrollWidth <= bar.clientWidth]") == [
+        6, True]  # fmt: skip
+    width, height = comfy.run("() => [...window.app.graph._nodes[0].size]")
+    assert width >= 380
+    if comfy.name.endswith("classic"):
+        scale = comfy.run("() => window.app.canvas.ds.scale")
+        box = comfy.panel(EDITOR, "[role=status]").bounding_box()
+        top = comfy.run("() => { const { ds } = window.app.canvas; return ds.offset[1] * ds.scale; }")
+        canvas = comfy.run("() => window.app.canvas.canvas.getBoundingClientRect().y")
+        assert box["y"] + box["height"] <= canvas + top + height * scale
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_loudspeaker_is_dragged_and_the_wheel_is_its_distance(page: ComfyPage) -> None:
     before = place(page)
     assert (before["mode"], before["distance"]) == ("subject", 1.5) and "run once" in status(page)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -28,7 +27,6 @@ from .row import Row
 
 SEED, MAP_HEIGHT = 900_000, 64
 EDGE = 800  # samples at 16 kHz: 50 ms
-Pair = tuple[Tensor, Tensor]
 
 
 def rows(quick: bool) -> list[Row]:
@@ -38,7 +36,7 @@ def rows(quick: bool) -> list[Row]:
     return [
         *_edge_rows(model, coded, [_scene(i) for i in range(4 if quick else 32)], generated=False),
         # A pulse that comes late is lost at the end of one clip, and there twice in another: few clips say nothing.
-        *([] if quick else _edge_rows(model, "generated, 12 steps", [_scene(i) for i in range(16)], generated=True)),
+        *([] if quick else _edge_rows(model, "generated, 12 steps", [_scene(i) for i in range(32)], generated=True)),
         *_peak_rows(),
     ]
 
@@ -60,14 +58,15 @@ def _edge_rows(
     codecs = (model.codecs.audio, MelCodec(model.vae_a, model.vocoder))
     sounds = [[codec.decode(z, spec).waveform for z in latents] for codec in codecs]
     found = []
-    for end, part in (("first", slice(0, EDGE)), ("last", slice(-EDGE, None))):
-        mended, published = (
-            _level_db((made[:, part], true.waveform[:, part]) for made, (*_, true) in zip(waves, scenes, strict=True))
-            for waves in sounds
-        )
+    parts = {"first": (slice(0, EDGE), slice(EDGE, 2 * EDGE)), "last": (slice(-EDGE, None), slice(-2 * EDGE, -EDGE))}
+    for end, (part, inner) in parts.items():
+        mended, published = (_level_db(waves, scenes, part) for waves in sounds)
+        # The sampler's own error: its pulses come at other times than the truth's.
+        beside = _level_db(sounds[0], scenes, inner)
         found.append(Row(
             f"{end} 50 ms, {name}, {len(scenes)} scenes: level beside the truth", "within 3 dB",
-            f"{mended:+.1f} dB (decoded as published {published:+.1f} dB)", abs(mended) <= 3,
+            f"{mended:+.1f} dB (decoded as published {published:+.1f} dB; 50 ms further in {beside:+.1f} dB)",
+            abs(mended) <= 3,
         ))  # fmt: skip
     return found
 
@@ -88,10 +87,11 @@ def _sampled(model: JointModel, scene: Scene, track: ViewTrack) -> Tensor:
     return kept[-1][0]
 
 
-def _level_db(pairs: Iterable[Pair]) -> float:
-    """Power of all first ones over that of all second ones."""
-    powers = [(float(a.square().mean()), float(b.square().mean())) for a, b in pairs]
-    return 10 * math.log10(sum(a for a, _ in powers) / sum(b for _, b in powers))
+def _level_db(waves: list[Tensor], scenes: list[tuple[Scene, ViewTrack, Sound]], part: slice) -> float:
+    """Power of a part of all waves over that of the truth."""
+    made = sum(float(wave[:, part].square().mean()) for wave in waves)
+    true = sum(float(sound.waveform[:, part].square().mean()) for *_, sound in scenes)
+    return 10 * math.log10(made / true)
 
 
 # Peaks ----------------------------------------------------------------------------------------------------------------

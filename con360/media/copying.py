@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,11 +17,14 @@ from .writer import SoundCoder, add_sound_track, check_clip_path
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
 
 # Ticks per second of edit lists; a millisecond, FFmpeg's own, would round the sound's end.
 MOVIE_TIMESCALE = 90000
 # FFmpeg multiplies coarser clocks of pictures until they are as fine.
 FINE_TICKS = 10000
+# FFmpeg's names of containers that hold each picture's own time; AVI, for one, holds their order alone.
+TIMED = {"mp4", "matroska", "mpegts", "flv"}
 
 
 @contextmanager
@@ -66,6 +68,11 @@ class CopiedClip:
     ) -> None:  # fmt: skip
         self._info, self._source, self._target, self._shape = info, source, target, sound
         self._from = _picture(source)
+        if not TIMED & set(source.format.name.split(",")):
+            raise InputError(
+                f"{info.path.name} is of a kind ({source.format.name}) whose pictures have no times of their own; "
+                f"convert it to MP4 first."
+            )
         codec = self._from.codec_context.codec.canonical_name
         if codec not in target.supported_codecs:
             raise InputError(
@@ -78,20 +85,53 @@ class CopiedClip:
             self._to.codec_context.codec_tag = own if own == "hev1" else "hvc1"
         self._sound: SoundCoder = add_sound_track(target, *sound)
 
-    def picture(self, stop_s: float = math.inf) -> Iterator[float]:
-        """Copy packet after packet up to `stop_s`; yields in seconds how far the picture has come."""
+    def picture(self) -> Iterator[float]:
+        """Copy packet after packet; yields in seconds how far the picture has come.
+
+        Raises:
+            InputError: there is none, or its packets are of a kind that cannot be copied.
+        """
         shift, end_s = round(self._info.origin_s / self._from.time_base), 0.0
-        for packet in self._source.demux(self._from):
-            if packet.pts is None or packet.dts is None:  # the mark of the file's end
-                continue
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            time_s = float(packet.pts * packet.time_base)
-            if time_s >= stop_s:
-                continue
-            end_s = max(end_s, time_s + float((packet.duration or 0) * packet.time_base))
+        # Of the last packet, some containers do not know the duration.
+        usual = round(1 / ((self._from.average_rate or self._from.guessed_rate or 25) * self._from.time_base))
+        for packet in self._packets():
+            packet.pts -= shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
+            packet.duration = packet.duration or usual
+            end_s = max(end_s, float((packet.pts + packet.duration) * packet.time_base))
             packet.stream = self._to
-            self._target.mux(packet)
+            self._mux(packet)
             yield end_s
+        if not end_s:
+            raise InputError(f"{self._info.path.name} has no picture that can be copied. It is damaged or incomplete.")
+
+    def _packets(self) -> Iterator[Packet]:
+        """Yield the picture's packets; damaged ones are left out, as decoders skip them."""
+        import av
+
+        packets = self._source.demux(self._from)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError:
+                continue
+            if not packet.size:  # the mark of the file's end
+                continue
+            if packet.pts is None:  # before a Matroska's time 0, or damaged
+                raise InputError(f"{self._info.path.name} has a picture without a time; convert it to MP4 first.")
+            yield packet
+
+    def _mux(self, packet: Packet) -> None:
+        import av
+
+        try:
+            self._target.mux(packet)
+        except av.ArgumentError as error:
+            raise InputError(
+                f"the picture of {self._info.path.name} cannot be copied (FFmpeg: {error.strerror}); convert it first."
+            ) from error
 
     def copy_with(self, blocks: Iterable[np.ndarray]) -> float:
         """Copy the whole picture, with sound `[C, n]` float32 beside it; returns where the picture ends, in seconds.

@@ -57,7 +57,9 @@ def read_sofa(path: str | os.PathLike[str]) -> HeadResponses:
         raise
     # A damaged file fails in h5py with whatever its bytes happen to provoke.
     except Exception as error:
-        raise InputError(f"{found.name} cannot be read as SOFA (HDF5): {error}. {_WANTED.capitalize()}.") from error
+        raise InputError(
+            f"{found.name} cannot be read as SOFA (HDF5): {error}. {_WANTED[:1].upper()}{_WANTED[1:]}."
+        ) from error
 
 
 def _check_kind(file: Any, path: Path) -> None:

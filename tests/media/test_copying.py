@@ -13,6 +13,7 @@ from synthetic_clips import write_video
 from con360.errors import InputError
 from con360.media.copying import copied_clip
 from con360.media.info import probe
+from con360.media.reader import PanoramaStream
 from con360.media.spherical_tags import tag_file
 from con360.media.track import choose_track, stream_track
 
@@ -88,6 +89,25 @@ def test_hevc_stays_playable_on_apples_players(tmp_path: Path) -> None:
     out = copied(source, tmp_path / "out.mp4", low_noise(1, 48000), 48000)
     with av.open(str(out)) as container:
         assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
+@pytest.mark.parametrize("name", ["in.ts", "in.mkv", "in.mov"])
+def test_other_containers_are_copied_too(tmp_path: Path, name: str) -> None:
+    source = write_video(tmp_path / name, [i / 10 for i in range(20)])
+    out = copied(source, tmp_path / "out.mp4", low_noise(1, 48000), 48000)
+    before = [frame for _, frame in PanoramaStream(probe(source)).frames()]
+    after = list(PanoramaStream(probe(out)).frames())
+    assert [round(10 * time_s) for time_s, _ in after] == list(range(20))
+    for one, (_, other) in zip(before, after, strict=True):
+        assert np.array_equal(one(), other())
+
+
+@pytest.mark.parametrize("name", ["in.h264", "in.avi"])
+def test_pictures_without_times_are_refused(tmp_path: Path, name: str) -> None:
+    source = write_video(tmp_path / name, [i / 10 for i in range(20)], clock=10)
+    with pytest.raises(InputError, match="no times of their own"):
+        copied(source, tmp_path / "out.mp4", low_noise(1, 9600), 48000)
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_a_codec_that_mp4_does_not_hold_is_named(tmp_path: Path) -> None:

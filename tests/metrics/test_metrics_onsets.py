@@ -105,9 +105,9 @@ def test_wart_all_wrong_scores_half_and_honest_figures_say_so():
 
 
 def test_clips_that_the_published_script_cannot_score_are_named():
-    for onset, wave, says in ((1000, np.ones(44100), "1000"), (2000, np.zeros(44100), "silent")):
+    for onset, heard, says in ((1000, np.ones(44100), "1000"), (2000, np.zeros(44100), "silent")):
         with pytest.raises(InputError, match=says):
-            published_clip([2000], [onset], wave)
+            published_clip([2000], [onset], heard)
 
 
 @pytest.mark.parametrize("case", ["bce_a", "bce_b", "bce_c"])

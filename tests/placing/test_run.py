@@ -191,8 +191,12 @@ def test_a_followed_region_gives_the_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("beats", "most_moving", "placed"), [(True, False, True), (False, False, False), (False, True, True)]
-)
+    ("beats", "most_moving", "placed"),
+    [
+        (True, False, True), pytest.param(False, False, False, marks=pytest.mark.slow),
+        pytest.param(False, True, True, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_bands_go_where_their_movement_is(tmp_path: Path, beats: bool, most_moving: bool, placed: bool) -> None:
     rows, columns = np.mgrid[:64, :128]
     pulses = 0.5 + 0.5 * np.cos(2 * np.pi * 1.5 * np.arange(60) / 15)

@@ -376,7 +376,7 @@ def test_command_prepares_scenes_and_prints_the_account(tmp_path, capsys):
         (["--scenes", "1"], "--out is missing"),
         (["--scenes", "0", "--out", "x"], "1 or more"),
         (["{}", "--out", "x"], "no clip"),
-        (["{}", "--saliency", "truth", "--out", "x"], "procedural scenes alone"),
+        (["{}", "--saliency", "truth", "--out", "x"], "only for procedural scenes"),
         (["--scenes", "1", "--fov", "wide", "--out", "x"], "degrees, or 'box'"),
         (["--scenes", "1", "--clean", "match", "--out", "x"], "CLAP"),
     ],

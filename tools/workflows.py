@@ -18,7 +18,7 @@ SAMPLER_HEIGHT = 820
 
 
 def _load(**inputs: Any) -> Node:
-    return Node(1, "Load360Video", 540, height=256, **inputs)
+    return Node(1, "Load360Video", 600, height=256, **inputs)
 
 
 def _saliency(number: int = 2, **inputs: Any) -> Node:
@@ -159,7 +159,7 @@ To cut a view out of the clip as it is, without any model, take *con360_reframe*
 
 FULL_SIZE = Workflow("con360_full_size", [
     Column("The 360° clip", 340, [
-        Node(1, "Load360Video", 540, height=960),
+        Node(1, "Load360Video", 600, height=960),
         Note(16, 540, "What has to be there", """\
 The method at full size. **Nothing is downloaded**: put these into ComfyUI's models folder, then press R. A node whose \
 weights are missing says so when you press Run, with place, address, licence and size.

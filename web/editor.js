@@ -44,15 +44,16 @@ class Editor {
     this.video = parts.video();
     this.canvas = parts.picture(t(this.kind.label));
     this.status = el("div", { class: "con360-status", role: "status" });
-    this.hint = el("div", { class: "con360-hint" });
+    this.hint = el("div", { class: "con360-hint con360-low" });
     this.facts = el("div", { class: "con360-facts" });
     this.hearing = this.kind.hearing(this.video);
     this.transport = new Transport(this.video, [], () => this.draw());
     this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
+    this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
     this.add = parts.button("plus-circle", t("setKeyframe"), () => this.setKeyframe());
     this.remove = parts.button("trash", t("removeKeyframe"), () => this.removeKeyframe());
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
-    this.transport.bar.append(this.add, this.remove, this.sound, this.eye);
+    this.transport.bar.append(this.add, this.remove, this.sound, this.ears, this.eye);
     const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
     this.root = el("div", {}, stage, this.transport.bar, this.status, this.facts);
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
@@ -222,6 +223,10 @@ class Editor {
     this.choose(this.otherRanking, this.found(this.otherRanking).some((region) => region.rank === rank) ? rank : 1);
   }
 
+  async wear() {
+    if (!(await parts.toggleEars(this.hearing, this.ears))) this.hint.textContent = t("noHeadphones");
+  }
+
   toggleOverlay() {
     this.overlay = !this.overlay;
     parts.setButton(this.eye, this.overlay ? "eye" : "eye-slash", t(this.overlay ? "overlayOff" : "overlayOn"));
@@ -351,6 +356,7 @@ class Editor {
     const notices = parts.outputOf(this.node)?.notices ?? [];
     this.facts.replaceChildren(...notices.map((line) => el("div", {}, line)));
     this.sound.hidden = !this.panorama?.sound;
+    this.ears.hidden = !this.hearing.on;
     parts.setSource(this.video, this.panorama && parts.fileUrl(this.panorama));
     if (!this.panorama) this.transport.setFree(Math.max(4, this.keyframes.at(-1)?.time ?? 0));
     this.hint.textContent = this.panorama ? "" : t("runToSee");

@@ -3,6 +3,8 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
+const PANEL_WIDTH = 380;
+
 let words = {};
 
 /** Read `locales/`: the user's language over English. */
@@ -40,6 +42,18 @@ export function setButton(element, icon, label) {
 export function toggleSound(element, toggle) {
   element.muted = !element.muted;
   setButton(toggle, element.muted ? "volume-off" : "volume-up", t(element.muted ? "soundOn" : "soundOff"));
+}
+
+/** Switch sound to headphones or back, as a button's next click says; false where their filters cannot be loaded. */
+export async function toggleEars(hearing, toggle) {
+  try {
+    await hearing.wear(!hearing.headphones);
+  } catch {
+    return false;
+  }
+  const worn = hearing.headphones;
+  setButton(toggle, worn ? "desktop" : "headphones", t(worn ? "headphonesOff" : "headphonesOn"));
+  return true;
 }
 
 /** A canvas that takes keys, and the wheel while it has the focus. */
@@ -88,6 +102,8 @@ export function addPanel(node, name, element) {
   element.append(pages(node));
   const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false });
   widget.serialize = false;
+  // A new node is wide enough for all buttons; one that is loaded gets its saved size afterwards.
+  node.setSize([Math.max(node.size[0], PANEL_WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
   return widget;
 }
 

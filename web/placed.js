@@ -1,6 +1,6 @@
 // Plays a mono sound from a place around the listener, who looks straight ahead, and moves it while it plays.
 
-import { GLIDE_S } from "./ears.js";
+import { EarsGraph, GLIDE_S, loadEars } from "./ears.js";
 import { axes } from "./geometry.js";
 import { audioContext, stereoGains } from "./hearing.js";
 
@@ -30,26 +30,41 @@ export const earGains = (place) =>
 export class Placed {
   constructor(video) {
     this.video = video;
-    this.active = false;
+    this.active = this.headphones = false;
+    this.at = { ...AHEAD, distance: 1 };
     video.addEventListener("play", () => this.#connect());
   }
 
-  /** Set if the video's sound is a single source; other sound plays as it is. */
+  /** True if the video's sound is a single source; other sound plays as it is. */
+  get on() {
+    return this.active;
+  }
+
   set on(active) {
     if (active === this.active) return;
     this.active = active;
     if (!this.video.paused) this.#connect();
   }
 
+  /** Switch to headphones or back. Rejects where their filters cannot be loaded. */
+  async wear(headphones, load = loadEars) {
+    if (headphones) this.filters ??= await load();
+    this.headphones = headphones;
+    if (this.source) this.#connect();
+  }
+
   place(place) {
-    this.gains = earGains(place);
-    if (!this.ears) return;
-    const now = audioContext().currentTime;
-    this.gains.forEach((gain, ear) => this.ears[ear].gain.setTargetAtTime(gain, now, GLIDE_S));
+    this.at = place;
+    this.#glide(this.ears, earGains(place));
+    this.#glide(this.field, sourceGains(place));
   }
 
   stop() {
     this.source?.disconnect();
+  }
+
+  #glide(nodes, gains) {
+    nodes?.forEach(({ gain }, i) => gain.setTargetAtTime(gains[i], audioContext().currentTime, GLIDE_S));
   }
 
   #connect() {
@@ -63,18 +78,33 @@ export class Placed {
       this.source.connect(context.destination);
       return;
     }
-    if (!this.ears) this.#build(context);
-    for (const ear of this.ears) this.source.connect(ear);
+    for (const node of this.headphones ? this.#onHeadphones(context) : this.#onLoudspeakers(context)) {
+      this.source.connect(node);
+    }
   }
 
-  #build(context) {
-    const both = new ChannelMergerNode(context, { numberOfInputs: 2 });
-    both.connect(context.destination);
-    this.ears = (this.gains ?? [1, 1]).map((gain, ear) => {
-      // One channel, so that a sound that the browser makes stereo is not mixed into both inputs.
-      const node = new GainNode(context, { gain, channelCount: 1, channelCountMode: "explicit" });
-      node.connect(both, 0, ear);
-      return node;
-    });
+  #onLoudspeakers(context) {
+    return (this.ears ??= fan(context, earGains(this.at), context.destination));
   }
+
+  #onHeadphones(context) {
+    if (!this.field) {
+      const graph = new EarsGraph(context, 1, this.filters);
+      graph.output.connect(context.destination);
+      this.field = fan(context, sourceGains(this.at), graph.input);
+    }
+    return this.field;
+  }
+}
+
+/** Gains from one channel to as many, which reach a node together. */
+function fan(context, gains, target) {
+  const together = new ChannelMergerNode(context, { numberOfInputs: gains.length });
+  together.connect(target);
+  return gains.map((gain, i) => {
+    // One channel, so that a sound that the browser makes stereo is not mixed into all inputs.
+    const node = new GainNode(context, { gain, channelCount: 1, channelCountMode: "explicit" });
+    node.connect(together, 0, i);
+    return node;
+  });
 }

@@ -66,13 +66,7 @@ class Viewer {
   }
 
   async wear() {
-    try {
-      await this.hearing.wear(!this.hearing.headphones);
-    } catch {
-      this.hint.textContent = t("noHeadphones");
-    }
-    const worn = this.hearing.headphones;
-    parts.setButton(this.ears, worn ? "desktop" : "headphones", t(worn ? "headphonesOff" : "headphonesOn"));
+    if (!(await parts.toggleEars(this.hearing, this.ears))) this.hint.textContent = t("noHeadphones");
   }
 
   toggleOverlay() {

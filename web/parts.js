@@ -102,9 +102,19 @@ export function addPanel(node, name, element) {
   element.append(pages(node));
   const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false });
   widget.serialize = false;
+  every(node, () => takeScreen(node, element));
   // A new node is wide enough for all buttons; one that is loaded gets its saved size afterwards.
   node.setSize([Math.max(node.size[0], PANEL_WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
   return widget;
+}
+
+/**
+ * Put a panel in the place of the one that is on screen for a removed node of its number: undo makes nodes anew, and
+ * Nodes 2.0 keeps the elements of the old ones.
+ */
+function takeScreen(node, element) {
+  if (element.isConnected || node.graph !== app.canvas.graph) return;
+  document.querySelector(`[data-node-id="${node.id}"] .con360`)?.replaceWith(element);
 }
 
 export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
@@ -155,15 +165,18 @@ export function watch(node, read, changed, gone) {
     if (now !== before) changed();
     before = now;
   };
-  const timer = setInterval(look, 200);
+  every(node, look);
   chain(node, "onExecuted", (output) => {
     if (output?.con360) node.con360Outputs = output.con360;
     look();
   });
-  chain(node, "onRemoved", () => {
-    clearInterval(timer);
-    gone?.();
-  });
+  if (gone) chain(node, "onRemoved", gone);
+}
+
+/** Call `look` five times a second until the node is removed. */
+function every(node, look) {
+  const timer = setInterval(look, 200);
+  chain(node, "onRemoved", () => clearInterval(timer));
 }
 
 /** Run `after` following a node's own method of that name. */

@@ -14,6 +14,8 @@ const KEYFRAMES = "keyframes";
 const RANKINGS = ["subject", "centroid"];
 const SAME_TIME_S = 0.02;
 const NEAR_PX = 14;
+/** A hand that clicks may move so far. */
+const STILL_PX = 3;
 const PINK = "#ff42a1";
 /** Styles of the numbers on the map: the chosen one, others of its ranking, those of the other ranking. */
 const CHOSEN = { fill: PINK, ink: "#fff", edge: "#000", radius: 9, size: 12 };
@@ -271,10 +273,10 @@ class Editor {
   press(event) {
     if (event.button !== 0) return;
     const start = this.pointer(event);
-    // What is under the hand now goes before its own number, and before a keyframe of another time.
+    // What is at hand can be dragged off a number, which a mere click chooses, and off a keyframe of another time.
     const atHand = this.view && start.away(this.view) < NEAR_PX;
     const badge = this.badgeAt(start);
-    if (badge && !(atHand && this.isChosen(badge))) return this.choose(badge.ranking, badge.rank);
+    if (badge && !atHand) return this.choose(badge.ranking, badge.rank);
     const frame = this.keyed && !atHand && this.keyframes.find((found) => start.away(found) < NEAR_PX);
     if (frame && frame !== this.keyframeHere) return this.transport.seek(frame.time);
     // A keyframe belongs to the time of the press, so pause. A still view can turn while the clip plays.
@@ -283,7 +285,10 @@ class Editor {
     // A press inside the view, or on the sound, drags it; a press outside moves it there first.
     if (!this.view || !this.kind.holds(this.shaped(this.view), under)) this.setView(under);
     const from = this.view;
+    let dragged = false;
     const move = (moved) => {
+      dragged ||= Math.hypot(moved.clientX - event.clientX, moved.clientY - event.clientY) > STILL_PX;
+      if (!dragged) return;
       const now = this.pointer(moved);
       this.setView({ yaw: from.yaw + (now.u - start.u) * 360, pitch: from.pitch - (now.v - start.v) * 180 });
     };
@@ -291,7 +296,8 @@ class Editor {
       this.canvas.removeEventListener("pointermove", move);
       this.canvas.removeEventListener("pointercancel", lift);
       this.canvas.removeEventListener("pointerup", lift);
-      this.done();
+      if (badge && !dragged) this.choose(badge.ranking, badge.rank);
+      else this.done();
     };
     this.canvas.setPointerCapture(event.pointerId);
     this.canvas.addEventListener("pointermove", move);

@@ -110,6 +110,44 @@ def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage)
     assert page.complaints == []
 
 
+def test_after_undo_the_panel_is_still_dragged(page: ComfyPage) -> None:
+    """Undo makes each node anew; Nodes 2.0 keeps the panel of the removed node on screen."""
+    drag(page, at(page, EDITOR, 40, 10), at(page, EDITOR, 100, -20))
+    page.page.keyboard.press("Control+z")
+    wait(page, lambda: view(page)["choose_by"], "subject")
+    panel = page.panel(EDITOR)
+    wait(page, panel.count, 1)
+    drag(page, at(page, EDITOR, -40, 10), at(page, EDITOR, -100, -20))
+    assert (view(page)["yaw"], view(page)["pitch"]) == (pytest.approx(-100, abs=2), pytest.approx(-20, abs=2))
+    assert "yaw -100" in page.panel(EDITOR, "[role=status]").inner_text()
+    connected = """() => window.app.graph._nodes.flatMap((n) => n.widgets ?? [])
+      .filter((w) => w.element?.classList.contains("con360")).map((w) => w.element.isConnected)"""
+    if page.name.endswith("nodes2"):
+        assert all(page.run(connected))
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_a_view_is_dragged_off_the_key_and_the_number_that_lie_under_it(page: ComfyPage) -> None:
+    page.run(
+        """(subject) => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD')
+        .onExecuted({ con360: [{ rankings: { subject, centroid: [] } }] })""",
+        [{"rank": 1, "views": [[30, 0]]}],
+    )
+    wait(page, lambda: "yaw 30" in page.panel(EDITOR, "[role=status]").inner_text(), True)
+    page.panel(EDITOR, ".con360-bar button:nth-of-type(2)").click()
+    slider = page.panel(EDITOR, "input[type=range]")
+    slider.evaluate("(e) => { e.value = 2; e.dispatchEvent(new Event('input')) }")
+    drag(page, at(page, EDITOR, 30, 0), at(page, EDITOR, 80, 20))
+    frames = keyframes_from_json(view(page)["keyframes"])
+    assert [(frame.time_s, round(frame.view.yaw_deg / 5) * 5) for frame in frames] == [(0, 30), (2, 80)]
+    assert (view(page)["choose_by"], float(slider.input_value())) == ("keyframes", 2)
+    # A click at the same place still chooses the number.
+    slider.evaluate("(e) => { e.value = 0; e.dispatchEvent(new Event('input')) }")
+    page.page.mouse.click(*at(page, EDITOR, 30, 0))
+    wait(page, lambda: (view(page)["choose_by"], view(page)["rank"]), ("subject", 1))
+
+
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -> None:
     page.page.mouse.move(*at(page, EDITOR, 0, 0))

@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js";
 import { addEditor } from "./editor.js";
 import { chain, el, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
+import { followRuns, showLast } from "./results.js";
 import { addViewer } from "./viewer.js";
 
 /** Old workflows lack the last widget and knew only centroids: set `choose_by` to centroid for them. */
@@ -29,8 +30,10 @@ app.registerExtension({
   name: "Con360.Widgets",
   async init() {
     document.head.append(el("link", { rel: "stylesheet", href: new URL("con360.css", import.meta.url).href }));
+    followRuns();
     await loadWords();
   },
+  afterConfigureGraph: showLast,
   nodeCreated(node) {
     WIDGETS[node.comfyClass]?.(node);
   },

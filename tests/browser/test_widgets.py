@@ -236,6 +236,35 @@ def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> 
     page.shot("reloaded")
 
 
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_the_last_picture_comes_back_after_a_reload_and_from_the_cache(page: ComfyPage) -> None:
+    def shown() -> list[str]:
+        """The hints over two pictures, empty where there is a picture; one of them may be outside the window."""
+        return page.run(
+            """(kinds) => kinds.map((kind) => window.app.graph._nodes.find((n) => n.type === kind).widgets
+              .map((w) => w.element?.querySelector(".con360-hint")?.textContent).join(""))""",
+            [EDITOR, "OverlayPreview"],
+        )
+
+    page.queue()
+    wait(page, shown, ["", ""])
+    workflow = page.run("() => window.app.graph.serialize()")
+    page.page.reload(wait_until="commit")
+    page.ready()
+    wait(page, shown, ["", ""])
+    # The server never ran a workflow of this name, but has all its results.
+    page.load({**workflow, "id": "5e1f9a0c-2b7d-4c3e-8f6a-1d2c3b4a5968"})
+    page.show(EDITOR)
+    wait(page, lambda: all(shown()), True)
+    page.queue()
+    wait(page, shown, ["", ""])
+    # The saved workflow, opened again, shows what it showed.
+    page.load(workflow)
+    wait(page, shown, ["", ""])
+    page.shot("last_picture")
+    assert page.complaints == []
+
+
 def choose_by_either_ranking(page: ComfyPage, rankings: dict[str, Any]) -> None:
     """Click the small numbers of the other ranking, which never cover the large ones; press R to switch the ranking."""
     first, second = (rankings[name][0]["views"][0] for name in ("subject", "centroid"))

@@ -34,6 +34,7 @@ class Con360MixAmbisonics(io.ComfyNode):
             node_id="Con360MixAmbisonics",
             display_name="Mix Ambisonics",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360MixAmbisonics", "sum", *runtime.SOUND_WORDS),
             description="Adds up to four Ambisonic sounds, placed ones and a clip's own, into one.",
             inputs=[
                 *(
@@ -74,6 +75,7 @@ class Con360RotateAmbisonics(io.ComfyNode):
             node_id="Con360RotateAmbisonics",
             display_name="Rotate Ambisonics",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360RotateAmbisonics", "turn sound", "yaw", *runtime.SOUND_WORDS),
             description="Turns an Ambisonic sound by angles or along a viewpoint's path.",
             inputs=[
                 io.Audio.Input("audio", tooltip="Ambisonics of any order."),
@@ -119,6 +121,7 @@ class Con360AmbisonicsToHeadphones(io.ComfyNode):
             node_id="Con360AmbisonicsToHeadphones",
             display_name="Ambisonics→Headphones",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360AmbisonicsToHeadphones", "binaural", "HRTF", "decode", *runtime.SOUND_WORDS),
             description="Brings an Ambisonic sound to two ears: on headphones each sound is heard where it lies.",
             inputs=[
                 io.Audio.Input("audio", tooltip="Ambisonics; order 3 is the sharpest."),

@@ -51,6 +51,7 @@ class CubemapCaption(io.ComfyNode):
             node_id="CubemapCaption",
             display_name="Cubemap Caption",
             category=runtime.CATEGORY,
+            **runtime.search_words("CubemapCaption", "describe", "prompt", "cube faces"),
             description="Describes the scene in words: by your text, else by a captioner on the six cube faces, else "
             "by the sample's own caption, else by a plain statement of what is known.",
             inputs=[

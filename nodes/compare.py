@@ -22,6 +22,7 @@ class OverlayPreview(io.ComfyNode):
             node_id="OverlayPreview",
             display_name="Overlay Preview",
             category=runtime.CATEGORY,
+            **runtime.search_words("OverlayPreview", "heatmap", "preview saliency"),
             is_output_node=True,
             description="Draws saliency as heat, the view's outline and its BASD onto the panorama, to look around in.",
             inputs=[
@@ -62,6 +63,7 @@ class Con360Compare(io.ComfyNode):
             node_id="Con360Compare",
             display_name="Con360 Compare",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360Compare", "side by side", "difference"),
             is_output_node=True,
             description="Plays the generated clip beside the real view, with the conditions, all at the same time.",
             inputs=[

@@ -24,6 +24,7 @@ class ViewpointCrop(io.ComfyNode):
             node_id="ViewpointCrop",
             display_name="Viewpoint Crop",
             category=runtime.CATEGORY,
+            **runtime.search_words("ViewpointCrop", "perspective", "flat view", *runtime.SOUND_WORDS),
             description="Cuts the chosen view out of the 360° clip: what a camera there would have seen and heard.",
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames, as many as the viewpoint has."),

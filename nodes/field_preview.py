@@ -29,6 +29,7 @@ class Con360AmbisonicsPreview(io.ComfyNode):
             node_id="Con360AmbisonicsPreview",
             display_name="Ambisonics Preview",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360AmbisonicsPreview", "listen", "energy map", *runtime.SOUND_WORDS),
             is_output_node=True,
             description="Plays Ambisonics of any order on headphones, turning while you look around, and draws from "
             "where its energy comes.",

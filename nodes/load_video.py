@@ -27,6 +27,7 @@ class Load360Video(io.ComfyNode):
             node_id="Load360Video",
             display_name="Load 360° Video",
             category=runtime.CATEGORY,
+            **runtime.search_words("Load360Video", "load panorama", "import", *runtime.SOUND_WORDS),
             description="Loads a piece of an equirectangular video at a constant frame rate, with its sound as "
             "recorded.",
             inputs=[

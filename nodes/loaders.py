@@ -57,6 +57,7 @@ class Con360ModelLoader(io.ComfyNode):
             node_id="Con360ModelLoader",
             display_name="Con360 Model Loader",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360ModelLoader", "checkpoint", "weights"),
             description="Loads the joint audio-visual model: two U-Nets, their connectors, codecs and text encoders.",
             inputs=[
                 io.Combo.Input(
@@ -111,6 +112,7 @@ class Con360ControlLoader(io.ComfyNode):
             node_id="Con360ControlLoader",
             display_name="Con360 Control Loader",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360ControlLoader", "control weights", "ControlNet"),
             description="Loads the control module that lets saliency and BASD steer the joint model.",
             inputs=[
                 io.Combo.Input(

@@ -22,6 +22,7 @@ class Con360SaliencyKL(io.ComfyNode):
             node_id="Con360SaliencyKL",
             display_name="S_KL",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360SaliencyKL", "saliency metric", "KL divergence"),
             description="Measures how differently two clips draw the eye: the divergence of their saliency, 0 for "
             "equal clips.",
             inputs=[

@@ -34,6 +34,9 @@ class Reframe360Video(io.ComfyNode):
             node_id="Reframe360Video",
             display_name="Reframe 360° Video",
             category=runtime.CATEGORY,
+            **runtime.search_words(
+                "Reframe360Video", "flat view", "camera", "keyframes", "follow", "v360", *runtime.SOUND_WORDS
+            ),
             description="Cuts a flat video out of a 360° one at its own resolution and frame rate, and turns the "
             "sound with the view. Needs no weights; files may have any length.",
             inputs=[

@@ -32,6 +32,7 @@ class SalViT360Saliency(io.ComfyNode):
             node_id="SalViT360Saliency",
             display_name="SalViT360 Saliency",
             category=runtime.CATEGORY,
+            **runtime.search_words("SalViT360Saliency", "attention", "gaze", "heatmap"),
             description="Predicts where people look: one saliency map over the panorama per frame, maximum 1.",
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames; another ratio than 2:1 is stretched."),

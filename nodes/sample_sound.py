@@ -19,6 +19,7 @@ class Con360SampleSound(io.ComfyNode):
             node_id="Con360SampleSound",
             display_name="Sample Sound",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360SampleSound", "test tone", "example", *runtime.SOUND_WORDS),
             description="Makes a mono sound, one of the sample scene's voices, to try the nodes with.",
             inputs=[
                 io.Combo.Input("voice", options=VOICES, tooltip="Kind of the sound; each has a band and a rhythm of "

@@ -34,6 +34,7 @@ class JointAVSampler(io.ComfyNode):
             node_id="JointAVSampler",
             display_name="Joint AV Sampler",
             category=runtime.CATEGORY,
+            **runtime.search_words("JointAVSampler", "video and sound", "generate", "KSampler"),
             description="Generates picture and sound of one viewpoint together, steered by caption, saliency and BASD.",
             inputs=[
                 sockets.Con360Model.Input("model"),

@@ -26,6 +26,7 @@ class Save360Video(io.ComfyNode):
             node_id="Save360Video",
             display_name="Save 360° Video",
             category=runtime.CATEGORY,
+            **runtime.search_words("Save360Video", "export", "spherical metadata", *runtime.SOUND_WORDS),
             is_output_node=True,
             description="Writes panorama frames as an MP4 that players and platforms recognise as 360°, with stereo or "
             "Ambisonic sound.",

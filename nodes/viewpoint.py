@@ -70,6 +70,7 @@ class CentroidToBASD(io.ComfyNode):
             node_id="CentroidToBASD",
             display_name="Centroid→BASD",
             category=runtime.CATEGORY,
+            **runtime.search_words("CentroidToBASD", "viewpoint", "distance map", "camera"),
             description="Chooses a viewpoint, a salient subject, a region's centroid or angles by hand, and draws its "
             "signed distance map (BASD) over the panorama.",
             inputs=[
@@ -151,6 +152,7 @@ class Con360Centroids(io.ComfyNode):
             node_id="Con360Centroids",
             display_name="Centroids",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360Centroids", "regions", "subjects", "viewpoint"),
             description="Lists the salient subjects or regions; the nodes after this one run once for each of them.",
             inputs=[
                 io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
@@ -200,6 +202,7 @@ class ViewpointByHand(io.ComfyNode):
             node_id="ViewpointByHand",
             display_name="Viewpoint by Hand",
             category=runtime.CATEGORY,
+            **runtime.search_words("ViewpointByHand", "camera", "keyframes", "BASD"),
             description="Sets a viewpoint by hand, still or moving along keyframes, without any saliency.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama: as many views are made as there are frames."),

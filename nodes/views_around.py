@@ -29,6 +29,7 @@ class Con360ViewsAround(io.ComfyNode):
             node_id="Con360ViewsAround",
             display_name="Views Around",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360ViewsAround", "perspective views", "directions"),
             description="Cuts views all around out of the panorama, as a list: the nodes after this one, such as any "
             "video-to-sound model, run once for each view.",
             inputs=[
@@ -101,6 +102,7 @@ class Con360SoundsToField(io.ComfyNode):
             node_id="Con360SoundsToField",
             display_name="Sounds to Field",
             category=runtime.CATEGORY,
+            **runtime.search_words("Con360SoundsToField", "encode", *runtime.SOUND_WORDS),
             is_input_list=True,
             description="Places the sound of each view at its direction and gives all of them as one Ambisonic sound; "
             "what overlapping views share counts once.",

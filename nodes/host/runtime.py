@@ -6,6 +6,7 @@ Only `nodes/host` imports `folder_paths` or `comfy`. Written for ComfyUI 0.3.64 
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as model_management
 import comfy.utils
+from comfy_api.v0_0_2 import io
 
 from ...con360.errors import InputError
 from ...con360.memory import TooLittleMemory
@@ -22,11 +24,13 @@ from ...con360.memory import TooLittleMemory
 if TYPE_CHECKING:
     import torch
     from comfy.model_patcher import ModelPatcher
-    from comfy_api.v0_0_2 import io
     from PIL.Image import Image
 from .files import shown_name
 
 CATEGORY = "Con360-AV"
+
+PANORAMA_WORDS = ("360", "vr", "panorama", "equirectangular")
+SOUND_WORDS = ("ambisonic", "foa", "spatial audio")
 
 PREVIEW_SIZE_PX = 512
 
@@ -43,6 +47,16 @@ def advanced(item: io.Input) -> io.Input:
     """
     item.extra_dict = {**item.extra_dict, "advanced": True}
     return item
+
+
+def search_words(*words: str) -> dict[str, list[str]]:
+    """Words that find a node in the search, those of every panorama included; for `io.Schema`.
+
+    Empty where the core, as 0.3.64, has no such field.
+    """
+    if "search_aliases" not in inspect.signature(io.Schema).parameters:
+        return {}
+    return {"search_aliases": [*words, *PANORAMA_WORDS]}
 
 
 def check_choice(value: str, options: Iterable[str], what: str) -> None:

@@ -80,6 +80,29 @@ def test_every_node_is_there_under_its_name(host: Host) -> None:
     assert {info[name]["category"] for name in ours} == {"Con360-AV"}
 
 
+SEARCHED = {
+    "ambisonic": "Con360MixAmbisonics", "foa": "Load360Video", "panorama": "Load360Video",
+    "equirectangular": "Reframe360Video", "spatial audio": "Con360PlaceSound", "vr": "Save360Video",
+    "360": "Con360AmbisonicsToHeadphones", "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
+}  # fmt: skip
+
+
+def test_newer_cores_are_told_the_words_that_people_search(pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    io = pack("nodes").io
+
+    class NewerSchema(io.Schema):
+        def __init__(self, *, search_aliases: list[str], **known: Any) -> None:
+            super().__init__(**known)
+            self.search_aliases = search_aliases
+
+    monkeypatch.setattr(io, "Schema", NewerSchema)
+    schemas = [node.define_schema() for node in pack("nodes").NODES]
+    found = {schema.node_id: schema.search_aliases for schema in schemas}
+    assert set(found) == set(NAMES) and all(name in words for name, words in found.items())
+    assert all(len(set(words)) == len(words) for words in found.values())
+    assert [word for word, name in SEARCHED.items() if word not in found[name]] == []
+
+
 def test_every_node_and_input_explains_itself(host: Host) -> None:
     for name in NAMES:
         entry = host.object_info()[name]

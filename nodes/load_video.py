@@ -28,6 +28,7 @@ class Load360Video(io.ComfyNode):
             display_name="Load 360° Video",
             category=runtime.CATEGORY,
             **runtime.search_words("Load360Video", "load panorama", "import", *runtime.SOUND_WORDS),
+            **runtime.sent_again(),
             description="Loads a piece of an equirectangular video at a constant frame rate, with its sound as "
             "recorded.",
             inputs=[

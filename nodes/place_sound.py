@@ -46,6 +46,7 @@ class Con360PlaceSound(io.ComfyNode):
             display_name="Place Sound on Sphere",
             category=runtime.CATEGORY,
             **runtime.search_words("Con360PlaceSound", "pan", "encode", *runtime.SOUND_WORDS),
+            **runtime.sent_again(),
             description="Places a sound around the listener, still or moving, and gives it as Ambisonics. Drag its "
             "icon on the panorama.",
             inputs=[

@@ -37,6 +37,7 @@ class Reframe360Video(io.ComfyNode):
             **runtime.search_words(
                 "Reframe360Video", "flat view", "camera", "keyframes", "follow", "v360", *runtime.SOUND_WORDS
             ),
+            **runtime.sent_again(),
             description="Cuts a flat video out of a 360° one at its own resolution and frame rate, and turns the "
             "sound with the view. Needs no weights; files may have any length.",
             inputs=[

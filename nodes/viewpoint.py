@@ -71,6 +71,7 @@ class CentroidToBASD(io.ComfyNode):
             display_name="Centroid→BASD",
             category=runtime.CATEGORY,
             **runtime.search_words("CentroidToBASD", "viewpoint", "distance map", "camera"),
+            **runtime.sent_again(),
             description="Chooses a viewpoint, a salient subject, a region's centroid or angles by hand, and draws its "
             "signed distance map (BASD) over the panorama.",
             inputs=[
@@ -203,6 +204,7 @@ class ViewpointByHand(io.ComfyNode):
             display_name="Viewpoint by Hand",
             category=runtime.CATEGORY,
             **runtime.search_words("ViewpointByHand", "camera", "keyframes", "BASD"),
+            **runtime.sent_again(),
             description="Sets a viewpoint by hand, still or moving along keyframes, without any saliency.",
             inputs=[
                 io.Image.Input("frames", tooltip="The panorama: as many views are made as there are frames."),

@@ -54,9 +54,20 @@ def search_words(*words: str) -> dict[str, list[str]]:
 
     Empty where the core, as 0.3.64, has no such field.
     """
-    if "search_aliases" not in inspect.signature(io.Schema).parameters:
-        return {}
-    return {"search_aliases": [*words, *PANORAMA_WORDS]}
+    return _where_known(search_aliases=[*words, *PANORAMA_WORDS])
+
+
+def sent_again() -> dict[str, bool]:
+    """Have the server send what a node showed also when it takes the node from its cache; for `io.Schema`.
+
+    Empty where the core is older than 0.19; there the widgets read the history.
+    """
+    return _where_known(has_intermediate_output=True)
+
+
+def _where_known(**fields: Any) -> dict[str, Any]:
+    """Those fields of `io.Schema` that this core has."""
+    return {name: value for name, value in fields.items() if name in inspect.signature(io.Schema).parameters}
 
 
 def check_choice(value: str, options: Iterable[str], what: str) -> None:

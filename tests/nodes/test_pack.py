@@ -103,6 +103,21 @@ def test_newer_cores_are_told_the_words_that_people_search(pack: Any, monkeypatc
     assert [word for word, name in SEARCHED.items() if word not in found[name]] == []
 
 
+def test_newer_cores_send_again_what_a_cached_node_showed(pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output nodes are sent again by every core; the others that show something ask for it."""
+    io = pack("nodes").io
+
+    class NewerSchema(io.Schema):
+        def __init__(self, *, has_intermediate_output: bool = False, **known: Any) -> None:
+            super().__init__(**known)
+            self.has_intermediate_output = has_intermediate_output
+
+    monkeypatch.setattr(io, "Schema", NewerSchema)
+    schemas = [node.define_schema() for node in pack("nodes").NODES]
+    assert {schema.node_id for schema in schemas if schema.has_intermediate_output} == {
+        "Load360Video", "CentroidToBASD", "ViewpointByHand", "Reframe360Video", "Con360PlaceSound"}  # fmt: skip
+
+
 def test_every_node_and_input_explains_itself(host: Host) -> None:
     for name in NAMES:
         entry = host.object_info()[name]

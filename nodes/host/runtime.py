@@ -88,13 +88,29 @@ def check_weights(value: str, options: Iterable[str], what: str, part: str) -> N
         raise InputError(f"{error} {advice(part)}") from None
 
 
-def verdict(check: Callable[[], object]) -> bool | str:
-    """Run a check for `validate_inputs`: return True, or the sentence of the `InputError` that it raises."""
-    try:
-        check()
-    except InputError as error:
-        return str(error)
-    return True
+def check_even(value: int | None, low: int, high: int) -> None:
+    """Refuse a size that H.264 cannot hold; the server checks no step, and no range of what `validate_inputs` names.
+
+    Raises:
+        InputError: odd, or outside `low` to `high`; None, a linked widget, has no value yet.
+    """
+    if value is not None and (value % 2 or not low <= value <= high):
+        raise InputError(f"{value} pixels were asked for; choose an even number, {low} to {high}.")
+
+
+def verdict(**checks: Callable[[], object]) -> bool | str:
+    """Run the check of each input for `validate_inputs`: return True, or the sentences of all `InputError`s.
+
+    The server shows the answer under every input that `validate_inputs` names, so each sentence of several checks
+    begins with the name of its own.
+    """
+    sentences = []
+    for name, check in checks.items():
+        try:
+            check()
+        except InputError as error:
+            sentences.append(f"{name}: {error}" if len(checks) > 1 else str(error))
+    return "\n".join(sentences) or True
 
 
 # ---- packages

@@ -104,11 +104,27 @@ def test_cancel_removes_the_unfinished_file(run: Any, host: Host, footage: str) 
 
 @pytest.mark.parametrize(
     ("inputs", "words"),
-    [({"mode": "away"}, "the mode"), ({"height": 0}, "set both"), ({"mode": "keyframes"}, "no keyframes")],
-)
-def test_wrong_widgets_are_named(run: Any, footage: str, inputs: dict[str, Any], words: str) -> None:
+    [
+        ({"height": 0}, "height: width and height: set both"), ({"width": 65}, "width: 65 pixels"),
+        ({"mode": "keyframes"}, "keyframes: there are no keyframes"), ({"height": 8194}, "height: 8194 pixels"),
+        ({"ambisonics": "none", "head_locked": True}, "ambisonics: "),
+        ({"video": "gone.mp4"}, "video: there is no file"),
+    ],
+)  # fmt: skip
+def test_wrong_widgets_are_refused_at_submission(run: Any, footage: str, inputs: dict[str, Any], words: str) -> None:
     result = run(prompt(footage, **inputs))
-    assert (result.status, result.failed_node) == ("error", "1") and words in str(result.error)
+    assert result.status == "refused" and result.complaints["1"][0].startswith(words), result.complaints
+    assert "\n" not in result.complaints["1"][0]
+
+
+def test_each_wrong_widget_is_told_on_a_line_of_its_own(run: Any) -> None:
+    told = run(prompt("gone.mp4", width=65, mode="keyframes")).complaints["1"][0].split("\n")
+    assert [line.partition(":")[0] for line in told] == ["video", "width", "keyframes"]
+
+
+def test_an_unknown_mode_is_named(run: Any, footage: str) -> None:
+    result = run(prompt(footage, mode="away"))
+    assert (result.status, result.failed_node) == ("error", "1") and "the mode" in str(result.error)
 
 
 def test_files_outside_the_input_folder_are_refused(run: Any, footage: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import comfy.cli_args
 import comfy.model_management as model_management
 import comfy.utils
 from comfy_api.v0_0_2 import io
@@ -111,6 +113,20 @@ def verdict(**checks: Callable[[], object]) -> bool | str:
         except InputError as error:
             sentences.append(f"{name}: {error}" if len(checks) > 1 else str(error))
     return "\n".join(sentences) or True
+
+
+# ---- files
+
+
+def workflow_of(node: type[io.ComfyNode]) -> dict[str, str]:
+    """Workflow and prompt of the run, by the names under which core's Save Video writes them into a file.
+
+    Empty where the user started ComfyUI with `--disable-metadata`.
+    """
+    if comfy.cli_args.args.disable_metadata or node.hidden is None:
+        return {}
+    told = {**(node.hidden.extra_pnginfo or {}), "prompt": node.hidden.prompt}
+    return {name: json.dumps(value) for name, value in told.items() if value is not None}
 
 
 # ---- packages

@@ -309,7 +309,10 @@ def test_sounds_are_placed_turned_heard_and_gathered(server: ComfyServer) -> Non
         seconds = sum(frame.samples for frame in container.decode(audio=0)) / container.streams.audio[0].rate
         assert seconds == pytest.approx(0.5, abs=0.05)
     assert server.file(outcome.outputs["27"]["images"][0]).stat().st_size > 0
-    assert probe(server.file(outcome.outputs["30"]["images"][0])).audio_tracks[0].layout == "ambix"
+    saved = server.file(outcome.outputs["30"]["images"][0])
+    assert probe(saved).audio_tracks[0].layout == "ambix"
+    with av.open(str(saved)) as container:
+        assert json.loads(container.metadata["prompt"])["30"]["class_type"] == "Save360Video"
 
 
 def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from con360.media.reader import read_sound
 from con360.media.writer import clip_stream
 from con360.sound.ambisonics import encode
 from tools.host import Host
+from tools.host.modules import installed
 
 pytestmark = pytest.mark.standin
 
@@ -154,11 +158,41 @@ def test_a_saved_panorama_has_spherical_metadata(run: Any, host: Host, footage: 
     assert float(x / w) == pytest.approx(1, abs=0.02) and float(y / w) < 0.02
 
 
+def test_a_saved_panorama_holds_the_workflow_as_cores_videos_do(
+    run: Any, host: Host, footage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tags(prefix: str) -> dict[str, str]:
+        (saved,) = run(save_graph(prefix)).ui["2"]["images"]
+        path = host.base / saved["type"] / saved["subfolder"] / saved["filename"]
+        assert probe(path).spherical.projection == "equirectangular" and read_sound(path)[0].layout == "ambix"
+        assert saved["filename"].startswith(str(date.today().year))
+        with av.open(str(path)) as container:
+            return dict(container.metadata)
+
+    assert json.loads(tags("tagged/%date:yyyy%")["prompt"]) == save_graph("tagged/%date:yyyy%")
+    monkeypatch.setattr(host._modules["comfy.cli_args"].args, "disable_metadata", True)
+    assert "prompt" not in tags("plain/%date:yyyy%")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "stereo", "told"),
+    [
+        (64, 64, "mono", True), (64, 32, "mono", False), (64, 64, "top-bottom", False), (64, 32, "top-bottom", False),
+        (128, 32, "left-right", False), (64, 64, "left-right", True), (32, 64, "mono", True),
+    ],
+)  # fmt: skip
+def test_a_picture_that_is_no_panorama_is_labelled_with_a_notice(
+    host: Host, pack: Any, caplog: pytest.LogCaptureFixture, width: int, height: int, stereo: str, told: bool
+) -> None:
+    with installed(host._modules):
+        saved = pack("nodes.save").Save360Video.execute(torch.rand(2, height, width, 3), 8.0, "shape", stereo)
+    (notices,) = [shown["notices"] for shown in saved.ui["con360"]]
+    assert (f"{width}x{height}" in caplog.text) is told and len(notices) == int(told)
+
+
 def test_loudspeakers_odd_rates_and_peaks_are_made_to_fit(
     host: Host, pack: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from tools.host.modules import installed
-
     six = torch.zeros(1, 6, 37800)
     # A tone that begins and ends softly: a hard end has peaks between its samples.
     six[0, 2] = 2 * torch.hann_window(37800) * torch.sin(torch.arange(37800) * 0.05)
@@ -178,8 +212,6 @@ def test_saving_outside_the_output_folder_is_refused(run: Any, footage: str) -> 
 
 
 def test_s_kl_is_zero_for_equal_clips_and_not_for_others(pack: Any, host: Host) -> None:
-    from tools.host.modules import installed
-
     clips = torch.rand(2, 4, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     clips[1, :, 10:20, 4:12] = torch.tensor([1.0, 0.0, 0.0])
     with installed(host._modules):

@@ -21,10 +21,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def input_videos() -> list[str]:
-    """List the video files of ComfyUI's input folder, sorted."""
-    folder = Path(folder_paths.get_input_directory())
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path.name for path in files if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    """List the video files of ComfyUI's input folder and its subfolders, `folder/name.mp4`; those on top come first."""
+    top = Path(folder_paths.get_input_directory())
+    found = []
+    for root, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(root, name) for name in names)
+        found += [path.relative_to(top) for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    return [path.as_posix() for path in sorted(found, key=lambda path: (len(path.parts), path))]
 
 
 def input_file(name: str) -> Path:

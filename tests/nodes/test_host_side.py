@@ -68,11 +68,12 @@ def test_models_are_folders_with_an_index_and_controls_are_files(host: Host, fol
 
 
 def test_videos_of_the_input_folder_are_offered(host: Host, files: Any) -> None:
-    for name in ("b.MP4", "a.webm", "picture.png"):
+    for name in ("b.MP4", "a.webm", "picture.png", "aa/late.mp4", "aa/deep/er.mov", ".trash/gone.mp4"):
         put(host.base / "input" / name)
     (host.base / "input" / "folder.mp4").mkdir()
-    assert files.input_videos() == ["a.webm", "b.MP4"]
-    assert host.object_info()["Load360Video"]["input"]["required"]["video"][1]["options"][1:] == ["a.webm", "b.MP4"]
+    wanted = ["a.webm", "b.MP4", "aa/late.mp4", "aa/deep/er.mov"]
+    assert files.input_videos() == wanted and all(files.input_file(name).is_file() for name in wanted)
+    assert host.object_info()["Load360Video"]["input"]["required"]["video"][1]["options"][1:] == wanted
 
 
 def test_widget_file_names_find_the_three_folders(host: Host, files: Any) -> None:

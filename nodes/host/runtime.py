@@ -9,6 +9,7 @@ import functools
 import inspect
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -134,6 +135,7 @@ def workflow_of(node: type[io.ComfyNode]) -> dict[str, str]:
 # pip's names of modules, where the two differ.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow"}
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
+PYPROJECT = REQUIREMENTS.with_name("pyproject.toml")
 
 
 def needs_packages(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
@@ -154,11 +156,17 @@ def needs_packages(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.No
 
 def _missing(module: str, error: ImportError) -> str:
     name = DISTRIBUTIONS.get(module, module)
-    what = f"-r {REQUIREMENTS}" if name in REQUIREMENTS.read_text(encoding="utf-8") else f"--upgrade {name}"
+    what = f"-r {REQUIREMENTS}" if name in REQUIREMENTS.read_text(encoding="utf-8") else f"--upgrade {_wanted(name)}"
     return (
         f"this node needs the Python package {name}, which is missing or too old ({error}). Install it into ComfyUI's "
         f"Python and restart: {sys.executable} -m pip install {what}"
     )
+
+
+def _wanted(name: str) -> str:
+    """Return pip's argument for a package: with the library's range where it has one, for the newest may not work."""
+    found = re.search(rf'^ *("{re.escape(name)}[<>=][^"]*")', PYPROJECT.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else name
 
 
 # ---- progress and interrupt

@@ -123,7 +123,7 @@ class DirectionField:
     Args:
         vectors: `[R, B, 3]`, intensity over the energy of W along the dipoles Y, Z, X (left, up, front); length at
             most 2.
-        residual: `[R, B]`, energy of the dipoles over that of W which `vectors` do not explain, in [0, 4].
+        residual: `[R, B]`, energy of the dipoles over that of W which `vectors` do not explain, in [0, 16].
         row_s: seconds of a row; row r stands for r * row_s to (r + 1) * row_s.
         shares: how much of `residual` each of the dipoles Y, Z, X has, over all rows; sums to 1.
     """

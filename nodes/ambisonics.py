@@ -140,7 +140,7 @@ class Con360AmbisonicsToHeadphones(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, ears: str | None) -> bool | str:
         # A widget that is linked has no value yet.
-        return ears is None or runtime.verdict(lambda: _check_ears(ears))
+        return ears is None or runtime.verdict(ears=lambda: _check_ears(ears))
 
     @classmethod
     def fingerprint_inputs(cls, ears: str | None, **kwargs: Any) -> str:

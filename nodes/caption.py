@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -100,9 +99,10 @@ class CubemapCaption(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, captioner: str | None = None, language_model: str | None = None) -> bool | str:
-        choices = ((captioner, NO_CAPTIONER), (language_model, BY_RULE))
-        verdicts = [runtime.verdict(partial(_folder, *choice)) for choice in choices]
-        return " ".join(verdict for verdict in verdicts if isinstance(verdict, str)) or True
+        return runtime.verdict(
+            captioner=lambda: _folder(captioner, NO_CAPTIONER),
+            language_model=lambda: _folder(language_model, BY_RULE),
+        )
 
     @classmethod
     def fingerprint_inputs(

@@ -32,7 +32,7 @@ class OverlayPreview(io.ComfyNode):
                 ),
                 io.Int.Input("height", default=512, min=64, max=2048, step=2,
                              tooltip="Largest height in pixels; smaller frames stay as they are."),
-                io.Mask.Input("saliency", optional=True, tooltip="Drawn as heat, one map per frame."),
+                io.Mask.Input("saliency", optional=True, tooltip="Drawn as heat: one map per frame, or one for all."),
                 sockets.Con360Basd.Input("basd", optional=True, tooltip="Drawn as an outline and lines of distance."),
                 io.Audio.Input("audio", optional=True, tooltip="Played with the preview."),
             ],
@@ -47,7 +47,7 @@ class OverlayPreview(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.drawing.overlay import draw_overlay
 
-        maps = None if saliency is None else sockets.saliency_from_mask(saliency)
+        maps = None if saliency is None else sockets.saliency_from_mask(saliency, len(frames))
         track = None if basd is None else basd.maps.track
         small = previews.small_panorama(frames, height)
         drawn = draw_overlay(small, previews.fitting(maps, small), track, progress=runtime.progress())
@@ -92,7 +92,7 @@ class Con360Compare(io.ComfyNode):
             shown["real"] = _clip(real)[0]
         if frames is not None:
             report(len(shown), total, "panorama")
-            maps = None if saliency is None else sockets.saliency_from_mask(saliency)
+            maps = None if saliency is None else sockets.saliency_from_mask(saliency, len(frames))
             fps, track = (len(frames) / seconds, None) if basd is None else (basd.fps, basd.maps.track)
             shown["panorama"] = previews.panorama_preview(frames, fps, previews.FLAT_PX, maps, track)
         report(total, total, "done")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SOUNDS: list[ViewSound] = list(VIEW_SOUNDS)
+SIZE_RANGE = (32, 2048)
 
 
 class ViewpointCrop(io.ComfyNode):
@@ -29,7 +30,8 @@ class ViewpointCrop(io.ComfyNode):
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames, as many as the viewpoint has."),
                 sockets.Con360Basd.Input("basd", tooltip="The viewpoint."),
-                io.Int.Input("size", default=256, min=32, max=2048, step=2, tooltip="Width and height in pixels."),
+                io.Int.Input("size", default=256, min=SIZE_RANGE[0], max=SIZE_RANGE[1], step=2,
+                             tooltip="Width and height in pixels."),
                 io.Combo.Input(
                     "sound", options=SOUNDS,
                     tooltip="'view' turns a wide virtual microphone to the view where the sound is Ambisonic; 'omni' "
@@ -46,9 +48,12 @@ class ViewpointCrop(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, sound: str | None) -> bool | str:
+    def validate_inputs(cls, sound: str | None, size: int | None = None) -> bool | str:
         # A widget that is linked has no value yet.
-        return sound is None or runtime.verdict(lambda: runtime.check_choice(sound, SOUNDS, "the sound"))
+        return runtime.verdict(
+            sound=lambda: sound is None or runtime.check_choice(sound, SOUNDS, "the sound"),
+            size=lambda: runtime.check_even(size, *SIZE_RANGE),
+        )
 
     @classmethod
     @runtime.needs_packages

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..con360.records import PanoramaClip
 
 SAMPLE = "[built-in sample]"
+HEIGHT_RANGE = (64, 4096)
 EYES: list[Eye | Literal["auto"]] = ["auto", *choices.EYES]
 
 
@@ -48,7 +49,7 @@ class Load360Video(io.ComfyNode):
                     tooltip="Frames per second to take. The joint model works at 8.",
                 ),
                 io.Int.Input(
-                    "height", default=512, min=64, max=4096, step=2,
+                    "height", default=512, min=HEIGHT_RANGE[0], max=HEIGHT_RANGE[1], step=2,
                     tooltip="Height of the frames in pixels; the width is twice that. Frames shrink while decoding.",
                 ),
                 io.Combo.Input(
@@ -70,15 +71,15 @@ class Load360Video(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, video: str | None, ambisonics: str | None = None, head_locked: bool | None = None
+        cls, video: str | None, height: int | None = None, ambisonics: str | None = None,
+        head_locked: bool | None = None,
     ) -> bool | str:  # fmt: skip
-        def check() -> None:
-            # A widget that is linked has no value yet.
-            if video not in (SAMPLE, None):
-                files.input_file(video)
-            sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked))
-
-        return runtime.verdict(check)
+        # A widget that is linked has no value yet.
+        return runtime.verdict(
+            video=lambda: video in (SAMPLE, None) or files.input_file(video),
+            height=lambda: runtime.check_even(height, *HEIGHT_RANGE),
+            ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
+        )
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:

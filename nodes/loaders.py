@@ -79,7 +79,7 @@ class Con360ModelLoader(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model: str | None) -> bool | str:
         # A widget that is linked has no value yet.
-        return runtime.verdict(lambda: model in (None, PARTS_ALONE) or _model_folder(model))
+        return runtime.verdict(model=lambda: model in (None, PARTS_ALONE) or _model_folder(model))
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None, **kwargs: Any) -> str:
@@ -125,7 +125,7 @@ class Con360ControlLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, control: str | None) -> bool | str:
-        return runtime.verdict(lambda: control is None or _control_file(control))
+        return runtime.verdict(control=lambda: control is None or _control_file(control))
 
     @classmethod
     def fingerprint_inputs(cls, control: str | None, **kwargs: Any) -> str:

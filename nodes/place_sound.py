@@ -97,8 +97,11 @@ class Con360PlaceSound(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, keyframes: str | None = None) -> bool | str:
-        return runtime.verdict(lambda: not keyframes or _path(keyframes))
+    def validate_inputs(cls, mode: str | None = None, keyframes: str | None = "") -> bool | str:
+        # A text that is linked, None, is not known yet.
+        if keyframes is None or not (keyframes or mode == BY_KEYFRAMES):
+            return True
+        return runtime.verdict(keyframes=lambda: _path(_needed(keyframes or None, "keyframes", BY_KEYFRAMES)))
 
     @classmethod
     @runtime.needs_packages
@@ -111,7 +114,8 @@ class Con360PlaceSound(io.ComfyNode):
         from ..con360.records import SourcePoint
 
         runtime.check_choice(mode, MODES, "the mode")
-        maps = None if saliency is None else sockets.saliency_from_mask(saliency)
+        count = None if frames is None else len(frames)
+        maps = None if saliency is None else sockets.saliency_from_mask(saliency, count)
         scene = _Scene(sockets.sound_from_audio(audio), fps, _fitting(frames, maps), maps, basd, depth, (near, far))
         point = SourcePoint(yaw, pitch, distance, spread, gain)
         report = runtime.progress()

@@ -12,7 +12,7 @@ from . import previews, sockets
 from .host import files, runtime
 from .load_video import EYES, SAMPLE, sample_clip
 from .saliency import FIRST_FACES, face_detector, face_file
-from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW
+from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW, check_keyframes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,8 @@ FOLLOW = "follow"
 MODES = [FOLLOW, BY_HAND, BY_KEYFRAMES]
 SOUNDS: list[SoundKind] = list(SOUND_KINDS)
 CHANNEL_ORDERS = ["AmbiX", "FuMa"]
+# As the library's, whose module imports torch.
+SIDE_RANGE = (16, 8192)
 
 
 class Reframe360Video(io.ComfyNode):
@@ -58,9 +60,9 @@ class Reframe360Video(io.ComfyNode):
                 io.Float.Input("pitch", **PITCH, tooltip="Degrees upwards. Used with 'yaw and pitch'."),
                 io.Float.Input("fov", **FOV,
                                tooltip="Field of view in degrees across the longer side; keyframes have their own."),
-                io.Int.Input("width", default=0, min=0, max=8192, step=2,
+                io.Int.Input("width", default=0, min=0, max=SIDE_RANGE[1], step=2,
                              tooltip="In pixels; 0 with height 0 is a square as fine as the source."),
-                io.Int.Input("height", default=0, min=0, max=8192, step=2,
+                io.Int.Input("height", default=0, min=0, max=SIDE_RANGE[1], step=2,
                              tooltip="In pixels; 0 with width 0 is a square as fine as the source."),
                 io.Float.Input("start", default=0.0, min=0.0, max=86400.0, step=0.1,
                                tooltip="Where to begin, in seconds."),
@@ -91,17 +93,17 @@ class Reframe360Video(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, video: str | None, keyframes: str | None = None, ambisonics: str | None = None,
-        head_locked: bool | None = None,
+        cls, video: str | None, mode: str | None = None, width: int | None = None, height: int | None = None,
+        keyframes: str | None = "", ambisonics: str | None = None, head_locked: bool | None = None,
     ) -> bool | str:  # fmt: skip
-        def check() -> None:
-            if video not in (SAMPLE, None):
-                files.input_file(video)
-            if keyframes:
-                _path(keyframes)
-            sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked))
-
-        return runtime.verdict(check)
+        alone = None not in (width, height) and bool(width) != bool(height)
+        return runtime.verdict(
+            video=lambda: video in (SAMPLE, None) or files.input_file(video),
+            width=lambda: _check_side(width, alone),
+            height=lambda: _check_side(height, alone),
+            keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES),
+            ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
+        )
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, mode: str | None = None, **kwargs: Any) -> str:
@@ -122,8 +124,8 @@ class Reframe360Video(io.ComfyNode):
         for value, options, what in ((mode, MODES, "the mode"), (sound, SOUNDS, "the sound"), (eye, EYES, "the eye"),
                                      (channels, CHANNEL_ORDERS, "the channels")):  # fmt: skip
             runtime.check_choice(value, options, what)
-        if (width > 0) != (height > 0):
-            raise InputError(f"width {width} and height {height}: set both, or leave both at 0 for the source's own.")
+        for side in (width, height):
+            _check_side(side, bool(width) != bool(height))
         ambisonics = _ambisonics(ambisonics, channels, head_locked)
         path, _ = files.temp_file("con360_reframe", ".mp4")
         shown: dict[str, Any] = {"video": video}
@@ -146,6 +148,14 @@ class Reframe360Video(io.ComfyNode):
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)), "\n".join(made.notices), ui={"con360": [shown]}
         )  # fmt: skip
+
+
+def _check_side(side: int | None, alone: bool) -> None:
+    """Refuse a width or height that cannot be written, and 0 where the other one is set."""
+    if side == 0 and alone:
+        raise InputError("width and height: set both, or leave both at 0 for the source's own.")
+    if side:
+        runtime.check_even(side, *SIDE_RANGE)
 
 
 def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:

@@ -73,14 +73,10 @@ class SalViT360Saliency(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, method: str | None, faces: str | None = None) -> bool | str:
-        def check() -> None:
-            # A widget that is linked has no value yet.
-            if method is not None:
-                _method(method)
-            if faces is not None:
-                face_file(faces)
-
-        return runtime.verdict(check)
+        # A widget that is linked has no value yet.
+        return runtime.verdict(
+            method=lambda: method is None or _method(method), faces=lambda: faces is None or face_file(faces)
+        )
 
     @classmethod
     def fingerprint_inputs(cls, method: str | None, faces: str | None = FIRST_FACES, **kwargs: Any) -> str:

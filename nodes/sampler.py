@@ -153,7 +153,8 @@ def _nearest_frames(num_frames: int, have_fps: float, fps: float) -> list[int]:
 
 def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: float) -> Conditions:
     """Saliency, viewpoint and caption at the model's frame rate."""
-    maps, record = sockets.saliency_from_mask(saliency), basd.maps
+    record = basd.maps
+    maps = sockets.saliency_from_mask(saliency, len(record.track))
     if basd.fps != fps and maps.maps.shape[0] == len(record.track):
         index = _nearest_frames(len(record.track), basd.fps, fps)
         track = ViewTrack(tuple(record.track.views[i] for i in index))

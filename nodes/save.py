@@ -56,28 +56,45 @@ class Save360Video(io.ComfyNode):
         from ..con360.media.writer import clip_stream, to_uint8
 
         runtime.check_choice(stereo, PACKINGS, "the stereo packing")
-        sound = None if audio is None else _fitting(sockets.sound_from_audio(audio))
+        sound, notices = (None, ()) if audio is None else _fitting(sockets.sound_from_audio(audio))
         shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
         height, width = frames.shape[1:3]
+        notices = (*_shape_notices(width, height, stereo), *notices)
+        for notice in notices:
+            runtime.log.warning("Save 360° Video: %s", notice)
         path, saved = files.output_file(filename_prefix, ".mp4", width, height)
         rate, report = Fraction(fps).limit_denominator(1001), runtime.progress()
-        with clip_stream(path, (width, height), 1 / rate, fps, shape, panorama=stereo) as clip:
+        tags = runtime.workflow_of(cls)
+        with clip_stream(path, (width, height), 1 / rate, fps, shape, panorama=stereo, tags=tags) as clip:
             for i in range(len(frames)):
                 report(i, len(frames), "writing")
                 clip.add_frame(to_uint8(sockets.frames_from_image(frames[i : i + 1])[0]), i)
             if sound is not None:
                 clip.add_sound(sound.waveform.numpy())
         report(len(frames), len(frames), "writing")
-        return io.NodeOutput(ui={"images": [saved], "animated": (True,)})
+        return io.NodeOutput(ui={"images": [saved], "animated": (True,), "con360": [{"notices": list(notices)}]})
 
 
-def _fitting(sound: Sound) -> Sound:
-    """Bring sound to channels, a rate and a level that AAC can hold."""
+def _shape_notices(width: int, height: int, stereo: Packing) -> tuple[str, ...]:
+    """Say that a picture is labelled as a full panorama and has the shape of none."""
+    from ..con360.media.info import PANORAMA_ASPECT
+
+    low, high = PANORAMA_ASPECT
+    # Packed eyes keep their full size or are squeezed to half.
+    eyes = {"mono": (1.0,), "top-bottom": (1.0, 2.0), "left-right": (1.0, 0.5)}[stereo]
+    if any(low <= width / height * share <= high for share in eyes):
+        return ()
+    return (
+        f"frames of {width}x{height} are labelled as a full 360° panorama ({stereo}), which is 2:1 for each eye: "
+        "players will stretch them",
+    )
+
+
+def _fitting(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
+    """Bring sound to channels, a rate and a level that AAC can hold; say what was done."""
     from ..con360.media.writer import fit_aac
     from ..con360.sound.levels import for_clip
 
     mixed, first = for_clip(sound)
     fitted, then = fit_aac(mixed)
-    for notice in (*first, *then):
-        runtime.log.warning("Save 360° Video: %s", notice)
-    return fitted
+    return fitted, (*first, *then)

@@ -63,13 +63,17 @@ def frames_from_image(image: Tensor) -> Tensor:
 
 def panorama_from_image(image: Tensor) -> Tensor:
     """IMAGE to equirectangular frames `[T, 3, H, 2H]`; another ratio is stretched, as the paper does."""
+    return _two_to_one(frames_from_image(image))
+
+
+def _two_to_one(pictures: Tensor) -> Tensor:
+    """Stretch pictures `[T, C, h, w]` to `[T, C, W / 2, W]`, W being w made even."""
     import torch.nn.functional as F
 
-    frames = frames_from_image(image)
-    width = frames.shape[-1] - frames.shape[-1] % 2
-    if (frames.shape[-2], frames.shape[-1]) == (width // 2, width):
-        return frames
-    return F.interpolate(frames, (width // 2, width), mode="bilinear", antialias=True)
+    width = max(2, pictures.shape[-1] - pictures.shape[-1] % 2)
+    if tuple(pictures.shape[-2:]) == (width // 2, width):
+        return pictures
+    return F.interpolate(pictures, (width // 2, width), mode="bilinear", antialias=True)
 
 
 def image_from_frames(frames: Tensor) -> Tensor:
@@ -80,19 +84,26 @@ def image_from_frames(frames: Tensor) -> Tensor:
 # ---- MASK
 
 
-def saliency_from_mask(mask: Tensor, method: str = "mask") -> SaliencyMaps:
-    """MASK over the panorama to saliency maps.
+def saliency_from_mask(mask: Tensor, count: int | None = None) -> SaliencyMaps:
+    """MASK over the panorama to saliency maps; another ratio than 2:1 is stretched, as an IMAGE is, and logged.
+
+    Args:
+        count: number of frames. A single map, as people paint it, holds for all of them.
 
     Raises:
-        InputError: not `[frames, H, 2H]`, or not finite.
+        InputError: not `[maps, height, width]`, or not finite.
     """
-    if mask.ndim != 3 or mask.shape[0] == 0 or mask.shape[2] != 2 * mask.shape[1]:
+    if mask.ndim != 3 or 0 in mask.shape:
         raise InputError(
             f"the saliency mask has shape {tuple(mask.shape)}; wanted [frames, height, 2 x height], over the panorama."
         )
     if not mask.isfinite().all():
         raise InputError("the saliency mask holds values that are not finite (NaN or infinity); check the node before.")
-    return SaliencyMaps(mask.float().clamp(0, 1), method)
+    maps = _two_to_one(mask.float().clamp(0, 1)[:, None])[:, 0].clamp(0, 1)
+    if maps.shape != mask.shape:
+        (height, width), (rows, columns) = mask.shape[1:], maps.shape[1:]
+        runtime.log.warning("the saliency mask is %dx%d; stretched to %dx%d", width, height, columns, rows)
+    return SaliencyMaps(maps if count is None or len(maps) > 1 else maps.expand(count, -1, -1), "mask")
 
 
 def mask_from_maps(maps: Tensor) -> Tensor:

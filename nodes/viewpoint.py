@@ -75,7 +75,9 @@ class CentroidToBASD(io.ComfyNode):
             description="Chooses a viewpoint, a salient subject, a region's centroid or angles by hand, and draws its "
             "signed distance map (BASD) over the panorama.",
             inputs=[
-                io.Mask.Input("saliency", tooltip="Saliency over the panorama, one map per frame."),
+                io.Mask.Input(
+                    "saliency", tooltip="Saliency over the panorama: one map per frame, or one for all frames.",
+                ),
                 io.Float.Input(
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the saliency maps.",
                 ),
@@ -107,8 +109,8 @@ class CentroidToBASD(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, keyframes: str | None = None) -> bool | str:
-        return runtime.verdict(lambda: keyframes is None or _keyframes(keyframes))
+    def validate_inputs(cls, choose_by: str | None = None, keyframes: str | None = "") -> bool | str:
+        return runtime.verdict(keyframes=lambda: check_keyframes(keyframes, choose_by == BY_KEYFRAMES))
 
     @classmethod
     @runtime.needs_packages
@@ -119,11 +121,12 @@ class CentroidToBASD(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(choose_by, CHOICES, "choose_by")
         runtime.check_choice(mode, MODES, "the mode")
-        maps = sockets.saliency_from_mask(saliency)
-        if frames is not None and len(frames) != len(saliency):
+        maps = sockets.saliency_from_mask(saliency, None if frames is None else len(frames))
+        count, height, width = maps.maps.shape
+        if frames is not None and len(frames) != count:
             raise InputError(
-                f"there are {len(frames)} frames and {len(saliency)} saliency maps; connect the frames that the "
-                "saliency was made of, or none."
+                f"there are {len(frames)} frames and {count} saliency maps; connect the frames that the saliency was "
+                "made of, or none."
             )
         report = runtime.progress()
         report(0, 3, "viewpoint")
@@ -134,14 +137,14 @@ class CentroidToBASD(io.ComfyNode):
         if ranked:
             track = of_rank(told(found[choose_by]), rank).track
         else:
-            track = _by_hand(choose_by == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(saliency))
+            track = _by_hand(choose_by == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, count)
         report(1, 3, "picture")
-        picture = saliency.new_zeros(*saliency.shape, 3) if frames is None else frames
+        picture = maps.maps.new_zeros(count, height, width, 3) if frames is None else frames
         preview = previews.panorama_preview(picture, fps, previews.FLAT_PX, maps, sound=_sound(audio))
         report(2, 3, "BASD")
         rankings = {ranking: previews.regions(viewpoints) for ranking, viewpoints in found.items()}
         shown = {"panorama": preview, "regions": rankings[choose_by if ranked else BY_SUBJECT], "rankings": rankings}
-        result = _output(track, saliency.shape[1], normalization, fps, shown)
+        result = _output(track, height, normalization, fps, shown)
         report(3, 3, "BASD")
         return result
 
@@ -228,8 +231,8 @@ class ViewpointByHand(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, keyframes: str | None = None) -> bool | str:
-        return runtime.verdict(lambda: keyframes is None or _keyframes(keyframes))
+    def validate_inputs(cls, mode: str | None = None, keyframes: str | None = "") -> bool | str:
+        return runtime.verdict(keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES))
 
     @classmethod
     @runtime.needs_packages
@@ -250,6 +253,16 @@ class ViewpointByHand(io.ComfyNode):
 
 def _sound(audio: dict[str, Any] | None) -> Sound | None:
     return None if audio is None else sockets.sound_from_audio(audio)
+
+
+def check_keyframes(text: str | None, needed: bool) -> None:
+    """Refuse keyframes that cannot be read, and none where they are needed; a linked text, None, is not known yet."""
+    from ..con360.viewpoint.keyframes import keyframed_track
+
+    if needed and text is not None:
+        keyframed_track(_keyframes(text), 1.0, 1)
+    elif text:
+        _keyframes(text)
 
 
 def _keyframes(text: str) -> tuple[Keyframe, ...]:

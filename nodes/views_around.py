@@ -10,6 +10,7 @@ from ..con360.choices import RANKINGS
 from ..con360.errors import InputError
 from ..con360.records import PanoramaClip, ViewTrack
 from . import sockets
+from .crop import SIZE_RANGE
 from .host import runtime
 from .viewpoint import FOV, STILL, found_viewpoints, told
 
@@ -44,7 +45,8 @@ class Con360ViewsAround(io.ComfyNode):
                 io.Boolean.Input("above_below", default=False,
                                  tooltip="The last two views look straight up and down. Used with 'all around'."),
                 io.Float.Input("fov", **FOV, tooltip="Field of view in degrees, across and down."),
-                io.Int.Input("size", default=256, min=32, max=2048, step=2, tooltip="Width and height in pixels."),
+                io.Int.Input("size", default=256, min=SIZE_RANGE[0], max=SIZE_RANGE[1], step=2,
+                             tooltip="Width and height in pixels."),
                 io.String.Input("caption", default="", multiline=True, optional=True,
                                 tooltip="Words about the scene; each view's caption adds its direction."),
                 io.Mask.Input("saliency", optional=True, tooltip="Needed for 'subject'."),
@@ -64,6 +66,10 @@ class Con360ViewsAround(io.ComfyNode):
                 io.Float.Output(display_name="pitch", is_output_list=True, tooltip="Degrees upwards."),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, size: int | None = None) -> bool | str:
+        return runtime.verdict(size=lambda: runtime.check_even(size, *SIZE_RANGE))
 
     @classmethod
     @runtime.needs_packages

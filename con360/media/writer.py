@@ -10,7 +10,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -172,7 +172,7 @@ def _check_finite(waveform: Tensor) -> None:
 @contextmanager
 def clip_stream(
     path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, fps: float,
-    sound: tuple[int, int] | None = None, *, panorama: Packing | None = None,
+    sound: tuple[int, int] | None = None, *, panorama: Packing | None = None, tags: Mapping[str, str] | None = None,
 ) -> Iterator[ClipStream]:  # fmt: skip
     """Write an MP4 as `write_clip` does, but frame by frame; it gets its name when the block ends.
 
@@ -181,6 +181,7 @@ def clip_stream(
         fps: approximate frames per second, for the coder's decisions and the last frame's length.
         sound: number of channels (1, 2, or 4 for AmbiX, which becomes AAC's 4.0 with an SA3D box) and sampling rate.
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
+        tags: further metadata of the file, of any names.
 
     Raises:
         InputError: odd sizes, sound that AAC cannot hold, another suffix than .mp4, or a place that cannot be written.
@@ -191,7 +192,9 @@ def clip_stream(
     if sound is not None and (sound[0] not in LAYOUTS or sound[1] not in AAC_RATES_HZ):
         raise InputError(f"{sound[0]} channels at {sound[1]} Hz do not fit AAC; resample or mix them.")
     with atomic_path(path) as temporary:
-        with _open_stream(temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound) as stream:
+        with _open_stream(
+            temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound, tags or {}
+        ) as stream:
             yield stream
         is_ambisonic = sound is not None and sound[0] == 4
         if is_ambisonic or panorama:
@@ -200,7 +203,12 @@ def clip_stream(
 
 @contextmanager
 def _open_stream(
-    path: Path, size: tuple[int, int], time_base: Fraction, rate: Fraction, sound: tuple[int, int] | None
+    path: Path,
+    size: tuple[int, int],
+    time_base: Fraction,
+    rate: Fraction,
+    sound: tuple[int, int] | None,
+    tags: Mapping[str, str],
 ) -> Iterator[ClipStream]:
     import av
 
@@ -208,8 +216,11 @@ def _open_stream(
     ticks = time_base.denominator
     scale = math.lcm(ticks, sound[1] if sound else 1)
     scale = scale if scale < 2**31 else sound[1] if sound else ticks
-    options = {"movflags": "+faststart", "movie_timescale": str(scale), "video_track_timescale": str(ticks)}
+    # MP4 drops names that it does not know, unless told.
+    flags = "+faststart+use_metadata_tags" if tags else "+faststart"
+    options = {"movflags": flags, "movie_timescale": str(scale), "video_track_timescale": str(ticks)}
     with av.open(str(path), "w", options=options) as container:
+        container.metadata.update(tags)
         video = container.add_stream("libx264", rate=rate, options=dict(H264_OPTIONS))
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         context = video.codec_context

@@ -18,8 +18,9 @@ from ..errors import InputError
 from ..records import Sound
 from .ambisonics import field_and_pair
 from .channels import FIRST_ORDER, WAVE_LAYOUTS, first_order_notice
+from .resampling import resample_by_sinc
 
-# torchaudio's kernel has about source x target entries, both rates divided by their common divisor.
+# A windowed sinc's kernels have about source x target entries, both rates divided by their common divisor.
 _LARGEST_KERNEL = 2_000_000
 # Samples that a resampler reads at once, at least; samples of the slower rate that its filter reaches to either side.
 _RESAMPLED_AT_ONCE, _RESAMPLER_REACH = 16384, 12
@@ -46,10 +47,8 @@ def resample(sound: Sound, sample_rate_hz: int) -> Sound:
     down, up = sound.sample_rate_hz // divisor, sample_rate_hz // divisor
     num_samples = round(sound.waveform.shape[-1] * up / down)
     if down * up <= _LARGEST_KERNEL:
-        import torchaudio.functional
-
-        waveform = torchaudio.functional.resample(sound.waveform, sound.sample_rate_hz, sample_rate_hz)
-    else:  # rates like 44099 Hz, for which torchaudio would build kernels of up to gigabytes
+        waveform = resample_by_sinc(sound.waveform, sound.sample_rate_hz, sample_rate_hz)
+    else:  # rates like 44099 Hz, whose kernels would take up to gigabytes
         from scipy.signal import resample_poly
 
         waveform = torch.from_numpy(resample_poly(sound.waveform.numpy(), up, down, axis=-1)).float()

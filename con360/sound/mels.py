@@ -1,10 +1,11 @@
 """Compute the log-mel spectrogram that AudioLDM reads.
 
-Source: AudioLDM's published code (recorded outputs in the tests).
+Source: AudioLDM's published code (recorded outputs in the tests); scale of Slaney's Auditory Toolbox (1998).
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import torch
@@ -18,6 +19,9 @@ MEL_HOP = 160
 MEL_BANDS = 64
 MEL_MAX_HZ = 8000.0
 MEL_FLOOR = 1e-5
+# Slaney's scale: 15 equal steps to 1 kHz; from there, 27 steps multiply by 6.4.
+_LINEAR_HZ, _LINEAR_MELS = 1000.0, 15.0
+_LOG_STEP = math.log(6.4) / 27
 
 
 def log_mel(waveform_BN: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
@@ -49,9 +53,19 @@ def log_mel(waveform_BN: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor
 
 @cache
 def mel_filters() -> Tensor:
-    """Return the Slaney mel filterbank `[513, 64]`, read-only."""
-    from torchaudio.functional import melscale_fbanks
+    """Return the Slaney mel filterbank `[513, 64]`, read-only: triangles of one area each."""
+    corners_hz = _hz_of_mel(torch.linspace(0.0, _mel_of_hz(MEL_MAX_HZ), MEL_BANDS + 2))
+    lower, centre, upper = corners_hz[:-2], corners_hz[1:-1], corners_hz[2:]
+    bins_hz = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, MEL_N_FFT // 2 + 1)[:, None]
+    rising, falling = (bins_hz - lower) / (centre - lower), (upper - bins_hz) / (upper - centre)
+    return torch.minimum(rising, falling).clamp_min(0.0) * (2.0 / (upper - lower))
 
-    return melscale_fbanks(
-        MEL_N_FFT // 2 + 1, 0.0, MEL_MAX_HZ, MEL_BANDS, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
-    )
+
+def _mel_of_hz(above_hz: float) -> float:
+    """Slaney's mel of a frequency of 1 kHz or more."""
+    return _LINEAR_MELS + math.log(above_hz / _LINEAR_HZ) / _LOG_STEP
+
+
+def _hz_of_mel(mels: Tensor) -> Tensor:
+    above = _LINEAR_HZ * torch.exp(_LOG_STEP * (mels - _LINEAR_MELS))
+    return torch.where(mels < _LINEAR_MELS, mels * (_LINEAR_HZ / _LINEAR_MELS), above)

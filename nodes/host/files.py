@@ -6,6 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import folder_paths
@@ -15,14 +16,19 @@ from ...con360.errors import InputError
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"}
 
 MAX_NAME_BYTES = 240
+_DATE, _DATE_FIELD = re.compile(r"%date:([^%]*)%"), re.compile(r"yyyy|yy|MM?|dd?|hh?|mm?|ss?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def input_videos() -> list[str]:
-    """List the video files of ComfyUI's input folder, sorted."""
-    folder = Path(folder_paths.get_input_directory())
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path.name for path in files if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    """List the video files of ComfyUI's input folder and its subfolders, `folder/name.mp4`; those on top come first."""
+    top = Path(folder_paths.get_input_directory())
+    found = []
+    for root, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(root, name) for name in names)
+        found += [path.relative_to(top) for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    return [path.as_posix() for path in sorted(found, key=lambda path: (len(path.parts), path))]
 
 
 def input_file(name: str) -> Path:
@@ -82,12 +88,27 @@ def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
     return folder / name, {"filename": name, "subfolder": "", "type": "temp"}
 
 
+def dated(name: str, when: datetime) -> str:
+    """Fill in `%date:yyyy-MM-dd hh-mm-ss%` and the like, as the frontend does for core's own save nodes alone."""
+    values = {"y": when.year, "M": when.month, "d": when.day, "h": when.hour, "m": when.minute, "s": when.second}
+
+    def number(field: re.Match[str]) -> str:
+        letters = field[0]
+        value = f"{values[letters[0]]:0{min(len(letters), 4)}}"
+        return value[-2:] if letters == "yy" else value
+
+    return _DATE.sub(lambda token: _DATE_FIELD.sub(number, token[1]), name)
+
+
 def output_file(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
     """Make the next numbered path in ComfyUI's output folder, and its address for `/view`.
+
+    The prefix may hold `%date:...%` (`dated`) and what the core fills in, such as `%width%`.
 
     Raises:
         InputError: the prefix points outside that folder, or is no name.
     """
+    prefix = dated(prefix, datetime.now())
     _check_name(prefix)
     root = Path(os.path.realpath(folder_paths.get_output_directory()))
     if not Path(os.path.realpath(root / os.path.dirname(os.path.normpath(prefix)))).is_relative_to(root):

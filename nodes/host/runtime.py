@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import comfy.cli_args
 import comfy.model_management as model_management
 import comfy.utils
 from comfy_api.v0_0_2 import io
@@ -99,13 +102,43 @@ def check_weights(value: str, options: Iterable[str], what: str, part: str) -> N
         raise InputError(f"{error} {advice(part)}") from None
 
 
-def verdict(check: Callable[[], object]) -> bool | str:
-    """Run a check for `validate_inputs`: return True, or the sentence of the `InputError` that it raises."""
-    try:
-        check()
-    except InputError as error:
-        return str(error)
-    return True
+def check_even(value: int | None, low: int, high: int) -> None:
+    """Refuse a size that H.264 cannot hold; the server checks no step, and no range of what `validate_inputs` names.
+
+    Raises:
+        InputError: odd, or outside `low` to `high`; None, a linked widget, has no value yet.
+    """
+    if value is not None and (value % 2 or not low <= value <= high):
+        raise InputError(f"{value} pixels were asked for; choose an even number, {low} to {high}.")
+
+
+def verdict(**checks: Callable[[], object]) -> bool | str:
+    """Run the check of each input for `validate_inputs`: return True, or the sentences of all `InputError`s.
+
+    The server shows the answer under every input that `validate_inputs` names, so each sentence of several checks
+    begins with the name of its own.
+    """
+    sentences = []
+    for name, check in checks.items():
+        try:
+            check()
+        except InputError as error:
+            sentences.append(f"{name}: {error}" if len(checks) > 1 else str(error))
+    return "\n".join(sentences) or True
+
+
+# ---- files
+
+
+def workflow_of(node: type[io.ComfyNode]) -> dict[str, str]:
+    """Workflow and prompt of the run, by the names under which core's Save Video writes them into a file.
+
+    Empty where the user started ComfyUI with `--disable-metadata`.
+    """
+    if comfy.cli_args.args.disable_metadata or node.hidden is None:
+        return {}
+    told = {**(node.hidden.extra_pnginfo or {}), "prompt": node.hidden.prompt}
+    return {name: json.dumps(value) for name, value in told.items() if value is not None}
 
 
 # ---- packages
@@ -113,6 +146,7 @@ def verdict(check: Callable[[], object]) -> bool | str:
 # pip's names of modules, where the two differ.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow"}
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
+PYPROJECT = REQUIREMENTS.with_name("pyproject.toml")
 
 
 def needs_packages(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
@@ -133,11 +167,17 @@ def needs_packages(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.No
 
 def _missing(module: str, error: ImportError) -> str:
     name = DISTRIBUTIONS.get(module, module)
-    what = f"-r {REQUIREMENTS}" if name in REQUIREMENTS.read_text(encoding="utf-8") else f"--upgrade {name}"
+    what = f"-r {REQUIREMENTS}" if name in REQUIREMENTS.read_text(encoding="utf-8") else f"--upgrade {_wanted(name)}"
     return (
         f"this node needs the Python package {name}, which is missing or too old ({error}). Install it into ComfyUI's "
         f"Python and restart: {sys.executable} -m pip install {what}"
     )
+
+
+def _wanted(name: str) -> str:
+    """Return pip's argument for a package: with the library's range where it has one, for the newest may not work."""
+    found = re.search(rf'^ *("{re.escape(name)}[<>=][^"]*")', PYPROJECT.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else name
 
 
 # ---- progress and interrupt

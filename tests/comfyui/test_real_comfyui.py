@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ from con360.media.writer import write_clip
 from tools.host import contract, graph
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+
+REFRAME = {
+    "video": "[built-in sample]", "mode": "yaw and pitch", "rank": 1, "yaw": 0.0, "pitch": 0.0, "fov": 90.0,
+    "width": 64, "height": 36, "start": 0.0, "duration": 0.0, "sound": "auto",
+}  # fmt: skip
 
 
 def done(outcome: Outcome) -> Outcome:
@@ -303,7 +309,10 @@ def test_sounds_are_placed_turned_heard_and_gathered(server: ComfyServer) -> Non
         seconds = sum(frame.samples for frame in container.decode(audio=0)) / container.streams.audio[0].rate
         assert seconds == pytest.approx(0.5, abs=0.05)
     assert server.file(outcome.outputs["27"]["images"][0]).stat().st_size > 0
-    assert probe(server.file(outcome.outputs["30"]["images"][0])).audio_tracks[0].layout == "ambix"
+    saved = server.file(outcome.outputs["30"]["images"][0])
+    assert probe(saved).audio_tracks[0].layout == "ambix"
+    with av.open(str(saved)) as container:
+        assert json.loads(container.metadata["prompt"])["30"]["class_type"] == "Save360Video"
 
 
 def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> dict[str, Any]:
@@ -360,16 +369,39 @@ def test_unloaded_networks_come_back_without_loading_the_file_again(server: Comf
     assert np.array_equal(pictures(server, first), pictures(server, again))
 
 
-def test_the_headless_guides_example_runs_a_workflow_over_files(server: ComfyServer, tmp_path: Path) -> None:
+@pytest.fixture
+def guide(server: ComfyServer, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """The headless guide's script as it is written; `guide(prompt, *videos)`: exit status and what it printed."""
     text = (PACK / "docs" / "headless.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    lines = [line for line in code.splitlines() if line]
-    assert len(lines) <= 16
+    (tmp_path / "run.py").write_text(code, encoding="utf-8")
+    environment = {**os.environ, "COMFYUI": f"http://{server.address}"}
+
+    def go(prompt: dict[str, Any], *videos: str) -> tuple[int, str]:
+        (tmp_path / "prompt.json").write_text(json.dumps(prompt), encoding="utf-8")
+        command = [sys.executable, "run.py", "prompt.json", *videos]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert not done.stderr
+        return done.returncode, done.stdout
+
+    return go
+
+
+def test_the_headless_guides_example_runs_a_workflow_over_files(server: ComfyServer, guide: Any) -> None:
     for name in ("first.mp4", "second.mp4"):
         write_sample(server.base / "input" / name)
-    (tmp_path / "run.py").write_text(code, encoding="utf-8")
-    (tmp_path / "prompt.json").write_text(json.dumps(tiny_workflow(steps=1)), encoding="utf-8")
-    command = [sys.executable, "run.py", "prompt.json", "first.mp4", "second.mp4"]
-    environment = {**os.environ, "COMFYUI": f"http://{server.address}"}
-    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-    assert re.fullmatch(r"first.mp4 success .*test_\d+_.mp4.*\nsecond.mp4 success .*test_\d+_.mp4.*\n", said), said
+    status, said = guide(tiny_workflow(steps=1), "first.mp4", "second.mp4")
+    pattern = r"first.mp4\n  success\n.*test_\d+_.mp4.*\nsecond.mp4\n  success\n.*test_\d+_.mp4.*\n"
+    assert status == 0 and re.fullmatch(pattern, said, re.DOTALL), said
+
+
+def test_the_headless_guides_example_prints_the_servers_sentences(guide: Any) -> None:
+    status, said = guide(tiny_workflow(steps=1), "missing.mp4")
+    assert status == 1 and said.startswith("missing.mp4\n  refused\n  1: ")
+    assert "there is no file 'missing.mp4'" in said
+    status, said = guide({})
+    assert status == 1 and "refused\n  Prompt has no outputs" in said
+    reframe = {"1": {"class_type": "Reframe360Video", "inputs": REFRAME | {"start": 99.0}}}
+    saved = {"video": ["1", 0], "filename_prefix": "flat", "format": "auto", "codec": "auto"}
+    status, said = guide(reframe | {"2": {"class_type": "SaveVideo", "inputs": saved}})
+    assert status == 1 and re.match(r"None\n  error\n  1 Reframe360Video: .*99 s", said), said

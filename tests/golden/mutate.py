@@ -44,7 +44,7 @@ MUTATIONS = [
     ("sampling.guidance", "scale * (after - before)", "(scale - 1) * (after - before)", "sampling, adjusted timesteps"),
     ("sound.mels", "MEL_FLOOR = 1e-5", "MEL_FLOOR = 1e-6", "mel"),
     ("sound.mels", 'pad_mode="reflect"', 'pad_mode="constant"', "mel"),
-    ("sound.mels", 'norm="slaney"', "norm=None", "mel"),
+    ("sound.mels", "* (2.0 / (upper - lower))", "", "mel"),
     ("models.codecs", "_decode(vae_v, part) / 2 + 0.5", "_decode(vae_v, part) / 2 + 0.49", "decoding"),
     ("models.codecs", "posterior.mode().float() * vae.config.scaling_factor", "posterior.mode().float()", "encoding"),
     ("saliency.salvit360", "reach = math.radians(scale.fov_deg) / 2\n    line",

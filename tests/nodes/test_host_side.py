@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,12 @@ def test_models_are_folders_with_an_index_and_controls_are_files(host: Host, fol
 
 
 def test_videos_of_the_input_folder_are_offered(host: Host, files: Any) -> None:
-    for name in ("b.MP4", "a.webm", "picture.png"):
+    for name in ("b.MP4", "a.webm", "picture.png", "aa/late.mp4", "aa/deep/er.mov", ".trash/gone.mp4"):
         put(host.base / "input" / name)
     (host.base / "input" / "folder.mp4").mkdir()
-    assert files.input_videos() == ["a.webm", "b.MP4"]
-    assert host.object_info()["Load360Video"]["input"]["required"]["video"][1]["options"][1:] == ["a.webm", "b.MP4"]
+    wanted = ["a.webm", "b.MP4", "aa/late.mp4", "aa/deep/er.mov"]
+    assert files.input_videos() == wanted and all(files.input_file(name).is_file() for name in wanted)
+    assert host.object_info()["Load360Video"]["input"]["required"]["video"][1]["options"][1:] == wanted
 
 
 def test_widget_file_names_find_the_three_folders(host: Host, files: Any) -> None:
@@ -124,10 +126,11 @@ def test_a_verdict_is_true_or_a_sentence_and_hides_no_defect(runtime: Any, refus
     def bad_input() -> None:
         raise refused("too loud")
 
-    assert runtime.verdict(lambda: None) is True
-    assert runtime.verdict(bad_input) == "too loud"
+    assert runtime.verdict(sound=lambda: None) is True
+    assert runtime.verdict(sound=bad_input) == "too loud"
+    assert runtime.verdict(sound=bad_input, size=lambda: None, gain=bad_input) == "sound: too loud\ngain: too loud"
     with pytest.raises(ZeroDivisionError):
-        runtime.verdict(lambda: 1 / 0)
+        runtime.verdict(sound=lambda: 1 / 0)
 
 
 def test_progress_can_be_interrupted_at_each_call(host: Host, runtime: Any) -> None:
@@ -141,6 +144,17 @@ def test_progress_can_be_interrupted_at_each_call(host: Host, runtime: Any) -> N
     with pytest.raises(InterruptProcessingException):
         report(2, 4, "decoding")
     host._signals.listener = None
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("video/%date:yyyy-MM-dd%/a", "video/2026-03-09/a"), ("%date:yy-M-d_hh.mm.ss%", "26-3-9_07.05.02"),
+        ("%date:h-m-s%x%date:yyyy%", "7-5-2x2026"), ("%width%_plain", "%width%_plain"),
+    ],
+)  # fmt: skip
+def test_dates_are_filled_into_names(files: Any, name: str, wanted: str) -> None:
+    assert files.dated(name, datetime(2026, 3, 9, 7, 5, 2)) == wanted
 
 
 def test_managed_networks_are_held_together_and_brought_in(host: Host, runtime: Any) -> None:

@@ -128,6 +128,12 @@ def test_names_are_checked_before_anything_runs(run: Any, name: str) -> None:
     assert name in done.complaints["1"][0]
 
 
+@pytest.mark.parametrize("height", [101, 62, 4098])
+def test_a_height_that_cannot_be_saved_is_refused_before_anything_runs(run: Any, height: int) -> None:
+    (complaint,) = run(ends({"1": load(height=height)}, images=["1", 0])).complaints["1"]
+    assert complaint == f"height: {height} pixels were asked for; choose an even number, 64 to 4096."
+
+
 def test_a_name_that_arrives_over_a_link_is_checked_when_it_runs(host: Host, pack: Any) -> None:
     # Validation sees None for what is linked.
     node = host.classes["Load360Video"]
@@ -343,7 +349,14 @@ class TestCrop:
         done = crop_of(run, stop)
         assert (done.status, done.failed_node) == ("interrupted", "4")
 
-    @pytest.mark.parametrize(("inputs", "words"), [({"sound": "loud"}, "the sound 'loud'"), ({"size": 16}, "smaller")])
+    @pytest.mark.parametrize(
+        ("inputs", "words"),
+        [
+            ({"sound": "loud"}, "sound: the sound 'loud'"),
+            ({"size": 16}, "size: 16 pix"),
+            ({"size": 65}, "size: 65 pix"),
+        ],
+    )
     def test_refuses_what_is_not_offered(self, run: Any, inputs: dict[str, Any], words: str) -> None:
         assert words in crop_of(run, **inputs).complaints["4"][0]
 
@@ -353,3 +366,9 @@ class TestCrop:
     )
     def test_refuses_layouts_that_do_not_fit_the_channels(self, run: Any, inputs: dict[str, Any], words: str) -> None:
         assert words in str(crop_of(run, **inputs).error)
+
+
+def test_views_of_an_odd_size_are_refused_at_submission(host: Host) -> None:
+    node = host.classes["Con360ViewsAround"]
+    assert (node.validate_inputs(64), node.validate_inputs(None)) == (True, True)
+    assert "65 pixels were asked for" in node.validate_inputs(65)

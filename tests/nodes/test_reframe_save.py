@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from con360.media.reader import read_sound
 from con360.media.writer import clip_stream
 from con360.sound.ambisonics import encode
 from tools.host import Host
+from tools.host.modules import installed
 
 pytestmark = pytest.mark.standin
 
@@ -104,11 +108,27 @@ def test_cancel_removes_the_unfinished_file(run: Any, host: Host, footage: str) 
 
 @pytest.mark.parametrize(
     ("inputs", "words"),
-    [({"mode": "away"}, "the mode"), ({"height": 0}, "set both"), ({"mode": "keyframes"}, "no keyframes")],
-)
-def test_wrong_widgets_are_named(run: Any, footage: str, inputs: dict[str, Any], words: str) -> None:
+    [
+        ({"height": 0}, "height: width and height: set both"), ({"width": 65}, "width: 65 pixels"),
+        ({"mode": "keyframes"}, "keyframes: there are no keyframes"), ({"height": 8194}, "height: 8194 pixels"),
+        ({"ambisonics": "none", "head_locked": True}, "ambisonics: "),
+        ({"video": "gone.mp4"}, "video: there is no file"),
+    ],
+)  # fmt: skip
+def test_wrong_widgets_are_refused_at_submission(run: Any, footage: str, inputs: dict[str, Any], words: str) -> None:
     result = run(prompt(footage, **inputs))
-    assert (result.status, result.failed_node) == ("error", "1") and words in str(result.error)
+    assert result.status == "refused" and result.complaints["1"][0].startswith(words), result.complaints
+    assert "\n" not in result.complaints["1"][0]
+
+
+def test_each_wrong_widget_is_told_on_a_line_of_its_own(run: Any) -> None:
+    told = run(prompt("gone.mp4", width=65, mode="keyframes")).complaints["1"][0].split("\n")
+    assert [line.partition(":")[0] for line in told] == ["video", "width", "keyframes"]
+
+
+def test_an_unknown_mode_is_named(run: Any, footage: str) -> None:
+    result = run(prompt(footage, mode="away"))
+    assert (result.status, result.failed_node) == ("error", "1") and "the mode" in str(result.error)
 
 
 def test_files_outside_the_input_folder_are_refused(run: Any, footage: str, tmp_path: Path) -> None:
@@ -138,11 +158,41 @@ def test_a_saved_panorama_has_spherical_metadata(run: Any, host: Host, footage: 
     assert float(x / w) == pytest.approx(1, abs=0.02) and float(y / w) < 0.02
 
 
+def test_a_saved_panorama_holds_the_workflow_as_cores_videos_do(
+    run: Any, host: Host, footage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tags(prefix: str) -> dict[str, str]:
+        (saved,) = run(save_graph(prefix)).ui["2"]["images"]
+        path = host.base / saved["type"] / saved["subfolder"] / saved["filename"]
+        assert probe(path).spherical.projection == "equirectangular" and read_sound(path)[0].layout == "ambix"
+        assert saved["filename"].startswith(str(date.today().year))
+        with av.open(str(path)) as container:
+            return dict(container.metadata)
+
+    assert json.loads(tags("tagged/%date:yyyy%")["prompt"]) == save_graph("tagged/%date:yyyy%")
+    monkeypatch.setattr(host._modules["comfy.cli_args"].args, "disable_metadata", True)
+    assert "prompt" not in tags("plain/%date:yyyy%")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "stereo", "told"),
+    [
+        (64, 64, "mono", True), (64, 32, "mono", False), (64, 64, "top-bottom", False), (64, 32, "top-bottom", False),
+        (128, 32, "left-right", False), (64, 64, "left-right", True), (32, 64, "mono", True),
+    ],
+)  # fmt: skip
+def test_a_picture_that_is_no_panorama_is_labelled_with_a_notice(
+    host: Host, pack: Any, caplog: pytest.LogCaptureFixture, width: int, height: int, stereo: str, told: bool
+) -> None:
+    with installed(host._modules):
+        saved = pack("nodes.save").Save360Video.execute(torch.rand(2, height, width, 3), 8.0, "shape", stereo)
+    (notices,) = [shown["notices"] for shown in saved.ui["con360"]]
+    assert (f"{width}x{height}" in caplog.text) is told and len(notices) == int(told)
+
+
 def test_loudspeakers_odd_rates_and_peaks_are_made_to_fit(
     host: Host, pack: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from tools.host.modules import installed
-
     six = torch.zeros(1, 6, 37800)
     # A tone that begins and ends softly: a hard end has peaks between its samples.
     six[0, 2] = 2 * torch.hann_window(37800) * torch.sin(torch.arange(37800) * 0.05)
@@ -162,8 +212,6 @@ def test_saving_outside_the_output_folder_is_refused(run: Any, footage: str) -> 
 
 
 def test_s_kl_is_zero_for_equal_clips_and_not_for_others(pack: Any, host: Host) -> None:
-    from tools.host.modules import installed
-
     clips = torch.rand(2, 4, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     clips[1, :, 10:20, 4:12] = torch.tensor([1.0, 0.0, 0.0])
     with installed(host._modules):

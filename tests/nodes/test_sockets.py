@@ -66,6 +66,23 @@ def test_masks_are_maps(sockets: Any) -> None:
     assert torch.equal(sockets.mask_from_maps(mask), mask)
 
 
+def test_one_painted_mask_is_saliency_of_every_frame(sockets: Any, caplog: pytest.LogCaptureFixture) -> None:
+    painted = torch.zeros(1, 16, 32)
+    painted[:, 4:8, 20:28] = 1
+    maps = sockets.saliency_from_mask(painted, 5).maps
+    assert maps.shape == (5, 16, 32) and torch.equal(maps[4], painted[0]) and not caplog.text
+    assert sockets.saliency_from_mask(painted.expand(3, -1, -1), 5).maps.shape == (3, 16, 32)
+
+
+def test_a_mask_of_another_ratio_is_stretched_with_a_notice(sockets: Any, caplog: pytest.LogCaptureFixture) -> None:
+    half = torch.zeros(1, 24, 32)
+    half[..., 16:] = 1
+    maps = sockets.saliency_from_mask(half, 2).maps
+    assert maps.shape == (2, 16, 32) and torch.allclose(maps[1], half[0, :16], atol=1e-5)
+    assert "32x24; stretched to 32x16" in caplog.text
+    assert sockets.saliency_from_mask(torch.rand(2, 7, 1)).maps.shape == (2, 1, 2)
+
+
 def test_distances_in_pixels_are_stretched_into_a_mask(sockets: Any) -> None:
     mask = sockets.mask_from_maps(torch.tensor([[[-30.0, 0.0], [10.0, 10.0]]]))
     assert mask.flatten().tolist() == pytest.approx([0.0, 0.75, 1.0, 1.0])
@@ -77,7 +94,7 @@ def test_a_mask_does_not_share_memory_with_the_maps(sockets: Any) -> None:
     assert maps.sum() == 0
 
 
-@pytest.mark.parametrize("mask", [torch.rand(2, 8, 8), torch.rand(8, 16), torch.full((1, 4, 8), float("inf"))])
+@pytest.mark.parametrize("mask", [torch.rand(0, 4, 8), torch.rand(8, 16), torch.full((1, 4, 8), float("inf"))])
 def test_bad_masks_are_refused_by_name(sockets: Any, refused: type[Exception], mask: torch.Tensor) -> None:
     with pytest.raises(refused, match="the saliency mask"):
         sockets.saliency_from_mask(mask)

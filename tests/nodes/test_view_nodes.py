@@ -45,6 +45,19 @@ def graph(**inputs: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def test_a_painted_mask_steers_every_frame(host: Host, pack: Any) -> None:
+    painted = torch.zeros(1, 30, 64)
+    painted[:, 12:18, 46:50] = 1
+    with installed(host._modules):
+        node = pack("nodes.viewpoint").CentroidToBASD
+        made = node.execute(
+            painted, 8.0, "subject", 1, "track", 0.0, 0.0, 90.0, "minmax", torch.rand(4, 32, 64, 3)
+        ).args
+        overlay = pack("nodes.compare").OverlayPreview.execute(torch.rand(4, 32, 64, 3), 8.0, 64, painted, made[0])
+    assert made[1].shape == (4, 32, 64) and made[2] == pytest.approx(90, abs=6)
+    assert overlay.args[0].shape == (4, 32, 64, 3)
+
+
 def by_hand(**inputs: Any) -> dict[str, Any]:
     values = {
         "frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": 30.0, "pitch": -10.0, "fov": 75.0,
@@ -102,10 +115,17 @@ def test_keyframes_that_cannot_be_read_are_refused_before_anything_runs(run: Any
     assert "keyframe 1 is" in result.complaints["3"][0]
 
 
-def test_asking_for_keyframes_without_any_is_an_error_on_the_node(run: Any) -> None:
-    result = run(graph(choose_by="keyframes"))
-    assert (result.status, result.failed_node) == ("error", "3")
-    assert "there are no keyframes" in str(result.error)
+@pytest.mark.parametrize("prompt", [
+    graph(choose_by="keyframes"), graph(choose_by="keyframes", keyframes="[]"), by_hand(mode="keyframes"),
+])  # fmt: skip
+def test_asking_for_keyframes_without_any_is_refused_before_anything_runs(run: Any, prompt: Any) -> None:
+    result = run(prompt)
+    assert result.status == "refused" and "there are no keyframes" in result.complaints["3"][0]
+
+
+def test_keyframes_that_arrive_over_a_link_are_checked_when_they_run(host: Host, run: Any) -> None:
+    for name in ("CentroidToBASD", "ViewpointByHand", "Con360PlaceSound"):
+        assert host.classes[name].validate_inputs("keyframes", None) is True
 
 
 def test_frames_of_another_clip_are_refused(host: Host, run: Any) -> None:

@@ -239,7 +239,7 @@ def test_what_cannot_be_used_is_said() -> None:
         ({"vectors": torch.zeros(0, 64, 3), "residual": torch.zeros(0, 64)}, "wanted"),
         ({"vectors": torch.full((30, 64, 3), 2.0)}, "longer than 2"),
         ({"vectors": torch.full((30, 64, 3), float("nan"))}, "NaN"),
-        ({"residual": torch.full((30, 64), -0.1)}, "out of 0 to 4"),
+        ({"residual": torch.full((30, 64), -0.1)}, "out of 0 to 16"),
         ({"row_s": 0.0}, "rows of 0 s"),
         ({"shares": (1.0, 1.0, 1.0)}, "whose sum is 1"),
     ],

@@ -112,12 +112,13 @@ def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
         unload_all_models=lambda: None,
     )
     utils = StrictModule("comfy.utils", ProgressBar=ProgressBar)
+    options = StrictModule("comfy.cli_args", args=types.SimpleNamespace(disable_metadata=False))
     patching = StrictModule("comfy.model_patcher", ModelPatcher=ModelPatcher)
-    comfy = StrictModule("comfy", utils=utils, model_management=management, model_patcher=patching)
+    comfy = StrictModule("comfy", utils=utils, model_management=management, model_patcher=patching, cli_args=options)
     api = StrictModule(
         "comfy_api.v0_0_2", io=v3.io, ComfyExtension=v3.ComfyExtension, Types=v3.Types, InputImpl=v3.InputImpl
     )
-    parts = [folder_paths, management, utils, patching, comfy, api, StrictModule("comfy_api", v0_0_2=api)]
+    parts = [folder_paths, management, utils, options, patching, comfy, api, StrictModule("comfy_api", v0_0_2=api)]
     return {module.__name__: module for module in parts}
 
 

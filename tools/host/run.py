@@ -15,7 +15,7 @@ from typing import Any, Literal
 from . import graph
 from .core_nodes import CORE_NODES
 from .modules import InterruptProcessingException, Signals, build, installed
-from .v3 import ComfyExtension, ComfyNode, LockedClass, NodeOutput, VideoFromComponents, VideoFromFile
+from .v3 import ComfyExtension, ComfyNode, HiddenHolder, LockedClass, NodeOutput, VideoFromComponents, VideoFromFile
 
 PACK = Path(__file__).resolve().parent.parent.parent
 Listener = Callable[[str, float, float], None]
@@ -177,19 +177,23 @@ class Host:
         }
         if self.classes[node["class_type"]].define_schema().is_input_list:
             lists = {name: list(value) if isinstance(value, Listed) else [value] for name, value in inputs.items()}
-            return self._execute_once(node["class_type"], info, lists)
+            return self._execute_once(prompt, info, node_id, lists)
         runs = max((len(value) for value in inputs.values() if isinstance(value, Listed)), default=None)
         if runs is None:
-            return self._execute_once(node["class_type"], info, inputs)
-        results = [self._execute_once(node["class_type"], info, _item(inputs, i)) for i in range(runs)]
+            return self._execute_once(prompt, info, node_id, inputs)
+        results = [self._execute_once(prompt, info, node_id, _item(inputs, i)) for i in range(runs)]
         shown = {key: [v for one in results for v in one.ui[key]] for key in results[0].ui} if results[0].ui else None
         columns = zip(*(one.args for one in results), strict=True)
         return NodeOutput(*(Listed(_flat(column)) for column in columns), ui=shown)
 
-    def _execute_once(self, kind: str, info: dict[str, Any], inputs: dict[str, Any]) -> NodeOutput:
+    def _execute_once(
+        self, prompt: dict[str, Any], info: dict[str, Any], node_id: str, inputs: dict[str, Any]
+    ) -> NodeOutput:
         self._signals.throw_if_interrupted()
+        kind = prompt[node_id]["class_type"]
         cls = self.classes[kind]
-        locked = LockedClass(cls.__name__, (cls,), {})
+        hidden = HiddenHolder(prompt if info[kind]["output_node"] else None)
+        locked = LockedClass(cls.__name__, (cls,), {"hidden": hidden})
         result = cls.execute.__func__(locked, **inputs)
         if not isinstance(result, NodeOutput):
             raise TypeError(f"{kind} returned {type(result).__name__}; a node returns io.NodeOutput")

@@ -115,8 +115,17 @@ class NodeOutput:
         self.args, self.ui = args, ui
 
 
+class HiddenHolder:
+    """Facts of the run, of which the server tells output nodes these two."""
+
+    def __init__(self, prompt: dict[str, Any] | None, extra_pnginfo: dict[str, Any] | None = None) -> None:
+        self.prompt, self.extra_pnginfo = prompt, extra_pnginfo
+
+
 class ComfyNode:
     """Base of all nodes. `validate_inputs` and `fingerprint_inputs` are optional and absent here."""
+
+    hidden: HiddenHolder | None = None
 
     @classmethod
     def define_schema(cls) -> Schema:

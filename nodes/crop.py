@@ -49,11 +49,11 @@ class ViewpointCrop(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, sound: str | None, size: int | None = None) -> bool | str:
-        # A widget that is linked has no value yet.
-        return runtime.verdict(
-            sound=lambda: sound is None or runtime.check_choice(sound, SOUNDS, "the sound"),
-            size=lambda: runtime.check_even(size, *SIZE_RANGE),
-        )
+        def check_sound() -> None:
+            if sound is not None:  # a linked widget has no value yet
+                runtime.check_choice(sound, SOUNDS, "the sound")
+
+        return runtime.verdict(sound=check_sound, size=lambda: runtime.check_even(size, *SIZE_RANGE))
 
     @classmethod
     @runtime.needs_packages

@@ -71,13 +71,12 @@ class Load360Video(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, video: str | None, height: int | None = None, ambisonics: str | None = None,
-        head_locked: bool | None = None,
+        cls, video: str | None, ambisonics: str | None = None, head_locked: bool | None = None
     ) -> bool | str:  # fmt: skip
-        # A widget that is linked has no value yet.
+        # A widget that is linked has no value yet. The height is left to the server's range: a name here would repeat
+        # the video's sentence under it.
         return runtime.verdict(
             video=lambda: video in (SAMPLE, None) or files.input_file(video),
-            height=lambda: runtime.check_even(height, *HEIGHT_RANGE),
             ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
         )
 
@@ -92,6 +91,7 @@ class Load360Video(io.ComfyNode):
         ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(eye, EYES, "the eye")
+        runtime.check_even(height, *HEIGHT_RANGE)
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
         caption, shown = "", dict[str, Any](video=video)
         if video == SAMPLE:

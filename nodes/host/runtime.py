@@ -106,10 +106,12 @@ def check_even(value: int | None, low: int, high: int) -> None:
     """Refuse a size that H.264 cannot hold; the server checks no step, and no range of what `validate_inputs` names.
 
     Raises:
-        InputError: odd, or outside `low` to `high`; None, a linked widget, has no value yet.
+        InputError: no whole number, odd, or outside `low` to `high`; None, a linked widget, has no value yet.
     """
-    if value is not None and (value % 2 or not low <= value <= high):
-        raise InputError(f"{value} pixels were asked for; choose an even number, {low} to {high}.")
+    if value is None:
+        return
+    if not isinstance(value, int) or value % 2 or not low <= value <= high:
+        raise InputError(f"{value!r} pixels were asked for; choose an even number, {low} to {high}.")
 
 
 def verdict(**checks: Callable[[], object]) -> bool | str:

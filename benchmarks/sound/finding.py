@@ -35,7 +35,7 @@ from con360.records import DirectionField, Sound
 from con360.saliency.predict import clip_saliency
 from con360.scenes import VOICES, Performer, Scene, random_scene, voice_waveform
 from con360.sound.ambisonics import harmonics
-from con360.sound.envelopes import RATE_HZ, band_powers
+from con360.sound.band_powers import RATE_HZ, band_powers
 from con360.sound.fields import ROW_S, analyse
 from con360.timing import ClipSpec
 from con360.viewpoint.choose import viewpoints

@@ -15,7 +15,7 @@ from con360.metrics.onsets import OnsetScore, onset_count_matches, onset_score
 from con360.metrics.spatial import (
     BOX_FPS,
     Box,
-    Placed,
+    HeardColumn,
     SpatialScore,
     azimuth_error_deg,
     chance_score,
@@ -157,7 +157,7 @@ def _place_row(what: str, views: list[tuple[Scene, float]], name: str, bar: bool
         heard = heard_rows(field if name.startswith("FOA") else to_stereo(field, "tangent"))
         placed = placed_in_view(heard, FOV_DEG)
         totals["true"] += spatial_av_align(placed, boxes[i])
-        totals["mirrored"] += spatial_av_align([Placed(frame, 256 - x) for frame, x in placed], boxes[i])
+        totals["mirrored"] += spatial_av_align([HeardColumn(frame, 256 - x) for frame, x in placed], boxes[i])
         totals["shuffled"] += spatial_av_align(placed, boxes[others[i]])
         totals["mono"] += mono_score(placed, boxes[i])
         totals["chance"] += chance_score(placed, boxes[i])

@@ -277,7 +277,7 @@ def _write_field(
         )  # fmt: skip
         field, found = place_generated(made, movement_of_clip(clip, device=device, progress=progress))
     report.notice(*found.notices)
-    write_wav(path, field)
+    report.notice(*write_wav(path, field))
 
 
 # The answer -----------------------------------------------------------------------------------------------------------

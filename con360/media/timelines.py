@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..records import Envelope, OnsetTrack
-from ..sound.loudness import envelope_of
+from ..sound.envelopes import envelope_of
 from ..sound.onset_text import TextKind, envelope_from_text, envelope_to_text, onsets_from_text, onsets_to_text
 from .files import atomic_path, existing_file
 from .reader import read_sound

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound
+from ..sound.envelopes import HOP, WINDOW, envelope_of
 from ..sound.intensity import heard_angles_deg
 from ..sound.levels import resample, to_mono
-from ..sound.loudness import HOP, WINDOW, envelope_of
 from ..sound.mels import SAMPLE_RATE_HZ, log_mel
 from .figure import Definition
 

@@ -38,14 +38,14 @@ class Box(NamedTuple):
     right: float
 
 
-class Placed(NamedTuple):
+class HeardColumn(NamedTuple):
     """Something heard: the frame of 100 ms, and the column in pixels of a picture 256 wide."""
 
     frame: int
     x: float
 
 
-class Heard(NamedTuple):
+class HeardYaw(NamedTuple):
     """A sounding row: its frame of 100 ms and its direction, right-positive from the view's middle."""
 
     frame: int
@@ -79,17 +79,17 @@ def definition(front_end: str) -> Definition:
     )
 
 
-def spatial_av_align(placed: Sequence[Placed], boxes: Sequence[Box]) -> SpatialScore:
+def spatial_av_align(placed: Sequence[HeardColumn], boxes: Sequence[Box]) -> SpatialScore:
     """Score one clip as published: columns and edges are cut to whole pixels, boxes of three frames count."""
     return SpatialScore(sum(_hits(one.frame, one.x, boxes) for one in placed), len(placed))
 
 
-def mono_score(placed: Sequence[Placed], boxes: Sequence[Box]) -> SpatialScore:
+def mono_score(placed: Sequence[HeardColumn], boxes: Sequence[Box]) -> SpatialScore:
     """Score a sound that comes from the picture's middle whenever this one sounds."""
-    return spatial_av_align([Placed(one.frame, WIDTH_PX / 2) for one in placed], boxes)
+    return spatial_av_align([HeardColumn(one.frame, WIDTH_PX / 2) for one in placed], boxes)
 
 
-def chance_score(placed: Sequence[Placed], boxes: Sequence[Box]) -> SpatialScore:
+def chance_score(placed: Sequence[HeardColumn], boxes: Sequence[Box]) -> SpatialScore:
     """Score a sound from anywhere in the picture whenever this one sounds: the mean over all columns."""
     hits = sum(_hits(one.frame, x, boxes) for one in placed for x in range(WIDTH_PX))
     return SpatialScore(hits / WIDTH_PX, len(placed))
@@ -107,7 +107,7 @@ def _hits(frame: int, x: float, boxes: Sequence[Box]) -> bool:
 # Our front ends -------------------------------------------------------------------------------------------------------
 
 
-def heard_rows(sound: Sound, law: StereoLaw = "tangent") -> list[Heard]:
+def heard_rows(sound: Sound, law: StereoLaw = "tangent") -> list[HeardYaw]:
     """Find the direction of each sounding 100 ms of a view's sound.
 
     Args:
@@ -131,14 +131,14 @@ def heard_rows(sound: Sound, law: StereoLaw = "tangent") -> list[Heard]:
         raise InputError(f"a {sound.layout} sound has no direction; give stereo, or AmbiX of 4 channels or more.")
     least = float(loudness.max()) * 10 ** (QUIET_DB / 20) if count else 0.0
     loud = torch.nonzero((loudness > 0) & (loudness >= least)).flatten()
-    return [Heard(int(row), float(yaw[row])) for row in loud]
+    return [HeardYaw(int(row), float(yaw[row])) for row in loud]
 
 
-def placed_in_view(heard: Sequence[Heard], fov_deg: float) -> list[Placed]:
+def placed_in_view(heard: Sequence[HeardYaw], fov_deg: float) -> list[HeardColumn]:
     """Place directions in a view's picture; what is heard outside of it has no place and is left out."""
     edge = math.tan(math.radians(fov_deg / 2))
     inside = [row for row in heard if abs(row.yaw_deg) <= fov_deg / 2]
-    return [Placed(row.frame, column_of(row.yaw_deg, edge)) for row in inside]
+    return [HeardColumn(row.frame, column_of(row.yaw_deg, edge)) for row in inside]
 
 
 def column_of(yaw_deg: float, edge: float) -> float:
@@ -146,7 +146,7 @@ def column_of(yaw_deg: float, edge: float) -> float:
     return WIDTH_PX / 2 * (1 + math.tan(math.radians(yaw_deg)) / edge)
 
 
-def azimuth_error_deg(heard: Sequence[Heard], true_yaws_deg: Callable[[float], Sequence[float]]) -> float:
+def azimuth_error_deg(heard: Sequence[HeardYaw], true_yaws_deg: Callable[[float], Sequence[float]]) -> float:
     """Average the angle between each sounding row and the nearest true source; NaN without any.
 
     Args:

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import DirectionField, Sound
+from ..sound.band_powers import RATE_HZ, band_powers
 from ..sound.bands import BANDS
-from ..sound.envelopes import RATE_HZ, band_powers
 from ..sound.fields import ROW_S
 from ..sound.levels import to_mono
 from .matching import rhythm, synchrony

@@ -22,7 +22,7 @@ from ..sound.ambisonics import channels_of
 from ..sound.levels import to_mono
 from ..sound.sources import sum_blocks
 from .sources import LOOSE_END_S, SoundFile, cut_notice, open_sound, sentences
-from .views import BLOCK, LIST, Heard, field_blocks, notices_of, views_from_json
+from .views import BLOCK, LIST, SoundFacts, facts_notices, field_blocks, views_from_json
 
 # Endings of a view's sound; a clip with sound counts where there is nothing else.
 CLIP = ".mp4"
@@ -166,8 +166,8 @@ class ViewSounds:
         """Sentences about the sounds once they have been read, in a result that ends at `end_s`."""
         own = [f"sound {file.name}: {one}" for file in self.files.values() for one in dict.fromkeys(file.notices)]
         every = [
-            Heard(name, file.channels, file.rate_hz, self.samples[name] / self.rate_hz, self.peaks[name] > 0)
+            SoundFacts(name, file.channels, file.rate_hz, self.samples[name] / self.rate_hz, self.peaks[name] > 0)
             for name, file in self.files.items()
         ]
         late = [f"{self.name}: {cut_notice(end_s)}"] if self.length_s > end_s + LOOSE_END_S else []
-        return (*self.notices, *own, *notices_of(every), *late)
+        return (*self.notices, *own, *facts_notices(every), *late)

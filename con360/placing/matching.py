@@ -16,7 +16,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..sound.envelopes import RATE_HZ
+from ..sound.band_powers import RATE_HZ
 from .movement import Movement
 
 # Loudness grows with this power of the power: near Stevens' 0.3 of a tone, and best on scenes that no test uses.

@@ -114,7 +114,7 @@ def place_alone(
     every = _with_views(sources, views)
     order = (settings or PlaceSettings()).order or _highest_order(every)
     field = _Field(every, order, max(source.rate_hz for source in every), math.inf, progress)
-    gain = min(1.0, 1.0 / max(field.measure(), 1.0))
+    gain = 1.0 / max(field.measure(), 1.0)
     with wav_stream(out, channels_of(order), field.rate_hz) as wav:
         for block in field.blocks("writing the sound"):
             wav.add((block * gain).numpy())

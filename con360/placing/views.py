@@ -114,14 +114,16 @@ def field_blocks(
 
 def sounds_notices(sounds: Sequence[Sound]) -> tuple[str, ...]:
     """Say how `field_of_views` has to change these sounds: mixed, resampled, padded; and which are silent."""
-    return notices_of([
-        Heard(view_name(i), sound.waveform.shape[0], sound.sample_rate_hz, sound.duration_s, bool(sound.waveform.any()))
+    return facts_notices([
+        SoundFacts(
+            view_name(i), sound.waveform.shape[0], sound.sample_rate_hz, sound.duration_s, bool(sound.waveform.any())
+        )
         for i, sound in enumerate(sounds, 1)
     ])  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Heard:
+class SoundFacts:
     """Facts about the sound of a view, by which it has to be changed."""
 
     name: str
@@ -131,12 +133,12 @@ class Heard:
     sounds: bool
 
 
-def notices_of(every: Sequence[Heard]) -> tuple[str, ...]:
+def facts_notices(every: Sequence[SoundFacts]) -> tuple[str, ...]:
     """Say how sounds of views are changed to become one field; see `sounds_notices`."""
     rates = sorted({one.rate_hz for one in every})
     longest = max(one.seconds for one in every)
 
-    def of(is_so: Callable[[Heard], bool]) -> str:
+    def of(is_so: Callable[[SoundFacts], bool]) -> str:
         return ", ".join(one.name for one in every if is_so(one))
 
     said = []

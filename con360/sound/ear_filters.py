@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..geometry.sphere import directions
 from .ambisonics import harmonics
 from .headphones import ORDERS, RATES_HZ, EarFilters
 
@@ -150,12 +151,6 @@ def cell_areas(head: HeadResponses) -> Tensor:
         ) from error
     areas = areas.clamp(max=_WIDEST_CELL * float(areas.mean()))
     return areas / areas.sum()
-
-
-def directions(yaw_deg: Tensor, pitch_deg: Tensor) -> Tensor:
-    """Unit vectors `[..., 3]` (left, up, front) of directions."""
-    first = harmonics(yaw_deg, pitch_deg, 1)
-    return first[..., 1:]
 
 
 def _colour(diffuse: Tensor, hz: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..geometry.sphere import directions
 from ..records import Sound, SourceTrack
-from .ear_filters import LEAD_S, EqualHead, HeadResponses, directions, equalised, minimum_phase
+from .ear_filters import LEAD_S, EqualHead, HeadResponses, equalised, minimum_phase
 from .moving import STEP_S
 from .sources import NEAREST_M, check_track, track_at
 
@@ -37,7 +38,8 @@ class EarPairs:
 
     Args:
         taps: `[D, 2, 64]` float64, without delay. delays_s: `[D, 2]`, seconds after the middle of the head hears.
-        places: `[D, 3]`, unit vectors. triangles: `[K, 3]`, the triplets of directions that cover the sphere.
+        places: `[D, 3]`, unit vectors (right, up, forward).
+        triangles: `[K, 3]`, the triplets of directions that cover the sphere.
         rate_hz: of the taps. source: whose ears they are.
     """
 

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import InputError
 from ..records import Envelope, OnsetTrack
-from .loudness import check_envelope
+from .envelopes import check_envelope
 from .onsets import check_onsets
 
 TextKind = Literal["json", "table", "labels"]

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .ear_filters import LEAD_S, RADIUS_M, SOUND_SPEED_M_S, HeadResponses, directions
+from ..geometry.sphere import directions
+from .ear_filters import LEAD_S, RADIUS_M, SOUND_SPEED_M_S, HeadResponses
 
 _SAMPLES = 512
 
@@ -50,7 +51,7 @@ def sphere_response(incidence_deg: Tensor, hz: Tensor) -> Tensor:
 def sphere_head(yaw_deg: Tensor, pitch_deg: Tensor, rate_hz: int) -> HeadResponses:
     """Responses of two ears, at the left and the right of a sphere, to sources at `[D]` directions (float64)."""
     hz = torch.linspace(0, rate_hz / 2, _SAMPLES // 2 + 1, dtype=torch.float64)
-    across = torch.rad2deg(torch.arccos(directions(yaw_deg, pitch_deg)[:, 0].clamp(-1, 1)))
+    across = torch.rad2deg(torch.arccos(-directions(yaw_deg, pitch_deg)[:, 0].clamp(-1, 1)))
     spectra = torch.stack((sphere_response(across, hz), sphere_response(180.0 - across, hz)), 1)
     late = torch.exp(-2j * math.pi * hz * LEAD_S)
     return HeadResponses(torch.fft.irfft(spectra * late, _SAMPLES), yaw_deg, pitch_deg, rate_hz, "a rigid sphere")

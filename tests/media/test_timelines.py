@@ -9,7 +9,7 @@ from con360.errors import InputError
 from con360.media.timelines import read_envelope, read_onsets, write_envelope, write_onsets
 from con360.media.writer import write_wav
 from con360.records import Envelope, OnsetTrack, Sound
-from con360.sound.loudness import envelope_of
+from con360.sound.envelopes import envelope_of
 
 TRACK = OnsetTrack((0.5, 2.0), (1.0, 0.5), ("hit", "hit"), source="file")
 

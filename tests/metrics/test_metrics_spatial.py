@@ -11,8 +11,8 @@ from published_svg import read_json
 from con360.errors import InputError
 from con360.metrics.spatial import (
     Box,
-    Heard,
-    Placed,
+    HeardColumn,
+    HeardYaw,
     SpatialScore,
     azimuth_error_deg,
     chance_score,
@@ -30,7 +30,7 @@ RATE = 16000
 def test_recorded_scores_are_exact():
     recorded, total = read_json("spatial_avalign.json"), SpatialScore(0, 0)
     for case in recorded["clips"]:
-        placed = [Placed(frame, x) for frame, _, x in case["seld"]]
+        placed = [HeardColumn(frame, x) for frame, _, x in case["seld"]]
         boxes = [Box(frame, x0, x1) for frame, _, x0, _, x1, _ in case["boxes"]]
         score = spatial_av_align(placed, boxes)
         if "error" in case:
@@ -53,7 +53,7 @@ def test_chance_and_mono_grow_with_the_boxes(width, chance, mono):
     for score, wanted in scores:
         total = SpatialScore(0, 0)
         for left in lefts:
-            total += score([Placed(0, 5.0)], [Box(0, left, left + width)])
+            total += score([HeardColumn(0, 5.0)], [Box(0, left, left + width)])
         assert total.score == pytest.approx(wanted, abs=0.02)
 
 
@@ -81,7 +81,7 @@ def test_directions_are_read_from_stereo_and_from_fields(yaw):
 def test_what_is_heard_outside_the_view_has_no_place():
     behind = Sound(encode(bursts(), 170.0, 0.0), RATE, "ambix")
     assert placed_in_view(heard_rows(behind), 90.0) == []
-    assert placed_in_view([Heard(0, 44.9), Heard(1, -45.1)], 90.0)[0].x == pytest.approx(255.6, abs=0.2)
+    assert placed_in_view([HeardYaw(0, 44.9), HeardYaw(1, -45.1)], 90.0)[0].x == pytest.approx(255.6, abs=0.2)
 
 
 def test_silence_has_no_rows_and_sounds_without_a_direction_are_named():

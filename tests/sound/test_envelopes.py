@@ -11,7 +11,7 @@ from published_svg import read_json, tensors
 
 from con360.errors import InputError
 from con360.records import Envelope, OnsetTrack, Sound
-from con360.sound.loudness import (
+from con360.sound.envelopes import (
     check_envelope,
     class_edges,
     envelope_of,

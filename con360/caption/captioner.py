@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .folders import check_folder, class_name, ended, greedy, load_network
+from ..weights.transformers_folder import check_folder, class_name, load_network
+from .answers import ended, greedy
 
 if TYPE_CHECKING:
     from PIL.Image import Image

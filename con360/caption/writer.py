@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..memory import is_out_of_memory
 from ..records import Progress
-from .folders import check_folder, class_name, ended, greedy, load_network
+from ..weights.transformers_folder import check_folder, class_name, load_network
+from .answers import ended, greedy
 
 ROLE = "language model"
 # Llama 3.2's chat template writes today's date into the prompt; a fixed one gives the same words on every day.

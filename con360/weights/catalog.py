@@ -13,7 +13,7 @@ from pathlib import Path
 from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
 from .files import read_header
-from .kinds import CONTROL, MOTION, SALVIT360, SD15, kind_of
+from .kinds import CONTROL, MOTION, OMNIAUDIO, SALVIT360, SD15, kind_of
 from .places import INDEX, PART_PLACES, PICKLE_SUFFIXES, WEIGHT_SUFFIXES, config_of, is_part_folder
 
 
@@ -32,13 +32,18 @@ class PublishedWeights:
     note: str = ""
 
 
-CAPTION_MODELS = {
+# By role: folders of transformers.
+FOLDER_MODELS = {
     "captioner": PublishedWeights(
         "BLIP-2", "https://huggingface.co/Salesforce/blip2-opt-2.7b", "MIT", "15 GB (3.74 billion weights, float32)"
     ),
     "language model": PublishedWeights(
         "Llama 3.2", "https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 Community License",
         "2.5 GB (1.24 billion weights, bfloat16)",
+    ),
+    "picture encoder": PublishedWeights(
+        "MetaCLIP ViT-H/14", "https://huggingface.co/facebook/metaclip-h14-fullcc2.5b",
+        "CC BY-NC 4.0 (not for commercial use)", "unknown (632 M weights in its vision tower)",
     ),
 }  # fmt: skip
 
@@ -178,12 +183,25 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
         ("con360_faces",), "centerface.onnx", lambda path: path.is_file() and path.suffix == ".onnx",
     ),
     KnownPart(
-        "captioner", "describes the six faces of the panorama", CAPTION_MODELS["captioner"], ("con360_captioner",),
+        "captioner", "describes the six faces of the panorama", FOLDER_MODELS["captioner"], ("con360_captioner",),
         "blip2-opt-2.7b", _is_of_type("blip-2", "blip_2", "blip"),
     ),
     KnownPart(
-        "language model", "merges the faces' captions; any small instruct model", CAPTION_MODELS["language model"],
+        "language model", "merges the faces' captions; any small instruct model", FOLDER_MODELS["language model"],
         ("con360_llm", "LLM"), "Llama-3.2-1B-Instruct", _is_causal,
+    ),
+    KnownPart(
+        "omniaudio", "Ambisonics for a 360° video; without it, the built-in small model",
+        PublishedWeights(
+            "OmniAudio", _HUB + "omniaudio/OmniAudio360V2SA",
+            "Apache-2.0; its picture encoder is CC BY-NC 4.0, so that both together are not for commercial use",
+            "unknown (1222 M weights, 149 M of them never used)",
+        ),
+        ("con360_omniaudio",), "model.ckpt", lambda path: _is_file_of(path, OMNIAUDIO),
+    ),
+    KnownPart(
+        "picture encoder", "reads the pictures for OmniAudio", FOLDER_MODELS["picture encoder"],
+        ("con360_omniaudio", "clip_vision"), "metaclip-h14-fullcc2.5b", _is_of_type("clip", "clip_vision_model"),
     ),
     KnownPart(
         "clap", "metric FAD",

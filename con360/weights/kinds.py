@@ -16,6 +16,7 @@ SD15 = "an SD 1.5 checkpoint"
 VAE = "a VAE"
 SALVIT360 = "SalViT360"
 CONNECTORS = "SVG connectors"
+OMNIAUDIO = "OmniAudio"
 
 UNET_PREFIX, VAE_PREFIX, TEXT_PREFIX = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 _UNET_IN = UNET_PREFIX + "input_blocks.0.0.weight"
@@ -109,6 +110,7 @@ _RULES: tuple[tuple[str, Callable[[Header], bool]], ...] = (
     ),
     (SD15, lambda header: _UNET_IN in header.tensors and _starts(TEXT_PREFIX)(header)),
     ("an SD 1.5 U-Net without text encoder", lambda header: _UNET_IN in header.tensors),
+    (OMNIAUDIO, _contains("conditioner.conditioners.video_360.")),
     (CONNECTORS, _starts("connector_in_", "connector_out_")),
     (SALVIT360, _starts("feature_extractor.", "module.feature_extractor.")),
     (VAE, lambda header: {"quant_conv.weight", "decoder.conv_in.weight"} <= _without_prefix(header.tensors)),

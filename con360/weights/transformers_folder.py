@@ -1,4 +1,4 @@
-"""Check folders of caption models as transformers writes them, and load their networks whole or not at all.
+"""Check folders of models as transformers writes them, and load their networks whole or not at all.
 
 Nothing is downloaded, no code from a folder runs, and pickled weights are read with `weights_only=True`.
 """
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import InputError
 from ..memory import is_out_of_memory
-from ..weights.catalog import CAPTION_MODELS
-from ..weights.files import shard_names
+from .catalog import FOLDER_MODELS
+from .files import shard_names
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -24,7 +24,7 @@ def check_folder(folder: str | Path, role: str) -> dict[str, Any]:
     """Refuse a folder that lacks its configuration or a weight file that it names; weights are not read.
 
     Args:
-        role: "captioner" or "language model".
+        role: a key of `catalog.FOLDER_MODELS`.
 
     Returns:
         The folder's config.json.
@@ -49,7 +49,7 @@ def class_name(config: dict[str, Any]) -> str:
 
 
 def _advice(role: str) -> str:
-    known = CAPTION_MODELS[role]
+    known = FOLDER_MODELS[role]
     return (
         f"Get {known.title} from {known.address} ({known.licence}, {known.size}), or another {role}, and give the "
         f"folder with its config.json; nothing is downloaded by itself."
@@ -132,16 +132,3 @@ def _check_complete(folder: Path, network: nn.Module, info: dict[str, Any], role
             f"the weights in the {role} folder {folder} do not fit its configuration: {'; '.join(problems[:3])}{more}. "
             f"Get it again."
         )
-
-
-def ended(ids: Tensor, tokenizer: Any, max_new_tokens: int) -> bool:
-    """Tell whether new tokens `[L]` ended by themselves, not at the limit."""
-    return len(ids) < max_new_tokens or int(ids[-1]) in tokenizer.all_special_ids
-
-
-def greedy(max_new_tokens: int) -> dict[str, Any]:
-    """Make settings of `generate` that give the same words for the same input, against the folder's own."""
-    return {
-        "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None,
-        "max_new_tokens": max_new_tokens,
-    }  # fmt: skip

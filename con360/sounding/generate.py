@@ -1,0 +1,118 @@
+"""Generate Ambisonics of any length from features of pictures, group after group of windows.
+
+Shape legend: C channels, N samples, Z latent channels, R latent rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..models.omniaudio import TRAINED_S, OmniAudio
+from ..protocols import Inputs
+from ..records import AV
+from ..sampling.joint import Given, StepCallback, sample_joint
+from ..sampling.settings import SamplerSettings
+from ..sampling.windows import FinishedRows, Group, WindowedDenoiser, groups_of
+from .picture_encoder import PictureFeatures
+
+# Rows that neighbouring windows share, at least; twice the decoder's reach and more.
+OVERLAP_ROWS = 40
+WINDOWS_PER_GROUP = 3
+
+
+@dataclass(frozen=True)
+class FieldSettings:
+    """Settings of a generation.
+
+    Args:
+        steps, cfg, seed: as `SamplerSettings` has them; the published ones are 24 and 3.
+        overlap_rows, windows: of a group.
+    """
+
+    steps: int = 24
+    cfg: float | None = 3.0
+    seed: int = 0
+    overlap_rows: int = OVERLAP_ROWS
+    windows: int = WINDOWS_PER_GROUP
+
+    @property
+    def sampler(self) -> SamplerSettings:
+        return SamplerSettings(steps=self.steps, cfg_video=None, cfg_audio=self.cfg, seed=self.seed)
+
+
+# told(group, groups, step, steps) after each step; may raise to cancel.
+Told = Callable[[int, int, int, int], None]
+
+
+def latent_groups(
+    model: OmniAudio, pictures: PictureFeatures, seconds: float, settings: FieldSettings | None = None,
+    told: Told | None = None,
+) -> Iterator[Tensor]:  # fmt: skip
+    """Sample the latents of a sound as long as a video; yields the new rows `[Z, r]` of each group, in order.
+
+    A clip of up to 10 s is one window, as published. The same seed gives the same rows.
+
+    Raises:
+        InputError: the clip is shorter than one latent row, or settings that cannot be used.
+    """
+    settings = settings or FieldSettings()
+    rows = model.codec.rows(seconds)
+    groups = groups_of(rows, model.codec.rows(TRAINED_S), settings.overlap_rows, settings.windows)
+    generator = settings.sampler.generator()
+    finished: Tensor | None = None
+    for number, group in enumerate(groups):
+        tell = None if told is None else _teller(told, number, len(groups))
+        made = _sample_group(model, pictures, group, finished, settings.sampler, generator, tell)
+        following = groups[number + 1] if number + 1 < len(groups) else None
+        finished = None if following is None or not following.shared else made[..., -following.shared :]
+        yield made[0, :, group.shared :]
+
+
+def _sample_group(
+    model: OmniAudio, pictures: PictureFeatures, group: Group, finished: Tensor | None, settings: SamplerSettings,
+    generator: torch.Generator, callback: StepCallback | None,
+) -> Tensor:  # fmt: skip
+    given, without = _features(model, pictures, group)
+    shape = (model.codec.latent_shape(model.clip_spec(TRAINED_S))[0], group.stop - group.start)
+    noise = torch.randn((1, *shape), generator=generator)
+    schedule, terms = model.schedules.audio, []
+    if finished is not None:
+        held = noise[..., : finished.shape[-1]].to(finished)
+        terms.append(FinishedRows(finished, held, schedule, schedule.timesteps(settings.steps)))
+    latents = sample_joint(
+        WindowedDenoiser(model.denoiser, group), model.schedules, Inputs(AV(audio=given), AV(audio=without)),
+        AV(audio=shape), settings, given=Given(noise=AV(audio=noise), generator=generator), terms=terms,
+        callback=callback,
+    )  # fmt: skip
+    return latents.audio
+
+
+def _features(model: OmniAudio, pictures: PictureFeatures, group: Group) -> tuple[Tensor, Tensor]:
+    row_s = model.codec.seconds_per_row
+    parts = [pictures.part(start * row_s, group.rows * row_s) for start in group.starts]
+    pairs = [model.features(part.panorama, part.view, group.rows) for part in parts]
+    given, without = (torch.stack(half)[None] for half in zip(*pairs, strict=True))
+    return given, without
+
+
+def _teller(told: Told, group: int, groups: int) -> StepCallback:
+    return lambda step, steps, latents, x0: told(group, groups, step, steps)
+
+
+def generated_blocks(
+    model: OmniAudio, pictures: PictureFeatures, seconds: float, settings: FieldSettings | None = None,
+    told: Told | None = None,
+) -> Iterator[Tensor]:  # fmt: skip
+    """The same decoded: blocks `[C, n]` on the CPU, without a seam; less than a row at the end is missing.
+
+    Raises:
+        InputError: as `latent_groups`.
+    """
+    with torch.no_grad():
+        yield from model.codec.decode_tiles(latent_groups(model, pictures, seconds, settings, told))
+
+

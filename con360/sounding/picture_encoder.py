@@ -1,0 +1,132 @@
+"""Read features of a video's pictures with CLIP's vision tower.
+
+Shape legend: K pictures, F features.
+
+Source: OmniAudio (arXiv 2504.14906), which reads MetaCLIP ViT-H/14: the projected class token, not normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..records import Progress
+from .pictures import clip_pixels, front_view, squared
+
+# Pictures that the encoder takes at a time.
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class PictureFeatures:
+    """Features of a video's pictures at a constant rate.
+
+    Args:
+        panorama: of the whole frames, `[K, F]`. view: of the front views, `[K, F]`.
+        fps: pictures per second.
+    """
+
+    panorama: Tensor
+    view: Tensor
+    fps: float = 8.0
+
+    def part(self, start_s: float, seconds: float) -> PictureFeatures:
+        """The pictures of a span, at least two; the last one repeats beyond the end."""
+        first, count = round(start_s * self.fps), max(2, round(seconds * self.fps))
+        places = torch.arange(first, first + count).clamp(0, len(self.view) - 1)
+        return PictureFeatures(self.panorama[places], self.view[places], self.fps)
+
+
+class PictureEncoder(Protocol):
+    """Features of pictures.
+
+    Attributes:
+        width: number of features.
+        identity: tells encoders apart in a cache.
+    """
+
+    width: int
+    identity: str
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """`[K, 3, 224, 224]`, normalised as CLIP's, to `[K, F]` float32 on the CPU."""
+
+
+class ClipEncoder:
+    """CLIP's vision tower with its projection, from transformers (`PictureEncoder`)."""
+
+    def __init__(self, network: nn.Module, identity: str) -> None:
+        self.network, self.identity = network, identity
+        self.width = int(network.config.projection_dim)
+
+    @torch.no_grad()
+    def features(self, pixels: Tensor) -> Tensor:
+        weight = next(self.network.parameters())
+        return self.network(pixel_values=pixels.to(weight.device, weight.dtype)).image_embeds.float().cpu()
+
+
+def load_clip_encoder(
+    folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> ClipEncoder:
+    """Read the vision tower of a CLIP folder as transformers writes it; its activation comes from its config.json.
+
+    Raises:
+        InputError: the folder holds no CLIP, or its weights are missing, cut or misshapen.
+    """
+    from transformers import CLIPVisionModelWithProjection
+
+    from ..weights.transformers_folder import check_folder, load_network
+
+    config = check_folder(folder, "picture encoder")
+    if config.get("model_type") not in ("clip", "clip_vision_model"):
+        raise InputError(
+            f"the picture encoder folder {folder} holds a {config.get('model_type')}; wanted CLIP, such as MetaCLIP."
+        )
+    path = Path(folder).expanduser()
+    network = load_network(path, CLIPVisionModelWithProjection, "picture encoder", dtype, device)
+    return ClipEncoder(network, path.resolve().name)
+
+
+def read_features(
+    pictures: Iterable[Callable[[], np.ndarray]], encoder: PictureEncoder, *, fps: float = 8.0, total: int = 0,
+    aim: Callable[[float], tuple[float, float]] | None = None, progress: Progress | None = None,
+) -> PictureFeatures:  # fmt: skip
+    """Read the features of a video, a few pictures at a time.
+
+    Args:
+        pictures: functions that give panoramas `[H, W, 3]` uint8, `fps` a second.
+        total: how many are expected, for the progress.
+        aim: yaw and pitch of the view by time in seconds; None is the published front.
+        progress: told after each batch; may raise to cancel.
+
+    Raises:
+        InputError: fewer than two pictures.
+    """
+    panorama, view = [], []
+    done = 0
+    for batch in _batches(pictures):
+        frames = [picture() for picture in batch]
+        angles = [(0.0, 0.0) if aim is None else aim((done + i) / fps) for i in range(len(frames))]
+        panorama.append(encoder.features(torch.stack([clip_pixels(squared(frame)) for frame in frames])))
+        views = [front_view(frame, *angle) for frame, angle in zip(frames, angles, strict=True)]
+        view.append(encoder.features(torch.stack([clip_pixels(one) for one in views])))
+        done += len(frames)
+        if progress is not None:
+            progress(done, max(done, total), "reading the picture")
+    if done < 2:
+        raise InputError(f"the clip has {done} pictures at {fps:g} a second; wanted 2 or more. Give a longer clip.")
+    return PictureFeatures(torch.cat(panorama), torch.cat(view), fps)
+
+
+def _batches(pictures: Iterable[Callable[[], np.ndarray]]) -> Iterator[list[Callable[[], np.ndarray]]]:
+    waiting = iter(pictures)
+    while batch := list(islice(waiting, BATCH)):
+        yield batch

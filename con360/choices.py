@@ -40,3 +40,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 # Laws by which a field becomes stereo: two virtual cardioids, or panning between two loudspeakers.
 StereoLaw = Literal["cardioids", "tangent", "constant-power"]
 STEREO_LAWS: tuple[StereoLaw, ...] = get_args(StereoLaw)
+
+# What tells a performer's voice in a procedural scene: nothing, its colour or its shape.
+VoiceFollows = Literal["none", "colour", "shape"]
+VOICE_FOLLOWS: tuple[VoiceFollows, ...] = get_args(VoiceFollows)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .choices import VOICE_FOLLOWS, VoiceFollows
 from .errors import InputError
 from .geometry.erp import erp_directions
 from .geometry.perspective import view_directions
@@ -75,6 +76,11 @@ VOICES = {
     "chirp": Voice("chirps", (2300.0, 3900.0), 1.5),
     "tick": Voice("ticks", (4800.0, 7400.0), 4.0),
 }
+
+
+# Where a voice follows its performer's colour or shape: one of each. There are four shapes, so the bell has none.
+COLOUR_OF = {"hum": "red", "beep": "blue", "bell": "cyan", "chirp": "green", "tick": "yellow"}
+SHAPE_OF = {"hum": "disc", "beep": "square", "chirp": "triangle", "tick": "ring"}
 
 
 def _smooth_gate(phase: np.ndarray, duty: float, edge: float) -> np.ndarray:
@@ -296,16 +302,31 @@ def _paint(image: Tensor, rays: Tensor, performer: Performer, time_s: float, pix
     return image * (1 - alpha) + colour * alpha
 
 
-def random_scene(seed: int) -> Scene:
+def random_scene(seed: int, voice_follows: VoiceFollows = "none") -> Scene:
     """Draw a scene from a seed: two to four performers at least 50° apart, all of different colour, shape and voice.
 
     Half of the scenes stand still and half turn slowly, so that a model learns both.
+
+    Args:
+        voice_follows: what tells a performer's voice: nothing, its colour or its shape (`COLOUR_OF`, `SHAPE_OF`).
+            Where nothing does, no picture tells which performer makes which sound. Everything else stays as drawn.
+
+    Raises:
+        InputError: an unknown word.
     """
+    if voice_follows not in VOICE_FOLLOWS:
+        raise InputError(f"voice_follows is {voice_follows!r}; choose {', '.join(VOICE_FOLLOWS)}.")
     rng = np.random.default_rng(seed)
     count = int(rng.integers(2, 5))
     yaws = _spread_yaws(rng, count, 50.0)
-    colours, voices = rng.permutation(list(COLOURS))[:count], rng.permutation(list(VOICES))[:count]
+    colours, every_voice = rng.permutation(list(COLOURS))[:count], rng.permutation(list(VOICES))
+    voices = every_voice[:count]
     shapes = rng.permutation(SHAPES)[:count]
+    if voice_follows == "colour":
+        colours = [COLOUR_OF[voice] for voice in voices]
+    elif voice_follows == "shape":
+        voices = [voice for voice in every_voice if voice in SHAPE_OF][:count]
+        shapes = [SHAPE_OF[voice] for voice in voices]
     rate = 0.0 if rng.random() < 0.5 else float(rng.uniform(-12, 12))
     performers = tuple(
         Performer(

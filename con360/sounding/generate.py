@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models.omniaudio import TRAINED_S, OmniAudio
+from ..models.omniaudio import OmniAudio
 from ..protocols import Inputs
 from ..records import AV
 from ..sampling.joint import Given, StepCallback, sample_joint
@@ -54,14 +54,14 @@ def latent_groups(
 ) -> Iterator[Tensor]:  # fmt: skip
     """Sample the latents of a sound as long as a video; yields the new rows `[Z, r]` of each group, in order.
 
-    A clip of up to 10 s is one window, as published. The same seed gives the same rows.
+    A clip as long as the model was trained on is one window, as published. The same seed gives the same rows.
 
     Raises:
         InputError: the clip is shorter than one latent row, or settings that cannot be used.
     """
     settings = settings or FieldSettings()
     rows = model.codec.rows(seconds)
-    groups = groups_of(rows, model.codec.rows(TRAINED_S), settings.overlap_rows, settings.windows)
+    groups = groups_of(rows, model.codec.rows(model.trained_s), settings.overlap_rows, settings.windows)
     generator = settings.sampler.generator()
     finished: Tensor | None = None
     for number, group in enumerate(groups):
@@ -77,7 +77,7 @@ def _sample_group(
     generator: torch.Generator, callback: StepCallback | None,
 ) -> Tensor:  # fmt: skip
     given, without = _features(model, pictures, group)
-    shape = (model.codec.latent_shape(model.clip_spec(TRAINED_S))[0], group.stop - group.start)
+    shape = (model.vae.config.latent_channels, group.stop - group.start)
     noise = torch.randn((1, *shape), generator=generator)
     schedule, terms = model.schedules.audio, []
     if finished is not None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from con360.media.files import atomic_path
-from con360.models.oobleck import Oobleck, OobleckConfig, kl_divergence
+from con360.models.oobleck import NormedConv1d, Oobleck, OobleckConfig, Residual, SnakeBeta, kl_divergence
 from con360.records import Sound
 from con360.metrics.directions import direction_errors
 from con360.scenes import VOICES, voice_waveform
@@ -53,7 +53,8 @@ def turned(foa: Tensor, yaw_deg: Tensor, mirror: Tensor) -> Tensor:
 def crops(pool: Tensor, batch: int, samples: int, g: torch.Generator) -> Tensor:
     """Cut random pieces out of random scenes, turned, mirrored and scaled: `[batch, 4, samples]`."""
     rows = torch.randint(len(pool), (batch,), generator=g)
-    starts = torch.randint(pool.shape[-1] - samples + 1, (batch,), generator=g)
+    # At whole frames, as in use: there the voices' partials have the same phase in every frame.
+    starts = HOP * torch.randint((pool.shape[-1] - samples) // HOP + 1, (batch,), generator=g)
     cut = torch.stack([pool[r, :, s : s + samples] for r, s in zip(rows, starts, strict=True)]).float()
     level = 10 ** (-torch.rand(batch, 1, 1, generator=g) * 0.5)
     return level * turned(cut, 360 * torch.rand(batch, generator=g), torch.rand(batch, generator=g) < 0.5)
@@ -71,6 +72,41 @@ def start_basis(model: Oobleck, pool: Tensor) -> None:
     _, _, components = torch.linalg.svd(windowed, full_matrices=False)
     with torch.no_grad():
         model.stem.basis.copy_(components[: CONFIG.stem_width])
+
+
+@torch.no_grad()
+def start_linear(model: Oobleck, sounds: Tensor) -> None:
+    """Start as the best linear autoencoder of single frames: every layer passes its input on or projects it.
+
+    From random weights the same network needs an hour for what this has at once.
+    """
+    assert model.stem is not None
+    frames = model.stem.split(sounds).transpose(1, 2).flatten(0, 1)
+    _, scales, axes = torch.linalg.svd(frames, full_matrices=False)
+    width, kept = CONFIG.width, CONFIG.latent_channels
+    # Latents of unit size; the layers between keep the larger half of the components as they are.
+    unit = scales[:width, None] / len(frames) ** 0.5
+    for module in model.modules():
+        if isinstance(module, SnakeBeta):
+            module.alpha.fill_(-3.0)
+        elif isinstance(module, NormedConv1d) and module.weight_v.shape[:2] == (width, width):
+            _pass_on(module, torch.eye(width))
+    for module in model.modules():
+        if isinstance(module, Residual):
+            module.layers[-1].weight_g.mul_(0.01)
+    _pass_on(model.encoder.layers[0], axes[:width] / unit)
+    _pass_on(model.encoder.layers[-1], torch.cat((torch.eye(kept, width), torch.zeros(kept, width))))
+    _pass_on(model.decoder.layers[0], torch.eye(width, kept))
+    _pass_on(model.decoder.layers[-1], (axes[:width] / unit * unit.square()).T)
+
+
+def _pass_on(layer: NormedConv1d, matrix: Tensor) -> None:
+    """Make a layer the product with a matrix `[out, in]`, beside a little noise in the other taps."""
+    weight = 0.002 * torch.randn_like(layer.weight_v)
+    middle = layer.padding if not layer.transposed else layer.weight_v.shape[-1] // 2
+    weight[..., middle // layer.dilation] += matrix.T if layer.transposed else matrix
+    layer.weight_v.copy_(weight)
+    layer.weight_g.copy_(weight.flatten(1).norm(dim=1)[:, None, None])
 
 
 def beams(foa: Tensor) -> Tensor:
@@ -126,6 +162,9 @@ def train(out: Path, minutes: float, pool_size: int, batch: int, rate: float, se
         model.load_state_dict(load_file(out / "codec.safetensors"))
     else:
         start_basis(model, pool)
+        start_linear(model, crops(pool, min(400, len(pool)), RATE_HZ, g))
+        # Nearly without noise at first: the latents must carry something before they are made simple.
+        torch.nn.init.constant_(model.encoder.layers[-1].bias[CONFIG.latent_channels :], -4.0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.8, 0.99), weight_decay=1e-4)
     started, step, shown = time.time(), 0, 0.0
     while (share := (time.time() - started) / 60 / minutes) < 1:

@@ -30,7 +30,7 @@ from train.examples import scene_of
 
 RATE_HZ, HOP = 16000, 640
 CONFIG = OobleckConfig(
-    channels=4, width=96, multipliers=(1, 1), strides=(1, 1), latent_channels=48, stem_hop=HOP, stem_width=96
+    channels=4, width=96, multipliers=(1, 1), strides=(1, 1), latent_channels=64, stem_hop=HOP, stem_width=96
 )
 SIZES = (256, 1024, 4096)
 KL_WEIGHT = 1e-4
@@ -93,7 +93,7 @@ def start_linear(model: Oobleck, sounds: Tensor) -> None:
             _pass_on(module, torch.eye(width))
     for module in model.modules():
         if isinstance(module, Residual):
-            module.layers[-1].weight_g.mul_(0.01)
+            module.layers[-1].weight_g.mul_(0.05)
     _pass_on(model.encoder.layers[0], axes[:width] / unit)
     _pass_on(model.encoder.layers[-1], torch.cat((torch.eye(kept, width), torch.zeros(kept, width))))
     _pass_on(model.decoder.layers[0], torch.eye(width, kept))
@@ -129,14 +129,23 @@ def spectral_distance(made: Tensor, true: Tensor) -> Tensor:
     return total / len(SIZES)
 
 
+def intensity_distance(made: Tensor, true: Tensor) -> Tensor:
+    """Compare the products of W and the dipoles over quarters of a second, beside the energy of W."""
+    a, b = (F.avg_pool1d(x[:, :1] * x[:, 1:], RATE_HZ // 4) for x in (made, true))
+    energy = F.avg_pool1d(true[:, :1].square(), RATE_HZ // 4)
+    return ((a - b).abs() / (energy + 0.1 * energy.mean(-1, keepdim=True)).clamp_min(1e-7)).mean()
+
+
 def loss_of(model: Oobleck, true: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
     mean, std = model.moments(true)
     made = model.decode(mean + std * torch.randn(mean.shape, generator=g))
     spectra = spectral_distance(beams(made), beams(true))
     wave = (made - true).flatten(1).norm(dim=1) / true.flatten(1).norm(dim=1).clamp_min(1e-3)
     kl = kl_divergence(mean, std)
-    loss = spectra + wave.mean() + KL_WEIGHT * kl
-    return loss, {"spectra": spectra.item(), "wave": wave.mean().item(), "kl": kl.item()}
+    turned_by = intensity_distance(made, true)
+    loss = spectra + wave.mean() + 2 * turned_by + KL_WEIGHT * kl
+    parts = {"spectra": spectra, "wave": wave.mean(), "intensity": turned_by, "kl": kl}
+    return loss, {name: value.item() for name, value in parts.items()}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Small random weights where the templates that need weights look for them, in the layouts in which they are published."""
+"""Small random weights where the templates that need weights look for them, in the layouts as published."""
 
 from __future__ import annotations
 

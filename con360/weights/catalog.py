@@ -134,7 +134,7 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
             "SVG baseline", "https://drive.google.com/file/d/1pQdhl_j_hjdIMJq9waVTvM3baj5xqeF3 (arXiv 2409.17550)",
             "unknown; it contains AudioLDM, CC BY-NC-SA 4.0 (not for commercial use)",
             "unknown (2196 M weights in U-Nets and connectors)",
-            "trained on Greatest Hits: it draws drumsticks hitting things",
+            "trained on Greatest Hits, so it draws drumsticks hitting things",
         ),
         ("con360",), "svg", _holds(INDEX, "unet_v", "unet_svg"),
     ),

@@ -101,6 +101,9 @@ class Work:
     times: float = 1
 
 
+Maker = Callable[[Sizes, str], Work]
+
+
 @contextmanager
 def made_on(device: str, dtype: torch.dtype) -> Iterator[None]:
     """Make networks on a device in a precision, so that they are never whole anywhere else."""
@@ -207,7 +210,7 @@ def _text_encoders(sizes: Sizes, device: str) -> tuple[nn.Module, nn.Module]:
         return CLIPTextModel(CLIPTextConfig(**shape)), ClapTextModelWithProjection(ClapTextConfig(**shape))
 
 
-def _sampling(memory: str) -> Callable[[Sizes, str], Work]:
+def _sampling(memory: str) -> Maker:
     def make(sizes: Sizes, device: str) -> Work:
         scenario = _joint(sizes, device, _half(device))
         unet, settings = scenario.unet, SamplerSettings(steps=1, cfg_video=7.5, cfg_audio=2.5, memory=memory)
@@ -221,7 +224,7 @@ def _sampling(memory: str) -> Callable[[Sizes, str], Work]:
     return make
 
 
-def _decoding(memory: str) -> Callable[[Sizes, str], Work]:
+def _decoding(memory: str) -> Maker:
     def make(sizes: Sizes, device: str) -> Work:
         picture, mel, vocoder = codecs = _codecs(sizes, device)
         latent_v = torch.zeros(4, sizes.frames, sizes.latent_px, sizes.latent_px, device=device)
@@ -251,7 +254,7 @@ def _no_grad(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
 # ---- training
 
 
-def _training(regime: str) -> Callable[[Sizes, str], Work]:
+def _training(regime: str) -> Maker:
     def make(sizes: Sizes, device: str) -> Work:
         scenario = _joint(sizes, device, torch.float32)
         unet, channels = scenario.unet, scenario.control.config.site_channels
@@ -321,7 +324,7 @@ def _estimate(sizes: Sizes, device: str) -> Work:
 
 NORMAL, LOW = "normal", "low"
 # (what, memory mode) to the maker of the call.
-WORKS: dict[tuple[str, str], Callable[[Sizes, str], Work]] = {
+WORKS: dict[tuple[str, str], Maker] = {
     ("captions: BLIP-2", ""): captions,
     ("captions: Llama 3.2 1B", ""): merging,
     ("saliency: SalViT360", ""): saliency,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from con360.control import ControlConfig, ControlModule
 from con360.models.codecs import decode_frames, decode_mel, vocode
+from con360.models.precision import working_dtype
 from con360.saliency.salvit360 import SalViT360
 from con360.sampling.settings import SamplerSettings
 from train.losses import JointDraws, joint_predictions
@@ -121,8 +122,8 @@ def bytes_of(*networks: nn.Module) -> int:
 
 
 def _half(device: str) -> torch.dtype:
-    """The precision of `auto`; what is counted is counted for GPUs."""
-    return torch.float32 if device == "cpu" else torch.bfloat16
+    """The precision of `auto`; what is counted is counted for GPUs that have bfloat16."""
+    return torch.bfloat16 if device == "meta" else working_dtype("auto", device)
 
 
 # ---- captions and saliency

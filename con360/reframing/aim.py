@@ -57,7 +57,7 @@ def aim_at(
         InputError: the excerpt has no picture to follow, or the look cannot be used.
     """
     if isinstance(look, View):
-        still = manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1).track.views[0]
+        still = manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1, look.roll_deg).track.views[0]
         return lambda time_s: still
     if not isinstance(look, Follow):
         return lambda time_s: view_at(look, time_s)

@@ -177,7 +177,7 @@ def _check_look(look: Look) -> None:
         Follower(SALIENCY_FPS, look.rank)
         check_fov_deg(look.fov_deg)
     elif isinstance(look, View):
-        manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1)
+        manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1, look.roll_deg)
     elif not look:
         raise InputError("there are no keyframes; set at least one, or choose the view in another way.")
 

@@ -79,8 +79,9 @@ class Save360Video(io.ComfyNode):
         prefix, unfilled = tokens.with_values(filename_prefix, *runtime.prompt_of(cls))
         sound, heard = (None, ()) if audio is None else _fitting(sockets.sound_from_audio(audio))
         shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
-        (height, width), grown = _even_size(frames)
-        notices = (*unfilled, *grown, *_shape_notices(width, height, stereo), *heard)
+        first, odd = sockets.grown(frames[:1])
+        height, width = first.shape[1:3]
+        notices = (*unfilled, *odd, *_shape_notices(width, height, stereo), *heard)
         for notice in notices:
             runtime.log.warning("Save 360° Video: %s", notice)
         path, saved = files.output_file(prefix, ".mp4", width, height)
@@ -91,8 +92,8 @@ class Save360Video(io.ComfyNode):
         ) as clip:  # fmt: skip
             for i in range(len(frames)):
                 report(i, len(frames), "writing")
-                frame = sockets.frames_from_image(frames[i : i + 1])[0]
-                clip.add_frame(to_uint8(_grown(frame, height, width)), i)
+                image, _ = sockets.grown(frames[i : i + 1])
+                clip.add_frame(to_uint8(sockets.frames_from_image(image)[0]), i)
             if sound is not None:
                 clip.add_sound(sound.waveform.numpy())
         report(len(frames), len(frames), "writing")
@@ -103,23 +104,6 @@ def _check_codec(codec: str) -> None:
     from ..con360.media.coders import check_codec
 
     check_codec(codec)
-
-
-def _even_size(frames: Tensor) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """Height and width of IMAGE as video can hold them, which knows no odd sizes, and what that changes."""
-    height, width = frames.shape[1:3]
-    size = (height + height % 2, width + width % 2)
-    if size == (height, width):
-        return size, ()
-    return size, (f"frames of {width}x{height} grow to {size[1]}x{size[0]} by their last pixels: video needs even "
-                  "sizes",)  # fmt: skip
-
-
-def _grown(frame: Tensor, height: int, width: int) -> Tensor:
-    """Repeat the last row and column of `[3, h, w]` where they are needed."""
-    import torch.nn.functional as F
-
-    return F.pad(frame, (0, width - frame.shape[2], 0, height - frame.shape[1]), mode="replicate")
 
 
 def _shape_notices(width: int, height: int, stereo: Packing) -> tuple[str, ...]:

@@ -213,6 +213,19 @@ def silence(num_frames: int, fps: float, rate_hz: int = 16000) -> Sound:
     return Sound(torch.zeros(1, round(num_frames / fps * rate_hz)), rate_hz)
 
 
+def grown(image: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """Repeat the last row and column of IMAGE where its size is odd, which video cannot hold; say so."""
+    import torch.nn.functional as F
+
+    height, width = image.shape[1:3]
+    if not (height % 2 or width % 2):
+        return image, ()
+    # IMAGE has its channels last.
+    even = F.pad(image.movedim(-1, 1), (0, width % 2, 0, height % 2), mode="replicate").movedim(1, -1)
+    size = f"{even.shape[2]}x{even.shape[1]}"
+    return even, (f"frames of {width}x{height} grow to {size} by their last pixels: video needs even sizes",)
+
+
 def video_from_clip(frames: Tensor, fps: float, sound: Sound) -> Any:
     """Frames and sound to VIDEO, as core's Create Video makes it."""
     components = Types.VideoComponents(

@@ -141,7 +141,8 @@ def check(prompt: dict[str, Any], info: dict[str, Any], classes: dict[str, type]
             # What is linked has no value yet.
             values = {name: _constant(node["inputs"].get(name)) for name in named & set(node["inputs"])}
             verdict = own(**values)
-            found += [] if verdict is True else [str(verdict)]
+            # As on the server, the answer stands under every input that was named.
+            found += [] if verdict is True else [f"{name} - {verdict}" for name in sorted(values)]
         if found:
             complaints[node_id] = found
     return complaints

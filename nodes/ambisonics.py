@@ -95,6 +95,10 @@ class Con360RotateAmbisonics(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
+
+    @classmethod
     @runtime.needs_packages
     def execute(
         cls, audio: dict[str, Any], turn: str, yaw: float, pitch: float, roll: float,
@@ -138,9 +142,8 @@ class Con360AmbisonicsToHeadphones(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, ears: str | None) -> bool | str:
-        # A widget that is linked has no value yet.
-        return ears is None or runtime.verdict(ears=lambda: _check_ears(ears))
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
 
     @classmethod
     def fingerprint_inputs(cls, ears: str | None, **kwargs: Any) -> str:

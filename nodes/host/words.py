@@ -21,14 +21,17 @@ SERVER_CHECKS = isinstance(io.Combo.Output(options=["word"]).io_type, str)
 class Words(list[str]):
     """Words of a combo with a check of their own: the server asks for membership, and prints the list if it fails.
 
-    Made anew for each validation, since the server reads a node's definition each time.
+    Made anew for each validation, since the server reads a node's definition each time. To show a node, the server
+    copies it from its items alone: then it is a list.
     """
 
-    def __init__(self, words: Iterable[str], check: Callable[[str], object]) -> None:
+    def __init__(self, words: Iterable[str], check: Callable[[str], object] | None = None) -> None:
         super().__init__(words)
         self._check, self._why = check, ""
 
     def __contains__(self, value: object) -> bool:
+        if self._check is None:
+            return super().__contains__(value)
         try:
             self._check(str(value))
         except InputError as error:

@@ -19,6 +19,7 @@ export class Aim {
     this.clock = clock;
     this.kind = EDITED[node.comfyClass];
     [this.ranking] = RANKINGS;
+    this.known = {};
   }
 
   value(name) {
@@ -80,7 +81,7 @@ export class Aim {
   get path() {
     const shown = outputOf(this.node);
     const by = JSON.stringify([this.mode, ...["video", "rank", "start"].map((name) => this.value(name)), this.own, this.clock.fps]);
-    if (this.known?.shown !== shown || this.known.by !== by) this.known = { shown, by, path: this.#pathOf(shown ?? {}) };
+    if (this.known.shown !== shown || this.known.by !== by) this.known = { shown, by, path: this.#pathOf(shown ?? {}) };
     return this.known.path;
   }
 

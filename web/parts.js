@@ -3,7 +3,10 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
+/** Width of a new node with a panel, width below which no node with a panel goes, and least height of a panel. */
 const PANEL_WIDTH = 380;
+const LEAST_WIDTH = 320;
+const LEAST_HEIGHT = 260;
 
 let words = {};
 
@@ -123,12 +126,30 @@ export function addPanel(node, name, element) {
     element.addEventListener(type, (event) => event.button <= 0 && event.stopPropagation());
   }
   element.append(pages(node));
-  const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false });
+  const getMinHeight = () => LEAST_HEIGHT;
+  const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false, getMinHeight });
   widget.serialize = false;
+  keepWide(node);
   every(node, () => takeScreen(node, element));
-  // A new node is wide enough for all buttons; one that is loaded gets its saved size afterwards.
+  // A new node shows all buttons in a row; one that is loaded gets its saved size afterwards.
   node.setSize([Math.max(node.size[0], PANEL_WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
   return widget;
+}
+
+/** Keep a node so wide that its panel fits: in the classic canvas, when it is loaded, and in Nodes 2.0. */
+function keepWide(node) {
+  const own = node.computeSize;
+  node.computeSize = function (...given) {
+    const size = own.apply(this, given);
+    size[0] = Math.max(size[0], LEAST_WIDTH);
+    return size;
+  };
+  chain(node, "onConfigure", () => node.setSize([Math.max(node.size[0], LEAST_WIDTH), node.size[1]]));
+  every(node, () => {
+    // Nodes 2.0 reads the least width of a node from its element.
+    const frame = node.graph === app.canvas.graph && document.querySelector(`[data-node-id="${node.id}"]`);
+    if (frame) frame.style.minWidth = node.flags.collapsed ? "" : `${LEAST_WIDTH}px`;
+  });
 }
 
 /**

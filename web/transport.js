@@ -19,6 +19,7 @@ export class Transport {
     for (const follower of followers) {
       for (const name of ["loadeddata", "seeked"]) follower.addEventListener(name, () => this.#arrived());
     }
+    for (const video of [lead, ...followers]) onFrames(video, () => lead.paused && draw());
     this.free = { duration: 4, time: 0 };
     this.excerpt = { start: 0, length: Infinity };
   }
@@ -111,4 +112,13 @@ export class Transport {
     this.slider.setAttribute("aria-valuetext", this.clock.textContent);
     this.draw();
   }
+}
+
+/** Call `then` for each frame that a video shows; a browser under load shows it long after the event that tells of it. */
+function onFrames(video, then) {
+  // Browsers without this have the events alone.
+  video.requestVideoFrameCallback?.(() => {
+    then();
+    onFrames(video, then);
+  });
 }

@@ -153,6 +153,55 @@ def test_scripts_read_no_html_and_fetch_nothing_from_elsewhere(path: Path) -> No
         assert target in ("../../scripts/app.js", "../../scripts/api.js") or (path.parent / target).is_file(), target
 
 
+# A clip's video, as far as the transport needs one; `frame` shows a frame, as a browser does when it is decoded.
+LATE = """import { Transport } from PLACE;
+class Parts extends EventTarget {
+  append(...parts) { this.firstChild ??= parts[0]; }
+  setAttribute() {}
+}
+globalThis.document = { createElement: () => new Parts() };
+class Video extends EventTarget {
+  constructor() {
+    super();
+    Object.assign(this, { paused: true, readyState: 2, currentTime: 0, duration: 1 });
+  }
+}
+class Framed extends Video {
+  requestVideoFrameCallback(then) { this.frame = then; }
+}
+const [plain, framed] = [new Video(), new Framed()];
+const drawn = new Map([[plain, 0], [framed, 0]]);
+const seen = [];
+for (const video of drawn.keys()) new Transport(video, [], () => drawn.set(video, drawn.get(video) + 1));
+for (const video of drawn.keys()) video.dispatchEvent(new Event("loadeddata"));
+seen.push(...drawn.values());
+framed.frame();
+framed.frame();
+seen.push(drawn.get(framed));
+framed.paused = false;
+framed.frame();
+seen.push(drawn.get(framed));
+console.log(JSON.stringify(seen));
+"""
+
+
+def test_a_frame_that_is_decoded_late_is_drawn(tmp_path: Path) -> None:
+    """Under load a browser shows a frame after the event that tells of it: what was drawn then is blank."""
+    binary = shutil.which("node")
+    if binary is None:
+        pytest.skip("no node on the PATH: late frames were NOT tested")
+    served = tmp_path / "extensions" / "pack"
+    shutil.copytree(PACK / "web", served, ignore=shutil.ignore_patterns("docs"))
+    (tmp_path / "scripts").mkdir()
+    for name in ("app", "api"):
+        (tmp_path / "scripts" / f"{name}.js").write_text(f"export const {name} = {{}};\n", encoding="utf-8")
+    script = LATE.replace("PLACE", json.dumps((served / "transport.js").as_uri()))
+    command = [binary, "--input-type=module", "--no-warnings", "-e", script]
+    seen = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # Without the callback the event alone draws; with it each late frame too; while playing, every redraw does anyway.
+    assert seen == [1, 1, 3, 3]
+
+
 # ---- languages
 
 

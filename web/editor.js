@@ -20,6 +20,8 @@ const NEAR_PX = 14;
 const STILL_PX = 3;
 /** Where two rankings agree, the light number is drawn this far below the full one. */
 const ASIDE_PX = 17;
+/** Least height of a panel with a framed picture: that of .con360-camera, and the widget's own margins. */
+const CAMERA_HEIGHT = 470;
 /** Points of a path on the map. */
 const PATH_POINTS = 96;
 /** Widgets whose changes show, besides those of each kind. */
@@ -29,7 +31,7 @@ const WATCHED = ["rank", "yaw", "pitch", "fov", "roll", "aspect", "distance", "s
 export function addEditor(node) {
   const editor = new Editor(node);
   if (parts.widgetOf(node, "video")) parts.showNoOther(node);
-  parts.addPanel(node, "viewpoint_editor", editor.root);
+  parts.addPanel(node, "viewpoint_editor", editor.root, editor.kind.eases ? CAMERA_HEIGHT : undefined);
   const text = parts.widgetOf(node, KEYFRAMES);
   if (text) Object.assign(text, { hidden: true, computeSize: () => [0, -4] }).options.hidden = true;
   parts.watch(node, () => editor.read(), () => editor.update(), () => editor.free());

@@ -119,14 +119,14 @@ export function setSource(element, url) {
 export const showNoOther = (node) => Object.assign(node, { isLoading: true, hideOutputImages: true });
 
 /** Put an element on a node as a widget that is neither saved nor sent. */
-export function addPanel(node, name, element) {
+export function addPanel(node, name, element, leastHeight = LEAST_HEIGHT) {
   element.classList.add("con360");
   // The graph below must not pan or select while a widget is used.
   for (const type of ["pointerdown", "pointermove", "pointerup", "dblclick"]) {
     element.addEventListener(type, (event) => event.button <= 0 && event.stopPropagation());
   }
   element.append(pages(node));
-  const getMinHeight = () => LEAST_HEIGHT;
+  const getMinHeight = () => leastHeight;
   const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false, getMinHeight });
   widget.serialize = false;
   keepWide(node);

@@ -50,8 +50,8 @@ export class Timeline {
   /** Show the keyframes and the ruler, if they changed. */
   update() {
     const { keyframes, selected } = this.aim;
-    const now = JSON.stringify([keyframes, selected, this.transport.duration]);
-    if (now === this.shown) return;
+    const now = [keyframes, selected, this.transport.duration];
+    if (now.every((value, i) => value === this.shown?.[i])) return;
     this.shown = now;
     const { children } = this.ticks;
     while (children.length > keyframes.length) this.ticks.lastChild.remove();

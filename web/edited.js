@@ -17,6 +17,9 @@ function aspectOf(value) {
   return ratio(value("aspect") ?? "1:1");
 }
 
+/** True if widgets have the values with which a run was asked for what it found. */
+export const isAsked = (asked, value) => Object.entries(asked ?? {}).every(([name, was]) => was === value(name));
+
 /** The number that a shape such as 16:9 stands for; 1 where it stands for none. */
 export function ratio(shape) {
   const [across, down] = shape.split(":").map(Number);
@@ -83,10 +86,8 @@ const sound = {
 };
 
 /** The way that the last run followed, if that is still what the widgets ask for. */
-function followed({ views, path_fps: fps, ...shown }, value) {
-  const same = ["video", "mode", "rank", "start"].every((name) => shown[name] === value(name));
-  return views?.length && same && { fps, places: views.map(([yaw, pitch]) => ({ yaw, pitch })) };
-}
+const followed = ({ views, path_fps: fps, asked }, value) =>
+  views && isAsked(asked, value) && { fps, places: views.map(([yaw, pitch]) => ({ yaw, pitch })) };
 
 /** By node: what it sets, the widget that selects how, and that widget's value for a still place by hand. */
 export const EDITED = {

@@ -289,16 +289,10 @@ class Editor {
     this.ears.hidden = !this.hearing.on;
     this.eye.hidden = !overlay;
     parts.setSource(this.video, url);
-    this.transport.setExcerpt(...this.#excerpt());
+    this.transport.setExcerpt(...this.source.excerpt);
     if (!url) this.transport.setFree(Math.max(4, this.aim.keyframes.at(-1)?.time ?? 0));
     this.hint.textContent = url ? "" : t("runToSee");
     this.draw();
-  }
-
-  /** Where the clip starts in the file that is shown, and its length if that is set. */
-  #excerpt() {
-    const [start, duration] = ["start", "duration"].map((name) => Number(this.aim.value(name) ?? 0));
-    return [start, duration || Infinity];
   }
 
   failed() {
@@ -321,7 +315,7 @@ class Editor {
   paint(pen, shaped) {
     const { path, keyframes, keyed, selected } = this.aim;
     if (keyed && keyframes.length) drawPath(pen, way(keyframes), keyframes, selected);
-    else if (path && this.aim.follows) drawPath(pen, way(path), []);
+    else if (path?.length > 1) drawPath(pen, way(path), []);
     if (shaped) drawOutline(pen, this.kind.outline(shaped));
     const mark = () => shaped && this.kind.mark(pen, anglesOnMap(shaped), PINK);
     if (!this.kind.over) mark();
@@ -331,11 +325,11 @@ class Editor {
 
   showStatus(place) {
     const { aim } = this;
-    this.remove.disabled = !aim.keyed || !aim.selected;
-    this.add.disabled = !place;
+    this.remove.disabled = !aim.keyed || !aim.selected || aim.linked;
+    this.add.disabled = !place || aim.linked;
     this.fix.hidden = !this.kind.eases;
     this.fix.disabled = !place || aim.mode === this.kind.byHand;
-    this.take.hidden = !aim.follows;
+    this.take.hidden = aim.followed.length < 2;
     const byHand = aim.keyed ? t("keyframesSet", { count: aim.keyframes.length }) : t(BY_RUN[aim.mode] ?? "byHand");
     const how = aim.ranked ? t(aim.mode, { rank: aim.value("rank") }) : byHand;
     // A run may have placed a sound at no single place.

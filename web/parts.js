@@ -163,6 +163,12 @@ function takeScreen(node, element) {
 
 export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
+/** True if something is connected to an input. */
+export function isLinked(node, name) {
+  const slot = node.findInputSlot(name);
+  return slot >= 0 && node.isInputConnected(slot);
+}
+
 export function setWidget(node, name, value) {
   const widget = widgetOf(node, name);
   if (!widget || widget.value === value) return;

@@ -189,7 +189,7 @@ export class Timeline {
     const room = ruler.width - THUMB_PX * sharp;
     const step = RULERS_S.find((seconds) => (seconds / duration) * room >= NUMBER_PX * sharp) ?? RULERS_S.at(-1);
     context.fillStyle = getComputedStyle(this.root).color;
-    context.font = `${9 * sharp}px sans-serif`;
+    context.font = `${10 * sharp}px sans-serif`;
     context.textBaseline = "top";
     for (let i = 0; i * step <= duration; i++) {
       const x = (THUMB_PX / 2) * sharp + ((i * step) / duration) * room;
@@ -197,7 +197,7 @@ export class Timeline {
       context.fillRect(x, 0, sharp, ruler.height * 0.4);
       context.globalAlpha = 0.8;
       const text = clock(i * step, step);
-      if (x + 3 * sharp + context.measureText(text).width <= ruler.width) context.fillText(text, x + 3 * sharp, 0);
+      if (x + 3 * sharp + context.measureText(text).width <= ruler.width) context.fillText(text, x + 3 * sharp, 2 * sharp);
     }
   }
 }

@@ -29,8 +29,9 @@ export class Transport {
     return time;
   }
 
-  /** Show only a part of the leading video; times count from its start. */
-  setExcerpt(start, length = Infinity) {
+  /** Show only a part of the leading video, a length of 0 to its end; times count from its start. */
+  setExcerpt(start = 0, seconds = 0) {
+    const length = seconds || Infinity;
     if (this.excerpt.start === start && this.excerpt.length === length) return;
     this.excerpt = { start, length };
     if (this.lead.readyState) this.seek(0);

@@ -240,7 +240,7 @@ export class Aim {
   get followed() {
     const { keyframes, asked } = outputOf(this.node) ?? {};
     const found = this.kind.eases && !this.keyed && !this.linked && isAsked(asked, (name) => this.value(name));
-    return found ? this.#read("followed", keyframes) : [];
+    return found && keyframes ? this.#read("followed", keyframes) : [];
   }
 
   /** Turn the way that was followed into keyframes. */

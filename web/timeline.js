@@ -27,6 +27,7 @@ export class Timeline {
       this.ruler, transport.slider, this.ticks);
     this.speed = select(t("speed"), (speed) => this.#play(Number(speed)));
     offer(this.speed, SPEEDS.map((speed) => [speed, `${speed}×`]), 1);
+    transport.slider.addEventListener("keydown", (event) => this.#keyOnSlider(event));
     transport.slider.addEventListener("pointerdown", () => (this.scrubbing = true));
     for (const name of ["pointerup", "pointercancel"]) {
       transport.slider.addEventListener(name, () => (this.scrubbing = false));
@@ -140,6 +141,15 @@ export class Timeline {
     event.preventDefault();
     event.stopPropagation();
     action?.();
+  }
+
+  #keyOnSlider(event) {
+    const { selected } = this.aim;
+    const removes = selected && ["Delete", "Backspace"].includes(event.key);
+    if (removes) this.#remove(selected);
+    else if (!this.copyOrPaste(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
   }
 
   #shift(frame, by) {

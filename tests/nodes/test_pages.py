@@ -112,5 +112,18 @@ def test_every_choice_has_a_label(host: Host, language: str) -> None:
     assert {value for value in offered if re.search("[A-Za-z]", value)} - set(labels) == set(), "choices to translate"
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_name_a_choice_by_its_label_and_as_stored(language: str) -> None:
+    """Readers see the label, but an older frontend, the API and saved files have the value."""
+    labels = json.loads((PACK / "locales" / language / "main.json").read_text(encoding="utf-8"))["con360Values"]
+    differ = {value for value, label in labels.items() if label.lower() != value.lower()}
+    help_pages = [path.read_text(encoding="utf-8") for path in (PACK / "web" / "docs").glob(f"*/{language}.md")]
+    spans = [span for page in help_pages for span in re.findall(r"（?`[^`\n]+`", page)]
+    # A value or an input in brackets follows its name.
+    assert [span for span in spans if not span.startswith("（") and span[1:-1] in differ] == []
+    tips = (PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8")
+    assert set(re.findall(r"'([^'\n]+)'", tips)) & differ == set()
+
+
 def _options(spec: Any) -> list[str]:
     return spec[1].get("options", []) if spec[0] == "COMBO" else []

@@ -1,4 +1,4 @@
-"""What the browser is sent in the user's language: help pages, templates, labels of choices."""
+"""Test what the browser is sent in the user's language: help pages, templates, labels of choices."""
 
 from __future__ import annotations
 

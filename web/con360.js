@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { addEditor } from "./editor.js";
-import { chain, el, loadWords, setWidget } from "./parts.js";
+import { chain, el, labelChoices, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
 import { followRuns, showLast } from "./results.js";
 import { addViewer } from "./viewer.js";
@@ -13,6 +13,9 @@ function keepCentroids(node) {
     if (saved && saved.length < node.widgets.length) setWidget(node, "choose_by", "centroid");
   });
 }
+
+/** Of all nodes of the pack. */
+const CATEGORY = "Con360-AV";
 
 const WIDGETS = {
   CentroidToBASD: addEditor,
@@ -35,6 +38,7 @@ app.registerExtension({
   },
   afterConfigureGraph: showLast,
   nodeCreated(node) {
+    if (node.constructor.nodeData?.category === CATEGORY) labelChoices(node);
     WIDGETS[node.comfyClass]?.(node);
   },
 });

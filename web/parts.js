@@ -9,12 +9,23 @@ const LEAST_WIDTH = 320;
 const LEAST_HEIGHT = 260;
 
 let words = {};
+/** Labels of choices in the user's language, by `value` or `input/value`; none in English. */
+let labels;
 
 /** Read `locales/`: the user's language over English. */
 export async function loadWords() {
   const all = await (await api.fetchApi("/i18n")).json();
   const language = app.extensionManager?.setting?.get("Comfy.Locale");
   words = { ...all.en?.con360, ...all[language]?.con360 };
+  labels = all[language]?.con360Values;
+}
+
+/** Show the choices of a node in the user's language; what is stored and sent stays. Frontend 1.27 shows them as stored. */
+export function labelChoices(node) {
+  if (!labels) return;
+  for (const { type, name, options } of node.widgets ?? []) {
+    if (type === "combo") options.getOptionLabel ??= (value) => labels[`${name}/${value}`] ?? labels[value] ?? value ?? "";
+  }
 }
 
 /** The text of a key, with {names} filled in. */

@@ -174,10 +174,14 @@ class Reframe360Video(io.ComfyNode):
                 source.panorama, path, look, settings, detector=face_detector(FIRST_FACES) if looks else None,
                 device=runtime.device(), progress=runtime.progress(),
             )  # fmt: skip
-        shown = {**source.shown, **_path_shown(made.track), "notices": list(made.notices)}
+        text = keyframes_text(made.keyframes)
+        shown = {
+            **source.shown, **_path_shown(made.track), "keyframes": text, "notices": list(made.notices),
+            "excerpt": [source.start, source.duration or 0.0],
+            "asked": {"video": video, "mode": mode, "rank": rank, "start": start},
+        }  # fmt: skip
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)), "\n".join(made.notices), keyframes_text(made.keyframes),
-            ui={"con360": [shown]},
+            InputImpl.VideoFromFile(str(path)), "\n".join(made.notices), text, ui={"con360": [shown]}
         )  # fmt: skip
 
 

@@ -81,7 +81,8 @@ export class Aim {
   /** The way that a run found for the mode in use, as frequent keyframes; undefined if none has. */
   get path() {
     const shown = outputOf(this.node);
-    const by = JSON.stringify([this.mode, ...["video", "rank", "start"].map((name) => this.value(name)), this.own, this.clock.fps]);
+    const asked = ["video", "rank", "start"].map((name) => this.value(name));
+    const by = JSON.stringify([this.mode, asked, this.own, this.clock.fps]);
     if (this.known.shown !== shown || this.known.by !== by) this.known = { shown, by, path: this.#pathOf(shown ?? {}) };
     return this.known.path;
   }
@@ -239,7 +240,8 @@ export class Aim {
   /** Keyframes of the way that the last run followed, if the widgets still ask for it and it moves. */
   get followed() {
     const { keyframes, asked } = outputOf(this.node) ?? {};
-    const found = this.kind.eases && !this.keyed && !this.linked && isAsked(asked, (name) => this.value(name));
+    const byRun = this.kind.eases && (this.ranked || BY_RUN[this.mode]) && !this.linked;
+    const found = byRun && isAsked(asked, (name) => this.value(name));
     return found && keyframes ? this.#read("followed", keyframes) : [];
   }
 

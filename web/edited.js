@@ -74,8 +74,10 @@ const sound = {
   shaped: ({ spread = 0, gain = 0, ...place }, value) => ({
     ...place, spread: Math.max(spread, Number(value("spread"))), gain: gain + Number(value("gain")),
   }),
-  path: ({ path, mode }, value) =>
-    path?.length && mode === value("mode") && { places: path.map(([yaw, pitch, distance]) => ({ yaw, pitch, distance })) },
+  path: ({ path, mode }, value) => {
+    const places = path?.map(([yaw, pitch, distance]) => ({ yaw, pitch, distance }));
+    return places?.length && mode === value("mode") && { places };
+  },
   hearing: (video) => new Placed(video),
   tell: (hearing, { made }) => (hearing.on = Boolean(made?.source)),
   hear: (hearing, place) => hearing.place(place),

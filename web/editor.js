@@ -268,9 +268,9 @@ class Editor {
       Backspace: () => this.removeKeyframe(),
       " ": () => this.transport.toggle(),
     };
-    const rank = /^[1-8]$/.test(event.key) && Number(event.key);
+    if (/^[1-8]$/.test(event.key)) return () => this.choose(this.aim.ranking, Number(event.key));
     // Shift makes the letters large.
-    return actions[event.key] ?? actions[event.key.toLowerCase()] ?? (rank && (() => this.choose(this.aim.ranking, rank)));
+    return actions[event.key] ?? actions[event.key.toLowerCase()];
   }
 
   // ---- display

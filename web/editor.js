@@ -24,15 +24,17 @@ const ASIDE_PX = 17;
 const CAMERA_HEIGHT = 470;
 /** Points of a path on the map. */
 const PATH_POINTS = 96;
-/** Widgets whose changes show, besides those of each kind. */
-const WATCHED = ["rank", "yaw", "pitch", "fov", "roll", "aspect", "distance", "spread", "gain", KEYFRAMES,
-  "video", "eye", "width", "height", "start", "duration"];
+/** Widgets whose changes show, and inputs that other nodes may feed. */
+const WATCHED = ["choose_by", "mode", "rank", "yaw", "pitch", "fov", "roll", "aspect", "distance", "spread", "gain",
+  KEYFRAMES, "video", "eye", "width", "height", "start", "duration"];
+const FED = [KEYFRAMES, "clip", "frames"];
 
 export function addEditor(node) {
   const editor = new Editor(node);
   if (parts.widgetOf(node, "video")) parts.showNoOther(node);
   parts.addPanel(node, "viewpoint_editor", editor.root, editor.kind.eases ? CAMERA_HEIGHT : undefined);
-  const text = parts.widgetOf(node, KEYFRAMES);
+  // The text of a camera's keyframes stays in sight: it is where the path of another node is connected.
+  const text = !editor.kind.eases && parts.widgetOf(node, KEYFRAMES);
   if (text) Object.assign(text, { hidden: true, computeSize: () => [0, -4] }).options.hidden = true;
   parts.watch(node, () => editor.read(), () => editor.update(), () => editor.free());
 }
@@ -71,12 +73,13 @@ class Editor {
     this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
     const { bar } = this.transport;
-    bar.append(this.timeline.speed, this.add, this.remove, this.fix, this.take, this.sound, this.ears, this.eye);
+    bar.append(this.timeline.speed, this.add, this.remove, this.sound, this.ears, this.eye);
     const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
     const scene = el("div", { class: "con360-scene" }, stage);
     this.root = el("div", {}, scene, this.timeline.root, bar, this.status, this.facts);
     if (!this.preview) return;
     scene.append(this.preview.root);
+    this.remove.after(this.fix, this.take);
     bar.after(this.lens.root);
     this.root.classList.add("con360-camera");
   }
@@ -276,7 +279,8 @@ class Editor {
   // ---- display
 
   read() {
-    return [this.kind.choice, ...WATCHED].map((name) => this.aim.value(name)).concat(parts.outputOf(this.node));
+    const fed = FED.map((name) => parts.isLinked(this.node, name));
+    return [...WATCHED.map((name) => this.aim.value(name)), ...fed, parts.outputOf(this.node)];
   }
 
   update() {
@@ -327,7 +331,6 @@ class Editor {
     const { aim } = this;
     this.remove.disabled = !aim.keyed || !aim.selected || aim.linked;
     this.add.disabled = !place || aim.linked;
-    this.fix.hidden = !this.kind.eases;
     this.fix.disabled = !place || aim.mode === this.kind.byHand;
     this.take.hidden = aim.followed.length < 2;
     const byHand = aim.keyed ? t("keyframesSet", { count: aim.keyframes.length }) : t(BY_RUN[aim.mode] ?? "byHand");

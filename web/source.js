@@ -22,7 +22,8 @@ export function sourceOf(node) {
   const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
   if (linked) return { ...ofRun(known), excerpt: known.excerpt ?? [], lines };
   const excerpt = ["start", "duration"].map((name) => Number(widgetOf(node, name)?.value ?? 0));
-  if (file === undefined || file === SAMPLE) return { ...ofRun(shown), excerpt, lines };
+  // A run that cuts its excerpt elsewhere shows what it took it from.
+  if (file === undefined || file === SAMPLE) return { ...ofRun(shown), excerpt: shown?.excerpt ? excerpt : [], lines };
   return { ...chosenFile(file, widgetOf(node, "eye")?.value, known), excerpt, lines };
 }
 

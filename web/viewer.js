@@ -36,12 +36,12 @@ class Viewer {
   }
 
   read() {
-    return ["video", "eye"].map((name) => parts.widgetOf(this.node, name)?.value).concat(parts.outputOf(this.node));
+    return [sourceOf(this.node), parts.outputOf(this.node)];
   }
 
   update() {
     this.source = sourceOf(this.node);
-    const { url, ambisonic, made, lines } = this.source;
+    const { url, ambisonic, made, lines, excerpt } = this.source;
     this.eye.hidden = !parts.outputOf(this.node)?.overlay;
     this.hint.textContent = url ? "" : t("runToSee");
     this.transport.play.disabled = !url;
@@ -50,6 +50,7 @@ class Viewer {
     this.field.load(made?.field && parts.fileUrl(made.field)).catch(() => (this.hint.textContent = t("noHeadphones")));
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);
+    this.transport.setExcerpt(...excerpt);
     this.draw();
   }
 

@@ -189,8 +189,26 @@ def test_scripts_read_no_html_and_fetch_nothing_from_elsewhere(path: Path) -> No
         assert target in ("../../scripts/app.js", "../../scripts/api.js") or (path.parent / target).is_file(), target
 
 
+def in_page(folder: Path, script: str, argument: Any = None) -> Any:
+    """Run a script that imports from `WEB/`, with an argument as `a`; return what it prints as JSON.
+
+    The frontend's own scripts have empty stand-ins.
+    """
+    binary = shutil.which("node")
+    if binary is None:
+        pytest.skip("no node on the PATH: the widgets' scripts were NOT tested without a browser")
+    served = folder / "extensions" / "pack"
+    shutil.copytree(PACK / "web", served, ignore=shutil.ignore_patterns("docs"))
+    (folder / "scripts").mkdir()
+    for name in ("app", "api"):
+        (folder / "scripts" / f"{name}.js").write_text(f"export const {name} = {{}};\n", encoding="utf-8")
+    code = script.replace("WEB/", f"{served.as_uri()}/")
+    command = [binary, "--input-type=module", "--no-warnings", "-e", code, json.dumps(argument)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 # A clip's video, as far as the transport needs one; `frame` shows a frame, as a browser does when it is decoded.
-LATE = """import { Transport } from PLACE;
+LATE = """import { Transport } from "WEB/transport.js";
 class Parts extends EventTarget {
   append(...parts) { this.firstChild ??= parts[0]; }
   setAttribute() {}
@@ -223,17 +241,7 @@ console.log(JSON.stringify(seen));
 
 def test_a_frame_that_is_decoded_late_is_drawn(tmp_path: Path) -> None:
     """Under load a browser shows a frame after the event that tells of it: what was drawn then is blank."""
-    binary = shutil.which("node")
-    if binary is None:
-        pytest.skip("no node on the PATH: late frames were NOT tested")
-    served = tmp_path / "extensions" / "pack"
-    shutil.copytree(PACK / "web", served, ignore=shutil.ignore_patterns("docs"))
-    (tmp_path / "scripts").mkdir()
-    for name in ("app", "api"):
-        (tmp_path / "scripts" / f"{name}.js").write_text(f"export const {name} = {{}};\n", encoding="utf-8")
-    script = LATE.replace("PLACE", json.dumps((served / "transport.js").as_uri()))
-    command = [binary, "--input-type=module", "--no-warnings", "-e", script]
-    seen = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    seen = in_page(tmp_path, LATE)
     # Without the callback the event alone draws; with it each late frame too; while playing, every redraw does anyway.
     assert seen == [1, 1, 3, 3]
 

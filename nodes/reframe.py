@@ -166,11 +166,14 @@ class Reframe360Video(io.ComfyNode):
                 source.panorama, path, look, settings, detector=face_detector(FIRST_FACES) if looks else None,
                 device=runtime.device(), progress=runtime.progress(),
             )  # fmt: skip
-        notices = [*odd, *made.notices]
-        shown = {**source.shown, **_path_shown(made.track), "notices": notices}
+        text, notices = keyframes_text(made.keyframes), [*odd, *made.notices]
+        shown = {
+            **source.shown, **_path_shown(made.track), "keyframes": text, "notices": notices,
+            "excerpt": [source.start, source.duration or 0.0],
+            "asked": {"video": video, "mode": mode, "rank": rank, "start": start},
+        }  # fmt: skip
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)), "\n".join(notices), keyframes_text(made.keyframes),
-            ui={"con360": [shown]},
+            InputImpl.VideoFromFile(str(path)), "\n".join(notices), text, ui={"con360": [shown]}
         )  # fmt: skip
 
 

@@ -183,8 +183,8 @@ def clip_stream(
         coding: of the picture; H.264 of high quality by default.
 
     Raises:
-        InputError: odd sizes, a codec that this PyAV lacks, sound that AAC cannot hold, another suffix than .mp4, or a place
-            that cannot be written.
+        InputError: odd sizes, a codec that this PyAV lacks, sound that AAC cannot hold, another suffix than .mp4, or a
+            place that cannot be written.
     """
     if size[0] % 2 or size[1] % 2 or min(size) < 2:
         raise InputError(f"video needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")

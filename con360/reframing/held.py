@@ -122,7 +122,7 @@ def _blocks(sound: Sound) -> Iterator[np.ndarray]:
 
 
 def _shots(info: MediaInfo, seconds: float) -> Iterator[tuple[float, np.ndarray]]:
-    """Time and pixels of each frame of the first seconds; of a picture, and of what ends earlier, the last one again."""
+    """Time and pixels of each frame of the first seconds; the last one again where the file ends earlier."""
     last: tuple[float, np.ndarray] | None = None
     if info.kind == "picture":
         last = -1 / STILL_FPS, picture_pixels(info)

@@ -29,6 +29,7 @@ class Save360Video(io.ComfyNode):
             display_name="Save 360° Video",
             category=runtime.CATEGORY,
             **runtime.search_words("Save360Video", "export", "spherical metadata", *runtime.SOUND_WORDS),
+            **runtime.sent_again(),
             is_output_node=True,
             description="Writes panorama frames as an MP4 that players and platforms recognise as 360°, with stereo or "
             "Ambisonic sound.",
@@ -97,7 +98,13 @@ class Save360Video(io.ComfyNode):
             if sound is not None:
                 clip.add_sound(sound.waveform.numpy())
         report(len(frames), len(frames), "writing")
-        return io.NodeOutput(ui={"images": [saved], "animated": (True,), "con360": [{"notices": list(notices)}]})
+        shown = {
+            **saved, "stereo": stereo, "fps": fps, "sound": sound is not None,
+            "ambisonic": sound is not None and sound.layout == "ambix",
+        }  # fmt: skip
+        return io.NodeOutput(
+            ui={"images": [saved], "animated": (True,), "con360": [{"saved": shown, "notices": list(notices)}]}
+        )
 
 
 def _check_codec(codec: str) -> None:

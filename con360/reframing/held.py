@@ -80,7 +80,7 @@ def write_held_file(
     info = probe(source)
     fitted, notices = fit_aac(sound)
     shots = _shots(info, sound.duration_s)
-    first = next(shots, None)
+    first = None if info.kind == "sound" else next(shots, None)
     if first is None:
         raise InputError(f"{info.path.name} has no picture to hold; choose another file.")
     height, width = (side // 2 * 2 for side in first[1].shape[:2])

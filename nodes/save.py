@@ -29,7 +29,6 @@ class Save360Video(io.ComfyNode):
             display_name="Save 360° Video",
             category=runtime.CATEGORY,
             **runtime.search_words("Save360Video", "export", "spherical metadata", *runtime.SOUND_WORDS),
-            **runtime.sent_again(),
             is_output_node=True,
             description="Writes panorama frames as an MP4 that players and platforms recognise as 360°, with stereo or "
             "Ambisonic sound.",

@@ -89,7 +89,7 @@ class JointAVSampler(io.ComfyNode):
         cls, hold: str | None = NOTHING, start_images: Any = runtime.ABSENT, start_audio: Any = runtime.ABSENT
     ) -> bool | str:
         starts = dict(zip(choices.HOLDS, (start_images, start_audio), strict=True))
-        return runtime.verdict(hold=lambda: _check_hold(hold, starts.get(hold) is runtime.ABSENT))
+        return runtime.verdict(hold=lambda: _check_hold(hold, starts.get(hold or NOTHING) is runtime.ABSENT))
 
     @classmethod
     @runtime.needs_packages

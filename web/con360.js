@@ -23,6 +23,7 @@ const WIDGETS = {
   Reframe360Video: addEditor,
   Con360PlaceSound: addEditor,
   Load360Video: addViewer,
+  Save360Video: addViewer,
   OverlayPreview: addViewer,
   Con360AmbisonicsPreview: addViewer,
   Con360Compare: addPlayer,

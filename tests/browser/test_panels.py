@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from browser.hands import ENDS, drag
+from browser.hands import ENDS, drag, show_help, wait
 from browser.page import ComfyPage
+from shipped_runs import write_sample
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
@@ -16,6 +18,7 @@ PANELS = (
 )  # fmt: skip
 # As in web/parts.js.
 LEAST_WIDTH, NEW_WIDTH = 320, 380
+REFRAME, SAMPLE = "Reframe360Video", "[built-in sample]"
 ADD = """([kind, size]) => {
     const { graph, canvas } = window.app;
     for (const node of [...graph._nodes]) graph.remove(node);
@@ -74,3 +77,63 @@ def test_a_saved_width_is_kept_unless_it_is_below_the_least(comfy: ComfyPage) ->
         comfy.run(ADD, ["ViewpointByHand", [saved, 700]])
         found = measured(comfy)
         assert (found["width"], found["cut"]) == (shown, [])
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_a_whole_session_leaves_the_console_quiet(comfy: ComfyPage, tmp_path: Path) -> None:
+    add_by_search_and_paste(comfy)
+    comfy.open_template("con360_reframe")
+    upload_and_undo(comfy, tmp_path / f"{comfy.name}.mp4")
+    comfy.set_value(REFRAME, "duration", 0.5)
+    comfy.queue()
+    comfy.show(REFRAME)
+    wait(comfy, lambda: comfy.panel(REFRAME, ".con360-hint").inner_text(), "")
+    comfy.shot("session")
+    show_help(comfy, REFRAME, "Reframe 360° Video")
+    comfy.shot("session_help")
+    assert comfy.complaints == []
+
+
+def add_by_search_and_paste(page: ComfyPage) -> None:
+    page.run("() => { for (const node of [...window.app.graph._nodes]) window.app.graph.remove(node); }")
+    page.page.mouse.dblclick(500, 300)
+    page.page.wait_for_timeout(1500)
+    page.page.keyboard.type("Viewpoint by Hand")
+    page.page.wait_for_timeout(1500)
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_timeout(500)
+    # Newer frontends let the node hang at the pointer until a click.
+    page.page.mouse.click(520, 320)
+    widths = "() => window.app.graph._nodes.map((node) => node.size[0])"
+    wait(page, lambda: page.run(widths), [NEW_WIDTH])
+    page.run("() => window.app.canvas.selectNode(window.app.graph._nodes[0])")
+    for keys in ("Control+c", "Control+v"):
+        page.page.keyboard.press(keys)
+        page.page.wait_for_timeout(500)
+    wait(page, lambda: page.run(widths), [NEW_WIDTH, NEW_WIDTH])
+
+
+def upload_and_undo(page: ComfyPage, clip: Path) -> None:
+    """Upload by the node's button, move the node, and undo both: no node may miss its file."""
+    write_sample(clip)
+    with page.page.expect_file_chooser() as chooser:
+        page.run(
+            "kind => window.app.graph._nodes.find((n) => n.type === kind)"
+            ".widgets.find((w) => w.type === 'button').callback()", REFRAME,
+        )  # fmt: skip
+    chooser.value.set_files(clip)
+    wait(page, lambda: page.value(REFRAME, "video"), clip.name)
+    page.run(
+        """kind => {
+          const { canvas, graph } = window.app;
+          canvas.emitBeforeChange();
+          graph._nodes.find((n) => n.type === kind).pos = [40, 40];
+          canvas.emitAfterChange();
+        }""",
+        REFRAME,
+    )
+    for keys, video in (("Control+z", clip.name), ("Control+z", SAMPLE), ("Control+y", clip.name)):
+        page.page.keyboard.press(keys)
+        page.page.wait_for_timeout(1000)
+        wait(page, lambda: page.value(REFRAME, "video"), video)
+        assert not page.run("() => window.app.graph._nodes.some((node) => node.has_errors)")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser.hands import ENDS, RECORD, at, drag, wait
+from browser.hands import ENDS, RECORD, at, drag, show_help, wait
 from browser.page import ComfyPage
 from comfyui.server import PACK
 from shipped_runs import FULL_SIZE, SHIPPED, read
@@ -46,16 +46,6 @@ def page(comfy: ComfyPage) -> ComfyPage:
 
 def view(page: ComfyPage) -> dict[str, Any]:
     return {name: page.value(EDITOR, name) for name in VIEW}
-
-
-def show_help(page: ComfyPage, title: str) -> None:
-    """Wait until the editor's help page of this title is there with its picture."""
-    page.run("kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))", EDITOR)
-    # The button of so large a node may lie outside the window, where the mouse cannot click it.
-    page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
-    shown = """([end, title]) => [...document.images].some(
-      (i) => i.src.endsWith(end) && i.alt === title && i.naturalWidth)"""
-    wait(page, lambda: page.run(shown, [f"/docs/images/{EDITOR}.jpg", title]), True)
 
 
 def test_shipped_workflows_open_without_a_red_node(comfy: ComfyPage) -> None:
@@ -468,7 +458,7 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
     page.run(toggle)
     page.page.wait_for_timeout(1000)
     page.page.keyboard.press("Escape")
-    show_help(page, "Centroid→BASD")
+    show_help(page, EDITOR, "Centroid→BASD")
     page.shot("help")
 
 
@@ -480,7 +470,7 @@ def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str)
     comfy.load(read(PACK / "workflows" / "con360_viewpoint.json"))
     comfy.show(EDITOR)
     assert comfy.panel(EDITOR, "button[aria-label='播放']").count() == 1
-    show_help(comfy, "质心→BASD")
+    show_help(comfy, EDITOR, "质心→BASD")
     comfy.shot(f"light_{language}")
     assert comfy.complaints == []
     comfy.open(**{"Comfy.Locale": "en", "Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": nodes2})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from itertools import combinations
 from pathlib import Path
@@ -467,9 +468,16 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
 def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str) -> None:
     nodes2 = comfy.name.endswith("nodes2")
     comfy.open(**{"Comfy.Locale": language, "Comfy.ColorPalette": "light", "Comfy.VueNodes.Enabled": nodes2})
-    comfy.load(read(PACK / "workflows" / "con360_viewpoint.json"))
+    comfy.open_template("con360_viewpoint")
     comfy.show(EDITOR)
     assert comfy.panel(EDITOR, "button[aria-label='播放']").count() == 1
+    note = "window.app.graph._nodes.find((n) => n.type === 'MarkdownNote')"
+    titles = f"() => [...window.app.graph._groups.map((g) => g.title), {note}.title, {note}.widgets[0].value]"
+    assert [title for title in comfy.run(titles) if not re.search("[\u4e00-\u9fff]", title)] == []
+    # What is chosen is stored and sent as ever; frontend 1.27 shows it so, too.
+    assert comfy.prompt()["3"]["inputs"]["choose_by"] == "subject"
+    if nodes2:
+        assert comfy.page.locator("[data-node-id='3']").get_by_text("主体", exact=True).count() > 0
     show_help(comfy, EDITOR, "质心→BASD")
     comfy.shot(f"light_{language}")
     assert comfy.complaints == []

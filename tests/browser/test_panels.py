@@ -19,10 +19,14 @@ PANELS = (
 # As in web/parts.js.
 LEAST_WIDTH, NEW_WIDTH = 320, 380
 REFRAME, SAMPLE = "Reframe360Video", "[built-in sample]"
-ADD = """([kind, size]) => {
+CLEAR = """() => {
     const { graph, canvas } = window.app;
     for (const node of [...graph._nodes]) graph.remove(node);
     Object.assign(canvas.ds, { scale: 0.7, offset: [0, 0] });
+    canvas.setDirty(true, true);
+}"""
+ADD = """([kind, size]) => {
+    const { graph, canvas } = window.app;
     const node = window.LiteGraph.createNode(kind);
     node.pos = [300, 120];
     graph.add(node);
@@ -60,6 +64,7 @@ def measured(page: ComfyPage) -> dict[str, Any]:
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_no_button_of_a_panel_is_cut_when_new_or_as_narrow_as_can_be(comfy: ComfyPage) -> None:
     for kind in PANELS:
+        comfy.run(CLEAR)
         comfy.run(ADD, [kind, None])
         new = measured(comfy)
         assert new["cut"] == [] and new["width"] >= NEW_WIDTH, kind
@@ -74,6 +79,7 @@ def test_no_button_of_a_panel_is_cut_when_new_or_as_narrow_as_can_be(comfy: Comf
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_saved_width_is_kept_unless_it_is_below_the_least(comfy: ComfyPage) -> None:
     for saved, shown in ((200, LEAST_WIDTH), (LEAST_WIDTH, LEAST_WIDTH), (500, 500)):
+        comfy.run(CLEAR)
         comfy.run(ADD, ["ViewpointByHand", [saved, 700]])
         found = measured(comfy)
         assert (found["width"], found["cut"]) == (shown, [])
@@ -95,7 +101,9 @@ def test_a_whole_session_leaves_the_console_quiet(comfy: ComfyPage, tmp_path: Pa
 
 
 def add_by_search_and_paste(page: ComfyPage) -> None:
-    page.run("() => { for (const node of [...window.app.graph._nodes]) window.app.graph.remove(node); }")
+    page.run(CLEAR)
+    # Until the empty graph is drawn, a click meets the nodes of before.
+    page.drawn()
     page.page.mouse.dblclick(500, 300)
     page.page.wait_for_timeout(1500)
     page.page.keyboard.type("Viewpoint by Hand")

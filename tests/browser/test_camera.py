@@ -202,20 +202,3 @@ def test_a_followed_path_is_shown_and_handed_over_as_keyframes(page: ComfyPage) 
     page.panel(NODE, "button[aria-label^='Keep this view']").click()
     wait(page, lambda: (view(page)["mode"], view(page)["yaw"]), ("yaw and pitch", pytest.approx(50, abs=1)))
     assert page.complaints == []
-
-
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
-def test_zz(page: ComfyPage) -> None:
-    import json
-    from pathlib import Path
-    out = {}
-    for kind in ("Reframe360Video", "CentroidToBASD", "ViewpointByHand", "Con360PlaceSound"):
-        page.run("""([kind,w]) => { window.app.graph.clear(); const n=window.LiteGraph.createNode(kind); n.pos=[0,0]; window.app.graph.add(n); n.setSize([w, n.size[1]]); }""", [kind, 700])
-        if kind == NODE:
-            page.set_value(kind, "video", FILE)
-        page.page.wait_for_timeout(1500)
-        page.show(kind)
-        page.page.wait_for_timeout(800)
-        out[kind] = page.run("()=>[...window.app.graph._nodes[0].size, ...window.app.graph._nodes[0].computeSize()]")
-        page.shot(f"zz_{kind}_700")
-    Path(f"/tmp/ed/sizes_{page.name}").write_text(json.dumps(out))

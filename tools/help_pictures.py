@@ -25,7 +25,7 @@ SCALE, EDGE = 0.8, 8
 # Nodes that no shipped workflow has.
 OTHERS = Workflow("others", [Column("others", 420, [
     Node(1, "Load360Video", 600, height=256),
-    Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
+    Node(2, "ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
          pitch=10),
     Node(3, "Save360Video", 380, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
     Node(4, "OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),

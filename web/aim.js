@@ -73,6 +73,11 @@ export class Aim {
     return { ...this.own, yaw: Number(this.value("yaw")), pitch: Number(this.value("pitch")) };
   }
 
+  /** What is in sight: of a view that no run has found yet, the view straight ahead. */
+  get sight() {
+    return this.place ?? (this.kind.eases ? this.ahead : null);
+  }
+
   /** A place with what widgets add to it. */
   shaped(place) {
     return this.kind.shaped(place, (name) => this.value(name));
@@ -198,7 +203,7 @@ export class Aim {
   }
 
   setKeyframe() {
-    this.#key(this.kind.tidy(this.place));
+    this.#key(this.kind.tidy(this.sight));
     this.set({ [this.kind.choice]: KEYFRAMES });
   }
 

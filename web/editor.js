@@ -115,7 +115,7 @@ class Editor {
   }
 
   setKeyframe() {
-    if (!this.aim.place) return;
+    if (!this.aim.sight) return;
     this.aim.setKeyframe();
     this.done();
   }
@@ -129,7 +129,7 @@ class Editor {
 
   /** Set the view in sight as a still one. */
   hold() {
-    this.aim.hold(this.aim.place);
+    this.aim.hold(this.aim.sight);
     this.done();
   }
 
@@ -202,7 +202,7 @@ class Editor {
     const badge = this.badgeAt(start);
     if (badge && !atHand) return this.choose(badge.ranking, badge.rank);
     const frame = aim.keyed && !atHand && aim.keyframes.find((found) => start.away(found) < NEAR_PX);
-    if (frame && frame !== aim.here) return this.transport.seek(frame.time);
+    if (frame && frame !== aim.here) return this.timeline.go(frame);
     if (aim.keyed) this.video.pause();
     const under = anglesAt(start.u, start.v);
     // A press inside the view, or on the sound, drags it; a press outside moves it there first.
@@ -296,6 +296,7 @@ class Editor {
     this.transport.setExcerpt(...this.source.excerpt);
     if (!url) this.transport.setFree(Math.max(4, this.aim.keyframes.at(-1)?.time ?? 0));
     this.hint.textContent = url ? "" : t("runToSee");
+    if (this.preview) this.preview.root.hidden = !url;
     this.draw();
   }
 
@@ -330,8 +331,8 @@ class Editor {
   showStatus(place) {
     const { aim } = this;
     this.remove.disabled = !aim.keyed || !aim.selected || aim.linked;
-    this.add.disabled = !place || aim.linked;
-    this.fix.disabled = !place || aim.mode === this.kind.byHand;
+    this.add.disabled = !aim.sight || aim.linked;
+    this.fix.disabled = aim.mode === this.kind.byHand;
     this.take.hidden = aim.followed.length < 2;
     const byHand = aim.keyed ? t("keyframesSet", { count: aim.keyframes.length }) : t(BY_RUN[aim.mode] ?? "byHand");
     const how = aim.ranked ? t(aim.mode, { rank: aim.value("rank") }) : byHand;

@@ -129,6 +129,13 @@ export function setSource(element, url) {
  */
 export const showNoOther = (node) => Object.assign(node, { isLoading: true, hideOutputImages: true });
 
+/** Undo and redo from a slider: the frontend leaves them to a focused input, which here has no history of its own. */
+function undoOnSlider({ key, ctrlKey, metaKey, shiftKey, target }) {
+  if (target.type !== "range" || !(ctrlKey || metaKey)) return;
+  const command = { z: shiftKey ? "Comfy.Redo" : "Comfy.Undo", y: "Comfy.Redo" }[key.toLowerCase()];
+  if (command) app.extensionManager.command.execute(command);
+}
+
 /** Put an element on a node as a widget that is neither saved nor sent. */
 export function addPanel(node, name, element, leastHeight = LEAST_HEIGHT) {
   element.classList.add("con360");
@@ -136,6 +143,7 @@ export function addPanel(node, name, element, leastHeight = LEAST_HEIGHT) {
   for (const type of ["pointerdown", "pointermove", "pointerup", "dblclick"]) {
     element.addEventListener(type, (event) => event.button <= 0 && event.stopPropagation());
   }
+  element.addEventListener("keydown", undoOnSlider);
   element.append(pages(node));
   const getMinHeight = () => leastHeight;
   const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false, getMinHeight });

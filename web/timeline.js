@@ -107,7 +107,7 @@ export class Timeline {
     const lift = () => {
       this.#focus(time);
       if (dragged) this.done();
-      else this.#go(frame);
+      else this.go(frame);
     };
     // Ticks change places while one is dragged past another, so the strip has the pointer.
     pursue(this.ticks, event, move, lift);
@@ -121,7 +121,8 @@ export class Timeline {
     return snapped(within, marks, SNAP_PX * this.secondsPerPixel, this.grid);
   }
 
-  #go(frame) {
+  /** Go to a keyframe, and select it. */
+  go(frame) {
     this.transport.seek(frame.time);
     this.aim.chosen = frame.time;
     this.changed();
@@ -134,7 +135,7 @@ export class Timeline {
     const actions = {
       ArrowLeft: () => this.#shift(frame, -step), ArrowRight: () => this.#shift(frame, step),
       Delete: () => this.#remove(frame), Backspace: () => this.#remove(frame),
-      Enter: () => this.#go(frame), " ": () => this.#go(frame),
+      Enter: () => this.go(frame), " ": () => this.go(frame),
     };
     const action = event.ctrlKey || event.metaKey || event.altKey ? undefined : actions[event.key];
     if (!action && !this.copyOrPaste(event)) return;

@@ -21,7 +21,7 @@ NOTES = ("MarkdownNote", "Note")
 # These readers get English, as from the frontend: `locales/zh` is in simplified characters.
 TRADITIONAL = ("zh-TW", "zh-HK", "zh-MO", "zh-Hant")
 # The number of a step before a group's title.
-_NUMBER = re.compile(r"(?:\d+ +)?")
+_NUMBER = re.compile(r"^\d+ +")
 
 
 def add_routes() -> None:
@@ -93,6 +93,5 @@ def translated(workflow: dict[str, Any], texts: dict[str, str]) -> dict[str, Any
 
 
 def _title(title: str, texts: dict[str, str]) -> str:
-    number = _NUMBER.match(title)[0]
-    rest = title[len(number) :]
-    return number + texts.get(rest, rest)
+    rest = _NUMBER.sub("", title)
+    return title.removesuffix(rest) + texts.get(rest, rest)

@@ -102,6 +102,9 @@ def test_reframes_panel_is_the_camera(page: ComfyPage) -> None:
     wait(page, lambda: view(page)["yaw"], pytest.approx(map_moved["yaw"] - 30, abs=3))
     press(page, "Control+z")
     wait(page, lambda: view(page), map_moved)
+    # Undo makes the node anew, and its panel takes the place of the old one.
+    wait(page, page.panel(NODE).count, 1)
+    page.page.wait_for_timeout(1000)
 
     page.panel(NODE).focus()
     press(page, "e", "Shift+E", "-")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from browser.hands import ENDS, drag
+from browser.hands import ENDS, drag, show_help, wait
 from browser.page import ComfyPage
+from shipped_runs import write_sample
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
@@ -16,10 +18,15 @@ PANELS = (
 )  # fmt: skip
 # As in web/parts.js.
 LEAST_WIDTH, NEW_WIDTH = 320, 380
-ADD = """([kind, size]) => {
+REFRAME, SAMPLE = "Reframe360Video", "[built-in sample]"
+CLEAR = """() => {
     const { graph, canvas } = window.app;
     for (const node of [...graph._nodes]) graph.remove(node);
     Object.assign(canvas.ds, { scale: 0.7, offset: [0, 0] });
+    canvas.setDirty(true, true);
+}"""
+ADD = """([kind, size]) => {
+    const { graph, canvas } = window.app;
     const node = window.LiteGraph.createNode(kind);
     node.pos = [300, 120];
     graph.add(node);
@@ -57,6 +64,7 @@ def measured(page: ComfyPage) -> dict[str, Any]:
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_no_button_of_a_panel_is_cut_when_new_or_as_narrow_as_can_be(comfy: ComfyPage) -> None:
     for kind in PANELS:
+        comfy.run(CLEAR)
         comfy.run(ADD, [kind, None])
         new = measured(comfy)
         assert new["cut"] == [] and new["width"] >= NEW_WIDTH, kind
@@ -71,6 +79,69 @@ def test_no_button_of_a_panel_is_cut_when_new_or_as_narrow_as_can_be(comfy: Comf
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_saved_width_is_kept_unless_it_is_below_the_least(comfy: ComfyPage) -> None:
     for saved, shown in ((200, LEAST_WIDTH), (LEAST_WIDTH, LEAST_WIDTH), (500, 500)):
+        comfy.run(CLEAR)
         comfy.run(ADD, ["ViewpointByHand", [saved, 700]])
         found = measured(comfy)
         assert (found["width"], found["cut"]) == (shown, [])
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_a_whole_session_leaves_the_console_quiet(comfy: ComfyPage, tmp_path: Path) -> None:
+    add_by_search_and_paste(comfy)
+    comfy.open_template("con360_reframe")
+    upload_and_undo(comfy, tmp_path / f"{comfy.name}.mp4")
+    comfy.set_value(REFRAME, "duration", 0.5)
+    comfy.queue()
+    comfy.show(REFRAME)
+    wait(comfy, lambda: comfy.panel(REFRAME, ".con360-hint").inner_text(), "")
+    comfy.shot("session")
+    show_help(comfy, REFRAME, "Reframe 360° Video")
+    comfy.shot("session_help")
+    assert comfy.complaints == []
+
+
+def add_by_search_and_paste(page: ComfyPage) -> None:
+    page.run(CLEAR)
+    # Until the empty graph is drawn, a click meets the nodes of before.
+    page.drawn()
+    page.page.mouse.dblclick(500, 300)
+    page.page.wait_for_timeout(1500)
+    page.page.keyboard.type("Viewpoint by Hand")
+    page.page.wait_for_timeout(1500)
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_timeout(500)
+    # Newer frontends let the node hang at the pointer until a click.
+    page.page.mouse.click(520, 320)
+    widths = "() => window.app.graph._nodes.map((node) => node.size[0])"
+    wait(page, lambda: page.run(widths), [NEW_WIDTH])
+    page.run("() => window.app.canvas.selectNode(window.app.graph._nodes[0])")
+    for keys in ("Control+c", "Control+v"):
+        page.page.keyboard.press(keys)
+        page.page.wait_for_timeout(500)
+    wait(page, lambda: page.run(widths), [NEW_WIDTH, NEW_WIDTH])
+
+
+def upload_and_undo(page: ComfyPage, clip: Path) -> None:
+    """Upload by the node's button, move the node, and undo both: no node may miss its file."""
+    write_sample(clip)
+    with page.page.expect_file_chooser() as chooser:
+        page.run(
+            "kind => window.app.graph._nodes.find((n) => n.type === kind)"
+            ".widgets.find((w) => w.type === 'button').callback()", REFRAME,
+        )  # fmt: skip
+    chooser.value.set_files(clip)
+    wait(page, lambda: page.value(REFRAME, "video"), clip.name)
+    page.run(
+        """kind => {
+          const { canvas, graph } = window.app;
+          canvas.emitBeforeChange();
+          graph._nodes.find((n) => n.type === kind).pos = [40, 40];
+          canvas.emitAfterChange();
+        }""",
+        REFRAME,
+    )
+    for keys, video in (("Control+z", clip.name), ("Control+z", SAMPLE), ("Control+y", clip.name)):
+        page.page.keyboard.press(keys)
+        page.page.wait_for_timeout(1000)
+        wait(page, lambda: page.value(REFRAME, "video"), video)
+        assert not page.run("() => window.app.graph._nodes.some((node) => node.has_errors)")

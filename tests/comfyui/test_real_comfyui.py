@@ -425,3 +425,21 @@ def test_the_headless_guides_example_prints_the_servers_sentences(guide: Any) ->
     saved = {"video": ["1", 0], "filename_prefix": "flat", "format": "auto", "codec": "auto"}
     status, said = guide(reframe | {"2": {"class_type": "SaveVideo", "inputs": saved}})
     assert status == 1 and re.match(r"None\n  error\n  1 Reframe360Video: .*99 s", said), said
+
+
+def test_help_is_sent_in_every_language_and_templates_in_the_users(server: ComfyServer) -> None:
+    """Both addresses come before the core's own, which send the files as they are."""
+    help_of = f"http://{server.address}/extensions/{server.pack_name}/docs/Con360Compare"
+    english = (PACK / "web" / "docs" / "Con360Compare.md").read_bytes()
+    for address in (f"{help_of}/en.md", f"{help_of}/de.md", f"{help_of}.md"):
+        assert urllib.request.urlopen(address, timeout=60).read() == english, address
+    template = f"/api/workflow_templates/{server.pack_name}/con360_reframe.json"
+    own = json.loads((FOLDER / "con360_reframe.json").read_text(encoding="utf-8"))
+    assert server.get(template) == own
+    server.post("/settings", {"Comfy.Locale": "zh"})
+    try:
+        sent = server.get(template)
+    finally:
+        server.post("/settings", {"Comfy.Locale": "en"})
+    assert [group["title"] for group in sent["groups"]] == ["1  您的片段", "2  结果"]
+    assert sent["links"] == own["links"]

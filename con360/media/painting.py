@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..choices import Eye
 from .info import MediaInfo, open_picture
+from .spherical_tags import Packing
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -65,12 +66,18 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 @dataclass
 class Painter:
-    """Turn decoded pixels into panorama frames: rotation, one eye, size. The first frame settles which eye."""
+    """Turn decoded pixels into panorama frames: rotation, one eye, size. The first frame settles which eye.
+
+    Args:
+        both_eyes: keep both eyes of a stereo file where no eye was chosen; `packing` tells then how they lie.
+    """
 
     info: MediaInfo
     height: int
     eye: Eye | None
     notices: list[str] = field(default_factory=list)
+    both_eyes: bool = False
+    packing: Packing = "mono"
     _part: tuple[slice, slice] | None = None
     _shape: tuple[int, ...] = ()
 
@@ -85,7 +92,7 @@ class Painter:
         """Cut out the pixels of one eye."""
         if self._part is None:
             self._part, self._shape = self._choose_part(pixels), pixels.shape
-            self._describe_shape(pixels[self._part])
+            self._describe_shape(eyes_of(pixels[self._part], self.packing)[0])
         if pixels.shape != self._shape:
             # A recording can change its size; a damaged one can claim it.
             pixels = self._as_before(pixels)
@@ -112,6 +119,9 @@ class Painter:
                 self.notices.append("the upper and lower half look alike; if this is top-bottom stereo, choose an eye")
             return whole
         if eye == "whole":
+            return whole
+        if eye is None and self.both_eyes:
+            self.packing = packing
             return whole
         if eye is None:
             eye = "left"
@@ -140,6 +150,14 @@ class Painter:
         stored = (self.info.coded_height, self.info.coded_width)
         turned = self.info.rotation_deg in (90, 270) or self.info.kind == "picture" and self.info.width != stored[1]
         return stored[::-1] if turned else stored
+
+
+def eyes_of(pixels: np.ndarray, packing: Packing) -> tuple[np.ndarray, ...]:
+    """Cut a picture `[h, w, 3]` into its eyes, the upper or left one first."""
+    height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+    if packing == "top-bottom":
+        return pixels[:height], pixels[-height:]
+    return (pixels[:, :width], pixels[:, -width:]) if packing == "left-right" else (pixels,)
 
 
 def _halves_alike(pixels: np.ndarray) -> bool | None:

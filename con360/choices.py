@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
+
+from .errors import InputError
 
 # One eye of a stereo panorama, or the picture as it is.
 Eye = Literal["whole", "left", "right"]
@@ -22,6 +25,13 @@ RANKINGS: tuple[Ranking, ...] = get_args(Ranking)
 ViewMode = Literal["still", "track"]
 VIEW_MODES: tuple[ViewMode, ...] = get_args(ViewMode)
 
+# How a view moves from one keyframe to the next.
+Ease = Literal["linear", "smooth", "hold"]
+EASES: tuple[Ease, ...] = get_args(Ease)
+# Shapes of a picture, width to height; `aspect_of` reads any other one too.
+ASPECTS = ("1:1", "16:9", "9:16", "4:5", "5:4", "4:3", "3:4", "3:2", "2:3", "21:9")
+ASPECT_RANGE = (0.25, 4.0)
+
 # Saliency methods that need no weights. A control's file names the method of the maps that it was trained with.
 MULTICUE, TRAINING_FREE = "multi-cue", "training-free"
 NAMED_METHODS = (MULTICUE, TRAINING_FREE)
@@ -40,3 +50,27 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 # Laws by which a field becomes stereo: two virtual cardioids, or panning between two loudspeakers.
 StereoLaw = Literal["cardioids", "tangent", "constant-power"]
 STEREO_LAWS: tuple[StereoLaw, ...] = get_args(StereoLaw)
+
+
+def check_aspect(aspect: float) -> float:
+    """Check a picture's width over its height.
+
+    Raises:
+        InputError: narrower than 1:4 or wider than 4:1, or not a number.
+    """
+    low, high = ASPECT_RANGE
+    if not low <= aspect <= high:
+        raise InputError(f"an aspect ratio of {aspect:.4g} was asked for; choose one from 1:4 to 4:1.")
+    return float(aspect)
+
+
+def aspect_of(text: str) -> float:
+    """Read an aspect ratio such as `16:9` or `2.39:1`: width over height.
+
+    Raises:
+        InputError: another form, or as `check_aspect`.
+    """
+    found = re.fullmatch(r"(\d{1,5}(?:\.\d{1,4})?):(\d{1,5}(?:\.\d{1,4})?)", text.strip())
+    if found is None or not float(found[2]):
+        raise InputError(f"the aspect ratio {text!r} is not understood; write WIDTH:HEIGHT, such as 16:9.")
+    return check_aspect(float(found[1]) / float(found[2]))

@@ -71,7 +71,7 @@ def _strip_grid(dirs: Tensor, size: int, pad: int) -> Tensor:
 def _frame_grid(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Locate the pixels of each face, padded by one, in the unpadded faces: `[6, s + 2, s + 2, 2]`."""
     wide_fov = 2 * torch.rad2deg(torch.atan(torch.tensor((size + 2) / size, dtype=torch.float64))).item()
-    camera = _camera_directions(wide_fov, size + 2, torch.float64, torch.device("cpu"))
+    camera = _camera_directions(wide_fov, size + 2, size + 2, torch.float64, torch.device("cpu"))
     dirs = torch.einsum("hwc,fdc->fhwd", camera, _face_axes())
     return _strip_grid(dirs, size, 0).to(device=device, dtype=dtype)
 

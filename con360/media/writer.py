@@ -119,13 +119,13 @@ def aac_gain(peak: float) -> float:
     return min(1.0, AAC_PEAK / max(peak, AAC_PEAK))
 
 
-def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
-    """Notices of what `fit_aac` changes at this rate and gain."""
-    new_rate_hz, said = aac_rate_hz(rate_hz), []
+def aac_notices(rate_hz: int, gain: float, channels: int = 1) -> tuple[str, ...]:
+    """Notices of what a clip changes in sound of this rate at this gain; so many channels choose AAC or Opus."""
+    coder, new_rate_hz, said = "AAC" if channels in LAYOUTS else "Opus", sound_rate_hz(channels, rate_hz), []
     if new_rate_hz != rate_hz:
-        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
+        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since {coder} lacks its rate")
     if gain < 1:
-        said.append(f"{loud_notice(gain)}: AAC would clip its peaks")
+        said.append(f"{loud_notice(gain)}: {coder} would clip its peaks")
     return tuple(said)
 
 

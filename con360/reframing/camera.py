@@ -31,7 +31,7 @@ class Camera:
         if self._key != (view, pixels.shape[:2]):
             self._key, self._maps = (view, pixels.shape[:2]), self._coordinates(view, *pixels.shape[:2])
         assert self._maps is not None
-        return cv2.remap(_with_margin(pixels), *self._maps, cv2.INTER_CUBIC)
+        return cv2.remap(with_margin(pixels), *self._maps, cv2.INTER_CUBIC)
 
     def _shrunk(self, pixels: np.ndarray, view: View) -> np.ndarray:
         """Average the panorama down where it is at least twice as fine as the picture: cubic samples alone flicker."""
@@ -53,7 +53,7 @@ class Camera:
         return where[0].numpy() + MARGIN, where[1].numpy() + MARGIN
 
 
-def _with_margin(pixels: np.ndarray) -> np.ndarray:
+def with_margin(pixels: np.ndarray) -> np.ndarray:
     """Add a margin: columns wrap, and beyond a pole the picture continues half a turn further."""
     tall = np.empty((pixels.shape[0] + 2 * MARGIN, pixels.shape[1] + 2 * MARGIN, 3), np.uint8)
     inner, half = tall[:, MARGIN:-MARGIN], pixels.shape[1] // 2

@@ -138,7 +138,8 @@ def _cameras(aim: Aim, times_s: np.ndarray) -> Tensor:
     views = [aim(time_s) for time_s in times_s.tolist()]
     yaw = torch.tensor([view.yaw_deg for view in views], dtype=torch.float64)
     pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
-    return rotation(yaw, pitch)
+    roll = torch.tensor([view.roll_deg for view in views], dtype=torch.float64)
+    return rotation(yaw, pitch, roll)
 
 
 def sound_gain(

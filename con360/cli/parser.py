@@ -20,6 +20,8 @@ from .manual import (
     DEMO_NOTES,
     GENERATE,
     GENERATE_NOTES,
+    LEVEL,
+    LEVEL_NOTES,
     LISTEN,
     LISTEN_NOTES,
     MANUAL,
@@ -34,7 +36,7 @@ from .manual import (
     VIEWS,
     VIEWS_NOTES,
 )
-from .options import DEVICES, add_saliency, add_sound, number, scale, whole
+from .options import DEVICES, add_coding, add_saliency, add_sound, front, number, scale, whole
 from .requests import Request, request_of
 from .sound_options import add_listen, add_page, add_place
 
@@ -96,6 +98,11 @@ def build_parser() -> Parser:
             **form,
         )
     )  # fmt: skip
+    _add_level(
+        commands.add_parser(
+            "level", usage="con360 level INPUT -o OUT.mp4 [OPTIONS]", description=LEVEL, epilog=LEVEL_NOTES, **form
+        )
+    )
     add_place(
         commands.add_parser(
             "place", usage="con360 place SOUND[@PLACE] ... [--on CLIP] -o OUT [OPTIONS]", description=PLACE,
@@ -187,6 +194,34 @@ def _add_reframe(parser: Parser) -> None:
         help="law that makes Ambisonics stereo: two microphones, or panning each band between two loudspeakers "
         "(cardioids)",
     )  # fmt: skip
+    add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_level(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="a 360° video, equirectangular, about 2:1")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the 360° video to write")
+    turn = parser.add_argument_group("turn, in this order")
+    turn.add_argument("--auto", action="store_true", help="undo the tilt of the camera that the file states")
+    turn.add_argument("--yaw", type=number, default=0.0, metavar="DEG", help="bring this direction to the middle (0)")
+    turn.add_argument("--pitch", type=number, default=0.0, metavar="DEG", help="-90 down to 90 up (0)")
+    turn.add_argument(
+        "--roll",
+        type=number,
+        default=0.0,
+        metavar="DEG",
+        help="lean the camera to its right: the picture turns left (0)",
+    )
+    turn.add_argument(
+        "--recentre", type=front, metavar="DEG|initial",
+        help="then make this yaw the front; 'initial' is where the file asks players to begin (as it is)",
+    )  # fmt: skip
+    add_coding(parser.add_argument_group("result"))
+    parser.add_argument(
+        "--eye",
+        choices=EYES,
+        help="stereo video: one eye, or the whole picture as one (both eyes, each turned by itself)",
+    )
     add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 

@@ -181,15 +181,14 @@ def clip_stream(
     Args:
         size: width and height, both even. time_base: seconds per tick of the frames' times.
         fps: approximate frames per second, for the coder's decisions and the last frame's length.
-        sound: number of channels and sampling rate: 1, 2, or 4 for AmbiX in AAC, more for the channels and at the rate of
-            `add_sound_track`. All but 1 and 2 get an SA3D box.
+        sound: number of channels as in `add_sound_track`, and `sound_rate_hz` of them. All but 1 and 2 get an SA3D box.
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
         tags: further metadata of the file, of any names.
         coding: of the picture; H.264 of high quality by default.
 
     Raises:
-        InputError: odd sizes, a codec that this PyAV lacks, sound that AAC cannot hold, another suffix than .mp4, or a place
-            that cannot be written.
+        InputError: odd sizes, a codec that this PyAV lacks, sound that cannot be held, another suffix than .mp4, or a
+            place that cannot be written.
     """
     if size[0] % 2 or size[1] % 2 or min(size) < 2:
         raise InputError(f"video needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..choices import Eye
 from ..errors import InputError
 from ..geometry.sphere import angles, directions, rotation, rotation_angles
+from ..media.coders import PictureCoding, check_codec
 from ..media.info import MediaInfo, pose_notices, probe
 from ..media.reader import PanoramaStream
 from ..media.spherical import SphericalTags
@@ -46,6 +47,7 @@ class LevelSettings:
             players to begin with; None leaves it.
         eye: one eye of stereo video, or `whole`; None keeps both where metadata says stereo, each turned by itself.
         audio_track, ambisonics, head_locked: as in `read_panorama`.
+        coding: codec and quality of the picture.
 
     Raises:
         InputError: an angle that is not finite, or another word.
@@ -60,6 +62,7 @@ class LevelSettings:
     audio_track: int | None = None
     ambisonics: str = "auto"
     head_locked: bool = False
+    coding: PictureCoding = PictureCoding()
 
     def __post_init__(self) -> None:
         number = 0.0 if self.recentre in (None, INITIAL) else self.recentre
@@ -92,7 +95,7 @@ def level(
     source: str | os.PathLike[str], out: str | os.PathLike[str], settings: LevelSettings | None = None, *,
     progress: Progress | None = None,
 ) -> Levelled:  # fmt: skip
-    """Write a 360° video turned, levelled or re-centred, as an MP4 (H.264; AAC, or Opus above first order).
+    """Write a 360° video turned, levelled or re-centred, as an MP4 (AAC; Opus above first order).
 
     Convention: the module's text. Size, time of each frame, packing of the eyes and order of the Ambisonics stay.
 
@@ -109,6 +112,7 @@ def level(
     """
     settings = settings or LevelSettings()
     check_clip_path(out)
+    check_codec(settings.coding.codec)
     info = probe(source)
     if Path(out).expanduser().resolve() == info.path.resolve():
         raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
@@ -118,7 +122,7 @@ def level(
         info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked, both_eyes=True
     )
     stream.notices += said
-    return _write(stream, out, turn, progress)
+    return _write(stream, out, turn, settings.coding, progress)
 
 
 def turn_of(info: MediaInfo, settings: LevelSettings) -> tuple[View, tuple[str, ...]]:
@@ -175,8 +179,8 @@ def _is_turned(turn: View) -> bool:
 
 
 def _write(
-    stream: PanoramaStream, out: str | os.PathLike[str], turn: View, progress: Progress | None
-) -> Levelled:  # fmt: skip
+    stream: PanoramaStream, out: str | os.PathLike[str], turn: View, coding: PictureCoding, progress: Progress | None
+) -> Levelled:
     mix = whole_mix(stream)
     job = Job(stream, 0.0, math.inf, None, progress, "turning")
     shots = job.shots()
@@ -186,7 +190,8 @@ def _write(
     turner = Turner(stream.packing)
     size, aim = turner.size(shot.pixels), lambda _: turn
     gain = sound_gain(stream, mix, aim, 0.0, math.inf, progress)
-    with clip_stream(out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing) as clip:
+    written = clip_stream(out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, coding=coding)
+    with written as clip:
         heard = Heard(sound_blocks(stream, mix, aim, 0.0, math.inf), mix, gain, clip)
         while shot is not None:
             clip.add_frame(turner.picture(shot.pixels, turn), shot.tick)

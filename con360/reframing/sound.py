@@ -136,10 +136,8 @@ def sound_blocks(
 def _cameras(aim: Aim, times_s: np.ndarray) -> Tensor:
     """Rotations of the camera, `[M, 3, 3]`, at times from the excerpt's start."""
     views = [aim(time_s) for time_s in times_s.tolist()]
-    yaw = torch.tensor([view.yaw_deg for view in views], dtype=torch.float64)
-    pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
-    roll = torch.tensor([view.roll_deg for view in views], dtype=torch.float64)
-    return rotation(yaw, pitch, roll)
+    angles = torch.tensor([(view.yaw_deg, view.pitch_deg, view.roll_deg) for view in views], dtype=torch.float64)
+    return rotation(*angles.unbind(-1))
 
 
 def sound_gain(

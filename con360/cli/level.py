@@ -30,8 +30,8 @@ def run_level(options: LevelRequest, started: float) -> None:
         print(json.dumps({**facts, "notices": report.notices, "seconds": report.seconds}))
         return
     yaw, pitch, roll = turn.values()
-    rows = [("turn", f"yaw {yaw:.2f}°, pitch {pitch:.2f}°, roll {roll:.2f}°"), ("size", f"{made.width}x{made.height}"),
-            ("frames", str(made.num_frames)), ("length", f"{made.duration_s:.2f} s"), ("sound", made.sound)]  # fmt: skip
+    rows = [("turn", f"yaw {yaw:.2f}°, pitch {pitch:.2f}°, roll {roll:.2f}°"),
+            ("size", f"{made.width}x{made.height}"), ("frames", str(made.num_frames)), ("length", f"{made.duration_s:.2f} s"), ("sound", made.sound)]  # fmt: skip
     print(table(rows), end="\n\n")
     print(stage_table(report), end="\n\n")
     print(os.fspath(options.output))

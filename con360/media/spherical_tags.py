@@ -39,7 +39,7 @@ def tag_file(
     Args:
         path: an MP4 or MOV. The new file is written beside it and takes its name when complete.
         panorama: tag picture tracks as full equirectangular, with this packing of the eyes.
-        ambisonic: tag sound tracks of 4, 9 or 16 channels as AmbiX, and of 6, 11 or 18 as AmbiX with a head-locked pair.
+        ambisonic: tag sound tracks of 4, 9 or 16 channels as AmbiX, of 6, 11 or 18 as AmbiX with a head-locked pair.
         pose_deg: of the camera that recorded, as in `SphericalTags`; players turn the panorama by it.
 
     Raises:

@@ -29,9 +29,9 @@ def run_level(options: LevelRequest, started: float) -> None:
         facts = {**asdict(made), "path": str(made.path), "turn": turn}
         print(json.dumps({**facts, "notices": report.notices, "seconds": report.seconds}))
         return
-    yaw, pitch, roll = turn.values()
-    rows = [("turn", f"yaw {yaw:.2f}°, pitch {pitch:.2f}°, roll {roll:.2f}°"),
-            ("size", f"{made.width}x{made.height}"), ("frames", str(made.num_frames)), ("length", f"{made.duration_s:.2f} s"), ("sound", made.sound)]  # fmt: skip
+    angles = ", ".join(f"{name.removesuffix('_deg')} {angle:.2f}°" for name, angle in turn.items())
+    rows = [("turn", angles), ("size", f"{made.width}x{made.height}"), ("frames", str(made.num_frames)),
+            ("length", f"{made.duration_s:.2f} s"), ("sound", made.sound)]  # fmt: skip
     print(table(rows), end="\n\n")
     print(stage_table(report), end="\n\n")
     print(os.fspath(options.output))

@@ -85,57 +85,22 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(
         prog="con360", dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS
     )
-    _add_demo(commands.add_parser("demo", description=DEMO, epilog=DEMO_NOTES, **form))
-    _add_generate(
-        commands.add_parser(
-            "generate", usage="con360 generate INPUT -o OUT.mp4 [OPTIONS]", description=GENERATE,
-            epilog=GENERATE_NOTES, **form,
-        )
-    )  # fmt: skip
-    _add_reframe(
-        commands.add_parser(
-            "reframe", usage="con360 reframe INPUT -o OUT.mp4 [OPTIONS]", description=REFRAME, epilog=REFRAME_NOTES,
-            **form,
-        )
-    )  # fmt: skip
-    _add_level(
-        commands.add_parser(
-            "level", usage="con360 level INPUT -o OUT.mp4 [OPTIONS]", description=LEVEL, epilog=LEVEL_NOTES, **form
-        )
-    )
-    add_place(
-        commands.add_parser(
-            "place", usage="con360 place SOUND[@PLACE] ... [--on CLIP] -o OUT [OPTIONS]", description=PLACE,
-            epilog=PLACE_NOTES, **form,
-        )
-    )  # fmt: skip
-    add_listen(
-        commands.add_parser(
-            "listen", usage="con360 listen INPUT -o OUT.wav [OPTIONS]", description=LISTEN, epilog=LISTEN_NOTES, **form
-        )
-    )
-    add_page(
-        commands.add_parser(
-            "page", usage="con360 page CLIP -o OUT.html [OPTIONS]", description=PAGE, epilog=PAGE_NOTES, **form
-        )
-    )
-    _add_views(
-        commands.add_parser(
-            "views", usage="con360 views INPUT --out FOLDER [OPTIONS]", description=VIEWS, epilog=VIEWS_NOTES, **form
-        )
-    )
-    _add_caption(
-        commands.add_parser(
-            "caption", usage="con360 caption INPUT --captioner FOLDER [OPTIONS]", description=CAPTION,
-            epilog=CAPTION_NOTES, **form,
-        )
-    )  # fmt: skip
-    _add_models(commands.add_parser("models", description=MODELS, epilog=MODELS_NOTES, **form))
-    _add_convert(
-        commands.add_parser(
-            "convert", usage="con360 convert INPUT OUTPUT [OPTIONS]", description=CONVERT, epilog=CONVERT_NOTES, **form
-        )
-    )
+
+    def command(name: str, description: str, notes: str, usage: str = "") -> Parser:
+        words = f"con360 {name} {usage} [OPTIONS]" if usage else None
+        return commands.add_parser(name, usage=words, description=description, epilog=notes, **form)
+
+    _add_demo(command("demo", DEMO, DEMO_NOTES))
+    _add_generate(command("generate", GENERATE, GENERATE_NOTES, "INPUT -o OUT.mp4"))
+    _add_reframe(command("reframe", REFRAME, REFRAME_NOTES, "INPUT -o OUT.mp4"))
+    _add_level(command("level", LEVEL, LEVEL_NOTES, "INPUT -o OUT.mp4"))
+    add_place(command("place", PLACE, PLACE_NOTES, "SOUND[@PLACE] ... [--on CLIP] -o OUT"))
+    add_listen(command("listen", LISTEN, LISTEN_NOTES, "INPUT -o OUT.wav"))
+    add_page(command("page", PAGE, PAGE_NOTES, "CLIP -o OUT.html"))
+    _add_views(command("views", VIEWS, VIEWS_NOTES, "INPUT --out FOLDER"))
+    _add_caption(command("caption", CAPTION, CAPTION_NOTES, "INPUT --captioner FOLDER"))
+    _add_models(command("models", MODELS, MODELS_NOTES))
+    _add_convert(command("convert", CONVERT, CONVERT_NOTES, "INPUT OUTPUT"))
     return parser
 
 

@@ -121,7 +121,7 @@ class Painter:
         if eye == "whole":
             return whole
         if eye is None and self.both_eyes:
-            self.packing = packing
+            self.packing = packing or "mono"
             return whole
         if eye is None:
             eye = "left"

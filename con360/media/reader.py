@@ -209,7 +209,7 @@ class PanoramaStream:
 
     @property
     def packing(self) -> Packing:
-        """How the eyes lie in the pixels; known once the first ones were asked for."""
+        """Packing of the eyes in the pixels; known once the first ones were asked for."""
         return self._painter.packing
 
     def _pixels(self, frame: VideoFrame) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -93,7 +94,7 @@ class Levelled:
 
 def level(
     source: str | os.PathLike[str], out: str | os.PathLike[str], settings: LevelSettings | None = None, *,
-    progress: Progress | None = None,
+    tags: Mapping[str, str] | None = None, progress: Progress | None = None,
 ) -> Levelled:  # fmt: skip
     """Write a 360° video turned, levelled or re-centred, as an MP4 (AAC; Opus above first order).
 
@@ -102,7 +103,7 @@ def level(
     Args:
         source: a 360° video. out: the MP4 to write; it appears when it is complete.
         settings: the turn, eye and sound; None takes the defaults.
-        progress: told of each frame; may raise to cancel, which leaves no file.
+        tags: further metadata of the file. progress: told of each frame; may raise to cancel, which leaves no file.
 
     Returns:
         Facts about the file and the notices.
@@ -122,7 +123,7 @@ def level(
         info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked, both_eyes=True
     )
     stream.notices += said
-    return _write(stream, out, turn, settings.coding, progress)
+    return _write(stream, out, turn, settings.coding, tags or {}, progress)
 
 
 def turn_of(info: MediaInfo, settings: LevelSettings) -> tuple[View, tuple[str, ...]]:
@@ -179,8 +180,9 @@ def _is_turned(turn: View) -> bool:
 
 
 def _write(
-    stream: PanoramaStream, out: str | os.PathLike[str], turn: View, coding: PictureCoding, progress: Progress | None
-) -> Levelled:
+    stream: PanoramaStream, out: str | os.PathLike[str], turn: View, coding: PictureCoding, tags: Mapping[str, str],
+    progress: Progress | None,
+) -> Levelled:  # fmt: skip
     mix = whole_mix(stream)
     job = Job(stream, 0.0, math.inf, None, progress, "turning")
     shots = job.shots()
@@ -190,8 +192,9 @@ def _write(
     turner = Turner(stream.packing)
     size, aim = turner.size(shot.pixels), lambda _: turn
     gain = sound_gain(stream, mix, aim, 0.0, math.inf, progress)
-    written = clip_stream(out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, coding=coding)
-    with written as clip:
+    with clip_stream(
+        out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, tags=tags, coding=coding
+    ) as clip:  # fmt: skip
         heard = Heard(sound_blocks(stream, mix, aim, 0.0, math.inf), mix, gain, clip)
         while shot is not None:
             clip.add_frame(turner.picture(shot.pixels, turn), shot.tick)

@@ -29,8 +29,7 @@ class Turner:
 
     def size(self, pixels: np.ndarray) -> tuple[int, int]:
         """Width and height of the turned picture: those of `pixels [h, w, 3]`, made even, as H.264 needs."""
-        height, width = (side // 2 * 2 for side in pixels.shape[:2])
-        return width, height
+        return pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
 
     def picture(self, pixels: np.ndarray, view: View) -> np.ndarray:
         """Turn a picture `[h, w, 3]` uint8 to `[h, w, 3]` uint8 of `size`."""
@@ -44,9 +43,9 @@ class Turner:
     def _eye(self, pixels: np.ndarray, view: View, width: int, height: int) -> np.ndarray:
         import cv2
 
-        key = view, pixels.shape[:2]
-        if self._key != key:
-            self._key, self._maps = key, _places(view, *pixels.shape[:2], width, height)
+        rows, columns = pixels.shape[:2]
+        if self._key != (view, (rows, columns)):
+            self._key, self._maps = (view, (rows, columns)), _places(view, rows, columns, width, height)
         assert self._maps is not None
         return cv2.remap(with_margin(pixels), *self._maps, cv2.INTER_CUBIC)
 

@@ -9,7 +9,7 @@ panorama's centre column.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -259,6 +259,10 @@ class ViewTrack:
     @property
     def is_still(self) -> bool:
         return all(view == self.views[0] for view in self.views)
+
+    def at(self, frames: Iterable[int]) -> ViewTrack:
+        """The track of these frames alone."""
+        return ViewTrack(tuple(self.views[i] for i in frames), self.aspect)
 
     @staticmethod
     def still(view: View, num_frames: int, aspect: float = 1.0) -> ViewTrack:

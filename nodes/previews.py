@@ -38,12 +38,12 @@ def panorama_preview(
     import torch
 
     from ..con360.drawing.overlay import draw_overlay
-    from ..con360.records import SaliencyMaps, ViewTrack
+    from ..con360.records import SaliencyMaps
 
     stride = -(-len(image) // MAX_FRAMES)
     small = small_panorama(image[::stride], height)
     maps = saliency and SaliencyMaps(saliency.maps[::stride], saliency.method)
-    track = track and ViewTrack(track.views[::stride])
+    track = track and track.at(range(0, len(track), stride))
     drawn = draw_overlay(small, fitting(maps, small), track, progress=lambda *_: runtime.check_interrupt())
     return clip_preview(torch.cat((small, drawn), dim=-2), fps / stride, sound, turns=True)
 

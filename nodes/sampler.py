@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360 import choices
-from ..con360.records import AV, Conditions, SceneCaption, StartClip, ViewTrack
+from ..con360.records import AV, Conditions, SceneCaption, StartClip
 from . import sockets
 from .host import runtime
 
@@ -157,9 +157,8 @@ def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: f
     maps = sockets.saliency_from_mask(saliency, len(record.track))
     if basd.fps != fps and maps.maps.shape[0] == len(record.track):
         index = _nearest_frames(len(record.track), basd.fps, fps)
-        track = ViewTrack(tuple(record.track.views[i] for i in index))
         maps = replace(maps, maps=maps.maps[index])
-        record = replace(record, maps=record.maps[index], track=track)
+        record = replace(record, maps=record.maps[index], track=record.track.at(index))
     return Conditions(maps, record, _scene_or_typed(caption))
 
 

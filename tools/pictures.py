@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from con360.drawing.overlay import draw_overlay
-from con360.records import SaliencyMaps, ViewTrack
+from con360.records import SaliencyMaps
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
 from tools.host import Host
@@ -48,7 +48,7 @@ def overlay(outputs: dict[str, Any]) -> Tensor:
     records = [outputs[key][0] for key in ("3", "9") if key in outputs]
     for record in [one for item in records for one in (item if isinstance(item, list) else [item])]:
         if hasattr(record, "maps"):
-            track = ViewTrack((record.maps.track.views[moment],))
+            track = record.maps.track.at([moment])
             drawn, maps = draw_overlay(drawn, maps, track, basd=False), None
     return drawn[0].movedim(0, -1)
 

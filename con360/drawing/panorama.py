@@ -63,7 +63,7 @@ def heat_colours(heat: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap((255 * (0.35 + 0.6 * heat)).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
 
 
-def draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
+def draw_basd(picture: np.ndarray, view: View, colour: Colour, aspect: float = 1.0) -> None:
     """Draw lines of equal signed distance into a picture, brighter inside the view.
 
     Args:
@@ -71,7 +71,7 @@ def draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
     """
     # A line runs where the distance is near a level.
     height = len(picture)
-    distance = basd_map(view, height, "none").numpy()
+    distance = basd_map(view, height, "none", aspect).numpy()
     step = BASD_STEP_DEG * height / 180.0
     for level in BASD_LEVELS:
         near = np.clip(1.0 * OVERSAMPLING - np.abs(distance - level * step), 0, 1)[..., None]

@@ -78,10 +78,10 @@ def _view_directions(view: View, width: int, height: int, dtype: torch.dtype, de
 
 @cached_grid
 def _view_grid(
-    view: View, size: tuple[int, int], height: int, width: int, dtype: torch.dtype, device: torch.device
+    view: View, sides: tuple[int, int], height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Locate a view's pixels in a panorama, `[h, w, 2]` for `sample_at`."""
-    return sampling_grid(_view_directions(view, *size, dtype, device), height, width)
+    return sampling_grid(_view_directions(view, *sides, dtype, device), height, width)
 
 
 def camera_rotation(view: View, dtype: torch.dtype = torch.float64, device=None) -> Tensor:
@@ -154,8 +154,8 @@ def erp_to_perspective(erp: Tensor, views: Views, size: int, mode: str = "biline
     if erp.shape[0] > 1 and len(set(chosen)) == 1:
         chosen = chosen[:1]
     check_erp(erp, mode)
-    sizes = picture_size(size, aspect_of_views(views))
-    grids = [_view_grid(v, sizes, *erp.shape[-2:], sampling_dtype(erp), erp.device) for v in chosen]
+    sides, (rows, columns) = picture_size(size, aspect_of_views(views)), erp.shape[-2:]
+    grids = [_view_grid(v, sides, rows, columns, sampling_dtype(erp), erp.device) for v in chosen]
     return sample_at(erp, torch.stack(grids), mode)
 
 

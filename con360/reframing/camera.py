@@ -49,7 +49,7 @@ class Camera:
         y = -(2 * torch.arange(self.height, dtype=torch.float32) + 1 - self.height) * reach
         ahead = torch.ones(self.height, self.width)
         camera = torch.stack((x.expand(self.height, -1), y[:, None].expand(-1, self.width), ahead), -1)
-        where = erp_coordinates(camera @ rotation(view.yaw_deg, view.pitch_deg).T, rows, columns)
+        where = erp_coordinates(camera @ rotation(view.yaw_deg, view.pitch_deg, view.roll_deg).T, rows, columns)
         return where[0].numpy() + MARGIN, where[1].numpy() + MARGIN
 
 

@@ -90,6 +90,17 @@ def test_a_view_hears_the_field_turned() -> None:
     assert first[1] > first[0] + 3 and last[0] > last[1] + 3
 
 
+def test_the_head_rolls_with_the_camera() -> None:
+    sound = place(Sound(noise(), RATE), SourceTrack.still(SourcePoint(90.0)), 1)
+    level = level_db(view_ears(sound, View(0.0), 8.0).waveform)
+    assert level[1] > level[0] + 3
+    # Leaning right by a quarter turn brings what lay at the right ear above the head.
+    above = level_db(view_ears(sound, View(0.0, roll_deg=90.0), 8.0).waveform)
+    assert float(above[0]) == pytest.approx(float(above[1]), abs=0.3)
+    behind_over = level_db(view_ears(sound, View(0.0, roll_deg=-180.0), 8.0).waveform)
+    assert behind_over[0] > behind_over[1] + 3
+
+
 @pytest.mark.parametrize("count", [0, 1, 47, 300])
 def test_the_shortest_sounds_stay_as_long(count: int) -> None:
     assert to_ears(Sound(noise(4, count), RATE, "ambix")).waveform.shape == (2, count)

@@ -17,10 +17,10 @@ function keepCentroids(node) {
 const WIDGETS = {
   CentroidToBASD: addEditor,
   ViewpointByHand: addEditor,
+  Reframe360Video: addEditor,
   Con360PlaceSound: addEditor,
   Load360Video: addViewer,
   OverlayPreview: addViewer,
-  Reframe360Video: addViewer,
   Con360AmbisonicsPreview: addViewer,
   Con360Compare: addPlayer,
   Con360Centroids: keepCentroids,

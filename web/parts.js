@@ -56,6 +56,23 @@ export async function toggleEars(hearing, toggle) {
   return true;
 }
 
+/** A choice between values, each with its words. */
+export function select(label, action) {
+  const element = el("select", { title: label, "aria-label": label });
+  element.addEventListener("change", () => action(element.value));
+  return element;
+}
+
+/** Offer [value, words] pairs, and choose one of the values. */
+export function offer(element, options, chosen) {
+  const now = JSON.stringify(options);
+  if (element.dataset.options !== now) {
+    element.dataset.options = now;
+    element.replaceChildren(...options.map(([value, text]) => el("option", { value }, text)));
+  }
+  if (element.value !== String(chosen)) element.value = chosen;
+}
+
 /** A canvas that takes keys, and the wheel while it has the focus. */
 export const picture = (label) =>
   el("canvas", {
@@ -91,6 +108,12 @@ export function setSource(element, url) {
   else element.removeAttribute("src");
   element.load();
 }
+
+/**
+ * Keep the frontend from showing its own flat preview of a chosen file, for which it would request a file of the
+ * sample's name: `isLoading` does so in the classic canvas, `hideOutputImages` in Nodes 2.0.
+ */
+export const showNoOther = (node) => Object.assign(node, { isLoading: true, hideOutputImages: true });
 
 /** Put an element on a node as a widget that is neither saved nor sent. */
 export function addPanel(node, name, element) {
@@ -206,11 +229,11 @@ export function fitCanvas(canvas, draw) {
   }).observe(canvas);
 }
 
-/** Draw one half of a stacked panorama video: 0 plain, 1 with overlay. Returns false if nothing is loaded yet. */
-export function drawHalf(context, source, half, [x, y, width, height]) {
-  if (source.readyState < 2 || !source.videoWidth) return false;
-  const rows = source.videoHeight / 2;
-  context.drawImage(source, 0, half * rows, source.videoWidth, rows, x, y, width, height);
+/** Draw a part of a video's picture: x, y, width, height in [0, 1]. Returns false if nothing is loaded yet. */
+export function drawPart(context, source, [left, top, across, down], [x, y, width, height]) {
+  const { videoWidth: w, videoHeight: h } = source;
+  if (source.readyState < 2 || !w) return false;
+  context.drawImage(source, left * w, top * h, across * w, down * h, x, y, width, height);
   return true;
 }
 

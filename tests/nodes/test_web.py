@@ -40,7 +40,7 @@ FRAMES = [
 
 
 # Scripts that need no page.
-MODULES = ("geometry.js", "hearing.js", "ears.js", "placed.js", "field.js")
+MODULES = ("geometry.js", "hearing.js", "ears.js", "placed.js", "field.js", "keyframes.js")
 
 
 def node(script: str, argument: Any) -> Any:
@@ -75,7 +75,7 @@ def test_the_editor_sees_what_the_view_sees() -> None:
 
 def test_the_editors_path_is_the_librarys() -> None:
     times = [0, 0.5, 0.7, 1.9, 2, 2.5, 3, 9]
-    drawn = node("a[1].map((time) => g.viewAt(a[0], time))", [FRAMES, times])
+    drawn = node("a[1].map((time) => k.viewAt(a[0], time))", [FRAMES, times])
     keyframes = keyframes_from_json(json.dumps(FRAMES))
     for time, shown in zip(times, drawn, strict=True):
         assert shown == pytest.approx(plain(view_at(keyframes, time))), time
@@ -105,7 +105,7 @@ def test_the_editors_path_of_a_sound_is_the_librarys() -> None:
     track = track_from_json(text)
     whole = [{"time": time_s, **dict(zip(keys, astuple(point), strict=True))}
              for time_s, point in zip(track.times_s, track.points, strict=True)]  # fmt: skip
-    drawn = node("a[1].map((time) => g.viewAt(a[0], time))", [whole, times])
+    drawn = node("a[1].map((time) => k.viewAt(a[0], time))", [whole, times])
     ours = track_at(track, times)
     assert np.allclose([[shown[key] for key in keys] for shown in drawn], ours, atol=1e-12)
 

@@ -130,7 +130,7 @@ class Reframe360Video(io.ComfyNode):
         path, _ = files.temp_file("con360_reframe", ".mp4")
         shown: dict[str, Any] = {"video": video}
         if video == SAMPLE:
-            source, shown["sample"] = _sample_file()
+            source, shown["sample"] = sample_file()
         else:
             source = files.input_file(video)
             shown |= previews.file_facts(probe(source), ambisonics, head_locked)
@@ -168,7 +168,7 @@ def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
     return "fuma"
 
 
-def _sample_file() -> tuple[Path, dict[str, Any]]:
+def sample_file() -> tuple[Path, dict[str, Any]]:
     """Write the sample scene as a 360° camera does, with Ambisonic sound."""
     from ..con360.media.writer import write_clip
 

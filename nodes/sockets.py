@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.v0_0_2 import InputImpl, Types, io
+from comfy_api.v0_0_2 import Input, InputImpl, Types, io
 
 from ..con360.errors import InputError
 from ..con360.records import BasdMaps, SaliencyMaps, Sound, View
@@ -20,6 +21,8 @@ from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..con360.records import PanoramaClip
 
 Con360Basd = io.Custom("CON360_BASD")
 Con360Model = io.Custom("CON360_MODEL")
@@ -205,6 +208,18 @@ def silence(num_frames: int, fps: float, rate_hz: int = 16000) -> Sound:
     import torch
 
     return Sound(torch.zeros(1, round(num_frames / fps * rate_hz)), rate_hz)
+
+
+def source_of_video(video: Input.Video) -> Path | PanoramaClip:
+    """VIDEO as the library reads panoramas: the file itself, whatever its length, else frames and sound."""
+    from ..con360.records import PanoramaClip
+
+    source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
+    if isinstance(source, str):
+        return Path(source)
+    parts = video.get_components()
+    sound = None if parts.audio is None else sound_from_audio(parts.audio)
+    return PanoramaClip(frames_from_image(parts.images), float(parts.frame_rate), sound, source="the clip")
 
 
 def video_from_clip(frames: Tensor, fps: float, sound: Sound) -> Any:

@@ -27,7 +27,8 @@ from ..media.info import MediaInfo, pose_notices, probe
 from ..media.reader import PanoramaStream
 from ..media.spherical import SphericalTags
 from ..media.writer import aac_notices, check_clip_path, clip_stream
-from ..records import Progress, View
+from ..records import PanoramaClip, Progress, View
+from .held import HeldPanorama
 from .run import Job
 from .sound import Heard, sound_blocks, sound_gain, whole_mix
 from .turning import Turner
@@ -47,7 +48,7 @@ class LevelSettings:
         recentre: yaw in the levelled picture that becomes its middle; "initial" takes the view that the file asks
             players to begin with; None leaves it.
         eye: one eye of stereo video, or `whole`; None keeps both where metadata says stereo, each turned by itself.
-        audio_track, ambisonics, head_locked: as in `read_panorama`.
+        audio_track, ambisonics, head_locked: as in `read_panorama`. These and the eye are about files.
         coding: codec and quality of the picture.
 
     Raises:
@@ -93,15 +94,15 @@ class Levelled:
 
 
 def level(
-    source: str | os.PathLike[str], out: str | os.PathLike[str], settings: LevelSettings | None = None, *,
-    tags: Mapping[str, str] | None = None, progress: Progress | None = None,
+    source: str | os.PathLike[str] | PanoramaClip, out: str | os.PathLike[str], settings: LevelSettings | None = None,
+    *, tags: Mapping[str, str] | None = None, progress: Progress | None = None,
 ) -> Levelled:  # fmt: skip
     """Write a 360° video turned, levelled or re-centred, as an MP4 (AAC; Opus above first order).
 
     Convention: the module's text. Size, time of each frame, packing of the eyes and order of the Ambisonics stay.
 
     Args:
-        source: a 360° video. out: the MP4 to write; it appears when it is complete.
+        source: a 360° video, or a clip that is held. out: the MP4 to write; it appears when it is complete.
         settings: the turn, eye and sound; None takes the defaults.
         tags: further metadata of the file. progress: told of each frame; may raise to cancel, which leaves no file.
 
@@ -114,16 +115,26 @@ def level(
     settings = settings or LevelSettings()
     check_clip_path(out)
     check_codec(settings.coding.codec)
+    stream = _open(source, out, settings)
+    turn, said = turn_of(stream.info, settings)
+    stream.notices += said
+    return _write(stream, out, turn, settings.coding, tags or {}, progress)
+
+
+def _open(
+    source: str | os.PathLike[str] | PanoramaClip, out: str | os.PathLike[str], settings: LevelSettings
+) -> PanoramaStream:  # fmt: skip
+    if isinstance(source, PanoramaClip):
+        return HeldPanorama(source)
     info = probe(source)
     if Path(out).expanduser().resolve() == info.path.resolve():
         raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
-    turn, said = turn_of(info, settings)
-    info = replace(info, notices=tuple(one for one in info.notices if one not in pose_notices(info.spherical)))
-    stream = PanoramaStream(
-        info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked, both_eyes=True
-    )
-    stream.notices += said
-    return _write(stream, out, turn, settings.coding, tags or {}, progress)
+    # `turn_of` says more of the tilt.
+    others = tuple(notice for notice in info.notices if notice not in pose_notices(info.spherical))
+    return PanoramaStream(
+        replace(info, notices=others), settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked,
+        both_eyes=True,
+    )  # fmt: skip
 
 
 def turn_of(info: MediaInfo, settings: LevelSettings) -> tuple[View, tuple[str, ...]]:
@@ -133,7 +144,7 @@ def turn_of(info: MediaInfo, settings: LevelSettings) -> tuple[View, tuple[str, 
         InputError: the file does not state what the settings ask for.
     """
     tags, name = info.spherical, info.path.name
-    turn, said = _undone_tilt(tags, name) if settings.auto else _kept_tilt(tags)
+    turn, said = _undone_tilt(info) if settings.auto else _kept_tilt(tags)
     turn = turn @ _camera(settings.yaw_deg, settings.pitch_deg, settings.roll_deg)
     if settings.recentre is not None:
         front = _initial_yaw(tags, name, turn) if settings.recentre == INITIAL else float(settings.recentre)
@@ -147,12 +158,22 @@ def _camera(yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> Te
     return rotation(yaw_deg, pitch_deg, roll_deg, dtype=torch.float64)
 
 
-def _undone_tilt(tags: SphericalTags, name: str) -> tuple[Tensor, tuple[str, ...]]:
-    if not any(tags.pose_deg):
+def check_tilt(info: MediaInfo) -> None:
+    """Check that a file states a tilt of its camera.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not any(info.spherical.pose_deg):
         raise InputError(
-            f"{name} states no tilt of its camera, so nothing can be levelled by itself. Set pitch and roll by hand "
-            f"until the horizon is level, and leave auto out."
+            f"{info.path.name} states no tilt of its camera, so nothing can be levelled by itself. Set pitch and roll "
+            f"by hand until the horizon is level, and leave auto out."
         )
+
+
+def _undone_tilt(info: MediaInfo) -> tuple[Tensor, tuple[str, ...]]:
+    check_tilt(info)
+    tags = info.spherical
     yaw, pitch, roll = tags.pose_deg
     said = f"the camera's tilt that the file states was undone: yaw {yaw:.4g}, pitch {pitch:.4g}, roll {roll:.4g}"
     # The pose brings the picture to the world. Seen from the level world, the picture lies the other way round.

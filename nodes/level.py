@@ -1,0 +1,147 @@
+"""Turn, level and re-centre a whole 360° file: it stays one, and its sound turns with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from comfy_api.v0_0_2 import Input, InputImpl, io
+
+from ..con360.choices import QUALITIES, VIDEO_CODECS, Eye, Quality, VideoCodec
+from ..con360.errors import InputError
+from . import previews, sockets
+from .host import files, runtime
+from .load_video import EYES, SAMPLE
+from .reframe import sample_file
+from .viewpoint import PITCH, YAW
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..con360.records import PanoramaClip
+
+# Steps fine enough for a horizon.
+FINE = {"step": 0.5}
+
+
+class Con360Level360Video(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Con360Level360Video",
+            display_name="Level 360° Video",
+            category=runtime.CATEGORY,
+            **runtime.search_words(
+                "Con360Level360Video", "horizon", "tilt", "stabilise", "straighten", "rotate 360", "recentre",
+                "recenter", "reorient", "yaw pitch roll", *runtime.SOUND_WORDS,
+            ),
+            **runtime.sent_again(),
+            is_output_node=True,
+            description="Turns a whole 360° video, to level its horizon or to put something else in front, and saves "
+            "it as a 360° video. Ambisonic sound turns with it. Needs no weights; files may have any length.",
+            inputs=[
+                io.Combo.Input(
+                    "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
+                    tooltip="An equirectangular video of the input folder, or a procedural sample scene.",
+                ),
+                io.Float.Input("yaw", **YAW | FINE,
+                               tooltip="Degrees to the right: what lies there comes to the middle."),
+                io.Float.Input("pitch", **PITCH | FINE,
+                               tooltip="Degrees upwards: what lies there comes to the middle."),
+                io.Float.Input("roll", **YAW | FINE,
+                               tooltip="Degrees by which a camera leans to its right: the picture turns to the left."),
+                io.Boolean.Input(
+                    "auto", default=False,
+                    tooltip="First undo the camera's tilt that the file's own metadata states; yaw, pitch and roll come "
+                    "on top.",
+                ),
+                io.String.Input("filename_prefix", default="video/Con360-level",
+                                tooltip="Name in the output folder; a number is added."),
+                io.Video.Input("clip", optional=True, tooltip="A video that takes the place of the file."),
+                runtime.advanced(io.Float.Input("recentre", **YAW | FINE, optional=True,
+                                                tooltip="Then make this yaw of the levelled picture its middle.")),
+                runtime.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
+                                                tooltip="Stereo videos: one eye, or the whole picture as one. 'auto' "
+                                                "keeps both eyes and turns each by itself.")),
+                runtime.advanced(io.Combo.Input("codec", options=list(VIDEO_CODECS), default=VIDEO_CODECS[0],
+                                                optional=True, tooltip="H.265 makes smaller files, and fewer players "
+                                                "show it.")),
+                runtime.advanced(io.Combo.Input("quality", options=list(QUALITIES), default=QUALITIES[0], optional=True,
+                                                tooltip="'high' for editing and uploading, 'small' for sending.")),
+                *sockets.channel_inputs(),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The 360° file that was saved."),
+                io.String.Output(display_name="notices", tooltip="What was done or is missing."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls, video: str | None, auto: bool | None = False, codec: str | None = None, ambisonics: str | None = None,
+        head_locked: bool | None = None, clip: Any = (),
+    ) -> bool | str:  # fmt: skip
+        # A link has no value yet; without one, `clip` keeps its default here.
+        from_file = clip == ()
+        return runtime.verdict(
+            video=lambda: not from_file or video in (SAMPLE, None) or files.input_file(video),
+            auto=lambda: _check_tilt(video if auto and from_file else None),
+            codec=lambda: _check_codec(codec),
+            ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, video: str | None, clip: Any = None, **kwargs: Any) -> str:
+        return files.identity([] if video in (SAMPLE, None) or clip is not None else [files.input_file(video)])
+
+    @classmethod
+    @runtime.needs_packages
+    def execute(
+        cls, video: str, yaw: float, pitch: float, roll: float, auto: bool, filename_prefix: str,
+        clip: Input.Video | None = None, recentre: float = 0.0, eye: Eye | Literal["auto"] = "auto",
+        codec: VideoCodec = "H.264", quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False,
+    ) -> io.NodeOutput:  # fmt: skip
+        from ..con360.media.coders import PictureCoding
+        from ..con360.media.info import probe
+        from ..con360.reframing.level import LevelSettings, level
+
+        for value, options, what in ((eye, EYES, "the eye"), (quality, QUALITIES, "the quality")):
+            runtime.check_choice(value, options, what)
+        settings = LevelSettings(
+            yaw, pitch, roll, auto, recentre or None, eye=None if eye == "auto" else eye,
+            ambisonics=sockets.checked_ambisonics(ambisonics, head_locked), head_locked=head_locked,
+            coding=PictureCoding(codec, quality),
+        )  # fmt: skip
+        path, saved = files.output_file(filename_prefix, ".mp4", 0, 0)
+        made = level(
+            _source(video, clip), path, settings, tags=runtime.workflow_of(cls), progress=runtime.progress()
+        )  # fmt: skip
+        facts = previews.file_facts(probe(path))
+        shown = {"video": video, "made": {**saved, **facts}, "found": facts["found"], "notices": list(made.notices)}
+        return io.NodeOutput(
+            InputImpl.VideoFromFile(str(path)), "\n".join(made.notices),
+            ui={"images": [saved], "animated": (True,), "con360": [shown]},
+        )  # fmt: skip
+
+
+def _source(video: str, clip: Input.Video | None) -> Path | PanoramaClip:
+    if clip is not None:
+        return sockets.source_of_video(clip)
+    return sample_file()[0] if video == SAMPLE else files.input_file(video)
+
+
+def _check_tilt(video: str | None) -> None:
+    """Refuse a file that states no tilt; a widget that is linked has no value yet."""
+    from ..con360.media.info import probe
+    from ..con360.reframing.level import check_tilt
+
+    if video == SAMPLE:
+        raise InputError("the built-in sample is level; set yaw, pitch and roll by hand, or choose a file.")
+    if video is not None:
+        check_tilt(probe(files.input_file(video)))
+
+
+def _check_codec(codec: str | None) -> None:
+    from ..con360.media.coders import check_codec
+
+    if codec is not None:
+        check_codec(codec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from comfy_api.v0_0_2 import Input, InputImpl, io
+from comfy_api.v0_0_2 import InputImpl, io
 
 from ..con360.choices import QUALITIES, VIDEO_CODECS, Eye, Quality, VideoCodec
 from ..con360.errors import InputError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..con360.records import PanoramaClip
+    from ..con360.reframing.level import LevelSettings
 
 # Steps fine enough for a horizon.
 FINE = {"step": 0.5}
@@ -51,8 +52,8 @@ class Con360Level360Video(io.ComfyNode):
                                tooltip="Degrees by which a camera leans to its right: the picture turns to the left."),
                 io.Boolean.Input(
                     "auto", default=False,
-                    tooltip="First undo the camera's tilt that the file's own metadata states; yaw, pitch and roll come "
-                    "on top.",
+                    tooltip="First undo the camera's tilt that the file's own metadata states; yaw, pitch and roll "
+                    "come on top.",
                 ),
                 io.String.Input("filename_prefix", default="video/Con360-level",
                                 tooltip="Name in the output folder; a number is added."),
@@ -97,7 +98,7 @@ class Con360Level360Video(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, video: str, yaw: float, pitch: float, roll: float, auto: bool, filename_prefix: str,
-        clip: Input.Video | None = None, recentre: float = 0.0, eye: Eye | Literal["auto"] = "auto",
+        clip: Any = None, recentre: float = 0.0, eye: Eye | Literal["auto"] = "auto",
         codec: VideoCodec = "H.264", quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.coders import PictureCoding
@@ -112,21 +113,33 @@ class Con360Level360Video(io.ComfyNode):
             coding=PictureCoding(codec, quality),
         )  # fmt: skip
         path, saved = files.output_file(filename_prefix, ".mp4", 0, 0)
-        made = level(
-            _source(video, clip), path, settings, tags=runtime.workflow_of(cls), progress=runtime.progress()
-        )  # fmt: skip
-        facts = previews.file_facts(probe(path))
-        shown = {"video": video, "made": {**saved, **facts}, "found": facts["found"], "notices": list(made.notices)}
+        source, shown = _source(video, clip, settings)
+        made = level(source, path, settings, tags=runtime.workflow_of(cls), progress=runtime.progress())
+        # With the widgets' values, by which the panel knows whether the file is still what they ask for.
+        chosen = {"yaw": yaw, "pitch": pitch, "roll": roll, "auto": auto, "recentre": recentre, "eye": eye}
+        shown["levelled"] = {**saved, **previews.file_facts(probe(path)), "set": chosen}
+        shown |= {"video": video, "notices": list(made.notices)}
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)), "\n".join(made.notices),
             ui={"images": [saved], "animated": (True,), "con360": [shown]},
         )  # fmt: skip
 
 
-def _source(video: str, clip: Input.Video | None) -> Path | PanoramaClip:
+def _source(video: str, clip: Any, settings: LevelSettings) -> tuple[Path | PanoramaClip, dict[str, Any]]:
+    """The video to turn, and what the panel shows of it."""
+    from ..con360.media.info import probe
+    from ..con360.reframing.level import tilt_of
+
     if clip is not None:
-        return sockets.source_of_video(clip)
-    return sample_file()[0] if video == SAMPLE else files.input_file(video)
+        return sockets.source_of_video(clip), {}
+    if video == SAMPLE:
+        path, sample = sample_file()
+        return path, {"sample": sample}
+    info = probe(files.input_file(video))
+    shown = previews.file_facts(info, settings.ambisonics, settings.head_locked)
+    if (tilt := tilt_of(info)) is not None:
+        shown["tilt"] = {"yaw": tilt.yaw_deg, "pitch": tilt.pitch_deg, "roll": tilt.roll_deg}
+    return info.path, shown
 
 
 def _check_tilt(video: str | None) -> None:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.v0_0_2 import Input, InputImpl, Types, io
+from comfy_api.v0_0_2 import InputImpl, Types, io
 
 from ..con360.errors import InputError
 from ..con360.records import BasdMaps, SaliencyMaps, Sound, View
@@ -210,7 +210,7 @@ def silence(num_frames: int, fps: float, rate_hz: int = 16000) -> Sound:
     return Sound(torch.zeros(1, round(num_frames / fps * rate_hz)), rate_hz)
 
 
-def source_of_video(video: Input.Video) -> Path | PanoramaClip:
+def source_of_video(video: Any) -> Path | PanoramaClip:
     """VIDEO as the library reads panoramas: the file itself, whatever its length, else frames and sound."""
     from ..con360.records import PanoramaClip
 

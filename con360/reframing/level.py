@@ -144,14 +144,23 @@ def turn_of(info: MediaInfo, settings: LevelSettings) -> tuple[View, tuple[str, 
         InputError: the file does not state what the settings ask for.
     """
     tags, name = info.spherical, info.path.name
-    turn, said = _undone_tilt(info) if settings.auto else _kept_tilt(tags)
+    turn, said = _undone_tilt(info) if settings.auto else (_camera(0.0), _kept_tilt(tags))
     turn = turn @ _camera(settings.yaw_deg, settings.pitch_deg, settings.roll_deg)
     if settings.recentre is not None:
         front = _initial_yaw(tags, name, turn) if settings.recentre == INITIAL else float(settings.recentre)
         said = (*said, f"yaw {front:.4g} of the levelled picture is its new middle")
         turn = turn @ _camera(front)
+    return _view(turn), said
+
+
+def tilt_of(info: MediaInfo) -> View | None:
+    """The turn that undoes the tilt that a file states; None where it states none."""
+    return _view(_camera(*info.spherical.pose_deg).T) if any(info.spherical.pose_deg) else None
+
+
+def _view(turn: Tensor) -> View:
     yaw, pitch, roll = (float(angle) for angle in rotation_angles(turn))
-    return View(yaw, pitch, roll_deg=roll), said
+    return View(yaw, pitch, roll_deg=roll)
 
 
 def _camera(yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> Tensor:
@@ -180,11 +189,11 @@ def _undone_tilt(info: MediaInfo) -> tuple[Tensor, tuple[str, ...]]:
     return _camera(*tags.pose_deg).T, (f"{said} degrees",)
 
 
-def _kept_tilt(tags: SphericalTags) -> tuple[Tensor, tuple[str, ...]]:
+def _kept_tilt(tags: SphericalTags) -> tuple[str, ...]:
     yaw, pitch, roll = tags.pose_deg
     said = f"yaw {yaw:.4g}, pitch {pitch:.4g}, roll {roll:.4g} degrees"
     dropped = f"the file states a tilt of its camera ({said}) that was dropped, not undone; auto undoes it"
-    return _camera(0.0), (dropped,) if any(tags.pose_deg) else ()
+    return (dropped,) if any(tags.pose_deg) else ()
 
 
 def _initial_yaw(tags: SphericalTags, name: str, turn: Tensor) -> float:

@@ -84,7 +84,8 @@ def test_every_node_is_there_under_its_name(host: Host) -> None:
 SEARCHED = {
     "ambisonic": "Con360MixAmbisonics", "foa": "Load360Video", "panorama": "Load360Video",
     "equirectangular": "Reframe360Video", "spatial audio": "Con360PlaceSound", "vr": "Save360Video",
-    "horizon": "Con360Level360Video", "360": "Con360AmbisonicsToHeadphones", "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
+    "horizon": "Con360Level360Video", "360": "Con360AmbisonicsToHeadphones",
+    "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
 }  # fmt: skip
 
 

@@ -186,8 +186,7 @@ def generate(
         on_step, progress: told while it runs; both may raise to cancel.
 
     Returns:
-        `[T, 3, s, s]` frames at the model's rate with its sound of exactly `seconds`. Of a track of another shape the
-        square around its views is made; that, and a roll, is said in the notices.
+        `[T, 3, s, s]` frames at the model's rate, of the square around the view, with sound of exactly `seconds`.
 
     Raises:
         InputError: maps of another length, a field of view that the control never saw, or a control that this model
@@ -214,9 +213,8 @@ def generate(
         latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
-    notices = model.notices + drawing_notices(model, conditions.caption, settings) + inputs.notices
-    notices += _mismatch(model, control) + said
-    return ViewpointClip(frames, spec.fps, sound, settings.seed, notices, stage_seconds=watch.seconds)
+    said = drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said
+    return ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, stage_seconds=watch.seconds)
 
 
 def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:

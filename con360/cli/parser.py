@@ -168,13 +168,15 @@ def _add_reframe(parser: Parser) -> None:
     look.add_argument("--follow", type=whole, metavar="K", help="the K-th most salient region (1, the most salient)")
     look.add_argument("--yaw", type=number, metavar="DEG", help="look there instead; right is positive (0)")
     look.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")
+    look.add_argument("--roll", type=number, metavar="DEG", help="lean to the right, -180 to 180 (0, level)")
     look.add_argument("--fov", type=number, metavar="DEG", help="field of view across the longer side (90)")
-    look.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
+    look.add_argument("--path", "--keyframes", metavar="KEYFRAMES.json", help="move along keyframes")
     add_saliency(look)
     look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
     _add_part(parser.add_argument_group("which part of INPUT"))
     made = parser.add_argument_group("result")
-    made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
+    made.add_argument("--size", metavar="WxH", help="even numbers (as many pixels per degree as the source)")
+    made.add_argument("--aspect", metavar="W:H", help="shape of the picture without --size, such as 9:16 (1:1)")
     made.add_argument("--fps", type=number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument(
         "--sound", choices=SOUND_KINDS, default="auto",
@@ -187,6 +189,9 @@ def _add_reframe(parser: Parser) -> None:
         help="law that makes Ambisonics stereo: two microphones, or panning each band between two loudspeakers "
         "(cardioids)",
     )  # fmt: skip
+    made.add_argument(
+        "--write-keyframes", metavar="KEYFRAMES.json", help="write the camera's path too, to edit it for --keyframes"
+    )
     add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 

@@ -189,6 +189,9 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     sound: SoundKind
     hrtf: str | None
     stereo: StereoLaw
+    roll: float | None
+    aspect: str | None
+    write_keyframes: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

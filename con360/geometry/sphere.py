@@ -38,8 +38,10 @@ def cached_grid(function: _F) -> _F:
 def wrap_yaw_deg(yaw_deg: Angle) -> Angle:
     """Wrap any finite yaw in degrees to [-180, 180).
 
-    Convention: +180 and -180 are one direction, written -180.
+    Convention: +180 and -180 are one direction, written -180. A number inside the range stays as it is.
     """
+    if not isinstance(yaw_deg, Tensor) and -180.0 <= yaw_deg < 180.0:
+        return yaw_deg
     wrapped = (yaw_deg + 180.0) % 360.0 - 180.0
     # (-1e-20 + 180) % 360 and its like can round up to the excluded end.
     if isinstance(wrapped, Tensor):

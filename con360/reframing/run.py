@@ -12,26 +12,29 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind, StereoLaw
+from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind, StereoLaw, check_aspect
 from ..errors import InputError
+from ..geometry.perspective import picture_size
 from ..geometry.sphere import DEG
 from ..media.info import probe
 from ..media.reader import PanoramaStream, at_rate, check_times
 from ..media.writer import aac_notices, check_clip_path, clip_stream
-from ..records import Progress, View
+from ..records import PanoramaClip, Progress, View, ViewTrack
 from ..saliency.human_faces import FaceDetector
 from ..sound.stereo import check_law
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.follow import Follower
+from ..viewpoint.keyframes import Keyframe, keyframes_of
 from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, seconds_of
 from .camera import Camera
+from .held import HeldPanorama
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
 
 SIDE_RANGE_PX = (16, 8192)
@@ -49,6 +52,7 @@ class Reframed:
         sound: "stereo", "mono", "foa", "headphones" where it was turned, "as recorded", or "none".
         first_view: the view of the first frame.
         notices: sentences for people.
+        look: where the camera was told to look. track: where it looked, `SALIENCY_FPS` times a second.
     """
 
     path: Path
@@ -59,6 +63,15 @@ class Reframed:
     sound: str
     first_view: View
     notices: tuple[str, ...]
+    look: Look
+    track: ViewTrack
+
+    @property
+    def keyframes(self) -> tuple[Keyframe, ...]:
+        """The camera's path to edit by hand: the given one, or the followed one made sparse (`keyframes_of`)."""
+        if isinstance(self.look, View):
+            return (Keyframe(0.0, self.first_view),)
+        return keyframes_of(self.track, SALIENCY_FPS) if isinstance(self.look, Follow) else tuple(self.look)
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,8 @@ class ReframeSettings:
     """The part of the video to reframe, and the size, rate and sound of the result.
 
     Args:
-        size: width and height in pixels, even. None gives a square of as many pixels per degree as the source has.
+        size: width and height in pixels, even. None gives as many pixels per degree as the source has.
+        aspect: width over height, 1:4 to 4:1, for a size of None; None gives a square.
         sound: `stereo` and `mono` are virtual microphones turned with the view (`stereo_matrix`, `view_sound`), or the
             downmix of loudspeakers (`downmix_matrix`); `foa` is the turned Ambisonics itself, `headphones` what two
             ears hear of it; `auto` leaves mono and stereo as they are and makes stereo of the rest. A head-locked pair
@@ -76,7 +90,7 @@ class ReframeSettings:
         stereo: law by which Ambisonics becomes stereo (`sound.stereo`).
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
-        eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
+        eye, audio_track, ambisonics, head_locked: as in `read_panorama`, for files.
         saliency: method of `predict_saliency`, for `Follow`.
 
     Raises:
@@ -95,12 +109,17 @@ class ReframeSettings:
     ambisonics: str = "auto"
     head_locked: bool = False
     saliency: str | Path = MULTICUE
+    aspect: float | None = None
 
     def __post_init__(self) -> None:
         low, high = SIDE_RANGE_PX
         if self.size is not None and any(side % 2 or not low <= side <= high for side in self.size):
             width, height = self.size
             raise InputError(f"a size of {width}x{height} was asked for; H.264 needs even numbers, {low} to {high}.")
+        if self.aspect is not None:
+            check_aspect(self.aspect)
+        if self.size is not None and self.aspect is not None:
+            raise InputError("a size has its own aspect ratio; give the size or the aspect ratio, not both.")
         if self.sound not in SOUND_KINDS:
             raise InputError(f"sound {self.sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
         if self.hrtf is not None and self.sound != "headphones":
@@ -119,7 +138,8 @@ class ReframeSettings:
 
 
 def reframe(
-    source: str | os.PathLike[str], out: str | os.PathLike[str], look: Look, settings: ReframeSettings | None = None,
+    source: str | os.PathLike[str] | PanoramaClip, out: str | os.PathLike[str], look: Look,
+    settings: ReframeSettings | None = None,
     *, detector: FaceDetector | None = None, device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> Reframed:  # fmt: skip
     """Write what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
@@ -127,7 +147,7 @@ def reframe(
     Convention: the module's text.
 
     Args:
-        source: a 360° video. out: the MP4 to write; it appears when it is complete.
+        source: a 360° video, or a clip that is held. out: the MP4 to write; it appears when it is complete.
         look: a salient region to follow, one view, or keyframes.
         settings: part, size, rate and sound; None takes the defaults.
         detector: finds faces for `Follow`; None does without. device: computes its saliency.
@@ -142,10 +162,7 @@ def reframe(
     settings = settings or ReframeSettings()
     _check_look(look)
     check_clip_path(out)
-    info = probe(source)
-    if Path(out).expanduser().resolve() == info.path.resolve():
-        raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
-    stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    stream = _open(source, out, settings)
     start_s, stop_s = settings.start_s, settings.stop_s
     mix = choose_mix(stream, settings.sound, settings.hrtf, settings.stereo)
     aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
@@ -153,8 +170,8 @@ def reframe(
     shots = job.shots()
     first = next(shots, None)
     if first is None:
-        raise InputError(f"{info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
-    width, height = settings.size or _default_size(first.pixels.shape[1], _widest_deg(look))
+        raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
+    width, height = settings.size or _default_size(first.pixels.shape[1], _widest_deg(look), settings.aspect or 1.0)
     camera = Camera(width, height)
     gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(out, (width, height), job.time_base, job.rate, mix.shape) as clip:
@@ -169,7 +186,24 @@ def reframe(
         heard.advance(math.inf)
     stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
     notices = (*stream.sentences, *job.notices())
-    return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices)
+    track = ViewTrack(tuple(aim(i / SALIENCY_FPS) for i in range(max(1, round(job.end_s * SALIENCY_FPS)))))
+    track = replace(track, aspect=width / height)
+    return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices, look, track)
+
+
+def _open(
+    source: str | os.PathLike[str] | PanoramaClip, out: str | os.PathLike[str], settings: ReframeSettings
+) -> PanoramaStream:  # fmt: skip
+    if isinstance(source, PanoramaClip):
+        if settings.eye not in (None, "whole"):
+            raise InputError(
+                f"the eye {settings.eye!r} is for files; cut the frames of that eye out of the clip first."
+            )
+        return HeldPanorama(source)
+    info = probe(source)
+    if Path(out).expanduser().resolve() == info.path.resolve():
+        raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
+    return PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
 
 
 def _check_look(look: Look) -> None:
@@ -186,11 +220,11 @@ def _widest_deg(look: Look) -> float:
     return look.fov_deg if isinstance(look, Follow | View) else max(frame.view.fov_deg for frame in look)
 
 
-def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
-    """A square with as many pixels per degree at its centre as a panorama of `source_width` pixels."""
+def _default_size(source_width: int, fov_deg: float, aspect: float) -> tuple[int, int]:
+    """A picture with as many pixels per degree at its centre as a panorama of `source_width` pixels."""
     side = 2 * math.tan(fov_deg * DEG / 2) * source_width / (2 * math.pi)
-    even = min(MAX_DEFAULT_SIDE_PX, max(SIDE_RANGE_PX[0], round(side / 2) * 2))
-    return even, even
+    width, height = picture_size(min(MAX_DEFAULT_SIDE_PX, round(side / 2) * 2), aspect)
+    return max(SIDE_RANGE_PX[0], width), max(SIDE_RANGE_PX[0], height)
 
 
 # Picture --------------------------------------------------------------------------------------------------------------

@@ -8,16 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+
 from ..choices import EASES, Ease
 from ..errors import InputError
-from ..geometry.sphere import wrap_yaw_deg
+from ..geometry.sphere import DEG, rotation, wrap_yaw_deg
 from ..moments import moments_from_json
 from ..records import View, ViewTrack
-from .choose import manual_viewpoint
+from .choose import FOV_RANGE_DEG, manual_viewpoint
 
 FIELDS = ("time", "yaw", "pitch", "fov")
 # Beyond, something else was pasted.
-MAX_KEYFRAMES = 1000
+MAX_KEYFRAMES = 10_000
+# Greatest error of a path that was made sparse.
+SPARSE_ERROR_DEG = 1.0
 # Yaw, pitch, field of view and roll: a view, or the change from one to another.
 _Angles = tuple[float, float, float, float]
 
@@ -102,6 +107,74 @@ def view_at(keyframes: Sequence[Keyframe], time_s: float) -> View:
         a.view,
         [_cubic(share, whole, v * seconds, w * seconds) for whole, (v, w) in zip(change, speeds, strict=True)],
     )
+
+
+def keyframes_of(track: ViewTrack, fps: float, error_deg: float = SPARSE_ERROR_DEG) -> tuple[Keyframe, ...]:
+    """Turn a track into a few smooth keyframes, to edit by hand.
+
+    Convention: at each of the track's frames the camera of `view_at` is at most `error_deg` away, in the angle between
+    the two cameras, roll included, and in the field of view. Where that takes more than `MAX_KEYFRAMES`, twice the
+    error is allowed, and so on. A still track gives one keyframe.
+
+    Args:
+        track: at least one view; fields of view are brought to 30 to 150 degrees, the range of keyframes.
+        fps: frames of the track per second. error_deg: at least 0.1, for keyframes are rounded to 0.01 degrees.
+    """
+    if track.is_still:
+        return (Keyframe(0.0, _rounded(track.views[0])),)
+    kept = {0, len(track) - 1}
+    cameras, fresh = _cameras(track.views), [(0, len(track) - 1)]
+    while fresh and len(kept) <= MAX_KEYFRAMES:
+        order = sorted(kept)
+        keys = [_smooth_key(track, i, fps) for i in order]
+        worst = [_worst(track, cameras, keys, span, fps, error_deg) for span in fresh]
+        kept |= (added := {i for i in worst if i is not None})
+        fresh = _spans_around(sorted(kept), added)
+    if len(kept) > MAX_KEYFRAMES:
+        return keyframes_of(track, fps, 2 * error_deg)
+    return tuple(_smooth_key(track, i, fps) for i in sorted(kept))
+
+
+def _spans_around(order: Sequence[int], added: set[int]) -> list[tuple[int, int]]:
+    """Pairs of neighbouring keys whose curve changes with the added keys: two on both sides of each."""
+    near = {j for i, key in enumerate(order) if key in added for j in range(i - 2, i + 2)}
+    return [(order[j], order[j + 1]) for j in sorted(near) if 0 <= j < len(order) - 1]
+
+
+def _worst(
+    track: ViewTrack, cameras: np.ndarray, keys: Sequence[Keyframe], span: tuple[int, int], fps: float, most_deg: float
+) -> int | None:
+    """The frame inside a span that is farthest from the track; None where all are near enough."""
+    inside = range(span[0] + 1, span[1])
+    if not inside:
+        return None
+    views = [view_at(keys, i / fps) for i in inside]
+    # |A - B| of two rotations by an angle a apart is 2 sqrt(2) sin(a / 2).
+    apart = np.linalg.norm(_cameras(views) - cameras[span[0] + 1 : span[1]], axis=(1, 2)) / np.sqrt(8)
+    turned = 2 * np.arcsin(np.clip(apart, 0, 1)) / DEG
+    zoomed = [abs(view.fov_deg - _in_range(track.views[i].fov_deg)) for view, i in zip(views, inside, strict=True)]
+    error = np.maximum(turned, zoomed)
+    return None if error.max() <= most_deg else inside[int(error.argmax())]
+
+
+def _cameras(views: Sequence[View]) -> np.ndarray:
+    """Rotations `[T, 3, 3]` of the views' cameras."""
+    angles = torch.tensor([(v.yaw_deg, v.pitch_deg, v.roll_deg) for v in views], dtype=torch.float64)
+    return rotation(*angles.unbind(-1)).numpy()
+
+
+def _smooth_key(track: ViewTrack, i: int, fps: float) -> Keyframe:
+    return Keyframe(round(i / fps, 6), _rounded(track.views[i]), "smooth")
+
+
+def _rounded(view: View) -> View:
+    yaw, roll = (float(wrap_yaw_deg(round(float(angle), 2))) for angle in (view.yaw_deg, view.roll_deg))
+    return View(yaw, round(view.pitch_deg, 2), round(_in_range(view.fov_deg), 2), roll)
+
+
+def _in_range(fov_deg: float) -> float:
+    low, high = FOV_RANGE_DEG
+    return min(high, max(low, fov_deg))
 
 
 def _change(a: Keyframe, b: Keyframe) -> _Angles:

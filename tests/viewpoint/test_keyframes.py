@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from con360.errors import InputError
-from con360.records import View
-from con360.viewpoint.keyframes import Keyframe, keyframed_track, keyframes_from_json, keyframes_to_json, view_at
+from con360.geometry.perspective import camera_rotation
+from con360.geometry.sphere import angle_between_deg
+from con360.records import View, ViewTrack
+from con360.viewpoint.keyframes import (
+    Keyframe,
+    keyframed_track,
+    keyframes_from_json,
+    keyframes_of,
+    keyframes_to_json,
+    view_at,
+)
 
 PAN = (Keyframe(0.0, View(-30.0, 0.0, 90.0)), Keyframe(2.0, View(30.0, 20.0, 60.0)))
 
@@ -117,7 +127,7 @@ GOOD = {"time": 0, "yaw": 0, "pitch": 0, "fov": 90}
         (json.dumps([{**GOOD, "pitch": 91}]), "the keyframe at 0 s: a pitch of 91 degrees"),
         (json.dumps([{**GOOD, "fov": 10}]), "the keyframe at 0 s: a field of view of 10 degrees"),
         (json.dumps([GOOD, GOOD]), "two keyframes stand at 0 s"),
-        (json.dumps([GOOD] * 1001), "at most 1000"),
+        (json.dumps([GOOD] * 10001), "at most 10000"),
     ],
 )
 def test_unusable_keyframes_are_named(text: str, words: str) -> None:
@@ -129,3 +139,59 @@ def test_unusable_keyframes_are_named(text: str, words: str) -> None:
 def test_a_track_needs_a_keyframe() -> None:
     with pytest.raises(InputError, match="no keyframes"):
         keyframed_track((), 8.0, 4)
+
+
+# A path made sparse ---------------------------------------------------------------------------------------------------
+
+
+def _wandering(frames: int = 240) -> ViewTrack:
+    """Over the seam and close to a pole, with roll and zoom: 60 s at 4 views per second."""
+    return ViewTrack(
+        tuple(
+            View(
+                (170 + 50 * math.sin(t / 9) + 180) % 360 - 180, 45 + 40 * math.sin(t / 15),
+                90 + 20 * math.cos(t / 20), 170 + 8 * math.sin(t / 11),
+            )
+            for t in range(frames)
+        ),
+        16 / 9,
+    )  # fmt: skip
+
+
+def _error_deg(keyframes: tuple[Keyframe, ...], track: ViewTrack, fps: float) -> float:
+    """The largest angle that any of the camera's axes is off, or its field of view."""
+    errors = [0.0]
+    for i, view in enumerate(track.views):
+        found = view_at(keyframes, i / fps)
+        axes = angle_between_deg(camera_rotation(found).T, camera_rotation(view).T)
+        errors += [float(axes.max()), abs(found.fov_deg - view.fov_deg)]
+    return max(errors)
+
+
+@pytest.mark.parametrize(("error_deg", "at_most"), [(0.25, 130), (1.0, 70), (4.0, 40)])
+def test_a_sparse_path_stays_within_its_error(error_deg: float, at_most: int) -> None:
+    track = _wandering()
+    found = keyframes_of(track, 4.0, error_deg)
+    assert _error_deg(found, track, 4.0) <= error_deg
+    assert len(found) <= at_most
+    assert found[0].time_s == 0.0 and found[-1].time_s == 59.75
+    assert keyframes_from_json(keyframes_to_json(found)) == found
+
+
+def test_a_cut_stays_a_cut_and_a_still_view_is_one_keyframe() -> None:
+    cut = ViewTrack((View(-60.0),) * 40 + (View(110.0, 20.0),) * 40)
+    found = keyframes_of(cut, 30.0)
+    assert _error_deg(found, cut, 30.0) <= 1.0 and len(found) == 4
+    assert keyframes_of(ViewTrack.still(View(12.346, 5.0, 70.0), 9), 8.0) == (Keyframe(0.0, View(12.35, 5.0, 70.0)),)
+
+
+def test_a_smooth_pan_is_its_two_ends() -> None:
+    pair = (Keyframe(0.0, View(-30.0), "smooth"), Keyframe(5.0, View(60.0, 10.0), "smooth"))
+    assert keyframes_of(keyframed_track(pair, 8.0, 41), 8.0) == pair
+
+
+def test_where_too_many_keyframes_are_needed_the_error_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    track = _wandering()
+    monkeypatch.setattr("con360.viewpoint.keyframes.MAX_KEYFRAMES", 30)
+    found = keyframes_of(track, 4.0, 0.5)
+    assert len(found) <= 30 and 0.5 < _error_deg(found, track, 4.0) <= 16.0

@@ -92,7 +92,9 @@ def _still_look() -> tuple[list[str], str]:
 def _moving_look(folder: Path) -> tuple[list[str], str]:
     """Swing from left to right at an even speed."""
     path, script, seconds = folder / "path.json", folder / "commands.txt", float(SECONDS)
-    ends = [{"time": t, "yaw": yaw, "pitch": 0, "fov": STILL.fov_deg} for t, yaw in ((0, -SWING_DEG), (seconds, SWING_DEG))]
+    ends = [
+        {"time": t, "yaw": yaw, "pitch": 0, "fov": STILL.fov_deg} for t, yaw in ((0, -SWING_DEG), (seconds, SWING_DEG))
+    ]
     path.write_text(json.dumps(ends))
     # Half a frame early: a command holds from the first frame at or after its time.
     lines = (f"{max(0.0, (i - 0.5) / FPS):.4f} v360 yaw {-SWING_DEG + 2 * SWING_DEG * i / FPS / seconds:.6f};"
@@ -166,13 +168,13 @@ def supersampled(panorama: np.ndarray, view: View, interpolation: int) -> np.nda
     """Render a view `[h, w, 3]`, values of 8 bits as floats, as the mean of 8x8 rays per pixel."""
     width, height = FLAT
     camera = Camera(width * RAYS, height * RAYS)
-    columns, rows = camera._coordinates(view, *panorama.shape[:2])
+    columns, rows = camera.places(view, *panorama.shape[:2])
     # Room for samples beyond the edges; this view sees no pole.
     wide = cv2.copyMakeBorder(panorama.astype(np.float32), 0, 0, EDGE, EDGE, cv2.BORDER_WRAP)
     out, band = np.empty((height, width, 3)), 60
     for top in range(0, height, band):
         part = slice(top * RAYS, (top + band) * RAYS)
-        seen = cv2.remap(wide, columns[part] + EDGE - 2, rows[part] - 2, interpolation)
+        seen = cv2.remap(wide, columns[part] + EDGE, rows[part], interpolation)
         out[top : top + band] = seen.reshape(band, RAYS, width, RAYS, 3).mean((1, 3))
     return out
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..choices import Eye
 from .info import MediaInfo, open_picture
+from .planes import Planes, is_full_range
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -90,6 +91,10 @@ class Painter:
             # A recording can change its size; a damaged one can claim it.
             pixels = self._as_before(pixels)
         return pixels[self._part]
+
+    def part_of_planes(self, planes: Planes) -> Planes | None:
+        """Cut the eye out of planes as `part` did out of pixels; None before it did, and where planes differ."""
+        return None if self._part is None or planes.shape != self._shape[:2] else planes.part(*self._part)
 
     def _as_before(self, pixels: np.ndarray) -> np.ndarray:
         import cv2
@@ -191,13 +196,12 @@ def upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
     # Untagged HD is BT.709 for players, BT.601 for FFmpeg.
     names = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
     name = names.get(int(frame.colorspace), "ITU709" if frame.height >= 720 else "ITU601")
-    is_full = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
     picture = frame.reformat(
         # FFmpeg has fast code for planes alone: half the time of rgb24, the same levels.
         format="gbrp",
         src_colorspace=getattr(Colorspace, name, None),
         dst_colorspace=Colorspace.ITU601,
-        src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+        src_color_range=ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=ACCURATE,
     )

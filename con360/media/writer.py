@@ -28,11 +28,13 @@ from ..sound.levels import resample
 from ..sound.peaks import true_peak
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
+from .planes import Planes, frame_of
 from .spherical_tags import Packing, tag_file
 from .wav import wav_stream
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.video.frame import VideoFrame
 
 H264_CRF = 16
 # x264's macroblock tree reads memory that nothing wrote, at widths of a few blocks: the same frames then give other
@@ -225,6 +227,8 @@ def _open_stream(
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         context = video.codec_context
         context.time_base = time_base
+        # Whole frames at once: slices code worse, and the caller would wait for each picture.
+        context.thread_type = "FRAME"
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
         audio = None if sound is None else add_sound_track(container, *sound)
@@ -298,15 +302,9 @@ class ClipStream:
     ) -> None:  # fmt: skip
         self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
 
-    def add_frame(self, pixels: np.ndarray, tick: int) -> None:
-        """Add `pixels [h, w, 3]` uint8, shown from `tick` times the time base on; ticks rise."""
-        import av
-        from av.video.reformatter import ColorRange, Colorspace
-
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
-        )  # fmt: skip
+    def add_frame(self, pixels: np.ndarray | Planes, tick: int) -> None:
+        """Add `pixels [h, w, 3]` uint8 or planes, shown from `tick` times the time base on; ticks rise."""
+        frame = frame_of(pixels) if isinstance(pixels, Planes) else _frame_of_pixels(pixels)
         frame.pts, frame.time_base = tick, self._time_base
         self._container.mux(self._video.encode(frame))
 
@@ -320,6 +318,15 @@ class ClipStream:
         self._container.mux(self._video.encode(None))
         if self._audio is not None:
             self._audio.finish()
+
+
+def _frame_of_pixels(pixels: np.ndarray) -> VideoFrame:
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
+    )
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

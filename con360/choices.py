@@ -18,6 +18,12 @@ SOUND_KINDS: tuple[SoundKind, ...] = get_args(SoundKind)
 ViewSound = Literal["view", "omni", "headphones"]
 VIEW_SOUNDS: tuple[ViewSound, ...] = get_args(ViewSound)
 
+# Codecs of a picture that is written, and how many bytes it gets.
+VideoCodec = Literal["H.264", "H.265"]
+VIDEO_CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)
+Quality = Literal["high", "medium", "small"]
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
+
 # What a viewpoint looks at: a subject, or the paper's centroid of a region cut out by a threshold.
 Ranking = Literal["subject", "centroid"]
 RANKINGS: tuple[Ranking, ...] = get_args(Ranking)

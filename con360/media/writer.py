@@ -26,6 +26,7 @@ from ..records import Sound
 from ..sound.channels import ORDERS
 from ..sound.levels import resample
 from ..sound.peaks import true_peak
+from .coders import PictureCoding
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
 from .planes import Planes, frame_of
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.frame import VideoFrame
 
-H264_CRF = 16
-# x264's macroblock tree reads memory that nothing wrote, at widths of a few blocks: the same frames then give other
-# bytes from time to time (seen at 192x96: 14 of 300 runs; none with it off).
-H264_OPTIONS = {"crf": str(H264_CRF), "x264-params": "mbtree=0"}
 AAC_BLOCK = 1024
 # Opus knows no other rate above 24 kHz; bits per second of each channel of a field.
 OPUS_BLOCK, OPUS_RATE_HZ, OPUS_BIT_RATE = 960, 48000, 96_000
@@ -175,6 +172,7 @@ def _check_finite(waveform: Tensor) -> None:
 def clip_stream(
     path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, fps: float,
     sound: tuple[int, int] | None = None, *, panorama: Packing | None = None, tags: Mapping[str, str] | None = None,
+    coding: PictureCoding | None = None,
 ) -> Iterator[ClipStream]:  # fmt: skip
     """Write an MP4 as `write_clip` does, but frame by frame; it gets its name when the block ends.
 
@@ -184,19 +182,22 @@ def clip_stream(
         sound: number of channels (1, 2, or 4 for AmbiX, which becomes AAC's 4.0 with an SA3D box) and sampling rate.
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
         tags: further metadata of the file, of any names.
+        coding: of the picture; H.264 of high quality by default.
 
     Raises:
-        InputError: odd sizes, sound that AAC cannot hold, another suffix than .mp4, or a place that cannot be written.
+        InputError: odd sizes, a codec that this PyAV lacks, sound that AAC cannot hold, another suffix than .mp4, or a place
+            that cannot be written.
     """
     if size[0] % 2 or size[1] % 2 or min(size) < 2:
-        raise InputError(f"H.264 needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")
+        raise InputError(f"video needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")
     _check_suffix(path)
     if sound is not None and (sound[0] not in LAYOUTS or sound[1] not in AAC_RATES_HZ):
         raise InputError(f"{sound[0]} channels at {sound[1]} Hz do not fit AAC; resample or mix them.")
     with atomic_path(path) as temporary:
         with _open_stream(
-            temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound, tags or {}
-        ) as stream:
+            temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound, tags or {},
+            coding or PictureCoding(),
+        ) as stream:  # fmt: skip
             yield stream
         is_ambisonic = sound is not None and sound[0] == 4
         if is_ambisonic or panorama:
@@ -205,13 +206,9 @@ def clip_stream(
 
 @contextmanager
 def _open_stream(
-    path: Path,
-    size: tuple[int, int],
-    time_base: Fraction,
-    rate: Fraction,
-    sound: tuple[int, int] | None,
-    tags: Mapping[str, str],
-) -> Iterator[ClipStream]:
+    path: Path, size: tuple[int, int], time_base: Fraction, rate: Fraction, sound: tuple[int, int] | None,
+    tags: Mapping[str, str], coding: PictureCoding,
+) -> Iterator[ClipStream]:  # fmt: skip
     import av
 
     # Edit lists count in the movie's time scale; FFmpeg's own 1000 would round the sound's end to a millisecond.
@@ -223,7 +220,7 @@ def _open_stream(
     options = {"movflags": flags, "movie_timescale": str(scale), "video_track_timescale": str(ticks)}
     with av.open(str(path), "w", options=options) as container:
         container.metadata.update(tags)
-        video = container.add_stream("libx264", rate=rate, options=dict(H264_OPTIONS))
+        video = coding.add_to(container, rate)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         context = video.codec_context
         context.time_base = time_base

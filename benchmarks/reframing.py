@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 
 from con360.errors import InputError
+from con360.media.coders import PictureCoding
 from con360.media.info import probe
 from con360.media.painting import upright_pixels
-from con360.media.writer import H264_OPTIONS
 from con360.records import View
 from con360.reframing.camera import Camera
 
@@ -78,7 +78,7 @@ def commands(kind: str, source: Path, folder: Path) -> dict[str, tuple[list[str]
     look, graph = _still_look() if kind == "still" else _moving_look(folder)
     size = "x".join(map(str, FLAT))
     own = [sys.executable, "-m", "con360", "reframe", source, "-o", ours, "--size", size, "--sound", "none", *look]
-    codec = [part for name, value in H264_OPTIONS.items() for part in (f"-{name}", value)]
+    codec = [part for name, value in PictureCoding().options.items() for part in (f"-{name}", value)]
     peer = ["ffmpeg", "-v", "error", "-y", "-threads", CORES, "-i", source, "-vf", graph, "-an", "-c:v", "libx264",
             "-pix_fmt", "yuv420p", *codec, "-movflags", "+faststart", theirs]  # fmt: skip
     return {"ours": (list(map(str, own)), ours), "v360": (list(map(str, peer)), theirs)}

@@ -51,8 +51,9 @@ FRAME_NAME = "frame_{:05d}.png"
 
 
 def write_clip(
-    path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None
-) -> tuple[str, ...]:
+    path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None,
+    coding: PictureCoding | None = None,
+) -> tuple[str, ...]:  # fmt: skip
     """Write an MP4: H.264 (yuv420p, BT.709, CRF 16) and, where there is sound, AAC.
 
     Args:
@@ -61,6 +62,7 @@ def write_clip(
         sound: mono, stereo or `ambix` of four channels (tagged as such). It is resampled and turned down where AAC
             needs it (`fit_aac`).
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
+        coding: of the picture; H.264 of high quality by default.
 
     Returns:
         Notices of changes to the sound.
@@ -80,7 +82,7 @@ def write_clip(
         sound, notices = fit_aac(sound)
     shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
     time_base = 1 / Fraction(fps).limit_denominator(1001)
-    with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama) as stream:
+    with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama, coding=coding) as stream:
         for i, image in enumerate(frames):
             stream.add_frame(to_uint8(image), i)
         if sound is not None:
@@ -185,8 +187,8 @@ def clip_stream(
         coding: of the picture; H.264 of high quality by default.
 
     Raises:
-        InputError: odd sizes, a codec that this PyAV lacks, sound that AAC cannot hold, another suffix than .mp4, or a place
-            that cannot be written.
+        InputError: odd sizes, a codec that this PyAV lacks, sound that AAC cannot hold, another suffix than .mp4, or a
+            place that cannot be written.
     """
     if size[0] % 2 or size[1] % 2 or min(size) < 2:
         raise InputError(f"video needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")

@@ -47,18 +47,27 @@ class BasdRecord:
 # ---- IMAGE
 
 
+def frames_view(image: Tensor) -> Tensor:
+    """IMAGE to frames `[T, 3, H, W]` that share its memory; an alpha channel is dropped, grey becomes RGB.
+
+    Raises:
+        InputError: not a batch of pictures.
+    """
+    if image.ndim != 4 or image.shape[0] == 0 or image.shape[-1] not in (1, 3, 4):
+        raise InputError(f"the image input has shape {tuple(image.shape)}; wanted frames [count, height, width, 3].")
+    return image[..., :3].movedim(-1, 1).expand(-1, 3, -1, -1)
+
+
 def frames_from_image(image: Tensor) -> Tensor:
-    """IMAGE to frames `[T, 3, H, W]` float32; an alpha channel is dropped, grey becomes RGB.
+    """IMAGE to frames `[T, 3, H, W]` float32, as `frames_view` takes them.
 
     Raises:
         InputError: not a batch of pictures, or not finite.
     """
-    if image.ndim != 4 or image.shape[0] == 0 or image.shape[-1] not in (1, 3, 4):
-        raise InputError(f"the image input has shape {tuple(image.shape)}; wanted frames [count, height, width, 3].")
-    frames = image[..., :3].float().movedim(-1, 1)
+    frames = frames_view(image).float()
     if not frames.isfinite().all():
         raise InputError("the image input holds values that are not finite (NaN or infinity); check the node before.")
-    return frames.expand(-1, 3, -1, -1).contiguous()
+    return frames.contiguous()
 
 
 def panorama_from_image(image: Tensor) -> Tensor:

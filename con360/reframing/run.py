@@ -35,7 +35,7 @@ from ..viewpoint.follow import Follower
 from ..viewpoint.keyframes import Keyframe, keyframes_of
 from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, seconds_of
 from .camera import Camera
-from .held import HeldPanorama
+from .in_memory import HeldPanorama
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
 
 SIDE_RANGE_PX = (16, 8192)

@@ -8,17 +8,17 @@ from comfy_api.v0_0_2 import InputImpl, io
 
 from ..con360.choices import QUALITIES, VIDEO_CODECS, Eye, Quality, VideoCodec
 from ..con360.errors import InputError
-from . import previews, sockets
+from . import panorama_source, previews, sockets
 from .host import files, runtime
 from .load_video import EYES, SAMPLE
-from .reframe import sample_file
 from .viewpoint import PITCH, YAW
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from ..con360.records import PanoramaClip
-    from ..con360.reframing.level import LevelSettings
 
 # Steps fine enough for a horizon.
 FINE = {"step": 0.5}
@@ -57,7 +57,7 @@ class Con360Level360Video(io.ComfyNode):
                 ),
                 io.String.Input("filename_prefix", default="video/Con360-level",
                                 tooltip="Name in the output folder; a number is added."),
-                io.Video.Input("clip", optional=True, tooltip="A video that takes the place of the file."),
+                *panorama_source.inputs(),
                 runtime.advanced(io.Float.Input("recentre", **YAW | FINE, optional=True,
                                                 tooltip="Then make this yaw of the levelled picture its middle.")),
                 runtime.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
@@ -79,27 +79,28 @@ class Con360Level360Video(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls, video: str | None, auto: bool | None = False, codec: str | None = None, ambisonics: str | None = None,
-        head_locked: bool | None = None, clip: Any = (),
+        head_locked: bool | None = None, clip: Any = (), frames: Any = (),
     ) -> bool | str:  # fmt: skip
-        # A link has no value yet; without one, `clip` keeps its default here.
-        from_file = clip == ()
+        # A link has no value yet; without one, `clip` and `frames` keep their default here.
+        from_file = clip == () and frames == ()
         return runtime.verdict(
-            video=lambda: not from_file or video in (SAMPLE, None) or files.input_file(video),
+            video=lambda: video in (SAMPLE, None) or files.input_file(video),
             auto=lambda: _check_tilt(video if auto and from_file else None),
             codec=lambda: _check_codec(codec),
             ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
         )
 
     @classmethod
-    def fingerprint_inputs(cls, video: str | None, clip: Any = None, **kwargs: Any) -> str:
-        return files.identity([] if video in (SAMPLE, None) or clip is not None else [files.input_file(video)])
+    def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
+        return SAMPLE if video in (SAMPLE, None) else files.identity([files.input_file(video)])
 
     @classmethod
     @runtime.needs_packages
     def execute(
         cls, video: str, yaw: float, pitch: float, roll: float, auto: bool, filename_prefix: str,
-        clip: Any = None, recentre: float = 0.0, eye: Eye | Literal["auto"] = "auto",
-        codec: VideoCodec = "H.264", quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False,
+        clip: Any = None, frames: Tensor | None = None, audio: dict[str, Any] | None = None, fps: float = 8.0,
+        recentre: float = 0.0, eye: Eye | Literal["auto"] = "auto", codec: VideoCodec = "H.264",
+        quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.coders import PictureCoding
         from ..con360.media.info import probe
@@ -107,39 +108,32 @@ class Con360Level360Video(io.ComfyNode):
 
         for value, options, what in ((eye, EYES, "the eye"), (quality, QUALITIES, "the quality")):
             runtime.check_choice(value, options, what)
+        ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
+        source = panorama_source.source_of(video, 0.0, 0.0, ambisonics, head_locked, clip, frames, audio, fps)
         settings = LevelSettings(
-            yaw, pitch, roll, auto, recentre or None, eye=None if eye == "auto" else eye,
-            ambisonics=sockets.checked_ambisonics(ambisonics, head_locked), head_locked=head_locked,
-            coding=PictureCoding(codec, quality),
+            yaw, pitch, roll, auto, recentre or None, source.start, source.duration, None if eye == "auto" else eye,
+            ambisonics=ambisonics, head_locked=head_locked, coding=PictureCoding(codec, quality),
         )  # fmt: skip
         path, saved = files.output_file(filename_prefix, ".mp4", 0, 0)
-        source, shown = _source(video, clip, settings)
-        made = level(source, path, settings, tags=runtime.workflow_of(cls), progress=runtime.progress())
+        made = level(source.panorama, path, settings, tags=runtime.workflow_of(cls), progress=runtime.progress())
+        shown = {**source.shown, **_tilt(source.panorama), "notices": list(made.notices)}
         # With the widgets' values, by which the panel knows whether the file is still what they ask for.
         chosen = {"yaw": yaw, "pitch": pitch, "roll": roll, "auto": auto, "recentre": recentre, "eye": eye}
         shown["levelled"] = {**saved, **previews.file_facts(probe(path)), "set": chosen}
-        shown |= {"video": video, "notices": list(made.notices)}
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)), "\n".join(made.notices),
             ui={"images": [saved], "animated": (True,), "con360": [shown]},
         )  # fmt: skip
 
 
-def _source(video: str, clip: Any, settings: LevelSettings) -> tuple[Path | PanoramaClip, dict[str, Any]]:
-    """The video to turn, and what the panel shows of it."""
+def _tilt(panorama: Path | PanoramaClip) -> dict[str, Any]:
+    """The turn that undoes a file's tilt, for the panel."""
     from ..con360.media.info import probe
+    from ..con360.records import PanoramaClip
     from ..con360.reframing.level import tilt_of
 
-    if clip is not None:
-        return sockets.source_of_video(clip), {}
-    if video == SAMPLE:
-        path, sample = sample_file()
-        return path, {"sample": sample}
-    info = probe(files.input_file(video))
-    shown = previews.file_facts(info, settings.ambisonics, settings.head_locked)
-    if (tilt := tilt_of(info)) is not None:
-        shown["tilt"] = {"yaw": tilt.yaw_deg, "pitch": tilt.pitch_deg, "roll": tilt.roll_deg}
-    return info.path, shown
+    tilt = None if isinstance(panorama, PanoramaClip) else tilt_of(probe(panorama))
+    return {} if tilt is None else {"tilt": {"yaw": tilt.yaw_deg, "pitch": tilt.pitch_deg, "roll": tilt.roll_deg}}
 
 
 def _check_tilt(video: str | None) -> None:

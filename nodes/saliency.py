@@ -37,7 +37,7 @@ class SalViT360Saliency(io.ComfyNode):
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames; another ratio than 2:1 is stretched."),
                 io.Combo.Input(
-                    "method", options=[*BUILT_IN, *folders.model_entries(folders.SALIENCY)],
+                    "method", options=[*BUILT_IN, *method_entries()],
                     tooltip="multi-cue looks at structure, motion, faces and sound, training-free at contrast and "
                     "motion; neither needs weights. Or SalViT360 weights from models/con360_saliency.",
                 ),
@@ -75,12 +75,12 @@ class SalViT360Saliency(io.ComfyNode):
     def validate_inputs(cls, method: str | None, faces: str | None = None) -> bool | str:
         # A widget that is linked has no value yet.
         return runtime.verdict(
-            method=lambda: method is None or _method(method), faces=lambda: faces is None or face_file(faces)
+            method=lambda: method is None or method_of(method), faces=lambda: faces is None or face_file(faces)
         )
 
     @classmethod
     def fingerprint_inputs(cls, method: str | None, faces: str | None = FIRST_FACES, **kwargs: Any) -> str:
-        weights = None if method is None or method in BUILT_IN else _method(method)
+        weights = None if method is None or method in BUILT_IN else method_of(method)
         detector = None if faces is None else face_file(faces)
         return files.identity(filter(None, (weights, detector)))
 
@@ -100,7 +100,7 @@ class SalViT360Saliency(io.ComfyNode):
         _say_what_is_unread(clip, method, faces)
         detector = face_detector(faces) if method == MULTICUE else None
         with runtime.gives_way():
-            found = clip_saliency(clip, _method(method), detector=detector, device=runtime.device(), progress=report)
+            found = clip_saliency(clip, method_of(method), detector=detector, device=runtime.device(), progress=report)
             read, notices = control_saliency(
                 clip, control and control.control, found, device=runtime.device(), progress=report
             )
@@ -109,9 +109,14 @@ class SalViT360Saliency(io.ComfyNode):
         return io.NodeOutput(sockets.mask_from_maps(found.maps), sockets.mask_from_maps(read.maps))
 
 
-def _method(choice: str) -> Any:
+def method_entries() -> dict[str, Path]:
+    """SalViT360's weights in the model folders, by the name that is shown."""
+    return folders.model_entries(folders.SALIENCY)
+
+
+def method_of(choice: str) -> Any:
     """Translate the choice for the library: a name, or the path of the weights."""
-    entries = folders.model_entries(folders.SALIENCY)
+    entries = method_entries()
     runtime.check_weights(choice, [*BUILT_IN, *entries], "the saliency method", "salvit360")
     return entries.get(choice) or BUILT_IN[choice]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import InputImpl, Types, io
@@ -21,8 +20,6 @@ from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from ..con360.records import PanoramaClip
 
 Con360Basd = io.Custom("CON360_BASD")
 Con360Model = io.Custom("CON360_MODEL")
@@ -50,18 +47,27 @@ class BasdRecord:
 # ---- IMAGE
 
 
+def frames_view(image: Tensor) -> Tensor:
+    """IMAGE to frames `[T, 3, H, W]` that share its memory; an alpha channel is dropped, grey becomes RGB.
+
+    Raises:
+        InputError: not a batch of pictures.
+    """
+    if image.ndim != 4 or image.shape[0] == 0 or image.shape[-1] not in (1, 3, 4):
+        raise InputError(f"the image input has shape {tuple(image.shape)}; wanted frames [count, height, width, 3].")
+    return image[..., :3].movedim(-1, 1).expand(-1, 3, -1, -1)
+
+
 def frames_from_image(image: Tensor) -> Tensor:
-    """IMAGE to frames `[T, 3, H, W]` float32; an alpha channel is dropped, grey becomes RGB.
+    """IMAGE to frames `[T, 3, H, W]` float32, as `frames_view` takes them.
 
     Raises:
         InputError: not a batch of pictures, or not finite.
     """
-    if image.ndim != 4 or image.shape[0] == 0 or image.shape[-1] not in (1, 3, 4):
-        raise InputError(f"the image input has shape {tuple(image.shape)}; wanted frames [count, height, width, 3].")
-    frames = image[..., :3].float().movedim(-1, 1)
+    frames = frames_view(image).float()
     if not frames.isfinite().all():
         raise InputError("the image input holds values that are not finite (NaN or infinity); check the node before.")
-    return frames.expand(-1, 3, -1, -1).contiguous()
+    return frames.contiguous()
 
 
 def panorama_from_image(image: Tensor) -> Tensor:
@@ -208,18 +214,6 @@ def silence(num_frames: int, fps: float, rate_hz: int = 16000) -> Sound:
     import torch
 
     return Sound(torch.zeros(1, round(num_frames / fps * rate_hz)), rate_hz)
-
-
-def source_of_video(video: Any) -> Path | PanoramaClip:
-    """VIDEO as the library reads panoramas: the file itself, whatever its length, else frames and sound."""
-    from ..con360.records import PanoramaClip
-
-    source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
-    if isinstance(source, str):
-        return Path(source)
-    parts = video.get_components()
-    sound = None if parts.audio is None else sound_from_audio(parts.audio)
-    return PanoramaClip(frames_from_image(parts.images), float(parts.frame_rate), sound, source="the clip")
 
 
 def video_from_clip(frames: Tensor, fps: float, sound: Sound) -> Any:

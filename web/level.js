@@ -20,7 +20,7 @@ function levelled(node) {
     return { ...source, url: fileUrl(made), part: eyePart(made.stereo), ambisonic: made.ambisonic, made };
   }
   // What comes over a link is known after a run.
-  if (isLinked(node, "clip")) return { ...source, url: undefined };
+  if (["clip", "frames"].some((name) => isLinked(node, name))) return { ...source, url: undefined };
   const { yaw = 0, pitch = 0, roll = 0, recentre = 0 } = set;
   const byHand = [{ yaw, pitch, roll }, { yaw: recentre, pitch: 0 }];
   if (!set.auto) return { ...source, through: byHand };

@@ -186,12 +186,8 @@ def _add_level(parser: Parser) -> None:
         "--recentre", type=front, metavar="DEG|initial",
         help="then make this yaw the front; 'initial' is where the file asks players to begin (as it is)",
     )  # fmt: skip
+    _add_part(parser.add_argument_group("which part of INPUT"), "both, each turned by itself")
     add_coding(parser.add_argument_group("result"))
-    parser.add_argument(
-        "--eye",
-        choices=EYES,
-        help="stereo video: one eye, or the whole picture as one (both eyes, each turned by itself)",
-    )
     add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
@@ -266,13 +262,10 @@ def _add_source(group: Any) -> None:
     )  # fmt: skip
 
 
-def _add_part(group: Any) -> None:
+def _add_part(group: Any, eye: str = "as the metadata says") -> None:
     group.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=number, metavar="S", help="how long (to the end)")
-    group.add_argument(
-        "--eye", choices=EYES,
-        help="stereo video: one eye, or the whole picture (as the metadata says)",
-    )  # fmt: skip
+    group.add_argument("--eye", choices=EYES, help=f"stereo video: one eye, or the whole picture ({eye})")
 
 
 def _add_view(group: Any) -> None:

@@ -207,6 +207,8 @@ class LevelRequest(Request, SoundOptions):
     roll: float
     auto: bool
     recentre: float | Literal["initial"] | None
+    start: float
+    duration: float | None
     eye: Eye | None
     codec: VideoCodec
     quality: Quality

@@ -29,11 +29,13 @@ from ..sound.peaks import true_peak
 from .coders import PictureCoding
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
+from .planes import Planes, frame_of
 from .spherical_tags import Packing, tag_file
 from .wav import wav_stream
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.video.frame import VideoFrame
 
 AAC_BLOCK = 1024
 # Opus knows no other rate above 24 kHz; bits per second of each channel of a field.
@@ -53,8 +55,9 @@ FRAME_NAME = "frame_{:05d}.png"
 
 
 def write_clip(
-    path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None
-) -> tuple[str, ...]:
+    path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None,
+    coding: PictureCoding | None = None,
+) -> tuple[str, ...]:  # fmt: skip
     """Write an MP4: H.264 (yuv420p, BT.709, CRF 16) and, where there is sound, AAC.
 
     Args:
@@ -63,6 +66,7 @@ def write_clip(
         sound: mono, stereo or `ambix` of four channels (tagged as such). It is resampled and turned down where AAC
             needs it (`fit_aac`).
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
+        coding: of the picture; H.264 of high quality by default.
 
     Returns:
         Notices of changes to the sound.
@@ -82,7 +86,7 @@ def write_clip(
         sound, notices = fit_aac(sound)
     shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
     time_base = 1 / Fraction(fps).limit_denominator(1001)
-    with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama) as stream:
+    with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama, coding=coding) as stream:
         for i, image in enumerate(frames):
             stream.add_frame(to_uint8(image), i)
         if sound is not None:
@@ -226,6 +230,8 @@ def _open_stream(
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         context = video.codec_context
         context.time_base = time_base
+        # Whole frames at once: slices code worse, and the caller would wait for each picture.
+        context.thread_type = "FRAME"
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
         audio = None if sound is None else add_sound_track(container, *sound)
@@ -299,15 +305,9 @@ class ClipStream:
     ) -> None:  # fmt: skip
         self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
 
-    def add_frame(self, pixels: np.ndarray, tick: int) -> None:
-        """Add `pixels [h, w, 3]` uint8, shown from `tick` times the time base on; ticks rise."""
-        import av
-        from av.video.reformatter import ColorRange, Colorspace
-
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
-        )  # fmt: skip
+    def add_frame(self, pixels: np.ndarray | Planes, tick: int) -> None:
+        """Add `pixels [h, w, 3]` uint8 or planes, shown from `tick` times the time base on; ticks rise."""
+        frame = frame_of(pixels) if isinstance(pixels, Planes) else _frame_of_pixels(pixels)
         frame.pts, frame.time_base = tick, self._time_base
         self._container.mux(self._video.encode(frame))
 
@@ -321,6 +321,15 @@ class ClipStream:
         self._container.mux(self._video.encode(None))
         if self._audio is not None:
             self._audio.finish()
+
+
+def _frame_of_pixels(pixels: np.ndarray) -> VideoFrame:
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
+    )
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

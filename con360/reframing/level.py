@@ -24,11 +24,11 @@ from ..errors import InputError
 from ..geometry.sphere import angles, directions, rotation, rotation_angles
 from ..media.coders import PictureCoding, check_codec
 from ..media.info import MediaInfo, pose_notices, probe
-from ..media.reader import PanoramaStream
+from ..media.reader import PanoramaStream, check_times
 from ..media.spherical import SphericalTags
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import PanoramaClip, Progress, View
-from .held import HeldPanorama
+from .in_memory import HeldPanorama
 from .run import Job
 from .sound import Heard, sound_blocks, sound_gain, whole_mix
 from .turning import Turner
@@ -47,6 +47,7 @@ class LevelSettings:
         auto: first undo the tilt of the camera that the file states.
         recentre: yaw in the levelled picture that becomes its middle; "initial" takes the view that the file asks
             players to begin with; None leaves it.
+        start_s: where to begin. duration_s: how long; None goes to the end.
         eye: one eye of stereo video, or `whole`; None keeps both where metadata says stereo, each turned by itself.
         audio_track, ambisonics, head_locked: as in `read_panorama`. These and the eye are about files.
         coding: codec and quality of the picture.
@@ -60,6 +61,8 @@ class LevelSettings:
     roll_deg: float = 0.0
     auto: bool = False
     recentre: float | Literal["initial"] | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
     eye: Eye | None = None
     audio_track: int | None = None
     ambisonics: str = "auto"
@@ -71,6 +74,12 @@ class LevelSettings:
         for angle in (self.yaw_deg, self.pitch_deg, self.roll_deg, number):
             if not isinstance(angle, int | float) or not math.isfinite(angle):
                 raise InputError(f"a turn by {angle!r} degrees was asked for; wanted a finite number.")
+        check_times(self.start_s, self.duration_s)
+
+    @property
+    def stop_s(self) -> float:
+        """End of the excerpt in seconds of the source; infinite without a duration."""
+        return math.inf if self.duration_s is None else self.start_s + self.duration_s
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ def level(
     stream = _open(source, out, settings)
     turn, said = turn_of(stream.info, settings)
     stream.notices += said
-    return _write(stream, out, turn, settings.coding, tags or {}, progress)
+    return _write(stream, out, turn, settings, tags or {}, progress)
 
 
 def _open(
@@ -210,22 +219,24 @@ def _is_turned(turn: View) -> bool:
 
 
 def _write(
-    stream: PanoramaStream, out: str | os.PathLike[str], turn: View, coding: PictureCoding, tags: Mapping[str, str],
+    stream: PanoramaStream, out: str | os.PathLike[str], turn: View, settings: LevelSettings, tags: Mapping[str, str],
     progress: Progress | None,
 ) -> Levelled:  # fmt: skip
     mix = whole_mix(stream)
-    job = Job(stream, 0.0, math.inf, None, progress, "turning")
+    start_s, stop_s = settings.start_s, settings.stop_s
+    job = Job(stream, start_s, stop_s, None, progress, "turning")
     shots = job.shots()
     shot = next(shots, None)
     if shot is None:
-        raise InputError(f"{stream.info.path.name} has no picture that can be decoded. Copy or download it again.")
+        raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
     turner = Turner(stream.packing)
     size, aim = turner.size(shot.pixels), lambda _: turn
-    gain = sound_gain(stream, mix, aim, 0.0, math.inf, progress)
+    gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(
-        out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, tags=tags, coding=coding
+        out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, tags=tags,
+        coding=settings.coding,
     ) as clip:  # fmt: skip
-        heard = Heard(sound_blocks(stream, mix, aim, 0.0, math.inf), mix, gain, clip)
+        heard = Heard(sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
         while shot is not None:
             clip.add_frame(turner.picture(shot.pixels, turn), shot.tick)
             heard.advance(shot.time_s)

@@ -24,7 +24,8 @@ from ..errors import InputError
 from ..geometry.perspective import picture_size
 from ..geometry.sphere import DEG
 from ..media.info import probe
-from ..media.reader import PanoramaStream, at_rate, check_times
+from ..media.planes import Planes
+from ..media.reader import PanoramaStream, check_times, shown_at_rate
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import PanoramaClip, Progress, View, ViewTrack
 from ..saliency.human_faces import FaceDetector
@@ -34,7 +35,7 @@ from ..viewpoint.follow import Follower
 from ..viewpoint.keyframes import Keyframe, keyframes_of
 from .aim import SALIENCY_FPS, Estimator, Follow, Look, aim_at, seconds_of
 from .camera import Camera
-from .held import HeldPanorama
+from .in_memory import HeldPanorama
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
 
 SIDE_RANGE_PX = (16, 8192)
@@ -232,11 +233,11 @@ def _default_size(source_width: int, fov_deg: float, aspect: float) -> tuple[int
 
 @dataclass(frozen=True)
 class _Shot:
-    """One frame of the result: its tick of the time base, seconds from the excerpt's start, and panorama pixels."""
+    """One frame of the result: its tick of the time base, seconds from the excerpt's start, and the panorama."""
 
     tick: int
     time_s: float
-    pixels: np.ndarray
+    pixels: np.ndarray | Planes
 
 
 @dataclass
@@ -274,13 +275,15 @@ class Job:
 
     def _constant(self) -> Iterator[_Shot]:
         assert self.fps is not None
-        for tick, pixels in enumerate(at_rate(self.stream, self.fps, self.start_s, self.stop_s)):
+        frames = self.stream.stored_frames(self.start_s, self.stop_s)
+        shots = shown_at_rate(self.stream, frames, self.fps, self.start_s, self.stop_s)
+        for tick, pixels in enumerate(shots):
             self.count, self.end_s = tick + 1, (tick + 1) / self.fps
             yield _Shot(tick, tick / self.fps, pixels())
 
     def _own_times(self) -> Iterator[_Shot]:
         last_tick, last_s = -1, 0.0
-        for source_s, pixels in self.stream.frames(self.start_s, self.stop_s):
+        for source_s, pixels in self.stream.stored_frames(self.start_s, self.stop_s):
             # The clip begins with the first frame, even where that begins before or after the excerpt's start.
             time_s = max(0.0, source_s - self.start_s) if self.count else 0.0
             tick = round(time_s / self.time_base)

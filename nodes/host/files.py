@@ -88,6 +88,17 @@ def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
     return folder / name, {"filename": name, "subfolder": "", "type": "temp"}
 
 
+def address_of(path: Path) -> dict[str, str] | None:
+    """Address for `/view` of a file in ComfyUI's input, output or temp folder; None where it lies elsewhere."""
+    real = Path(os.path.realpath(path))
+    for kind in ("input", "output", "temp"):
+        folder = Path(os.path.realpath(getattr(folder_paths, f"get_{kind}_directory")()))
+        if real.is_relative_to(folder):
+            inner = real.parent.relative_to(folder).as_posix()
+            return {"filename": real.name, "subfolder": "" if inner == "." else inner, "type": kind}
+    return None
+
+
 def dated(name: str, when: datetime) -> str:
     """Fill in `%date:yyyy-MM-dd hh-mm-ss%` and the like, as the frontend does for core's own save nodes alone."""
     values = {"y": when.year, "M": when.month, "d": when.day, "h": when.hour, "m": when.minute, "s": when.second}

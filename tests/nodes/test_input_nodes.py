@@ -224,7 +224,7 @@ class TestViewpoint:
         return go
 
     def test_rank_one_is_the_heavier_region(self, chosen: Any) -> None:
-        record, preview, yaw, pitch, fov = chosen().outputs["1"]
+        record, preview, yaw, pitch, fov, _ = chosen().outputs["1"]
         # Columns 44 to 51 of 64 are centred on (48 / 64 - 0.5) * 360 degrees.
         assert yaw == pytest.approx(90.0, abs=0.5)
         assert pitch == pytest.approx(0.0, abs=0.5)
@@ -239,7 +239,7 @@ class TestViewpoint:
         assert "viewpoint 3 was asked for, 2 found" in str(chosen(rank=3).error)
 
     def test_angles_by_hand(self, chosen: Any) -> None:
-        record, _, yaw, pitch, fov = chosen(choose_by="yaw and pitch", yaw=-30.0, pitch=20.0, fov=60.0).outputs["1"]
+        record, _, yaw, pitch, fov, _ = chosen(choose_by="yaw and pitch", yaw=-30.0, pitch=20.0, fov=60.0).outputs["1"]
         assert (yaw, pitch, fov) == (-30.0, 20.0, 60.0)
         assert record.first_view.fov_deg == 60.0
 

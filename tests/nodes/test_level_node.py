@@ -15,7 +15,6 @@ from con360.media.reader import PanoramaStream, read_sound
 from con360.media.spherical_tags import tag_file
 from con360.media.writer import clip_stream
 from con360.metrics.audio import foa_angles_deg
-from con360.records import Sound
 from con360.sound.ambisonics import encode
 from tools.host import Host
 
@@ -106,12 +105,13 @@ def test_the_sample_stands_in_for_a_file(run: Any) -> None:
     assert result.ui["1"]["con360"][0]["sample"]["filename"].startswith("con360_sample")
 
 
-def test_a_video_that_is_held_is_read_too(pack: Any) -> None:
-    sockets = pack("nodes.sockets")
-    sound = Sound(encode(torch.rand(800), 0.0, 0.0), 1600, "ambix")
-    clip = sockets.source_of_video(sockets.video_from_clip(torch.rand(4, 3, 32, 64), 8.0, sound))
-    assert clip.frames.shape == (4, 3, 32, 64) and clip.fps == 8.0
-    assert clip.sound.layout == "ambix" and torch.equal(clip.sound.waveform, sound.waveform)
+def test_frames_are_turned_with_their_sound(run: Any) -> None:
+    graph = prompt("[built-in sample]", yaw=90.0, frames=["2", 0], audio=["2", 1])
+    sample = {"video": "[built-in sample]", "start": 0.0, "duration": 0.5, "fps": 8.0, "height": 64, "eye": "auto"}
+    graph["2"] = {"class_type": "Load360Video", "inputs": sample}
+    result = run(graph)
+    assert result.status == "done", (result.error, result.complaints)
+    assert probe(written(result)).width == 128 and read_sound(written(result))[0].layout == "ambix"
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from con360.geometry.sphere import angle_between_deg, directions
 from con360.media.info import probe
 from con360.media.writer import write_clip
-from con360.records import SaliencyMaps, Sound
+from con360.records import SaliencyMaps, Sound, ViewTrack
 from con360.sound.channels import AmbisonicTags
+from con360.viewpoint.basd import basd_maps
 from con360.viewpoint.choose import viewpoints
+from con360.viewpoint.keyframes import keyframes_from_json, keyframes_to_json
 from tools.host import Host
 from tools.host.modules import installed
 from tools.host.v3 import VideoComponents, VideoFromComponents
@@ -98,8 +101,46 @@ def pictures(host: Host, saved: dict[str, Any]) -> np.ndarray:
 def test_keyframes_move_the_view_over_the_seam(run: Any, prompt: Any) -> None:
     result = done(run, prompt)
     assert views(result) == [(170, 0, 90), (-180, 5, 75), (-170, 10, 60), (-170, 10, 60)]
-    assert result.outputs["3"][2:] == (170.0, 0.0, 90.0)
+    assert result.outputs["3"][2:5] == (170.0, 0.0, 90.0)
+    assert result.outputs["3"][5] == keyframes_to_json(keyframes_from_json(PAN))
     assert not torch.equal(result.outputs["3"][1][0], result.outputs["3"][1][2])
+
+
+@pytest.mark.parametrize("make", [graph, by_hand])
+def test_roll_and_shape_reach_map_crop_and_keyframes(run: Any, host: Host, pack: Any, make: Any) -> None:
+    by = {"choose_by": "yaw and pitch"} if make is graph else {}
+    result = done(run, make(**by, yaw=20.0, pitch=5.0, fov=80.0, roll=-30.0, aspect="16:9"))
+    with installed(host._modules):
+        given = (result.outputs["1"][0], result.outputs["3"][0], 64, "omni")
+        own, tall = (pack("nodes.crop").ViewpointCrop.execute(*given, **by).args for by in ({}, {"aspect": "9:16"}))
+    assert own[0].shape[1:] == (36, 64, 3) and tall[0].shape[1:] == (64, 36, 3)
+    track = result.outputs["3"][0].maps.track
+    assert (track.aspect, {view.roll_deg for view in track.views}) == (16 / 9, {-30.0})
+    (key,) = keyframes_from_json(result.outputs["3"][5])
+    assert (key.time_s, key.view.yaw_deg, key.view.roll_deg) == (0.0, 20.0, -30.0)
+    wanted = basd_maps(ViewTrack((key.view,) * len(track), 16 / 9), result.outputs["3"][1].shape[1]).maps
+    assert torch.equal(result.outputs["3"][1], wanted)
+
+
+def test_a_followed_subject_hands_its_path_over(run: Any) -> None:
+    followed = done(run, graph(choose_by="subject", mode="track", roll=15.0)).outputs["3"]
+    again = done(run, graph(choose_by="keyframes", keyframes=followed[5])).outputs["3"]
+    for ours, theirs in zip(again[0].maps.track.views, followed[0].maps.track.views, strict=True):
+        apart = angle_between_deg(*(directions(view.yaw_deg, view.pitch_deg) for view in (ours, theirs)))
+        assert float(apart) <= 1.0 and ours.roll_deg == pytest.approx(theirs.roll_deg, abs=0.01)
+
+
+def test_keyframes_come_over_a_link(run: Any) -> None:
+    prompt = graph(choose_by="keyframes", keyframes=["8", 5])
+    prompt["8"] = by_hand(yaw=66.0)["3"]
+    prompt["8"]["inputs"]["frames"] = ["1", 0]
+    assert {view.yaw_deg for view in done(run, prompt).outputs["3"][0].maps.track.views} == {66.0}
+
+
+def test_another_shape_than_those_offered_is_named(run: Any) -> None:
+    for prompt in (graph(aspect="7:5"), by_hand(aspect="7:5")):
+        result = run(prompt)
+        assert result.status == "error" and "the aspect ratio '7:5' is not available" in str(result.error)
 
 
 def test_a_still_view_by_hand_needs_no_saliency(run: Any) -> None:

@@ -22,6 +22,9 @@ STRIP_PX = 1 << 18
 class SphereCamera(Camera):
     """Draw what lies all around a view as a panorama; the field of view does not matter."""
 
+    # As fine as its source, the picture shows the difference: 1.5 dB from there and back.
+    enlarged = 1
+
     def places(self, view: View, rows: int, columns: int, siting: Siting = LUMA) -> tuple[np.ndarray, np.ndarray]:
         """Locate the samples of a turned panorama in the same plane of a panorama, as `Camera.places`."""
         turn = rotation(view.yaw_deg, view.pitch_deg, view.roll_deg, dtype=torch.float64).T

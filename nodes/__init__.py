@@ -7,7 +7,7 @@ from .caption import CubemapCaption
 from .compare import Con360Compare, OverlayPreview
 from .crop import ViewpointCrop
 from .field_preview import Con360AmbisonicsPreview
-from .host import folders
+from .host import folders, pages, words
 from .level import Con360Level360Video
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
@@ -53,9 +53,10 @@ class Con360Extension(ComfyExtension):
     """Give ComfyUI the list of nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return list(NODES)
+        return [words.checked(node) for node in NODES]
 
 
 async def comfy_entrypoint() -> Con360Extension:
     folders.register_model_folders()
+    pages.add_routes()
     return Con360Extension()

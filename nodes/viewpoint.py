@@ -27,6 +27,7 @@ BY_HAND, BY_KEYFRAMES = "yaw and pitch", "keyframes"
 CHOICES = [*RANKINGS, BY_HAND, BY_KEYFRAMES]
 MODES = list(VIEW_MODES)
 STILL = MODES[0]
+HAND_MODES = [STILL, BY_KEYFRAMES]
 NORMALIZATIONS: list[BasdNormalization] = ["minmax", "diagonal"]
 YAW = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 1.0}
 PITCH = {"default": 0.0, "min": -90.0, "max": 90.0, "step": 1.0}
@@ -127,7 +128,10 @@ class CentroidToBASD(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, choose_by: str | None = None, keyframes: str | None = "") -> bool | str:
-        return runtime.verdict(keyframes=lambda: check_keyframes(keyframes, choose_by == BY_KEYFRAMES))
+        return runtime.verdict(
+            choose_by=lambda: choose_by is None or runtime.check_choice(choose_by, CHOICES, "choose_by"),
+            keyframes=lambda: check_keyframes(keyframes, choose_by == BY_KEYFRAMES),
+        )
 
     @classmethod
     @runtime.needs_packages
@@ -163,7 +167,10 @@ class CentroidToBASD(io.ComfyNode):
         preview = previews.panorama_preview(picture, fps, previews.FLAT_PX, maps, sound=_sound(audio))
         report(2, 3, "BASD")
         rankings = {ranking: previews.regions(viewpoints) for ranking, viewpoints in found.items()}
-        shown = {"panorama": preview, "regions": rankings[choose_by if ranked else BY_SUBJECT], "rankings": rankings}
+        shown = {
+            "panorama": preview, "regions": rankings[choose_by if ranked else BY_SUBJECT], "rankings": rankings,
+            "asked": {"choose_by": choose_by, "rank": rank, "mode": mode},
+        }  # fmt: skip
         result = _output(track, path, height, normalization, fps, shown)
         report(3, 3, "BASD")
         return result
@@ -235,7 +242,7 @@ class ViewpointByHand(io.ComfyNode):
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames.",
                 ),
                 io.Combo.Input(
-                    "mode", options=[STILL, BY_KEYFRAMES],
+                    "mode", options=HAND_MODES,
                     tooltip="'still' keeps the view, 'keyframes' moves along the path set in the editor.",
                 ),
                 io.Float.Input("yaw", **YAW,
@@ -254,7 +261,10 @@ class ViewpointByHand(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, mode: str | None = None, keyframes: str | None = "") -> bool | str:
-        return runtime.verdict(keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES))
+        return runtime.verdict(
+            mode=lambda: mode is None or runtime.check_choice(mode, HAND_MODES, "the mode"),
+            keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES),
+        )
 
     @classmethod
     @runtime.needs_packages
@@ -263,7 +273,7 @@ class ViewpointByHand(io.ComfyNode):
         normalization: BasdNormalization, map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
         roll: float = 0.0, aspect: str = ASPECTS[0],
     ) -> io.NodeOutput:  # fmt: skip
-        runtime.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
+        runtime.check_choice(mode, HAND_MODES, "the mode")
         runtime.check_choice(aspect, ASPECTS, "the aspect ratio")
         report = runtime.progress()
         report(0, 2, "picture")
@@ -361,8 +371,8 @@ def _output(
     runtime.check_choice(normalization, NORMALIZATIONS, "the normalization")
     maps = basd_maps(track, height, normalization)
     view, record = track.views[0], sockets.BasdRecord(maps, float(fps))
+    text = keyframes_text(keyframes_of(track, fps) if path is None else path)
     return io.NodeOutput(
         record, sockets.mask_from_maps(maps.maps), view.yaw_deg, view.pitch_deg, view.fov_deg,
-        keyframes_text(keyframes_of(track, fps) if path is None else path),
-        ui={"con360": [shown]},
+        text, ui={"con360": [{**shown, "keyframes": text}]},
     )  # fmt: skip

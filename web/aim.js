@@ -1,9 +1,9 @@
 // Where a view, or a sound, is aimed: by the node's widgets and its last run. It stores no values itself: it reads and
 // writes the node's own widgets, so saving, undo, links and the API work without extra code.
 
-import { BY_RUN, EDITED, ratio } from "./edited.js";
-import { keyAt, moved, put, readKeyframes, sparse, viewAt, without, writeKeyframes } from "./keyframes.js";
-import { outputOf, setWidget, widgetOf } from "./parts.js";
+import { BY_RUN, EDITED, isAsked, ratio } from "./edited.js";
+import { keyAt, moved, put, readKeyframes, viewAt, without, writeKeyframes } from "./keyframes.js";
+import { isLinked, outputOf, setWidget, widgetOf } from "./parts.js";
 
 export const KEYFRAMES = "keyframes";
 /** Rankings of the found regions, as values of the choice widget; the first is the default. */
@@ -19,6 +19,8 @@ export class Aim {
     this.clock = clock;
     this.kind = EDITED[node.comfyClass];
     [this.ranking] = RANKINGS;
+    this.known = {};
+    this.texts = {};
   }
 
   value(name) {
@@ -79,8 +81,9 @@ export class Aim {
   /** The way that a run found for the mode in use, as frequent keyframes; undefined if none has. */
   get path() {
     const shown = outputOf(this.node);
-    const by = JSON.stringify([this.mode, ...["video", "rank", "start"].map((name) => this.value(name)), this.own, this.clock.fps]);
-    if (this.known?.shown !== shown || this.known.by !== by) this.known = { shown, by, path: this.#pathOf(shown ?? {}) };
+    const asked = ["video", "rank", "start"].map((name) => this.value(name));
+    const by = JSON.stringify([this.mode, asked, this.own, this.clock.fps]);
+    if (this.known.shown !== shown || this.known.by !== by) this.known = { shown, by, path: this.#pathOf(shown ?? {}) };
     return this.known.path;
   }
 
@@ -155,13 +158,24 @@ export class Aim {
 
   // ---- keyframes
 
+  /** True if the keyframes come from another node, and so only a run knows them. */
+  get linked() {
+    return isLinked(this.node, KEYFRAMES);
+  }
+
   get keyframes() {
-    const text = this.value(KEYFRAMES) ?? "";
-    if (this.read?.text !== text) this.read = { text, frames: readKeyframes(text, this.kind.whole) };
-    return this.read.frames;
+    const text = (this.linked ? outputOf(this.node)?.keyframes : this.value(KEYFRAMES)) ?? "";
+    return this.#read("own", text);
+  }
+
+  /** Keyframes of a text, read once. */
+  #read(which, text) {
+    if (this.texts[which]?.text !== text) this.texts[which] = { text, frames: readKeyframes(text, this.kind.whole) };
+    return this.texts[which].frames;
   }
 
   store(frames) {
+    if (this.linked) return;
     this.set({ [KEYFRAMES]: writeKeyframes(frames, this.kind.stored) });
   }
 
@@ -223,17 +237,17 @@ export class Aim {
     return true;
   }
 
-  /** True if a run found a way that moves. */
-  get follows() {
-    const { path } = this;
-    const differs = ({ yaw, pitch, roll, fov }) =>
-      yaw !== path[0].yaw || pitch !== path[0].pitch || roll !== path[0].roll || fov !== path[0].fov;
-    return Boolean(this.kind.eases && path?.some(differs));
+  /** Keyframes of the way that the last run followed, if the widgets still ask for it and it moves. */
+  get followed() {
+    const { keyframes, asked } = outputOf(this.node) ?? {};
+    const byRun = this.kind.eases && (this.ranked || BY_RUN[this.mode]) && !this.linked;
+    const found = byRun && isAsked(asked, (name) => this.value(name));
+    return found && keyframes ? this.#read("followed", keyframes) : [];
   }
 
-  /** Turn the way that was found into a few keyframes. */
+  /** Turn the way that was followed into keyframes. */
   handOver() {
-    this.store(sparse(this.path).map((frame) => ({ time: frame.time, ...this.kind.tidy(frame) })));
+    this.store(this.followed.map((frame) => ({ ...frame, ...this.own })));
     this.set({ [this.kind.choice]: KEYFRAMES });
   }
 }

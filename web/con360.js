@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { addEditor } from "./editor.js";
-import { chain, el, loadWords, setWidget } from "./parts.js";
+import { chain, el, labelChoices, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
 import { followRuns, showLast } from "./results.js";
 import { addLeveller } from "./level.js";
@@ -15,12 +15,16 @@ function keepCentroids(node) {
   });
 }
 
+/** Of all nodes of the pack. */
+const CATEGORY = "Con360-AV";
+
 const WIDGETS = {
   CentroidToBASD: addEditor,
   ViewpointByHand: addEditor,
   Reframe360Video: addEditor,
   Con360PlaceSound: addEditor,
   Load360Video: addViewer,
+  Save360Video: addViewer,
   OverlayPreview: addViewer,
   Con360AmbisonicsPreview: addViewer,
   Con360Level360Video: addLeveller,
@@ -37,6 +41,7 @@ app.registerExtension({
   },
   afterConfigureGraph: showLast,
   nodeCreated(node) {
+    if (node.constructor.nodeData?.category === CATEGORY) labelChoices(node);
     WIDGETS[node.comfyClass]?.(node);
   },
 });

@@ -17,6 +17,9 @@ function aspectOf(value) {
   return ratio(value("aspect") ?? "1:1");
 }
 
+/** True if widgets have the values with which a run was asked for what it found. */
+export const isAsked = (asked, value) => Object.entries(asked ?? {}).every(([name, was]) => was === value(name));
+
 /** The number that a shape such as 16:9 stands for; 1 where it stands for none. */
 export function ratio(shape) {
   const [across, down] = shape.split(":").map(Number);
@@ -71,8 +74,10 @@ const sound = {
   shaped: ({ spread = 0, gain = 0, ...place }, value) => ({
     ...place, spread: Math.max(spread, Number(value("spread"))), gain: gain + Number(value("gain")),
   }),
-  path: ({ path, mode }, value) =>
-    path?.length && mode === value("mode") && { places: path.map(([yaw, pitch, distance]) => ({ yaw, pitch, distance })) },
+  path: ({ path, mode }, value) => {
+    const places = path?.map(([yaw, pitch, distance]) => ({ yaw, pitch, distance }));
+    return places?.length && mode === value("mode") && { places };
+  },
   hearing: (video) => new Placed(video),
   tell: (hearing, { made }) => (hearing.on = Boolean(made?.source)),
   hear: (hearing, place) => hearing.place(place),
@@ -83,10 +88,8 @@ const sound = {
 };
 
 /** The way that the last run followed, if that is still what the widgets ask for. */
-function followed({ views, path_fps: fps, ...shown }, value) {
-  const same = ["video", "mode", "rank", "start"].every((name) => shown[name] === value(name));
-  return views?.length && same && { fps, places: views.map(([yaw, pitch]) => ({ yaw, pitch })) };
-}
+const followed = ({ views, path_fps: fps, asked }, value) =>
+  views && isAsked(asked, value) && { fps, places: views.map(([yaw, pitch]) => ({ yaw, pitch })) };
 
 /** By node: what it sets, the widget that selects how, and that widget's value for a still place by hand. */
 export const EDITED = {

@@ -20,17 +20,21 @@ const NEAR_PX = 14;
 const STILL_PX = 3;
 /** Where two rankings agree, the light number is drawn this far below the full one. */
 const ASIDE_PX = 17;
+/** Least height of a panel with a framed picture: that of .con360-camera, and the widget's own margins. */
+const CAMERA_HEIGHT = 470;
 /** Points of a path on the map. */
 const PATH_POINTS = 96;
-/** Widgets whose changes show, besides those of each kind. */
-const WATCHED = ["rank", "yaw", "pitch", "fov", "roll", "aspect", "distance", "spread", "gain", KEYFRAMES,
-  "video", "eye", "width", "height", "start", "duration"];
+/** Widgets whose changes show, and inputs that other nodes may feed. */
+const WATCHED = ["choose_by", "mode", "rank", "yaw", "pitch", "fov", "roll", "aspect", "distance", "spread", "gain",
+  KEYFRAMES, "video", "eye", "width", "height", "start", "duration"];
+const FED = [KEYFRAMES, "clip", "frames"];
 
 export function addEditor(node) {
   const editor = new Editor(node);
   if (parts.widgetOf(node, "video")) parts.showNoOther(node);
-  parts.addPanel(node, "viewpoint_editor", editor.root);
-  const text = parts.widgetOf(node, KEYFRAMES);
+  parts.addPanel(node, "viewpoint_editor", editor.root, editor.kind.eases ? CAMERA_HEIGHT : undefined);
+  // The text of a camera's keyframes stays in sight: it is where the path of another node is connected.
+  const text = !editor.kind.eases && parts.widgetOf(node, KEYFRAMES);
   if (text) Object.assign(text, { hidden: true, computeSize: () => [0, -4] }).options.hidden = true;
   parts.watch(node, () => editor.read(), () => editor.update(), () => editor.free());
 }
@@ -69,12 +73,13 @@ class Editor {
     this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
     this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
     const { bar } = this.transport;
-    bar.append(this.timeline.speed, this.add, this.remove, this.fix, this.take, this.sound, this.ears, this.eye);
+    bar.append(this.timeline.speed, this.add, this.remove, this.sound, this.ears, this.eye);
     const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
     const scene = el("div", { class: "con360-scene" }, stage);
     this.root = el("div", {}, scene, this.timeline.root, bar, this.status, this.facts);
     if (!this.preview) return;
     scene.append(this.preview.root);
+    this.remove.after(this.fix, this.take);
     bar.after(this.lens.root);
     this.root.classList.add("con360-camera");
   }
@@ -266,15 +271,16 @@ class Editor {
       Backspace: () => this.removeKeyframe(),
       " ": () => this.transport.toggle(),
     };
-    const rank = /^[1-8]$/.test(event.key) && Number(event.key);
+    if (/^[1-8]$/.test(event.key)) return () => this.choose(this.aim.ranking, Number(event.key));
     // Shift makes the letters large.
-    return actions[event.key] ?? actions[event.key.toLowerCase()] ?? (rank && (() => this.choose(this.aim.ranking, rank)));
+    return actions[event.key] ?? actions[event.key.toLowerCase()];
   }
 
   // ---- display
 
   read() {
-    return [this.kind.choice, ...WATCHED].map((name) => this.aim.value(name)).concat(parts.outputOf(this.node));
+    const fed = FED.map((name) => parts.isLinked(this.node, name));
+    return [...WATCHED.map((name) => this.aim.value(name)), ...fed, parts.outputOf(this.node)];
   }
 
   update() {
@@ -287,16 +293,10 @@ class Editor {
     this.ears.hidden = !this.hearing.on;
     this.eye.hidden = !overlay;
     parts.setSource(this.video, url);
-    this.transport.setExcerpt(...this.#excerpt());
+    this.transport.setExcerpt(...this.source.excerpt);
     if (!url) this.transport.setFree(Math.max(4, this.aim.keyframes.at(-1)?.time ?? 0));
     this.hint.textContent = url ? "" : t("runToSee");
     this.draw();
-  }
-
-  /** Where the clip starts in the file that is shown, and its length if that is set. */
-  #excerpt() {
-    const [start, duration] = ["start", "duration"].map((name) => Number(this.aim.value(name) ?? 0));
-    return [start, duration || Infinity];
   }
 
   failed() {
@@ -319,7 +319,7 @@ class Editor {
   paint(pen, shaped) {
     const { path, keyframes, keyed, selected } = this.aim;
     if (keyed && keyframes.length) drawPath(pen, way(keyframes), keyframes, selected);
-    else if (path && this.aim.follows) drawPath(pen, way(path), []);
+    else if (path?.length > 1) drawPath(pen, way(path), []);
     if (shaped) drawOutline(pen, this.kind.outline(shaped));
     const mark = () => shaped && this.kind.mark(pen, anglesOnMap(shaped), PINK);
     if (!this.kind.over) mark();
@@ -329,11 +329,10 @@ class Editor {
 
   showStatus(place) {
     const { aim } = this;
-    this.remove.disabled = !aim.keyed || !aim.selected;
-    this.add.disabled = !place;
-    this.fix.hidden = !this.kind.eases;
+    this.remove.disabled = !aim.keyed || !aim.selected || aim.linked;
+    this.add.disabled = !place || aim.linked;
     this.fix.disabled = !place || aim.mode === this.kind.byHand;
-    this.take.hidden = !aim.follows;
+    this.take.hidden = aim.followed.length < 2;
     const byHand = aim.keyed ? t("keyframesSet", { count: aim.keyframes.length }) : t(BY_RUN[aim.mode] ?? "byHand");
     const how = aim.ranked ? t(aim.mode, { rank: aim.value("rank") }) : byHand;
     // A run may have placed a sound at no single place.

@@ -1,5 +1,6 @@
-// Angles and views as in con360/geometry and con360/keyframes: degrees, yaw right-positive, pitch up-positive, x right,
-// y up, z forward, roll clockwise as seen from behind the camera. A map is the flat panorama: u and v in [0, 1], the upper left corner at yaw -180, pitch 90.
+// Angles and views as in con360/geometry: degrees, yaw right-positive, pitch up-positive, x right,
+// y up, z forward, roll clockwise as seen from behind the camera. A map is the flat panorama: u and v in [0, 1], the
+// upper left corner at yaw -180, pitch 90.
 
 const DEG = Math.PI / 180;
 

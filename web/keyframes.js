@@ -8,8 +8,6 @@ export const EASES = ["linear", "smooth", "hold"];
 export const SAME_TIME_S = 0.008;
 /** Angles that go the shorter way round. */
 const ROUND = ["yaw", "roll"];
-/** Greatest error of a path as sparse keyframes, in degrees of each of its angles. */
-export const SPARSE_DEG = 1;
 
 const toMilliseconds = (time) => Math.round(time * 1000) / 1000;
 
@@ -92,18 +90,4 @@ export function snapped(time, marks, reach, grid) {
   const away = (mark) => Math.abs(mark - time);
   const [mark] = marks.filter((one) => away(one) <= reach).sort((a, b) => away(a) - away(b));
   return toMilliseconds(mark ?? Math.round(time / grid) * grid);
-}
-
-/** The fewest keyframes found by halving that keep within SPARSE_DEG of a path of many. */
-export function sparse(path) {
-  const [first, last] = [path[0], path.at(-1)];
-  const error = (frame) => {
-    const place = viewAt([first, last], frame.time);
-    return Math.max(...numbers(frame).map((name) => Math.abs(change(name, place, frame))));
-  };
-  const errors = path.slice(1, -1).map(error);
-  const worst = Math.max(0, ...errors);
-  if (worst <= SPARSE_DEG) return path.length > 1 ? [first, last] : [first];
-  const middle = errors.indexOf(worst) + 1;
-  return [...sparse(path.slice(0, middle + 1)).slice(0, -1), ...sparse(path.slice(middle))];
 }

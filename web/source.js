@@ -1,6 +1,6 @@
 // Which picture a panel shows: the chosen file itself, or what the last run made.
 
-import { fileUrl, outputOf, t, widgetOf } from "./parts.js";
+import { fileUrl, isLinked, outputOf, t, widgetOf } from "./parts.js";
 
 const SAMPLE = "[built-in sample]";
 const WHOLE = [0, 0, 1, 1];
@@ -9,16 +9,22 @@ export const [PLAIN, OVERLAY] = [[0, 0, 1, 0.5], [0, 0.5, 1, 0.5]];
 
 /**
  * The picture of a node: its address, the part of it that holds the panorama, the part with an overlay if there is one,
- * its frame rate if known, what its sound is, and lines about it.
+ * its frame rate if known, what its sound is, the start and length in it of what is cut (a length of 0 is all), and
+ * lines about it.
  */
 export function sourceOf(node) {
   const shown = outputOf(node);
   const file = widgetOf(node, "video")?.value;
-  // Results of a run hold only for the file that it read.
-  const known = shown && shown.video === file ? shown : {};
+  // A clip or frames from other nodes come in place of the file.
+  const linked = file !== undefined && ["clip", "frames"].some((name) => isLinked(node, name));
+  // Results of a run hold only for what it read.
+  const known = shown && shown.video === file && Boolean(shown.linked) === linked ? shown : {};
   const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
-  const fromFile = typeof file === "string" && file !== SAMPLE;
-  return { ...(fromFile ? chosenFile(file, widgetOf(node, "eye")?.value, known) : ofRun(shown)), known, lines };
+  if (linked) return { ...ofRun(known), excerpt: known.excerpt ?? [], lines };
+  const excerpt = ["start", "duration"].map((name) => Number(widgetOf(node, name)?.value ?? 0));
+  // A run that cuts its excerpt elsewhere shows what it took it from.
+  if (file === undefined || file === SAMPLE) return { ...ofRun(shown), excerpt: shown?.excerpt ? excerpt : [], lines };
+  return { ...chosenFile(file, widgetOf(node, "eye")?.value, known), excerpt, lines };
 }
 
 const chosenFile = (file, eye, known) => ({
@@ -27,10 +33,10 @@ const chosenFile = (file, eye, known) => ({
 });
 
 function ofRun(shown) {
-  const made = shown?.panorama ?? shown?.sample;
+  const made = shown?.panorama ?? shown?.sample ?? shown?.saved;
   const stacked = Boolean(shown?.panorama);
   return {
-    url: made && fileUrl(made), part: stacked ? PLAIN : WHOLE, overlay: stacked ? OVERLAY : undefined, fps: made?.fps,
+    url: made && fileUrl(made), part: stacked ? PLAIN : eyePart(made?.stereo), overlay: stacked ? OVERLAY : undefined, fps: made?.fps,
     sound: Boolean(made) && made.sound !== false, ambisonic: Boolean(made?.ambisonic), made,
   };
 }

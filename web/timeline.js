@@ -27,6 +27,7 @@ export class Timeline {
       this.ruler, transport.slider, this.ticks);
     this.speed = select(t("speed"), (speed) => this.#play(Number(speed)));
     offer(this.speed, SPEEDS.map((speed) => [speed, `${speed}×`]), 1);
+    transport.slider.addEventListener("keydown", (event) => this.#keyOnSlider(event));
     transport.slider.addEventListener("pointerdown", () => (this.scrubbing = true));
     for (const name of ["pointerup", "pointercancel"]) {
       transport.slider.addEventListener(name, () => (this.scrubbing = false));
@@ -50,8 +51,8 @@ export class Timeline {
   /** Show the keyframes and the ruler, if they changed. */
   update() {
     const { keyframes, selected } = this.aim;
-    const now = JSON.stringify([keyframes, selected, this.transport.duration]);
-    if (now === this.shown) return;
+    const now = [keyframes, selected, this.transport.duration];
+    if (now.every((value, i) => value === this.shown?.[i])) return;
     this.shown = now;
     const { children } = this.ticks;
     while (children.length > keyframes.length) this.ticks.lastChild.remove();
@@ -142,6 +143,15 @@ export class Timeline {
     action?.();
   }
 
+  #keyOnSlider(event) {
+    const { selected } = this.aim;
+    const removes = selected && ["Delete", "Backspace"].includes(event.key);
+    if (removes) this.#remove(selected);
+    else if (!this.copyOrPaste(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
   #shift(frame, by) {
     const time = Math.max(0, Math.min(this.transport.duration, snapped(frame.time + by, [], 0, this.grid)));
     // The next keyframe stays where it is.
@@ -189,7 +199,7 @@ export class Timeline {
     const room = ruler.width - THUMB_PX * sharp;
     const step = RULERS_S.find((seconds) => (seconds / duration) * room >= NUMBER_PX * sharp) ?? RULERS_S.at(-1);
     context.fillStyle = getComputedStyle(this.root).color;
-    context.font = `${9 * sharp}px sans-serif`;
+    context.font = `${10 * sharp}px sans-serif`;
     context.textBaseline = "top";
     for (let i = 0; i * step <= duration; i++) {
       const x = (THUMB_PX / 2) * sharp + ((i * step) / duration) * room;
@@ -197,7 +207,7 @@ export class Timeline {
       context.fillRect(x, 0, sharp, ruler.height * 0.4);
       context.globalAlpha = 0.8;
       const text = clock(i * step, step);
-      if (x + 3 * sharp + context.measureText(text).width <= ruler.width) context.fillText(text, x + 3 * sharp, 0);
+      if (x + 3 * sharp + context.measureText(text).width <= ruler.width) context.fillText(text, x + 3 * sharp, 2 * sharp);
     }
   }
 }

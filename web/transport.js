@@ -19,6 +19,7 @@ export class Transport {
     for (const follower of followers) {
       for (const name of ["loadeddata", "seeked"]) follower.addEventListener(name, () => this.#arrived());
     }
+    for (const video of [lead, ...followers]) onFrames(video, () => lead.paused && draw());
     this.free = { duration: 4, time: 0 };
     this.excerpt = { start: 0, length: Infinity };
   }
@@ -28,8 +29,9 @@ export class Transport {
     return time;
   }
 
-  /** Show only a part of the leading video; times count from its start. */
-  setExcerpt(start, length = Infinity) {
+  /** Show only a part of the leading video, a length of 0 to its end; times count from its start. */
+  setExcerpt(start = 0, seconds = 0) {
+    const length = seconds || Infinity;
     if (this.excerpt.start === start && this.excerpt.length === length) return;
     this.excerpt = { start, length };
     if (this.lead.readyState) this.seek(0);
@@ -111,4 +113,13 @@ export class Transport {
     this.slider.setAttribute("aria-valuetext", this.clock.textContent);
     this.draw();
   }
+}
+
+/** Call `then` for each frame that a video shows; a browser under load shows it long after the event that tells of it. */
+function onFrames(video, then) {
+  // Browsers without this have the events alone.
+  video.requestVideoFrameCallback?.(() => {
+    then();
+    onFrames(video, then);
+  });
 }

@@ -44,7 +44,7 @@ class Viewer {
 
   update() {
     this.source = this.find(this.node);
-    const { url, ambisonic, made, lines } = this.source;
+    const { url, ambisonic, made, lines, excerpt } = this.source;
     this.eye.hidden = !parts.outputOf(this.node)?.overlay;
     this.hint.textContent = url ? "" : t("runToSee");
     this.transport.play.disabled = !url;
@@ -53,6 +53,7 @@ class Viewer {
     this.field.load(made?.field && parts.fileUrl(made.field)).catch(() => (this.hint.textContent = t("noHeadphones")));
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);
+    this.transport.setExcerpt(...excerpt);
     this.turn({});
   }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -437,7 +437,19 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
     page.page.on("response", lambda answer: asked.append(answer) if "own+clip" in answer.url else None)
     page.set_value("Load360Video", "video", "folder/own clip.mp4")
     page.show("Load360Video")
-    wait(page, lambda: page.panel("Load360Video", ".con360-clock").inner_text(), "0.0 / 1.0 s")
+    clock = page.panel("Load360Video", ".con360-clock")
+    wait(page, clock.inner_text, "0.0 / 1.0 s")
+    # Only the chosen piece is played, again and again.
+    page.set_value("Load360Video", "start", 0.25)
+    page.set_value("Load360Video", "duration", 0.5)
+    wait(page, clock.inner_text, "0.0 / 0.5 s")
+    page.panel("Load360Video", "[aria-label=Play]").click()
+    times = []
+    while len(times) < 200 and sum(b < a for a, b in pairwise(times)) < 2:
+        times.append(float(clock.inner_text().split(" / ")[0]))
+        page.page.wait_for_timeout(50)
+    assert sum(b < a for a, b in pairwise(times)) == 2 and max(times) <= 0.6, times
+    page.panel("Load360Video", "[aria-label=Pause]").click()
     assert {answer.status for answer in asked} <= {200, 206} and asked
     assert any("range" in answer.request.headers for answer in asked)
     found = {
@@ -452,6 +464,23 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
     page.shot("file")
     page.set_value("Load360Video", "video", "[built-in sample]")
     wait(page, facts.inner_text, "")
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_a_saved_file_is_looked_around_in_and_its_notices_stand_below(page: ComfyPage, tmp_path: Path) -> None:
+    write_clip(tmp_path / "saved.mp4", torch.rand(8, 3, 64, 128), 8.0, None)
+    shutil.copy(tmp_path / "saved.mp4", page.server.base / "output" / "saved.mp4")
+    page.run(
+        """(data) => { const node = window.LiteGraph.createNode("Save360Video"); window.app.graph.add(node);
+        node.onExecuted({ con360: [data] }); }""",
+        {"saved": {"filename": "saved.mp4", "subfolder": "", "type": "output", "stereo": "mono", "fps": 8},
+         "notices": ["players will stretch it"]},
+    )  # fmt: skip
+    page.show("Save360Video")
+    wait(page, lambda: page.panel("Save360Video", ".con360-clock").inner_text(), "0.0 / 1.0 s")
+    assert page.panel("Save360Video", ".con360-facts").inner_text() == "players will stretch it"
+    page.shot("saved")
     assert page.complaints == []
 
 

@@ -140,7 +140,7 @@ def test_keyframes_come_over_a_link(run: Any) -> None:
 def test_another_shape_than_those_offered_is_named(run: Any) -> None:
     for prompt in (graph(aspect="7:5"), by_hand(aspect="7:5")):
         result = run(prompt)
-        assert result.status == "error" and "the aspect ratio '7:5' is not available" in str(result.error)
+        assert result.status == "refused" and "'7:5'" in str(result.complaints["3"])
 
 
 def test_a_still_view_by_hand_needs_no_saliency(run: Any) -> None:
@@ -209,6 +209,8 @@ def test_the_editor_gets_centroids_and_a_picture_with_heat(host: Host, run: Any)
 def test_centroids_follow_a_track_and_are_listed_for_a_view_by_hand(run: Any) -> None:
     result = done(run, graph(mode="track"))
     assert len(shown(result, "3")["regions"][0]["views"]) in (1, 4)
+    assert shown(result, "3")["asked"] == {"choose_by": "centroid", "rank": 1, "mode": "track"}
+    assert keyframes_from_json(shown(result, "3")["keyframes"])
     assert shown(done(run, graph(choose_by="yaw and pitch")), "3")["regions"]
 
 

@@ -135,4 +135,4 @@ def test_the_full_size_workflow_says_where_each_part_belongs_and_comes_from(host
     }
     assert set(complaints) == set(wanted)
     for number, words in wanted.items():
-        assert all(word in complaints[number][0] for word in [*words, "licence: ", "size: "]), complaints[number]
+        assert all(word in " ".join(complaints[number]) for word in [*words, "licence: ", "size: "]), complaints[number]

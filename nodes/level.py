@@ -8,8 +8,10 @@ from comfy_api.v0_0_2 import InputImpl, io
 
 from ..con360.choices import QUALITIES, VIDEO_CODECS, Eye, Quality, VideoCodec
 from ..con360.errors import InputError
+from ..con360.media.coders import PictureCoding, check_codec
 from . import panorama_source, previews, sockets
-from .host import files, runtime
+from .host import files, runtime, tokens
+from .host.words import Words
 from .load_video import EYES, SAMPLE
 from .viewpoint import PITCH, YAW
 
@@ -41,7 +43,8 @@ class Con360Level360Video(io.ComfyNode):
             "it as a 360° video. Ambisonic sound turns with it. Needs no weights; files may have any length.",
             inputs=[
                 io.Combo.Input(
-                    "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
+                    "video", options=Words([SAMPLE, *files.input_videos()], panorama_source.file_of),
+                    upload=io.UploadType.video,
                     tooltip="An equirectangular video of the input folder, or a procedural sample scene.",
                 ),
                 io.Float.Input("yaw", **YAW | FINE,
@@ -63,7 +66,8 @@ class Con360Level360Video(io.ComfyNode):
                 runtime.advanced(io.Combo.Input("eye", options=EYES, default="auto", optional=True,
                                                 tooltip="Stereo videos: one eye, or the whole picture as one. 'auto' "
                                                 "keeps both eyes and turns each by itself.")),
-                runtime.advanced(io.Combo.Input("codec", options=list(VIDEO_CODECS), default=VIDEO_CODECS[0],
+                runtime.advanced(io.Combo.Input("codec", options=Words(VIDEO_CODECS, check_codec),
+                                                default=VIDEO_CODECS[0],
                                                 optional=True, tooltip="H.265 makes smaller files, and fewer players "
                                                 "show it.")),
                 runtime.advanced(io.Combo.Input("quality", options=list(QUALITIES), default=QUALITIES[0], optional=True,
@@ -78,21 +82,16 @@ class Con360Level360Video(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, video: str | None, auto: bool | None = False, codec: str | None = None, ambisonics: str | None = None,
-        head_locked: bool | None = None, clip: Any = (), frames: Any = (),
+        cls, video: str | None = None, auto: bool | None = False, clip: Any = (), frames: Any = ()
     ) -> bool | str:  # fmt: skip
         # A link has no value yet; without one, `clip` and `frames` keep their default here.
         from_file = clip == () and frames == ()
-        return runtime.verdict(
-            video=lambda: video in (SAMPLE, None) or files.input_file(video),
-            auto=lambda: _check_tilt(video if auto and from_file else None),
-            codec=lambda: _check_codec(codec),
-            ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
-        )
+        return runtime.verdict(video=lambda: video is None or _check_file(video, bool(auto and from_file)))
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
-        return SAMPLE if video in (SAMPLE, None) else files.identity([files.input_file(video)])
+        source = None if video is None else panorama_source.file_of(video)
+        return SAMPLE if source is None else files.identity([source])
 
     @classmethod
     @runtime.needs_packages
@@ -102,7 +101,6 @@ class Con360Level360Video(io.ComfyNode):
         recentre: float = 0.0, eye: Eye | Literal["auto"] = "auto", codec: VideoCodec = "H.264",
         quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.media.coders import PictureCoding
         from ..con360.media.info import probe
         from ..con360.reframing.level import LevelSettings, level
 
@@ -114,14 +112,16 @@ class Con360Level360Video(io.ComfyNode):
             yaw, pitch, roll, auto, recentre or None, source.start, source.duration, None if eye == "auto" else eye,
             ambisonics=ambisonics, head_locked=head_locked, coding=PictureCoding(codec, quality),
         )  # fmt: skip
-        path, saved = files.output_file(filename_prefix, ".mp4", 0, 0)
+        prefix, unfilled = tokens.with_values(filename_prefix, *runtime.prompt_of(cls))
+        path, saved = files.output_file(prefix, ".mp4", 0, 0)
         made = level(source.panorama, path, settings, tags=runtime.workflow_of(cls), progress=runtime.progress())
-        shown = {**source.shown, **_tilt(source.panorama), "notices": list(made.notices)}
+        notices = [*unfilled, *made.notices]
+        shown = {**source.shown, **_tilt(source.panorama), "notices": notices}
         # With the widgets' values, by which the panel knows whether the file is still what they ask for.
         chosen = {"yaw": yaw, "pitch": pitch, "roll": roll, "auto": auto, "recentre": recentre, "eye": eye}
         shown["levelled"] = {**saved, **previews.file_facts(probe(path)), "set": chosen}
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)), "\n".join(made.notices),
+            InputImpl.VideoFromFile(str(path)), "\n".join(notices),
             ui={"images": [saved], "animated": (True,), "con360": [shown]},
         )  # fmt: skip
 
@@ -136,19 +136,14 @@ def _tilt(panorama: Path | PanoramaClip) -> dict[str, Any]:
     return {} if tilt is None else {"tilt": {"yaw": tilt.yaw_deg, "pitch": tilt.pitch_deg, "roll": tilt.roll_deg}}
 
 
-def _check_tilt(video: str | None) -> None:
-    """Refuse a file that states no tilt; a widget that is linked has no value yet."""
+def _check_file(video: str, auto: bool) -> bool:
+    """Refuse a file that is not there, or that states no tilt where `auto` needs one."""
     from ..con360.media.info import probe
     from ..con360.reframing.level import check_tilt
 
-    if video == SAMPLE:
+    path = panorama_source.file_of(video)
+    if auto and path is None:
         raise InputError("the built-in sample is level; set yaw, pitch and roll by hand, or choose a file.")
-    if video is not None:
-        check_tilt(probe(files.input_file(video)))
-
-
-def _check_codec(codec: str | None) -> None:
-    from ..con360.media.coders import check_codec
-
-    if codec is not None:
-        check_codec(codec)
+    if auto and path is not None:
+        check_tilt(probe(path))
+    return True

@@ -117,9 +117,9 @@ def test_frames_are_turned_with_their_sound(run: Any) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"video": "gone.mp4"}, "video: there is no file"), ({"video": "[built-in sample]", "auto": True}, "auto: "),
-        ({"codec": "VP9"}, "codec: "), ({"ambisonics": "none", "head_locked": True}, "ambisonics: "),
-        ({"video": "plain.mp4", "auto": True}, "auto: plain.mp4 states no tilt"),
+        ({"video": "gone.mp4"}, "there is no file 'gone.mp4'"), ({"codec": "VP9"}, "VP9"),
+        ({"video": "[built-in sample]", "auto": True}, "the built-in sample is level"), ({"quality": "best"}, "best"),
+        ({"video": "plain.mp4", "auto": True}, "plain.mp4 states no tilt"),
     ],
 )  # fmt: skip
 def test_wrong_widgets_are_refused_at_submission(
@@ -130,7 +130,7 @@ def test_wrong_widgets_are_refused_at_submission(
         with clip_stream(plain, (64, 32), Fraction(1, 10), 10) as clip:
             clip.add_frame(np.zeros((32, 64, 3), np.uint8), 0)
     result = run(prompt(**{"video": footage, **inputs}))
-    assert result.status == "refused" and result.complaints["1"][0].startswith(words), result.complaints
+    assert result.status == "refused" and words in "\n".join(result.complaints["1"]), result.complaints
 
 
 def test_a_cancel_saves_nothing(run: Any, host: Host, footage: str) -> None:

@@ -72,11 +72,11 @@ sound turns with the view.
     Column("Conditions", 420, [_saliency(), _viewpoint(), _caption()]),
     Column("Generation", 320, [
         _sampler(7, 3), *_loaders(),
-        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+        Node(10, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
     ]),
     Column("Results", 480, [
         _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
-        Node(9, "OverlayPreview", 420, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(3, "basd"),
+        Node(9, "Con360OverlayPreview", 420, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(3, "basd"),
              audio=To(1, "audio"), fps=To(1, "fps")),
     ]),
     Column("Files", 360, [
@@ -185,7 +185,7 @@ with AnimateDiff and AudioLDM run side by side: *(parts below)* in the model loa
     ]),
     Column("Generation", 340, [
         _sampler(7, 3, steps=50, cfg_video=7.5, cfg_audio=2.5), *_loaders("svg", "control.safetensors"),
-        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+        Node(10, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
     ]),
     Column("Results", 480, [
         _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
@@ -297,9 +297,9 @@ the head turns with it.
 place it first (*con360_place_sound*).
 """)]),
     Column("Look", 420, [
-        Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+        Node(2, "Con360ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
              mode="keyframes", keyframes=TURN),
-        Node(3, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
+        Node(3, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
              sound="headphones"),
     ]),
     Column("Listen", 480, [

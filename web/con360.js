@@ -16,14 +16,17 @@ function keepCentroids(node) {
 
 const WIDGETS = {
   CentroidToBASD: addEditor,
-  ViewpointByHand: addEditor,
+  Con360ViewpointByHand: addEditor,
   Con360PlaceSound: addEditor,
   Load360Video: addViewer,
-  OverlayPreview: addViewer,
+  Con360OverlayPreview: addViewer,
   Reframe360Video: addViewer,
   Con360AmbisonicsPreview: addViewer,
   Con360Compare: addPlayer,
   Con360Centroids: keepCentroids,
+  // Former ids.
+  ViewpointByHand: addEditor,
+  OverlayPreview: addViewer,
 };
 
 app.registerExtension({

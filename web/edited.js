@@ -58,9 +58,10 @@ const sound = {
 /** By node: what it sets, the widget that selects how, and that widget's value for a still place by hand. */
 export const EDITED = {
   CentroidToBASD: { ...view, choice: "choose_by", byHand: "yaw and pitch" },
-  ViewpointByHand: { ...view, choice: "mode", byHand: "still" },
+  Con360ViewpointByHand: { ...view, choice: "mode", byHand: "still" },
   Con360PlaceSound: { ...sound, choice: "mode", byHand: "still" },
 };
+EDITED.ViewpointByHand = EDITED.Con360ViewpointByHand; // the former id
 /** Words for other ways to choose, whose path only a run knows. */
 export const BY_RUN = {
   viewpoint: "alongViewpoint", "stereo panning": "ownPanning", "find the place": "foundPlaces",

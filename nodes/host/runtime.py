@@ -73,6 +73,11 @@ def _where_known(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name in inspect.signature(io.Schema).parameters}
 
 
+def is_widget(item: io.Input) -> bool:
+    """Tell whether an input has a widget, and so a place among the values that a workflow stores."""
+    return item.get_io_type() in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+
+
 def check_choice(value: str, options: Iterable[str], what: str) -> None:
     """Refuse a combo value that is not offered; the server itself accepts any.
 

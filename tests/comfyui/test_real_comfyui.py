@@ -158,7 +158,7 @@ def test_a_term_differentiates_through_the_codec_inside_the_sampler(server: Comf
 def test_a_held_view_and_little_memory(server: ComfyServer) -> None:
     prompt = tiny_workflow(seed=42, hold="picture", memory="low", sampler="dpm++")
     crop = {"frames": ["1", 0], "basd": ["3", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
-    prompt["11"] = {"class_type": "ViewpointCrop", "inputs": crop}
+    prompt["11"] = {"class_type": "Con360ViewpointCrop", "inputs": crop}
     prompt["12"] = {"class_type": "PreviewImage", "inputs": {"images": ["11", 0]}}
     prompt["7"]["inputs"] |= {"start_images": ["11", 0], "start_audio": ["11", 1]}
     outcome = done(server.run(prompt))
@@ -241,14 +241,15 @@ def view_prompt() -> dict[str, Any]:
     by_hand = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": 30.0, "pitch": 5.0, "fov": 90.0,
                "normalization": "minmax", "map_height": 64, "keyframes": ""}  # fmt: skip
     crop = {"frames": ["1", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
+    # 22: under the former id of the same node.
     more = {
-        "20": ("ViewpointByHand", by_hand),
-        "21": ("ViewpointCrop", {**crop, "basd": ["20", 0]}),
+        "20": ("Con360ViewpointByHand", by_hand),
+        "21": ("Con360ViewpointCrop", {**crop, "basd": ["20", 0]}),
         "22": ("ViewpointCrop", {**crop, "basd": ["3", 0]}),
         "23": ("Con360SaliencyKL", {"generated": ["21", 0], "target": ["22", 0], "direction": "generated_to_target"}),
         "24": ("PreviewAny", {"source": ["23", 1]}),
-        "25": ("OverlayPreview", {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0],
-                                  "basd": ["20", 0], "audio": ["1", 1]}),
+        "25": ("Con360OverlayPreview", {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0],
+                                        "basd": ["20", 0], "audio": ["1", 1]}),
         "26": ("Con360Compare", {"generated": ["21", 2], "real": ["22", 2], "frames": ["1", 0],
                                  "saliency": ["2", 0], "basd": ["20", 0]}),
         "27": ("Save360Video", {"frames": ["25", 0], "fps": 8.0, "filename_prefix": "pano", "stereo": "mono",
@@ -277,6 +278,7 @@ def sound_prompt() -> dict[str, Any]:
     nodes = {key: node for key, node in tiny_workflow().items() if key in "12"}
     place = {"mode": "subject", "rank": 1, "yaw": 0.0, "pitch": 0.0, "distance": 1.5, "spread": 0.0, "gain": 0.0,
              "order": 3, "fps": 8.0}  # fmt: skip
+    # 22: under the former id of the same node.
     more = {
         "20": ("Con360SampleSound", {"voice": "bell", "duration": 0.5}),
         "21": ("Con360PlaceSound", {"audio": ["20", 0], "frames": ["1", 0], "saliency": ["2", 0], **place}),

@@ -1,5 +1,5 @@
 """The shipped workflows from one description each: `python -m tools.workflows` writes `workflows/` (as the
-frontend saves them) and `tests/workflows_api/` (as the server takes them).
+frontend saves them), `tests/workflows_api/` (as the server takes them) and the blueprints in `subgraphs/`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from con360.scenes import demo_scene
+from tools.blueprints import BLUEPRINTS, CONDITIONS, GENERATE, SAMPLER_HEIGHT
 from tools.host import Host, graph
 from tools.host.run import PACK
-from tools.workflow_form import Column, Node, Note, To, Workflow, ui_format
-
-SAMPLER_HEIGHT = 820
+from tools.workflow_form import Column, Node, Note, Part, Subgraph, To, Workflow, blueprint, ui_format
 
 
 def _load(**inputs: Any) -> Node:
@@ -52,6 +51,37 @@ def _save(number: int, source: int, name: str, title: str) -> Node:
 
 def _compare(number: int, height: int = 640, **clips: To) -> Node:
     return Node(number, "Con360Compare", height, frames=To(1, "frames"), saliency=To(2, "saliency"), **clips)
+
+
+STARTS_HERE = Workflow("con360_1_starts_here", [
+    Column("The 360° clip", 320, [_load(), Note(7, 360, "Start here", """\
+A 360° clip goes in; picture and sound of one viewpoint come out, generated together.
+
+Runs as it is, without downloads: press **Run**. The sample is a **procedural** scene and the model is the small one \
+that comes with the pack. It draws coloured shapes of 64 pixels.
+
+- **Another viewpoint**: change *rank* in *Con360 Conditions*, or set *choose_by* to *yaw and pitch* and give both. To \
+drag the view on the panorama, open the node (the arrow in its corner, or *Enter subgraph*).
+- **Your own clip**: choose a video in *Load 360° Video* (equirectangular, any resolution) and write into *text* what \
+is seen and heard.
+- **Again, differently**: change *seed* in *Con360 Generate*.
+- *Con360 Conditions* and *Con360 Generate* hold the nodes of the template *con360_viewpoint*. On newer ComfyUI you \
+find them, and *Con360 Reframe*, in the node library under *Subgraph Blueprints*.
+""")]),
+    Column("What steers it", 340, [
+        Part(2, CONDITIONS, 470, frames=To(1, "frames"), audio=To(1, "audio"), scene_caption=To(1, "caption"),
+             fps=To(1, "fps")),
+    ]),
+    Column("Generation", 340, [
+        Part(3, GENERATE, 420, saliency=To(2, "for_control"), basd=To(2, "basd"), control=To(2, "control"),
+             caption=To(2, "caption")),
+    ]),
+    Column("Result", 480, [
+        Node(4, "Con360Compare", 640, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(2, "basd"),
+             generated=To(3, "video")),
+        _save(5, 3, "generated", "Save Video"),
+    ]),
+], app=([(1, "video"), (2, "text"), (2, "rank"), (3, "seed")], [5]))  # fmt: skip
 
 
 VIEWPOINT = Workflow("con360_viewpoint", [
@@ -339,8 +369,8 @@ without downloads, and the result can be compared with the clip's own field.
 
 
 SHIPPED = [
-    VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROIDS, REFRAME, PLACE_SOUND, HEADPHONES,
-    ANY_GENERATOR,
+    STARTS_HERE, VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROIDS, REFRAME, PLACE_SOUND,
+    HEADPHONES, ANY_GENERATOR,
 ]  # fmt: skip
 
 
@@ -353,13 +383,21 @@ def files_of(workflow: Workflow, info: dict[str, Any]) -> dict[Path, str]:
     return dict(zip(paths, texts, strict=True))
 
 
+def file_of(subgraph: Subgraph, info: dict[str, Any]) -> tuple[Path, str]:
+    """Make the text of a blueprint's file, whose name is the one that the frontend shows."""
+    text = json.dumps(blueprint(subgraph, info), indent=1, ensure_ascii=False) + "\n"
+    return PACK / "subgraphs" / f"{subgraph.name}.json", text
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as base:
         info = Host(Path(base)).object_info()
+    files = dict(file_of(subgraph, info) for subgraph in BLUEPRINTS)
     for workflow in SHIPPED:
-        for path, text in files_of(workflow, info).items():
-            path.write_text(text, encoding="utf-8")
-            print(path.relative_to(PACK))
+        files |= files_of(workflow, info)
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(PACK))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def test_every_node_is_offered_and_the_contract_holds(server: ComfyServer) -> No
         ("Con360ControlLoader", "required", "control", "random.safetensors"),
     ):  # fmt: skip
         found[name]["input"][kind][item][1]["options"].remove(choice)
-    assert found == expected, f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
+    # Newer cores add fields to a node's entry.
+    told = {name: {key: found[name].get(key) for key in entry} for name, entry in expected.items()}
+    assert set(found) == set(expected) and told == expected, f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
     assert "Error while calling comfy_entrypoint" not in server.log()
 
 
@@ -208,7 +210,12 @@ def test_wrong_widget_values_are_refused_before_anything_runs(
 def test_values_that_the_server_lets_through_are_errors_on_their_node(server: ComfyServer) -> None:
     prompt = tiny_workflow()
     prompt["3"]["inputs"]["mode"] = "jump"
-    (error,) = server.run(prompt).of("execution_error")
+    outcome = server.run(prompt)
+    if outcome.status == "refused":  # newer cores check values of combos
+        (error,) = outcome.refusal["node_errors"]["3"]["errors"]
+        assert "mode: 'jump'" in error["details"]
+        return
+    (error,) = outcome.of("execution_error")
     assert error["node_id"] == "3"
     assert "the mode 'jump' is not available" in error["exception_message"]
 
@@ -342,7 +349,8 @@ def test_reframe_is_cancelled_within_a_few_frames(server: ComfyServer, mode: str
     def stop(kind: str, data: dict[str, Any]) -> None:
         if kind == "progress" and data["node"] == "1":
             seen.append((data["value"], data["max"]))
-            if data["value"] == 3:
+            # Newer cores tell no more than ten values a second.
+            if len([done for done, _ in seen if done >= 3]) == 1:
                 server.interrupt()
 
     outcome = server.run(prompt, stop)

@@ -14,7 +14,7 @@ from con360.timing import ClipSpec
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 SHIPPED = sorted(FOLDER.glob("*.json"))
 # Runs unshortened, as a new user runs it.
-FIRST = "con360_viewpoint"
+FIRST = "con360_1_starts_here"
 # Needs weights that the test machines lack.
 FULL_SIZE = "con360_full_size"
 SHORT = {

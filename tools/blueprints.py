@@ -1,4 +1,4 @@
-"""What people reuse, each as one node: subgraphs that ComfyUI offers in its node library and in templates."""
+"""Subgraphs that people reuse, each as one node: ComfyUI offers them in its node library, templates hold them."""
 
 from __future__ import annotations
 

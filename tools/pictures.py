@@ -86,6 +86,7 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         return [top, *((picture(view, (third, third)), (i * third + i, half + (half - third) // 2), str(i + 1))
                        for i, view in enumerate(views))]  # fmt: skip
     pairs = {
+        "con360_1_starts_here": [("7", 0, "")],
         "con360_viewpoint": [("7", 0, "generated"), ("10", 0, "real view")],
         "con360_two_viewpoints": [("7", 0, "first"), ("10", 0, "second")],
         "con360_own_footage": [("7", 0, "")],
@@ -133,7 +134,8 @@ def main() -> None:
         if sys.argv[1:] and workflow.name not in sys.argv[1:]:
             continue
         with tempfile.TemporaryDirectory() as base:
-            outputs = run(VIEWPOINT if workflow.name == "con360_full_size" else workflow, Path(base))
+            shown_by = VIEWPOINT if workflow.name in ("con360_full_size", "con360_1_starts_here") else workflow
+            outputs = run(shown_by, Path(base))
             page = sheet(tiles_of(workflow.name, outputs))
         path = PACK / "workflows" / f"{workflow.name}.jpg"
         page.save(path, quality=82, optimize=True)

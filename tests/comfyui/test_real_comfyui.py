@@ -66,7 +66,9 @@ def test_every_node_is_offered_and_the_contract_holds(server: ComfyServer) -> No
         found[name]["input"][kind][item][1]["options"].remove(choice)
     # Newer cores add fields to a node's entry.
     told = {name: {key: found[name].get(key) for key in entry} for name, entry in expected.items()}
-    assert set(found) == set(expected) and told == expected, f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
+    assert set(found) == set(expected) and told == expected, (
+        f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
+    )
     assert "Error while calling comfy_entrypoint" not in server.log()
 
 

@@ -236,7 +236,8 @@ def _show_text(text: str) -> None:
     running = get_executing_context()
     if running is not None:
         server = PromptServer.instance
-        server.send_progress_text(text, running.node_id, sid=server.client_id)
+        # A core that runs nodes in a process of their own knows no client there; then all are told.
+        server.send_progress_text(text, running.node_id, sid=getattr(server, "client_id", None))
 
 
 def progress() -> NodeProgress:

@@ -206,6 +206,11 @@ def test_the_registry_entry_is_complete() -> None:
     # WEB_DIRECTORY alone: with `web` here too, each script is loaded twice.
     assert set(comfy) == {"PublisherId", "DisplayName", "Icon", "requires-comfyui"}
     assert comfy["requires-comfyui"] == ">=0.3.64" and contract.recorded().stem.endswith("0.3.64")
+    assert [one for one in project["classifiers"] if one.startswith("Operating System :: ")]
+    # What `comfy node validate` looks for, ruff finds with the rules of this project.
+    lint = told["tool"]["ruff"]["lint"]
+    spared = {*lint["ignore"], *(rule for rules in lint["per-file-ignores"].values() for rule in rules)}
+    assert {"E", "S"} <= set(lint["select"]) and not spared & {"S102", "S307", "E702"}
     with Image.open(PACK / comfy["Icon"].partition("/main/")[2]) as icon:
         assert icon.width == icon.height <= 400
 

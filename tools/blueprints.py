@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.workflow_form import Column, Node, Subgraph, To, edge
+from tools.workflow_form import Column, Node, Note, Part, Subgraph, To, Workflow, edge
 
 SAMPLER_HEIGHT = 820
 
@@ -69,3 +69,34 @@ REFRAMED = Subgraph(
 )  # fmt: skip
 
 BLUEPRINTS = [CONDITIONS, GENERATE, REFRAMED]
+
+# The first template is made of them.
+STARTS_HERE = Workflow("con360_1_starts_here", [
+    Column("The 360° clip", 320, [Node(1, "Load360Video", 600, height=256), Note(7, 360, "Start here", """\
+A 360° clip goes in; picture and sound of one viewpoint come out, generated together.
+
+Runs as it is, without downloads: press **Run**. The sample is a **procedural** scene and the model is the small one \
+that comes with the pack. It draws coloured shapes of 64 pixels.
+
+- **Another viewpoint**: change *rank* in *Con360 Conditions*, or set *choose_by* to *yaw and pitch* and give both. To \
+drag the view on the panorama, open the node (the arrow in its corner, or *Enter subgraph*).
+- **Your own clip**: choose a video in *Load 360° Video* (equirectangular, any resolution) and write into *text* what \
+is seen and heard.
+- **Again, differently**: change *seed* in *Con360 Generate*.
+- *Con360 Conditions* and *Con360 Generate* hold the nodes of the template *con360_viewpoint*. On newer ComfyUI you \
+find them, and *Con360 Reframe*, in the node library under *Subgraph Blueprints*.
+""")]),
+    Column("What steers it", 340, [
+        Part(2, CONDITIONS, 470, frames=To(1, "frames"), audio=To(1, "audio"), scene_caption=To(1, "caption"),
+             fps=To(1, "fps")),
+    ]),
+    Column("Generation", 340, [
+        Part(3, GENERATE, 420, saliency=To(2, "for_control"), basd=To(2, "basd"), control=To(2, "control"),
+             caption=To(2, "caption")),
+    ]),
+    Column("Result", 480, [
+        Node(4, "Con360Compare", 640, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(2, "basd"),
+             generated=To(3, "video")),
+        Node(5, "SaveVideo", 420, video=To(3, "video"), filename_prefix="con360/generated"),
+    ]),
+], app=([(1, "video"), (2, "text"), (2, "rank"), (3, "seed")], [5]))  # fmt: skip

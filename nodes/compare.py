@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..con360.records import Sound
 
 
-class OverlayPreview(io.ComfyNode):
+class Con360OverlayPreview(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="OverlayPreview",
+            node_id="Con360OverlayPreview",
             display_name="Overlay Preview",
             category=runtime.CATEGORY,
-            **runtime.search_words("OverlayPreview", "heatmap", "preview saliency"),
+            **runtime.search_words("Con360OverlayPreview", "heatmap", "preview saliency"),
             is_output_node=True,
             description="Draws saliency as heat, the view's outline and its BASD onto the panorama, to look around in.",
             inputs=[

@@ -20,14 +20,14 @@ SIZE_RANGE = (32, 2048)
 OWN_ASPECT = "viewpoint's"
 
 
-class ViewpointCrop(io.ComfyNode):
+class Con360ViewpointCrop(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="ViewpointCrop",
+            node_id="Con360ViewpointCrop",
             display_name="Viewpoint Crop",
             category=runtime.CATEGORY,
-            **runtime.search_words("ViewpointCrop", "perspective", "flat view", *runtime.SOUND_WORDS),
+            **runtime.search_words("Con360ViewpointCrop", "perspective", "flat view", *runtime.SOUND_WORDS),
             description="Cuts the chosen view out of the 360° clip: what a camera there would have seen and heard.",
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames, as many as the viewpoint has."),

@@ -87,7 +87,7 @@ def _of_clip(
     video: str, clip: Any, excerpt: tuple[float, float | None], ambisonics: str, head_locked: bool
 ) -> Source:  # fmt: skip
     """A VIDEO: from its file on disk frame by frame, else as it is held."""
-    file = clip.get_stream_source() if isinstance(clip, InputImpl.VideoFromFile) else None
+    file = None if _is_edited(clip) else clip.get_stream_source()
     if not isinstance(file, str):
         parts = clip.get_components()
         heard = None if parts.audio is None else sockets.sound_from_audio(parts.audio, ambisonics, head_locked)
@@ -98,6 +98,13 @@ def _of_clip(
     if address is not None:
         shown["sample"] = {**address, "ambisonic": shown["ambisonic"]}
     return Source(path, *_trimmed(clip, *excerpt), shown)
+
+
+def _is_edited(clip: Any) -> bool:
+    """Tell whether the file on disk is not what a VIDEO shows: newer cores crop one without writing it anew."""
+    if not isinstance(clip, InputImpl.VideoFromFile):
+        return True
+    return hasattr(clip, "has_pending_frame_edits") and clip.has_pending_frame_edits()
 
 
 def _facts(path: Path, ambisonics: str, head_locked: bool) -> dict[str, Any]:

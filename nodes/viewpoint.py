@@ -226,14 +226,14 @@ class Con360Centroids(io.ComfyNode):
         )  # fmt: skip
 
 
-class ViewpointByHand(io.ComfyNode):
+class Con360ViewpointByHand(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="ViewpointByHand",
+            node_id="Con360ViewpointByHand",
             display_name="Viewpoint by Hand",
             category=runtime.CATEGORY,
-            **runtime.search_words("ViewpointByHand", "camera", "keyframes", "BASD"),
+            **runtime.search_words("Con360ViewpointByHand", "camera", "keyframes", "BASD"),
             **runtime.sent_again(),
             description="Sets a viewpoint by hand, still or moving along keyframes, without any saliency.",
             inputs=[

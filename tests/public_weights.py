@@ -11,12 +11,12 @@ from tiny_captioners import write_blip2, write_llama
 
 
 def write_joint_model(models: Path) -> None:
-    """Write `con360/svg`, all that con360_full_size needs."""
+    """Write `con360/svg`, all that con360_needs_weights_full_size needs."""
     write_svg_folder(models / "con360" / "svg")
 
 
 def write_public_weights(models: Path) -> None:
-    """Write all that con360_public_weights needs. SalViT360 has its true size: its file names no other."""
+    """Write all that con360_needs_weights_all_public needs. SalViT360 has its true size: its file names no other."""
     write_joint_model(models)
     (models / "con360_saliency").mkdir(parents=True)
     torch.save({"model": published_state("vst")}, models / "con360_saliency" / "salvit360.pt")

@@ -22,7 +22,7 @@ from con360.timing import ClipSpec
 from tools.host import Host
 from tools.host.run import PACK
 from tools.workflow_form import Workflow, ui_format
-from tools.workflows import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, VIEWPOINT
+from tools.workflows import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, STARTS_HERE, VIEWPOINT
 
 SIDE, MOMENT = 400, 0.5
 # Workflows of sound, and the node whose picture shows its energy.
@@ -86,6 +86,7 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         return [top, *((picture(view, (third, third)), (i * third + i, half + (half - third) // 2), str(i + 1))
                        for i, view in enumerate(views))]  # fmt: skip
     pairs = {
+        "con360_1_starts_here": [("7", 0, "")],
         "con360_viewpoint": [("7", 0, "generated"), ("10", 0, "real view")],
         "con360_two_viewpoints": [("7", 0, "first"), ("10", 0, "second")],
         "con360_own_footage": [("7", 0, "")],
@@ -134,7 +135,8 @@ def main() -> None:
         if sys.argv[1:] and workflow.name not in sys.argv[1:]:
             continue
         with tempfile.TemporaryDirectory() as base:
-            outputs = run(VIEWPOINT if workflow in (FULL_SIZE, PUBLIC_WEIGHTS) else workflow, Path(base))
+            shown_by = VIEWPOINT if workflow in (STARTS_HERE, FULL_SIZE, PUBLIC_WEIGHTS) else workflow
+            outputs = run(shown_by, Path(base))
             page = sheet(tiles_of(workflow.name, outputs))
         path = PACK / "workflows" / f"{workflow.name}.jpg"
         page.save(path, quality=82, optimize=True)

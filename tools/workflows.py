@@ -1,5 +1,5 @@
 """The shipped workflows from one description each: `python -m tools.workflows` writes `workflows/` (as the
-frontend saves them) and `tests/workflows_api/` (as the server takes them).
+frontend saves them), `tests/workflows_api/` (as the server takes them) and the blueprints in `subgraphs/`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from con360.scenes import demo_scene
+from tools.blueprints import BLUEPRINTS, SAMPLER_HEIGHT, STARTS_HERE
 from tools.host import Host, graph
 from tools.host.run import PACK
-from tools.workflow_form import Column, Node, Note, To, Workflow, ui_format
-
-SAMPLER_HEIGHT = 820
+from tools.workflow_form import Column, Node, Note, Subgraph, To, Workflow, blueprint, ui_format
 
 
 def _load(**inputs: Any) -> Node:
@@ -72,11 +71,11 @@ sound turns with the view.
     Column("Conditions", 420, [_saliency(), _viewpoint(), _caption()]),
     Column("Generation", 320, [
         _sampler(7, 3), *_loaders(),
-        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+        Node(10, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
     ]),
     Column("Results", 480, [
         _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
-        Node(9, "OverlayPreview", 420, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(3, "basd"),
+        Node(9, "Con360OverlayPreview", 420, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(3, "basd"),
              audio=To(1, "audio"), fps=To(1, "fps")),
     ]),
     Column("Files", 360, [
@@ -147,7 +146,7 @@ stereo and Ambisonic sound are fine). Until then the built-in sample stands in.
 
 **What to expect**: the small built-in model knows coloured shapes and simple tones, so on real footage it shows where \
 the view lies, not what is in it. Choose a model of yours in *Con360 Model Loader*; the template \
-*con360_public_weights* says which exist.
+*con360_needs_weights_all_public* says which exist.
 
 To cut a view out of the clip as it is, without any model, take *con360_reframe*.
 """)]),
@@ -168,17 +167,17 @@ def _at_full_size(name: str, note: Note, saliency: dict[str, str], caption: dict
         Column("Conditions", 420, [_saliency(**saliency), _viewpoint(), _caption(model=To(5, "model"), **caption)]),
         Column("Generation", 340, [
             _sampler(7, 3, steps=50, cfg_video=7.5, cfg_audio=2.5), *_loaders("svg", "none"),
-            Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+            Node(10, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
         ]),
         Column("Results", 480, [
             _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
-            _save(8, 7, name.removeprefix("con360_"), "Save Video: generated"),
+            _save(8, 7, name.removeprefix("con360_needs_weights_"), "Save Video: generated"),
         ]),
     ], app=([(1, "video"), (1, "start"), (4, "text"), (7, "seed")], [8]))  # fmt: skip
 
 
 FULL_SIZE = _at_full_size(
-    "con360_full_size",
+    "con360_needs_weights_full_size",
     Note(
         16,
         540,
@@ -199,7 +198,7 @@ it. They steer with a control module, and **none is published**: `python train/t
 (`docs/training.md`). Put it into `con360_control` and choose it in *Con360 Control Loader*.
 
 - **Little memory**: set *memory* of the sampler to *low*. `docs/gpu.md` says what fits.
-- **More published weights** (saliency, captions): *con360_public_weights*.
+- **More published weights** (saliency, captions): *con360_needs_weights_all_public*.
 """,
     ),
     {"method": "training-free (built in)"},
@@ -208,7 +207,7 @@ it. They steer with a control module, and **none is published**: `python train/t
 
 
 PUBLIC_WEIGHTS = _at_full_size(
-    "con360_public_weights",
+    "con360_needs_weights_all_public",
     Note(
         16,
         620,
@@ -230,9 +229,9 @@ the page asks you to accept the Llama 3.2 Community License.
 
 **What cannot be had** is a control module, with which saliency and viewpoint steer: `python train/train.py` makes one.
 
-**With less of it**: *con360_full_size* needs the first folder alone. Each other part has a choice without weights: \
-*method*, *captioner* and *language_model*. Instead of the SVG folder, SD 1.5 with AnimateDiff and AudioLDM run side \
-by side: *(parts below)* in the model loader.
+**With less of it**: *con360_needs_weights_full_size* needs the first folder alone. Each other part has a choice \
+without weights: *method*, *captioner* and *language_model*. Instead of the SVG folder, SD 1.5 with AnimateDiff and \
+AudioLDM run side by side: *(parts below)* in the model loader.
 """,
     ),
     {"method": "salvit360.pt"},
@@ -343,9 +342,9 @@ the head turns with it.
 place it first (*con360_place_sound*).
 """)]),
     Column("Look", 420, [
-        Node(2, "ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+        Node(2, "Con360ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
              mode="keyframes", keyframes=TURN),
-        Node(3, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
+        Node(3, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
              sound="headphones"),
     ]),
     Column("Listen", 480, [
@@ -385,8 +384,8 @@ without downloads, and the result can be compared with the clip's own field.
 
 
 SHIPPED = [
-    VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, PUBLIC_WEIGHTS, CENTROIDS, REFRAME, PLACE_SOUND,
-    HEADPHONES, ANY_GENERATOR,
+    STARTS_HERE, VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, PUBLIC_WEIGHTS, CENTROIDS, REFRAME,
+    PLACE_SOUND, HEADPHONES, ANY_GENERATOR,
 ]  # fmt: skip
 
 
@@ -399,13 +398,21 @@ def files_of(workflow: Workflow, info: dict[str, Any]) -> dict[Path, str]:
     return dict(zip(paths, texts, strict=True))
 
 
+def file_of(subgraph: Subgraph, info: dict[str, Any]) -> tuple[Path, str]:
+    """Make the text of a blueprint's file, whose name is the one that the frontend shows."""
+    text = json.dumps(blueprint(subgraph, info), indent=1, ensure_ascii=False) + "\n"
+    return PACK / "subgraphs" / f"{subgraph.name}.json", text
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as base:
         info = Host(Path(base)).object_info()
+    files = dict(file_of(subgraph, info) for subgraph in BLUEPRINTS)
     for workflow in SHIPPED:
-        for path, text in files_of(workflow, info).items():
-            path.write_text(text, encoding="utf-8")
-            print(path.relative_to(PACK))
+        files |= files_of(workflow, info)
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(PACK))
 
 
 if __name__ == "__main__":

@@ -20,16 +20,19 @@ const CATEGORY = "Con360-AV";
 
 const WIDGETS = {
   CentroidToBASD: addEditor,
-  ViewpointByHand: addEditor,
+  Con360ViewpointByHand: addEditor,
   Reframe360Video: addEditor,
   Con360PlaceSound: addEditor,
   Load360Video: addViewer,
   Save360Video: addViewer,
-  OverlayPreview: addViewer,
+  Con360OverlayPreview: addViewer,
   Con360AmbisonicsPreview: addViewer,
   Con360Level360Video: addLeveller,
   Con360Compare: addPlayer,
   Con360Centroids: keepCentroids,
+  // Former ids.
+  ViewpointByHand: addEditor,
+  OverlayPreview: addViewer,
 };
 
 app.registerExtension({

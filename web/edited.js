@@ -94,10 +94,11 @@ const followed = ({ views, path_fps: fps, asked }, value) =>
 /** By node: what it sets, the widget that selects how, and that widget's value for a still place by hand. */
 export const EDITED = {
   CentroidToBASD: { ...view, choice: "choose_by", byHand: "yaw and pitch" },
-  ViewpointByHand: { ...view, choice: "mode", byHand: "still" },
+  Con360ViewpointByHand: { ...view, choice: "mode", byHand: "still" },
   Reframe360Video: { ...view, choice: "mode", byHand: "yaw and pitch", path: followed, glides: true },
   Con360PlaceSound: { ...sound, choice: "mode", byHand: "still" },
 };
+EDITED.ViewpointByHand = EDITED.Con360ViewpointByHand; // the former id
 /** Words for other ways to choose, whose path only a run knows. */
 export const BY_RUN = {
   follow: "following", viewpoint: "alongViewpoint", "stereo panning": "ownPanning", "find the place": "foundPlaces",

@@ -180,7 +180,27 @@ function takeScreen(node, element) {
   document.querySelector(`[data-node-id="${node.id}"] .con360`)?.replaceWith(element);
 }
 
-export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
+/** A node's widget; inside a subgraph, the one outside whose value is taken. */
+export function widgetOf(node, name) {
+  const own = node.widgets?.find((widget) => widget.name === name);
+  return (own && outside(node, name)) ?? own;
+}
+
+/** The number that stands for a subgraph's own inputs. */
+const INPUTS = -10;
+
+const nodesOf = (graph) => graph.nodes.flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])]);
+
+/** The widget that feeds a widget from outside a subgraph. */
+function outside(node, name) {
+  const root = app.rootGraph ?? app.graph;
+  if (!node.graph || node.graph === root) return undefined;
+  const slot = node.inputs.findIndex((input) => input.widget?.name === name);
+  const link = slot < 0 ? null : node.getInputLink(slot);
+  if (Number(link?.origin_id) !== INPUTS) return undefined;
+  const host = nodesOf(root).find(({ subgraph }) => subgraph === node.graph);
+  return host && widgetOf(host, node.graph.inputs[link.origin_slot].name);
+}
 
 /** True if something is connected to an input. */
 export function isLinked(node, name) {

@@ -54,10 +54,15 @@ async def _send_template(server: Any, path: Path, request: web.Request) -> web.S
 
 
 def help_page(node: str, language: str) -> Path | None:
-    """Find a node's help page in a language, else in English; None if the pack has no such node."""
+    """Find a node's help page in a language, else in English; None if the pack has no such node.
+
+    A former id has the page of the node that took its place.
+    """
     docs = PACK / "web" / "docs"
-    pages = {(path.parent.name, path.stem): path for path in docs.glob("*/*.md")}
-    return pages.get((node, language)) or {path.stem: path for path in docs.glob("*.md")}.get(node)
+    own = {(path.parent.name, path.stem): path for path in docs.glob("*/*.md")}
+    english = {path.stem: path for path in docs.glob("*.md")}
+    pages = (own.get((name, language)) or english.get(name) for name in (node, f"Con360{node}"))
+    return next(filter(None, pages), None)
 
 
 def spoken(wish: str) -> str:

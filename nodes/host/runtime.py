@@ -23,6 +23,7 @@ from comfy_api.v0_0_2 import io
 
 from ...con360.errors import InputError
 from ...con360.memory import TooLittleMemory
+from ...con360.pace import Pace, left_in_words
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +75,11 @@ def sent_again() -> dict[str, bool]:
 def _where_known(**fields: Any) -> dict[str, Any]:
     """Those fields of `io.Schema` that this core has."""
     return {name: value for name, value in fields.items() if name in inspect.signature(io.Schema).parameters}
+
+
+def is_widget(item: io.Input) -> bool:
+    """Tell whether an input has a widget, and so a place among the values that a workflow stores."""
+    return item.get_io_type() in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
 def check_choice(value: str, options: Iterable[str], what: str) -> str:
@@ -218,17 +224,48 @@ def check_interrupt() -> None:
     model_management.throw_exception_if_processing_interrupted()
 
 
+# Shorter waits are told by the bar alone.
+WORTH_TELLING_S = 3.0
+
+
 class NodeProgress:
     """A progress callback for the library that fills the running node's bar; each call can cancel."""
 
     def __init__(self) -> None:
-        self._bar = comfy.utils.ProgressBar(1)
+        self._bar, self._done = comfy.utils.ProgressBar(1), 0
+        self._pace, self._told = Pace(), ""
 
     def __call__(self, done: int, total: int, what: str, picture: torch.Tensor | None = None) -> None:
-        """`picture`, `[3, H, W]` in [0, 1], is shown on the node."""
+        """`picture`, `[3, H, W]` in [0, 1], is shown on the node, and so are the seconds left once they are known."""
         check_interrupt()
+        self._tell(self._pace.seconds_left(done, total, what), what)
+        if done < self._done:
+            # Newer cores hold back what does not move a bar on.
+            self._bar = comfy.utils.ProgressBar(1)
+        self._done = done
         preview = None if picture is None else ("JPEG", _pil(picture), PREVIEW_SIZE_PX)
         self._bar.update_absolute(done, max(total, 1), preview)
+
+    def _tell(self, left_s: float | None, what: str) -> None:
+        """Show the time left as the node's text; a blank takes the last one away."""
+        if left_s is None or left_s < WORTH_TELLING_S:
+            text = " " if self._told else ""
+        else:
+            text = f"{what}: {left_in_words(left_s)}"
+        if text != self._told:
+            self._told = text
+            _show_text(text)
+
+
+def _show_text(text: str) -> None:
+    from comfy_execution.utils import get_executing_context
+    from server import PromptServer
+
+    running = get_executing_context()
+    if running is not None:
+        server = PromptServer.instance
+        # A core that runs nodes in a process of their own knows no client there; then all are told.
+        server.send_progress_text(text, running.node_id, sid=getattr(server, "client_id", None))
 
 
 def progress() -> NodeProgress:

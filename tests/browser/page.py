@@ -161,9 +161,9 @@ class ComfyPage:
         self.page.wait_for_timeout(2000)
 
     def panel(self, kind: str, what: str = "canvas") -> Any:
-        """Find an element of a node's widget; the workflow has one node of the kind."""
+        """Find an element of a node's widget; the graph that is open has one node of the kind."""
         self.run(
-            "kind => window.app.graph._nodes.find((n) => n.type === kind).widgets"
+            "kind => window.app.canvas.graph._nodes.find((n) => n.type === kind).widgets"
             ".find((w) => w.element?.classList.contains('con360')).element.dataset.test = kind", kind,
         )  # fmt: skip
         return self.page.locator(f"[data-test={kind}] {what}").first

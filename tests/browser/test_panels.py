@@ -13,8 +13,8 @@ from shipped_runs import write_sample
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 PANELS = (
-    "CentroidToBASD", "ViewpointByHand", "Con360PlaceSound", "Load360Video", "OverlayPreview", "Reframe360Video",
-    "Con360AmbisonicsPreview", "Con360Compare",
+    "CentroidToBASD", "Con360ViewpointByHand", "Con360PlaceSound", "Load360Video", "Con360OverlayPreview",
+    "Reframe360Video", "Con360AmbisonicsPreview", "Con360Compare",
 )  # fmt: skip
 # As in web/parts.js.
 LEAST_WIDTH, NEW_WIDTH = 320, 380
@@ -80,7 +80,7 @@ def test_no_button_of_a_panel_is_cut_when_new_or_as_narrow_as_can_be(comfy: Comf
 def test_a_saved_width_is_kept_unless_it_is_below_the_least(comfy: ComfyPage) -> None:
     for saved, shown in ((200, LEAST_WIDTH), (LEAST_WIDTH, LEAST_WIDTH), (500, 500)):
         comfy.run(CLEAR)
-        comfy.run(ADD, ["ViewpointByHand", [saved, 700]])
+        comfy.run(ADD, ["Con360ViewpointByHand", [saved, 700]])
         found = measured(comfy)
         assert (found["width"], found["cut"]) == (shown, [])
 

@@ -234,7 +234,7 @@ def test_the_last_picture_comes_back_after_a_reload_and_from_the_cache(page: Com
         return page.run(
             """(kinds) => kinds.map((kind) => window.app.graph._nodes.find((n) => n.type === kind).widgets
               .map((w) => w.element?.querySelector(".con360-hint")?.textContent).join(""))""",
-            [EDITOR, "OverlayPreview"],
+            [EDITOR, "Con360OverlayPreview"],
         )
 
     page.queue()
@@ -377,10 +377,10 @@ def play_results(page: ComfyPage) -> None:
 
 
 def look_around(page: ComfyPage) -> None:
-    page.show("OverlayPreview")
-    picture = page.panel("OverlayPreview")
+    page.show("Con360OverlayPreview")
+    picture = page.panel("Con360OverlayPreview")
     before = picture.screenshot()
-    page.panel("OverlayPreview", "button[aria-label='Hide the overlay']").click()
+    page.panel("Con360OverlayPreview", "button[aria-label='Hide the overlay']").click()
     page.page.wait_for_timeout(400)
     plain = picture.screenshot()
     assert plain != before

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui.server import PACK, ComfyServer, Outcome, version_of
-from shipped_runs import RUNNABLE, SHIPPED, prepared, write_sample
+from shipped_runs import FOLDER, RUNNABLE, SHIPPED, prepared, write_sample
 from tiny_workflow import tiny_workflow
 
 from con360.media.writer import write_clip
@@ -64,7 +64,11 @@ def test_every_node_is_offered_and_the_contract_holds(server: ComfyServer) -> No
         ("Con360ControlLoader", "required", "control", "random.safetensors"),
     ):  # fmt: skip
         found[name]["input"][kind][item][1]["options"].remove(choice)
-    assert found == expected, f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
+    # Newer cores add fields to a node's entry.
+    told = {name: {key: found[name].get(key) for key in entry} for name, entry in expected.items()}
+    assert set(found) == set(expected) and told == expected, (
+        f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
+    )
     assert "Error while calling comfy_entrypoint" not in server.log()
 
 
@@ -76,7 +80,8 @@ def test_templates_and_help_are_served_with_their_pictures(server: ComfyServer) 
     names = server.get("/workflow_templates")["Con360-AV"]
     assert sorted(names) == [path.stem for path in SHIPPED]
     assert {kind(f"/api/workflow_templates/Con360-AV/{name}.jpg") for name in names} == {"image/jpeg"}
-    ours = [name for name, entry in server.object_info().items() if entry["category"] == "Con360-AV"]
+    info = server.object_info().items()
+    ours = [name for name, entry in info if entry["category"] == "Con360-AV" and not entry["deprecated"]]
     assert {kind(f"/extensions/Con360-AV/docs/images/{name}.jpg") for name in ours} == {"image/jpeg"}
     # Newer frontends treat an HTML answer as a missing page.
     pages = [f"{name}{end}" for name in ours for end in (".md", "/zh.md")]
@@ -158,7 +163,7 @@ def test_a_term_differentiates_through_the_codec_inside_the_sampler(server: Comf
 def test_a_held_view_and_little_memory(server: ComfyServer) -> None:
     prompt = tiny_workflow(seed=42, hold="picture", memory="low", sampler="dpm++")
     crop = {"frames": ["1", 0], "basd": ["3", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
-    prompt["11"] = {"class_type": "ViewpointCrop", "inputs": crop}
+    prompt["11"] = {"class_type": "Con360ViewpointCrop", "inputs": crop}
     prompt["12"] = {"class_type": "PreviewImage", "inputs": {"images": ["11", 0]}}
     prompt["7"]["inputs"] |= {"start_images": ["11", 0], "start_audio": ["11", 1]}
     outcome = done(server.run(prompt))
@@ -239,14 +244,15 @@ def view_prompt() -> dict[str, Any]:
     by_hand = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": 30.0, "pitch": 5.0, "fov": 90.0,
                "normalization": "minmax", "map_height": 64, "keyframes": ""}  # fmt: skip
     crop = {"frames": ["1", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
+    # 22: under the former id of the same node.
     more = {
-        "20": ("ViewpointByHand", by_hand),
-        "21": ("ViewpointCrop", {**crop, "basd": ["20", 0]}),
+        "20": ("Con360ViewpointByHand", by_hand),
+        "21": ("Con360ViewpointCrop", {**crop, "basd": ["20", 0]}),
         "22": ("ViewpointCrop", {**crop, "basd": ["3", 0]}),
         "23": ("Con360SaliencyKL", {"generated": ["21", 0], "target": ["22", 0], "direction": "generated_to_target"}),
         "24": ("PreviewAny", {"source": ["23", 1]}),
-        "25": ("OverlayPreview", {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0],
-                                  "basd": ["20", 0], "audio": ["1", 1]}),
+        "25": ("Con360OverlayPreview", {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0],
+                                        "basd": ["20", 0], "audio": ["1", 1]}),
         "26": ("Con360Compare", {"generated": ["21", 2], "real": ["22", 2], "frames": ["1", 0],
                                  "saliency": ["2", 0], "basd": ["20", 0]}),
         "27": ("Save360Video", {"frames": ["25", 0], "fps": 8.0, "filename_prefix": "pano", "stereo": "mono",
@@ -275,6 +281,7 @@ def sound_prompt() -> dict[str, Any]:
     nodes = {key: node for key, node in tiny_workflow().items() if key in "12"}
     place = {"mode": "subject", "rank": 1, "yaw": 0.0, "pitch": 0.0, "distance": 1.5, "spread": 0.0, "gain": 0.0,
              "order": 3, "fps": 8.0}  # fmt: skip
+    # 22: under the former id of the same node.
     more = {
         "20": ("Con360SampleSound", {"voice": "bell", "duration": 0.5}),
         "21": ("Con360PlaceSound", {"audio": ["20", 0], "frames": ["1", 0], "saliency": ["2", 0], **place}),
@@ -343,8 +350,8 @@ def test_reframe_takes_a_video_or_frames_and_hands_its_path_over(server: ComfySe
         "11": nodes["1"],
         "12": {**nodes["2"], "inputs": {**nodes["2"]["inputs"], "frames": ["11", 0]}},
         "13": {"class_type": "Reframe360Video", "inputs": followed},
-        "14": {"class_type": "ViewpointByHand", "inputs": by_hand},
-        "15": {"class_type": "ViewpointCrop", "inputs": crop},
+        "14": {"class_type": "Con360ViewpointByHand", "inputs": by_hand},
+        "15": {"class_type": "Con360ViewpointCrop", "inputs": crop},
         "16": {"class_type": "SaveVideo", "inputs": {**prompt["2"]["inputs"], "video": ["15", 2]}},
     }  # fmt: skip
     outcome = done(server.run({**prompt, **more}))
@@ -365,7 +372,8 @@ def test_reframe_is_cancelled_within_a_few_frames(server: ComfyServer, mode: str
     def stop(kind: str, data: dict[str, Any]) -> None:
         if kind == "progress" and data["node"] == "1":
             seen.append((data["value"], data["max"]))
-            if data["value"] == 3:
+            # Newer cores tell no more than ten values a second.
+            if len([done for done, _ in seen if done >= 3]) == 1:
                 server.interrupt()
 
     outcome = server.run(prompt, stop)

@@ -34,7 +34,7 @@ CROP = {"frames": ["1", 0], "basd": ["3", 0], "size": 32, "sound": "view", "audi
 
 def with_view_as_start(prompt: dict[str, Any]) -> dict[str, Any]:
     """The true view, cropped by node 11, on the sampler's start inputs."""
-    prompt["11"] = {"class_type": "ViewpointCrop", "inputs": CROP}
+    prompt["11"] = {"class_type": "Con360ViewpointCrop", "inputs": CROP}
     prompt["7"]["inputs"] |= {"start_images": ["11", 0], "start_audio": ["11", 1]}
     return prompt
 

@@ -279,7 +279,7 @@ def crop_of(run: Any, on_progress: Any = None, without: tuple[str, ...] = (), **
     prompt = {
         "1": load(height=128), "2": mask,
         "3": basd(["2", 0], choose_by="yaw and pitch", yaw=95.0, pitch=-3.0),
-        "4": {"class_type": "ViewpointCrop", "inputs": {
+        "4": {"class_type": "Con360ViewpointCrop", "inputs": {
             "frames": ["1", 0], "basd": ["3", 0], "size": 64, "sound": "view", "audio": ["1", 1], **inputs}},
     }  # fmt: skip
     for name in without:

@@ -85,6 +85,8 @@ def test_help_is_found_in_every_language_of_a_browser(pages: Any) -> None:
     for path in sorted(docs.glob("*.md")):
         assert pages.help_page(path.stem, "en") == pages.help_page(path.stem, "de") == path
         assert pages.help_page(path.stem, "zh") == docs / path.stem / "zh.md"
+    # A former id shows the page of its node.
+    assert pages.help_page("ViewpointCrop", "zh") == docs / "Con360ViewpointCrop" / "zh.md"
     assert pages.help_page("NoNode", "en") is None
     assert pages.help_page("..", "README") is pages.help_page("images", "../../../README") is None
 

@@ -125,7 +125,7 @@ def test_keyframes_move_the_sound_over_the_seam(run: Any) -> None:
 def looking(**inputs: Any) -> dict[str, Any]:
     values = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": -75.0, "pitch": 10.0, "fov": 90.0,
               "normalization": "minmax", "map_height": 64, **inputs}  # fmt: skip
-    return {"class_type": "ViewpointByHand", "inputs": values}
+    return {"class_type": "Con360ViewpointByHand", "inputs": values}
 
 
 def test_a_subject_is_followed(run: Any) -> None:

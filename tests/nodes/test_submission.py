@@ -14,8 +14,6 @@ TOGETHER = [
     {"ambisonics", "head_locked"}, {"choose_by", "keyframes"}, {"mode", "keyframes"}, {"choose_by", "saliency"},
     {"hold"},
 ]  # fmt: skip
-# Its seven names wait for its new camera.
-WAITING = {"Reframe360Video"}
 JSON_KEYS = '[{"time": 0, "yaw": 0}]'
 
 
@@ -44,7 +42,7 @@ def widgets(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def ours(host: Host) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
     """Each widget of the pack: node, name, type, options."""
     for kind, entry in host.object_info().items():
-        if entry["category"] == "Con360-AV" and kind not in WAITING:
+        if entry["category"] == "Con360-AV":
             for _, name, io_type, options in graph.inputs_of(entry):
                 yield kind, name, io_type, options
 
@@ -85,15 +83,15 @@ def test_every_range_is_checked_at_submission_under_itself(host: Host) -> None:
         ("Load360Video", {"video": "gone.mp4"}, "video", "there is no file 'gone.mp4'"),
         ("Load360Video", {"video": "../secret.mp4"}, "video", "outside"),
         ("Load360Video", {"ambisonics": "none", "head_locked": True}, "head_locked", "leave one of them out"),
-        ("ViewpointCrop", {"ambisonics": "none", "head_locked": True}, "head_locked", "leave one of them out"),
+        ("Con360ViewpointCrop", {"ambisonics": "none", "head_locked": True}, "head_locked", "leave one of them out"),
         ("Con360RotateAmbisonics", {"ambisonics": "none", "head_locked": True}, "head_locked", "leave one"),
         ("Con360AmbisonicsToHeadphones", {"ambisonics": "none", "head_locked": True}, "head_locked", "leave one"),
         ("Con360AmbisonicsPreview", {"ambisonics": "none", "head_locked": True}, "head_locked", "leave one"),
         ("CentroidToBASD", {"choose_by": "keyframes"}, "keyframes", "there are no keyframes"),
         ("CentroidToBASD", {"choose_by": "keyframes", "keyframes": "[{"}, "keyframes", "JSON"),
         ("CentroidToBASD", {"choose_by": "keyframes", "keyframes": '[{"time": 0, "yaw": "x"}]'}, "keyframes", "yaw"),
-        ("ViewpointByHand", {"mode": "keyframes"}, "keyframes", "there are no keyframes"),
-        ("ViewpointByHand", {"mode": "keyframes", "keyframes": '[{"time": 0, "pitch": 120}]'}, "keyframes", "pitch"),
+        ("Con360ViewpointByHand", {"mode": "keyframes"}, "keyframes", "there are no keyframes"),
+        ("Con360ViewpointByHand", {"mode": "keyframes", "keyframes": '[{"time": 0, "pitch": 99}]'}, "keyframes", "pitch"),
         ("Con360PlaceSound", {"mode": "keyframes"}, "keyframes", "needs keyframes"),
         ("Con360PlaceSound", {"mode": "keyframes", "keyframes": "{}"}, "keyframes", "no list"),
         ("Con360PlaceSound", {"mode": "subject"}, "mode", "needs saliency"),

@@ -44,7 +44,7 @@ def graph(**inputs: Any) -> dict[str, Any]:
     overlay = {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0], "basd": ["3", 0]}
     return {
         "1": LOAD, "2": SALIENCY, "3": {"class_type": "CentroidToBASD", "inputs": values},
-        "4": {"class_type": "OverlayPreview", "inputs": overlay},
+        "4": {"class_type": "Con360OverlayPreview", "inputs": overlay},
     }  # fmt: skip
 
 
@@ -56,7 +56,9 @@ def test_a_painted_mask_steers_every_frame(host: Host, pack: Any) -> None:
         made = node.execute(
             painted, 8.0, "subject", 1, "track", 0.0, 0.0, 90.0, "minmax", torch.rand(4, 32, 64, 3)
         ).args
-        overlay = pack("nodes.compare").OverlayPreview.execute(torch.rand(4, 32, 64, 3), 8.0, 64, painted, made[0])
+        overlay = pack("nodes.compare").Con360OverlayPreview.execute(
+            torch.rand(4, 32, 64, 3), 8.0, 64, painted, made[0]
+        )
     assert made[1].shape == (4, 32, 64) and made[2] == pytest.approx(90, abs=6)
     assert overlay.args[0].shape == (4, 32, 64, 3)
 
@@ -68,8 +70,8 @@ def by_hand(**inputs: Any) -> dict[str, Any]:
     }  # fmt: skip
     overlay = {"frames": ["1", 0], "fps": 8.0, "height": 64, "basd": ["3", 0]}
     return {
-        "1": LOAD, "3": {"class_type": "ViewpointByHand", "inputs": values},
-        "4": {"class_type": "OverlayPreview", "inputs": overlay},
+        "1": LOAD, "3": {"class_type": "Con360ViewpointByHand", "inputs": values},
+        "4": {"class_type": "Con360OverlayPreview", "inputs": overlay},
     }  # fmt: skip
 
 
@@ -96,7 +98,7 @@ def pictures(host: Host, saved: dict[str, Any]) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "prompt", [graph(choose_by="keyframes", keyframes=PAN), by_hand(mode="keyframes", keyframes=PAN)],
-    ids=["CentroidToBASD", "ViewpointByHand"],
+    ids=["CentroidToBASD", "Con360ViewpointByHand"],
 )  # fmt: skip
 def test_keyframes_move_the_view_over_the_seam(run: Any, prompt: Any) -> None:
     result = done(run, prompt)
@@ -112,7 +114,9 @@ def test_roll_and_shape_reach_map_crop_and_keyframes(run: Any, host: Host, pack:
     result = done(run, make(**by, yaw=20.0, pitch=5.0, fov=80.0, roll=-30.0, aspect="16:9"))
     with installed(host._modules):
         given = (result.outputs["1"][0], result.outputs["3"][0], 64, "omni")
-        own, tall = (pack("nodes.crop").ViewpointCrop.execute(*given, **by).args for by in ({}, {"aspect": "9:16"}))
+        own, tall = (
+            pack("nodes.crop").Con360ViewpointCrop.execute(*given, **by).args for by in ({}, {"aspect": "9:16"})
+        )
     assert own[0].shape[1:] == (36, 64, 3) and tall[0].shape[1:] == (64, 36, 3)
     track = result.outputs["3"][0].maps.track
     assert (track.aspect, {view.roll_deg for view in track.views}) == (16 / 9, {-30.0})
@@ -165,7 +169,7 @@ def test_asking_for_keyframes_without_any_is_refused_before_anything_runs(run: A
 
 
 def test_keyframes_that_arrive_over_a_link_are_checked_when_they_run(host: Host, run: Any) -> None:
-    for name in ("CentroidToBASD", "ViewpointByHand", "Con360PlaceSound"):
+    for name in ("CentroidToBASD", "Con360ViewpointByHand", "Con360PlaceSound"):
         assert host.classes[name].validate_inputs("keyframes", None) is True
 
 

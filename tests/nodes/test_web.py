@@ -259,7 +259,7 @@ def english(host: Host) -> dict[str, Any]:
     """Collect the texts of the nodes that `nodeDefs.json` has to translate."""
     found = {}
     for name, entry in host.object_info().items():
-        if entry["python_module"] != "pack":
+        if entry["python_module"] != "pack" or entry["deprecated"]:
             continue
         inputs = {}
         for kind in ("required", "optional"):

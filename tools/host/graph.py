@@ -9,6 +9,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .subgraphs import flatten
+
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 CONVERSIONS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 NOTES = {"Note", "MarkdownNote"}
@@ -61,6 +63,8 @@ def to_prompt(workflow: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
     Raises:
         WorkflowError: unknown nodes, widgets that do not fit their node's definition, links that do not fit.
     """
+    if workflow.get("definitions", {}).get("subgraphs"):
+        workflow = flatten(workflow)
     links, prompt = _links(workflow), {}
     for node in workflow["nodes"]:
         if node["type"] in NOTES:
@@ -71,7 +75,8 @@ def to_prompt(workflow: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
         if node.get("mode", 0) != 0:
             raise WorkflowError(f"{where}: muted and bypassed nodes are not supported here")
         entry = info[node["type"]]
-        inputs = {**_widget_values(node, entry, where), **_linked(node, entry, links, where)}
+        values = {**_widget_values(node, entry, where), **node.get("given", {})}
+        inputs = {**values, **_linked(node, entry, links, where)}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
 

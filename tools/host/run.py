@@ -133,6 +133,7 @@ class Host:
             if kept is not None and kept[0] == signature:
                 run.cached.append(node_id)
             else:
+                self._signals.node_id = node_id
                 self._signals.listener = on_progress and (lambda d, t, key=node_id: on_progress(key, d, t))
                 began = time.perf_counter()
                 try:

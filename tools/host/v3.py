@@ -94,9 +94,9 @@ class Schema:
     def __init__(
         self, *, node_id: str, category: str, inputs: list[Input], outputs: list[Output] | None = None,
         display_name: str | None = None, description: str = "", is_output_node: bool = False,
-        is_input_list: bool = False,
+        is_input_list: bool = False, is_deprecated: bool = False,
     ) -> None:  # fmt: skip
-        self.is_input_list = is_input_list
+        self.is_input_list, self.is_deprecated = is_input_list, is_deprecated
         self.node_id, self.display_name, self.category, self.description = node_id, display_name, category, description
         self.inputs, self.outputs, self.is_output_node = inputs, outputs or [], is_output_node
         names = [item.id for item in inputs]
@@ -119,7 +119,7 @@ class Schema:
             "output_tooltips": [item.tooltip for item in self.outputs],
             "name": self.node_id, "display_name": self.display_name, "description": self.description,
             "python_module": python_module, "category": self.category, "output_node": self.is_output_node,
-            "deprecated": False, "experimental": False, "api_node": False,
+            "deprecated": self.is_deprecated, "experimental": False, "api_node": False,
         }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui.server import PACK, ComfyServer, Outcome, version_of
-from shipped_runs import RUNNABLE, SHIPPED, prepared, write_sample
+from shipped_runs import FOLDER, RUNNABLE, SHIPPED, prepared, write_sample
 from tiny_workflow import tiny_workflow
 
 from con360.media.writer import write_clip

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from . import geometry, saliency, sampling, startup
+from . import geometry, reframing, saliency, sampling, starter, startup
 from .timing import CLOCKS, Row, table, use_clock
 
 SUITES = {"geometry": geometry.rows, "saliency": saliency.rows, "sampling": sampling.rows, "startup": startup.rows}
 # Run when named, and only then.
-LONG_SUITES = {"full-size": sampling.full_size_rows}
+LONG_SUITES = {"full-size": sampling.full_size_rows, "reframe": reframing.rows, "starter": starter.rows}
 
 
 def main() -> int:

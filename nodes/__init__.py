@@ -8,6 +8,7 @@ from .compare import Con360Compare, OverlayPreview
 from .crop import ViewpointCrop
 from .field_preview import Con360AmbisonicsPreview
 from .host import folders, pages, words
+from .level import Con360Level360Video
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
@@ -44,6 +45,7 @@ NODES: list[type[io.ComfyNode]] = [
     Con360ViewsAround,
     Con360SoundsToField,
     Con360SampleSound,
+    Con360Level360Video,
 ]
 
 

@@ -31,6 +31,7 @@ OTHERS = Workflow("others", [Column("others", 420, [
     Node(4, "OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
     Node(5, "Con360SaliencyKL", 110, generated=To(1, "frames"), target=To(4, "frames")),
     Node(6, "Con360RotateAmbisonics", 260, audio=To(1, "audio"), yaw=30),
+    Node(7, "Con360Level360Video", 620, roll=12),
 ])], app=([], []))  # fmt: skip
 # (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
@@ -38,7 +39,8 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
                        "Con360ControlLoader", "JointAVSampler", "ViewpointCrop", "OverlayPreview", "Con360Compare"]),
     (REFRAME, True, ["Reframe360Video"]),
     (CENTROIDS, False, ["Con360Centroids"]),
-    (OTHERS, True, ["ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics"]),
+    (OTHERS, True, ["ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics",
+                    "Con360Level360Video"]),
     (PLACE_SOUND, True, ["Con360PlaceSound", "Con360MixAmbisonics", "Con360AmbisonicsPreview", "Con360SampleSound"]),
     (HEADPHONES, False, ["Con360AmbisonicsToHeadphones"]),
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),

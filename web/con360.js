@@ -5,6 +5,7 @@ import { addEditor } from "./editor.js";
 import { chain, el, labelChoices, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
 import { followRuns, showLast } from "./results.js";
+import { addLeveller } from "./level.js";
 import { addViewer } from "./viewer.js";
 
 /** Old workflows lack the last widget and knew only centroids: set `choose_by` to centroid for them. */
@@ -26,6 +27,7 @@ const WIDGETS = {
   Save360Video: addViewer,
   OverlayPreview: addViewer,
   Con360AmbisonicsPreview: addViewer,
+  Con360Level360Video: addLeveller,
   Con360Compare: addPlayer,
   Con360Centroids: keepCentroids,
 };

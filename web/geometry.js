@@ -19,6 +19,18 @@ export function axes({ yaw, pitch, roll = 0 }) {
   };
 }
 
+/** A view of a turned sphere as a view of the sphere before: the turn is a camera's, and the view is in its picture. */
+export function beneath(turn, view) {
+  const [outer, inner] = [axes(turn), axes(view)];
+  const world = ([x, y, z]) => outer.right.map((value, i) => x * value + y * outer.up[i] + z * outer.forward[i]);
+  const [right, forward] = [world(inner.right), world(inner.forward)];
+  const yaw = Math.atan2(forward[0], forward[2]) / DEG;
+  const pitch = Math.asin(clamp(forward[1], -1, 1)) / DEG;
+  const plain = axes({ yaw, pitch });
+  const along = (axis) => axis.reduce((sum, value, i) => sum + value * right[i], 0);
+  return { ...view, yaw, pitch, roll: Math.atan2(-along(plain.up), along(plain.right)) / DEG };
+}
+
 /** How far a framed view reaches to the right and up, at distance 1; the field of view spans the longer side. */
 export function frameReach({ fov, aspect = 1 }) {
   const reach = Math.tan((fov * DEG) / 2);

@@ -1,6 +1,7 @@
 // Looking around in a 360° video: drag to turn, wheel to zoom.
 
 import { FieldSound } from "./field.js";
+import { beneath } from "./geometry.js";
 import { Hearing } from "./hearing.js";
 import { AHEAD, Sphere, changeByKey, changeByWheel, drag, turned } from "./sphere.js";
 import { sourceOf } from "./source.js";
@@ -10,8 +11,10 @@ import * as parts from "./parts.js";
 const { el, t } = parts;
 
 class Viewer {
-  constructor(node) {
+  /** `find` gives the picture of a node, as sourceOf does; it may be drawn and heard `through` turns of the sphere. */
+  constructor(node, find) {
     this.node = node;
+    this.find = find;
     this.view = AHEAD;
     this.overlay = true;
     this.video = parts.video();
@@ -36,11 +39,11 @@ class Viewer {
   }
 
   read() {
-    return [sourceOf(this.node), parts.outputOf(this.node)];
+    return [this.find(this.node), parts.outputOf(this.node)];
   }
 
   update() {
-    this.source = sourceOf(this.node);
+    this.source = this.find(this.node);
     const { url, ambisonic, made, lines, excerpt } = this.source;
     this.eye.hidden = !parts.outputOf(this.node)?.overlay;
     this.hint.textContent = url ? "" : t("runToSee");
@@ -51,7 +54,12 @@ class Viewer {
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);
     this.transport.setExcerpt(...excerpt);
-    this.draw();
+    this.turn({});
+  }
+
+  /** The view in the stored picture. */
+  get seen() {
+    return (this.source?.through ?? []).reduceRight((view, turn) => beneath(turn, view), this.view);
   }
 
   failed() {
@@ -70,8 +78,8 @@ class Viewer {
 
   turn(change) {
     this.view = turned(this.view, change);
-    this.hearing.turn(this.view);
-    this.field.turn(this.view);
+    this.hearing.turn(this.seen);
+    this.field.turn(this.seen);
     this.draw();
   }
 
@@ -98,12 +106,12 @@ class Viewer {
       return;
     }
     const { part, overlay } = this.source;
-    this.sphere.draw(this.video, this.view, (this.overlay && overlay) || part);
+    this.sphere.draw(this.video, this.seen, (this.overlay && overlay) || part);
   }
 }
 
-export function addViewer(node) {
-  const viewer = new Viewer(node);
+export function addViewer(node, find = sourceOf) {
+  const viewer = new Viewer(node, find);
   parts.showNoOther(node);
   parts.addPanel(node, "viewer_360", viewer.root);
   const gone = () => {

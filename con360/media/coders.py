@@ -20,22 +20,28 @@ _OPTIONS = {
     # x265 talks to the terminal by itself.
     "H.265": {"x265-params": "log-level=error"},
 }
+QUICK_PRESET = "veryfast"
 # By this name of H.265 Apple's players know it; FFmpeg's own choice, hev1, they refuse.
 _TAGS = {"H.265": "hvc1"}
 
 
 @dataclass(frozen=True)
 class PictureCoding:
-    """Coding of a picture: one of `choices.VIDEO_CODECS` and one of `choices.QUALITIES`."""
+    """Coding of a picture: one of `choices.VIDEO_CODECS` and one of `choices.QUALITIES`.
+
+    Args:
+        quick: for a preview: as good, coded sooner and into more bytes.
+    """
 
     codec: VideoCodec = "H.264"
     quality: Quality = "high"
+    quick: bool = False
 
     @property
     def options(self) -> dict[str, str]:
         """Options for FFmpeg's coder."""
         crf = _CRF[self.codec][QUALITIES.index(self.quality)]
-        return {"crf": str(crf), **_OPTIONS[self.codec]}
+        return {"crf": str(crf), **_OPTIONS[self.codec], **({"preset": QUICK_PRESET} if self.quick else {})}
 
     def add_to(self, container: Any, rate: Any) -> Any:
         """Add a stream of this coding to a file that is being written.

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..media.info import AudioTrack, MediaInfo
-from ..media.reader import EXCERPT_TOLERANCE_S, PanoramaStream
+from ..media.reader import EXCERPT_TOLERANCE_S, GivesStored, PanoramaStream
+from ..media.spherical_tags import Packing
 from ..media.writer import to_uint8
 from ..records import PanoramaClip, Sound
 from ..sound.channels import Channels
@@ -46,6 +47,11 @@ class HeldPanorama(PanoramaStream):
         self.notices += self.info.notices
         self.end_s, self.ended = 0.0, False
 
+    @property
+    def packing(self) -> Packing:
+        """One eye: whoever holds a clip has cut it out."""
+        return "mono"
+
     def frames(
         self, start_s: float = 0.0, stop_s: float = math.inf
     ) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
@@ -56,6 +62,10 @@ class HeldPanorama(PanoramaStream):
                 return
             self.end_s, self.ended = (i + 1) / fps, i == count - 1
             yield i / fps, partial(self._frame, i)
+
+    def stored_frames(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[tuple[float, GivesStored]]:
+        """Yield as `frames`: a clip holds no planes."""
+        yield from self.frames(start_s, stop_s)
 
     def _frame(self, i: int) -> np.ndarray:
         frame = self._clip.frames[i]

@@ -24,7 +24,8 @@ from ..errors import InputError
 from ..geometry.perspective import picture_size
 from ..geometry.sphere import DEG
 from ..media.info import probe
-from ..media.reader import PanoramaStream, at_rate, check_times
+from ..media.planes import Planes
+from ..media.reader import PanoramaStream, check_times, shown_at_rate
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import PanoramaClip, Progress, View, ViewTrack
 from ..saliency.human_faces import FaceDetector
@@ -32,7 +33,7 @@ from ..sound.stereo import check_law
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.follow import Follower
 from ..viewpoint.keyframes import Keyframe, keyframes_of
-from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, seconds_of
+from .aim import SALIENCY_FPS, Estimator, Follow, Look, aim_at, seconds_of
 from .camera import Camera
 from .in_memory import HeldPanorama
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
@@ -166,7 +167,7 @@ def reframe(
     start_s, stop_s = settings.start_s, settings.stop_s
     mix = choose_mix(stream, settings.sound, settings.hrtf, settings.stereo)
     aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
-    job = _Job(stream, aim, start_s, stop_s, settings.fps, progress)
+    job = Job(stream, start_s, stop_s, settings.fps, progress)
     shots = job.shots()
     first = next(shots, None)
     if first is None:
@@ -232,23 +233,27 @@ def _default_size(source_width: int, fov_deg: float, aspect: float) -> tuple[int
 
 @dataclass(frozen=True)
 class _Shot:
-    """One frame of the result: its tick of the time base, seconds from the excerpt's start, and panorama pixels."""
+    """One frame of the result: its tick of the time base, seconds from the excerpt's start, and the panorama."""
 
     tick: int
     time_s: float
-    pixels: np.ndarray
+    pixels: np.ndarray | Planes
 
 
 @dataclass
-class _Job:
-    """Give out the frames of an excerpt with their output times, and count them."""
+class Job:
+    """Give out the frames of an excerpt with their output times, and count them.
+
+    Args:
+        what: the work, as its progress names it.
+    """
 
     stream: PanoramaStream
-    aim: Aim
     start_s: float
     stop_s: float
     fps: float | None
     progress: Progress | None
+    what: str = "reframing"
     count: int = 0
     end_s: float = 0.0
     _gaps: list[float] = field(default_factory=lambda: [math.inf, 0.0])
@@ -270,13 +275,15 @@ class _Job:
 
     def _constant(self) -> Iterator[_Shot]:
         assert self.fps is not None
-        for tick, pixels in enumerate(at_rate(self.stream, self.fps, self.start_s, self.stop_s)):
+        frames = self.stream.stored_frames(self.start_s, self.stop_s)
+        shots = shown_at_rate(self.stream, frames, self.fps, self.start_s, self.stop_s)
+        for tick, pixels in enumerate(shots):
             self.count, self.end_s = tick + 1, (tick + 1) / self.fps
             yield _Shot(tick, tick / self.fps, pixels())
 
     def _own_times(self) -> Iterator[_Shot]:
         last_tick, last_s = -1, 0.0
-        for source_s, pixels in self.stream.frames(self.start_s, self.stop_s):
+        for source_s, pixels in self.stream.stored_frames(self.start_s, self.stop_s):
             # The clip begins with the first frame, even where that begins before or after the excerpt's start.
             time_s = max(0.0, source_s - self.start_s) if self.count else 0.0
             tick = round(time_s / self.time_base)
@@ -293,7 +300,7 @@ class _Job:
     def tell(self) -> None:
         if self.progress is not None:
             total = round(seconds_of(self.stream.info, self.start_s, self.stop_s) * self.rate)
-            self.progress(self.count, max(self.count, total), "reframing")
+            self.progress(self.count, max(self.count, total), self.what)
 
     def notices(self) -> tuple[str, ...]:
         low, high = self._gaps

@@ -289,7 +289,7 @@ def test_ui_workflows_that_do_not_fit_are_errors(bench: Host, break_it: Any, wor
         graph.to_prompt(workflow, bench.object_info())
 
 
-@pytest.mark.parametrize("name", ["Load360Video", "Reframe360Video"])
+@pytest.mark.parametrize("name", ["Load360Video", "Reframe360Video", "Con360Level360Video"])
 def test_the_upload_button_counts_as_the_last_widget(host: Host, name: str) -> None:
     """Its value comes after the optional widgets', as both frontends save it."""
     names = graph.widget_names(host.object_info()[name])

@@ -38,7 +38,8 @@ function ofRun(shown) {
   const made = shown?.panorama ?? shown?.sample ?? shown?.saved;
   const stacked = Boolean(shown?.panorama);
   return {
-    url: made && fileUrl(made), part: stacked ? PLAIN : eyePart(made?.stereo), overlay: stacked ? OVERLAY : undefined, fps: made?.fps,
+    url: made && fileUrl(made), part: stacked ? PLAIN : eyePart(made?.stereo), overlay: stacked ? OVERLAY : undefined,
+    fps: made?.fps,
     sound: Boolean(made) && made.sound !== false, ambisonic: Boolean(made?.ambisonic), made,
   };
 }

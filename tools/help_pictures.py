@@ -75,7 +75,7 @@ def main() -> None:
     options = ["--front-end-root", str(current_frontend())]
     with browser() as running, tempfile.TemporaryDirectory() as base:
         with ComfyServer(Path(base), find_comfyui(), options=options) as server:
-            context = running.new_context(viewport={"width": 1000, "height": 960})
+            context = running.new_context(viewport={"width": 1000, "height": 1200})
             context.set_default_timeout(300_000)
             page = ComfyPage(context.new_page(), server, "pictures")
             page.open(**{"Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": False})

@@ -9,8 +9,8 @@ export const [PLAIN, OVERLAY] = [[0, 0, 1, 0.5], [0, 0.5, 1, 0.5]];
 
 /**
  * The picture of a node: its address, the part of it that holds the panorama, the part with an overlay if there is one,
- * its frame rate if known, what its sound is, the start and length in it of what is cut (a length of 0 is all), and
- * lines about it.
+ * its frame rate if known, what its sound is, the start and length in it of what is cut (a length of 0 is all), what
+ * the last run told of it, and lines about it.
  */
 export function sourceOf(node) {
   const shown = outputOf(node);
@@ -20,11 +20,13 @@ export function sourceOf(node) {
   // Results of a run hold only for what it read.
   const known = shown && shown.video === file && Boolean(shown.linked) === linked ? shown : {};
   const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
-  if (linked) return { ...ofRun(known), excerpt: known.excerpt ?? [], lines };
-  const excerpt = ["start", "duration"].map((name) => Number(widgetOf(node, name)?.value ?? 0));
-  // A run that cuts its excerpt elsewhere shows what it took it from.
-  if (file === undefined || file === SAMPLE) return { ...ofRun(shown), excerpt: shown?.excerpt ? excerpt : [], lines };
-  return { ...chosenFile(file, widgetOf(node, "eye")?.value, known), excerpt, lines };
+  if (linked) return { ...ofRun(known), excerpt: known.excerpt ?? [], known, lines };
+  const fromFile = file !== undefined && file !== SAMPLE;
+  const widgets = ["start", "duration"].map((name) => Number(widgetOf(node, name)?.value ?? 0));
+  // A run that tells its excerpt shows the whole that it was cut from.
+  const excerpt = fromFile || shown?.excerpt ? widgets : [];
+  const picture = fromFile ? chosenFile(file, widgetOf(node, "eye")?.value, known) : ofRun(shown);
+  return { ...picture, excerpt, known, lines };
 }
 
 const chosenFile = (file, eye, known) => ({
@@ -36,7 +38,8 @@ function ofRun(shown) {
   const made = shown?.panorama ?? shown?.sample ?? shown?.saved;
   const stacked = Boolean(shown?.panorama);
   return {
-    url: made && fileUrl(made), part: stacked ? PLAIN : eyePart(made?.stereo), overlay: stacked ? OVERLAY : undefined, fps: made?.fps,
+    url: made && fileUrl(made), part: stacked ? PLAIN : eyePart(made?.stereo), overlay: stacked ? OVERLAY : undefined,
+    fps: made?.fps,
     sound: Boolean(made) && made.sound !== false, ambisonic: Boolean(made?.ambisonic), made,
   };
 }

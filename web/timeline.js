@@ -208,7 +208,8 @@ export class Timeline {
       context.fillRect(x, 0, sharp, ruler.height * 0.4);
       context.globalAlpha = 0.8;
       const text = clock(i * step, step);
-      if (x + 3 * sharp + context.measureText(text).width <= ruler.width) context.fillText(text, x + 3 * sharp, 2 * sharp);
+      const left = x + 3 * sharp;
+      if (left + context.measureText(text).width <= ruler.width) context.fillText(text, left, 2 * sharp);
     }
   }
 }

@@ -1,4 +1,4 @@
-"""What the camera's editor writes into a node's widgets, without a browser."""
+"""Steer the camera's editor without a browser, and read what it writes into a node's widgets."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Con360Level360Video(io.ComfyNode):
     ) -> bool | str:  # fmt: skip
         # A link has no value yet; without one, `clip` and `frames` keep their default here.
         from_file = clip == () and frames == ()
-        return runtime.verdict(video=lambda: _check_tilt(video) if video and auto and from_file else None)
+        return runtime.verdict(video=lambda: video is None or _check_file(video, bool(auto and from_file)))
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
@@ -136,11 +136,14 @@ def _tilt(panorama: Path | PanoramaClip) -> dict[str, Any]:
     return {} if tilt is None else {"tilt": {"yaw": tilt.yaw_deg, "pitch": tilt.pitch_deg, "roll": tilt.roll_deg}}
 
 
-def _check_tilt(video: str) -> None:
-    """Refuse a file that is not there, or that states no tilt to undo."""
+def _check_file(video: str, auto: bool) -> bool:
+    """Refuse a file that is not there, or that states no tilt where `auto` needs one."""
     from ..con360.media.info import probe
     from ..con360.reframing.level import check_tilt
 
-    if video == SAMPLE:
+    path = panorama_source.file_of(video)
+    if auto and path is None:
         raise InputError("the built-in sample is level; set yaw, pitch and roll by hand, or choose a file.")
-    check_tilt(probe(files.input_file(video)))
+    if auto and path is not None:
+        check_tilt(probe(path))
+    return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ..geometry.sphere import DEG, rotation
+from ..geometry.degrees import DEG
 from ..media.planes import CHROMA, LUMA, Planes, Siting
 from ..records import View
 
@@ -74,8 +74,11 @@ class Camera:
         x = ((2 * across + 1 - self.width) * reach).astype(np.float32)
         y = (-(2 * down + 1 - self.height) * reach).astype(np.float32)[:, None]
         # Yaw alone shifts columns: without it the seam lies behind the camera.
-        turn = rotation(0.0, view.pitch_deg, view.roll_deg).numpy()
-        right, up, ahead = (row[0] * x + row[1] * y + row[2] for row in turn)
+        (sin_roll, cos_roll), (sin, cos) = (
+            (math.sin(angle * DEG), math.cos(angle * DEG)) for angle in (view.roll_deg, view.pitch_deg)
+        )
+        right, level = cos_roll * x + sin_roll * y, cos_roll * y - sin_roll * x
+        up, ahead = cos * level + sin, cos - sin * level
         yaw, pitch = np.arctan2(right, ahead), np.arctan2(up, np.sqrt(right * right + ahead * ahead))
         middle = (view.yaw_deg / 360 + 0.5) * columns - 0.5
         return (

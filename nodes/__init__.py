@@ -7,7 +7,7 @@ from .caption import CubemapCaption
 from .compare import Con360Compare, OverlayPreview
 from .crop import ViewpointCrop
 from .field_preview import Con360AmbisonicsPreview
-from .host import folders
+from .host import folders, words
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
@@ -51,7 +51,7 @@ class Con360Extension(ComfyExtension):
     """Give ComfyUI the list of nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return list(NODES)
+        return [words.checked(node) for node in NODES]
 
 
 async def comfy_entrypoint() -> Con360Extension:

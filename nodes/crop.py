@@ -53,12 +53,8 @@ class ViewpointCrop(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, sound: str | None, size: int | None = None) -> bool | str:
-        def check_sound() -> None:
-            if sound is not None:  # a linked widget has no value yet
-                runtime.check_choice(sound, SOUNDS, "the sound")
-
-        return runtime.verdict(sound=check_sound, size=lambda: runtime.check_even(size, *SIZE_RANGE))
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
 
     @classmethod
     @runtime.needs_packages
@@ -74,6 +70,8 @@ class ViewpointCrop(io.ComfyNode):
         track = basd.maps.track
         if aspect != OWN_ASPECT:
             track = replace(track, aspect=aspect_of(aspect))
+        size, odd = runtime.even(size, *SIZE_RANGE)
+        runtime.tell(odd)
         report = runtime.progress()
         report(0, 1, "cropping")
         heard = None

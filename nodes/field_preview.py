@@ -48,6 +48,10 @@ class Con360AmbisonicsPreview(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
+
+    @classmethod
     @runtime.needs_packages
     def execute(
         cls, audio: dict[str, Any], fps: float, height: int, frames: Tensor | None = None, ambisonics: str = "auto",

@@ -12,6 +12,7 @@ from ..con360.choices import DTYPES
 from ..con360.errors import InputError
 from . import sockets
 from .host import files, folders, runtime
+from .host.words import Words
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -69,7 +70,7 @@ class Con360ModelLoader(io.ComfyNode):
                     tooltip="'auto' is bfloat16 where the GPU has it, else float16; float32 on a processor.",
                 ),
                 *(
-                    io.Combo.Input(part, options=_part_options(part), default=OWN, optional=True, tooltip=tooltip)
+                    io.Combo.Input(part, options=_part_words(part), default=OWN, optional=True, tooltip=tooltip)
                     for part, tooltip in PART_TOOLTIPS.items()
                 ),
             ],
@@ -151,16 +152,24 @@ def _part_options(part: str) -> list[str]:
     return [OWN, *([NO_CONNECTORS] if part == "connectors" else []), *folders.part_entries(part)]
 
 
+def _part_words(part: str) -> Words:
+    return Words(_part_options(part), lambda choice: _check_part(part, choice))
+
+
+def _check_part(part: str, choice: str) -> None:
+    if part == "vae":
+        runtime.check_choice(choice, _part_options(part), part)
+    else:
+        runtime.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
+
+
 def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
     """Paths of the parts that are not the model's own; a checkpoint file gets ComfyUI's tokenizer."""
     picks: dict[str, str | Path] = {}
     for part, choice in parts.items():
         if choice in (None, OWN):
             continue
-        if part == "vae":
-            runtime.check_choice(choice, _part_options(part), part)
-        else:
-            runtime.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
+        _check_part(part, choice)
         picks[part] = NO_CONNECTORS if choice == NO_CONNECTORS else folders.part_entries(part)[choice]
     tokenizer = folders.comfyui_tokenizer() if Path(picks.get("video", "")).is_file() else None
     if tokenizer is not None:

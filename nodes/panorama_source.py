@@ -63,11 +63,16 @@ def source_of(
         return _held(video, frames, fps, heard, excerpt)
     if clip is not None:
         return _of_clip(video, clip, excerpt, ambisonics, head_locked)
-    if video == SAMPLE:
+    path = file_of(video)
+    if path is None:
         path, sample = _sample_file()
         return Source(path, *excerpt, {"video": video, "sample": sample})
-    path = files.input_file(video)
     return Source(path, *excerpt, {"video": video, **_facts(path, ambisonics, head_locked)})
+
+
+def file_of(video: str) -> Path | None:
+    """The file that the widget names; None for the sample."""
+    return None if video == SAMPLE else files.input_file(video)
 
 
 def _held(

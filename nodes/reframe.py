@@ -10,6 +10,7 @@ from ..con360.choices import ASPECTS, SOUND_KINDS, Eye, SoundKind, aspect_of
 from ..con360.errors import InputError
 from . import panorama_source, sockets
 from .host import files, runtime
+from .host.words import Words
 from .load_video import EYES, SAMPLE
 from .saliency import BUILT_IN, FIRST_FACES, MULTICUE, face_detector, face_file, method_entries, method_of
 from .viewpoint import (
@@ -57,7 +58,8 @@ class Reframe360Video(io.ComfyNode):
             "sound with the view. Needs no weights; files may have any length.",
             inputs=[
                 io.Combo.Input(
-                    "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
+                    "video", options=Words([SAMPLE, *files.input_videos()], panorama_source.file_of),
+                    upload=io.UploadType.video,
                     tooltip="An equirectangular video of the input folder, or a procedural sample scene.",
                 ),
                 io.Combo.Input(
@@ -74,9 +76,9 @@ class Reframe360Video(io.ComfyNode):
                 io.Float.Input("fov", **FOV,
                                tooltip="Field of view in degrees across the longer side; keyframes have their own."),
                 io.Int.Input("width", default=0, min=0, max=SIDE_RANGE[1], step=2,
-                             tooltip="In pixels; 0 with height 0 is as fine as the source, in the shape of aspect."),
+                             tooltip="In pixels; 0 follows from height and aspect, and with height 0 from the source."),
                 io.Int.Input("height", default=0, min=0, max=SIDE_RANGE[1], step=2,
-                             tooltip="In pixels; 0 with width 0 is as fine as the source, in the shape of aspect."),
+                             tooltip="In pixels; 0 follows from width and aspect, and with width 0 from the source."),
                 io.Float.Input("start", default=0.0, min=0.0, max=86400.0, step=0.1,
                                tooltip="Where to begin, in seconds."),
                 io.Float.Input("duration", default=0.0, min=0.0, max=86400.0, step=0.1,
@@ -97,9 +99,9 @@ class Reframe360Video(io.ComfyNode):
                                              optional=True,
                                              tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
                 *sockets.channel_inputs(),
-                *camera_inputs("Shape of the picture where width and height are 0."),
+                *camera_inputs("Shape of the picture, unless width and height are both set."),
                 runtime.advanced(io.Combo.Input(
-                    "method", options=[*BUILT_IN, *method_entries()], default=MULTICUE, optional=True,
+                    "method", options=Words([*BUILT_IN, *method_entries()], method_of), default=MULTICUE, optional=True,
                     tooltip="Saliency that 'follow' looks for, as in SalViT360 Saliency.")),
                 *panorama_source.inputs(),
                 io.Mask.Input("saliency", optional=True,
@@ -114,26 +116,17 @@ class Reframe360Video(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(
-        cls, video: str | None, mode: str | None = None, width: int | None = None, height: int | None = None,
-        keyframes: str | None = "", ambisonics: str | None = None, head_locked: bool | None = None,
-        method: str | None = None,
-    ) -> bool | str:  # fmt: skip
-        alone = None not in (width, height) and bool(width) != bool(height)
+    def validate_inputs(cls, mode: str | None = None, keyframes: str | None = "") -> bool | str:
         return runtime.verdict(
-            video=lambda: video in (SAMPLE, None) or files.input_file(video),
-            width=lambda: _check_side(width, alone),
-            height=lambda: _check_side(height, alone),
+            mode=lambda: mode is None or runtime.check_choice(mode, MODES, "the mode"),
             keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES),
-            ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
-            method=lambda: method is None or method_of(method),
         )
 
     @classmethod
     def fingerprint_inputs(
         cls, video: str | None, mode: str | None = None, method: str | None = None, **kwargs: Any
     ) -> str:  # fmt: skip
-        source = None if video in (SAMPLE, None) else files.input_file(video)
+        source = None if video is None else panorama_source.file_of(video)
         faces = None if mode in (BY_HAND, BY_KEYFRAMES) else face_file(FIRST_FACES)
         weights = None if method is None or method in BUILT_IN else method_of(method)
         return files.identity(filter(None, (source, faces, weights)))
@@ -154,8 +147,7 @@ class Reframe360Video(io.ComfyNode):
                                      (channels, CHANNEL_ORDERS, "the channels"),
                                      (aspect, ASPECTS, "the aspect ratio")):  # fmt: skip
             runtime.check_choice(value, options, what)
-        for side in (width, height):
-            _check_side(side, bool(width) != bool(height))
+        size, odd = _size(width, height, aspect)
         ambisonics = _ambisonics(ambisonics, channels, head_locked)
         look = _look(mode, rank, (yaw, pitch, fov, roll), keyframes, saliency)
         path, _ = files.temp_file("con360_reframe", ".mp4")
@@ -163,7 +155,7 @@ class Reframe360Video(io.ComfyNode):
             video, start, duration, ambisonics, head_locked, clip, frames, audio, fps
         )  # fmt: skip
         settings = ReframeSettings(
-            size=(width, height) if width else None, aspect=None if width else aspect_of(aspect), sound=sound,
+            size=size, aspect=None if size else aspect_of(aspect), sound=sound,
             start_s=source.start, duration_s=source.duration, fps=constant_fps or None,
             eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
             saliency=method_of(method),
@@ -174,19 +166,26 @@ class Reframe360Video(io.ComfyNode):
                 source.panorama, path, look, settings, detector=face_detector(FIRST_FACES) if looks else None,
                 device=runtime.device(), progress=runtime.progress(),
             )  # fmt: skip
-        shown = {**source.shown, **_path_shown(made.track), "notices": list(made.notices)}
+        notices = [*odd, *made.notices]
+        shown = {**source.shown, **_path_shown(made.track), "notices": notices}
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)), "\n".join(made.notices), keyframes_text(made.keyframes),
+            InputImpl.VideoFromFile(str(path)), "\n".join(notices), keyframes_text(made.keyframes),
             ui={"con360": [shown]},
         )  # fmt: skip
 
 
-def _check_side(side: int | None, alone: bool) -> None:
-    """Refuse a width or height that cannot be written, and 0 where the other one is set."""
-    if side == 0 and alone:
-        raise InputError("width and height: set both, or leave both at 0 for the source's own.")
-    if side:
-        runtime.check_even(side, *SIDE_RANGE)
+def _size(width: int, height: int, aspect: str) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+    """Size of the picture, and notices; one side of 0 follows from the other, two of them from the source: None."""
+    if not width and not height:
+        return None, ()
+    ratio, (low, high) = aspect_of(aspect), SIDE_RANGE
+    sides = [runtime.even(side, low, high) for side in (width, height) if side]
+    if len(sides) == 1:
+        ((side, told),) = sides
+        other, _ = runtime.even(2 * round((side / ratio if width else side * ratio) / 2), low, high)
+        return ((side, other) if width else (other, side)), told
+    (across, told), (down, also) = sides
+    return (across, down), told + also
 
 
 def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:

@@ -10,6 +10,7 @@ from ..con360 import choices
 from ..con360.records import PanoramaClip
 from . import sockets
 from .host import files, folders, runtime
+from .host.words import Words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ class SalViT360Saliency(io.ComfyNode):
                     tooltip="Frame rate of the frames; multi-cue needs it for motion and sound.",
                 ),
                 io.Combo.Input(
-                    "faces", options=[FIRST_FACES, NO_FACES, *folders.model_entries(folders.FACES)],
+                    "faces", options=Words([FIRST_FACES, NO_FACES, *folders.model_entries(folders.FACES)], face_file),
                     default=FIRST_FACES, optional=True,
                     tooltip="Face detector for multi-cue: CenterFace as ONNX, a file in models/con360_faces. 'auto' is "
                     "the first one there, or none.",
@@ -72,11 +73,9 @@ class SalViT360Saliency(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, method: str | None, faces: str | None = None) -> bool | str:
+    def validate_inputs(cls, method: str | None) -> bool | str:
         # A widget that is linked has no value yet.
-        return runtime.verdict(
-            method=lambda: method is None or method_of(method), faces=lambda: faces is None or face_file(faces)
-        )
+        return runtime.verdict(method=lambda: method is None or method_of(method))
 
     @classmethod
     def fingerprint_inputs(cls, method: str | None, faces: str | None = FIRST_FACES, **kwargs: Any) -> str:

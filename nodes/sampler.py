@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..con360.models.joint import JointModel
     from ..con360.pipeline import OnStep
+    from ..con360.records import ViewpointClip
     from .loaders import ManagedControl, ManagedModel
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -114,12 +115,24 @@ class JointAVSampler(io.ComfyNode):
                 start=_start(start_images, start_audio, basd, len(conditions.track), fps),
                 device=runtime.device(), progress=report, on_step=_previews(model.model, report),
             )  # fmt: skip
+        if hold == choices.HOLDS[0] and start_images is not None:
+            image, rate = _held(start_images, basd, clip)
+        else:
+            image, rate = sockets.image_from_frames(clip.frames), clip.fps
+        even, odd = sockets.grown(image)
         return io.NodeOutput(
-            sockets.image_from_frames(clip.frames),
+            image,
             sockets.audio_from_sound(clip.sound),
-            sockets.video_from_clip(clip.frames, clip.fps, clip.sound),
-            "\n".join(clip.notices),
+            sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
+            "\n".join((*clip.notices, *odd)),
         )
+
+
+def _held(images: Tensor, basd: sockets.BasdRecord, clip: ViewpointClip) -> tuple[Tensor, float]:
+    """The held picture as it came, at its own size, and its frame rate: it need not pass through the model's pixels."""
+    if len(images) == 1:
+        return images.expand(len(clip.frames), -1, -1, -1), clip.fps
+    return images, basd.fps if len(images) == len(basd.maps.track) else clip.fps
 
 
 def _previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:

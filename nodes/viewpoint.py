@@ -27,6 +27,7 @@ BY_HAND, BY_KEYFRAMES = "yaw and pitch", "keyframes"
 CHOICES = [*RANKINGS, BY_HAND, BY_KEYFRAMES]
 MODES = list(VIEW_MODES)
 STILL = MODES[0]
+HAND_MODES = [STILL, BY_KEYFRAMES]
 NORMALIZATIONS: list[BasdNormalization] = ["minmax", "diagonal"]
 YAW = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 1.0}
 PITCH = {"default": 0.0, "min": -90.0, "max": 90.0, "step": 1.0}
@@ -127,7 +128,10 @@ class CentroidToBASD(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, choose_by: str | None = None, keyframes: str | None = "") -> bool | str:
-        return runtime.verdict(keyframes=lambda: check_keyframes(keyframes, choose_by == BY_KEYFRAMES))
+        return runtime.verdict(
+            choose_by=lambda: choose_by is None or runtime.check_choice(choose_by, CHOICES, "choose_by"),
+            keyframes=lambda: check_keyframes(keyframes, choose_by == BY_KEYFRAMES),
+        )
 
     @classmethod
     @runtime.needs_packages
@@ -235,7 +239,7 @@ class ViewpointByHand(io.ComfyNode):
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames.",
                 ),
                 io.Combo.Input(
-                    "mode", options=[STILL, BY_KEYFRAMES],
+                    "mode", options=HAND_MODES,
                     tooltip="'still' keeps the view, 'keyframes' moves along the path set in the editor.",
                 ),
                 io.Float.Input("yaw", **YAW,
@@ -254,7 +258,10 @@ class ViewpointByHand(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, mode: str | None = None, keyframes: str | None = "") -> bool | str:
-        return runtime.verdict(keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES))
+        return runtime.verdict(
+            mode=lambda: mode is None or runtime.check_choice(mode, HAND_MODES, "the mode"),
+            keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES),
+        )
 
     @classmethod
     @runtime.needs_packages
@@ -263,7 +270,7 @@ class ViewpointByHand(io.ComfyNode):
         normalization: BasdNormalization, map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
         roll: float = 0.0, aspect: str = ASPECTS[0],
     ) -> io.NodeOutput:  # fmt: skip
-        runtime.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
+        runtime.check_choice(mode, HAND_MODES, "the mode")
         runtime.check_choice(aspect, ASPECTS, "the aspect ratio")
         report = runtime.progress()
         report(0, 2, "picture")

@@ -5,6 +5,7 @@ Source: method notes "Sound of a view".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -76,11 +77,17 @@ def view_ears(sound: Sound, track: ViewTrack | View, fps: float, ears: EarFilter
     if not sound.ambisonic_order:
         return to_ears(sound, ears)
 
+    turned = turn_blocks([sound.waveform], sound.sample_rate_hz, cameras_of(track, fps), sound.ambisonic_order)
+    return to_ears(replace(sound, waveform=torch.cat([*turned, sound.waveform[:, :0]], 1)), ears)
+
+
+def cameras_of(track: ViewTrack | View, fps: float) -> Callable[[np.ndarray], Tensor]:
+    """The camera of a track over time, for `turn_blocks`: maps seconds `[M]`, at least 0, to rotations `[M, 3, 3]`."""
+
     def cameras(times_s: np.ndarray) -> Tensor:
         return rotation(*_looked(track, torch.from_numpy(times_s) * fps), dtype=torch.float64)
 
-    turned = turn_blocks([sound.waveform], sound.sample_rate_hz, cameras, sound.ambisonic_order)
-    return to_ears(replace(sound, waveform=torch.cat([*turned, sound.waveform[:, :0]], 1)), ears)
+    return cameras
 
 
 def _looked(track: ViewTrack | View, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:

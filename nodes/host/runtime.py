@@ -37,6 +37,9 @@ SOUND_WORDS = ("ambisonic", "foa", "spatial audio")
 
 PREVIEW_SIZE_PX = 512
 
+# Default in `validate_inputs` of a socket: what is linked arrives as None, since it has no value yet.
+ABSENT: Any = object()
+
 log = logging.getLogger("con360")
 
 
@@ -114,11 +117,22 @@ def check_even(value: int | None, low: int, high: int) -> None:
         raise InputError(f"{value!r} pixels were asked for; choose an even number, {low} to {high}.")
 
 
+def even(value: int, low: int, high: int) -> tuple[int, tuple[str, ...]]:
+    """Take a size to the next even number, as the widget's step does: video holds no odd ones. Say so where it changes.
+
+    Raises:
+        InputError: outside `low` to `high`, which the server does not check where the number came by a link.
+    """
+    if not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{value!r} pixels were asked for; choose an even number, {low} to {high}.")
+    return value + value % 2, (f"{value} pixels became {value + 1}: video needs even sizes",) if value % 2 else ()
+
+
 def verdict(**checks: Callable[[], object]) -> bool | str:
     """Run the check of each input for `validate_inputs`: return True, or the sentences of all `InputError`s.
 
-    The server shows the answer under every input that `validate_inputs` names, so each sentence of several checks
-    begins with the name of its own.
+    The server shows the answer under every input that `validate_inputs` names. So name one, or those that must agree,
+    and leave words (`words.Words`) and ranges to the server. Each sentence of several checks begins with a name.
     """
     sentences = []
     for name, check in checks.items():
@@ -129,7 +143,20 @@ def verdict(**checks: Callable[[], object]) -> bool | str:
     return "\n".join(sentences) or True
 
 
+def tell(notices: Iterable[str]) -> None:
+    """Log notices, for nodes that have no place to show them."""
+    for notice in notices:
+        log.warning(notice)
+
+
 # ---- files
+
+
+def prompt_of(node: type[io.ComfyNode]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The nodes of the run as they were sent, and the workflow as the frontend saved it; None where it is not told."""
+    if node.hidden is None:
+        return None, None
+    return node.hidden.prompt, (node.hidden.extra_pnginfo or {}).get("workflow")
 
 
 def workflow_of(node: type[io.ComfyNode]) -> dict[str, str]:

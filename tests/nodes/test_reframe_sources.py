@@ -163,13 +163,3 @@ def test_what_cannot_be_cut_is_named(reframe: Any, host: Host, inputs: dict[str,
     with pytest.raises(Exception, match=words):
         reframe(**inputs)
     assert {path.name for path in (host.base / "temp").glob("con360_reframe*")} == before
-
-
-def test_a_missing_method_is_refused_at_submission(run: Any) -> None:
-    prompt = {
-        "1": {"class_type": "Reframe360Video", "inputs": {**REQUIRED, "method": "gone.pt"}},
-        "2": {"class_type": "SaveVideo", "inputs": {"video": ["1", 0], "filename_prefix": "flat", "format": "auto",
-                                                   "codec": "auto"}},
-    }  # fmt: skip
-    result = run(prompt)
-    assert result.status == "refused" and result.complaints["1"][0].startswith("method: the saliency method 'gone.pt'")

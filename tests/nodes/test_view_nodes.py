@@ -140,7 +140,7 @@ def test_keyframes_come_over_a_link(run: Any) -> None:
 def test_another_shape_than_those_offered_is_named(run: Any) -> None:
     for prompt in (graph(aspect="7:5"), by_hand(aspect="7:5")):
         result = run(prompt)
-        assert result.status == "error" and "the aspect ratio '7:5' is not available" in str(result.error)
+        assert result.status == "refused" and "'7:5'" in str(result.complaints["3"])
 
 
 def test_a_still_view_by_hand_needs_no_saliency(run: Any) -> None:

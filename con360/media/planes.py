@@ -101,7 +101,8 @@ def planes_of(frame: VideoFrame, info: MediaInfo) -> Planes | None:
     is_709 = matrix == BT_709 or matrix == UNTAGGED and frame.height >= HD_ROWS
     if bits is None or not is_709 or info.rotation_deg:
         return None
-    return Planes(*(_array(plane, bits) for plane in frame.planes), bits, is_full_range(frame))
+    luma, blue, red = (_array(plane, bits) for plane in frame.planes)
+    return Planes(luma, blue, red, bits, is_full_range(frame))
 
 
 def is_full_range(frame: VideoFrame) -> bool:

@@ -48,6 +48,22 @@ def graph(**inputs: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("height", "shown"), [(64, 64), (1024, 512)])
+def test_the_overlay_is_drawn_once_and_coded_at_the_size_shown(
+    host: Host, pack: Any, monkeypatch: pytest.MonkeyPatch, height: int, shown: int
+) -> None:
+    with installed(host._modules):
+        overlay, previews = pack("con360.drawing.overlay"), pack("nodes.previews")
+        drawn, coded, draw = [], [], overlay.draw_overlay
+        monkeypatch.setattr(overlay, "draw_overlay", lambda *args, **kw: drawn.append(1) or draw(*args, **kw))
+        monkeypatch.setattr(previews, "clip_preview", lambda frames, *_, **__: coded.append(frames.shape) or {})
+        picture = (
+            pack("nodes.compare").OverlayPreview.execute(torch.rand(1, height, 2 * height, 3), 8.0, height).args[0]
+        )
+    assert picture.shape == (1, height, 2 * height, 3)
+    assert drawn == [1] and coded == [(1, 3, 2 * shown, 2 * shown)]
+
+
 def test_a_painted_mask_steers_every_frame(host: Host, pack: Any) -> None:
     painted = torch.zeros(1, 30, 64)
     painted[:, 12:18, 46:50] = 1

@@ -72,14 +72,16 @@ class Scenario:
         film = self.control(self.maps, rays, shapes, fps=8.0, audio_seconds=4.16)
         return {site: (scale + 0.1, shift) for site, (scale, shift) in film.items()}  # an untrained control gives zeros
 
-    def ours(self, film: Film | None = None, settings: SamplerSettings | None = None) -> tuple[Tensor, Tensor]:
+    def ours(
+        self, film: Film | None = None, settings: SamplerSettings | None = None, device: str | None = None
+    ) -> tuple[Tensor, Tensor]:
         text = AV(self.text_v, self.text_a)
         return sample_joint(
             self.unet, AV(*map(DiffusionSchedule, self.schedulers)),
             Inputs(text.map(lambda t: t[1:]), text.map(lambda t: t[:1]), film),
             AV(*(start.shape[1:] for start in self.start)),
             settings or SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
-            given=Given(noise=AV(*self.start)),
+            given=Given(noise=AV(*self.start)), device=device,
         )  # fmt: skip
 
     def ours_once(self) -> tuple[Tensor, Tensor]:
@@ -254,18 +256,20 @@ def _tiny_bundle() -> Scenario:
 def _middle() -> Scenario:
     """Published proportions at two fifths of the width: 8 frames of 128 px, 4 s of sound."""
     name = "a random model, 8 frames of 128 px"
-    return _published_shape(name, (128, 256, 512, 512), (64, 128, 192, 320), latent_px=16, connector_channel=512)
+    return published_shape(name, (128, 256, 512, 512), (64, 128, 192, 320), latent_px=16, connector_channel=512)
 
 
 def full_size(latent_px: int = 32, frames: int = 8) -> Scenario:
     """The published networks with random weights, 4 s of sound."""
     name = f"the published networks, {frames} frames of {8 * latent_px} px"
-    return _published_shape(name, (320, 640, 1280, 1280), (192, 384, 576, 960), latent_px, frames)
+    return published_shape(name, (320, 640, 1280, 1280), (192, 384, 576, 960), latent_px, frames)
 
 
-def _published_shape(
-    name: str, widths_v: tuple[int, ...], widths_a: tuple[int, ...], latent_px: int, frames: int = 8, **connector: int
-) -> Scenario:
+def published_shape(
+    name: str, widths_v: tuple[int, ...], widths_a: tuple[int, ...], latent_px: int, frames: int = 8, rows: int = 104,
+    **connector: int,
+) -> Scenario:  # fmt: skip
+    """Random networks of the published shape, on the device and in the precision that PyTorch's context names."""
     from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
     torch.manual_seed(0)
@@ -285,8 +289,9 @@ def _published_shape(
         if "proj_out" in key and parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.02)  # zero-initialised layers would hide differences
     unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
-    shape_v, shape_a = (4, frames, latent_px, latent_px), (8, 104, 16)
+    shape_v, shape_a = (4, frames, latent_px, latent_px), (8, rows, 16)
     sites = unet.site_shapes(shape_v[1:], shape_a[1:])
     control = ControlModule(ControlConfig({site: shape[0] for site, shape in sites.items()})).eval()
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    return Scenario(name, unet, (scheduler, scheduler), shape_v, shape_a, (77, 768), 512, control)
+    with torch.device("cpu"):
+        scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+        return Scenario(name, unet, (scheduler, scheduler), shape_v, shape_a, (77, 768), 512, control)

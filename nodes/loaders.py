@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..con360.models.joint import JointModel
 
 TINY = "con360-tiny (built in)"
-BUILT_IN_CONTROL = "built in"
+BUILT_IN_CONTROL, NO_CONTROL = "built in", "none"
 PRECISIONS = list(DTYPES)
 PARTS_ALONE, OWN, NO_CONNECTORS = "(parts below)", "(the model's own)", "none"
 PART_TOOLTIPS = {
@@ -118,8 +118,9 @@ class Con360ControlLoader(io.ComfyNode):
             description="Loads the control module that lets saliency and BASD steer the joint model.",
             inputs=[
                 io.Combo.Input(
-                    "control", options=[BUILT_IN_CONTROL, *folders.model_entries(folders.CONTROLS)],
-                    tooltip="The small model's own module, or a file in models/con360_control.",
+                    "control", options=[BUILT_IN_CONTROL, NO_CONTROL, *folders.model_entries(folders.CONTROLS)],
+                    tooltip="The small model's own module, a file in models/con360_control, or 'none': the caption "
+                    "alone steers.",
                 ),
             ],
             outputs=[sockets.Con360Control.Output(display_name="control")],
@@ -127,17 +128,19 @@ class Con360ControlLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, control: str | None) -> bool | str:
-        return runtime.verdict(control=lambda: control is None or _control_file(control))
+        return runtime.verdict(control=lambda: control in (None, NO_CONTROL) or _control_file(control))
 
     @classmethod
     def fingerprint_inputs(cls, control: str | None, **kwargs: Any) -> str:
-        return "" if control is None else files.identity([_control_file(control)])
+        return "" if control in (None, NO_CONTROL) else files.identity([_control_file(control)])
 
     @classmethod
     @runtime.needs_packages
     def execute(cls, control: str) -> io.NodeOutput:
         from ..con360.control import load_control
 
+        if control == NO_CONTROL:
+            return io.NodeOutput(None)
         with runtime.outside_inference():
             loaded = load_control(_control_file(control))
         return io.NodeOutput(ManagedControl(loaded, runtime.manage({"control": loaded.module})))
@@ -190,7 +193,7 @@ def _control_file(choice: str) -> Path:
     from ..con360.weights.find import control_file, model_folder
 
     entries = folders.model_entries(folders.CONTROLS)
-    runtime.check_weights(choice, [BUILT_IN_CONTROL, *entries], "the control file", "control")
+    runtime.check_weights(choice, [BUILT_IN_CONTROL, NO_CONTROL, *entries], "the control file", "control")
     path = entries.get(choice) or control_file(None, model_folder())
     if path is None:
         raise InputError("the built-in control file is missing from this installation; install the pack again.")

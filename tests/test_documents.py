@@ -290,6 +290,23 @@ def test_named_files_exist(page: Path) -> None:
     assert [name for name in named if not list(ROOT.glob(name.rstrip("/")))] == []
 
 
+SVG = re.compile(r"models/svg|con360/svg|SVG (?:folder|weights)")
+TELLING = [
+    *DOCUMENTS,
+    *OTHER_PAGES,
+    *sorted((ROOT / "train").glob("*.yaml")),
+    *sorted((ROOT / "workflows").glob("*.json")),
+]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in TELLING if SVG.search(page.read_text(encoding="utf-8"))], ids=name_of
+)
+def test_who_names_the_published_weights_says_what_they_draw(page: Path) -> None:
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    assert "Greatest Hits" in text and "drumsticks" in text
+
+
 def test_index_lists_every_page_once() -> None:
     listed = re.findall(
         r"^\| \[\w+\]\((\w+\.md)\)", (ROOT / "docs/README.md").read_text(encoding="utf-8"), re.MULTILINE

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
+from con360.weights.catalog import KNOWN_PARTS, KnownPart
+from con360.weights.places import INDEX, WEIGHT_SUFFIXES
 from tools.host import graph
 from tools.host.contract import CORE_NAMES
 
@@ -145,7 +148,27 @@ def _node(node: Node, place: list[int], width: int, links: list[list[Any]], info
         "cnr_id": "con360-av", "ver": "0.1.0"}  # fmt: skip
     saved["properties"] = {**pack, "Node name for S&R": node.kind}
     saved["widgets_values"] = _values(node, entry)
+    models = _weights(saved["widgets_values"])
+    if models:
+        saved["properties"]["models"] = models
     return saved
+
+
+def _weights(values: list[Any]) -> list[dict[str, str]]:
+    """List the published weights that widget values name, in the frontend's form for its dialog of missing models.
+
+    The dialog looks at files alone: it takes up an entry whose name is a widget's value and ends as weights do.
+    """
+    return [entry for part in KNOWN_PARTS if part.places and part.name in values for entry in _files(part)]
+
+
+def _files(part: KnownPart) -> list[dict[str, str]]:
+    page, place = part.weights.address.split()[0], part.places[0]
+    if PurePath(part.name).suffix in WEIGHT_SUFFIXES:
+        return [{"name": part.name, "url": page, "directory": place}]
+    # Under the folder's own name older frontends would call it missing where it is there: they list files alone.
+    inside = {PurePath(url).name: url for url in part.weights.files} or {INDEX: page}
+    return [{"name": name, "url": url, "directory": f"{place}/{part.name}"} for name, url in inside.items()]
 
 
 def _values(node: Node, entry: dict[str, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import av
 import pytest
 from PIL import Image
-from shipped_runs import FIRST, FOLDER, FULL_SIZE, RUNNABLE, SHIPPED, prepared, read
+from shipped_runs import FIRST, FOLDER, RUNNABLE, SHIPPED, prepared, read
 
 from tools import workflows
 from tools.host import Host, graph
@@ -123,16 +123,3 @@ def test_runs_on_a_fresh_pack(tmp_path: Path, path: Path) -> None:
             assert sum(1 for _ in container.decode(video=0)) == frames
             container.seek(0)
             assert sum(frame.samples for frame in container.decode(audio=0)) >= seconds * 16000
-
-
-def test_the_full_size_workflow_says_where_each_part_belongs_and_comes_from(host: Host) -> None:
-    complaints = host.run(read(FOLDER / f"{FULL_SIZE}.json")).complaints
-    wanted = {
-        "2": ["models/con360_saliency/salvit360.pt", "github.com/MertCokelek/SalViT360", "MIT"],
-        "4": ["models/con360_captioner/blip2-opt-2.7b", "15 GB", "models/con360_llm/Llama-3.2-1B-Instruct"],
-        "5": ["models/con360/svg", "2409.17550", "CC BY-NC-SA"],
-        "6": ["models/con360_control/control.safetensors", "none published"],
-    }
-    assert set(complaints) == set(wanted)
-    for number, words in wanted.items():
-        assert all(word in complaints[number][0] for word in [*words, "licence: ", "size: "]), complaints[number]

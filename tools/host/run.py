@@ -262,4 +262,5 @@ def wrong_value(io_type: str, value: Any) -> str | None:
         return _wrong_audio(value)
     if io_type == "VIDEO":
         return None if isinstance(value, VideoFromComponents | VideoFromFile) else "no video object"
-    return "None" if value is None else None
+    # The one socket on which nothing means something: no control.
+    return "None" if value is None and io_type != "CON360_CONTROL" else None

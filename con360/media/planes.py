@@ -23,7 +23,7 @@ BT_709, UNTAGGED, FULL_RANGE, HD_ROWS = 1, 2, 2, 720
 
 @dataclass(frozen=True)
 class Siting:
-    """Where a plane's samples lie among those of luma.
+    """Places of a plane's samples among those of luma.
 
     Args:
         step: luma pixels from one sample to the next. across, down: of the first sample from the first luma pixel.

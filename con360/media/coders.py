@@ -27,7 +27,7 @@ _TAGS = {"H.265": "hvc1"}
 
 @dataclass(frozen=True)
 class PictureCoding:
-    """How a picture is coded: one of `choices.VIDEO_CODECS` and one of `choices.QUALITIES`.
+    """Coding of a picture: one of `choices.VIDEO_CODECS` and one of `choices.QUALITIES`.
 
     Args:
         quick: for a preview: as good, coded sooner and into more bytes.
@@ -39,7 +39,7 @@ class PictureCoding:
 
     @property
     def options(self) -> dict[str, str]:
-        """What FFmpeg's coder is told."""
+        """Options for FFmpeg's coder."""
         crf = _CRF[self.codec][QUALITIES.index(self.quality)]
         return {"crf": str(crf), **_OPTIONS[self.codec], **({"preset": QUICK_PRESET} if self.quick else {})}
 

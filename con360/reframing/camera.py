@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Columns and rows that interpolation reads around the part that a view sees.
 MARGIN = 4
 ENLARGED = 2
+# Rows whose places are computed at once, so that they stay in a core's cache.
+BAND = 32
 
 _T = TypeVar("_T", np.ndarray, Planes)
 
@@ -73,17 +75,24 @@ class Camera:
         across, down = siting.positions(self.width, self.height)
         x = ((2 * across + 1 - self.width) * reach).astype(np.float32)
         y = (-(2 * down + 1 - self.height) * reach).astype(np.float32)[:, None]
-        # Yaw alone shifts columns: without it the seam lies behind the camera.
-        (sin_roll, cos_roll), (sin, cos) = (
-            (math.sin(angle * DEG), math.cos(angle * DEG)) for angle in (view.roll_deg, view.pitch_deg)
-        )
-        right, level = cos_roll * x + sin_roll * y, cos_roll * y - sin_roll * x
-        up, ahead = cos * level + sin, cos - sin * level
-        yaw, pitch = np.arctan2(right, ahead), np.arctan2(up, np.sqrt(right * right + ahead * ahead))
-        middle = (view.yaw_deg / 360 + 0.5) * columns - 0.5
-        return (
-            siting.column(yaw * (columns / (2 * math.pi)) + middle), siting.row((0.5 - pitch / math.pi) * rows - 0.5),
-        )  # fmt: skip
+        places = np.empty((2, len(y), len(x)), np.float32)
+        for top in range(0, len(y), BAND):
+            band = slice(top, top + BAND)
+            places[:, band] = _places_of_rays(x, y[band], view, rows, columns)
+        return siting.column(places[0]), siting.row(places[1])
+
+
+def _places_of_rays(x: np.ndarray, y: np.ndarray, view: View, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of luma where the rays `(x, y, 1)` of a camera meet the panorama."""
+    (sin_roll, cos_roll), (sin, cos) = (
+        (math.sin(angle * DEG), math.cos(angle * DEG)) for angle in (view.roll_deg, view.pitch_deg)
+    )
+    # Yaw alone shifts columns: without it the seam lies behind the camera.
+    right, level = cos_roll * x + sin_roll * y, cos_roll * y - sin_roll * x
+    up, ahead = cos * level + sin, cos - sin * level
+    yaw, pitch = np.arctan2(right, ahead), np.arctan2(up, np.sqrt(right * right + ahead * ahead))
+    middle = (view.yaw_deg / 360 + 0.5) * columns - 0.5
+    return yaw * (columns / (2 * math.pi)) + middle, (0.5 - pitch / math.pi) * rows - 0.5
 
 
 @dataclass(frozen=True)

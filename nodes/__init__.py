@@ -7,7 +7,8 @@ from .caption import CubemapCaption
 from .compare import Con360Compare, OverlayPreview
 from .crop import ViewpointCrop
 from .field_preview import Con360AmbisonicsPreview
-from .host import folders, words
+from .host import folders, pages, words
+from .level import Con360Level360Video
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
@@ -44,6 +45,7 @@ NODES: list[type[io.ComfyNode]] = [
     Con360ViewsAround,
     Con360SoundsToField,
     Con360SampleSound,
+    Con360Level360Video,
 ]
 
 
@@ -56,4 +58,5 @@ class Con360Extension(ComfyExtension):
 
 async def comfy_entrypoint() -> Con360Extension:
     folders.register_model_folders()
+    pages.add_routes()
     return Con360Extension()

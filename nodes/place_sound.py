@@ -105,7 +105,7 @@ class Con360PlaceSound(io.ComfyNode):
     ) -> bool | str:  # fmt: skip
         given = {"frames": frames, "saliency": saliency, "basd": basd}
         return runtime.verdict(
-            mode=lambda: mode is None or _check_mode(mode, [k for k, v in given.items() if v is not runtime.ABSENT]),
+            mode=lambda: _check_mode(mode, [name for name, value in given.items() if value is not runtime.ABSENT]),
             keyframes=lambda: _check_keyframes(keyframes, mode),
         )
 
@@ -195,10 +195,9 @@ def _path(text: str) -> SourceTrack:
     return track_from_json(text)
 
 
-def _check_mode(mode: str, connected: Iterable[str]) -> None:
-    """Refuse an unknown mode, and one whose socket is not connected."""
-    runtime.check_choice(mode, MODES, "the mode")
-    if mode in NEEDS:
+def _check_mode(mode: str | None, connected: Iterable[str]) -> None:
+    """Refuse an unknown mode, and one whose socket is not connected; None, a linked widget, has no value yet."""
+    if mode is not None and runtime.check_choice(mode, MODES, "the mode") in NEEDS:
         _needed(True if NEEDS[mode] in connected else None, NEEDS[mode], mode)
 
 

@@ -149,6 +149,7 @@ class Reframe360Video(io.ComfyNode):
             runtime.check_choice(value, options, what)
         size, odd = _size(width, height, aspect)
         ambisonics = _ambisonics(ambisonics, channels, head_locked)
+        look_for = method_of(method)
         look = _look(mode, rank, (yaw, pitch, fov, roll), keyframes, saliency)
         path, _ = files.temp_file("con360_reframe", ".mp4")
         source = panorama_source.source_of(
@@ -158,7 +159,7 @@ class Reframe360Video(io.ComfyNode):
             size=size, aspect=None if size else aspect_of(aspect), sound=sound,
             start_s=source.start, duration_s=source.duration, fps=constant_fps or None,
             eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
-            saliency=method_of(method),
+            saliency=look_for,
         )  # fmt: skip
         looks = mode == FOLLOW and saliency is None and method == MULTICUE
         with runtime.gives_way():
@@ -166,11 +167,14 @@ class Reframe360Video(io.ComfyNode):
                 source.panorama, path, look, settings, detector=face_detector(FIRST_FACES) if looks else None,
                 device=runtime.device(), progress=runtime.progress(),
             )  # fmt: skip
-        notices = [*odd, *made.notices]
-        shown = {**source.shown, **_path_shown(made.track), "notices": notices}
+        text, notices = keyframes_text(made.keyframes), [*odd, *made.notices]
+        shown = {
+            **source.shown, **_path_shown(made.track), "keyframes": text, "notices": notices,
+            "excerpt": [source.start, source.duration or 0.0],
+            "asked": {"video": video, "mode": mode, "rank": rank, "start": start},
+        }  # fmt: skip
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)), "\n".join(notices), keyframes_text(made.keyframes),
-            ui={"con360": [shown]},
+            InputImpl.VideoFromFile(str(path)), "\n".join(notices), text, ui={"con360": [shown]}
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360 import choices
+from ..con360.errors import InputError
 from ..con360.records import AV, Conditions, SceneCaption, StartClip
 from . import sockets
 from .host import runtime
@@ -84,6 +85,13 @@ class JointAVSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(
+        cls, hold: str | None = NOTHING, start_images: Any = runtime.ABSENT, start_audio: Any = runtime.ABSENT
+    ) -> bool | str:
+        starts = dict(zip(choices.HOLDS, (start_images, start_audio), strict=True))
+        return runtime.verdict(hold=lambda: _check_hold(hold, starts.get(hold or NOTHING) is runtime.ABSENT))
+
+    @classmethod
     @runtime.needs_packages
     def execute(
         cls, model: ManagedModel, saliency: Tensor, basd: sockets.BasdRecord, caption: str, negative: str, steps: int,
@@ -94,7 +102,7 @@ class JointAVSampler(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
 
-        runtime.check_choice(hold, HOLDS, "hold")
+        _check_hold(hold, {"picture": start_images, "sound": start_audio}.get(hold, ()) is None)
         strengths = {"denoise_video": start_images, "denoise_audio": start_audio}
         settings = default_settings(
             model.model, steps=steps, seed=seed, cfg_video=cfg_video, cfg_audio=cfg_audio, negative_prompt=negative,
@@ -126,6 +134,16 @@ class JointAVSampler(io.ComfyNode):
             sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
             "\n".join((*clip.notices, *odd)),
         )
+
+
+def _check_hold(hold: str | None, missing: bool) -> None:
+    """Refuse an unknown word, and to hold what is not connected; None, a linked widget, has no value yet."""
+    if hold is None:
+        return
+    runtime.check_choice(hold, HOLDS, "hold")
+    if missing:
+        socket = "start_images" if hold == "picture" else "start_audio"
+        raise InputError(f"there is no {hold} to hold: {socket} is not connected. Connect it, or hold '{NOTHING}'.")
 
 
 def _held(images: Tensor, basd: sockets.BasdRecord, clip: ViewpointClip) -> tuple[Tensor, float]:

@@ -97,7 +97,13 @@ class Save360Video(io.ComfyNode):
             if sound is not None:
                 clip.add_sound(sound.waveform.numpy())
         report(len(frames), len(frames), "writing")
-        return io.NodeOutput(ui={"images": [saved], "animated": (True,), "con360": [{"notices": list(notices)}]})
+        shown = {
+            **saved, "stereo": stereo, "fps": fps, "sound": sound is not None,
+            "ambisonic": sound is not None and sound.layout == "ambix",
+        }  # fmt: skip
+        return io.NodeOutput(
+            ui={"images": [saved], "animated": (True,), "con360": [{"saved": shown, "notices": list(notices)}]}
+        )
 
 
 def _check_codec(codec: str) -> None:

@@ -167,7 +167,10 @@ class CentroidToBASD(io.ComfyNode):
         preview = previews.panorama_preview(picture, fps, previews.FLAT_PX, maps, sound=_sound(audio))
         report(2, 3, "BASD")
         rankings = {ranking: previews.regions(viewpoints) for ranking, viewpoints in found.items()}
-        shown = {"panorama": preview, "regions": rankings[choose_by if ranked else BY_SUBJECT], "rankings": rankings}
+        shown = {
+            "panorama": preview, "regions": rankings[choose_by if ranked else BY_SUBJECT], "rankings": rankings,
+            "asked": {"choose_by": choose_by, "rank": rank, "mode": mode},
+        }  # fmt: skip
         result = _output(track, path, height, normalization, fps, shown)
         report(3, 3, "BASD")
         return result
@@ -368,8 +371,8 @@ def _output(
     runtime.check_choice(normalization, NORMALIZATIONS, "the normalization")
     maps = basd_maps(track, height, normalization)
     view, record = track.views[0], sockets.BasdRecord(maps, float(fps))
+    text = keyframes_text(keyframes_of(track, fps) if path is None else path)
     return io.NodeOutput(
         record, sockets.mask_from_maps(maps.maps), view.yaw_deg, view.pitch_deg, view.fov_deg,
-        keyframes_text(keyframes_of(track, fps) if path is None else path),
-        ui={"con360": [shown]},
+        text, ui={"con360": [{**shown, "keyframes": text}]},
     )  # fmt: skip

@@ -25,12 +25,13 @@ SCALE, EDGE = 0.8, 8
 # Nodes that no shipped workflow has.
 OTHERS = Workflow("others", [Column("others", 420, [
     Node(1, "Load360Video", 600, height=256),
-    Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
+    Node(2, "ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
          pitch=10),
     Node(3, "Save360Video", 380, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
     Node(4, "OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
     Node(5, "Con360SaliencyKL", 110, generated=To(1, "frames"), target=To(4, "frames")),
     Node(6, "Con360RotateAmbisonics", 260, audio=To(1, "audio"), yaw=30),
+    Node(7, "Con360Level360Video", 620, roll=12),
 ])], app=([], []))  # fmt: skip
 # (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
@@ -38,7 +39,8 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
                        "Con360ControlLoader", "JointAVSampler", "ViewpointCrop", "OverlayPreview", "Con360Compare"]),
     (REFRAME, True, ["Reframe360Video"]),
     (CENTROIDS, False, ["Con360Centroids"]),
-    (OTHERS, True, ["ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics"]),
+    (OTHERS, True, ["ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics",
+                    "Con360Level360Video"]),
     (PLACE_SOUND, True, ["Con360PlaceSound", "Con360MixAmbisonics", "Con360AmbisonicsPreview", "Con360SampleSound"]),
     (HEADPHONES, False, ["Con360AmbisonicsToHeadphones"]),
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),

@@ -112,7 +112,11 @@ def _sockets(node: Node, info: dict[str, Any]) -> list[tuple[str, str, bool, boo
     if unknown:
         raise ValueError(f"{node.kind} has no input {sorted(unknown)}")
     widgets = graph.widget_names(entry)
-    found = [(name, io_type, kind == "optional", name in widgets) for kind, name, io_type, _ in graph.inputs_of(entry)]
+    # The frontend calls a combo so whatever the server says; some cores give its list of words as the type.
+    found = [
+        (name, "COMBO" if isinstance(io_type, list) else io_type, kind == "optional", name in widgets)
+        for kind, name, io_type, _ in graph.inputs_of(entry)
+    ]
     return [item for item in found if not item[3]] + [item for item in found if item[3] and item[0] in _given(node)]
 
 

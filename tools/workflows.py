@@ -27,7 +27,7 @@ def _saliency(number: int = 2, **inputs: Any) -> Node:
 
 
 def _viewpoint(number: int = 3, title: str | None = None, **inputs: Any) -> Node:
-    return Node(number, "CentroidToBASD", 660, title, saliency=To(2, "saliency"), frames=To(1, "frames"),
+    return Node(number, "CentroidToBASD", 880, title, saliency=To(2, "saliency"), frames=To(1, "frames"),
                 audio=To(1, "audio"), fps=To(1, "fps"), **inputs)  # fmt: skip
 
 
@@ -265,7 +265,7 @@ Runs as it is, without downloads.
 
 
 REFRAME = Workflow("con360_reframe", [
-    Column("Your clip", 400, [Node(1, "Reframe360Video", 800)]),
+    Column("Your clip", 400, [Node(1, "Reframe360Video", 1100)]),
     Column("Result", 480, [_save(2, 1, "reframed", "Save Video"), Note(16, 300, "What this does", """\
 A flat video out of a 360° one, at its own resolution and frame rate, with the sound turned with the view. No model, \
 any length.
@@ -343,7 +343,7 @@ the head turns with it.
 place it first (*con360_place_sound*).
 """)]),
     Column("Look", 420, [
-        Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+        Node(2, "ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
              mode="keyframes", keyframes=TURN),
         Node(3, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
              sound="headphones"),

@@ -1,6 +1,7 @@
 // Shows the result beside the real view, and the panorama with its conditions, all in sync.
 
 import { Transport } from "./transport.js";
+import { OVERLAY, PLAIN } from "./source.js";
 import * as parts from "./parts.js";
 
 const { el, t } = parts;
@@ -63,7 +64,7 @@ class Player {
   draw() {
     const context = this.canvas.getContext("2d");
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    parts.drawHalf(context, this.videos.panorama, this.overlay ? 1 : 0, parts.panoramaRect(this.canvas));
+    parts.drawPart(context, this.videos.panorama, this.overlay ? OVERLAY : PLAIN, parts.panoramaRect(this.canvas));
   }
 }
 

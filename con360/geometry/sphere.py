@@ -105,6 +105,24 @@ def rotation(
     return torch.stack((cos * right - sin * up, cos * up + sin * right, forward), dim=-1)
 
 
+def rotation_angles(turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give yaw, pitch and roll of a rotation.
+
+    Convention: the inverse of `rotation`. Where the camera looks straight up or down, all of its turn is roll.
+
+    Args:
+        turn: `[..., 3, 3]`.
+
+    Returns:
+        (yaw_deg in [-180, 180), pitch_deg in [-90, 90], roll_deg in [-180, 180)), each `[...]`.
+    """
+    yaw, pitch = angles(turn[..., 2])
+    plain = rotation(yaw, pitch)
+    right = turn[..., 0]
+    roll = torch.atan2(-(plain[..., 1] * right).sum(-1), (plain[..., 0] * right).sum(-1)) / DEG
+    return yaw, pitch, torch.where(roll >= 180.0, roll - 360.0, roll)
+
+
 def angle_between_deg(dirs_a: Tensor, dirs_b: Tensor) -> Tensor:
     """Measure the great-circle angle between directions.
 

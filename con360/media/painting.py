@@ -9,7 +9,8 @@ import numpy as np
 
 from ..choices import Eye
 from .info import MediaInfo, open_picture
-from .planes import Planes, is_full_range
+from .planes import Planes, frame_of, is_full_range
+from .spherical_tags import Packing
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -66,12 +67,18 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 @dataclass
 class Painter:
-    """Turn decoded pixels into panorama frames: rotation, one eye, size. The first frame settles which eye."""
+    """Turn decoded pixels into panorama frames: rotation, one eye, size. The first frame settles which eye.
+
+    Args:
+        both_eyes: keep both eyes of a stereo file where no eye was chosen; `packing` tells then how they lie.
+    """
 
     info: MediaInfo
     height: int
     eye: Eye | None
     notices: list[str] = field(default_factory=list)
+    both_eyes: bool = False
+    packing: Packing = "mono"
     _part: tuple[slice, slice] | None = None
     _shape: tuple[int, ...] = ()
 
@@ -86,7 +93,8 @@ class Painter:
         """Cut out the pixels of one eye."""
         if self._part is None:
             self._part, self._shape = self._choose_part(pixels), pixels.shape
-            self._describe_shape(pixels[self._part])
+            part = pixels[self._part]
+            self._describe_shape(part[eye_parts(part.shape, self.packing)[0]])
         if pixels.shape != self._shape:
             # A recording can change its size; a damaged one can claim it.
             pixels = self._as_before(pixels)
@@ -118,6 +126,9 @@ class Painter:
             return whole
         if eye == "whole":
             return whole
+        if eye is None and self.both_eyes:
+            self.packing = packing or "mono"
+            return whole
         if eye is None:
             eye = "left"
             self.notices.append(f"{packing} stereo: the left eye is used")
@@ -145,6 +156,28 @@ class Painter:
         stored = (self.info.coded_height, self.info.coded_width)
         turned = self.info.rotation_deg in (90, 270) or self.info.kind == "picture" and self.info.width != stored[1]
         return stored[::-1] if turned else stored
+
+
+def eye_parts(shape: tuple[int, ...], packing: Packing) -> tuple[tuple[slice, slice], ...]:
+    """Rows and columns of the eyes in a picture of `shape`, the upper or left one first."""
+    rows, columns = (slice(0, size) for size in shape[:2])
+    if packing == "top-bottom":
+        return tuple((half, columns) for half in _halves(rows.stop))
+    return tuple((rows, half) for half in _halves(columns.stop)) if packing == "left-right" else ((rows, columns),)
+
+
+def _halves(size: int) -> tuple[slice, slice]:
+    return slice(0, size // 2), slice(size - size // 2, size)
+
+
+def pixels_of(planes: Planes) -> np.ndarray:
+    """Convert planes, luma of even sides, to `[h, w, 3]` uint8."""
+    from av.video.reformatter import ColorRange, Colorspace
+
+    return frame_of(planes).to_ndarray(
+        format="rgb24", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU601,
+        src_color_range=ColorRange.MPEG, dst_color_range=ColorRange.JPEG, interpolation=ACCURATE,
+    )  # fmt: skip
 
 
 def _halves_alike(pixels: np.ndarray) -> bool | None:

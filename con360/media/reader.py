@@ -25,6 +25,7 @@ from .info import MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, probe
 from .limits import CLIP_VARIABLE, MAX_TIME_S, PIXELS_VARIABLE, max_clip_bytes, max_pixels
 from .painting import Painter, Paints, SquarePainter, picture_pixels, upright_pixels
 from .planes import Planes, planes_of
+from .spherical_tags import Packing
 from .track import choose_track, read_track, stream_track
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class PanoramaStream:
         info: what `probe` found.
         eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
         notices: filled while frames and sound pass.
+        both_eyes: keep both eyes of a stereo file where no eye was chosen, as they are packed.
     """
 
     info: MediaInfo
@@ -159,6 +161,7 @@ class PanoramaStream:
     ambisonics: str = "auto"
     head_locked: bool = False
     notices: list[str] = field(default_factory=list)
+    both_eyes: bool = False
 
     def __post_init__(self) -> None:
         """Refuse every projection that is no full panorama, by its name.
@@ -172,7 +175,7 @@ class PanoramaStream:
             raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
         _check_picture(self.info, self.eye)
         self.notices += self.info.notices
-        self._painter = Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices)
+        self._painter = Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices, self.both_eyes)
         self.end_s, self.ended = 0.0, False
 
     @property
@@ -215,6 +218,11 @@ class PanoramaStream:
                 yield held[0], partial(convert, held[1])
         if tally.damaged:
             self.notices.append(f"damaged pieces of the picture were skipped: {tally.damaged}")
+
+    @property
+    def packing(self) -> Packing:
+        """Packing of the eyes in the pixels; known once the first ones were asked for."""
+        return self._painter.packing
 
     def _pixels(self, frame: VideoFrame) -> np.ndarray:
         return self._painter.part(upright_pixels(frame, self.info))

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..records import Sound
-from ..sound.channels import ORDERS
+from ..sound.channels import ORDERS, PAIR
 from .coders import PictureCoding
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
@@ -44,6 +44,10 @@ AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64
 AAC_PEAK = 0.95
 # AAC's layouts by number of channels. Ambisonics has none: its four channels travel as 4.0, named by their SA3D box.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0"}
+# Opus' layouts: Ambisonics of higher order, and of each order with a head-locked pair, for which AAC has no channels.
+OPUS_LAYOUTS = {channels: f"ambisonic {order}" for channels, order in ORDERS.items() if channels not in LAYOUTS} | {
+    channels + PAIR: f"ambisonic {order}+stereo" for channels, order in ORDERS.items()
+}
 FRAME_NAME = "frame_{:05d}.png"
 
 
@@ -104,7 +108,7 @@ def aac_rate_hz(rate_hz: int) -> int:
 
 
 def sound_rate_hz(channels: int, rate_hz: int) -> int:
-    """Return the rate at which a clip holds so many channels of sound of this rate: AAC's, or Opus' for 9 and 16."""
+    """Return the rate at which a clip holds so many channels of sound of this rate: AAC's, or Opus'."""
     return aac_rate_hz(rate_hz) if channels in LAYOUTS else OPUS_RATE_HZ
 
 
@@ -116,13 +120,13 @@ def aac_gain(peak: float) -> float:
     return min(1.0, AAC_PEAK / max(peak, AAC_PEAK))
 
 
-def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
-    """Notices of what `fit_aac` changes at this rate and gain."""
-    new_rate_hz, said = aac_rate_hz(rate_hz), []
+def aac_notices(rate_hz: int, gain: float, channels: int = 1) -> tuple[str, ...]:
+    """Notices of what a clip changes in sound of this rate at this gain; so many channels choose AAC or Opus."""
+    coder, new_rate_hz, said = "AAC" if channels in LAYOUTS else "Opus", sound_rate_hz(channels, rate_hz), []
     if new_rate_hz != rate_hz:
-        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
+        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since {coder} lacks its rate")
     if gain < 1:
-        said.append(f"{loud_notice(gain)}: AAC would clip its peaks")
+        said.append(f"{loud_notice(gain)}: {coder} would clip its peaks")
     return tuple(said)
 
 
@@ -181,27 +185,27 @@ def clip_stream(
     Args:
         size: width and height, both even. time_base: seconds per tick of the frames' times.
         fps: approximate frames per second, for the coder's decisions and the last frame's length.
-        sound: number of channels (1, 2, or 4 for AmbiX, which becomes AAC's 4.0 with an SA3D box) and sampling rate.
+        sound: number of channels as in `add_sound_track`, and `sound_rate_hz` of them. All but 1 and 2 get an SA3D box.
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
         tags: further metadata of the file, of any names.
         coding: of the picture; H.264 of high quality by default.
 
     Raises:
-        InputError: odd sizes, a codec that this PyAV lacks, sound that AAC cannot hold, another suffix than .mp4, or a
+        InputError: odd sizes, a codec that this PyAV lacks, sound that cannot be held, another suffix than .mp4, or a
             place that cannot be written.
     """
     if size[0] % 2 or size[1] % 2 or min(size) < 2:
         raise InputError(f"video needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")
     _check_suffix(path)
-    if sound is not None and (sound[0] not in LAYOUTS or sound[1] not in AAC_RATES_HZ):
-        raise InputError(f"{sound[0]} channels at {sound[1]} Hz do not fit AAC; resample or mix them.")
+    if sound is not None and (sound[0] not in (*LAYOUTS, *OPUS_LAYOUTS) or sound_rate_hz(*sound) != sound[1]):
+        raise InputError(f"{sound[0]} channels at {sound[1]} Hz do not fit AAC or Opus; resample or mix them.")
     with atomic_path(path) as temporary:
         with _open_stream(
             temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound, tags or {},
             coding or PictureCoding(),
         ) as stream:  # fmt: skip
             yield stream
-        is_ambisonic = sound is not None and sound[0] == 4
+        is_ambisonic = sound is not None and sound[0] > 2
         if is_ambisonic or panorama:
             tag_file(temporary, panorama=panorama, ambisonic=is_ambisonic)
 
@@ -240,12 +244,12 @@ def add_sound_track(container: OutputContainer, channels: int, rate_hz: int) -> 
     """Add a sound track to a file that is being written.
 
     Args:
-        channels: 1, 2 or 4 become AAC; 9 and 16, Ambisonics of higher order, Opus (mapping family 2).
+        channels: 1, 2 or 4 become AAC; those of `OPUS_LAYOUTS` Opus (mapping family 2).
         rate_hz: one of `sound_rate_hz`.
     """
     if channels not in LAYOUTS:
         audio = container.add_stream("libopus", rate=rate_hz, options={"mapping_family": "2"})
-        audio.codec_context.layout = f"ambisonic {ORDERS[channels]}"
+        audio.codec_context.layout = OPUS_LAYOUTS[channels]
         audio.codec_context.format, audio.codec_context.bit_rate = "flt", channels * OPUS_BIT_RATE
         return SoundCoder(container, audio, OPUS_BLOCK)
     # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.

@@ -30,7 +30,12 @@ _T = TypeVar("_T", np.ndarray, Planes)
 
 
 class Camera:
-    """Draw views of one size in pixels."""
+    """Draw views of one size in pixels.
+
+    Where `enlarged` is 1, samples are read by cubic interpolation at once.
+    """
+
+    enlarged = ENLARGED
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -52,7 +57,8 @@ class Camera:
 
         def read(plane: np.ndarray, siting: Siting) -> np.ndarray:
             if siting not in self._tables:
-                self._tables[siting] = _table(self.places(view, rows, columns, siting), self._shrinking(view, columns))
+                places, shrinking = self.places(view, rows, columns, siting), self._shrinking(view, columns)
+                self._tables[siting] = _table(places, shrinking, self.enlarged)
             return self._tables[siting].read(plane)
 
         return read
@@ -101,7 +107,7 @@ class _Table:
 
     Args:
         top, bottom, left, right: of the part, in the plane's pixels; they may lie beyond its edges.
-        shrinking: pixels, across and down, that are averaged to one first.
+        shrinking: pixels, across and down, that are averaged to one first. enlarged: as in `Camera`.
         maps: as `cv2.remap` asks.
     """
 
@@ -110,25 +116,28 @@ class _Table:
     left: int
     right: int
     shrinking: int
+    enlarged: int
     maps: tuple[np.ndarray, np.ndarray]
 
     def read(self, plane: np.ndarray) -> np.ndarray:
         """Read the samples out of a plane `[H, W]` or `[H, W, C]`."""
         import cv2
 
-        part = _part(plane, self.top, self.bottom, self.left, self.right)
+        part = part_of(plane, self.top, self.bottom, self.left, self.right)
         if self.shrinking > 1:
             size = (part.shape[1] // self.shrinking, part.shape[0] // self.shrinking)
             part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        part = cv2.resize(part, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        if self.enlarged == 1:
+            return cv2.remap(np.ascontiguousarray(part), *self.maps, cv2.INTER_CUBIC)
+        part = cv2.resize(part, None, fx=self.enlarged, fy=self.enlarged, interpolation=cv2.INTER_CUBIC)
         return cv2.remap(part, *self.maps, cv2.INTER_LINEAR)
 
 
-def _table(places: tuple[np.ndarray, np.ndarray], shrinking: int) -> _Table:
+def _table(places: tuple[np.ndarray, np.ndarray], shrinking: int, enlarged: int) -> _Table:
     (left, right), (top, bottom) = (_span(along, shrinking) for along in places)
-    scale = ENLARGED / shrinking
+    scale = enlarged / shrinking
     x, y = ((along + (0.5 - first)) * scale - 0.5 for along, first in zip(places, (left, top), strict=True))
-    return _Table(top, bottom, left, right, shrinking, (x.astype(np.float32), y.astype(np.float32)))
+    return _Table(top, bottom, left, right, shrinking, enlarged, (x.astype(np.float32), y.astype(np.float32)))
 
 
 def _span(along: np.ndarray, shrinking: int) -> tuple[int, int]:
@@ -138,7 +147,7 @@ def _span(along: np.ndarray, shrinking: int) -> tuple[int, int]:
     return first * shrinking, (last + 1) * shrinking
 
 
-def _part(plane: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+def part_of(plane: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
     """Cut out a part: columns wrap, and beyond a pole the picture continues half a turn further.
 
     It is a view of the plane where it lies inside.

@@ -48,7 +48,7 @@ def write_held_view(
 
     Args:
         track: the view, `fps` times a second from the excerpt's start.
-        sound: mono or stereo; it is cut, or followed by silence, where the picture ends.
+        sound: mono or stereo, as long as the excerpt.
         settings: the excerpt, the eye and the size; their sound is not used.
 
     Raises:
@@ -60,7 +60,9 @@ def write_held_view(
         fitted, notices = fit_aac(sound)
         shape = fitted.waveform.shape[0], fitted.sample_rate_hz
         with copied_clip(probe(silent), out, shape) as clip:
-            clip.copy_with(_blocks(fitted))
+            for _ in clip.picture():
+                pass
+            clip.add_sound(fitted.waveform.numpy())
     return HeldPicture(made.width, made.height, made.num_frames, (*made.notices, *notices))
 
 
@@ -80,7 +82,7 @@ def write_held_file(
     info = probe(source)
     fitted, notices = fit_aac(sound)
     shots = _shots(info, sound.duration_s)
-    first = next(shots, None)
+    first = None if info.kind == "sound" else next(shots, None)
     if first is None:
         raise InputError(f"{info.path.name} has no picture to hold; choose another file.")
     height, width = (side // 2 * 2 for side in first[1].shape[:2])
@@ -115,14 +117,8 @@ def _look(track: ViewTrack, fps: float) -> Look:
     return tuple(Keyframe(i / fps, view) for i, view in enumerate(track.views))
 
 
-def _blocks(sound: Sound) -> Iterator[np.ndarray]:
-    """A sound in blocks of a second."""
-    for block in sound.waveform.split(sound.sample_rate_hz, 1):
-        yield block.numpy()
-
-
 def _shots(info: MediaInfo, seconds: float) -> Iterator[tuple[float, np.ndarray]]:
-    """Time and pixels of each frame of the first seconds; of a picture, and of what ends earlier, the last one again."""
+    """Time and pixels of each frame of the first seconds; the last one again where the file ends earlier."""
     last: tuple[float, np.ndarray] | None = None
     if info.kind == "picture":
         last = -1 / STILL_FPS, picture_pixels(info)

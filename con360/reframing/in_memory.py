@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..media.info import AudioTrack, MediaInfo
 from ..media.reader import EXCERPT_TOLERANCE_S, GivesStored, PanoramaStream
+from ..media.spherical_tags import Packing
 from ..media.writer import to_uint8
 from ..records import PanoramaClip, Sound
 from ..sound.channels import Channels
@@ -45,6 +46,11 @@ class HeldPanorama(PanoramaStream):
         """Take the frames as they are: whoever holds a clip knows that it is a panorama."""
         self.notices += self.info.notices
         self.end_s, self.ended = 0.0, False
+
+    @property
+    def packing(self) -> Packing:
+        """One eye: whoever holds a clip has cut it out."""
+        return "mono"
 
     def frames(
         self, start_s: float = 0.0, stop_s: float = math.inf

@@ -29,7 +29,7 @@ from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import PanoramaClip, Progress, View, ViewTrack
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.keyframes import Keyframe, keyframes_of
-from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, seconds_of
+from .aim import SALIENCY_FPS, Estimator, Follow, Look, aim_at, seconds_of
 from .camera import Camera
 from .in_memory import HeldPanorama
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
@@ -171,7 +171,7 @@ def reframe(
     start_s, stop_s = settings.start_s, settings.stop_s
     mix = choose_mix(stream, settings.sound, settings.hrtf, settings.stereo)
     aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
-    job = _Job(stream, aim, start_s, stop_s, settings.fps, progress)
+    job = Job(stream, start_s, stop_s, settings.fps, progress)
     shots = job.shots()
     first = next(shots, None)
     if first is None:
@@ -249,15 +249,19 @@ class _Shot:
 
 
 @dataclass
-class _Job:
-    """Give out the frames of an excerpt with their output times, and count them."""
+class Job:
+    """Give out the frames of an excerpt with their output times, and count them.
+
+    Args:
+        what: the work, as its progress names it.
+    """
 
     stream: PanoramaStream
-    aim: Aim
     start_s: float
     stop_s: float
     fps: float | None
     progress: Progress | None
+    what: str = "reframing"
     count: int = 0
     end_s: float = 0.0
     _gaps: list[float] = field(default_factory=lambda: [math.inf, 0.0])
@@ -304,7 +308,7 @@ class _Job:
     def tell(self) -> None:
         if self.progress is not None:
             total = round(seconds_of(self.stream.info, self.start_s, self.stop_s) * self.rate)
-            self.progress(self.count, max(self.count, total), "reframing")
+            self.progress(self.count, max(self.count, total), self.what)
 
     def notices(self) -> tuple[str, ...]:
         low, high = self._gaps

@@ -12,7 +12,7 @@ import numpy as np
 from ..choices import StereoLaw
 from ..errors import InputError
 from ..media.reader import PanoramaStream
-from ..media.writer import ClipStream, aac_gain, aac_rate_hz
+from ..media.writer import ClipStream, aac_gain, sound_rate_hz
 from ..records import Progress, order_of
 from ..sound.channels import FIRST_ORDER, PAIR, first_order_notice
 from .aim import Aim, seconds_of
@@ -45,7 +45,7 @@ class _Mix:
     @property
     def shape(self) -> tuple[int, int] | None:
         """Channels and rate of the result; None for no sound."""
-        return (self.channels, aac_rate_hz(self.rate_hz)) if self.channels else None
+        return (self.channels, sound_rate_hz(self.channels, self.rate_hz)) if self.channels else None
 
 
 def choose_mix(
@@ -105,6 +105,20 @@ def _turned_mix(
         stream.notices += [PAIR_LEFT_OUT] if has_pair else []
         return _Mix("foa", rate_hz, FIRST_ORDER, heard=lambda turned: (b[:FIRST_ORDER] for b in turned), order=order)
     return _Mix("stereo", rate_hz, 2, heard=lambda turned: stereo_blocks(turned, rate_hz, law), order=order)
+
+
+def whole_mix(stream: PanoramaStream) -> _Mix:
+    """Choose the mix that keeps a panorama's sound whole: all of its Ambisonics turned, a head-locked pair unturned.
+
+    Other sound stays as it is up to two channels; loudspeakers become stereo.
+    """
+    track = stream.track
+    if track is None or track.layout != "ambix":
+        return choose_mix(stream, "auto")
+    stream.notices += track.notices
+    channels = stream.sound_channels
+    order = order_of(channels) or order_of(channels - PAIR) or 1
+    return _Mix("ambisonics", track.sample_rate_hz, channels, heard=iter, order=order)
 
 
 def sound_blocks(

@@ -13,6 +13,7 @@ import numpy as np
 from ..choices import EASES, Ease
 from ..errors import InputError
 from ..geometry.degrees import DEG, wrap_yaw_deg
+from ..geometry.easing import Move, eased
 from ..moments import moments_from_json
 from ..records import View, ViewTrack
 from .choose import FOV_RANGE_DEG, manual_viewpoint
@@ -22,8 +23,6 @@ FIELDS = ("time", "yaw", "pitch", "fov")
 MAX_KEYFRAMES = 10_000
 # Greatest error of a path that was made sparse.
 SPARSE_ERROR_DEG = 1.0
-# Yaw, pitch, field of view and roll: a view, or the change from one to another.
-_Angles = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,7 @@ def view_at(keyframes: Sequence[Keyframe], time_s: float) -> View:
 
     Convention: yaw and roll take the shorter way round (to the left at exactly half a turn); pitch and field of view
     change as numbers, as on a tripod: a path over a pole would whirl. The first keyframe holds before its time, the
-    last after its own. `linear` moves evenly. `smooth` is a cubic without a jump in speed: it starts and ends at rest,
-    passes a keyframe between two smooth moves at the harmonic mean of their speeds, and at rest where an angle turns
-    back there. So it never overshoots; between two keyframes alone it is 3 s² - 2 s³ of the way.
+    last after its own. Between them the view moves as `geometry.easing.eased` says.
 
     Args:
         keyframes: sorted by time, at least one.
@@ -94,18 +91,28 @@ def view_at(keyframes: Sequence[Keyframe], time_s: float) -> View:
     after = bisect_right(keyframes, time_s, key=lambda frame: frame.time_s)
     if after in (0, len(keyframes)):
         return keyframes[0 if after == 0 else -1].view
-    a, b = keyframes[after - 1], keyframes[after]
-    if a.ease == "hold":
-        return a.view
-    seconds = b.time_s - a.time_s
-    share, change = (time_s - a.time_s) / seconds, _change(a, b)
-    if a.ease == "linear":
-        return _moved(a.view, [share * whole for whole in change])
-    speeds = zip(_speed(keyframes, after - 1), _speed(keyframes, after), strict=True)
-    return _moved(
-        a.view,
-        [_cubic(share, whole, v * seconds, w * seconds) for whole, (v, w) in zip(change, speeds, strict=True)],
+    a, move = keyframes[after - 1], _move(keyframes, after - 1)
+    assert move is not None  # the last keyframe was dealt with
+    share = (time_s - a.time_s) / move.seconds
+    yaw, pitch, fov, roll = eased(move, share, _move(keyframes, after - 2), _move(keyframes, after))
+    return View(
+        float(wrap_yaw_deg(a.view.yaw_deg + yaw)), a.view.pitch_deg + pitch, a.view.fov_deg + fov,
+        float(wrap_yaw_deg(a.view.roll_deg + roll)),
+    )  # fmt: skip
+
+
+def _move(keyframes: Sequence[Keyframe], i: int) -> Move | None:
+    """The way from keyframe i to the next; None outside of them."""
+    if not 0 <= i < len(keyframes) - 1:
+        return None
+    a, b = keyframes[i], keyframes[i + 1]
+    change = (
+        float(wrap_yaw_deg(b.view.yaw_deg - a.view.yaw_deg)),
+        b.view.pitch_deg - a.view.pitch_deg,
+        b.view.fov_deg - a.view.fov_deg,
+        float(wrap_yaw_deg(b.view.roll_deg - a.view.roll_deg)),
     )
+    return Move(change, b.time_s - a.time_s, a.ease)
 
 
 def keyframes_of(track: ViewTrack, fps: float, error_deg: float = SPARSE_ERROR_DEG) -> tuple[Keyframe, ...]:
@@ -178,48 +185,6 @@ def _rounded(view: View) -> View:
 def _in_range(fov_deg: float) -> float:
     low, high = FOV_RANGE_DEG
     return min(high, max(low, fov_deg))
-
-
-def _change(a: Keyframe, b: Keyframe) -> _Angles:
-    """Angles from one keyframe to the next, yaw and roll the shorter way round."""
-    return (
-        float(wrap_yaw_deg(b.view.yaw_deg - a.view.yaw_deg)),
-        b.view.pitch_deg - a.view.pitch_deg,
-        b.view.fov_deg - a.view.fov_deg,
-        float(wrap_yaw_deg(b.view.roll_deg - a.view.roll_deg)),
-    )
-
-
-def _moved(view: View, by: Sequence[float]) -> View:
-    yaw, pitch, fov, roll = by
-    return View(
-        float(wrap_yaw_deg(view.yaw_deg + yaw)), view.pitch_deg + pitch, view.fov_deg + fov,
-        float(wrap_yaw_deg(view.roll_deg + roll)),
-    )  # fmt: skip
-
-
-def _speed(keyframes: Sequence[Keyframe], i: int) -> _Angles:
-    """Degrees per second at which a smooth move passes keyframe i."""
-    if not 0 < i < len(keyframes) - 1 or {keyframes[i - 1].ease, keyframes[i].ease} != {"smooth"}:
-        return (0.0, 0.0, 0.0, 0.0)
-    before, here, after = keyframes[i - 1 : i + 2]
-    speeds = (
-        _mean_speed(was / (here.time_s - before.time_s), will / (after.time_s - here.time_s))
-        for was, will in zip(_change(before, here), _change(here, after), strict=True)
-    )
-    yaw, pitch, fov, roll = speeds
-    return yaw, pitch, fov, roll
-
-
-def _mean_speed(a: float, b: float) -> float:
-    """The harmonic mean of two speeds; 0 where they differ in sign."""
-    return 2 * a * b / (a + b) if a * b > 0 else 0.0
-
-
-def _cubic(share: float, whole: float, start: float, end: float) -> float:
-    """Hermite's cubic from 0 to `whole`, with its slopes at share 0 and 1."""
-    s, rest = share, 1.0 - share
-    return whole * s * s * (3 - 2 * s) + start * s * rest * rest - end * s * s * rest
 
 
 def _keyframe(moment: dict[str, Any]) -> Keyframe:

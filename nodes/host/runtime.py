@@ -76,8 +76,8 @@ def _where_known(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name in inspect.signature(io.Schema).parameters}
 
 
-def check_choice(value: str, options: Iterable[str], what: str) -> None:
-    """Refuse a combo value that is not offered; the server itself accepts any.
+def check_choice(value: str, options: Iterable[str], what: str) -> str:
+    """Return a combo's value; refuse one that is not offered, which a link or `validate_inputs` lets through.
 
     Raises:
         InputError: names the values on offer.
@@ -86,6 +86,7 @@ def check_choice(value: str, options: Iterable[str], what: str) -> None:
     if value not in options:
         offered = ", ".join(f"'{option}'" for option in options[:8]) + (", …" if len(options) > 8 else "")
         raise InputError(f"{what} '{shown_name(str(value))}' is not available; choose one of {offered}.")
+    return value
 
 
 def check_weights(value: str, options: Iterable[str], what: str, part: str) -> None:

@@ -53,6 +53,8 @@ def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
         schema = define()
         for item in schema.inputs:
             if isinstance(item, io.Combo.Input):
+                if not isinstance(item.options, list):
+                    item.options = list(item.options)
                 item.get_io_type = partial(getattr, item, "options")
         return schema
 

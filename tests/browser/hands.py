@@ -44,3 +44,13 @@ def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) 
     mouse.move(*end, steps=4)
     mouse.up()
     page.page.wait_for_timeout(400)
+
+
+def show_help(page: ComfyPage, kind: str, title: str) -> None:
+    """Wait until a node's help page of this title is there with its picture."""
+    page.run("kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))", kind)
+    # The button of so large a node may lie outside the window, where the mouse cannot click it.
+    page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
+    shown = """([end, title]) => [...document.images].some(
+      (i) => i.src.endsWith(end) && i.alt === title && i.naturalWidth)"""
+    wait(page, lambda: page.run(shown, [f"/docs/images/{kind}.jpg", title]), True)

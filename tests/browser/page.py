@@ -92,6 +92,18 @@ class ComfyPage:
         self.run("async workflow => { await window.app.loadGraphData(workflow) }", workflow)
         self.drawn()
 
+    def open_template(self, name: str) -> None:
+        """Open a shipped template as the frontend's template browser does."""
+        self.run(
+            """async (address) => {
+              const { api } = await import("/scripts/api.js");
+              const workflow = await (await fetch(api.apiURL(`/workflow_templates/${address}.json`))).json();
+              await window.app.loadGraphData(workflow);
+            }""",
+            f"{self.server.pack_name}/{name}",
+        )
+        self.drawn()
+
     def show(self, *types: str) -> None:
         """Bring nodes into the middle of the window."""
         self.run(

@@ -322,6 +322,34 @@ def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> 
     }
 
 
+def test_reframe_takes_a_video_or_frames_and_hands_its_path_over(server: ComfyServer) -> None:
+    from con360.media.info import probe
+
+    prompt = reframing(server, "linked.mp4", 0.5, clip=["5", 0], mode="yaw and pitch", yaw=-40.0, roll=20.0)
+    prompt["5"] = {"class_type": "LoadVideo", "inputs": {"file": "linked.mp4"}}
+    nodes = {key: node for key, node in tiny_workflow().items() if key in "12"}
+    followed = {**REFRAME, "mode": "follow", "width": 0, "height": 64, "aspect": "9:16", "frames": ["11", 0],
+                "audio": ["11", 1], "fps": ["11", 2], "saliency": ["12", 0]}  # fmt: skip
+    by_hand = {"frames": ["11", 0], "fps": ["11", 2], "mode": "keyframes", "yaw": 0.0, "pitch": 0.0, "fov": 90.0,
+               "normalization": "minmax", "map_height": 64, "keyframes": ["13", 2], "aspect": "9:16"}  # fmt: skip
+    crop = {"frames": ["11", 0], "basd": ["14", 0], "size": 64, "sound": "view", "audio": ["11", 1]}
+    more = {
+        "11": nodes["1"],
+        "12": {**nodes["2"], "inputs": {**nodes["2"]["inputs"], "frames": ["11", 0]}},
+        "13": {"class_type": "Reframe360Video", "inputs": followed},
+        "14": {"class_type": "ViewpointByHand", "inputs": by_hand},
+        "15": {"class_type": "ViewpointCrop", "inputs": crop},
+        "16": {"class_type": "SaveVideo", "inputs": {**prompt["2"]["inputs"], "video": ["15", 2]}},
+    }  # fmt: skip
+    outcome = done(server.run({**prompt, **more}))
+    (linked,), (held,) = (outcome.outputs[key]["con360"] for key in ("1", "13"))
+    assert (linked["linked"], linked["sample"]["filename"]) == ("clip", "linked.mp4")
+    assert linked["views"] == [[-40.0, 0.0, 90.0, 20.0]] * 2 and linked["path_fps"] == 4.0
+    assert held["linked"] == "frames" and server.file(held["panorama"]).stat().st_size > 0
+    cut = probe(server.file(outcome.outputs["16"]["images"][0]))
+    assert (cut.width, cut.height) == (36, 64)
+
+
 @pytest.mark.parametrize("mode", ["follow", "yaw and pitch"])
 def test_reframe_is_cancelled_within_a_few_frames(server: ComfyServer, mode: str) -> None:
     """Cancel while it computes saliency, and while it writes."""
@@ -397,3 +425,21 @@ def test_the_headless_guides_example_prints_the_servers_sentences(guide: Any) ->
     saved = {"video": ["1", 0], "filename_prefix": "flat", "format": "auto", "codec": "auto"}
     status, said = guide(reframe | {"2": {"class_type": "SaveVideo", "inputs": saved}})
     assert status == 1 and re.match(r"None\n  error\n  1 Reframe360Video: .*99 s", said), said
+
+
+def test_help_is_sent_in_every_language_and_templates_in_the_users(server: ComfyServer) -> None:
+    """Both addresses come before the core's own, which send the files as they are."""
+    help_of = f"http://{server.address}/extensions/{server.pack_name}/docs/Con360Compare"
+    english = (PACK / "web" / "docs" / "Con360Compare.md").read_bytes()
+    for address in (f"{help_of}/en.md", f"{help_of}/de.md", f"{help_of}.md"):
+        assert urllib.request.urlopen(address, timeout=60).read() == english, address
+    template = f"/api/workflow_templates/{server.pack_name}/con360_reframe.json"
+    own = json.loads((FOLDER / "con360_reframe.json").read_text(encoding="utf-8"))
+    assert server.get(template) == own
+    server.post("/settings", {"Comfy.Locale": "zh"})
+    try:
+        sent = server.get(template)
+    finally:
+        server.post("/settings", {"Comfy.Locale": "en"})
+    assert [group["title"] for group in sent["groups"]] == ["1  您的片段", "2  结果"]
+    assert sent["links"] == own["links"]

@@ -44,6 +44,7 @@ NAMES = {
     "Con360ViewsAround": "Views Around",
     "Con360SoundsToField": "Sounds to Field",
     "Con360SampleSound": "Sample Sound",
+    "Con360Level360Video": "Level 360° Video",
 }
 DOCS = PACK / "web" / "docs"
 LANGUAGES = sorted(path.name for path in (PACK / "locales").iterdir() if path.is_dir())
@@ -83,7 +84,8 @@ def test_every_node_is_there_under_its_name(host: Host) -> None:
 SEARCHED = {
     "ambisonic": "Con360MixAmbisonics", "foa": "Load360Video", "panorama": "Load360Video",
     "equirectangular": "Reframe360Video", "spatial audio": "Con360PlaceSound", "vr": "Save360Video",
-    "360": "Con360AmbisonicsToHeadphones", "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
+    "horizon": "Con360Level360Video", "360": "Con360AmbisonicsToHeadphones",
+    "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
 }  # fmt: skip
 
 
@@ -115,7 +117,8 @@ def test_newer_cores_send_again_what_a_cached_node_showed(pack: Any, monkeypatch
     monkeypatch.setattr(io, "Schema", NewerSchema)
     schemas = [node.define_schema() for node in pack("nodes").NODES]
     assert {schema.node_id for schema in schemas if schema.has_intermediate_output} == {
-        "Load360Video", "CentroidToBASD", "ViewpointByHand", "Reframe360Video", "Con360PlaceSound"}  # fmt: skip
+        "Load360Video", "CentroidToBASD", "ViewpointByHand", "Reframe360Video", "Con360PlaceSound",
+        "Con360Level360Video"}  # fmt: skip
 
 
 def test_every_node_and_input_explains_itself(host: Host) -> None:

@@ -131,6 +131,8 @@ def test_a_painted_mask_is_followed(reframe: Any) -> None:
 def test_masks_of_another_count_are_spread_and_the_path_is_handed_over(reframe: Any) -> None:
     frames, maps = torch.full((24, 64, 128, 3), 0.5), torch.stack([spot(12.0 * i) for i in range(6)])
     _, notices, keyframes, shown = reframe(frames=frames, fps=4.0, mode="follow", saliency=maps)
+    assert shown["keyframes"] == keyframes and shown["excerpt"] == [0.0, 0.0]
+    assert shown["asked"] == {"video": "[built-in sample]", "mode": "follow", "rank": 1, "start": 0.0}
     assert "The 6 saliency maps are spread over the 6.00 s of the excerpt." in notices
     path = keyframes_from_json(keyframes)
     for i, (yaw, *_) in enumerate(shown["views"]):

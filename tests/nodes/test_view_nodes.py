@@ -225,6 +225,8 @@ def test_the_editor_gets_centroids_and_a_picture_with_heat(host: Host, run: Any)
 def test_centroids_follow_a_track_and_are_listed_for_a_view_by_hand(run: Any) -> None:
     result = done(run, graph(mode="track"))
     assert len(shown(result, "3")["regions"][0]["views"]) in (1, 4)
+    assert shown(result, "3")["asked"] == {"choose_by": "centroid", "rank": 1, "mode": "track"}
+    assert keyframes_from_json(shown(result, "3")["keyframes"])
     assert shown(done(run, graph(choose_by="yaw and pitch")), "3")["regions"]
 
 

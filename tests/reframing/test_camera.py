@@ -9,7 +9,7 @@ import torch
 
 from con360.geometry.erp import pad_erp
 from con360.records import View
-from con360.reframing.camera import Camera, _part
+from con360.reframing.camera import Camera, part_of
 
 ROWS, SIDE, RAYS = 256, 128, 8
 
@@ -52,9 +52,11 @@ def test_views_come_as_close_to_the_truth_as_cubic_samples(view: View) -> None:
 def test_a_part_goes_over_the_seam_and_the_poles() -> None:
     plane = texture()
     padded = pad_erp(torch.from_numpy(plane)[None, None], 20)[0, 0].numpy()
-    assert np.array_equal(_part(plane, -20, ROWS + 20, -20, 2 * ROWS + 20), padded)
-    assert np.array_equal(_part(plane, 5, 9, 2 * ROWS - 3, 2 * ROWS + 4), padded[25:29, 2 * ROWS + 17 : 2 * ROWS + 24])
-    inside = _part(plane, 5, 9, 10, 20)
+    assert np.array_equal(part_of(plane, -20, ROWS + 20, -20, 2 * ROWS + 20), padded)
+    assert np.array_equal(
+        part_of(plane, 5, 9, 2 * ROWS - 3, 2 * ROWS + 4), padded[25:29, 2 * ROWS + 17 : 2 * ROWS + 24]
+    )
+    inside = part_of(plane, 5, 9, 10, 20)
     assert inside.base is not None and np.array_equal(inside, plane[5:9, 10:20])
 
 

@@ -118,7 +118,9 @@ def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
     api = StrictModule(
         "comfy_api.v0_0_2", io=v3.io, ComfyExtension=v3.ComfyExtension, Types=v3.Types, InputImpl=v3.InputImpl
     )
-    parts = [folder_paths, management, utils, options, patching, comfy, api, StrictModule("comfy_api", v0_0_2=api)]
+    server = StrictModule("server", PromptServer=types.SimpleNamespace(instance=None))
+    parts = [folder_paths, management, utils, options, patching, comfy, api, StrictModule("comfy_api", v0_0_2=api),
+             server]  # fmt: skip
     return {module.__name__: module for module in parts}
 
 

@@ -191,6 +191,10 @@ def test_a_malformed_file_is_an_error_on_its_node_and_the_server_goes_on(
         ("1", {"height": 8}, "smaller than min"),
         ("5", {"model": "../random"}, "is not available"),
         ("2", {"method": "guess"}, "is not available"),
+        ("2", {"faces": "gone.onnx"}, "licence: "),
+        ("1", {"video": "gone.mp4"}, "there is no file 'gone.mp4'"),
+        ("1", {"eye": "third"}, "not in list"),
+        ("3", {"mode": "jump"}, "not in list"),
     ],
 )
 def test_wrong_widget_values_are_refused_before_anything_runs(
@@ -200,16 +204,18 @@ def test_wrong_widget_values_are_refused_before_anything_runs(
     prompt[node]["inputs"].update(values)
     outcome = server.run(prompt)
     assert outcome.status == "refused"
+    # One error, under the input that is wrong.
     (error,) = outcome.refusal["node_errors"][node]["errors"]
+    assert [error["extra_info"]["input_name"]] == list(values)
     assert words in f"{error['message']} {error['details']}"
 
 
-def test_values_that_the_server_lets_through_are_errors_on_their_node(server: ComfyServer) -> None:
+def test_inputs_that_must_agree_are_told_together(server: ComfyServer) -> None:
     prompt = tiny_workflow()
-    prompt["3"]["inputs"]["mode"] = "jump"
-    (error,) = server.run(prompt).of("execution_error")
-    assert error["node_id"] == "3"
-    assert "the mode 'jump' is not available" in error["exception_message"]
+    prompt["3"]["inputs"].update({"choose_by": "keyframes", "keyframes": ""})
+    errors = server.run(prompt).refusal["node_errors"]["3"]["errors"]
+    assert {error["extra_info"]["input_name"] for error in errors} == {"choose_by", "keyframes"}
+    assert all("there are no keyframes" in error["details"] for error in errors)
 
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: path.stem)

@@ -280,13 +280,13 @@ class Editor {
 
   read() {
     const fed = FED.map((name) => parts.isLinked(this.node, name));
-    return [...WATCHED.map((name) => this.aim.value(name)), ...fed, parts.outputOf(this.node)];
+    return [...WATCHED.map((name) => this.aim.value(name)), ...fed, this.node.isUploading, parts.outputOf(this.node)];
   }
 
   update() {
     this.aim.keepRanking();
     this.source = sourceOf(this.node);
-    const { url, sound, overlay, lines } = this.source;
+    const { url, hint, sound, overlay, lines } = this.source;
     this.kind.tell(this.hearing, this.source);
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     this.sound.hidden = !sound;
@@ -295,7 +295,7 @@ class Editor {
     parts.setSource(this.video, url);
     this.transport.setExcerpt(...this.source.excerpt);
     if (!url) this.transport.setFree(Math.max(4, this.aim.keyframes.at(-1)?.time ?? 0));
-    this.hint.textContent = url ? "" : t("runToSee");
+    this.hint.textContent = url ? "" : t(hint ?? "runToSee");
     if (this.preview) this.preview.root.hidden = !url;
     this.draw();
   }

@@ -10,7 +10,7 @@ export const [PLAIN, OVERLAY] = [[0, 0, 1, 0.5], [0, 0.5, 1, 0.5]];
 /**
  * The picture of a node: its address, the part of it that holds the panorama, the part with an overlay if there is one,
  * its frame rate if known, what its sound is, the start and length in it of what is cut (a length of 0 is all), what
- * the last run told of it, and lines about it.
+ * the last run told of it, lines about it, and the key of a hint where there is no address.
  */
 export function sourceOf(node) {
   const shown = outputOf(node);
@@ -26,6 +26,8 @@ export function sourceOf(node) {
   // A run that tells its excerpt shows the whole that it was cut from.
   const excerpt = fromFile || shown?.excerpt ? widgets : [];
   const picture = fromFile ? chosenFile(file, widgetOf(node, "eye")?.value, known) : ofRun(shown);
+  // The frontend names a file before the server has all of it.
+  if (fromFile && node.isUploading) Object.assign(picture, { url: undefined, hint: "uploading" });
   return { ...picture, excerpt, known, lines };
 }
 

@@ -44,9 +44,9 @@ class Viewer {
 
   update() {
     this.source = this.find(this.node);
-    const { url, ambisonic, made, lines, excerpt } = this.source;
+    const { url, hint, ambisonic, made, lines, excerpt } = this.source;
     this.eye.hidden = !parts.outputOf(this.node)?.overlay;
-    this.hint.textContent = url ? "" : t("runToSee");
+    this.hint.textContent = url ? "" : t(hint ?? "runToSee");
     this.transport.play.disabled = !url;
     this.hearing.ambisonic = ambisonic;
     this.ears.hidden = !this.hearing.on;

@@ -9,6 +9,8 @@ from browser.page import ComfyPage
 
 # The oldest and the newest way to draw nodes. Tests that take minutes in each run on these two only.
 ENDS = ["pinned-classic", "current-nodes2"]
+# The playhead keeps so far inside a timeline's strip, as in web/timeline.js.
+THUMB_PX = 12
 # Records the values that the gains of a page's sound are set to, in order.
 RECORD = """() => {
     const set = AudioParam.prototype.setTargetAtTime;
@@ -44,6 +46,19 @@ def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) 
     mouse.move(*end, steps=4)
     mouse.up()
     page.page.wait_for_timeout(400)
+
+
+def on_strip(page: ComfyPage, kind: str, time_s: float, duration_s: float = 4.0) -> tuple[float, float]:
+    """Return the place of a time on the screen, on the ruler above the ticks of a node's timeline."""
+    strip = page.panel(kind, ".con360-timeline")
+    box, width = strip.bounding_box(), strip.evaluate("(e) => e.clientWidth")
+    zoom = box["width"] / width
+    return box["x"] + zoom * (THUMB_PX / 2 + (width - THUMB_PX) * time_s / duration_s), box["y"] + 5 * zoom
+
+
+def tick(page: ComfyPage, kind: str, number: int) -> tuple[float, float]:
+    box = page.panel(kind, f".con360-tick:nth-of-type({number})").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def show_help(page: ComfyPage, kind: str, title: str) -> None:

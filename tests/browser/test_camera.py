@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from browser.hands import ENDS, at, drag, wait
+from browser.hands import ENDS, at, drag, on_strip, tick, wait
 from browser.page import ComfyPage
 
 from con360.media.writer import write_clip
@@ -17,8 +17,6 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 NODE, FILE = "Reframe360Video", "camera.mp4"
 VIEW = ("mode", "yaw", "pitch", "fov", "roll", "aspect", "keyframes")
-# The playhead keeps so far inside the strip, as in web/timeline.js.
-THUMB_PX = 12
 PATH = (
     '[{"time": 0, "yaw": 10, "pitch": 0, "fov": 90, "ease": "smooth"}, {"time": 2, "yaw": 90, "pitch": 20, "fov": 90}]'
 )
@@ -61,19 +59,6 @@ def keys(page: ComfyPage) -> list[tuple[float, float, str]]:
     """Time, yaw and ease of the keyframes, yaw to 5 degrees."""
     found: tuple[Keyframe, ...] = keyframes_from_json(page.value(NODE, "keyframes"))
     return [(frame.time_s, 5 * round(frame.view.yaw_deg / 5), frame.ease) for frame in found]
-
-
-def on_strip(page: ComfyPage, time_s: float, duration_s: float = 4.0) -> tuple[float, float]:
-    """The place of a time on the screen, on the ruler above the ticks."""
-    strip = page.panel(NODE, ".con360-timeline")
-    box, width = strip.bounding_box(), strip.evaluate("(e) => e.clientWidth")
-    zoom = box["width"] / width
-    return box["x"] + zoom * (THUMB_PX / 2 + (width - THUMB_PX) * time_s / duration_s), box["y"] + 5 * zoom
-
-
-def tick(page: ComfyPage, number: int) -> tuple[float, float]:
-    box = page.panel(NODE, f".con360-tick:nth-of-type({number})").bounding_box()
-    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def press(page: ComfyPage, *names: str) -> None:
@@ -145,15 +130,15 @@ def cut(page: ComfyPage) -> list[str]:
 def test_the_timeline_moves_copies_eases_and_deletes_keyframes(page: ComfyPage) -> None:
     page.panel(NODE).focus()
     press(page, "Enter")
-    page.page.mouse.click(*on_strip(page, 2))
+    page.page.mouse.click(*on_strip(page, NODE, 2))
     wait(page, lambda: page.panel(NODE, ".con360-clock").inner_text(), "2.0 / 4.0 s")
     drag(page, at(page, NODE, 0, 0), at(page, NODE, -60, 20))
     assert keys(page) == [(0, 0, "linear"), (2, -60, "linear")]
-    drag(page, tick(page, 1), (on_strip(page, 1.02)[0], tick(page, 1)[1]))
+    drag(page, tick(page, NODE, 1), (on_strip(page, NODE, 1.02)[0], tick(page, NODE, 1)[1]))
     assert keys(page) == [(1, 0, "linear"), (2, -60, "linear")], "it snaps to a tenth of a second"
     moved = page.value(NODE, "keyframes")
     page.page.keyboard.down("Alt")
-    drag(page, tick(page, 1), (on_strip(page, 3)[0], tick(page, 1)[1]))
+    drag(page, tick(page, NODE, 1), (on_strip(page, NODE, 3)[0], tick(page, NODE, 1)[1]))
     page.page.keyboard.up("Alt")
     assert keys(page) == [(1, 0, "linear"), (2, -60, "linear"), (3, 0, "linear")]
     page.panel(NODE, ".con360-lens select:last-of-type").select_option("smooth")
@@ -162,7 +147,7 @@ def test_the_timeline_moves_copies_eases_and_deletes_keyframes(page: ComfyPage) 
     page.panel(NODE, ".con360-tick:nth-of-type(3)").focus()
     press(page, "ArrowRight", "Control+c", "Delete")
     assert page.value(NODE, "keyframes") == moved
-    page.page.mouse.click(*on_strip(page, 3.5))
+    page.page.mouse.click(*on_strip(page, NODE, 3.5))
     wait(page, lambda: page.panel(NODE, ".con360-clock").inner_text(), "3.5 / 4.0 s")
     press(page, "Control+v")
     assert keys(page) == [(1, 0, "linear"), (2, -60, "linear"), (3.5, 0, "smooth")]
@@ -188,7 +173,7 @@ def test_a_followed_path_is_shown_and_handed_over_as_keyframes(page: ComfyPage) 
     )  # fmt: skip
     status = page.panel(NODE, "[role=status]")
     wait(page, status.inner_text, "following the subject · yaw 10°, pitch 0°, FoV 90°")
-    page.page.mouse.click(*on_strip(page, 1))
+    page.page.mouse.click(*on_strip(page, NODE, 1))
     wait(page, status.inner_text, "following the subject · yaw 50°, pitch 10°, FoV 90°")
     page.shot("followed")
     hand_over.click()

@@ -331,7 +331,7 @@ def _leaning(track: ViewTrack, roll: float, aspect: str) -> ViewTrack:
     """A track that was found, with the camera's roll and the picture's shape."""
     from dataclasses import replace
 
-    from ..con360.geometry.sphere import wrap_yaw_deg
+    from ..con360.geometry.degrees import wrap_yaw_deg
 
     lean = float(wrap_yaw_deg(roll))
     return replace(track, views=tuple(replace(v, roll_deg=lean) for v in track.views), aspect=aspect_of(aspect))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices import MULTICUE, aspect_of
-from ..devices import resolve_device
+from ..devices import AUTO, resolve_device
 from ..errors import InputError
 from .report import Report, stage_table, table
 from .requests import ReframeRequest
@@ -42,12 +42,13 @@ def run_reframe(options: ReframeRequest, started: float) -> None:
     if options.write_keyframes is not None:
         _check_keyframes_file(options.write_keyframes, options.input, options.output)
     check_saliency(options.saliency)
-    device = resolve_device(options.device)
+    # A view by hand computes nothing on a device: only a wrong name has to be found.
+    device = resolve_device(options.device) if isinstance(look, Follow) or options.device != AUTO else None
     detector = face_detector(options.faces) if isinstance(look, Follow) else None
     report = Report(started, device)
     with report.stage("reframe") as progress:
         made = reframe(
-            options.input, options.output, look, settings, detector=detector, device=device, progress=progress
+            options.input, options.output, look, settings, detector=detector, device=device or "cpu", progress=progress
         )
     report.notice(*made.notices)
     if options.write_keyframes is not None:

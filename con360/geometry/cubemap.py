@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import View
+from .degrees import DEG
 from .erp import _erp_directions, check_erp, sample_at, sampling_dtype, sampling_grid, shrink_for
 from .perspective import _camera_directions, view_directions
-from .sphere import DEG, cached_grid, rotation
+from .sphere import cached_grid, rotation
 
 FACE_NAMES = ("front", "right", "back", "left", "up", "down")
 FACES = (View(0.0), View(90.0), View(-180.0), View(-90.0), View(0.0, 90.0), View(0.0, -90.0))

@@ -17,8 +17,9 @@ from torch import Tensor
 from ..choices import check_aspect
 from ..errors import InputError
 from ..records import View, ViewTrack
+from .degrees import DEG
 from .erp import check_erp, sample_at, sampling_dtype, sampling_grid, shrink_for
-from .sphere import DEG, cached_grid, rotation
+from .sphere import cached_grid, rotation
 
 Views = View | ViewTrack | Sequence[View]
 

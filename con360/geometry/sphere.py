@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-DEG = torch.pi / 180.0
-Angle: TypeAlias = Tensor | float
+from .degrees import DEG, Angle
 
 _F = TypeVar("_F", bound=Callable)
 
@@ -33,20 +32,6 @@ def cached_grid(function: _F) -> _F:
             return function(*args)
 
     return functools.lru_cache(maxsize=64)(functools.wraps(function)(make))  # type: ignore[return-value]
-
-
-def wrap_yaw_deg(yaw_deg: Angle) -> Angle:
-    """Wrap any finite yaw in degrees to [-180, 180).
-
-    Convention: +180 and -180 are one direction, written -180. A number inside the range stays as it is.
-    """
-    if not isinstance(yaw_deg, Tensor) and -180.0 <= yaw_deg < 180.0:
-        return yaw_deg
-    wrapped = (yaw_deg + 180.0) % 360.0 - 180.0
-    # (-1e-20 + 180) % 360 and its like can round up to the excluded end.
-    if isinstance(wrapped, Tensor):
-        return torch.where(wrapped >= 180.0, wrapped - 360.0, wrapped)
-    return wrapped - 360.0 if wrapped >= 180.0 else wrapped
 
 
 def _radians(angles_deg: tuple[Angle, ...], dtype: torch.dtype, device) -> tuple[Tensor, ...]:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..choices import Eye
 from .info import MediaInfo, open_picture
@@ -16,6 +14,7 @@ from .spherical_tags import Packing
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from torch import Tensor
 
 # FFmpeg's bicubic, accurate_rnd and full_chroma_int, by number: older PyAV names none but the first. Its fast
 # conversion is 1 to 1.5 levels too dark.
@@ -58,6 +57,7 @@ class SquarePainter:
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
     """`[h, w, 3]` uint8 to `[3, *size]` in [0, 1]."""
     import cv2
+    import torch
 
     shrinks = pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC

@@ -23,7 +23,7 @@ BT_709, UNTAGGED, FULL_RANGE, HD_ROWS = 1, 2, 2, 720
 
 @dataclass(frozen=True)
 class Siting:
-    """Where a plane's samples lie among those of luma.
+    """Places of a plane's samples among those of luma.
 
     Args:
         step: luma pixels from one sample to the next. across, down: of the first sample from the first luma pixel.
@@ -40,11 +40,11 @@ class Siting:
 
     def column(self, luma_px: np.ndarray) -> np.ndarray:
         """Columns of this plane at columns of luma."""
-        return (luma_px - self.across) / self.step
+        return luma_px if self.step == 1 else (luma_px - self.across) / self.step
 
     def row(self, luma_px: np.ndarray) -> np.ndarray:
         """Rows of this plane at rows of luma."""
-        return (luma_px - self.down) / self.step
+        return luma_px if self.step == 1 else (luma_px - self.down) / self.step
 
 
 LUMA = Siting(1, 0.0, 0.0)

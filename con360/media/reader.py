@@ -16,8 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..choices import EYES, Eye
 from ..errors import InputError
@@ -32,6 +30,7 @@ from .track import choose_track, read_track, stream_track
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from torch import Tensor
 
 T = TypeVar("T")
 GivesStored: TypeAlias = Callable[[], np.ndarray | Planes]
@@ -287,6 +286,7 @@ def shown_at_rate(
 def small_picture(pixels: np.ndarray, height: int) -> Tensor:
     """Average a picture `[H, W, 3]` uint8 down to `[3, height, 2 height]` in [0, 1]."""
     import cv2
+    import torch
 
     small = cv2.resize(np.ascontiguousarray(pixels), (2 * height, height), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(small).permute(2, 0, 1).float() / 255.0
@@ -366,6 +366,8 @@ def _check_picture(info: MediaInfo, eye: str | None) -> None:
 
 def _read_frames(info: MediaInfo, times: np.ndarray, painter: Paints, progress: Progress | None) -> Tensor:
     """Read one frame per time; convert only frames that are shown."""
+    import torch
+
     frames = torch.empty(len(times), 3, *painter.size)
     tally, shown, name = Tally(), None, info.path.name
     with decode_from(info, None, times[0], tally) as (timed, stream):

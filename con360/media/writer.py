@@ -18,14 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound
 from ..sound.channels import ORDERS, PAIR
-from ..sound.levels import resample
-from ..sound.peaks import true_peak
 from .coders import PictureCoding
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
@@ -36,6 +32,7 @@ from .wav import wav_stream
 if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.frame import VideoFrame
+    from torch import Tensor
 
 AAC_BLOCK = 1024
 # Opus knows no other rate above 24 kHz; bits per second of each channel of a field.
@@ -96,6 +93,9 @@ def write_clip(
 
 def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
     """Resample to a rate that AAC has; where a peak is too high, turn all channels down alike. Notices say both."""
+    from ..sound.levels import resample
+    from ..sound.peaks import true_peak
+
     waveform, rate = sound.waveform.detach().cpu().float(), sound.sample_rate_hz
     sound = resample(replace(sound, waveform=waveform), aac_rate_hz(rate))
     gain = aac_gain(true_peak(sound.waveform))
@@ -170,7 +170,7 @@ def _check_clip_sound(sound: Sound) -> None:
 
 
 def _check_finite(waveform: Tensor) -> None:
-    if not torch.isfinite(waveform).all():
+    if not waveform.isfinite().all():
         raise InputError("the sound holds values that are not numbers (NaN or infinite). Repair it before writing.")
 
 
@@ -334,6 +334,8 @@ def _frame_of_pixels(pixels: np.ndarray) -> VideoFrame:
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """Convert `[3, H, W]` in [0, 1] to `[H, W, 3]` uint8, rounded; values outside are clamped, NaN is black."""
+    import torch
+
     levels = torch.nan_to_num(image.detach().float()).clamp(0, 1).mul(255).round().to(torch.uint8)
     return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 

@@ -6,24 +6,24 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from ..choices import MULTICUE
 from ..errors import InputError
 from ..media.info import MediaInfo
 from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..records import Progress, SaliencyMaps, View
-from ..saliency.heard import Listener
-from ..saliency.human_faces import FaceDetector, HumanFace
-from ..saliency.predict import predict_saliency
 from ..viewpoint.choose import manual_viewpoint
-from ..viewpoint.follow import Follower, view_on_path
 from ..viewpoint.keyframes import Keyframe, view_at
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..saliency.heard import Listener
+    from ..saliency.human_faces import FaceDetector, HumanFace
 
 # Saliency is estimated on small pictures, a few times a second, in windows. For motion and smoothing, a window begins
 # with the last pictures of the one before.
@@ -71,6 +71,8 @@ def aim_at(
         return lambda time_s: still
     if not isinstance(look, Follow):
         return lambda time_s: view_at(look, time_s)
+    from ..viewpoint.follow import view_on_path
+
     (path,) = follow_paths(stream, (look.rank,), start_s, stop_s, estimator, progress, look.maps)
     return lambda time_s: replace(view_on_path(path, time_s * SALIENCY_FPS, look.fov_deg), roll_deg=look.roll_deg)
 
@@ -90,6 +92,8 @@ def follow_paths(
     Raises:
         InputError: the excerpt has no picture, a rank below 1, or given maps that cannot be used.
     """
+    from ..viewpoint.follow import Follower
+
     followers = [Follower(SALIENCY_FPS, rank) for rank in ranks]
     total = round(seconds_of(stream.info, start_s, stop_s) * SALIENCY_FPS)
 
@@ -120,6 +124,8 @@ def mean_saliency(
     Raises:
         InputError: the excerpt has no picture.
     """
+    import torch
+
     total, count = torch.zeros(MAP_HEIGHT, 2 * MAP_HEIGHT), 0
     expected = round(seconds_of(stream.info, start_s, stop_s) * SALIENCY_FPS)
 
@@ -157,6 +163,8 @@ def _listened(stream: PanoramaStream, start_s: float, stop_s: float) -> Listener
     track = stream.track
     if track is None or track.heard.layout != "ambix":
         return None
+    from ..saliency.heard import Listener
+
     listener = Listener(track.sample_rate_hz, SALIENCY_FPS)
     for block in stream.sound(start_s, stop_s):
         listener.add(block)
@@ -167,6 +175,10 @@ def _saliency_windows(
     stream: PanoramaStream, start_s: float, stop_s: float, estimator: Estimator, tell: Callable[[int], None]
 ) -> Iterator[Tensor]:
     """Yield maps `[n, h, 2h]` at `SALIENCY_FPS`, window after window; `tell(seen)` per picture may raise to cancel."""
+    import torch
+
+    from ..saliency.predict import predict_saliency
+
     listener = _listened(stream, start_s, stop_s) if estimator.uses_cues else None
     detector = estimator.detector if estimator.uses_cues else None
     kept: list[Tensor] = []
@@ -200,6 +212,8 @@ def _given_windows(
     stream: PanoramaStream, maps: Tensor, start_s: float, stop_s: float, tell: Callable[[int], None]
 ) -> Iterator[Tensor]:
     """Yield given maps `[1, h, 2h]` at `SALIENCY_FPS`, spread over the excerpt; a single one holds for all of it."""
+    import torch.nn.functional as F
+
     if maps.dim() != 3 or not len(maps) or maps.shape[2] != 2 * maps.shape[1] or not maps.isfinite().all():
         raise InputError(f"the saliency maps are {list(maps.shape)}; wanted [maps, height, 2 x height], finite.")
     small = F.interpolate(maps[:, None].float(), (MAP_HEIGHT, 2 * MAP_HEIGHT), mode="bilinear", antialias=True)

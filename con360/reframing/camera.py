@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ..geometry.sphere import DEG, rotation
+from ..geometry.degrees import DEG
 from ..media.planes import CHROMA, LUMA, Planes, Siting
 from ..records import View
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Columns and rows that interpolation reads around the part that a view sees.
 MARGIN = 4
 ENLARGED = 2
+# Rows whose places are computed at once, so that they stay in a core's cache.
+BAND = 32
 
 _T = TypeVar("_T", np.ndarray, Planes)
 
@@ -79,14 +81,24 @@ class Camera:
         across, down = siting.positions(self.width, self.height)
         x = ((2 * across + 1 - self.width) * reach).astype(np.float32)
         y = (-(2 * down + 1 - self.height) * reach).astype(np.float32)[:, None]
-        # Yaw alone shifts columns: without it the seam lies behind the camera.
-        turn = rotation(0.0, view.pitch_deg, view.roll_deg).numpy()
-        right, up, ahead = (row[0] * x + row[1] * y + row[2] for row in turn)
-        yaw, pitch = np.arctan2(right, ahead), np.arctan2(up, np.sqrt(right * right + ahead * ahead))
-        middle = (view.yaw_deg / 360 + 0.5) * columns - 0.5
-        return (
-            siting.column(yaw * (columns / (2 * math.pi)) + middle), siting.row((0.5 - pitch / math.pi) * rows - 0.5),
-        )  # fmt: skip
+        places = np.empty((2, len(y), len(x)), np.float32)
+        for top in range(0, len(y), BAND):
+            band = slice(top, top + BAND)
+            places[:, band] = _places_of_rays(x, y[band], view, rows, columns)
+        return siting.column(places[0]), siting.row(places[1])
+
+
+def _places_of_rays(x: np.ndarray, y: np.ndarray, view: View, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of luma where the rays `(x, y, 1)` of a camera meet the panorama."""
+    (sin_roll, cos_roll), (sin, cos) = (
+        (math.sin(angle * DEG), math.cos(angle * DEG)) for angle in (view.roll_deg, view.pitch_deg)
+    )
+    # Yaw alone shifts columns: without it the seam lies behind the camera.
+    right, level = cos_roll * x + sin_roll * y, cos_roll * y - sin_roll * x
+    up, ahead = cos * level + sin, cos - sin * level
+    yaw, pitch = np.arctan2(right, ahead), np.arctan2(up, np.sqrt(right * right + ahead * ahead))
+    middle = (view.yaw_deg / 360 + 0.5) * columns - 0.5
+    return yaw * (columns / (2 * math.pi)) + middle, (0.5 - pitch / math.pi) * rows - 0.5
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,7 @@ class _Table:
         """Read the samples out of a plane `[H, W]` or `[H, W, C]`."""
         import cv2
 
-        part = _part(plane, self.top, self.bottom, self.left, self.right)
+        part = part_of(plane, self.top, self.bottom, self.left, self.right)
         if self.shrinking > 1:
             size = (part.shape[1] // self.shrinking, part.shape[0] // self.shrinking)
             part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
@@ -135,7 +147,7 @@ def _span(along: np.ndarray, shrinking: int) -> tuple[int, int]:
     return first * shrinking, (last + 1) * shrinking
 
 
-def _part(plane: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+def part_of(plane: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
     """Cut out a part: columns wrap, and beyond a pole the picture continues half a turn further.
 
     It is a view of the plane where it lies inside.

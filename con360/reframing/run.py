@@ -15,28 +15,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind, StereoLaw, check_aspect
 from ..errors import InputError
-from ..geometry.perspective import picture_size
-from ..geometry.sphere import DEG
+from ..geometry.degrees import DEG
 from ..media.info import probe
 from ..media.planes import Planes
 from ..media.reader import PanoramaStream, check_times, shown_at_rate
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import PanoramaClip, Progress, View, ViewTrack
-from ..saliency.human_faces import FaceDetector
-from ..sound.stereo import check_law
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
-from ..viewpoint.follow import Follower
 from ..viewpoint.keyframes import Keyframe, keyframes_of
 from .aim import SALIENCY_FPS, Estimator, Follow, Look, aim_at, seconds_of
 from .camera import Camera
 from .in_memory import HeldPanorama
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..saliency.human_faces import FaceDetector
 
 SIDE_RANGE_PX = (16, 8192)
 # The largest side that players decode reliably; a size that was asked for may exceed it.
@@ -125,7 +126,10 @@ class ReframeSettings:
             raise InputError(f"sound {self.sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
         if self.hrtf is not None and self.sound != "headphones":
             raise InputError(f"a SOFA file is for the sound 'headphones', and the sound is {self.sound!r}; choose one.")
-        check_law(self.stereo)
+        if self.stereo != "cardioids":
+            from ..sound.stereo import check_law
+
+            check_law(self.stereo)
         if self.stereo != "cardioids" and self.sound not in ("auto", "stereo"):
             raise InputError(f"a stereo law is for the sound 'stereo', and the sound is {self.sound!r}; choose one.")
         check_times(self.start_s, self.duration_s)
@@ -209,6 +213,8 @@ def _open(
 
 def _check_look(look: Look) -> None:
     if isinstance(look, Follow):
+        from ..viewpoint.follow import Follower
+
         Follower(SALIENCY_FPS, look.rank)
         check_fov_deg(look.fov_deg)
     elif isinstance(look, View):
@@ -223,6 +229,8 @@ def _widest_deg(look: Look) -> float:
 
 def _default_size(source_width: int, fov_deg: float, aspect: float) -> tuple[int, int]:
     """A picture with as many pixels per degree at its centre as a panorama of `source_width` pixels."""
+    from ..geometry.perspective import picture_size
+
     side = 2 * math.tan(fov_deg * DEG / 2) * source_width / (2 * math.pi)
     width, height = picture_size(min(MAX_DEFAULT_SIDE_PX, round(side / 2) * 2), aspect)
     return max(SIDE_RANGE_PX[0], width), max(SIDE_RANGE_PX[0], height)

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from ..choices import EASES
 from ..errors import InputError
+from ..geometry.degrees import wrap_yaw_deg
 from ..geometry.easing import Move, eased
 from ..geometry.erp import sample_erp
-from ..geometry.sphere import directions, rotation, wrap_yaw_deg
+from ..geometry.sphere import directions, rotation
 from ..moments import moments_from_json
 from ..records import Sound, SourcePoint, SourceTrack, ViewTrack
 from .moving import mix_blocks, rows_of

@@ -13,15 +13,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 
 from ..choices import RANKINGS, VIEW_MODES, Ranking, ViewMode, check_aspect
 from ..errors import InputError
-from ..geometry.sphere import angles, wrap_yaw_deg
+from ..geometry.degrees import wrap_yaw_deg
 from ..records import Region, SaliencyMaps, View, Viewpoint, ViewTrack
-from .regions import as_maps, find_regions
-from .subjects import find_subjects, follow_subjects
-from .tracks import SMOOTHING_S, follow_regions, smooth_track, vector_of
 
 FOV_RANGE_DEG = (30.0, 150.0)
 DEFAULT_FOV_DEG = 90.0
@@ -117,6 +113,8 @@ def viewpoints(
         raise InputError(f"viewpoint ranking {ranking!r} is unknown; choose 'subject' or 'centroid'.")
     if fov_deg != "box":
         check_fov_deg(fov_deg)
+    from .regions import as_maps
+
     found = _ranked_paths(as_maps(saliency.maps), fps, mode, ranking, max_viewpoints, threshold)
     num_frames = len(saliency.maps)
     if not found:
@@ -132,6 +130,12 @@ def _ranked_paths(
     maps: np.ndarray, fps: float, mode: str, ranking: str, most: int, threshold: float
 ) -> list[tuple[Region, np.ndarray]]:
     """List (region, directions `[T, 3]`) by rank."""
+    import torch
+
+    from .regions import find_regions
+    from .subjects import find_subjects, follow_subjects
+    from .tracks import SMOOTHING_S, follow_regions, smooth_track, vector_of
+
     if mode == "track":
         if ranking == "centroid":
             return follow_regions(maps, fps, threshold, most)
@@ -154,6 +158,10 @@ def viewpoint_notices(found: Sequence[Viewpoint]) -> tuple[str, ...]:
 
 def _as_track(path: np.ndarray, fov_deg: float) -> ViewTrack:
     """Turn a path `[T, 3]` of unit vectors into views."""
+    import torch
+
+    from ..geometry.sphere import angles
+
     if (path == path[0]).all():
         path = path[:1].repeat(len(path), 0)
     yaw, pitch = angles(torch.from_numpy(path))

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..choices import EASES, Ease
 from ..errors import InputError
+from ..geometry.degrees import DEG, wrap_yaw_deg
 from ..geometry.easing import Move, eased
-from ..geometry.sphere import DEG, rotation, wrap_yaw_deg
 from ..moments import moments_from_json
 from ..records import View, ViewTrack
 from .choose import FOV_RANGE_DEG, manual_viewpoint
@@ -166,6 +165,10 @@ def _worst(
 
 def _cameras(views: Sequence[View]) -> np.ndarray:
     """Rotations `[T, 3, 3]` of the views' cameras."""
+    import torch
+
+    from ..geometry.sphere import rotation
+
     angles = torch.tensor([(v.yaw_deg, v.pitch_deg, v.roll_deg) for v in views], dtype=torch.float64)
     return rotation(*angles.unbind(-1)).numpy()
 

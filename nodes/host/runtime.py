@@ -79,7 +79,8 @@ def _where_known(**fields: Any) -> dict[str, Any]:
 
 def is_widget(item: io.Input) -> bool:
     """Tell whether an input has a widget, and so a place among the values that a workflow stores."""
-    return item.get_io_type() in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+    # `get_io_type` of a combo may be its list (`words.checked`).
+    return item.io_type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
 def check_choice(value: str, options: Iterable[str], what: str) -> str:

@@ -12,7 +12,7 @@ from tools.host import Host, graph
 # Inputs that must agree: `validate_inputs` names them together, and the server repeats its answer under each.
 TOGETHER = [
     {"ambisonics", "head_locked"}, {"choose_by", "keyframes"}, {"mode", "keyframes"}, {"choose_by", "saliency"},
-    {"hold"},
+    {"hold"}, {"video", "auto"},
 ]  # fmt: skip
 JSON_KEYS = '[{"time": 0, "yaw": 0}]'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from fractions import Fraction
@@ -46,6 +47,21 @@ def graph(**inputs: Any) -> dict[str, Any]:
         "1": LOAD, "2": SALIENCY, "3": {"class_type": "CentroidToBASD", "inputs": values},
         "4": {"class_type": "Con360OverlayPreview", "inputs": overlay},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("height", "shown"), [(64, 64), (1024, 512)])
+def test_the_overlay_is_drawn_once_and_coded_at_the_size_shown(
+    host: Host, pack: Any, monkeypatch: pytest.MonkeyPatch, height: int, shown: int
+) -> None:
+    with installed(host._modules):
+        overlay = importlib.import_module(f"{host.module.__name__}.con360.drawing.overlay")
+        previews, drawn, coded, draw = pack("nodes.previews"), [], [], overlay.draw_overlay
+        monkeypatch.setattr(overlay, "draw_overlay", lambda *args, **kw: drawn.append(1) or draw(*args, **kw))
+        monkeypatch.setattr(previews, "clip_preview", lambda frames, *_, **__: coded.append(frames.shape) or {})
+        frames = torch.rand(1, height, 2 * height, 3)
+        picture = pack("nodes.compare").OverlayPreview.execute(frames, 8.0, height).args[0]
+    assert picture.shape == (1, height, 2 * height, 3)
+    assert drawn == [1] and coded == [(1, 3, 2 * shown, 2 * shown)]
 
 
 def test_a_painted_mask_steers_every_frame(host: Host, pack: Any) -> None:

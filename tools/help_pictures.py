@@ -27,7 +27,7 @@ OTHERS = Workflow("others", [Column("others", 420, [
     Node(1, "Load360Video", 600, height=256),
     Node(2, "Con360ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
          pitch=10),
-    Node(3, "Save360Video", 380, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
+    Node(3, "Save360Video", 500, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
     Node(4, "Con360OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
     Node(5, "Con360SaliencyKL", 110, generated=To(1, "frames"), target=To(4, "frames")),
     Node(6, "Con360RotateAmbisonics", 260, audio=To(1, "audio"), yaw=30),

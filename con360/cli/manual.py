@@ -95,21 +95,21 @@ OUTPUT appears whole or not at all; INPUT is never changed.
 REFRAME = """\
 Makes a flat video out of a 360° one, at its own resolution and frame rate: the camera
 follows what is salient (--follow), holds a view (--yaw, --pitch) or moves along
-keyframes (--keyframes). Ambisonic sound turns with the view, roll included, 5.1 and 7.1 become stereo (ITU-R
-BS.775), mono and stereo stay as they are. Files may have any length; no weights are
-needed.
+keyframes (--keyframes). Ambisonic sound turns with the view, roll included. 5.1 and 7.1
+become stereo (ITU-R BS.775); mono and stereo stay as they are. Files may have any
+length; no weights are needed.
 """
 
 REFRAME_NOTES = """\
-KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
-in seconds from --start and degrees. A "roll" may stand there, and an "ease": how the view
-moves to the next keyframe, "linear" (evenly), "smooth" or "hold" (it cuts). The field of
-view spans the longer side of the picture. Stereo comes from two virtual cardioids, 75° to either side of the view, or
-pans what is in front between loudspeakers (--stereo tangent, at 30° to either side;
-constant-power, at 45°). Headphones get what the ears of the dummy head KEMAR hear, or
-your own (--hrtf, needs h5py). Sound is resampled where AAC lacks its rate (192 kHz,
-37.8 kHz). Where its peaks would clip, all channels are turned down alike.
-An existing OUT.mp4 is replaced when the new one is complete.
+KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...], in
+seconds from --start and degrees. A "roll" may stand there, and an "ease": how the view
+moves to the next keyframe, "linear" (evenly), "smooth" or "hold" (it cuts). The field
+of view spans the longer side of the picture. Stereo comes from two virtual cardioids,
+75° to either side of the view, or pans what is in front between loudspeakers (--stereo
+tangent, at 30° to either side; constant-power, at 45°). Headphones get what the ears of
+the dummy head KEMAR hear, or your own (--hrtf, needs h5py). Sound is resampled where
+AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks would clip, all channels are
+turned down alike. An existing OUT.mp4 is replaced when the new one is complete.
 """
 
 LEVEL = """\

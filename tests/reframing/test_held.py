@@ -32,7 +32,7 @@ def moving(count: int, height: int, width: int) -> torch.Tensor:
 
 
 def heard(path: Path) -> float:
-    """How well the file's sound is the tone, after the coder's first block."""
+    """Correlation of the file's sound with the tone, after the coder's first block."""
     sound, _ = read_sound(path)
     assert sound.waveform.shape == TONE.waveform.shape
     return float(torch.corrcoef(torch.stack([sound.waveform[0, 1000:], TONE.waveform[0, 1000:]]))[0, 1])

@@ -288,6 +288,9 @@ def _taken(subgraph: Subgraph, name: str, info: dict[str, Any]) -> list[Any]:
         if to.node == INPUTS and to.output == name
     )  # fmt: skip
     io_type, options = next((kind, o) for _, n, kind, o in graph.inputs_of(info[node.kind]) if n == inner)
+    if isinstance(io_type, list):
+        # As in `_sockets`; the frontend refuses to open a workflow with a list for the type of a link.
+        io_type, options = "COMBO", {**options, "options": io_type}
     kept = {key: value for key, value in options.items() if key in ("default", "options", "forceInput")}
     first = to.value if isinstance(to, Edge) else None
     return [io_type, kept if first is None else {**kept, "default": first}]

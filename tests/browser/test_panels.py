@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 PANELS = (
     "CentroidToBASD", "Con360ViewpointByHand", "Con360PlaceSound", "Load360Video", "Con360OverlayPreview",
-    "Reframe360Video", "Con360AmbisonicsPreview", "Con360Compare",
+    "Reframe360Video", "Con360AmbisonicsPreview", "Con360Compare", "Con360Level360Video",
 )  # fmt: skip
 # As in web/parts.js.
 LEAST_WIDTH, NEW_WIDTH = 320, 380
@@ -22,13 +22,13 @@ REFRAME = "Reframe360Video"
 CLEAR = """() => {
     const { graph, canvas } = window.app;
     for (const node of [...graph._nodes]) graph.remove(node);
-    Object.assign(canvas.ds, { scale: 0.7, offset: [0, 0] });
+    Object.assign(canvas.ds, { scale: 0.55, offset: [0, 0] });
     canvas.setDirty(true, true);
 }"""
 ADD = """([kind, size]) => {
     const { graph, canvas } = window.app;
     const node = window.LiteGraph.createNode(kind);
-    node.pos = [300, 120];
+    node.pos = [300, 100];
     graph.add(node);
     if (size) node.configure({ ...node.serialize(), size });
     canvas.setDirty(true, true);

@@ -55,6 +55,18 @@ def test_ends_in_core_nodes_or_ours_and_leaves_their_formats_alone(host: Host, p
             assert (node["inputs"]["format"], node["inputs"]["codec"]) == ("auto", "auto")
 
 
+@pytest.mark.parametrize("path", [*SHIPPED, *sorted((PACK / "subgraphs").iterdir())], ids=lambda path: path.stem)
+def test_every_type_of_a_slot_and_of_a_link_is_one_word(path: Path) -> None:
+    """The frontend opens no subgraph with a link whose type is a list, as 0.3.64 gives those of combos."""
+
+    def types(part: Any) -> list[Any]:
+        parts = part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+        own = [part["type"]] if isinstance(part, dict) and "type" in part else []
+        return own + [found for inner in parts for found in types(inner)]
+
+    assert [found for found in types(read(path)) if not isinstance(found, str)] == []
+
+
 @each
 def test_the_next_node_and_link_numbers_are_free(path: Path) -> None:
     workflow = read(path)

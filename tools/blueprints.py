@@ -20,7 +20,7 @@ CONDITIONS = Subgraph(
             Node(22, "SalViT360Saliency", 220, method=edge("method"), control=To(21, "control"), **_CLIP),
         ]),
         Column("Viewpoint and caption", 420, [
-            Node(23, "CentroidToBASD", 660, saliency=To(22, "saliency"), choose_by=edge("choose_by"), rank=edge("rank"),
+            Node(23, "CentroidToBASD", 900, saliency=To(22, "saliency"), choose_by=edge("choose_by"), rank=edge("rank"),
                  mode=edge("mode"), yaw=edge("yaw"), pitch=edge("pitch"), fov=edge("fov"), **_CLIP),
             Node(24, "CubemapCaption", 560, scene_caption=edge("scene_caption"), text=edge("text"), **_CLIP),
         ]),
@@ -56,7 +56,7 @@ REFRAMED = Subgraph(
     [
         Column("Where to look", 420, [
             Node(41, "SalViT360Saliency", 220, **_CLIP),
-            Node(42, "CentroidToBASD", 660, saliency=To(41, "saliency"), choose_by=edge("choose_by"), rank=edge("rank"),
+            Node(42, "CentroidToBASD", 900, saliency=To(41, "saliency"), choose_by=edge("choose_by"), rank=edge("rank"),
                  mode=edge("mode", "track"), yaw=edge("yaw"), pitch=edge("pitch"), fov=edge("fov"), **_CLIP),
         ]),
         Column("The view", 320, [

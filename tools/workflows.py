@@ -287,7 +287,7 @@ def _heard(number: int, audio: To, **inputs: Any) -> Node:
 
 
 def _save_360(number: int, audio: To, name: str) -> Node:
-    return Node(number, "Save360Video", 180, frames=To(1, "frames"), fps=To(1, "fps"), audio=audio,
+    return Node(number, "Save360Video", 540, frames=To(1, "frames"), fps=To(1, "fps"), audio=audio,
                 filename_prefix=f"con360/{name}")  # fmt: skip
 
 

@@ -150,12 +150,17 @@ export class Aim {
   /** The shape in use: one of those, or a size in pixels. */
   get shape() {
     const [width, height] = ["width", "height"].map((name) => this.value(name));
-    return width && height ? `${width}×${height}` : (this.value("aspect") ?? "1:1");
+    const aspect = this.value("aspect") ?? "1:1";
+    // The shorter side is even, so it may be off by a pixel.
+    const met = Math.abs(width - height * ratio(aspect)) <= Math.max(1, ratio(aspect));
+    return width && height && !met ? `${width}×${height}` : aspect;
   }
 
-  /** Choose a shape; a size in pixels keeps its longer side, the other becomes even. */
+  /** Choose a shape; a size in pixels keeps its longer side, the other becomes even. A side alone stays. */
   reshape(shape) {
-    const [aspect, longer] = [ratio(shape), Math.max(this.value("width") ?? 0, this.value("height") ?? 0)];
+    const sides = ["width", "height"].map((name) => this.value(name) ?? 0);
+    if (!sides.every(Boolean)) return this.set({ aspect: shape });
+    const [aspect, longer] = [ratio(shape), Math.max(...sides)];
     const shorter = 2 * Math.round((longer * Math.min(aspect, 1 / aspect)) / 2);
     const [width, height] = aspect < 1 ? [shorter, longer] : [longer, shorter];
     this.set({ aspect: shape, width, height });

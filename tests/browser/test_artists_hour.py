@@ -98,8 +98,14 @@ def edit(page: ComfyPage) -> list[dict[str, Any]]:
         drag(page, at(page, REFRAME, held["yaw"], held["pitch"]), at(page, REFRAME, yaw, 0))
     page.page.mouse.click(*tick(page, REFRAME, 1))
     page.panel(REFRAME, ".con360-lens select:last-of-type").select_option("smooth")
-    page.panel(REFRAME, ".con360-lens select").select_option("9:16")
+    shape = page.panel(REFRAME, ".con360-lens select")
+    shape.select_option("9:16")
     page.page.wait_for_timeout(400)
+    # A side that was set stays, and the shape goes by its name.
+    assert (shape.input_value(), page.value(REFRAME, "width"), page.value(REFRAME, "height")) == ("9:16", 0, TALL[1])
+    page.set_value(REFRAME, "width", TALL[0])
+    page.page.wait_for_timeout(400)
+    assert shape.input_value() == "9:16"
     return keys(page)
 
 

@@ -178,7 +178,7 @@ def test_an_artists_hour(page: ComfyPage, tmp_path: Path) -> None:
 
 
 def check_cut(path: Path, sight: np.ndarray) -> None:
-    """What was saved is what the panel framed, and what two ears hear there."""
+    """Check that the file shows what the panel framed, and sounds as two ears hear it there."""
     info, frames, ears = probe(path), pictures(path), heard(path)
     assert (info.width, info.height, len(frames)) == (*TALL, SECONDS * FPS)
     assert info.duration_s == pytest.approx(SECONDS, abs=0.05) and len(ears) == 2

@@ -25,9 +25,10 @@ SETTINGS = {
     "Comfy.Workflow.ShowMissingModelsWarning": False,
 }  # fmt: skip
 
-# Failed requests that are not the pack's: a new frontend asks an older server, a fresh profile has no files, and the
-# default workflow looks for models.
-NOT_OURS = ("/jobs", "JobsApi", "/userdata", "user.css", "favicon", "/global_subgraphs", "huggingface.co")
+# Complaints that are not the pack's: a new frontend asks an older server, a fresh profile has no files, the default
+# workflow looks for models, and frontend 1.27's minimap loses count of graphs when a subgraph is left.
+NOT_OURS = ("/jobs", "JobsApi", "/userdata", "user.css", "favicon", "/global_subgraphs", "huggingface.co",
+            "cleanup event listeners for graph")  # fmt: skip
 
 
 def missing() -> str | None:

@@ -81,7 +81,7 @@ def test_what_the_frontend_saves_and_sends_is_what_the_pack_expects(page: ComfyP
     sent = {key: node["inputs"] for key, node in page.prompt().items()}
     assert sent == {key: node["inputs"] for key, node in wanted.items()}
     by_id = {node["id"]: node for node in saved["nodes"]}
-    assert by_id[3]["widgets_values"] == [8, "subject", 1, "still", 0, 0, 90, "minmax", ""]
+    assert by_id[3]["widgets_values"] == [8, "subject", 1, "still", 0, 0, 90, "minmax", "", 0, "1:1"]
 
 
 def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage) -> None:

@@ -63,7 +63,10 @@ def test_every_node_is_offered_and_the_contract_holds(server: ComfyServer) -> No
         ("Con360ModelLoader", "required", "model", "random"), ("Con360ModelLoader", "optional", "connectors", "random"),
         ("Con360ControlLoader", "required", "control", "random.safetensors"),
     ):  # fmt: skip
-        found[name]["input"][kind][item][1]["options"].remove(choice)
+        io_type, options = found[name]["input"][kind][item]
+        for words in (io_type, options["options"]):  # 0.3.64 has the list as the type, too
+            if isinstance(words, list):
+                words.remove(choice)
     # Newer cores add fields to a node's entry.
     told = {name: {key: found[name].get(key) for key in entry} for name, entry in expected.items()}
     assert set(found) == set(expected) and told == expected, (

@@ -59,7 +59,7 @@ def test_the_overlay_is_drawn_once_and_coded_at_the_size_shown(
         monkeypatch.setattr(overlay, "draw_overlay", lambda *args, **kw: drawn.append(1) or draw(*args, **kw))
         monkeypatch.setattr(previews, "clip_preview", lambda frames, *_, **__: coded.append(frames.shape) or {})
         frames = torch.rand(1, height, 2 * height, 3)
-        picture = pack("nodes.compare").OverlayPreview.execute(frames, 8.0, height).args[0]
+        picture = pack("nodes.compare").Con360OverlayPreview.execute(frames, 8.0, height).args[0]
     assert picture.shape == (1, height, 2 * height, 3)
     assert drawn == [1] and coded == [(1, 3, 2 * shown, 2 * shown)]
 

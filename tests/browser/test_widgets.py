@@ -13,7 +13,7 @@ import torch
 from browser.hands import ENDS, RECORD, at, drag, show_help, wait
 from browser.page import ComfyPage
 from comfyui.server import PACK
-from shipped_runs import FULL_SIZE, SHIPPED, read
+from shipped_runs import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, read
 
 from con360.geometry.sphere import rotation
 from con360.media.writer import write_clip
@@ -65,9 +65,9 @@ def opens(comfy: ComfyPage, path: Path) -> None:
         known: Boolean(window.LiteGraph.registered_node_types[n.type]), red: Boolean(n.has_errors) }))"""
     )
     assert [node["type"] for node in nodes if not node["known"]] == []
-    # The frontend marks nodes whose models are missing, as those of the full-size workflow are here.
+    # The frontend marks nodes whose models are missing, as those of the full-size workflows are here.
     red = {node["type"] for node in nodes if node["red"]}
-    assert red <= (NEED_WEIGHTS if path.stem == FULL_SIZE else set()), path.stem
+    assert red <= (NEED_WEIGHTS if path.stem in (FULL_SIZE, PUBLIC_WEIGHTS) else set()), path.stem
     for (x, y, w, h), (x2, y2, w2, h2) in combinations([node["box"] for node in nodes], 2):
         assert x + w <= x2 or x2 + w2 <= x or y + h + TITLE <= y2 or y2 + h2 + TITLE <= y, path.stem
     assert comfy.complaints == [], path.stem

@@ -101,9 +101,14 @@ def test_the_last_keyframe_that_goes_becomes_a_still_view(steer: Any) -> None:
 
 
 def test_a_shape_keeps_the_longer_side_of_a_size(steer: Any) -> None:
-    tall, wide, free = steer('aim.reshape("9:16")', 'aim.reshape("16:9")', "aim.shape", width=1920, height=1080)
+    tall, wide, named = steer('aim.reshape("9:16")', 'aim.reshape("16:9")', "aim.shape", width=1920, height=1080)
     assert (tall[1]["width"], tall[1]["height"], tall[1]["aspect"]) == (1080, 1920, "9:16")
     assert (wide[1]["width"], wide[1]["height"], wide[1]["aspect"]) == (1920, 1080, "16:9")
+    assert named[0] == "16:9"
+
+
+def test_a_size_of_no_shape_is_named_in_pixels(steer: Any) -> None:
+    (free,) = steer("aim.shape", width=1920, height=1080, aspect="1:1")
     assert free[0] == "1920×1080"
 
 

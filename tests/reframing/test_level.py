@@ -152,7 +152,7 @@ def test_there_and_back_with_a_real_clip(tmp_path: Path) -> None:
     level(source, tmp_path / "there.mp4", LevelSettings(20, 10, 15))
     level(tmp_path / "there.mp4", tmp_path / "back.mp4", inverse(20, 10, 15))
     for one, other in list(zip(frames(source), frames(tmp_path / "back.mp4"), strict=True))[::50]:
-        assert psnr(one, other) > 38.5  # two codings included
+        assert psnr(one, other) > 39.2  # two codings included
 
 
 def test_recentre_keeps_the_horizon_level(tmp_path: Path) -> None:

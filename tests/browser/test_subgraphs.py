@@ -13,6 +13,7 @@ from shipped_runs import FOLDER, read
 
 from tools.host.run import PACK
 
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 EDITOR = "CentroidToBASD"
 EMPTY = {"nodes": [], "links": [], "last_node_id": 0, "last_link_id": 0, "version": 0.4}
 BLUEPRINTS = sorted((PACK / "subgraphs").glob("*.json"))

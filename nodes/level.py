@@ -12,7 +12,7 @@ from ..con360.media.coders import PictureCoding, check_codec
 from . import panorama_source, previews, sockets
 from .host import files, runtime, tokens
 from .host.words import Words
-from .load_video import EYES, SAMPLE
+from .load_video import EYES, file_of, identity_of
 from .viewpoint import PITCH, YAW
 
 if TYPE_CHECKING:
@@ -42,11 +42,7 @@ class Con360Level360Video(io.ComfyNode):
             description="Turns a whole 360° video, to level its horizon or to put something else in front, and saves "
             "it as a 360° video. Ambisonic sound turns with it. Needs no weights; files may have any length.",
             inputs=[
-                io.Combo.Input(
-                    "video", options=Words([SAMPLE, *files.input_videos()], panorama_source.file_of),
-                    upload=io.UploadType.video,
-                    tooltip="An equirectangular video of the input folder, or a procedural sample scene.",
-                ),
+                panorama_source.file_input(),
                 io.Float.Input("yaw", **YAW | FINE,
                                tooltip="Degrees to the right: what lies there comes to the middle."),
                 io.Float.Input("pitch", **PITCH | FINE,
@@ -82,16 +78,15 @@ class Con360Level360Video(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, video: str | None = None, auto: bool | None = False, clip: Any = (), frames: Any = ()
+        cls, video: str | None = None, auto: bool | None = False, clip: Any = runtime.ABSENT,
+        frames: Any = runtime.ABSENT,
     ) -> bool | str:  # fmt: skip
-        # A link has no value yet; without one, `clip` and `frames` keep their default here.
-        from_file = clip == () and frames == ()
-        return runtime.verdict(video=lambda: video is None or _check_file(video, bool(auto and from_file)))
+        from_file = clip is runtime.ABSENT and frames is runtime.ABSENT
+        return runtime.verdict(video=lambda: _check_file(video, bool(auto and from_file)))
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
-        source = None if video is None else panorama_source.file_of(video)
-        return SAMPLE if source is None else files.identity([source])
+        return identity_of(video)
 
     @classmethod
     @runtime.needs_packages
@@ -136,14 +131,16 @@ def _tilt(panorama: Path | PanoramaClip) -> dict[str, Any]:
     return {} if tilt is None else {"tilt": {"yaw": tilt.yaw_deg, "pitch": tilt.pitch_deg, "roll": tilt.roll_deg}}
 
 
-def _check_file(video: str, auto: bool) -> bool:
-    """Refuse a file that is not there, or that states no tilt where `auto` needs one."""
+def _check_file(video: str | None, auto: bool) -> None:
+    """Refuse a file that is not there, or states no tilt where `auto` needs one; None, a link, has no value yet."""
     from ..con360.media.info import probe
     from ..con360.reframing.level import check_tilt
 
-    path = panorama_source.file_of(video)
-    if auto and path is None:
+    if video is None:
+        return
+    path = file_of(video)
+    if not auto:
+        return
+    if path is None:
         raise InputError("the built-in sample is level; set yaw, pitch and roll by hand, or choose a file.")
-    if auto and path is not None:
-        check_tilt(probe(path))
-    return True
+    check_tilt(probe(path))

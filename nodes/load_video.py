@@ -36,10 +36,7 @@ class Load360Video(io.ComfyNode):
             description="Loads a piece of an equirectangular video at a constant frame rate, with its sound as "
             "recorded.",
             inputs=[
-                io.Combo.Input(
-                    "video", options=Words([SAMPLE, *files.input_videos()], _source), upload=io.UploadType.video,
-                    tooltip="A video of the input folder, or a procedural sample scene that is rendered on the spot.",
-                ),
+                video_input("A video of the input folder, or a procedural sample scene that is rendered on the spot."),
                 io.Float.Input(
                     "start", default=0.0, min=0.0, max=86400.0, step=0.1, tooltip="Where the clip begins, in seconds.",
                 ),
@@ -78,8 +75,7 @@ class Load360Video(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
-        source = None if video is None else _source(video)
-        return SAMPLE if source is None else files.identity([source])
+        return identity_of(video)
 
     @classmethod
     @runtime.needs_packages
@@ -91,7 +87,7 @@ class Load360Video(io.ComfyNode):
         height, odd = runtime.even(height, *HEIGHT_RANGE)
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
         caption, shown = "", dict[str, Any](video=video)
-        source = _source(video)
+        source = file_of(video)
         if source is None:
             clip, caption = sample_clip(start, duration, fps, height)
             # Files are streamed by the viewer itself; the sample has none.
@@ -118,9 +114,21 @@ class Load360Video(io.ComfyNode):
         )
 
 
-def _source(video: str) -> Path | None:
+def video_input(tooltip: str) -> io.Combo.Input:
+    """The widget that names a file of the input folder, or the sample."""
+    words = Words([SAMPLE, *files.input_videos()], file_of)
+    return io.Combo.Input("video", options=words, upload=io.UploadType.video, tooltip=tooltip)
+
+
+def file_of(video: str) -> Path | None:
     """The file that the widget names; None for the sample."""
     return None if video == SAMPLE else files.input_file(video)
+
+
+def identity_of(video: str | None) -> str:
+    """Text for `fingerprint_inputs` that changes when the file does; a linked widget, None, has no value yet."""
+    source = None if video is None else file_of(video)
+    return SAMPLE if source is None else files.identity([source])
 
 
 def sample_clip(start: float, duration: float, fps: float, height: int) -> tuple[PanoramaClip, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from ..con360.errors import InputError
 from ..con360.records import PanoramaClip
 from . import previews, sockets
 from .host import files
-from .load_video import SAMPLE, sample_clip
+from .load_video import file_of, sample_clip, video_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,12 @@ class Source:
     panorama: Path | PanoramaClip
     start: float
     duration: float | None
-    shown: dict[str, Any] = field(default_factory=dict)
+    shown: dict[str, Any]
+
+
+def file_input() -> io.Combo.Input:
+    """The choice of a file."""
+    return video_input("An equirectangular video of the input folder, or a procedural sample scene.")
 
 
 def inputs() -> list[io.Input]:
@@ -68,11 +73,6 @@ def source_of(
         path, sample = _sample_file()
         return Source(path, *excerpt, {"video": video, "sample": sample})
     return Source(path, *excerpt, {"video": video, **_facts(path, ambisonics, head_locked)})
-
-
-def file_of(video: str) -> Path | None:
-    """The file that the widget names; None for the sample."""
-    return None if video == SAMPLE else files.input_file(video)
 
 
 def _held(

@@ -11,7 +11,7 @@ from ..con360.errors import InputError
 from . import panorama_source, sockets
 from .host import files, runtime
 from .host.words import Words
-from .load_video import EYES, SAMPLE
+from .load_video import EYES, file_of
 from .saliency import BUILT_IN, FIRST_FACES, MULTICUE, face_detector, face_file, method_entries, method_of
 from .viewpoint import (
     BY_HAND,
@@ -57,11 +57,7 @@ class Reframe360Video(io.ComfyNode):
             description="Cuts a flat video out of a 360° one at its own resolution and frame rate, and turns the "
             "sound with the view. Needs no weights; files may have any length.",
             inputs=[
-                io.Combo.Input(
-                    "video", options=Words([SAMPLE, *files.input_videos()], panorama_source.file_of),
-                    upload=io.UploadType.video,
-                    tooltip="An equirectangular video of the input folder, or a procedural sample scene.",
-                ),
+                panorama_source.file_input(),
                 io.Combo.Input(
                     "mode", options=MODES,
                     tooltip="'follow' keeps what is salient in view (structure, motion, sound, and faces where "
@@ -126,7 +122,7 @@ class Reframe360Video(io.ComfyNode):
     def fingerprint_inputs(
         cls, video: str | None, mode: str | None = None, method: str | None = None, **kwargs: Any
     ) -> str:  # fmt: skip
-        source = None if video is None else panorama_source.file_of(video)
+        source = None if video is None else file_of(video)
         faces = None if mode in (BY_HAND, BY_KEYFRAMES) else face_file(FIRST_FACES)
         weights = None if method is None or method in BUILT_IN else method_of(method)
         return files.identity(filter(None, (source, faces, weights)))
@@ -152,9 +148,7 @@ class Reframe360Video(io.ComfyNode):
         look_for = method_of(method)
         look = _look(mode, rank, (yaw, pitch, fov, roll), keyframes, saliency)
         path, _ = files.temp_file("con360_reframe", ".mp4")
-        source = panorama_source.source_of(
-            video, start, duration, ambisonics, head_locked, clip, frames, audio, fps
-        )  # fmt: skip
+        source = panorama_source.source_of(video, start, duration, ambisonics, head_locked, clip, frames, audio, fps)
         settings = ReframeSettings(
             size=size, aspect=None if size else aspect_of(aspect), sound=sound,
             start_s=source.start, duration_s=source.duration, fps=constant_fps or None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360.choices import QUALITIES, VIDEO_CODECS, Quality, VideoCodec
+from ..con360.media.coders import PictureCoding, check_codec
 from . import sockets
 from .host import files, runtime, tokens
 from .host.words import Words
@@ -47,7 +48,7 @@ class Save360Video(io.ComfyNode):
                 io.Audio.Input("audio", optional=True,
                                tooltip="Mono, stereo or Ambisonics (its first order); 5.1 and 7.1 become stereo."),
                 io.Combo.Input(
-                    "codec", options=Words(VIDEO_CODECS, _check_codec), default=VIDEO_CODECS[0], optional=True,
+                    "codec", options=Words(VIDEO_CODECS, check_codec), default=VIDEO_CODECS[0], optional=True,
                     tooltip="H.264 plays everywhere up to 4K; H.265 needs fewer bytes and is what headsets want above "
                     "4K, but not every browser plays it.",
                 ),
@@ -70,12 +71,11 @@ class Save360Video(io.ComfyNode):
         cls, frames: Tensor, fps: float, filename_prefix: str, stereo: Packing,
         audio: dict[str, Any] | None = None, codec: VideoCodec = "H.264", quality: Quality = "high",
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.media.coders import PictureCoding
         from ..con360.media.writer import clip_stream, to_uint8
 
         runtime.check_choice(stereo, PACKINGS, "the stereo packing")
         runtime.check_choice(quality, QUALITIES, "the quality")
-        _check_codec(codec)
+        check_codec(codec)
         prefix, unfilled = tokens.with_values(filename_prefix, *runtime.prompt_of(cls))
         sound, heard = (None, ()) if audio is None else _fitting(sockets.sound_from_audio(audio))
         shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
@@ -104,12 +104,6 @@ class Save360Video(io.ComfyNode):
         return io.NodeOutput(
             ui={"images": [saved], "animated": (True,), "con360": [{"saved": shown, "notices": list(notices)}]}
         )
-
-
-def _check_codec(codec: str) -> None:
-    from ..con360.media.coders import check_codec
-
-    check_codec(codec)
 
 
 def _shape_notices(width: int, height: int, stereo: Packing) -> tuple[str, ...]:

@@ -24,12 +24,12 @@ from comfy_api.v0_0_2 import io
 from ...con360.errors import InputError
 from ...con360.memory import TooLittleMemory
 from ...con360.pace import Pace, left_in_words
+from .files import shown_name
 
 if TYPE_CHECKING:
     import torch
     from comfy.model_patcher import ModelPatcher
     from PIL.Image import Image
-from .files import shown_name
 
 CATEGORY = "Con360-AV"
 
@@ -111,18 +111,6 @@ def check_weights(value: str, options: Iterable[str], what: str, part: str) -> N
         from ...con360.weights.catalog import advice
 
         raise InputError(f"{error} {advice(part)}") from None
-
-
-def check_even(value: int | None, low: int, high: int) -> None:
-    """Refuse a size that H.264 cannot hold; the server checks no step, and no range of what `validate_inputs` names.
-
-    Raises:
-        InputError: no whole number, odd, or outside `low` to `high`; None, a linked widget, has no value yet.
-    """
-    if value is None:
-        return
-    if not isinstance(value, int) or value % 2 or not low <= value <= high:
-        raise InputError(f"{value!r} pixels were asked for; choose an even number, {low} to {high}.")
 
 
 def even(value: int, low: int, high: int) -> tuple[int, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from browser.page import ComfyPage
@@ -29,6 +30,16 @@ def wait(page: ComfyPage, read: Callable[[], Any], wanted: Any) -> None:
             return
         page.page.wait_for_timeout(200)
     assert found == wanted
+
+
+def choose_file(page: ComfyPage, kind: str, file: Path) -> None:
+    """Choose a file by a node's upload button."""
+    with page.page.expect_file_chooser() as chooser:
+        page.run(
+            "kind => window.app.graph._nodes.find((n) => n.type === kind)"
+            ".widgets.find((w) => w.type === 'button').callback()", kind,
+        )  # fmt: skip
+    chooser.value.set_files(file)
 
 
 def at(page: ComfyPage, kind: str, yaw: float, pitch: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from browser.hands import ENDS, at, drag, on_strip, tick, wait
+from browser.hands import ENDS, at, choose_file, drag, on_strip, tick, wait
 from browser.page import ComfyPage
 from PIL import Image
 
@@ -64,12 +64,7 @@ def upload(page: ComfyPage, file: Path) -> None:
     """Upload by Level's button over a slow line: until the file is there, nothing asks for it."""
     held: list[Any] = []
     page.page.route("**/upload/**", lambda route: held.append(route))
-    with page.page.expect_file_chooser() as chooser:
-        page.run(
-            "kind => window.app.graph._nodes.find((n) => n.type === kind)"
-            ".widgets.find((w) => w.type === 'button').callback()", LEVEL,
-        )  # fmt: skip
-    chooser.value.set_files(file)
+    choose_file(page, LEVEL, file)
     wait(page, lambda: len(held), 1)
     page.page.wait_for_timeout(1000)
     # Frontend 1.27 names the file once the server has it.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser.hands import ENDS, drag, show_help, wait
+from browser.hands import ENDS, choose_file, drag, show_help, wait
 from browser.page import ComfyPage
 from shipped_runs import write_sample
 
@@ -124,12 +124,7 @@ def add_by_search_and_paste(page: ComfyPage) -> None:
 def upload_and_undo(page: ComfyPage, clip: Path) -> None:
     """Upload by the node's button, move the node, and undo both: no node may miss its file."""
     write_sample(clip)
-    with page.page.expect_file_chooser() as chooser:
-        page.run(
-            "kind => window.app.graph._nodes.find((n) => n.type === kind)"
-            ".widgets.find((w) => w.type === 'button').callback()", REFRAME,
-        )  # fmt: skip
-    chooser.value.set_files(clip)
+    choose_file(page, REFRAME, clip)
     wait(page, lambda: page.value(REFRAME, "video"), clip.name)
     page.run(
         """kind => {

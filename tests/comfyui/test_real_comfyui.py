@@ -327,10 +327,7 @@ def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> 
     """Write a small panorama of 30 frames per second; return a prompt that reframes it."""
     still = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
     write_clip(server.base / "input" / name, still.expand(round(30 * seconds), -1, -1, -1), 30.0)
-    values = {
-        "video": name, "mode": "follow", "rank": 1, "yaw": 0.0, "pitch": 0.0, "fov": 90.0, "width": 64, "height": 36,
-        "start": 0.0, "duration": 0.0, "sound": "auto", **inputs,
-    }  # fmt: skip
+    values = {**REFRAME, "video": name, "mode": "follow", **inputs}
     saved = {"video": ["1", 0], "filename_prefix": "flat", "format": "auto", "codec": "auto"}
     return {
         "1": {"class_type": "Reframe360Video", "inputs": values},

@@ -133,6 +133,13 @@ def test_wrong_widgets_are_refused_at_submission(
     assert result.status == "refused" and words in "\n".join(result.complaints["1"]), result.complaints
 
 
+@pytest.mark.parametrize("linked", ["clip", "frames"])
+def test_auto_asks_nothing_of_a_file_that_a_link_replaces(pack: Any, linked: str) -> None:
+    validate = pack("nodes.level").Con360Level360Video.validate_inputs
+    assert validate("[built-in sample]", True, **{linked: None}) is True
+    assert "is level" in validate("[built-in sample]", True)
+
+
 def test_a_cancel_saves_nothing(run: Any, host: Host, footage: str) -> None:
     before = set((host.base / "output").iterdir())
 

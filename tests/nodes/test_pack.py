@@ -95,34 +95,30 @@ SEARCHED = {
 }  # fmt: skip
 
 
-def test_newer_cores_are_told_the_words_that_people_search(pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def newer(pack: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the nodes' definitions as newer cores get them, by node."""
     io = pack("nodes").io
 
     class NewerSchema(io.Schema):
-        def __init__(self, *, search_aliases: list[str], **known: Any) -> None:
+        def __init__(self, *, search_aliases: list[str], has_intermediate_output: bool = False, **known: Any) -> None:
             super().__init__(**known)
-            self.search_aliases = search_aliases
+            self.search_aliases, self.has_intermediate_output = search_aliases, has_intermediate_output
 
     monkeypatch.setattr(io, "Schema", NewerSchema)
-    schemas = [node.define_schema() for node in pack("nodes").NODES]
-    found = {schema.node_id: schema.search_aliases for schema in schemas}
+    return {schema.node_id: schema for schema in (node.define_schema() for node in pack("nodes").NODES)}
+
+
+def test_newer_cores_are_told_the_words_that_people_search(newer: dict[str, Any]) -> None:
+    found = {name: schema.search_aliases for name, schema in newer.items()}
     assert set(found) == set(NAMES) and all(name in words for name, words in found.items())
     assert all(len(set(words)) == len(words) for words in found.values())
     assert [word for word, name in SEARCHED.items() if word not in found[name]] == []
 
 
-def test_newer_cores_send_again_what_a_cached_node_showed(pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newer_cores_send_again_what_a_cached_node_showed(newer: dict[str, Any]) -> None:
     """Output nodes are sent again by every core; the others that show something ask for it."""
-    io = pack("nodes").io
-
-    class NewerSchema(io.Schema):
-        def __init__(self, *, has_intermediate_output: bool = False, **known: Any) -> None:
-            super().__init__(**known)
-            self.has_intermediate_output = has_intermediate_output
-
-    monkeypatch.setattr(io, "Schema", NewerSchema)
-    schemas = [node.define_schema() for node in pack("nodes").NODES]
-    assert {schema.node_id for schema in schemas if schema.has_intermediate_output} == {
+    assert {name for name, schema in newer.items() if schema.has_intermediate_output} == {
         "Load360Video", "CentroidToBASD", "Con360ViewpointByHand", "Reframe360Video", "Con360PlaceSound",
         "Con360Level360Video"}  # fmt: skip
 

@@ -191,18 +191,19 @@ def check_tilt(info: MediaInfo) -> None:
 
 def _undone_tilt(info: MediaInfo) -> tuple[Tensor, tuple[str, ...]]:
     check_tilt(info)
-    tags = info.spherical
-    yaw, pitch, roll = tags.pose_deg
-    said = f"the camera's tilt that the file states was undone: yaw {yaw:.4g}, pitch {pitch:.4g}, roll {roll:.4g}"
+    said = f"the camera's tilt that the file states was undone: {_pose_words(info.spherical)}"
     # The pose brings the picture to the world. Seen from the level world, the picture lies the other way round.
-    return _camera(*tags.pose_deg).T, (f"{said} degrees",)
+    return _camera(*info.spherical.pose_deg).T, (said,)
 
 
 def _kept_tilt(tags: SphericalTags) -> tuple[str, ...]:
-    yaw, pitch, roll = tags.pose_deg
-    said = f"yaw {yaw:.4g}, pitch {pitch:.4g}, roll {roll:.4g} degrees"
-    dropped = f"the file states a tilt of its camera ({said}) that was dropped, not undone; auto undoes it"
+    dropped = f"the file states a tilt of its camera ({_pose_words(tags)}) that was dropped, not undone; auto undoes it"
     return (dropped,) if any(tags.pose_deg) else ()
+
+
+def _pose_words(tags: SphericalTags) -> str:
+    yaw, pitch, roll = tags.pose_deg
+    return f"yaw {yaw:.4g}, pitch {pitch:.4g}, roll {roll:.4g} degrees"
 
 
 def _initial_yaw(tags: SphericalTags, name: str, turn: Tensor) -> float:

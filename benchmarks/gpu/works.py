@@ -118,7 +118,7 @@ def made_on(device: str, dtype: torch.dtype) -> Iterator[None]:
 
 
 def bytes_of(*networks: nn.Module) -> int:
-    return sum(p.numel() * p.element_size() for network in networks for p in network.parameters())
+    return sum(p.nbytes for network in networks for p in network.parameters())
 
 
 def _half(device: str) -> torch.dtype:
@@ -140,6 +140,7 @@ def captions(sizes: Sizes, device: str) -> Work:
         model = Blip2ForConditionalGeneration(config).eval()
     side = model.config.vision_config.image_size
 
+    @torch.no_grad()
     def run() -> Tensor:
         seen = model.vision_model(torch.zeros(6, 3, side, side, device=device, dtype=dtype)).last_hidden_state
         queries = model.query_tokens.expand(6, -1, -1)
@@ -149,7 +150,7 @@ def captions(sizes: Sizes, device: str) -> Work:
         return model.language_model(inputs_embeds=read, logits_to_keep=1).logits
 
     # Three moments of a clip by default.
-    return Work(bytes_of(model), (model,), _no_grad(run), times=3)
+    return Work(bytes_of(model), (model,), run, times=3)
 
 
 def merging(sizes: Sizes, device: str) -> Work:
@@ -160,7 +161,12 @@ def merging(sizes: Sizes, device: str) -> Work:
     with made_on(device, _half(device)):
         model = LlamaForCausalLM(config).eval()
     ids = torch.zeros(1, sizes.words, dtype=torch.long, device=device)
-    return Work(bytes_of(model), (model,), _no_grad(lambda: model(input_ids=ids, logits_to_keep=1).logits), times=2)
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        return model(input_ids=ids, logits_to_keep=1).logits
+
+    return Work(bytes_of(model), (model,), run, times=2)
 
 
 def saliency(sizes: Sizes, device: str) -> Work:
@@ -231,25 +237,18 @@ def _decoding(memory: str) -> Maker:
         latent_v = torch.zeros(4, sizes.frames, sizes.latent_px, sizes.latent_px, device=device)
         latent_a = torch.zeros(1, 8, sizes.rows, 16, device=device)
 
+        @torch.no_grad()
         def run() -> Tensor:
             decode_frames(picture, latent_v)
             mels = decode_mel(mel, latent_a)
             return vocode(vocoder, mels, mels.shape[1] * SAMPLE_HZ // 100)
 
         if memory == "low":
-            return Work(max(map(bytes_of, codecs)), codecs, _no_grad(run))
+            return Work(max(map(bytes_of, codecs)), codecs, run)
         there = *codecs, _joint(sizes, device, _half(device)).unet, *_text_encoders(sizes, device)
-        return Work(bytes_of(*there), there, _no_grad(run))
+        return Work(bytes_of(*there), there, run)
 
     return make
-
-
-def _no_grad(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    def without() -> Tensor:
-        with torch.no_grad():
-            return run()
-
-    return without
 
 
 # ---- training
@@ -267,7 +266,7 @@ def _training(regime: str) -> Maker:
         checkpoint_activations(scenario, True)
         learning = [p for p in chain(unet.parameters(), control.parameters()) if p.requires_grad]
         # AdamW's two moments and the moving average.
-        state = 3 * sum(p.numel() * p.element_size() for p in learning)
+        state = 3 * sum(p.nbytes for p in learning)
         step = _Step(scenario, control, learning, device)
         return Work(bytes_of(unet, control) + state, (unet, control), step)
 
@@ -314,8 +313,9 @@ def _estimate(sizes: Sizes, device: str) -> Work:
     """The previous step's estimate, which the connectors see in training: one pass without gradients."""
     scenario = _joint(sizes, device, torch.float32)
 
+    @torch.no_grad()
     def run() -> Any:
-        with torch.no_grad(), _autocast(device):
+        with _autocast(device):
             start, text = [s.to(device) for s in scenario.start], (scenario.text_v[1:], scenario.text_a[1:])
             cross = scenario.unet.encode_cross(*start, 500, 500)
             return scenario.unet(*start, 500, 500, *(t.to(device) for t in text), cross)

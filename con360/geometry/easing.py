@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..choices import Ease
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# A number, or an array of them.
+Share = TypeVar("Share", float, "np.ndarray")
 
 
 class Move(NamedTuple):
@@ -15,7 +21,7 @@ class Move(NamedTuple):
     ease: Ease = "linear"
 
 
-def eased(move: Move, share: float, before: Move | None = None, after: Move | None = None) -> tuple[float, ...]:
+def eased(move: Move, share: Share, before: Move | None = None, after: Move | None = None) -> tuple[Share, ...]:
     """Change of each number at a share of a move.
 
     Convention: `linear` moves evenly, `hold` not at all. `smooth` is a cubic without a jump in speed: it starts and
@@ -23,10 +29,10 @@ def eased(move: Move, share: float, before: Move | None = None, after: Move | No
     number turns back there. So it never overshoots; alone it is 3 s² - 2 s³ of the way.
 
     Args:
-        share: in [0, 1). before, after: the moves beside it; None where there is none.
+        share: in [0, 1), one or several. before, after: the moves beside it; None where there is none.
     """
     if move.ease == "hold":
-        return (0.0,) * len(move.change)
+        return (0.0 * share,) * len(move.change)
     if move.ease == "linear":
         return tuple(share * whole for whole in move.change)
     speeds = zip(move.change, _speeds(before, move), _speeds(move, after), strict=True)
@@ -46,7 +52,7 @@ def _mean_speed(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a * b > 0 else 0.0
 
 
-def _cubic(share: float, whole: float, start: float, end: float) -> float:
+def _cubic(share: Share, whole: float, start: float, end: float) -> Share:
     """Hermite's cubic from 0 to `whole`, with its slopes at share 0 and 1."""
     s, rest = share, 1.0 - share
     return whole * s * s * (3 - 2 * s) + start * s * rest * rest - end * s * s * rest

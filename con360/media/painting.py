@@ -9,7 +9,7 @@ import numpy as np
 
 from ..choices import Eye
 from .info import MediaInfo, open_picture
-from .planes import Planes, frame_of, is_full_range
+from .planes import HD_ROWS, Planes, frame_of, is_full_range, values_of
 from .spherical_tags import Packing
 
 if TYPE_CHECKING:
@@ -135,12 +135,7 @@ class Painter:
         if packing not in ("top-bottom", "left-right"):
             packing = "left-right" if self.info.aspect >= 3 else "top-bottom"
             self.notices.append(f"no stereo metadata: split {packing} for the {eye} eye")
-        first = (eye == "left") == left_first
-        if packing == "top-bottom":
-            half = height // 2
-            return slice(0, half) if first else slice(height - half, height), slice(width)
-        half = width // 2
-        return slice(height), slice(0, half) if first else slice(width - half, width)
+        return eye_parts(pixels.shape, packing)[0 if (eye == "left") == left_first else 1]
 
     def _describe_shape(self, part: np.ndarray) -> None:
         # Displayed shape: the stored one times the share of the pixel's own shape.
@@ -228,7 +223,7 @@ def upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
     # Matrix and range are named, since older PyAV ignores both tags and acts only where source and target differ.
     # Untagged HD is BT.709 for players, BT.601 for FFmpeg.
     names = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
-    name = names.get(int(frame.colorspace), "ITU709" if frame.height >= 720 else "ITU601")
+    name = names.get(int(frame.colorspace), "ITU709" if frame.height >= HD_ROWS else "ITU601")
     picture = frame.reformat(
         # FFmpeg has fast code for planes alone: half the time of rgb24, the same levels.
         format="gbrp",
@@ -238,5 +233,5 @@ def upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
         dst_color_range=ColorRange.JPEG,
         interpolation=ACCURATE,
     )
-    green, blue, red = (np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in picture.planes)
+    green, blue, red = map(values_of, picture.planes)
     return np.rot90(cv2.merge((red, green, blue)), info.rotation_deg // 90)

@@ -101,7 +101,7 @@ def planes_of(frame: VideoFrame, info: MediaInfo) -> Planes | None:
     is_709 = matrix == BT_709 or matrix == UNTAGGED and frame.height >= HD_ROWS
     if bits is None or not is_709 or info.rotation_deg:
         return None
-    luma, blue, red = (_array(plane, bits) for plane in frame.planes)
+    luma, blue, red = (values_of(plane, bits) for plane in frame.planes)
     return Planes(luma, blue, red, bits, is_full_range(frame))
 
 
@@ -117,11 +117,12 @@ def frame_of(planes: Planes) -> VideoFrame:
     height, width = planes.shape
     frame = av.VideoFrame(width, height, "yuv420p")
     for plane, values in zip(frame.planes, planes.limited(), strict=True):
-        _array(plane, 8)[:] = values
+        values_of(plane)[:] = values
     return frame
 
 
-def _array(plane: Any, bits: int) -> np.ndarray:
+def values_of(plane: Any, bits: int = 8) -> np.ndarray:
+    """Take the values `[h, w]` of a frame's plane without copying."""
     kind = np.dtype("<u2" if bits > 8 else np.uint8)
     values = np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)
     return values[:, : plane.width]

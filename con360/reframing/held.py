@@ -20,7 +20,7 @@ from ..media.decoding import Tally, decode_from
 from ..media.info import MediaInfo, probe
 from ..media.painting import picture_pixels, upright_pixels
 from ..media.writer import clip_stream, fit_aac
-from ..records import Progress, Sound, View, ViewTrack
+from ..records import Progress, Sound, ViewTrack
 from ..viewpoint.keyframes import Keyframe
 from .aim import Look
 from .run import ReframeSettings, reframe
@@ -112,8 +112,7 @@ def _sized(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _look(track: ViewTrack, fps: float) -> Look:
     """A still track as its view, a moving one as keyframes, one for each of its views."""
     if track.is_still:
-        view: View = track.views[0]
-        return view
+        return track.views[0]
     return tuple(Keyframe(i / fps, view) for i, view in enumerate(track.views))
 
 

@@ -23,6 +23,7 @@ from ..choices import Eye
 from ..errors import InputError
 from ..geometry.sphere import angles, directions, rotation, rotation_angles
 from ..media.coders import PictureCoding, check_codec
+from ..media.files import check_not_read
 from ..media.info import MediaInfo, pose_notices, probe
 from ..media.reader import PanoramaStream, check_times
 from ..media.spherical import SphericalTags
@@ -136,8 +137,7 @@ def _open(
     if isinstance(source, PanoramaClip):
         return HeldPanorama(source)
     info = probe(source)
-    if Path(out).expanduser().resolve() == info.path.resolve():
-        raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
+    check_not_read(out, [info.path])
     # `turn_of` says more of the tilt.
     others = tuple(notice for notice in info.notices if notice not in pose_notices(info.spherical))
     return PanoramaStream(
@@ -191,18 +191,19 @@ def check_tilt(info: MediaInfo) -> None:
 
 def _undone_tilt(info: MediaInfo) -> tuple[Tensor, tuple[str, ...]]:
     check_tilt(info)
-    tags = info.spherical
-    yaw, pitch, roll = tags.pose_deg
-    said = f"the camera's tilt that the file states was undone: yaw {yaw:.4g}, pitch {pitch:.4g}, roll {roll:.4g}"
+    said = f"the camera's tilt that the file states was undone: {_pose_words(info.spherical)}"
     # The pose brings the picture to the world. Seen from the level world, the picture lies the other way round.
-    return _camera(*tags.pose_deg).T, (f"{said} degrees",)
+    return _camera(*info.spherical.pose_deg).T, (said,)
 
 
 def _kept_tilt(tags: SphericalTags) -> tuple[str, ...]:
-    yaw, pitch, roll = tags.pose_deg
-    said = f"yaw {yaw:.4g}, pitch {pitch:.4g}, roll {roll:.4g} degrees"
-    dropped = f"the file states a tilt of its camera ({said}) that was dropped, not undone; auto undoes it"
+    dropped = f"the file states a tilt of its camera ({_pose_words(tags)}) that was dropped, not undone; auto undoes it"
     return (dropped,) if any(tags.pose_deg) else ()
+
+
+def _pose_words(tags: SphericalTags) -> str:
+    yaw, pitch, roll = tags.pose_deg
+    return f"yaw {yaw:.4g}, pitch {pitch:.4g}, roll {roll:.4g} degrees"
 
 
 def _initial_yaw(tags: SphericalTags, name: str, turn: Tensor) -> float:
@@ -225,25 +226,16 @@ def _write(
     mix = whole_mix(stream)
     start_s, stop_s = settings.start_s, settings.stop_s
     job = Job(stream, start_s, stop_s, None, progress, "turning")
-    shots = job.shots()
-    shot = next(shots, None)
-    if shot is None:
-        raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
+    shape, shots = job.shots()
     turner = Turner(stream.packing)
-    size, aim = turner.size(shot.pixels), lambda _: turn
+    size, aim = turner.size(shape), lambda _: turn
     gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(
         out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, tags=tags,
         coding=settings.coding,
     ) as clip:  # fmt: skip
         heard = Heard(sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
-        while shot is not None:
-            clip.add_frame(turner.picture(shot.pixels, turn), shot.tick)
-            heard.advance(shot.time_s)
-            job.tell()
-            shot = next(shots, None)
-        # As in the source, sound may outlast the picture.
-        heard.advance(math.inf)
+        job.write(shots, clip, heard, lambda shot: turner.picture(shot.pixels, turn))
     stream.notices += aac_notices(mix.rate_hz, gain, mix.channels) if mix.shape else ()
     notices = (*stream.sentences, *job.notices(), *_told(stream, turn, mix.name))
     return Levelled(Path(out), *size, job.count, job.end_s, mix.name, turn, notices)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,11 @@ import numpy as np
 from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind, StereoLaw, check_aspect
 from ..errors import InputError
 from ..geometry.degrees import DEG
+from ..media.files import check_not_read
 from ..media.info import probe
 from ..media.planes import Planes
 from ..media.reader import PanoramaStream, check_times, shown_at_rate
-from ..media.writer import aac_notices, check_clip_path, clip_stream
+from ..media.writer import ClipStream, aac_notices, check_clip_path, clip_stream
 from ..records import PanoramaClip, Progress, View, ViewTrack
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.keyframes import Keyframe, keyframes_of
@@ -172,28 +174,20 @@ def reframe(
     mix = choose_mix(stream, settings.sound, settings.hrtf, settings.stereo)
     aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
     job = Job(stream, start_s, stop_s, settings.fps, progress)
-    shots = job.shots()
-    first = next(shots, None)
-    if first is None:
-        raise InputError(f"{stream.info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
-    width, height = settings.size or _default_size(first.pixels.shape[1], _widest_deg(look), settings.aspect or 1.0)
+    (_, columns), shots = job.shots()
+    width, height = settings.size or _default_size(columns, _widest_deg(look), settings.aspect or 1.0)
     camera = Camera(width, height)
     gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(out, (width, height), job.time_base, job.rate, mix.shape) as clip:
         heard = Heard(sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
-        shot: _Shot | None = first
-        while shot is not None:
-            clip.add_frame(camera.picture(shot.pixels, aim(shot.time_s)), shot.tick)
-            heard.advance(shot.time_s)
-            job.tell()
-            shot = next(shots, None)
-        # As in the source, sound may outlast the picture.
-        heard.advance(math.inf)
+        job.write(shots, clip, heard, lambda shot: camera.picture(shot.pixels, aim(shot.time_s)))
     stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
     notices = (*stream.sentences, *job.notices())
-    track = ViewTrack(tuple(aim(i / SALIENCY_FPS) for i in range(max(1, round(job.end_s * SALIENCY_FPS)))))
-    track = replace(track, aspect=width / height)
-    return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices, look, track)
+    views = tuple(aim(i / SALIENCY_FPS) for i in range(max(1, round(job.end_s * SALIENCY_FPS))))
+    return Reframed(
+        Path(out), width, height, job.count, job.end_s, mix.name, views[0], notices, look,
+        ViewTrack(views, width / height),
+    )  # fmt: skip
 
 
 def _open(
@@ -206,8 +200,7 @@ def _open(
             )
         return HeldPanorama(source)
     info = probe(source)
-    if Path(out).expanduser().resolve() == info.path.resolve():
-        raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
+    check_not_read(out, [info.path])
     return PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
 
 
@@ -250,7 +243,7 @@ class _Shot:
 
 @dataclass
 class Job:
-    """Give out the frames of an excerpt with their output times, and count them.
+    """Give out the frames of an excerpt with their output times, count and write them.
 
     Args:
         what: the work, as its progress names it.
@@ -278,8 +271,30 @@ class Job:
         # A common fine base: WebM's reader and frames without a time do not keep the stream's own.
         return Fraction(1, 90000)
 
-    def shots(self) -> Iterator[_Shot]:
-        return self._constant() if self.fps else self._own_times()
+    def shots(self) -> tuple[tuple[int, int], Iterator[_Shot]]:
+        """Give rows and columns of the first frame, and all frames in order; the first one begins at 0 s.
+
+        Raises:
+            InputError: there is none.
+        """
+        shots = self._constant() if self.fps else self._own_times()
+        first = next(shots, None)
+        if first is None:
+            name = self.stream.info.path.name
+            raise InputError(f"{name} has no picture at {self.start_s:g} s; choose an earlier start.")
+        rows, columns = first.pixels.shape[:2]
+        return (rows, columns), chain((first,), shots)
+
+    def write(
+        self, shots: Iterator[_Shot], clip: ClipStream, heard: Heard, draw: Callable[[_Shot], np.ndarray | Planes]
+    ) -> None:
+        """Write what is drawn of each frame, and the sound beside it."""
+        for shot in shots:
+            clip.add_frame(draw(shot), shot.tick)
+            heard.advance(shot.time_s)
+            self._tell()
+        # As in the source, sound may outlast the picture.
+        heard.advance(math.inf)
 
     def _constant(self) -> Iterator[_Shot]:
         assert self.fps is not None
@@ -305,7 +320,7 @@ class Job:
         end_s = self.stream.end_s if self.stream.ended else self.stop_s
         self.end_s = max(last_s, min(end_s, self.stop_s) - self.start_s)
 
-    def tell(self) -> None:
+    def _tell(self) -> None:
         if self.progress is not None:
             total = round(seconds_of(self.stream.info, self.start_s, self.stop_s) * self.rate)
             self.progress(self.count, max(self.count, total), self.what)

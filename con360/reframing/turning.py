@@ -51,13 +51,13 @@ class Turner:
         self.packing = packing
         self._camera: SphereCamera | None = None
 
-    def size(self, pixels: np.ndarray | Planes) -> tuple[int, int]:
-        """Width and height of the turned picture: those of the source, made even, as H.264 needs."""
-        return pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
+    def size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Width and height of the turned picture: those of a source of `shape`, made even, as H.264 needs."""
+        return shape[1] // 2 * 2, shape[0] // 2 * 2
 
     def picture(self, pixels: np.ndarray | Planes, view: View) -> np.ndarray | Planes:
         """Turn a picture `[h, w, 3]` uint8, or planes, to one of `size`."""
-        width, height = self.size(pixels)
+        width, height = self.size(pixels.shape)
         width //= 2 if self.packing == "left-right" else 1
         height //= 2 if self.packing == "top-bottom" else 1
         eyes = [_cut(pixels, part) for part in eye_parts(pixels.shape, self.packing)]

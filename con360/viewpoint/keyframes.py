@@ -13,7 +13,7 @@ import numpy as np
 from ..choices import EASES, Ease
 from ..errors import InputError
 from ..geometry.degrees import DEG, wrap_yaw_deg
-from ..geometry.easing import Move, eased
+from ..geometry.easing import Move, Share, eased
 from ..moments import moments_from_json
 from ..records import View, ViewTrack
 from .choose import FOV_RANGE_DEG, manual_viewpoint
@@ -91,14 +91,17 @@ def view_at(keyframes: Sequence[Keyframe], time_s: float) -> View:
     after = bisect_right(keyframes, time_s, key=lambda frame: frame.time_s)
     if after in (0, len(keyframes)):
         return keyframes[0 if after == 0 else -1].view
-    a, move = keyframes[after - 1], _move(keyframes, after - 1)
-    assert move is not None  # the last keyframe was dealt with
-    share = (time_s - a.time_s) / move.seconds
-    yaw, pitch, fov, roll = eased(move, share, _move(keyframes, after - 2), _move(keyframes, after))
-    return View(
-        float(wrap_yaw_deg(a.view.yaw_deg + yaw)), a.view.pitch_deg + pitch, a.view.fov_deg + fov,
-        float(wrap_yaw_deg(a.view.roll_deg + roll)),
-    )  # fmt: skip
+    yaw, pitch, fov, roll = _on_the_way(keyframes, after - 1, time_s)
+    return View(float(wrap_yaw_deg(yaw)), pitch, fov, float(wrap_yaw_deg(roll)))
+
+
+def _on_the_way(keyframes: Sequence[Keyframe], i: int, time_s: Share) -> tuple[Share, ...]:
+    """Yaw, pitch, field of view and roll between keyframe i and the next, at one or several times; none is wrapped."""
+    a, move = keyframes[i], _move(keyframes, i)
+    assert move is not None  # the last keyframe leads nowhere
+    moved = eased(move, (time_s - a.time_s) / move.seconds, _move(keyframes, i - 1), _move(keyframes, i + 1))
+    start = (a.view.yaw_deg, a.view.pitch_deg, a.view.fov_deg, a.view.roll_deg)
+    return tuple(was + by for was, by in zip(start, moved, strict=True))
 
 
 def _move(keyframes: Sequence[Keyframe], i: int) -> Move | None:
@@ -128,53 +131,64 @@ def keyframes_of(track: ViewTrack, fps: float, error_deg: float = SPARSE_ERROR_D
     """
     if track.is_still:
         return (Keyframe(0.0, _rounded(track.views[0])),)
+    views, every = _numbers(track.views), [_smooth_key(view, i / fps) for i, view in enumerate(track.views)]
     kept = {0, len(track) - 1}
-    cameras, fresh = _cameras(track.views), [(0, len(track) - 1)]
+    cameras, order = _cameras(views), sorted(kept)
+    fresh = _spans_around(order, kept)
     while fresh and len(kept) <= MAX_KEYFRAMES:
+        inside = [np.arange(order[j] + 1, order[j + 1]) for j in fresh]
+        keys = [every[i] for i in order]
+        path = np.hstack([_on_the_way(keys, j, frames / fps) for j, frames in zip(fresh, inside, strict=True)])
+        frames = np.concatenate(inside)
+        error = np.maximum(_apart_deg(_cameras(path), cameras[frames]), abs(path[2] - views[2, frames]))
+        added = _worst(inside, error, error_deg)
+        kept |= added
         order = sorted(kept)
-        keys = [_smooth_key(track, i, fps) for i in order]
-        worst = [_worst(track, cameras, keys, span, fps, error_deg) for span in fresh]
-        kept |= (added := {i for i in worst if i is not None})
-        fresh = _spans_around(sorted(kept), added)
+        fresh = _spans_around(order, added)
     if len(kept) > MAX_KEYFRAMES:
         return keyframes_of(track, fps, 2 * error_deg)
-    return tuple(_smooth_key(track, i, fps) for i in sorted(kept))
+    return tuple(every[i] for i in order)
 
 
-def _spans_around(order: Sequence[int], added: set[int]) -> list[tuple[int, int]]:
-    """Pairs of neighbouring keys whose curve changes with the added keys: two on both sides of each."""
+def _spans_around(order: Sequence[int], added: set[int]) -> list[int]:
+    """Positions in `order` of keys whose curve to the next one changes with the added keys: two on both sides of each.
+
+    Spans without a frame inside are left out.
+    """
     near = {j for i, key in enumerate(order) if key in added for j in range(i - 2, i + 2)}
-    return [(order[j], order[j + 1]) for j in sorted(near) if 0 <= j < len(order) - 1]
+    return [j for j in sorted(near) if 0 <= j < len(order) - 1 and order[j + 1] - order[j] > 1]
 
 
-def _worst(
-    track: ViewTrack, cameras: np.ndarray, keys: Sequence[Keyframe], span: tuple[int, int], fps: float, most_deg: float
-) -> int | None:
-    """The frame inside a span that is farthest from the track; None where all are near enough."""
-    inside = range(span[0] + 1, span[1])
-    if not inside:
-        return None
-    views = [view_at(keys, i / fps) for i in inside]
+def _worst(spans: Sequence[np.ndarray], error: np.ndarray, most: float) -> set[int]:
+    """The frame with the greatest error of each span where that exceeds `most`; errors of all spans are in a row."""
+    errors = np.split(error, np.cumsum([len(frames) for frames in spans])[:-1])
+    return {int(frames[own.argmax()]) for frames, own in zip(spans, errors, strict=True) if own.max() > most}
+
+
+def _apart_deg(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Angles `[T]` between cameras `[T, 3, 3]`."""
     # |A - B| of two rotations by an angle a apart is 2 sqrt(2) sin(a / 2).
-    apart = np.linalg.norm(_cameras(views) - cameras[span[0] + 1 : span[1]], axis=(1, 2)) / np.sqrt(8)
-    turned = 2 * np.arcsin(np.clip(apart, 0, 1)) / DEG
-    zoomed = [abs(view.fov_deg - _in_range(track.views[i].fov_deg)) for view, i in zip(views, inside, strict=True)]
-    error = np.maximum(turned, zoomed)
-    return None if error.max() <= most_deg else inside[int(error.argmax())]
+    apart = np.linalg.norm(a - b, axis=(1, 2)) / np.sqrt(8)
+    return 2 * np.arcsin(np.clip(apart, 0, 1)) / DEG
 
 
-def _cameras(views: Sequence[View]) -> np.ndarray:
-    """Rotations `[T, 3, 3]` of the views' cameras."""
+def _numbers(views: Sequence[View]) -> np.ndarray:
+    """Yaw, pitch, field of view in the range of keyframes, and roll, `[4, T]`."""
+    return np.array([(v.yaw_deg, v.pitch_deg, _in_range(v.fov_deg), v.roll_deg) for v in views], np.float64).T
+
+
+def _cameras(numbers: np.ndarray) -> np.ndarray:
+    """Rotations `[T, 3, 3]` of the cameras of views, `[4, T]` as `_numbers`."""
     import torch
 
     from ..geometry.sphere import rotation
 
-    angles = torch.tensor([(v.yaw_deg, v.pitch_deg, v.roll_deg) for v in views], dtype=torch.float64)
-    return rotation(*angles.unbind(-1)).numpy()
+    yaw, pitch, _, roll = torch.from_numpy(np.ascontiguousarray(numbers))
+    return rotation(yaw, pitch, roll).numpy()
 
 
-def _smooth_key(track: ViewTrack, i: int, fps: float) -> Keyframe:
-    return Keyframe(round(i / fps, 6), _rounded(track.views[i]), "smooth")
+def _smooth_key(view: View, time_s: float) -> Keyframe:
+    return Keyframe(round(time_s, 6), _rounded(view), "smooth")
 
 
 def _rounded(view: View) -> View:

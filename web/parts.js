@@ -70,6 +70,13 @@ export async function toggleEars(hearing, toggle) {
   return true;
 }
 
+/** Show or hide what a run drew over a panel's picture; the button's label tells what the next click does. */
+export function toggleOverlay(panel) {
+  panel.overlay = !panel.overlay;
+  setButton(panel.eye, panel.overlay ? "eye" : "eye-slash", t(panel.overlay ? "overlayOff" : "overlayOn"));
+  panel.draw();
+}
+
 /** A choice between values, each with its words. */
 export function select(label, action) {
   const element = el("select", { title: label, "aria-label": label });

@@ -16,8 +16,6 @@ import * as parts from "./parts.js";
 
 const { el, t } = parts;
 const NEAR_PX = 14;
-/** A hand that clicks may move so far. */
-const STILL_PX = 3;
 /** Where two rankings agree, the light number is drawn this far below the full one. */
 const ASIDE_PX = 17;
 /** Least height of a panel with a framed picture: that of .con360-camera, and the widget's own margins. */
@@ -191,7 +189,7 @@ class Editor extends Panel {
     const from = aim.place;
     let dragged = false;
     const move = (moved) => {
-      dragged ||= Math.hypot(moved.clientX - event.clientX, moved.clientY - event.clientY) > STILL_PX;
+      dragged ||= Math.hypot(moved.clientX - event.clientX, moved.clientY - event.clientY) > parts.STILL_PX;
       if (!dragged) return;
       const now = this.map.pointer(moved);
       this.turn({ yaw: from.yaw + (now.u - start.u) * 360, pitch: from.pitch - (now.v - start.v) * 180 });

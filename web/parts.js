@@ -7,6 +7,8 @@ import { app } from "../../scripts/app.js";
 const PANEL_WIDTH = 380;
 const LEAST_WIDTH = 320;
 const LEAST_HEIGHT = 260;
+/** A hand that clicks may move so far. */
+export const STILL_PX = 3;
 
 let words = {};
 /** Labels of choices in the user's language, by `value` or `input/value`; none in English. */

@@ -30,9 +30,9 @@ const FED = [KEYFRAMES, "clip", "frames"];
 export function addEditor(node) {
   const editor = new Editor(node);
   if (parts.widgetOf(node, "video")) parts.showNoOther(node);
-  parts.addPanel(node, "viewpoint_editor", editor.root, editor.kind.eases ? CAMERA_HEIGHT : undefined);
+  parts.addPanel(node, "viewpoint_editor", editor.root, editor.kind.camera ? CAMERA_HEIGHT : undefined);
   // The text of a camera's keyframes stays in sight: it is where the path of another node is connected.
-  const text = !editor.kind.eases && parts.widgetOf(node, KEYFRAMES);
+  const text = !editor.kind.camera && parts.widgetOf(node, KEYFRAMES);
   if (text) Object.assign(text, { hidden: true, computeSize: () => [0, -4] }).options.hidden = true;
   parts.watch(node, () => editor.read(), () => editor.update(), () => editor.free());
 }
@@ -47,7 +47,7 @@ class Editor extends Panel {
     this.canvas = this.map.canvas;
     const [turn, done] = [(change) => this.turn(change), () => this.done()];
     this.timeline = new Timeline(this.transport, this.aim, () => this.update(), done);
-    if (this.kind.eases) {
+    if (this.kind.camera) {
       this.lens = new Lens(this.aim, turn, done);
       this.preview = new Preview(turn, done);
     }
@@ -202,7 +202,7 @@ class Editor extends Panel {
 
   wheel(canvas, event) {
     if (!parts.takesWheel(canvas, event)) return;
-    if (event.altKey && this.kind.eases) this.roll(2 * Math.sign(event.deltaY));
+    if (event.altKey && this.kind.camera) this.roll(2 * Math.sign(event.deltaY));
     else this.turnThird(Math.sign(event.deltaY));
     clearTimeout(this.resting);
     this.resting = setTimeout(() => parts.rememberForUndo(), 300);
@@ -221,8 +221,7 @@ class Editor extends Panel {
   key(event) {
     const action = this.#actionOf(event);
     if (!action && !this.timeline.copyOrPaste(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    parts.claim(event);
     action?.();
   }
 
@@ -242,8 +241,8 @@ class Editor extends Panel {
       "+": once(() => this.turnThird(-1)),
       "=": once(() => this.turnThird(-1)),
       "-": once(() => this.turnThird(1)),
-      q: this.kind.eases && once(() => this.roll(-step)),
-      e: this.kind.eases && once(() => this.roll(step)),
+      q: this.kind.camera && once(() => this.roll(-step)),
+      e: this.kind.camera && once(() => this.roll(step)),
       r: () => this.changeRanking(),
       Enter: () => this.setKeyframe(),
       Delete: () => this.removeKeyframe(),

@@ -2,7 +2,7 @@
 
 import { clamp } from "./geometry.js";
 import { keyAt, snapped } from "./keyframes.js";
-import { STILL_PX, el, fitCanvas, offer, select, t } from "./parts.js";
+import { STILL_PX, claim, el, fitCanvas, offer, select, t } from "./parts.js";
 import { pursue } from "./sphere.js";
 
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
@@ -138,8 +138,7 @@ export class Timeline {
     };
     const action = event.ctrlKey || event.metaKey || event.altKey ? undefined : actions[event.key];
     if (!action && !this.copyOrPaste(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
     action?.();
   }
 
@@ -148,8 +147,7 @@ export class Timeline {
     const removes = selected && ["Delete", "Backspace"].includes(event.key);
     if (removes) this.#remove(selected);
     else if (!this.copyOrPaste(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
   }
 
   #shift(frame, by) {

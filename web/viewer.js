@@ -63,8 +63,7 @@ class Viewer extends Panel {
     const change = changeByKey(this.view, event);
     const plays = event.key === " " && !event.ctrlKey && !event.metaKey && !event.altKey;
     if (!change && !plays) return;
-    event.preventDefault();
-    event.stopPropagation();
+    parts.claim(event);
     if (change) this.turn(change);
     else this.transport.toggle();
   }

@@ -75,7 +75,7 @@ export class Aim {
 
   /** What is in sight: of a view that no run has found yet, the view straight ahead. */
   get sight() {
-    return this.place ?? (this.kind.eases ? this.ahead : null);
+    return this.place ?? (this.kind.camera ? this.ahead : null);
   }
 
   /** A place with what widgets add to it. */
@@ -86,7 +86,7 @@ export class Aim {
   /** The way that a run found for the mode in use, as frequent keyframes; undefined if none has. */
   get path() {
     const shown = outputOf(this.node);
-    const asked = ["video", "rank", "start"].map((name) => this.value(name));
+    const asked = ["rank", ...Object.keys(shown?.asked ?? {})].map((name) => this.value(name));
     const by = JSON.stringify([this.mode, asked, this.own, this.clock.fps]);
     if (this.known.shown !== shown || this.known.by !== by) this.known = { shown, by, path: this.#pathOf(shown ?? {}) };
     return this.known.path;
@@ -250,7 +250,7 @@ export class Aim {
   /** Keyframes of the way that the last run followed, if the widgets still ask for it and it moves. */
   get followed() {
     const { keyframes, asked } = outputOf(this.node) ?? {};
-    const byRun = this.kind.eases && (this.ranked || BY_RUN[this.mode]) && !this.linked;
+    const byRun = this.kind.camera && (this.ranked || BY_RUN[this.mode]) && !this.linked;
     const found = byRun && isAsked(asked, (name) => this.value(name));
     return found && keyframes ? this.#read("followed", keyframes) : [];
   }

@@ -38,7 +38,7 @@ const view = {
   outline: (place) => fovOutline(place),
   holds: sees,
   mark: (pen, at, colour) => pen.cross(at, colour),
-  eases: true,
+  camera: true,
   whole: ({ time, yaw, pitch, fov, roll = 0, ease = "linear" }) => ({ time, yaw, pitch, fov, roll, ease }),
   stored: ({ yaw, pitch, fov, roll, ease = "linear" }) => ({
     yaw, pitch, fov, ...(roll ? { roll } : {}), ...(ease === "linear" ? {} : { ease }),

@@ -2,22 +2,20 @@
 // view also the picture that it frames. What it sets are the node's widgets, by aim.js.
 
 import { Aim, KEYFRAMES } from "./aim.js";
-import { BY_RUN } from "./edited.js";
+import { BY_RUN, EDITED } from "./edited.js";
 import { anglesAt, anglesOnMap, axes, wrapYaw } from "./geometry.js";
 import { viewAt } from "./keyframes.js";
 import { Lens } from "./lens.js";
 import { FlatMap, PINK, drawBadges, drawOutline, drawPath } from "./map.js";
+import { Panel } from "./panel.js";
 import { Preview } from "./preview.js";
 import { sourceOf } from "./source.js";
 import { pursue } from "./sphere.js";
 import { Timeline } from "./timeline.js";
-import { Transport } from "./transport.js";
 import * as parts from "./parts.js";
 
 const { el, t } = parts;
 const NEAR_PX = 14;
-/** A hand that clicks may move so far. */
-const STILL_PX = 3;
 /** Where two rankings agree, the light number is drawn this far below the full one. */
 const ASIDE_PX = 17;
 /** Least height of a panel with a framed picture: that of .con360-camera, and the widget's own margins. */
@@ -32,28 +30,24 @@ const FED = [KEYFRAMES, "clip", "frames"];
 export function addEditor(node) {
   const editor = new Editor(node);
   if (parts.widgetOf(node, "video")) parts.showNoOther(node);
-  parts.addPanel(node, "viewpoint_editor", editor.root, editor.kind.eases ? CAMERA_HEIGHT : undefined);
+  parts.addPanel(node, "viewpoint_editor", editor.root, editor.kind.camera ? CAMERA_HEIGHT : undefined);
   // The text of a camera's keyframes stays in sight: it is where the path of another node is connected.
-  const text = !editor.kind.eases && parts.widgetOf(node, KEYFRAMES);
+  const text = !editor.kind.camera && parts.widgetOf(node, KEYFRAMES);
   if (text) Object.assign(text, { hidden: true, computeSize: () => [0, -4] }).options.hidden = true;
   parts.watch(node, () => editor.read(), () => editor.update(), () => editor.free());
 }
 
-class Editor {
+class Editor extends Panel {
   constructor(node) {
-    this.node = node;
-    this.overlay = true;
+    super(node, EDITED[node.comfyClass].hearing);
     this.source = sourceOf(node);
-    this.video = parts.video();
-    this.transport = new Transport(this.video, [], () => this.draw());
     this.aim = new Aim(node, this);
     this.kind = this.aim.kind;
-    this.hearing = this.kind.hearing(this.video);
     this.map = new FlatMap(t(this.kind.label));
     this.canvas = this.map.canvas;
     const [turn, done] = [(change) => this.turn(change), () => this.done()];
     this.timeline = new Timeline(this.transport, this.aim, () => this.update(), done);
-    if (this.kind.eases) {
+    if (this.kind.camera) {
       this.lens = new Lens(this.aim, turn, done);
       this.preview = new Preview(turn, done);
     }
@@ -63,15 +57,11 @@ class Editor {
 
   #lay() {
     this.status = el("div", { class: "con360-status", role: "status" });
-    this.hint = el("div", { class: "con360-hint con360-low" });
-    this.facts = el("div", { class: "con360-facts" });
+    this.hint.classList.add("con360-low");
     this.add = parts.button("plus-circle", t("setKeyframe"), () => this.setKeyframe());
     this.remove = parts.button("trash", t("removeKeyframe"), () => this.removeKeyframe());
     this.fix = parts.button("map-marker", t("setViewHere"), () => this.hold());
     this.take = parts.button("file-edit", t("handOver"), () => this.handOver());
-    this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
-    this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
-    this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
     const { bar } = this.transport;
     bar.append(this.timeline.speed, this.add, this.remove, this.sound, this.ears, this.eye);
     const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
@@ -91,7 +81,6 @@ class Editor {
       canvas.addEventListener("wheel", (event) => this.wheel(canvas, event), { passive: false });
       canvas.addEventListener("keydown", (event) => this.key(event));
     }
-    this.video.addEventListener("error", () => this.failed());
     parts.fitCanvas(this.canvas, () => this.draw());
   }
 
@@ -148,16 +137,6 @@ class Editor {
     this.choose(other, this.aim.found(other).some((region) => region.rank === rank) ? rank : 1);
   }
 
-  async wear() {
-    if (!(await parts.toggleEars(this.hearing, this.ears))) this.hint.textContent = t("noHeadphones");
-  }
-
-  toggleOverlay() {
-    this.overlay = !this.overlay;
-    parts.setButton(this.eye, this.overlay ? "eye" : "eye-slash", t(this.overlay ? "overlayOff" : "overlayOn"));
-    this.draw();
-  }
-
   done() {
     this.update();
     parts.rememberForUndo();
@@ -210,7 +189,7 @@ class Editor {
     const from = aim.place;
     let dragged = false;
     const move = (moved) => {
-      dragged ||= Math.hypot(moved.clientX - event.clientX, moved.clientY - event.clientY) > STILL_PX;
+      dragged ||= Math.hypot(moved.clientX - event.clientX, moved.clientY - event.clientY) > parts.STILL_PX;
       if (!dragged) return;
       const now = this.map.pointer(moved);
       this.turn({ yaw: from.yaw + (now.u - start.u) * 360, pitch: from.pitch - (now.v - start.v) * 180 });
@@ -223,7 +202,7 @@ class Editor {
 
   wheel(canvas, event) {
     if (!parts.takesWheel(canvas, event)) return;
-    if (event.altKey && this.kind.eases) this.roll(2 * Math.sign(event.deltaY));
+    if (event.altKey && this.kind.camera) this.roll(2 * Math.sign(event.deltaY));
     else this.turnThird(Math.sign(event.deltaY));
     clearTimeout(this.resting);
     this.resting = setTimeout(() => parts.rememberForUndo(), 300);
@@ -242,8 +221,7 @@ class Editor {
   key(event) {
     const action = this.#actionOf(event);
     if (!action && !this.timeline.copyOrPaste(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    parts.claim(event);
     action?.();
   }
 
@@ -263,8 +241,8 @@ class Editor {
       "+": once(() => this.turnThird(-1)),
       "=": once(() => this.turnThird(-1)),
       "-": once(() => this.turnThird(1)),
-      q: this.kind.eases && once(() => this.roll(-step)),
-      e: this.kind.eases && once(() => this.roll(step)),
+      q: this.kind.camera && once(() => this.roll(-step)),
+      e: this.kind.camera && once(() => this.roll(step)),
       r: () => this.changeRanking(),
       Enter: () => this.setKeyframe(),
       Delete: () => this.removeKeyframe(),
@@ -286,31 +264,22 @@ class Editor {
   update() {
     this.aim.keepRanking();
     this.source = sourceOf(this.node);
-    const { url, hint, sound, overlay, lines } = this.source;
+    const { url, sound, overlay } = this.source;
     this.kind.tell(this.hearing, this.source);
-    this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     this.sound.hidden = !sound;
-    this.ears.hidden = !this.hearing.on;
     this.eye.hidden = !overlay;
-    parts.setSource(this.video, url);
-    this.transport.setExcerpt(...this.source.excerpt);
+    this.show();
     if (!url) this.transport.setFree(Math.max(4, this.aim.keyframes.at(-1)?.time ?? 0));
-    this.hint.textContent = url ? "" : t(hint ?? "runToSee");
     if (this.preview) this.preview.root.hidden = !url;
     this.draw();
-  }
-
-  failed() {
-    if (this.video.dataset.url) this.hint.textContent = t("cannotPlay");
   }
 
   draw() {
     const { place } = this.aim;
     const shaped = place && this.aim.shaped(place);
     if (shaped) this.kind.hear(this.hearing, shaped);
-    const { part, overlay } = this.source;
-    this.map.draw(this.video, (this.overlay && overlay) || part, (pen) => this.paint(pen, shaped));
-    this.preview?.draw(this.video, part, shaped ?? this.aim.shaped(this.aim.ahead));
+    this.map.draw(this.video, this.part, (pen) => this.paint(pen, shaped));
+    this.preview?.draw(this.video, this.source.part, shaped ?? this.aim.shaped(this.aim.ahead));
     this.timeline.update();
     this.lens?.update(place ?? this.aim.ahead);
     this.showStatus(place);
@@ -344,8 +313,7 @@ class Editor {
   }
 
   free() {
-    this.transport.stop();
-    this.hearing.stop();
+    super.free();
     this.preview?.free();
   }
 }

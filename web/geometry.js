@@ -1,11 +1,13 @@
-// Angles and views as in con360/geometry: degrees, yaw right-positive, pitch up-positive, x right,
-// y up, z forward, roll clockwise as seen from behind the camera. A map is the flat panorama: u and v in [0, 1], the
-// upper left corner at yaw -180, pitch 90.
+// Angles and views as in con360/geometry: degrees, yaw right-positive, pitch up-positive, x right, y up, z forward, roll
+// clockwise as seen from behind the camera. A map is the flat panorama: u and v in [0, 1], the upper left corner at yaw
+// -180, pitch 90.
 
 const DEG = Math.PI / 180;
 
 export const wrapYaw = (yaw) => ((((yaw + 180) % 360) + 360) % 360) - 180;
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+export const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
 /** Right, up and forward axes of a camera. */
 export function axes({ yaw, pitch, roll = 0 }) {
@@ -27,8 +29,7 @@ export function beneath(turn, view) {
   const yaw = Math.atan2(forward[0], forward[2]) / DEG;
   const pitch = Math.asin(clamp(forward[1], -1, 1)) / DEG;
   const plain = axes({ yaw, pitch });
-  const along = (axis) => axis.reduce((sum, value, i) => sum + value * right[i], 0);
-  return { ...view, yaw, pitch, roll: Math.atan2(-along(plain.up), along(plain.right)) / DEG };
+  return { ...view, yaw, pitch, roll: Math.atan2(-dot(plain.up, right), dot(plain.right, right)) / DEG };
 }
 
 /** How far a framed view reaches to the right and up, at distance 1; the field of view spans the longer side. */
@@ -65,8 +66,7 @@ export function capOutline(place, degrees, points = 64) {
 
 /** Degrees between two directions. */
 export function degreesBetween(a, b) {
-  const [one, other] = [axes(a).forward, axes(b).forward];
-  return Math.acos(clamp(one.reduce((sum, value, i) => sum + value * other[i], 0), -1, 1)) / DEG;
+  return Math.acos(clamp(dot(axes(a).forward, axes(b).forward), -1, 1)) / DEG;
 }
 
 /** A direction's position on the map. */
@@ -93,9 +93,9 @@ export function linesOnMap(directions, closed = false) {
 }
 
 /** True if a view sees a direction. */
-export function sees(view, { yaw, pitch }) {
-  const { right, up, forward } = axes(view);
-  const dot = (axis) => axes({ yaw, pitch }).forward.reduce((sum, value, i) => sum + value * axis[i], 0);
-  const [across, upwards] = frameReach(view).map((reach) => reach * dot(forward));
-  return dot(forward) > 0 && Math.abs(dot(right)) <= across && Math.abs(dot(up)) <= upwards;
+export function sees(view, direction) {
+  const at = axes(direction).forward;
+  const [right, up, ahead] = ["right", "up", "forward"].map((name) => dot(at, axes(view)[name]));
+  const [across, upwards] = frameReach(view).map((reach) => reach * ahead);
+  return ahead > 0 && Math.abs(right) <= across && Math.abs(up) <= upwards;
 }

@@ -1,7 +1,7 @@
 // A camera's choices below the timeline: shape, field of view, roll, and the ease of the selected keyframe.
 
 import { EASES } from "./keyframes.js";
-import { button, el, offer, select, t, widgetOf } from "./parts.js";
+import { button, el, offer, select, t } from "./parts.js";
 
 const FOVS = [60, 90, 110];
 
@@ -36,7 +36,7 @@ export class Lens {
     offer(this.shape, [...new Set([...shapes, shape])].map((value) => [value, value]), shape);
     const fovs = [...new Set([...FOVS, Math.round(fov)])].sort((a, b) => a - b);
     offer(this.fov, fovs.map((value) => [value, t("fovOf", { fov: value })]), Math.round(fov));
-    this.roll.hidden = this.level.hidden = !widgetOf(this.aim.node, "roll");
+    this.roll.hidden = this.level.hidden = this.aim.value("roll") === undefined;
     this.roll.value = roll;
     this.roll.title = t("rollBy", { roll: Math.round(roll) });
     this.roll.setAttribute("aria-valuetext", this.roll.title);

@@ -1,6 +1,6 @@
 // Level 360° Video: the levelled file once it is made, until then the chosen one seen through the turn that is set.
 
-import { eyePart, sourceOf } from "./source.js";
+import { eyePart, isFed, sourceOf } from "./source.js";
 import { fileUrl, isLinked, t, widgetOf } from "./parts.js";
 import { addViewer } from "./viewer.js";
 
@@ -15,7 +15,7 @@ function levelled(node) {
     return { ...source, url: fileUrl(made), part: eyePart(made.stereo), excerpt: [], ambisonic: made.ambisonic, made };
   }
   // What comes over a link is known after a run.
-  if (["clip", "frames"].some((name) => isLinked(node, name))) return { ...source, url: undefined };
+  if (isFed(node)) return { ...source, url: undefined };
   const { yaw = 0, pitch = 0, roll = 0, recentre = 0 } = set;
   const byHand = [{ yaw, pitch, roll }, { yaw: recentre, pitch: 0 }];
   if (!set.auto) return { ...source, through: byHand };

@@ -7,6 +7,8 @@ import { app } from "../../scripts/app.js";
 const PANEL_WIDTH = 380;
 const LEAST_WIDTH = 320;
 const LEAST_HEIGHT = 260;
+/** A hand that clicks may move so far. */
+export const STILL_PX = 3;
 
 let words = {};
 /** Labels of choices in the user's language, by `value` or `input/value`; none in English. */
@@ -70,6 +72,13 @@ export async function toggleEars(hearing, toggle) {
   return true;
 }
 
+/** Show or hide what a run drew over a panel's picture; the button's label tells what the next click does. */
+export function toggleOverlay(panel) {
+  panel.overlay = !panel.overlay;
+  setButton(panel.eye, panel.overlay ? "eye" : "eye-slash", t(panel.overlay ? "overlayOff" : "overlayOn"));
+  panel.draw();
+}
+
 /** A choice between values, each with its words. */
 export function select(label, action) {
   const element = el("select", { title: label, "aria-label": label });
@@ -105,9 +114,14 @@ export function video() {
  */
 export function takesWheel(element, event) {
   if (event.ctrlKey || document.activeElement !== element) return false;
+  claim(event);
+  return true;
+}
+
+/** Keep an event from the page and the graph. */
+export function claim(event) {
   event.preventDefault();
   event.stopPropagation();
-  return true;
 }
 
 /** URL from which the server streams a file: {filename, subfolder, type}. */
@@ -189,16 +203,24 @@ export function widgetOf(node, name) {
 /** The number that stands for a subgraph's own inputs. */
 const INPUTS = -10;
 
-const nodesOf = (graph) => graph.nodes.flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])]);
+/** The open workflow's graph, outside all subgraphs. */
+export const rootGraph = () => app.rootGraph ?? app.graph;
+
+/** The nodes of a graph and of its subgraphs, with the numbers under which the server runs them. */
+export function numbered(graph, within = "") {
+  return graph.nodes.flatMap((node) => [
+    [`${within}${node.id}`, node], ...(node.subgraph ? numbered(node.subgraph, `${within}${node.id}:`) : []),
+  ]);
+}
 
 /** The widget that feeds a widget from outside a subgraph. */
 function outside(node, name) {
-  const root = app.rootGraph ?? app.graph;
+  const root = rootGraph();
   if (!node.graph || node.graph === root) return undefined;
   const slot = node.inputs.findIndex((input) => input.widget?.name === name);
   const link = slot < 0 ? null : node.getInputLink(slot);
   if (Number(link?.origin_id) !== INPUTS) return undefined;
-  const host = nodesOf(root).find(({ subgraph }) => subgraph === node.graph);
+  const [, host] = numbered(root).find(([, { subgraph }]) => subgraph === node.graph) ?? [];
   return host && widgetOf(host, node.graph.inputs[link.origin_slot].name);
 }
 

@@ -21,7 +21,7 @@ class Player {
     this.pair = el("div", { class: "con360-pair" }, figure(generated, "generated"), figure(real, "real"), this.hint);
     this.transport = new Transport(generated, [real, panorama], () => this.draw());
     this.loud = parts.button("volume-up", "", () => this.nextSound());
-    this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
+    this.eye = parts.button("eye", t("overlayOff"), () => parts.toggleOverlay(this));
     this.heard = el("span", { class: "con360-clock" });
     this.transport.bar.append(this.loud, this.heard, this.eye);
     this.root = el("div", {}, this.pair, this.panorama, this.transport.bar);
@@ -53,12 +53,6 @@ class Player {
     for (const clip of ["generated", "real"]) this.videos[clip].muted = clip !== name;
     this.heard.textContent = name === "off" ? "" : t(name);
     parts.setButton(this.loud, name === "off" ? "volume-off" : "volume-up", t("soundOf", { name: t(name) }));
-  }
-
-  toggleOverlay() {
-    this.overlay = !this.overlay;
-    parts.setButton(this.eye, this.overlay ? "eye" : "eye-slash", t(this.overlay ? "overlayOff" : "overlayOn"));
-    this.draw();
   }
 
   draw() {

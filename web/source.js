@@ -7,6 +7,9 @@ const WHOLE = [0, 0, 1, 1];
 // A preview holds the plain panorama above the one with its overlay.
 export const [PLAIN, OVERLAY] = [[0, 0, 1, 0.5], [0, 0.5, 1, 0.5]];
 
+/** True if a clip or frames from other nodes come in place of a node's file. */
+export const isFed = (node) => ["clip", "frames"].some((name) => isLinked(node, name));
+
 /**
  * The picture of a node: its address, the part of it that holds the panorama, the part with an overlay if there is one,
  * its frame rate if known, what its sound is, the start and length in it of what is cut (a length of 0 is all), what
@@ -15,8 +18,7 @@ export const [PLAIN, OVERLAY] = [[0, 0, 1, 0.5], [0, 0.5, 1, 0.5]];
 export function sourceOf(node) {
   const shown = outputOf(node);
   const file = widgetOf(node, "video")?.value;
-  // A clip or frames from other nodes come in place of the file.
-  const linked = file !== undefined && ["clip", "frames"].some((name) => isLinked(node, name));
+  const linked = file !== undefined && isFed(node);
   // Results of a run hold only for what it read.
   const known = shown && shown.video === file && Boolean(shown.linked) === linked ? shown : {};
   const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);

@@ -1,7 +1,7 @@
 // Looking around inside the sphere, on any page: what drag and keys do to a view, where directions lie in the picture,
 // and drawing it. A view is {yaw, pitch, fov}, in degrees.
 
-import { axes, clamp, wrapYaw } from "./geometry.js";
+import { axes, clamp, dot, wrapYaw } from "./geometry.js";
 
 export const AHEAD = { yaw: 0, pitch: 0, fov: 90 };
 const FOV_RANGE = [30, 120];
@@ -29,8 +29,8 @@ export function pursue(element, { pointerId }, move, lifted) {
 export function drag(canvas, event, view, turn, lifted = () => {}, side = "height") {
   if (event.button !== 0) return;
   const { yaw, pitch, fov, roll = 0 } = view;
-  const degrees = fov / canvas.getBoundingClientRect()[side];
-  const [sr, cr] = [Math.sin((roll * Math.PI) / 180) * degrees, Math.cos((roll * Math.PI) / 180) * degrees];
+  const [degrees, angle] = [fov / canvas.getBoundingClientRect()[side], (roll * Math.PI) / 180];
+  const [sr, cr] = [Math.sin(angle) * degrees, Math.cos(angle) * degrees];
   const move = ({ clientX, clientY }) => {
     const [right, down] = [clientX - event.clientX, clientY - event.clientY];
     turn({ yaw: yaw - right * cr + down * sr, pitch: pitch + right * sr + down * cr });
@@ -60,10 +60,10 @@ function reachOf({ fov }, width, height) {
 export function placeOf(view, direction, width, height) {
   const { right, up, forward } = axes(view);
   const at = axes(direction).forward;
-  const along = (axis) => at.reduce((sum, value, i) => sum + value * axis[i], 0);
   const reach = reachOf(view, width, height);
-  const [x, y] = [right, up].map((axis, i) => along(axis) / along(forward) / reach[i]);
-  if (along(forward) <= 0 || Math.abs(x) > 1 || Math.abs(y) > 1) return undefined;
+  const ahead = dot(at, forward);
+  const [x, y] = [right, up].map((axis, i) => dot(at, axis) / ahead / reach[i]);
+  if (ahead <= 0 || Math.abs(x) > 1 || Math.abs(y) > 1) return undefined;
   return [((x + 1) / 2) * width, ((1 - y) / 2) * height];
 }
 

@@ -1,7 +1,8 @@
 // The clip's time as a strip: the playhead, and a tick for each keyframe that can be moved, copied and removed.
 
-import { snapped } from "./keyframes.js";
-import { el, fitCanvas, offer, select, t } from "./parts.js";
+import { clamp } from "./geometry.js";
+import { keyAt, snapped } from "./keyframes.js";
+import { STILL_PX, claim, el, fitCanvas, offer, select, t } from "./parts.js";
 import { pursue } from "./sphere.js";
 
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
@@ -9,8 +10,6 @@ const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
 const THUMB_PX = 12;
 /** Times nearer than this on the screen snap. */
 const SNAP_PX = 6;
-/** A hand that clicks may move so far. */
-const STILL_PX = 3;
 /** Where no frame rate is known, keyframes keep to so many seconds. */
 const GRID_S = 0.1;
 /** Seconds between numbers on the ruler, and the room for a number. */
@@ -86,8 +85,8 @@ export class Timeline {
   }
 
   #focus(time) {
-    const nearest = this.aim.keyframes.findIndex((frame) => Math.abs(frame.time - time) < 1e-3);
-    this.ticks.children[nearest]?.focus();
+    const { keyframes } = this.aim;
+    this.ticks.children[keyframes.indexOf(keyAt(keyframes, time))]?.focus();
   }
 
   /** A click goes to the keyframe, a drag moves it, with Alt a copy of it; Shift lets it go anywhere. */
@@ -115,7 +114,7 @@ export class Timeline {
 
   /** A time on the strip, snapped to other keyframes, the playhead and the grid. */
   #placed(time, frames, { shiftKey }) {
-    const within = Math.min(this.transport.duration, Math.max(0, time));
+    const within = clamp(time, 0, this.transport.duration);
     if (shiftKey) return within;
     const marks = [...frames.map((frame) => frame.time), this.transport.time];
     return snapped(within, marks, SNAP_PX * this.secondsPerPixel, this.grid);
@@ -139,8 +138,7 @@ export class Timeline {
     };
     const action = event.ctrlKey || event.metaKey || event.altKey ? undefined : actions[event.key];
     if (!action && !this.copyOrPaste(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
     action?.();
   }
 
@@ -149,12 +147,11 @@ export class Timeline {
     const removes = selected && ["Delete", "Backspace"].includes(event.key);
     if (removes) this.#remove(selected);
     else if (!this.copyOrPaste(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
   }
 
   #shift(frame, by) {
-    const time = Math.max(0, Math.min(this.transport.duration, snapped(frame.time + by, [], 0, this.grid)));
+    const time = clamp(snapped(frame.time + by, [], 0, this.grid), 0, this.transport.duration);
     // The next keyframe stays where it is.
     if (this.aim.keyframes.some((other) => other !== frame && Math.abs(other.time - time) < this.grid / 2)) return;
     this.aim.moveIn(this.aim.keyframes, frame, time);

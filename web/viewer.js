@@ -3,38 +3,28 @@
 import { FieldSound } from "./field.js";
 import { beneath } from "./geometry.js";
 import { Hearing } from "./hearing.js";
+import { Panel } from "./panel.js";
 import { AHEAD, Sphere, changeByKey, changeByWheel, drag, turned } from "./sphere.js";
 import { sourceOf } from "./source.js";
-import { Transport } from "./transport.js";
 import * as parts from "./parts.js";
 
 const { el, t } = parts;
 
-class Viewer {
+class Viewer extends Panel {
   /** `find` gives the picture of a node, as sourceOf does; it may be drawn and heard `through` turns of the sphere. */
   constructor(node, find) {
-    this.node = node;
+    super(node, (video) => new Hearing(video));
     this.find = find;
     this.view = AHEAD;
-    this.overlay = true;
-    this.video = parts.video();
     this.canvas = parts.picture(t("viewer"));
-    this.hint = el("div", { class: "con360-hint" });
-    this.hearing = new Hearing(this.video);
     this.field = new FieldSound(this.video);
-    this.transport = new Transport(this.video, [], () => this.draw());
-    this.sound = parts.button("volume-up", t("soundOff"), () => parts.toggleSound(this.video, this.sound));
-    this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
     this.home = parts.button("refresh", t("lookAhead"), () => this.turn(AHEAD));
-    this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
     this.transport.bar.append(this.sound, this.ears, this.home, this.eye);
-    this.facts = el("div", { class: "con360-facts" });
     const stage = el("div", { class: "con360-stage" }, this.canvas, this.hint);
     this.root = el("div", {}, stage, this.transport.bar, this.facts);
     this.canvas.addEventListener("pointerdown", (event) => drag(this.canvas, event, this.view, (to) => this.turn(to)));
     this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
-    this.video.addEventListener("error", () => this.failed());
     parts.fitCanvas(this.canvas, () => this.draw());
   }
 
@@ -44,36 +34,18 @@ class Viewer {
 
   update() {
     this.source = this.find(this.node);
-    const { url, hint, ambisonic, made, lines, excerpt } = this.source;
+    const { url, ambisonic, made } = this.source;
     this.eye.hidden = !parts.outputOf(this.node)?.overlay;
-    this.hint.textContent = url ? "" : t(hint ?? "runToSee");
     this.transport.play.disabled = !url;
     this.hearing.ambisonic = ambisonic;
-    this.ears.hidden = !this.hearing.on;
     this.field.load(made?.field && parts.fileUrl(made.field)).catch(() => (this.hint.textContent = t("noHeadphones")));
-    this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
-    parts.setSource(this.video, url);
-    this.transport.setExcerpt(...excerpt);
+    this.show();
     this.turn({});
   }
 
   /** The view in the stored picture. */
   get seen() {
     return (this.source?.through ?? []).reduceRight((view, turn) => beneath(turn, view), this.view);
-  }
-
-  failed() {
-    if (this.video.dataset.url) this.hint.textContent = t("cannotPlay");
-  }
-
-  async wear() {
-    if (!(await parts.toggleEars(this.hearing, this.ears))) this.hint.textContent = t("noHeadphones");
-  }
-
-  toggleOverlay() {
-    this.overlay = !this.overlay;
-    parts.setButton(this.eye, this.overlay ? "eye" : "eye-slash", t(this.overlay ? "overlayOff" : "overlayOn"));
-    this.draw();
   }
 
   turn(change) {
@@ -91,8 +63,7 @@ class Viewer {
     const change = changeByKey(this.view, event);
     const plays = event.key === " " && !event.ctrlKey && !event.metaKey && !event.altKey;
     if (!change && !plays) return;
-    event.preventDefault();
-    event.stopPropagation();
+    parts.claim(event);
     if (change) this.turn(change);
     else this.transport.toggle();
   }
@@ -105,8 +76,13 @@ class Viewer {
       this.hint.textContent = t("noWebgl");
       return;
     }
-    const { part, overlay } = this.source;
-    this.sphere.draw(this.video, this.seen, (this.overlay && overlay) || part);
+    this.sphere.draw(this.video, this.seen, this.part);
+  }
+
+  free() {
+    super.free();
+    this.field.stop();
+    this.sphere?.free();
   }
 }
 
@@ -114,11 +90,5 @@ export function addViewer(node, find = sourceOf) {
   const viewer = new Viewer(node, find);
   parts.showNoOther(node);
   parts.addPanel(node, "viewer_360", viewer.root);
-  const gone = () => {
-    viewer.transport.stop();
-    viewer.hearing.stop();
-    viewer.field.stop();
-    viewer.sphere?.free();
-  };
-  parts.watch(node, () => viewer.read(), () => viewer.update(), gone);
+  parts.watch(node, () => viewer.read(), () => viewer.update(), () => viewer.free());
 }

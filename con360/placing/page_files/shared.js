@@ -1,13 +1,15 @@
 // Made by tools/page_script.py from web/. Change those scripts, not this one.
 
-// Angles and views as in con360/geometry: degrees, yaw right-positive, pitch up-positive, x right,
-// y up, z forward, roll clockwise as seen from behind the camera. A map is the flat panorama: u and v in [0, 1], the
-// upper left corner at yaw -180, pitch 90.
+// Angles and views as in con360/geometry: degrees, yaw right-positive, pitch up-positive, x right, y up, z forward, roll
+// clockwise as seen from behind the camera. A map is the flat panorama: u and v in [0, 1], the upper left corner at yaw
+// -180, pitch 90.
 
 const DEG = Math.PI / 180;
 
 const wrapYaw = (yaw) => ((((yaw + 180) % 360) + 360) % 360) - 180;
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
 /** Right, up and forward axes of a camera. */
 function axes({ yaw, pitch, roll = 0 }) {
@@ -29,8 +31,7 @@ function beneath(turn, view) {
   const yaw = Math.atan2(forward[0], forward[2]) / DEG;
   const pitch = Math.asin(clamp(forward[1], -1, 1)) / DEG;
   const plain = axes({ yaw, pitch });
-  const along = (axis) => axis.reduce((sum, value, i) => sum + value * right[i], 0);
-  return { ...view, yaw, pitch, roll: Math.atan2(-along(plain.up), along(plain.right)) / DEG };
+  return { ...view, yaw, pitch, roll: Math.atan2(-dot(plain.up, right), dot(plain.right, right)) / DEG };
 }
 
 /** How far a framed view reaches to the right and up, at distance 1; the field of view spans the longer side. */
@@ -67,8 +68,7 @@ function capOutline(place, degrees, points = 64) {
 
 /** Degrees between two directions. */
 function degreesBetween(a, b) {
-  const [one, other] = [axes(a).forward, axes(b).forward];
-  return Math.acos(clamp(one.reduce((sum, value, i) => sum + value * other[i], 0), -1, 1)) / DEG;
+  return Math.acos(clamp(dot(axes(a).forward, axes(b).forward), -1, 1)) / DEG;
 }
 
 /** A direction's position on the map. */
@@ -95,11 +95,11 @@ function linesOnMap(directions, closed = false) {
 }
 
 /** True if a view sees a direction. */
-function sees(view, { yaw, pitch }) {
-  const { right, up, forward } = axes(view);
-  const dot = (axis) => axes({ yaw, pitch }).forward.reduce((sum, value, i) => sum + value * axis[i], 0);
-  const [across, upwards] = frameReach(view).map((reach) => reach * dot(forward));
-  return dot(forward) > 0 && Math.abs(dot(right)) <= across && Math.abs(dot(up)) <= upwards;
+function sees(view, direction) {
+  const at = axes(direction).forward;
+  const [right, up, ahead] = ["right", "up", "forward"].map((name) => dot(at, axes(view)[name]));
+  const [across, upwards] = frameReach(view).map((reach) => reach * ahead);
+  return ahead > 0 && Math.abs(right) <= across && Math.abs(up) <= upwards;
 }
 
 // Headphones: Ambisonics (AmbiX) of order 1 to 3 that turns with the view and reaches each ear through a filter, as
@@ -343,8 +343,8 @@ function pursue(element, { pointerId }, move, lifted) {
 function drag(canvas, event, view, turn, lifted = () => {}, side = "height") {
   if (event.button !== 0) return;
   const { yaw, pitch, fov, roll = 0 } = view;
-  const degrees = fov / canvas.getBoundingClientRect()[side];
-  const [sr, cr] = [Math.sin((roll * Math.PI) / 180) * degrees, Math.cos((roll * Math.PI) / 180) * degrees];
+  const [degrees, angle] = [fov / canvas.getBoundingClientRect()[side], (roll * Math.PI) / 180];
+  const [sr, cr] = [Math.sin(angle) * degrees, Math.cos(angle) * degrees];
   const move = ({ clientX, clientY }) => {
     const [right, down] = [clientX - event.clientX, clientY - event.clientY];
     turn({ yaw: yaw - right * cr + down * sr, pitch: pitch + right * sr + down * cr });
@@ -374,10 +374,10 @@ function reachOf({ fov }, width, height) {
 function placeOf(view, direction, width, height) {
   const { right, up, forward } = axes(view);
   const at = axes(direction).forward;
-  const along = (axis) => at.reduce((sum, value, i) => sum + value * axis[i], 0);
   const reach = reachOf(view, width, height);
-  const [x, y] = [right, up].map((axis, i) => along(axis) / along(forward) / reach[i]);
-  if (along(forward) <= 0 || Math.abs(x) > 1 || Math.abs(y) > 1) return undefined;
+  const ahead = dot(at, forward);
+  const [x, y] = [right, up].map((axis, i) => dot(at, axis) / ahead / reach[i]);
+  if (ahead <= 0 || Math.abs(x) > 1 || Math.abs(y) > 1) return undefined;
   return [((x + 1) / 2) * width, ((1 - y) / 2) * height];
 }
 

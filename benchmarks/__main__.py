@@ -1,4 +1,7 @@
-"""`python -m benchmarks [SUITE ...] [--rounds N] [--threads N] [--clock CLOCK] [--published CLONE] [--json FILE]`."""
+"""`python -m benchmarks [SUITE ...] [--rounds N] [--threads N] [--clock CLOCK] [--published CLONE] [--json FILE]`.
+
+`python -m benchmarks gpu` has options of its own (`benchmarks/gpu/run.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,23 @@ from pathlib import Path
 
 import torch
 
-from . import geometry, saliency, sampling, startup
+from . import geometry, reframing, saliency, sampling, starter, startup
 from .timing import CLOCKS, Row, table, use_clock
 
 SUITES = {"geometry": geometry.rows, "saliency": saliency.rows, "sampling": sampling.rows, "startup": startup.rows}
 # Run when named, and only then.
-LONG_SUITES = {"full-size": sampling.full_size_rows}
+LONG_SUITES = {"full-size": sampling.full_size_rows, "reframe": reframing.rows, "starter": starter.rows}
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["gpu"]:
+        from .gpu.run import main as measure_gpu
+
+        return measure_gpu(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Times of ours beside the peers'.")
     parser.add_argument(
         "suites", nargs="*", metavar="SUITE",
-        help=f"of {', '.join(SUITES)}, all when none is named; or {', '.join(LONG_SUITES)}",
+        help=f"of {', '.join(SUITES)}, all when none is named; or {', '.join(LONG_SUITES)}, gpu",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each race (default 5; slow ones take fewer)")
     parser.add_argument("--threads", type=int, help="threads of each competitor (default: as torch chooses)")

@@ -72,14 +72,16 @@ class Scenario:
         film = self.control(self.maps, rays, shapes, fps=8.0, audio_seconds=4.16)
         return {site: (scale + 0.1, shift) for site, (scale, shift) in film.items()}  # an untrained control gives zeros
 
-    def ours(self, film: Film | None = None, settings: SamplerSettings | None = None) -> tuple[Tensor, Tensor]:
+    def ours(
+        self, film: Film | None = None, settings: SamplerSettings | None = None, device: str | None = None
+    ) -> tuple[Tensor, Tensor]:
         text = AV(self.text_v, self.text_a)
         return sample_joint(
             self.unet, AV(*map(DiffusionSchedule, self.schedulers)),
             Inputs(text.map(lambda t: t[1:]), text.map(lambda t: t[:1]), film),
             AV(*(start.shape[1:] for start in self.start)),
             settings or SamplerSettings(steps=STEPS, cfg_video=SCALE_V, cfg_audio=SCALE_A),
-            given=Given(noise=AV(*self.start)),
+            given=Given(noise=AV(*self.start)), device=device,
         )  # fmt: skip
 
     def ours_once(self) -> tuple[Tensor, Tensor]:
@@ -180,17 +182,21 @@ def full_size_rows(rounds: int, published: Path | None = None) -> list[Row]:
     scenario = full_size()
     # One peer is enough at this size: the code itself where it is at hand.
     peer = "published code" if published else "published way"
-    races = {
-        f"step, guided, {scenario.name}": (scenario.ours, scenario.published(published)[peer], STEPS, 1.3),
-        f"forward, batch 1, {scenario.name}": (scenario.ours_once, scenario.published_once(published)[peer], 1, None),
-    }
-    return [_full_size_row(name, peer, *race_of, min(rounds, 2)) for name, race_of in races.items()]
+    rounds, step = min(rounds, 2), f"step, guided, {scenario.name}"
+    results: dict[str, list[Tensor]] = {}
+    guided = _full_size_row(step, peer, scenario.ours, scenario.published(published)[peer], STEPS, 1.3, rounds, results)
+    single = _full_size_row(
+        f"forward, batch 1, {scenario.name}", peer, scenario.ours_once, scenario.published_once(published)[peer], 1,
+        None, rounds, {},
+    )  # fmt: skip
+    return [guided, single, _bfloat16_row(step, guided, scenario, rounds, results[peer])]
 
 
 def _full_size_row(
-    name: str, peer: str, ours: Callable, theirs: Callable, steps: int, target: float | None, rounds: int
-) -> Row:
-    results: dict[str, list[Tensor]] = {}
+    name: str, peer: str, ours: Callable, theirs: Callable, steps: int, target: float | None, rounds: int,
+    results: dict[str, list[Tensor]],
+) -> Row:  # fmt: skip
+    """Race the two; `results` takes what they give."""
 
     def keeping(key: str, run: Callable) -> Callable:
         return lambda: results.__setitem__(key, run())
@@ -199,6 +205,15 @@ def _full_size_row(
     seconds = race(runs, rounds, warm_up=False)
     error = max(largest_difference(a, b) for a, b in zip(results["ours"], results[peer], strict=True))
     return Row(name, peer, seconds["ours"] / steps, seconds[peer] / steps, target, f"differ by {error:.0e}")
+
+
+def _bfloat16_row(name: str, whole: Row, scenario: Scenario, rounds: int, truth: list[Tensor]) -> Row:
+    """Time our step in bfloat16 beside the peer's in float32, which ran before: both copies would need 18 GB."""
+    scenario.unet.to(torch.bfloat16)
+    results: list[tuple[Tensor, Tensor]] = []
+    seconds = race({"ours": lambda: results.append(scenario.ours())}, rounds, warm_up=False)["ours"] / STEPS
+    error = max(largest_difference(a, b) for a, b in zip(results[-1], truth, strict=True))
+    return Row(f"{name}, in bfloat16", f"{whole.peer}, float32", seconds, whole.peer_s, None, f"differ by {error:.0e}")
 
 
 def _compare(scenario: Scenario, rounds: int, published: Path | None) -> list[Row]:
@@ -241,18 +256,20 @@ def _tiny_bundle() -> Scenario:
 def _middle() -> Scenario:
     """Published proportions at two fifths of the width: 8 frames of 128 px, 4 s of sound."""
     name = "a random model, 8 frames of 128 px"
-    return _published_shape(name, (128, 256, 512, 512), (64, 128, 192, 320), latent_px=16, connector_channel=512)
+    return published_shape(name, (128, 256, 512, 512), (64, 128, 192, 320), latent_px=16, connector_channel=512)
 
 
 def full_size(latent_px: int = 32, frames: int = 8) -> Scenario:
     """The published networks with random weights, 4 s of sound."""
     name = f"the published networks, {frames} frames of {8 * latent_px} px"
-    return _published_shape(name, (320, 640, 1280, 1280), (192, 384, 576, 960), latent_px, frames)
+    return published_shape(name, (320, 640, 1280, 1280), (192, 384, 576, 960), latent_px, frames)
 
 
-def _published_shape(
-    name: str, widths_v: tuple[int, ...], widths_a: tuple[int, ...], latent_px: int, frames: int = 8, **connector: int
-) -> Scenario:
+def published_shape(
+    name: str, widths_v: tuple[int, ...], widths_a: tuple[int, ...], latent_px: int, frames: int = 8, rows: int = 104,
+    **connector: int,
+) -> Scenario:  # fmt: skip
+    """Random networks of the published shape, on the device and in the precision that PyTorch's context names."""
     from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
     torch.manual_seed(0)
@@ -272,8 +289,9 @@ def _published_shape(
         if "proj_out" in key and parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.02)  # zero-initialised layers would hide differences
     unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
-    shape_v, shape_a = (4, frames, latent_px, latent_px), (8, 104, 16)
+    shape_v, shape_a = (4, frames, latent_px, latent_px), (8, rows, 16)
     sites = unet.site_shapes(shape_v[1:], shape_a[1:])
     control = ControlModule(ControlConfig({site: shape[0] for site, shape in sites.items()})).eval()
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    return Scenario(name, unet, (scheduler, scheduler), shape_v, shape_a, (77, 768), 512, control)
+    with torch.device("cpu"):
+        scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+        return Scenario(name, unet, (scheduler, scheduler), shape_v, shape_a, (77, 768), 512, control)

@@ -17,7 +17,7 @@ from . import timing
 from .timing import Row
 
 PACK = Path(__file__).resolve().parent.parent
-LIMIT_S = 0.3
+LIMIT_S = 0.1
 
 # Prints the seconds of loading by wall clock and by processor time, then the number of nodes.
 # Arguments: the pack, a folder for files.
@@ -27,6 +27,7 @@ pack, base = sys.argv[1:3]
 sys.argv[1:] = ["--cpu", "--base-directory", base]
 import asyncio, comfy.options
 comfy.options.enable_args_parsing()
+import utils.install_util, server  # as main.py has by then; without it another `utils` is found
 import nodes
 asyncio.run(nodes.init_builtin_extra_nodes())
 before = len(nodes.NODE_CLASS_MAPPINGS)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ViewpointClip,
     )
     from .reframing.aim import Follow
+    from .reframing.level import LevelSettings, level
     from .reframing.run import ReframeSettings, reframe
     from .saliency.predict import clip_saliency
     from .sampling.settings import SamplerSettings
@@ -49,6 +50,7 @@ _HOMES = {
     "generate": ".pipeline",
     "crop_view": ".pipeline",
     "reframe": ".reframing.run",
+    "level": ".reframing.level",
     "place": ".door",
     "listen": ".placing.listen",
     "views_around": ".placing.views",
@@ -67,6 +69,7 @@ _HOMES = {
     "ViewpointClip": ".records",
     "Follow": ".reframing.aim",
     "ReframeSettings": ".reframing.run",
+    "LevelSettings": ".reframing.level",
     "SamplerSettings": ".sampling.settings",
 }
 
@@ -74,6 +77,7 @@ __all__ = [
     "Conditions",
     "Follow",
     "InputError",
+    "LevelSettings",
     "PanoramaClip",
     "PlacedSound",
     "ReframeSettings",
@@ -90,6 +94,7 @@ __all__ = [
     "default_settings",
     "field_of_views",
     "generate",
+    "level",
     "listen",
     "load_model",
     "make_conditions",

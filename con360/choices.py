@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
+
+from .errors import InputError
 
 # One eye of a stereo panorama, or the picture as it is.
 Eye = Literal["whole", "left", "right"]
@@ -15,12 +18,25 @@ SOUND_KINDS: tuple[SoundKind, ...] = get_args(SoundKind)
 ViewSound = Literal["view", "omni", "headphones"]
 VIEW_SOUNDS: tuple[ViewSound, ...] = get_args(ViewSound)
 
+# Codecs of a picture that is written, and how many bytes it gets.
+VideoCodec = Literal["H.264", "H.265"]
+VIDEO_CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)
+Quality = Literal["high", "medium", "small"]
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
+
 # What a viewpoint looks at: a subject, or the paper's centroid of a region cut out by a threshold.
 Ranking = Literal["subject", "centroid"]
 RANKINGS: tuple[Ranking, ...] = get_args(Ranking)
 # How the camera moves: it holds still, or follows the region.
 ViewMode = Literal["still", "track"]
 VIEW_MODES: tuple[ViewMode, ...] = get_args(ViewMode)
+
+# How a view moves from one keyframe to the next.
+Ease = Literal["linear", "smooth", "hold"]
+EASES: tuple[Ease, ...] = get_args(Ease)
+# Shapes of a picture, width to height; `aspect_of` reads any other one too.
+ASPECTS = ("1:1", "16:9", "9:16", "4:5", "5:4", "4:3", "3:4", "3:2", "2:3", "21:9")
+ASPECT_RANGE = (0.25, 4.0)
 
 # Saliency methods that need no weights. A control's file names the method of the maps that it was trained with.
 MULTICUE, TRAINING_FREE = "multi-cue", "training-free"
@@ -41,6 +57,32 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 StereoLaw = Literal["cardioids", "tangent", "constant-power"]
 STEREO_LAWS: tuple[StereoLaw, ...] = get_args(StereoLaw)
 
+<<<<<<< HEAD
 # What tells a performer's voice in a procedural scene: nothing, its colour or its shape.
 VoiceFollows = Literal["none", "colour", "shape"]
 VOICE_FOLLOWS: tuple[VoiceFollows, ...] = get_args(VoiceFollows)
+=======
+
+def check_aspect(aspect: float) -> float:
+    """Check a picture's width over its height.
+
+    Raises:
+        InputError: narrower than 1:4 or wider than 4:1, or not a number.
+    """
+    low, high = ASPECT_RANGE
+    if not low <= aspect <= high:
+        raise InputError(f"an aspect ratio of {aspect:.4g} was asked for; choose one from 1:4 to 4:1.")
+    return float(aspect)
+
+
+def aspect_of(text: str) -> float:
+    """Read an aspect ratio such as `16:9` or `2.39:1`: width over height.
+
+    Raises:
+        InputError: another form, or as `check_aspect`.
+    """
+    found = re.fullmatch(r"(\d{1,5}(?:\.\d{1,4})?):(\d{1,5}(?:\.\d{1,4})?)", text.strip())
+    if found is None or not float(found[2]):
+        raise InputError(f"the aspect ratio {text!r} is not understood; write WIDTH:HEIGHT, such as 16:9.")
+    return check_aspect(float(found[1]) / float(found[2]))
+>>>>>>> main

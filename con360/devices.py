@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from .errors import InputError
@@ -45,3 +47,15 @@ def describe_device(device: str | torch.device) -> str:
         return f"{device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
     return f"cpu, {threads} thread{'s' if threads > 1 else ''}" if kind == "cpu" else str(device)
+
+
+def threads_here() -> int:
+    """Count the threads that torch computes with, or would: it is not loaded for this."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return torch.get_num_threads()
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    cores = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if cores is None else len(cores(0))

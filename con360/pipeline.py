@@ -127,7 +127,7 @@ def crop_view(clip: PanoramaClip, track: ViewTrack, size: int, sound: ViewSound 
     Args:
         clip: the panorama.
         track: one view per frame.
-        size: side of the square picture in pixels.
+        size: longer side of the picture in pixels; its shape is the track's aspect ratio.
         sound: `view` is the view's microphone (`view_sound`), `omni` the mono downmix, `headphones` what two ears hear
             that look where the view looks (`view_ears`, stereo).
 
@@ -186,7 +186,7 @@ def generate(
         on_step, progress: told while it runs; both may raise to cancel.
 
     Returns:
-        `[T, 3, s, s]` frames at the model's rate with its sound of exactly `seconds`.
+        `[T, 3, s, s]` frames at the model's rate, of the square around the view, with sound of exactly `seconds`.
 
     Raises:
         InputError: maps of another length, a field of view that the control never saw, or a control that this model
@@ -199,6 +199,7 @@ def generate(
     spec, watch = model.clip_spec(seconds), Stopwatch()
     _check_model(model, control, spec)
     _check_conditions(conditions, control, spec)
+    conditions, said = _squared(conditions)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = Placement(device, settings.memory == "low")
@@ -212,9 +213,22 @@ def generate(
         latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
-    notices = model.notices + drawing_notices(model, conditions.caption, settings) + inputs.notices
-    notices += _mismatch(model, control)
-    return ViewpointClip(frames, spec.fps, sound, settings.seed, notices, stage_seconds=watch.seconds)
+    said = drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said
+    return ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, stage_seconds=watch.seconds)
+
+
+def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
+    """Conditions of the square views that the models know, with notices about a shape or a roll that they do not."""
+    track = conditions.track
+    said: tuple[str, ...] = ()
+    if any(view.roll_deg for view in track.views):
+        said += ("the view is rolled; the model was trained on level ones and may draw a level picture",)
+    if track.aspect != 1.0:
+        said += ("the model makes square pictures: the square around the view was generated",)
+        basd = conditions.basd
+        square = basd_maps(replace(track, aspect=1.0), basd.maps.shape[-2], basd.normalization)
+        conditions = replace(conditions, basd=square)
+    return conditions, said
 
 
 def _decoded(

@@ -9,7 +9,7 @@ panorama's centre column.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -227,18 +227,31 @@ class SaliencyMaps:
 
 @dataclass(frozen=True)
 class View:
-    """A camera direction: a square picture with the same field of view across and down."""
+    """A camera's direction, its field of view and its roll.
+
+    Args:
+        fov_deg: across the longer side of the picture.
+        roll_deg: in [-180, 180). Positive leans the camera to its right: clockwise as seen from behind it, so that the
+            picture's content turns counter-clockwise.
+    """
 
     yaw_deg: float
     pitch_deg: float = 0.0
     fov_deg: float = 90.0
+    roll_deg: float = 0.0
 
 
 @dataclass(frozen=True)
 class ViewTrack:
-    """One view per frame of a clip."""
+    """One view per frame of a clip.
+
+    Args:
+        aspect: the pictures' width over their height. A picture of another shape than a square is the middle of the
+            square view with the same field of view.
+    """
 
     views: tuple[View, ...]
+    aspect: float = 1.0
 
     def __len__(self) -> int:
         return len(self.views)
@@ -247,9 +260,13 @@ class ViewTrack:
     def is_still(self) -> bool:
         return all(view == self.views[0] for view in self.views)
 
+    def at(self, frames: Iterable[int]) -> ViewTrack:
+        """The track of these frames alone."""
+        return ViewTrack(tuple(self.views[i] for i in frames), self.aspect)
+
     @staticmethod
-    def still(view: View, num_frames: int) -> ViewTrack:
-        return ViewTrack((view,) * num_frames)
+    def still(view: View, num_frames: int, aspect: float = 1.0) -> ViewTrack:
+        return ViewTrack((view,) * num_frames, aspect)
 
 
 @dataclass(frozen=True)

@@ -227,11 +227,12 @@ class Scene:
         return PanoramaClip(frames, spec.fps, self.foa(spec), source="procedural scene", notices=(notice,))
 
     def view_frames(self, track: ViewTrack, size: int, spec: ClipSpec | None = None) -> Tensor:
-        """Render the true picture of a view directly: `[T, 3, size, size]`."""
+        """Render the true picture of a view directly: `[T, 3, h, w]`, its longer side `size` pixels."""
         spec = spec or ClipSpec()
         frames = []
         for view, time_s in zip(track.views, spec.frame_times_s(), strict=True):
-            rays = view_directions(view.yaw_deg, view.pitch_deg, view.fov_deg, size)
+            angles = (view.yaw_deg, view.pitch_deg, view.fov_deg)
+            rays = view_directions(*angles, size, roll_deg=view.roll_deg, aspect=track.aspect)
             frames.append(self.render(rays, time_s))
         return torch.stack(frames)
 

@@ -4,10 +4,12 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .ambisonics import Con360AmbisonicsToHeadphones, Con360MixAmbisonics, Con360RotateAmbisonics
 from .caption import CubemapCaption
-from .compare import Con360Compare, OverlayPreview
-from .crop import ViewpointCrop
+from .compare import Con360Compare, Con360OverlayPreview
+from .crop import Con360ViewpointCrop
 from .field_preview import Con360AmbisonicsPreview
-from .host import folders
+from .former import FORMER, announce
+from .host import folders, pages, words
+from .level import Con360Level360Video
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
@@ -17,7 +19,7 @@ from .saliency import SalViT360Saliency
 from .sample_sound import Con360SampleSound
 from .sampler import JointAVSampler
 from .save import Save360Video
-from .viewpoint import CentroidToBASD, Con360Centroids, ViewpointByHand
+from .viewpoint import CentroidToBASD, Con360Centroids, Con360ViewpointByHand
 from .views_around import Con360SoundsToField, Con360ViewsAround
 
 NODES: list[type[io.ComfyNode]] = [
@@ -28,9 +30,9 @@ NODES: list[type[io.ComfyNode]] = [
     Con360ModelLoader,
     Con360ControlLoader,
     JointAVSampler,
-    ViewpointCrop,
-    ViewpointByHand,
-    OverlayPreview,
+    Con360ViewpointCrop,
+    Con360ViewpointByHand,
+    Con360OverlayPreview,
     Con360Compare,
     Reframe360Video,
     Save360Video,
@@ -44,16 +46,23 @@ NODES: list[type[io.ComfyNode]] = [
     Con360ViewsAround,
     Con360SoundsToField,
     Con360SampleSound,
+    Con360Level360Video,
 ]
 
 
 class Con360Extension(ComfyExtension):
     """Give ComfyUI the list of nodes."""
 
+    async def on_load(self) -> None:
+        await announce()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return list(NODES)
+        nodes = [words.checked(node) for node in NODES]
+        # The former ones first: the core notes what it reads on a class, and a subclass read later would inherit it.
+        return [*FORMER, *nodes]
 
 
 async def comfy_entrypoint() -> Con360Extension:
     folders.register_model_folders()
+    pages.add_routes()
     return Con360Extension()

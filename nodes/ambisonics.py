@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..con360.records import Sound, ViewTrack
+    from ..con360.records import Sound
     from ..con360.sound.headphones import EarFilters
 
 FIELDS = ["first", "second", "third", "fourth"]
@@ -95,17 +95,22 @@ class Con360RotateAmbisonics(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
+
+    @classmethod
     @runtime.needs_packages
     def execute(
         cls, audio: dict[str, Any], turn: str, yaw: float, pitch: float, roll: float,
         basd: sockets.BasdRecord | None = None, ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.geometry.sphere import rotation
+        from ..con360.sound.views import cameras_of
 
         runtime.check_choice(turn, [LISTENER, SCENE], "the turn")
         sound = ambisonic(said(audio, ambisonics, head_locked))
         cameras = (lambda times_s: rotation(yaw, pitch, roll).expand(len(times_s), 3, 3)) if basd is None else (
-            _cameras(basd.maps.track, basd.fps)
+            cameras_of(basd.maps.track, basd.fps)
         )  # fmt: skip
         if turn == SCENE:
             turned = turned_by(sound, lambda times_s: cameras(times_s).mT)
@@ -138,9 +143,8 @@ class Con360AmbisonicsToHeadphones(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, ears: str | None) -> bool | str:
-        # A widget that is linked has no value yet.
-        return ears is None or runtime.verdict(ears=lambda: _check_ears(ears))
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
 
     @classmethod
     def fingerprint_inputs(cls, ears: str | None, **kwargs: Any) -> str:
@@ -154,11 +158,12 @@ class Con360AmbisonicsToHeadphones(io.ComfyNode):
         head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.sound.headphones import to_ears
+        from ..con360.sound.views import cameras_of
 
         _check_ears(ears)
         sound = ambisonic(said(audio, ambisonics, head_locked))
         if basd is not None:
-            sound = turned_by(sound, _cameras(basd.maps.track, basd.fps))
+            sound = turned_by(sound, cameras_of(basd.maps.track, basd.fps))
         return io.NodeOutput(sockets.audio_from_sound(to_ears(sound, _ears(ears, sound))))
 
 
@@ -196,23 +201,6 @@ def said(audio: dict[str, Any], ambisonics: str, head_locked: bool) -> Sound:
 
 def _louder(sound: Sound, gain_db: float) -> Sound:
     return replace(sound, waveform=sound.waveform * 10 ** (gain_db / 20))
-
-
-def _cameras(track: ViewTrack, fps: float) -> Callable[[np.ndarray], Tensor]:
-    """Rotations over time along a viewpoint's path; yaw takes the shorter way round."""
-    import torch
-
-    from ..con360.geometry.sphere import rotation
-    from ..con360.sound.source_tracks import track_of_views
-    from ..con360.sound.sources import path_of
-
-    path = path_of(track_of_views(track, fps))
-
-    def cameras(times_s: np.ndarray) -> Tensor:
-        yaw, pitch = torch.from_numpy(path(times_s)[:, :2].T)
-        return rotation(yaw, pitch)
-
-    return cameras
 
 
 def _check_ears(ears: str) -> None:

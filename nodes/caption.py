@@ -10,10 +10,10 @@ from comfy_api.v0_0_2 import io
 
 from ..con360.caption import prompts
 from ..con360.caption.by_models import CaptionModels
-from ..con360.errors import InputError
 from ..con360.records import PanoramaClip, SceneCaption
 from . import sockets
 from .host import files, folders, runtime
+from .host.words import Words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +70,7 @@ class CubemapCaption(io.ComfyNode):
                     default=NO_CAPTIONER, tooltip="BLIP-2 or BLIP, a folder in models/con360_captioner.",
                 ),
                 io.Combo.Input(
-                    "language_model", options=[BY_RULE, *folders.model_entries(folders.LANGUAGE_MODELS)], optional=True,
-                    default=BY_RULE,
+                    "language_model", options=_language_models(), optional=True, default=BY_RULE,
                     tooltip="Merges the faces' captions: Llama 3.2 or another small instruct model, a folder in "
                     "models/con360_llm. Without one they are joined by rule.",
                 ),
@@ -98,11 +97,8 @@ class CubemapCaption(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, captioner: str | None = None, language_model: str | None = None) -> bool | str:
-        return runtime.verdict(
-            captioner=lambda: _folder(captioner, NO_CAPTIONER),
-            language_model=lambda: _folder(language_model, BY_RULE),
-        )
+    def validate_inputs(cls, captioner: str | None = None) -> bool | str:
+        return runtime.verdict(captioner=lambda: _folder(captioner, NO_CAPTIONER))
 
     @classmethod
     def fingerprint_inputs(
@@ -131,17 +127,21 @@ class CubemapCaption(io.ComfyNode):
             clip = PanoramaClip(sockets.panorama_from_image(frames), fps)
             models = CaptionModels(folders[0], folders[1], times, batch_size, asked)
             caption = _by_models(clip, models, model)
-        elif folders[1] is not None:
-            raise InputError("a language model was chosen without a captioner, which gives it the words; choose both.")
         elif scene_caption.strip():
             caption = typed_caption(scene_caption)
         else:
             sound = None if audio is None else sockets.sound_from_audio(audio)
             caption = plain_caption(PanoramaClip(sockets.frames_from_image(frames), fps, sound))
-        for notice in caption.notices:
-            runtime.log.warning(notice)
+        notices = (*_unused(*folders), *caption.notices)
+        runtime.tell(notices)
         faces = "\n".join(str(face) for face in caption.faces)
-        return io.NodeOutput(caption.short, caption.long, faces, "\n".join(caption.notices))
+        return io.NodeOutput(caption.short, caption.long, faces, "\n".join(notices))
+
+
+def _unused(captioner: Path | None, language_model: Path | None) -> tuple[str, ...]:
+    if captioner is not None or language_model is None:
+        return ()
+    return ("the language model is not used: it merges a captioner's words, and no captioner is chosen",)
 
 
 def _by_models(clip: PanoramaClip, models: CaptionModels, model: ManagedModel | None) -> SceneCaption:
@@ -161,6 +161,10 @@ def _visit(load: Callable[..., Any], folder: Path) -> Iterator[Any]:
     patcher = runtime.manage({"network": network.model})
     runtime.bring_in(patcher)
     yield network
+
+
+def _language_models() -> Words:
+    return Words([BY_RULE, *folders.model_entries(folders.LANGUAGE_MODELS)], lambda choice: _folder(choice, BY_RULE))
 
 
 def _folder(choice: str | None, nothing: str) -> Path | None:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..con360.records import Sound
 
 
-class OverlayPreview(io.ComfyNode):
+class Con360OverlayPreview(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="OverlayPreview",
+            node_id="Con360OverlayPreview",
             display_name="Overlay Preview",
             category=runtime.CATEGORY,
-            **runtime.search_words("OverlayPreview", "heatmap", "preview saliency"),
+            **runtime.search_words("Con360OverlayPreview", "heatmap", "preview saliency"),
             is_output_node=True,
             description="Draws saliency as heat, the view's outline and its BASD onto the panorama, to look around in.",
             inputs=[
@@ -45,14 +45,11 @@ class OverlayPreview(io.ComfyNode):
         cls, frames: Tensor, fps: float, height: int, saliency: Tensor | None = None,
         basd: sockets.BasdRecord | None = None, audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.drawing.overlay import draw_overlay
-
         maps = None if saliency is None else sockets.saliency_from_mask(saliency, len(frames))
         track = None if basd is None else basd.maps.track
-        small = previews.small_panorama(frames, height)
-        drawn = draw_overlay(small, previews.fitting(maps, small), track, progress=runtime.progress())
+        plain, drawn = previews.drawn_panorama(frames, height, maps, track, runtime.progress())
         sound = None if audio is None else sockets.sound_from_audio(audio)
-        preview = previews.panorama_preview(frames, fps, previews.ROUND_PX, maps, track, sound)
+        preview = previews.halves_preview(plain, drawn, fps, previews.ROUND_PX, sound)
         return io.NodeOutput(sockets.image_from_frames(drawn), ui={"con360": [{"panorama": preview, "overlay": True}]})
 
 

@@ -48,25 +48,27 @@ class Con360AmbisonicsPreview(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
+
+    @classmethod
     @runtime.needs_packages
     def execute(
         cls, audio: dict[str, Any], fps: float, height: int, frames: Tensor | None = None, ambisonics: str = "auto",
         head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.drawing.compass import compass_picture, sound_maps
-        from ..con360.drawing.overlay import draw_overlay
 
         sound = ambisonic(said(audio, ambisonics, head_locked))
         frames, fps = (_blank(sound), BLANK_FPS) if frames is None else (frames, fps)
         report = runtime.progress()
         report(0, 3, "energy")
         maps = SaliencyMaps(sound_maps(sound, fps, len(frames)), "sound")
-        small = previews.small_panorama(frames, height)
-        drawn = draw_overlay(small, previews.fitting(maps, small))
+        plain, drawn = previews.drawn_panorama(frames, height, maps)
         report(1, 3, "picture")
         field, notices = _field_file(sound, len(frames) / fps)
         first = None if field else sound
-        preview = previews.panorama_preview(frames, fps, previews.ROUND_PX, maps, sound=first)
+        preview = previews.halves_preview(plain, drawn, fps, previews.ROUND_PX, first)
         report(2, 3, "sound")
         notices += sockets.peak_notices(sound)
         shown = {"panorama": {**preview, **field}, "overlay": True, "notices": list(notices)}

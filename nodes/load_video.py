@@ -11,8 +11,11 @@ from ..con360.errors import InputError
 from ..con360.timing import ClipSpec
 from . import previews, sockets
 from .host import files, runtime
+from .host.words import Words
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..con360.media.painting import Eye
     from ..con360.records import PanoramaClip
 
@@ -33,10 +36,7 @@ class Load360Video(io.ComfyNode):
             description="Loads a piece of an equirectangular video at a constant frame rate, with its sound as "
             "recorded.",
             inputs=[
-                io.Combo.Input(
-                    "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
-                    tooltip="A video of the input folder, or a procedural sample scene that is rendered on the spot.",
-                ),
+                video_input("A video of the input folder, or a procedural sample scene that is rendered on the spot."),
                 io.Float.Input(
                     "start", default=0.0, min=0.0, max=86400.0, step=0.1, tooltip="Where the clip begins, in seconds.",
                 ),
@@ -70,19 +70,12 @@ class Load360Video(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(
-        cls, video: str | None, ambisonics: str | None = None, head_locked: bool | None = None
-    ) -> bool | str:  # fmt: skip
-        # A widget that is linked has no value yet. The height is left to the server's range: a name here would repeat
-        # the video's sentence under it.
-        return runtime.verdict(
-            video=lambda: video in (SAMPLE, None) or files.input_file(video),
-            ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
-        )
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
 
     @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
-        return SAMPLE if video in (SAMPLE, None) else files.identity([files.input_file(video)])
+        return identity_of(video)
 
     @classmethod
     @runtime.needs_packages
@@ -91,10 +84,11 @@ class Load360Video(io.ComfyNode):
         ambisonics: str = "auto", head_locked: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(eye, EYES, "the eye")
-        runtime.check_even(height, *HEIGHT_RANGE)
+        height, odd = runtime.even(height, *HEIGHT_RANGE)
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
         caption, shown = "", dict[str, Any](video=video)
-        if video == SAMPLE:
+        source = file_of(video)
+        if source is None:
             clip, caption = sample_clip(start, duration, fps, height)
             # Files are streamed by the viewer itself; the sample has none.
             image = sockets.image_from_frames(clip.frames)
@@ -103,22 +97,38 @@ class Load360Video(io.ComfyNode):
             from ..con360.media.info import probe
             from ..con360.media.reader import read_panorama
 
-            path = files.input_file(video)
-            shown |= previews.file_facts(probe(path), ambisonics, head_locked)
+            shown |= previews.file_facts(probe(source), ambisonics, head_locked)
             clip = read_panorama(
-                path, start_s=start, duration_s=duration, fps=fps, height=height,
+                source, start_s=start, duration_s=duration, fps=fps, height=height,
                 eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
                 progress=runtime.progress(),
             )  # fmt: skip
-        shown["notices"] = list(clip.notices)
+        shown["notices"] = notices = [*odd, *clip.notices]
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),
             sockets.audio_from_sound(clip.sound or sockets.silence(clip.num_frames, clip.fps)),
             float(clip.fps),
             caption,
-            "\n".join(clip.notices),
+            "\n".join(notices),
             ui={"con360": [shown]},
         )
+
+
+def video_input(tooltip: str) -> io.Combo.Input:
+    """The widget that names a file of the input folder, or the sample."""
+    words = Words([SAMPLE, *files.input_videos()], file_of)
+    return io.Combo.Input("video", options=words, upload=io.UploadType.video, tooltip=tooltip)
+
+
+def file_of(video: str) -> Path | None:
+    """The file that the widget names; None for the sample."""
+    return None if video == SAMPLE else files.input_file(video)
+
+
+def identity_of(video: str | None) -> str:
+    """Text for `fingerprint_inputs` that changes when the file does; a linked widget, None, has no value yet."""
+    source = None if video is None else file_of(video)
+    return SAMPLE if source is None else files.identity([source])
 
 
 def sample_clip(start: float, duration: float, fps: float, height: int) -> tuple[PanoramaClip, str]:

@@ -12,6 +12,7 @@ from ..con360.choices import DTYPES
 from ..con360.errors import InputError
 from . import sockets
 from .host import files, folders, runtime
+from .host.words import Words
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..con360.models.joint import JointModel
 
 TINY = "con360-tiny (built in)"
-BUILT_IN_CONTROL = "built in"
+BUILT_IN_CONTROL, NO_CONTROL = "built in", "none"
 PRECISIONS = list(DTYPES)
 PARTS_ALONE, OWN, NO_CONNECTORS = "(parts below)", "(the model's own)", "none"
 PART_TOOLTIPS = {
@@ -66,10 +67,11 @@ class Con360ModelLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision", options=PRECISIONS,
-                    tooltip="'auto' is bfloat16 where the GPU has it, else float16; float32 on a processor.",
+                    tooltip="'auto' is bfloat16 where the GPU has it, else float16; float32 on a processor, for the "
+                    "same clip everywhere. bfloat16 is faster on processors with AMX or AVX512-BF16.",
                 ),
                 *(
-                    io.Combo.Input(part, options=_part_options(part), default=OWN, optional=True, tooltip=tooltip)
+                    io.Combo.Input(part, options=_part_words(part), default=OWN, optional=True, tooltip=tooltip)
                     for part, tooltip in PART_TOOLTIPS.items()
                 ),
             ],
@@ -116,8 +118,9 @@ class Con360ControlLoader(io.ComfyNode):
             description="Loads the control module that lets saliency and BASD steer the joint model.",
             inputs=[
                 io.Combo.Input(
-                    "control", options=[BUILT_IN_CONTROL, *folders.model_entries(folders.CONTROLS)],
-                    tooltip="The small model's own module, or a file in models/con360_control.",
+                    "control", options=[BUILT_IN_CONTROL, NO_CONTROL, *folders.model_entries(folders.CONTROLS)],
+                    tooltip="The small model's own module, a file in models/con360_control, or 'none': the caption "
+                    "alone steers.",
                 ),
             ],
             outputs=[sockets.Con360Control.Output(display_name="control")],
@@ -125,17 +128,19 @@ class Con360ControlLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, control: str | None) -> bool | str:
-        return runtime.verdict(control=lambda: control is None or _control_file(control))
+        return runtime.verdict(control=lambda: control in (None, NO_CONTROL) or _control_file(control))
 
     @classmethod
     def fingerprint_inputs(cls, control: str | None, **kwargs: Any) -> str:
-        return "" if control is None else files.identity([_control_file(control)])
+        return "" if control in (None, NO_CONTROL) else files.identity([_control_file(control)])
 
     @classmethod
     @runtime.needs_packages
     def execute(cls, control: str) -> io.NodeOutput:
         from ..con360.control import load_control
 
+        if control == NO_CONTROL:
+            return io.NodeOutput(None)
         with runtime.outside_inference():
             loaded = load_control(_control_file(control))
         return io.NodeOutput(ManagedControl(loaded, runtime.manage({"control": loaded.module})))
@@ -151,16 +156,24 @@ def _part_options(part: str) -> list[str]:
     return [OWN, *([NO_CONNECTORS] if part == "connectors" else []), *folders.part_entries(part)]
 
 
+def _part_words(part: str) -> Words:
+    return Words(_part_options(part), lambda choice: _check_part(part, choice))
+
+
+def _check_part(part: str, choice: str) -> None:
+    if part == "vae":
+        runtime.check_choice(choice, _part_options(part), part)
+    else:
+        runtime.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
+
+
 def _picks(parts: dict[str, str]) -> dict[str, str | Path]:
     """Paths of the parts that are not the model's own; a checkpoint file gets ComfyUI's tokenizer."""
     picks: dict[str, str | Path] = {}
     for part, choice in parts.items():
         if choice in (None, OWN):
             continue
-        if part == "vae":
-            runtime.check_choice(choice, _part_options(part), part)
-        else:
-            runtime.check_weights(choice, _part_options(part), part, "svg" if part == "connectors" else part)
+        _check_part(part, choice)
         picks[part] = NO_CONNECTORS if choice == NO_CONNECTORS else folders.part_entries(part)[choice]
     tokenizer = folders.comfyui_tokenizer() if Path(picks.get("video", "")).is_file() else None
     if tokenizer is not None:
@@ -180,7 +193,7 @@ def _control_file(choice: str) -> Path:
     from ..con360.weights.find import control_file, model_folder
 
     entries = folders.model_entries(folders.CONTROLS)
-    runtime.check_weights(choice, [BUILT_IN_CONTROL, *entries], "the control file", "control")
+    runtime.check_weights(choice, [BUILT_IN_CONTROL, NO_CONTROL, *entries], "the control file", "control")
     path = entries.get(choice) or control_file(None, model_folder())
     if path is None:
         raise InputError("the built-in control file is missing from this installation; install the pack again.")

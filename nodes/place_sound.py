@@ -7,6 +7,7 @@ widgets.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ BY_VIEWPOINT, BY_PANNING = "viewpoint", "stereo panning"
 # Ways to ask the picture, and the function of `con360.placing.finding` for each.
 FINDERS = {"find the place": "find_places", "find by rhythm": "find_rhythms", "most moving": "most_moving"}
 MODES = [STILL, BY_KEYFRAMES, BY_SUBJECT, BY_VIEWPOINT, BY_PANNING, *FINDERS]
+NEEDS = {BY_SUBJECT: "saliency", BY_VIEWPOINT: "basd", **dict.fromkeys(FINDERS, "frames")}
 METRES = {"min": 0.1, "max": 1000.0, "step": 0.1}
 # Frames per second and length in seconds of an empty panorama, shown where no frames are connected.
 BLANK_FPS, BLANK_S = 4.0, 120.0
@@ -97,11 +99,15 @@ class Con360PlaceSound(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, mode: str | None = None, keyframes: str | None = "") -> bool | str:
-        # A text that is linked, None, is not known yet.
-        if keyframes is None or not (keyframes or mode == BY_KEYFRAMES):
-            return True
-        return runtime.verdict(keyframes=lambda: _path(_needed(keyframes or None, "keyframes", BY_KEYFRAMES)))
+    def validate_inputs(
+        cls, mode: str | None = None, keyframes: str | None = "", frames: Any = runtime.ABSENT,
+        saliency: Any = runtime.ABSENT, basd: Any = runtime.ABSENT,
+    ) -> bool | str:  # fmt: skip
+        given = {"frames": frames, "saliency": saliency, "basd": basd}
+        return runtime.verdict(
+            mode=lambda: _check_mode(mode, [name for name, value in given.items() if value is not runtime.ABSENT]),
+            keyframes=lambda: _check_keyframes(keyframes, mode),
+        )
 
     @classmethod
     @runtime.needs_packages
@@ -187,6 +193,18 @@ def _path(text: str) -> SourceTrack:
     from ..con360.sound.source_tracks import track_from_json
 
     return track_from_json(text)
+
+
+def _check_mode(mode: str | None, connected: Iterable[str]) -> None:
+    """Refuse an unknown mode, and one whose socket is not connected; None, a linked widget, has no value yet."""
+    if mode is not None and runtime.check_choice(mode, MODES, "the mode") in NEEDS:
+        _needed(True if NEEDS[mode] in connected else None, NEEDS[mode], mode)
+
+
+def _check_keyframes(text: str | None, mode: str | None) -> None:
+    """Refuse keyframes that cannot be read, and none where they are needed; a linked text, None, is not known yet."""
+    if text or (text is not None and mode == BY_KEYFRAMES):
+        _path(_needed(text or None, "keyframes", BY_KEYFRAMES))
 
 
 def _track(scene: _Scene, mode: str, rank: int, point: SourcePoint, keyframes: str) -> SourceTrack:

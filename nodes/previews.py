@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..con360.media.info import MediaInfo
-    from ..con360.records import SaliencyMaps, Sound, Viewpoint, ViewTrack
+    from ..con360.records import Progress, SaliencyMaps, Sound, Viewpoint, ViewTrack
 
 # Heights of a flat picture on a node, and of one that the viewer looks around in.
 FLAT_PX, ROUND_PX = 256, 512
@@ -35,17 +35,37 @@ def panorama_preview(
     Returns:
         The file as `/view` names it, with the rate and length that its player needs.
     """
+    from ..con360.records import SaliencyMaps
+
+    stride = _stride(len(image))
+    maps = saliency and SaliencyMaps(saliency.maps[::stride], saliency.method)
+    track = track and track.at(range(0, len(track), stride))
+    plain, drawn = drawn_panorama(image[::stride], height, maps, track)
+    return halves_preview(plain, drawn, fps / stride, height, sound)
+
+
+def drawn_panorama(
+    image: Tensor, height: int, saliency: SaliencyMaps | None, track: ViewTrack | None = None,
+    progress: Progress = lambda *_: runtime.check_interrupt(),
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Bring an IMAGE to frames `[T, 3, h, 2h]`, h at most `height`; return them plain and with conditions drawn in."""
+    from ..con360.drawing.overlay import draw_overlay
+
+    plain = small_panorama(image, height)
+    return plain, draw_overlay(plain, fitting(saliency, plain), track, progress=progress)
+
+
+def halves_preview(plain: Tensor, drawn: Tensor, fps: float, height: int, sound: Sound | None) -> dict[str, Any]:
+    """Write frames `[T, 3, h, 2h]` above their drawn ones, as `panorama_preview` does, at most `height` rows each."""
     import torch
 
-    from ..con360.drawing.overlay import draw_overlay
-    from ..con360.records import SaliencyMaps, ViewTrack
+    stride, rows = _stride(len(plain)), min(height, plain.shape[-2])
+    halves = [_resized(half[::stride], rows) for half in (plain, drawn)]
+    return clip_preview(torch.cat(halves, dim=-2), fps / stride, sound, turns=True)
 
-    stride = -(-len(image) // MAX_FRAMES)
-    small = small_panorama(image[::stride], height)
-    maps = saliency and SaliencyMaps(saliency.maps[::stride], saliency.method)
-    track = track and ViewTrack(track.views[::stride])
-    drawn = draw_overlay(small, fitting(maps, small), track, progress=lambda *_: runtime.check_interrupt())
-    return clip_preview(torch.cat((small, drawn), dim=-2), fps / stride, sound, turns=True)
+
+def _stride(num_frames: int) -> int:
+    return -(-num_frames // MAX_FRAMES)
 
 
 def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: bool = False) -> dict[str, Any]:
@@ -54,6 +74,7 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
     Args:
         turns: keep Ambisonics, which the widget mixes for the view that it shows.
     """
+    from ..con360.media.coders import PictureCoding
     from ..con360.media.writer import write_clip
     from ..con360.sound.levels import for_clip, to_mono
 
@@ -62,7 +83,7 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
         sound = to_mono(sound) if sound.layout == "ambix" and not turns else for_clip(sound)[0]
     path, saved = files.temp_file("con360_preview", ".mp4")
     even = frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2]
-    for notice in write_clip(path, even, fps, sound):
+    for notice in write_clip(path, even, fps, sound, coding=PictureCoding(quick=True)):
         runtime.log.warning("a preview: %s", notice)
     return {**saved, "fps": fps, "frames": len(frames), "sound": sound is not None, "ambisonic": ambisonic}
 

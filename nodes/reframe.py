@@ -6,18 +6,30 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import InputImpl, io
 
-from ..con360.choices import SOUND_KINDS, Eye, SoundKind
+from ..con360.choices import ASPECTS, SOUND_KINDS, Eye, SoundKind, aspect_of
 from ..con360.errors import InputError
-from . import previews, sockets
+from . import panorama_source, sockets
 from .host import files, runtime
-from .load_video import EYES, SAMPLE, sample_clip
-from .saliency import FIRST_FACES, face_detector, face_file
-from .viewpoint import BY_HAND, BY_KEYFRAMES, FOV, KEYFRAMES_HELP, PITCH, YAW, check_keyframes
+from .host.words import Words
+from .load_video import EYES, file_of
+from .saliency import BUILT_IN, FIRST_FACES, MULTICUE, face_detector, face_file, method_entries, method_of
+from .viewpoint import (
+    BY_HAND,
+    BY_KEYFRAMES,
+    FOV,
+    KEYFRAMES_HELP,
+    KEYFRAMES_TOLD,
+    PITCH,
+    YAW,
+    camera_inputs,
+    check_keyframes,
+    keyframes_text,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from torch import Tensor
 
-    from ..con360.records import View
+    from ..con360.records import View, ViewTrack
     from ..con360.reframing.aim import Follow
     from ..con360.viewpoint.keyframes import Keyframe
 
@@ -27,6 +39,8 @@ SOUNDS: list[SoundKind] = list(SOUND_KINDS)
 CHANNEL_ORDERS = ["AmbiX", "FuMa"]
 # As the library's, whose module imports torch.
 SIDE_RANGE = (16, 8192)
+# Of the path that the editor is told; of longer ones every second, third ... view.
+MOST_VIEWS = 2400
 
 
 class Reframe360Video(io.ComfyNode):
@@ -43,10 +57,7 @@ class Reframe360Video(io.ComfyNode):
             description="Cuts a flat video out of a 360° one at its own resolution and frame rate, and turns the "
             "sound with the view. Needs no weights; files may have any length.",
             inputs=[
-                io.Combo.Input(
-                    "video", options=[SAMPLE, *files.input_videos()], upload=io.UploadType.video,
-                    tooltip="An equirectangular video of the input folder, or a procedural sample scene.",
-                ),
+                panorama_source.file_input(),
                 io.Combo.Input(
                     "mode", options=MODES,
                     tooltip="'follow' keeps what is salient in view (structure, motion, sound, and faces where "
@@ -61,9 +72,9 @@ class Reframe360Video(io.ComfyNode):
                 io.Float.Input("fov", **FOV,
                                tooltip="Field of view in degrees across the longer side; keyframes have their own."),
                 io.Int.Input("width", default=0, min=0, max=SIDE_RANGE[1], step=2,
-                             tooltip="In pixels; 0 with height 0 is a square as fine as the source."),
+                             tooltip="In pixels; 0 follows from height and aspect, and with height 0 from the source."),
                 io.Int.Input("height", default=0, min=0, max=SIDE_RANGE[1], step=2,
-                             tooltip="In pixels; 0 with width 0 is a square as fine as the source."),
+                             tooltip="In pixels; 0 follows from width and aspect, and with width 0 from the source."),
                 io.Float.Input("start", default=0.0, min=0.0, max=86400.0, step=0.1,
                                tooltip="Where to begin, in seconds."),
                 io.Float.Input("duration", default=0.0, min=0.0, max=86400.0, step=0.1,
@@ -84,32 +95,37 @@ class Reframe360Video(io.ComfyNode):
                                              optional=True,
                                              tooltip="A constant frame rate; 0 keeps each frame at its own time.")),
                 *sockets.channel_inputs(),
+                *camera_inputs("Shape of the picture, unless width and height are both set."),
+                runtime.advanced(io.Combo.Input(
+                    "method", options=Words([*BUILT_IN, *method_entries()], method_of), default=MULTICUE, optional=True,
+                    tooltip="Saliency that 'follow' looks for, as in SalViT360 Saliency.")),
+                *panorama_source.inputs(),
+                io.Mask.Input("saliency", optional=True,
+                              tooltip="Where people look, for 'follow' in place of method: one map, or several spread "
+                              "evenly over the excerpt."),
             ],
             outputs=[
                 io.Video.Output(display_name="video"),
                 io.String.Output(display_name="notices", tooltip="What was done or is missing."),
+                io.String.Output(display_name="keyframes", tooltip=KEYFRAMES_TOLD),
             ],
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(
-        cls, video: str | None, mode: str | None = None, width: int | None = None, height: int | None = None,
-        keyframes: str | None = "", ambisonics: str | None = None, head_locked: bool | None = None,
-    ) -> bool | str:  # fmt: skip
-        alone = None not in (width, height) and bool(width) != bool(height)
+    def validate_inputs(cls, mode: str | None = None, keyframes: str | None = "") -> bool | str:
         return runtime.verdict(
-            video=lambda: video in (SAMPLE, None) or files.input_file(video),
-            width=lambda: _check_side(width, alone),
-            height=lambda: _check_side(height, alone),
+            mode=lambda: mode is None or runtime.check_choice(mode, MODES, "the mode"),
             keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES),
-            ambisonics=lambda: sockets.checked_ambisonics(ambisonics or "auto", bool(head_locked)),
         )
 
     @classmethod
-    def fingerprint_inputs(cls, video: str | None, mode: str | None = None, **kwargs: Any) -> str:
-        source = None if video in (SAMPLE, None) else files.input_file(video)
+    def fingerprint_inputs(
+        cls, video: str | None, mode: str | None = None, method: str | None = None, **kwargs: Any
+    ) -> str:  # fmt: skip
+        source = None if video is None else file_of(video)
         faces = None if mode in (BY_HAND, BY_KEYFRAMES) else face_file(FIRST_FACES)
-        return files.identity(filter(None, (source, faces)))
+        weights = None if method is None or method in BUILT_IN else method_of(method)
+        return files.identity(filter(None, (source, faces, weights)))
 
     @classmethod
     @runtime.needs_packages
@@ -117,45 +133,57 @@ class Reframe360Video(io.ComfyNode):
         cls, video: str, mode: str, rank: int, yaw: float, pitch: float, fov: float, width: int, height: int,
         start: float, duration: float, sound: SoundKind, keyframes: str = "", eye: Eye | Literal["auto"] = "auto",
         channels: str = "AmbiX", constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
+        roll: float = 0.0, aspect: str = ASPECTS[0], method: str = MULTICUE, clip: Any = None,
+        frames: Tensor | None = None, audio: dict[str, Any] | None = None, fps: float = 8.0,
+        saliency: Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.media.info import probe
         from ..con360.reframing.run import ReframeSettings, reframe
 
         for value, options, what in ((mode, MODES, "the mode"), (sound, SOUNDS, "the sound"), (eye, EYES, "the eye"),
-                                     (channels, CHANNEL_ORDERS, "the channels")):  # fmt: skip
+                                     (channels, CHANNEL_ORDERS, "the channels"),
+                                     (aspect, ASPECTS, "the aspect ratio")):  # fmt: skip
             runtime.check_choice(value, options, what)
-        for side in (width, height):
-            _check_side(side, bool(width) != bool(height))
+        size, odd = _size(width, height, aspect)
         ambisonics = _ambisonics(ambisonics, channels, head_locked)
+        look_for = method_of(method)
+        look = _look(mode, rank, (yaw, pitch, fov, roll), keyframes, saliency)
         path, _ = files.temp_file("con360_reframe", ".mp4")
-        shown: dict[str, Any] = {"video": video}
-        if video == SAMPLE:
-            source, shown["sample"] = _sample_file()
-        else:
-            source = files.input_file(video)
-            shown |= previews.file_facts(probe(source), ambisonics, head_locked)
+        source = panorama_source.source_of(video, start, duration, ambisonics, head_locked, clip, frames, audio, fps)
         settings = ReframeSettings(
-            size=(width, height) if width else None, sound=sound, start_s=start, duration_s=duration or None,
-            fps=constant_fps or None, eye=None if eye == "auto" else eye, ambisonics=ambisonics,
-            head_locked=head_locked,
+            size=size, aspect=None if size else aspect_of(aspect), sound=sound,
+            start_s=source.start, duration_s=source.duration, fps=constant_fps or None,
+            eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
+            saliency=look_for,
         )  # fmt: skip
-        made = reframe(
-            source, path, _look(mode, rank, yaw, pitch, fov, keyframes), settings,
-            detector=face_detector(FIRST_FACES) if mode == FOLLOW else None, device=runtime.device(),
-            progress=runtime.progress(),
-        )  # fmt: skip
-        shown["notices"] = list(made.notices)
+        looks = mode == FOLLOW and saliency is None and method == MULTICUE
+        with runtime.gives_way():
+            made = reframe(
+                source.panorama, path, look, settings, detector=face_detector(FIRST_FACES) if looks else None,
+                device=runtime.device(), progress=runtime.progress(),
+            )  # fmt: skip
+        text, notices = keyframes_text(made.keyframes), [*odd, *made.notices]
+        shown = {
+            **source.shown, **_path_shown(made.track), "keyframes": text, "notices": notices,
+            "excerpt": [source.start, source.duration or 0.0],
+            "asked": {"video": video, "mode": mode, "rank": rank, "start": start},
+        }  # fmt: skip
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)), "\n".join(made.notices), ui={"con360": [shown]}
+            InputImpl.VideoFromFile(str(path)), "\n".join(notices), text, ui={"con360": [shown]}
         )  # fmt: skip
 
 
-def _check_side(side: int | None, alone: bool) -> None:
-    """Refuse a width or height that cannot be written, and 0 where the other one is set."""
-    if side == 0 and alone:
-        raise InputError("width and height: set both, or leave both at 0 for the source's own.")
-    if side:
-        runtime.check_even(side, *SIDE_RANGE)
+def _size(width: int, height: int, aspect: str) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+    """Size of the picture, and notices; one side of 0 follows from the other, two of them from the source: None."""
+    if not width and not height:
+        return None, ()
+    ratio, (low, high) = aspect_of(aspect), SIDE_RANGE
+    sides = [runtime.even(side, low, high) for side in (width, height) if side]
+    if len(sides) == 1:
+        ((side, told),) = sides
+        other, _ = runtime.even(2 * round((side / ratio if width else side * ratio) / 2), low, high)
+        return ((side, other) if width else (other, side)), told
+    (across, told), (down, also) = sides
+    return (across, down), told + also
 
 
 def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
@@ -168,28 +196,28 @@ def _ambisonics(ambisonics: str, channels: str, head_locked: bool) -> str:
     return "fuma"
 
 
-def _sample_file() -> tuple[Path, dict[str, Any]]:
-    """Write the sample scene as a 360° camera does, with Ambisonic sound."""
-    from ..con360.media.writer import write_clip
-
-    clip, _ = sample_clip(start=0.0, duration=4.0, fps=8.0, height=512)
-    path, saved = files.temp_file("con360_sample", ".mp4")
-    write_clip(path, clip.frames, clip.fps, clip.sound, panorama="mono")
-    return path, {**saved, "ambisonic": clip.sound is not None and clip.sound.layout == "ambix"}
-
-
 def _look(
-    mode: str, rank: int, yaw: float, pitch: float, fov: float, keyframes: str
+    mode: str, rank: int, view: tuple[float, float, float, float], keyframes: str, saliency: Tensor | None
 ) -> Follow | View | tuple[Keyframe, ...]:  # fmt: skip
     from ..con360.records import View
     from ..con360.reframing.aim import Follow
-
-    if mode == FOLLOW:
-        return Follow(rank, fov)
-    return View(yaw, pitch, fov) if mode == BY_HAND else _path(keyframes)
-
-
-def _path(text: str) -> tuple[Keyframe, ...]:
     from ..con360.viewpoint.keyframes import keyframes_from_json
 
-    return keyframes_from_json(text)
+    if mode == BY_KEYFRAMES:
+        return keyframes_from_json(keyframes)
+    if mode == BY_HAND:
+        return View(*view)
+    maps = None if saliency is None else sockets.saliency_from_mask(saliency).maps
+    return Follow(rank, *view[2:], maps)
+
+
+def _path_shown(track: ViewTrack) -> dict[str, Any]:
+    """The camera's path for the editor: `[yaw, pitch, fov, roll]` at `path_fps`."""
+    from ..con360.reframing.aim import SALIENCY_FPS
+
+    stride = -(-len(track) // MOST_VIEWS)
+    views = [
+        [round(angle, 2) for angle in (view.yaw_deg, view.pitch_deg, view.fov_deg, view.roll_deg)]
+        for view in track.views[::stride]
+    ]
+    return {"views": views, "path_fps": SALIENCY_FPS / stride}

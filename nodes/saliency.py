@@ -10,6 +10,7 @@ from ..con360 import choices
 from ..con360.records import PanoramaClip
 from . import sockets
 from .host import files, folders, runtime
+from .host.words import Words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ class SalViT360Saliency(io.ComfyNode):
             inputs=[
                 io.Image.Input("frames", tooltip="Equirectangular frames; another ratio than 2:1 is stretched."),
                 io.Combo.Input(
-                    "method", options=[*BUILT_IN, *folders.model_entries(folders.SALIENCY)],
+                    "method", options=[*BUILT_IN, *method_entries()],
                     tooltip="multi-cue looks at structure, motion, faces and sound, training-free at contrast and "
                     "motion; neither needs weights. Or SalViT360 weights from models/con360_saliency.",
                 ),
@@ -50,7 +51,7 @@ class SalViT360Saliency(io.ComfyNode):
                     tooltip="Frame rate of the frames; multi-cue needs it for motion and sound.",
                 ),
                 io.Combo.Input(
-                    "faces", options=[FIRST_FACES, NO_FACES, *folders.model_entries(folders.FACES)],
+                    "faces", options=Words([FIRST_FACES, NO_FACES, *folders.model_entries(folders.FACES)], face_file),
                     default=FIRST_FACES, optional=True,
                     tooltip="Face detector for multi-cue: CenterFace as ONNX, a file in models/con360_faces. 'auto' is "
                     "the first one there, or none.",
@@ -72,15 +73,13 @@ class SalViT360Saliency(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, method: str | None, faces: str | None = None) -> bool | str:
+    def validate_inputs(cls, method: str | None) -> bool | str:
         # A widget that is linked has no value yet.
-        return runtime.verdict(
-            method=lambda: method is None or _method(method), faces=lambda: faces is None or face_file(faces)
-        )
+        return runtime.verdict(method=lambda: method is None or method_of(method))
 
     @classmethod
     def fingerprint_inputs(cls, method: str | None, faces: str | None = FIRST_FACES, **kwargs: Any) -> str:
-        weights = None if method is None or method in BUILT_IN else _method(method)
+        weights = None if method is None or method in BUILT_IN else method_of(method)
         detector = None if faces is None else face_file(faces)
         return files.identity(filter(None, (weights, detector)))
 
@@ -100,7 +99,7 @@ class SalViT360Saliency(io.ComfyNode):
         _say_what_is_unread(clip, method, faces)
         detector = face_detector(faces) if method == MULTICUE else None
         with runtime.gives_way():
-            found = clip_saliency(clip, _method(method), detector=detector, device=runtime.device(), progress=report)
+            found = clip_saliency(clip, method_of(method), detector=detector, device=runtime.device(), progress=report)
             read, notices = control_saliency(
                 clip, control and control.control, found, device=runtime.device(), progress=report
             )
@@ -109,9 +108,14 @@ class SalViT360Saliency(io.ComfyNode):
         return io.NodeOutput(sockets.mask_from_maps(found.maps), sockets.mask_from_maps(read.maps))
 
 
-def _method(choice: str) -> Any:
+def method_entries() -> dict[str, Path]:
+    """SalViT360's weights in the model folders, by the name that is shown."""
+    return folders.model_entries(folders.SALIENCY)
+
+
+def method_of(choice: str) -> Any:
     """Translate the choice for the library: a name, or the path of the weights."""
-    entries = folders.model_entries(folders.SALIENCY)
+    entries = method_entries()
     runtime.check_weights(choice, [*BUILT_IN, *entries], "the saliency method", "salvit360")
     return entries.get(choice) or BUILT_IN[choice]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..con360 import choices
-from ..con360.records import AV, Conditions, SceneCaption, StartClip, ViewTrack
+from ..con360.errors import InputError
+from ..con360.records import AV, Conditions, SceneCaption, StartClip
 from . import sockets
 from .host import runtime
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..con360.models.joint import JointModel
     from ..con360.pipeline import OnStep
+    from ..con360.records import ViewpointClip
     from .loaders import ManagedControl, ManagedModel
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -83,6 +85,13 @@ class JointAVSampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(
+        cls, hold: str | None = NOTHING, start_images: Any = runtime.ABSENT, start_audio: Any = runtime.ABSENT
+    ) -> bool | str:
+        starts = dict(zip(choices.HOLDS, (start_images, start_audio), strict=True))
+        return runtime.verdict(hold=lambda: _check_hold(hold, starts.get(hold or NOTHING) is runtime.ABSENT))
+
+    @classmethod
     @runtime.needs_packages
     def execute(
         cls, model: ManagedModel, saliency: Tensor, basd: sockets.BasdRecord, caption: str, negative: str, steps: int,
@@ -93,7 +102,7 @@ class JointAVSampler(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
 
-        runtime.check_choice(hold, HOLDS, "hold")
+        _check_hold(hold, {"picture": start_images, "sound": start_audio}.get(hold, ()) is None)
         strengths = {"denoise_video": start_images, "denoise_audio": start_audio}
         settings = default_settings(
             model.model, steps=steps, seed=seed, cfg_video=cfg_video, cfg_audio=cfg_audio, negative_prompt=negative,
@@ -114,12 +123,34 @@ class JointAVSampler(io.ComfyNode):
                 start=_start(start_images, start_audio, basd, len(conditions.track), fps),
                 device=runtime.device(), progress=report, on_step=_previews(model.model, report),
             )  # fmt: skip
+        if hold == choices.HOLDS[0] and start_images is not None:
+            image, rate = _held(start_images, basd, clip)
+        else:
+            image, rate = sockets.image_from_frames(clip.frames), clip.fps
+        even, odd = sockets.grown(image)
         return io.NodeOutput(
-            sockets.image_from_frames(clip.frames),
+            image,
             sockets.audio_from_sound(clip.sound),
-            sockets.video_from_clip(clip.frames, clip.fps, clip.sound),
-            "\n".join(clip.notices),
+            sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
+            "\n".join((*clip.notices, *odd)),
         )
+
+
+def _check_hold(hold: str | None, missing: bool) -> None:
+    """Refuse an unknown word, and to hold what is not connected; None, a linked widget, has no value yet."""
+    if hold is None:
+        return
+    runtime.check_choice(hold, HOLDS, "hold")
+    if missing:
+        socket = "start_images" if hold == "picture" else "start_audio"
+        raise InputError(f"there is no {hold} to hold: {socket} is not connected. Connect it, or hold '{NOTHING}'.")
+
+
+def _held(images: Tensor, basd: sockets.BasdRecord, clip: ViewpointClip) -> tuple[Tensor, float]:
+    """The held picture as it came, at its own size, and its frame rate: it need not pass through the model's pixels."""
+    if len(images) == 1:
+        return images.expand(len(clip.frames), -1, -1, -1), clip.fps
+    return images, basd.fps if len(images) == len(basd.maps.track) else clip.fps
 
 
 def _previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:
@@ -157,9 +188,8 @@ def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: f
     maps = sockets.saliency_from_mask(saliency, len(record.track))
     if basd.fps != fps and maps.maps.shape[0] == len(record.track):
         index = _nearest_frames(len(record.track), basd.fps, fps)
-        track = ViewTrack(tuple(record.track.views[i] for i in index))
         maps = replace(maps, maps=maps.maps[index])
-        record = replace(record, maps=record.maps[index], track=track)
+        record = replace(record, maps=record.maps[index], track=record.track.at(index))
     return Conditions(maps, record, _scene_or_typed(caption))
 
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..con360.choices import QUALITIES, VIDEO_CODECS, Quality, VideoCodec
+from ..con360.media.coders import PictureCoding, check_codec
 from . import sockets
-from .host import files, runtime
+from .host import files, runtime, tokens
+from .host.words import Words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,48 +34,76 @@ class Save360Video(io.ComfyNode):
             description="Writes panorama frames as an MP4 that players and platforms recognise as 360°, with stereo or "
             "Ambisonic sound.",
             inputs=[
-                io.Image.Input("frames", tooltip="Equirectangular frames of even width and height."),
+                io.Image.Input("frames", tooltip="Equirectangular frames; odd sizes grow by a pixel."),
                 io.Float.Input(
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames.",
                 ),
                 io.String.Input("filename_prefix", default="video/Con360",
-                                tooltip="Name in the output folder; a number is added."),
+                                tooltip="Name in the output folder; a number is added. %date:yyyy-MM-dd% and "
+                                "%Node.widget% are filled in."),
                 io.Combo.Input(
                     "stereo", options=PACKINGS,
                     tooltip="What the picture holds: one eye, or two above each other or side by side.",
                 ),
                 io.Audio.Input("audio", optional=True,
                                tooltip="Mono, stereo or Ambisonics (its first order); 5.1 and 7.1 become stereo."),
+                io.Combo.Input(
+                    "codec", options=Words(VIDEO_CODECS, check_codec), default=VIDEO_CODECS[0], optional=True,
+                    tooltip="H.264 plays everywhere up to 4K; H.265 needs fewer bytes and is what headsets want above "
+                    "4K, but not every browser plays it.",
+                ),
+                io.Combo.Input(
+                    "quality", options=list(QUALITIES), default=QUALITIES[0], optional=True,
+                    tooltip="'high' for editing and uploading, 'small' for sending.",
+                ),
             ],
             outputs=[],
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None) -> bool | str:
+        # A widget that is linked has no value yet.
+        return runtime.verdict(filename_prefix=lambda: filename_prefix is None or files.check_prefix(filename_prefix))
+
+    @classmethod
     @runtime.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, filename_prefix: str, stereo: Packing,
-        audio: dict[str, Any] | None = None,
+        audio: dict[str, Any] | None = None, codec: VideoCodec = "H.264", quality: Quality = "high",
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.writer import clip_stream, to_uint8
 
         runtime.check_choice(stereo, PACKINGS, "the stereo packing")
-        sound, notices = (None, ()) if audio is None else _fitting(sockets.sound_from_audio(audio))
+        runtime.check_choice(quality, QUALITIES, "the quality")
+        check_codec(codec)
+        prefix, unfilled = tokens.with_values(filename_prefix, *runtime.prompt_of(cls))
+        sound, heard = (None, ()) if audio is None else _fitting(sockets.sound_from_audio(audio))
         shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
-        height, width = frames.shape[1:3]
-        notices = (*_shape_notices(width, height, stereo), *notices)
+        first, odd = sockets.grown(frames[:1])
+        height, width = first.shape[1:3]
+        notices = (*unfilled, *odd, *_shape_notices(width, height, stereo), *heard)
         for notice in notices:
             runtime.log.warning("Save 360° Video: %s", notice)
-        path, saved = files.output_file(filename_prefix, ".mp4", width, height)
+        path, saved = files.output_file(prefix, ".mp4", width, height)
         rate, report = Fraction(fps).limit_denominator(1001), runtime.progress()
-        tags = runtime.workflow_of(cls)
-        with clip_stream(path, (width, height), 1 / rate, fps, shape, panorama=stereo, tags=tags) as clip:
+        with clip_stream(
+            path, (width, height), 1 / rate, fps, shape, panorama=stereo, tags=runtime.workflow_of(cls),
+            coding=PictureCoding(codec, quality),
+        ) as clip:  # fmt: skip
             for i in range(len(frames)):
                 report(i, len(frames), "writing")
-                clip.add_frame(to_uint8(sockets.frames_from_image(frames[i : i + 1])[0]), i)
+                image, _ = sockets.grown(frames[i : i + 1])
+                clip.add_frame(to_uint8(sockets.frames_from_image(image)[0]), i)
             if sound is not None:
                 clip.add_sound(sound.waveform.numpy())
         report(len(frames), len(frames), "writing")
-        return io.NodeOutput(ui={"images": [saved], "animated": (True,), "con360": [{"notices": list(notices)}]})
+        shown = {
+            **saved, "stereo": stereo, "fps": fps, "sound": sound is not None,
+            "ambisonic": sound is not None and sound.layout == "ambix",
+        }  # fmt: skip
+        return io.NodeOutput(
+            ui={"images": [saved], "animated": (True,), "con360": [{"saved": shown, "notices": list(notices)}]}
+        )
 
 
 def _shape_notices(width: int, height: int, stereo: Packing) -> tuple[str, ...]:

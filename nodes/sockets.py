@@ -17,6 +17,7 @@ from ..con360.errors import InputError
 from ..con360.records import BasdMaps, SaliencyMaps, Sound, View
 from ..con360.sound.channels import AMBISONICS, channel_meaning, check_ambisonics
 from .host import runtime
+from .host.words import Words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,18 +48,27 @@ class BasdRecord:
 # ---- IMAGE
 
 
+def frames_view(image: Tensor) -> Tensor:
+    """IMAGE to frames `[T, 3, H, W]` that share its memory; an alpha channel is dropped, grey becomes RGB.
+
+    Raises:
+        InputError: not a batch of pictures.
+    """
+    if image.ndim != 4 or image.shape[0] == 0 or image.shape[-1] not in (1, 3, 4):
+        raise InputError(f"the image input has shape {tuple(image.shape)}; wanted frames [count, height, width, 3].")
+    return image[..., :3].movedim(-1, 1).expand(-1, 3, -1, -1)
+
+
 def frames_from_image(image: Tensor) -> Tensor:
-    """IMAGE to frames `[T, 3, H, W]` float32; an alpha channel is dropped, grey becomes RGB.
+    """IMAGE to frames `[T, 3, H, W]` float32, as `frames_view` takes them.
 
     Raises:
         InputError: not a batch of pictures, or not finite.
     """
-    if image.ndim != 4 or image.shape[0] == 0 or image.shape[-1] not in (1, 3, 4):
-        raise InputError(f"the image input has shape {tuple(image.shape)}; wanted frames [count, height, width, 3].")
-    frames = image[..., :3].float().movedim(-1, 1)
+    frames = frames_view(image).float()
     if not frames.isfinite().all():
         raise InputError("the image input holds values that are not finite (NaN or infinity); check the node before.")
-    return frames.expand(-1, 3, -1, -1).contiguous()
+    return frames.contiguous()
 
 
 def panorama_from_image(image: Tensor) -> Tensor:
@@ -123,7 +133,7 @@ def channel_inputs() -> list[io.Input]:
     """The two widgets that say what the channels of a sound are, the same on every node that asks."""
     return [
         runtime.advanced(io.Combo.Input(
-            "ambisonics", options=list(AMBISONICS), default="auto", optional=True,
+            "ambisonics", options=Words(AMBISONICS, checked_ambisonics), default="auto", optional=True,
             tooltip="What 4, 9 or 16 channels are: AmbiX, N3D or FuMa, or loudspeakers ('none'). 'auto' reads the "
             "metadata and takes them for AmbiX where it says nothing.",
         )),
@@ -143,6 +153,11 @@ def checked_ambisonics(ambisonics: str, head_locked: bool = False) -> str:
     word = "auto" if ambisonics == _UPLOAD_VALUE else ambisonics
     check_ambisonics(word, head_locked)
     return word
+
+
+def channels_verdict(ambisonics: str | None, head_locked: bool | None) -> bool | str:
+    """Answer `validate_inputs` about the two widgets, which must agree; None, a linked one, has no value yet."""
+    return runtime.verdict(head_locked=lambda: checked_ambisonics(ambisonics or "auto", bool(head_locked)))
 
 
 def sound_from_audio(audio: dict[str, Any], ambisonics: str = "auto", head_locked: bool = False) -> Sound:
@@ -205,6 +220,19 @@ def silence(num_frames: int, fps: float, rate_hz: int = 16000) -> Sound:
     import torch
 
     return Sound(torch.zeros(1, round(num_frames / fps * rate_hz)), rate_hz)
+
+
+def grown(image: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """Repeat the last row and column of IMAGE where its size is odd, which video cannot hold; say so."""
+    import torch.nn.functional as F
+
+    height, width = image.shape[1:3]
+    if not (height % 2 or width % 2):
+        return image, ()
+    # IMAGE has its channels last.
+    even = F.pad(image.movedim(-1, 1), (0, width % 2, 0, height % 2), mode="replicate").movedim(1, -1)
+    size = f"{even.shape[2]}x{even.shape[1]}"
+    return even, (f"frames of {width}x{height} grow to {size} by their last pixels: video needs even sizes",)
 
 
 def video_from_clip(frames: Tensor, fps: float, sound: Sound) -> Any:

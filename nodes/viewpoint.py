@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.choices import RANKINGS, VIEW_MODES, ViewMode
+from ..con360.choices import ASPECTS, RANKINGS, VIEW_MODES, ViewMode, aspect_of
 from ..con360.errors import InputError
 from . import previews, sockets
 from .host import runtime
@@ -27,6 +27,7 @@ BY_HAND, BY_KEYFRAMES = "yaw and pitch", "keyframes"
 CHOICES = [*RANKINGS, BY_HAND, BY_KEYFRAMES]
 MODES = list(VIEW_MODES)
 STILL = MODES[0]
+HAND_MODES = [STILL, BY_KEYFRAMES]
 NORMALIZATIONS: list[BasdNormalization] = ["minmax", "diagonal"]
 YAW = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 1.0}
 PITCH = {"default": 0.0, "min": -90.0, "max": 90.0, "step": 1.0}
@@ -35,6 +36,10 @@ KEYFRAMES_HELP = (
     'The path over time as a JSON list: [{"time": 0, "yaw": 0, "pitch": 0, "fov": 90}, ...], seconds and degrees. '
     "The editor writes it."
 )
+KEYFRAMES_TOLD = (
+    "The camera's path, to edit or to give to another node; a followed one as few keyframes, within 1 degree."
+)
+SHAPE_HELP = "Shape of the view; the Joint AV Sampler makes the square around it."
 AUDIO_HELP = "Played in the editor; Ambisonics (four channels) turns with the view while you drag it."
 
 
@@ -53,6 +58,17 @@ def _editor_inputs() -> list[io.Input]:
     ]
 
 
+def camera_inputs(shape: str) -> list[io.Input]:
+    """The camera's lean and the picture's shape; `shape` says what that shape does."""
+    return [
+        runtime.advanced(io.Float.Input(
+            "roll", default=0.0, min=-180.0, max=180.0, step=1.0, optional=True,
+            tooltip="Degrees that the camera leans to its right; keyframes have their own.")),
+        runtime.advanced(io.Combo.Input("aspect", options=list(ASPECTS), default=ASPECTS[0], optional=True,
+                                        tooltip=shape)),
+    ]  # fmt: skip
+
+
 def _outputs() -> list[io.Output]:
     return [
         sockets.Con360Basd.Output(display_name="basd"),
@@ -60,6 +76,7 @@ def _outputs() -> list[io.Output]:
         io.Float.Output(display_name="yaw", tooltip="Of the first frame, in degrees."),
         io.Float.Output(display_name="pitch", tooltip="Of the first frame, in degrees."),
         io.Float.Output(display_name="fov"),
+        io.String.Output(display_name="keyframes", tooltip=KEYFRAMES_TOLD),
     ]
 
 
@@ -98,29 +115,34 @@ class CentroidToBASD(io.ComfyNode):
                 io.Float.Input("pitch", **PITCH,
                                tooltip="Degrees upwards. Used with 'yaw and pitch'."),
                 io.Float.Input("fov", **FOV,
-                               tooltip="Field of view in degrees, across and down."),
+                               tooltip="Field of view in degrees, across the longer side."),
                 _normalization(),
                 io.Image.Input(
                     "frames", optional=True, tooltip="The panorama that the saliency is of, for the editor's picture.",
                 ),
                 *_editor_inputs(),
+                *camera_inputs(SHAPE_HELP),
             ],
             outputs=_outputs(),
         )  # fmt: skip
 
     @classmethod
     def validate_inputs(cls, choose_by: str | None = None, keyframes: str | None = "") -> bool | str:
-        return runtime.verdict(keyframes=lambda: check_keyframes(keyframes, choose_by == BY_KEYFRAMES))
+        return runtime.verdict(
+            choose_by=lambda: choose_by is None or runtime.check_choice(choose_by, CHOICES, "choose_by"),
+            keyframes=lambda: check_keyframes(keyframes, choose_by == BY_KEYFRAMES),
+        )
 
     @classmethod
     @runtime.needs_packages
     def execute(
         cls, saliency: Tensor, fps: float, choose_by: str, rank: int, mode: ViewMode, yaw: float, pitch: float,
         fov: float, normalization: BasdNormalization, frames: Tensor | None = None, keyframes: str = "",
-        audio: dict[str, Any] | None = None,
+        audio: dict[str, Any] | None = None, roll: float = 0.0, aspect: str = ASPECTS[0],
     ) -> io.NodeOutput:  # fmt: skip
-        runtime.check_choice(choose_by, CHOICES, "choose_by")
-        runtime.check_choice(mode, MODES, "the mode")
+        for value, options, what in ((choose_by, CHOICES, "choose_by"), (mode, MODES, "the mode"),
+                                     (aspect, ASPECTS, "the aspect ratio")):  # fmt: skip
+            runtime.check_choice(value, options, what)
         maps = sockets.saliency_from_mask(saliency, None if frames is None else len(frames))
         count, height, width = maps.maps.shape
         if frames is not None and len(frames) != count:
@@ -134,17 +156,22 @@ class CentroidToBASD(io.ComfyNode):
         found: dict[str, tuple[Viewpoint, ...]] = {
             ranking: found_viewpoints(maps, fps, mode if ranked else STILL, fov, ranking) for ranking in RANKINGS
         }
+        path = None
         if ranked:
-            track = of_rank(told(found[choose_by]), rank).track
+            track = _leaning(of_rank(told(found[choose_by]), rank).track, roll, aspect)
         else:
-            track = _by_hand(choose_by == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, count)
+            keyed = choose_by == BY_KEYFRAMES
+            track, path = _by_hand(keyed, (yaw, pitch, fov, roll), aspect, keyframes, fps, count)
         report(1, 3, "picture")
         picture = maps.maps.new_zeros(count, height, width, 3) if frames is None else frames
         preview = previews.panorama_preview(picture, fps, previews.FLAT_PX, maps, sound=_sound(audio))
         report(2, 3, "BASD")
         rankings = {ranking: previews.regions(viewpoints) for ranking, viewpoints in found.items()}
-        shown = {"panorama": preview, "regions": rankings[choose_by if ranked else BY_SUBJECT], "rankings": rankings}
-        result = _output(track, height, normalization, fps, shown)
+        shown = {
+            "panorama": preview, "regions": rankings[choose_by if ranked else BY_SUBJECT], "rankings": rankings,
+            "asked": {"choose_by": choose_by, "rank": rank, "mode": mode},
+        }  # fmt: skip
+        result = _output(track, path, height, normalization, fps, shown)
         report(3, 3, "BASD")
         return result
 
@@ -199,14 +226,14 @@ class Con360Centroids(io.ComfyNode):
         )  # fmt: skip
 
 
-class ViewpointByHand(io.ComfyNode):
+class Con360ViewpointByHand(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="ViewpointByHand",
+            node_id="Con360ViewpointByHand",
             display_name="Viewpoint by Hand",
             category=runtime.CATEGORY,
-            **runtime.search_words("ViewpointByHand", "camera", "keyframes", "BASD"),
+            **runtime.search_words("Con360ViewpointByHand", "camera", "keyframes", "BASD"),
             **runtime.sent_again(),
             description="Sets a viewpoint by hand, still or moving along keyframes, without any saliency.",
             inputs=[
@@ -215,38 +242,46 @@ class ViewpointByHand(io.ComfyNode):
                     "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frame rate of the frames.",
                 ),
                 io.Combo.Input(
-                    "mode", options=[STILL, BY_KEYFRAMES],
+                    "mode", options=HAND_MODES,
                     tooltip="'still' keeps the view, 'keyframes' moves along the path set in the editor.",
                 ),
                 io.Float.Input("yaw", **YAW,
                                tooltip="Degrees to the right of the panorama's centre. Used with 'still'."),
                 io.Float.Input("pitch", **PITCH, tooltip="Degrees upwards. Used with 'still'."),
-                io.Float.Input("fov", **FOV, tooltip="Field of view in degrees, across and down. Used with 'still'."),
+                io.Float.Input("fov", **FOV,
+                               tooltip="Field of view in degrees, across the longer side. Used with 'still'."),
                 _normalization(),
                 io.Int.Input("map_height", default=256, min=64, max=2048, step=2,
                              tooltip="Height of the BASD maps in pixels; the width is twice that."),
                 *_editor_inputs(),
+                *camera_inputs(SHAPE_HELP),
             ],
             outputs=_outputs(),
         )  # fmt: skip
 
     @classmethod
     def validate_inputs(cls, mode: str | None = None, keyframes: str | None = "") -> bool | str:
-        return runtime.verdict(keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES))
+        return runtime.verdict(
+            mode=lambda: mode is None or runtime.check_choice(mode, HAND_MODES, "the mode"),
+            keyframes=lambda: check_keyframes(keyframes, mode == BY_KEYFRAMES),
+        )
 
     @classmethod
     @runtime.needs_packages
     def execute(
         cls, frames: Tensor, fps: float, mode: str, yaw: float, pitch: float, fov: float,
         normalization: BasdNormalization, map_height: int, keyframes: str = "", audio: dict[str, Any] | None = None,
+        roll: float = 0.0, aspect: str = ASPECTS[0],
     ) -> io.NodeOutput:  # fmt: skip
-        runtime.check_choice(mode, [STILL, BY_KEYFRAMES], "the mode")
+        runtime.check_choice(mode, HAND_MODES, "the mode")
+        runtime.check_choice(aspect, ASPECTS, "the aspect ratio")
         report = runtime.progress()
         report(0, 2, "picture")
-        track = _by_hand(mode == BY_KEYFRAMES, yaw, pitch, fov, keyframes, fps, len(frames))
+        view = (yaw, pitch, fov, roll)
+        track, path = _by_hand(mode == BY_KEYFRAMES, view, aspect, keyframes, fps, len(frames))
         preview = previews.panorama_preview(frames, fps, previews.FLAT_PX, sound=_sound(audio))
         report(1, 2, "BASD")
-        result = _output(track, map_height, normalization, fps, {"panorama": preview, "regions": []})
+        result = _output(track, path, map_height, normalization, fps, {"panorama": preview, "regions": []})
         report(2, 2, "BASD")
         return result
 
@@ -271,15 +306,35 @@ def _keyframes(text: str) -> tuple[Keyframe, ...]:
     return keyframes_from_json(text)
 
 
+def keyframes_text(keyframes: tuple[Keyframe, ...]) -> str:
+    from ..con360.viewpoint.keyframes import keyframes_to_json
+
+    return keyframes_to_json(keyframes)
+
+
 def _by_hand(
-    keyed: bool, yaw: float, pitch: float, fov: float, keyframes: str, fps: float, num_frames: int
-) -> ViewTrack:  # fmt: skip
+    keyed: bool, view: tuple[float, float, float, float], aspect: str, keyframes: str, fps: float, num_frames: int
+) -> tuple[ViewTrack, tuple[Keyframe, ...]]:  # fmt: skip
+    """The track that was set by hand, and its keyframes."""
     from ..con360.viewpoint.choose import manual_viewpoint
-    from ..con360.viewpoint.keyframes import keyframed_track
+    from ..con360.viewpoint.keyframes import Keyframe, keyframed_track
 
     if keyed:
-        return keyframed_track(_keyframes(keyframes), fps, num_frames)
-    return manual_viewpoint(yaw, pitch, fov, num_frames).track
+        path = _keyframes(keyframes)
+        return keyframed_track(path, fps, num_frames, aspect_of(aspect)), path
+    yaw, pitch, fov, roll = view
+    track = manual_viewpoint(yaw, pitch, fov, num_frames, roll, aspect_of(aspect)).track
+    return track, (Keyframe(0.0, track.views[0]),)
+
+
+def _leaning(track: ViewTrack, roll: float, aspect: str) -> ViewTrack:
+    """A track that was found, with the camera's roll and the picture's shape."""
+    from dataclasses import replace
+
+    from ..con360.geometry.degrees import wrap_yaw_deg
+
+    lean = float(wrap_yaw_deg(roll))
+    return replace(track, views=tuple(replace(v, roll_deg=lean) for v in track.views), aspect=aspect_of(aspect))
 
 
 def found_viewpoints(
@@ -306,15 +361,18 @@ def of_rank(found: tuple[Viewpoint, ...], rank: int) -> Viewpoint:
 
 
 def _output(
-    track: ViewTrack, height: int, normalization: BasdNormalization, fps: float, shown: dict[str, Any]
+    track: ViewTrack, path: tuple[Keyframe, ...] | None, height: int, normalization: BasdNormalization, fps: float,
+    shown: dict[str, Any],
 ) -> io.NodeOutput:  # fmt: skip
-    """The five outputs of a viewpoint, and what its editor shows."""
+    """The outputs of a viewpoint, and what its editor shows; a path of None is found in the track."""
     from ..con360.viewpoint.basd import basd_maps
+    from ..con360.viewpoint.keyframes import keyframes_of
 
     runtime.check_choice(normalization, NORMALIZATIONS, "the normalization")
     maps = basd_maps(track, height, normalization)
     view, record = track.views[0], sockets.BasdRecord(maps, float(fps))
+    text = keyframes_text(keyframes_of(track, fps) if path is None else path)
     return io.NodeOutput(
         record, sockets.mask_from_maps(maps.maps), view.yaw_deg, view.pitch_deg, view.fov_deg,
-        ui={"con360": [shown]},
+        text, ui={"con360": [{**shown, "keyframes": text}]},
     )  # fmt: skip

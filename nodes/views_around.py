@@ -68,8 +68,8 @@ class Con360ViewsAround(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, size: int | None = None) -> bool | str:
-        return runtime.verdict(size=lambda: runtime.check_even(size, *SIZE_RANGE))
+    def validate_inputs(cls, choose_by: str | None = None, saliency: Any = runtime.ABSENT) -> bool | str:
+        return runtime.verdict(choose_by=lambda: _check_choice(choose_by, saliency is runtime.ABSENT))
 
     @classmethod
     @runtime.needs_packages
@@ -79,7 +79,9 @@ class Con360ViewsAround(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.placing.views import direction_words, views_around
 
-        runtime.check_choice(choose_by, CHOICES, "choose_by")
+        _check_choice(choose_by, saliency is None)
+        size, odd = runtime.even(size, *SIZE_RANGE)
+        runtime.tell(odd)
         if choose_by == AROUND:
             views = views_around(count, above_below=above_below, fov_deg=fov)
         else:
@@ -138,9 +140,16 @@ class Con360SoundsToField(io.ComfyNode):
         return io.NodeOutput(sockets.audio_from_sound(field), "\n".join(notices))
 
 
-def _subjects(saliency: Tensor | None, fps: float, fov: float) -> tuple[Viewpoint, ...]:
-    if saliency is None:
+def _check_choice(choose_by: str | None, without_saliency: bool) -> None:
+    if choose_by is None:  # a linked widget has no value yet
+        return
+    runtime.check_choice(choose_by, CHOICES, "choose_by")
+    if choose_by == BY_SUBJECT and without_saliency:
         raise InputError(f"'{BY_SUBJECT}' needs saliency, which is not connected; connect it, or choose '{AROUND}'.")
+
+
+def _subjects(saliency: Tensor | None, fps: float, fov: float) -> tuple[Viewpoint, ...]:
+    assert saliency is not None  # `_check_choice` refuses
     maps = sockets.saliency_from_mask(saliency)
     return told(found_viewpoints(maps, fps, STILL, fov, BY_SUBJECT))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, MotionAdapter, PNDMScheduler, UNet2DConditionModel, UNetMotionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_model import make_tiny_joint_model
 from transformers import ClapTextConfig, ClapTextModelWithProjection, CLIPTextConfig, CLIPTextModel
 
@@ -60,6 +60,21 @@ def write_sd_folder(pieces: Pieces, folder: Path) -> Path:
     PNDMScheduler(beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
     write_json(folder / "model_index.json", {"_class_name": "StableDiffusionPipeline"})
     return folder
+
+
+def write_svg_folder(folder: Path, seed: int = 0) -> Path:
+    """Write the joint model as published: a diffusers folder of pickled weights."""
+    save_joint_model(make_tiny_joint_model(seed), folder)
+    pickle_weights(folder)
+    return folder
+
+
+def pickle_weights(folder: Path) -> None:
+    """Store the weights of a folder as `.bin`, under the names of its libraries."""
+    for path in folder.rglob("*.safetensors"):
+        name = "pytorch_model.bin" if path.name.startswith("model") else "diffusion_pytorch_model.bin"
+        torch.save(load_file(path), path.with_name(name))
+        path.unlink()
 
 
 def write_audioldm_folder(folder: Path, seed: int = 0) -> Path:

@@ -14,14 +14,14 @@ from con360.timing import ClipSpec
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 SHIPPED = sorted(FOLDER.glob("*.json"))
 # Runs unshortened, as a new user runs it.
-FIRST = "con360_viewpoint"
-# Needs weights that the test machines lack.
-FULL_SIZE = "con360_full_size"
+FIRST = "con360_1_starts_here"
+# These need weights that the test machines lack.
+FULL_SIZE, PUBLIC_WEIGHTS = "con360_needs_weights_full_size", "con360_needs_weights_all_public"
 SHORT = {
     "Load360Video": {"duration": 0.5, "height": 128}, "Reframe360Video": {"duration": 0.5},
     "JointAVSampler": {"steps": 1},
 }  # fmt: skip
-RUNNABLE = [path for path in SHIPPED if path.stem != FULL_SIZE]
+RUNNABLE = [path for path in SHIPPED if path.stem not in (FULL_SIZE, PUBLIC_WEIGHTS)]
 
 
 def read(path: Path) -> dict[str, Any]:

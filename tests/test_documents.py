@@ -184,6 +184,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The concert's sound is a field, the clip's is mono.
     """
+    from con360.media.spherical_tags import tag_file
     from con360.media.writer import write_clip, write_wav
     from con360.records import Sound
     from con360.sound.ambisonics import encode
@@ -196,6 +197,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frames[:, :, disc] = torch.tensor(colour)[:, None]
     waveform = 0.1 * torch.sin(torch.arange(62 * 16000) * 0.2)[None]
     write_clip(folder / "clip360.mp4", frames, 2.0, Sound(waveform, 16000, "mono"))
+    write_clip(folder / "tilted360.mp4", frames[:2], 2.0)
+    tag_file(folder / "tilted360.mp4", panorama="mono", pose_deg=(0.0, 8.0, 5.0))
     write_clip(folder / "concert360.mp4", frames, 2.0, Sound(encode(waveform[0], 60.0, 0.0), 16000, "ambix"))
     for name in ("voice.wav", "drum.wav"):
         write_wav(folder / name, Sound(waveform[:, :32000], 16000))
@@ -288,6 +291,23 @@ def test_named_files_exist(page: Path) -> None:
     rooms = r"(?:benchmarks|con360|docs|nodes|tests|tools|train|web|workflows)"
     named = re.findall(rf"`({rooms}/[\w./*-]+)[`:]", page.read_text(encoding="utf-8"))
     assert [name for name in named if not list(ROOT.glob(name.rstrip("/")))] == []
+
+
+SVG = re.compile(r"models/svg|con360/svg|SVG (?:folder|weights)")
+TELLING = [
+    *DOCUMENTS,
+    *OTHER_PAGES,
+    *sorted((ROOT / "train").glob("*.yaml")),
+    *sorted((ROOT / "workflows").glob("*.json")),
+]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in TELLING if SVG.search(page.read_text(encoding="utf-8"))], ids=name_of
+)
+def test_who_names_the_published_weights_says_what_they_draw(page: Path) -> None:
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    assert "Greatest Hits" in text and "drumsticks" in text
 
 
 def test_index_lists_every_page_once() -> None:

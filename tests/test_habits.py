@@ -60,3 +60,10 @@ def test_mypy_checks_every_file() -> None:
     assert [override for override in settings["overrides"] if override.get("ignore_errors")] == []
     assert not settings.get("ignore_errors") and not settings.get("exclude")
     assert set(settings["files"]) >= {"con360", "train"}
+
+
+def test_readmes_plain_pytest_needs_no_server_and_no_browser() -> None:
+    """Every file that starts one is marked slow as a whole."""
+    files = [path for folder in ("browser", "comfyui") for path in (ROOT / "tests" / folder).glob("test_*.py")]
+    unmarked = [path.name for path in files if not re.search(r"^pytestmark = .*mark\.slow", path.read_text(), re.M)]
+    assert files and unmarked == []

@@ -100,6 +100,31 @@ def test_every_condition_steers_picture_and_sound(
         assert not any(torch.equal(a, b) for a, b in zip(made(given), reference, strict=True))
 
 
+def test_another_shape_takes_the_square_around_it_and_says_so(
+    model: JointModel, control: LoadedControl, panorama: PanoramaClip
+) -> None:
+    square = conditions(panorama)
+    tall = manual_viewpoint(0.0, 0.0, 90.0, panorama.num_frames, aspect=9 / 16)
+    given = conditions_of(panorama, square.saliency, tall, square.caption)
+    assert not torch.equal(given.basd.maps, square.basd.maps)
+    wanted = generate(model, control, square, settings(model), seconds=SECONDS)
+    clip = generate(model, control, given, settings(model), seconds=SECONDS)
+    assert torch.equal(clip.frames, wanted.frames) and torch.equal(clip.sound.waveform, wanted.sound.waveform)
+    said = set(clip.notices) - set(wanted.notices)
+    assert said == {"the model makes square pictures: the square around the view was generated"}
+
+
+def test_a_roll_steers_and_is_said_to_be_untrained(
+    model: JointModel, control: LoadedControl, panorama: PanoramaClip
+) -> None:
+    level = conditions(panorama)
+    rolled = manual_viewpoint(0.0, 0.0, 90.0, panorama.num_frames, roll_deg=45.0)
+    given = conditions_of(panorama, level.saliency, rolled, level.caption)
+    clip = generate(model, control, given, settings(model), seconds=SECONDS)
+    assert not torch.equal(clip.frames, generate(model, control, level, settings(model), seconds=SECONDS).frames)
+    assert any("the view is rolled" in notice for notice in clip.notices)
+
+
 def test_no_control_equals_control_at_strength_zero(
     model: JointModel, control: LoadedControl, panorama: PanoramaClip
 ) -> None:

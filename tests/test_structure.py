@@ -12,7 +12,8 @@ from shared_data import ROOT
 
 # From the lowest up. A room imports only from rooms before it; rooms of one text do not import each other.
 FLOORS = (
-    "errors", "choices", "records timing moments", "memory devices residency protocols", "geometry", "sound", "media",
+    "errors", "choices", "records timing pace moments", "memory devices residency protocols", "geometry", "sound",
+    "media",
     "saliency viewpoint sampling", "models scenes", "weights", "caption control", "drawing metrics",
     "pipeline reframing", "placing", "door", "cli",
 )  # fmt: skip

@@ -25,20 +25,23 @@ SCALE, EDGE = 0.8, 8
 # Nodes that no shipped workflow has.
 OTHERS = Workflow("others", [Column("others", 420, [
     Node(1, "Load360Video", 600, height=256),
-    Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
+    Node(2, "Con360ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
          pitch=10),
-    Node(3, "Save360Video", 380, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
-    Node(4, "OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
+    Node(3, "Save360Video", 500, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
+    Node(4, "Con360OverlayPreview", 420, frames=To(1, "frames"), basd=To(2, "basd")),
     Node(5, "Con360SaliencyKL", 110, generated=To(1, "frames"), target=To(4, "frames")),
     Node(6, "Con360RotateAmbisonics", 260, audio=To(1, "audio"), yaw=30),
+    Node(7, "Con360Level360Video", 620, roll=12),
 ])], app=([], []))  # fmt: skip
 # (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (VIEWPOINT, True, ["Load360Video", "SalViT360Saliency", "CentroidToBASD", "CubemapCaption", "Con360ModelLoader",
-                       "Con360ControlLoader", "JointAVSampler", "ViewpointCrop", "OverlayPreview", "Con360Compare"]),
+                       "Con360ControlLoader", "JointAVSampler", "Con360ViewpointCrop", "Con360OverlayPreview",
+                       "Con360Compare"]),
     (REFRAME, True, ["Reframe360Video"]),
     (CENTROIDS, False, ["Con360Centroids"]),
-    (OTHERS, True, ["ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics"]),
+    (OTHERS, True, ["Con360ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics",
+                    "Con360Level360Video"]),
     (PLACE_SOUND, True, ["Con360PlaceSound", "Con360MixAmbisonics", "Con360AmbisonicsPreview", "Con360SampleSound"]),
     (HEADPHONES, False, ["Con360AmbisonicsToHeadphones"]),
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),
@@ -72,7 +75,7 @@ def main() -> None:
     options = ["--front-end-root", str(current_frontend())]
     with browser() as running, tempfile.TemporaryDirectory() as base:
         with ComfyServer(Path(base), find_comfyui(), options=options) as server:
-            context = running.new_context(viewport={"width": 1000, "height": 960})
+            context = running.new_context(viewport={"width": 1000, "height": 1200})
             context.set_default_timeout(300_000)
             page = ComfyPage(context.new_page(), server, "pictures")
             page.open(**{"Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": False})

@@ -1,7 +1,7 @@
 """Make the template browser's pictures from the workflows' results: `python -m tools.pictures [NAME ...]`.
 
-Each workflow runs in the stand-in as it is (minutes on a processor); the one for full-size models shows the conditions
-of the first.
+Each workflow runs in the stand-in as it is (minutes on a processor); those that need weights show the conditions of
+the first.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from con360.drawing.overlay import draw_overlay
-from con360.records import SaliencyMaps, ViewTrack
+from con360.records import SaliencyMaps
 from con360.scenes import demo_scene
 from con360.timing import ClipSpec
 from tools.host import Host
 from tools.host.run import PACK
 from tools.workflow_form import Workflow, ui_format
-from tools.workflows import SHIPPED, VIEWPOINT
+from tools.workflows import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, STARTS_HERE, VIEWPOINT
 
 SIDE, MOMENT = 400, 0.5
 # Workflows of sound, and the node whose picture shows its energy.
@@ -48,7 +48,7 @@ def overlay(outputs: dict[str, Any]) -> Tensor:
     records = [outputs[key][0] for key in ("3", "9") if key in outputs]
     for record in [one for item in records for one in (item if isinstance(item, list) else [item])]:
         if hasattr(record, "maps"):
-            track = ViewTrack((record.maps.track.views[moment],))
+            track = record.maps.track.at([moment])
             drawn, maps = draw_overlay(drawn, maps, track, basd=False), None
     return drawn[0].movedim(0, -1)
 
@@ -86,10 +86,12 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         return [top, *((picture(view, (third, third)), (i * third + i, half + (half - third) // 2), str(i + 1))
                        for i, view in enumerate(views))]  # fmt: skip
     pairs = {
+        "con360_1_starts_here": [("7", 0, "")],
         "con360_viewpoint": [("7", 0, "generated"), ("10", 0, "real view")],
         "con360_two_viewpoints": [("7", 0, "first"), ("10", 0, "second")],
         "con360_own_footage": [("7", 0, "")],
-        "con360_full_size": [("10", 0, "view"), ("3", 1, "BASD")],
+        FULL_SIZE.name: [("10", 0, "view"), ("3", 1, "BASD")],
+        PUBLIC_WEIGHTS.name: [("2", 0, "saliency"), ("3", 1, "BASD")],
     }[name]
     size = (half, half)
     below = [(picture(_square(middle(outputs[key][slot])), size), word) for key, slot, word in pairs]
@@ -133,7 +135,8 @@ def main() -> None:
         if sys.argv[1:] and workflow.name not in sys.argv[1:]:
             continue
         with tempfile.TemporaryDirectory() as base:
-            outputs = run(VIEWPOINT if workflow.name == "con360_full_size" else workflow, Path(base))
+            shown_by = VIEWPOINT if workflow in (STARTS_HERE, FULL_SIZE, PUBLIC_WEIGHTS) else workflow
+            outputs = run(shown_by, Path(base))
             page = sheet(tiles_of(workflow.name, outputs))
         path = PACK / "workflows" / f"{workflow.name}.jpg"
         page.save(path, quality=82, optimize=True)

@@ -1,5 +1,5 @@
 """The shipped workflows from one description each: `python -m tools.workflows` writes `workflows/` (as the
-frontend saves them) and `tests/workflows_api/` (as the server takes them).
+frontend saves them), `tests/workflows_api/` (as the server takes them) and the blueprints in `subgraphs/`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from con360.scenes import demo_scene
+from tools.blueprints import BLUEPRINTS, SAMPLER_HEIGHT, STARTS_HERE
 from tools.host import Host, graph
 from tools.host.run import PACK
-from tools.workflow_form import Column, Node, Note, To, Workflow, ui_format
-
-SAMPLER_HEIGHT = 820
+from tools.workflow_form import Column, Node, Note, Subgraph, To, Workflow, blueprint, ui_format
 
 
 def _load(**inputs: Any) -> Node:
@@ -27,7 +26,7 @@ def _saliency(number: int = 2, **inputs: Any) -> Node:
 
 
 def _viewpoint(number: int = 3, title: str | None = None, **inputs: Any) -> Node:
-    return Node(number, "CentroidToBASD", 660, title, saliency=To(2, "saliency"), frames=To(1, "frames"),
+    return Node(number, "CentroidToBASD", 880, title, saliency=To(2, "saliency"), frames=To(1, "frames"),
                 audio=To(1, "audio"), fps=To(1, "fps"), **inputs)  # fmt: skip
 
 
@@ -72,11 +71,11 @@ sound turns with the view.
     Column("Conditions", 420, [_saliency(), _viewpoint(), _caption()]),
     Column("Generation", 320, [
         _sampler(7, 3), *_loaders(),
-        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+        Node(10, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
     ]),
     Column("Results", 480, [
         _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
-        Node(9, "OverlayPreview", 420, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(3, "basd"),
+        Node(9, "Con360OverlayPreview", 420, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(3, "basd"),
              audio=To(1, "audio"), fps=To(1, "fps")),
     ]),
     Column("Files", 360, [
@@ -147,7 +146,7 @@ stereo and Ambisonic sound are fine). Until then the built-in sample stands in.
 
 **What to expect**: the small built-in model knows coloured shapes and simple tones, so on real footage it shows where \
 the view lies, not what is in it. Choose a model of yours in *Con360 Model Loader*; the template \
-*con360_full_size* says which exist.
+*con360_needs_weights_all_public* says which exist.
 
 To cut a view out of the clip as it is, without any model, take *con360_reframe*.
 """)]),
@@ -157,41 +156,87 @@ To cut a view out of the clip as it is, without any model, take *con360_reframe*
 ], app=([(1, "video"), (1, "start"), (7, "caption")], [8]))  # fmt: skip
 
 
-FULL_SIZE = Workflow("con360_full_size", [
-    Column("The 360° clip", 340, [
-        Node(1, "Load360Video", 600, height=960),
-        Note(16, 540, "What has to be there", """\
-The method at full size. **Nothing is downloaded**: put these into ComfyUI's models folder, then press R. A node whose \
-weights are missing says so when you press Run, with place, address, licence and size.
+# Words that the published weights can draw.
+DRUMSTICK = "a person hits a wooden box with a drumstick"
 
-- `con360/svg`: the joint model, [SVG baseline](https://arxiv.org/abs/2409.17550), a diffusers folder; trained on \
-Greatest Hits: it draws drumsticks hitting things. Licence unknown; it contains AudioLDM, CC BY-NC-SA 4.0 (not for \
-commercial use).
-- `con360_control/control.safetensors`: the control module. **None is published**; `python train/train.py` makes one.
-- `con360_saliency/salvit360.pt`: [SalViT360](https://github.com/MertCokelek/SalViT360); its code is MIT.
-- `con360_faces/centerface.onnx`: [CenterFace](https://github.com/Star-Clouds/CenterFace), MIT, 7.3 MB; not needed: \
-only the saliency method *multi-cue* looks for faces.
-- `con360_captioner/blip2-opt-2.7b`: [BLIP-2](https://huggingface.co/Salesforce/blip2-opt-2.7b), MIT, 15 GB.
-- `con360_llm/Llama-3.2-1B-Instruct`: [Llama 3.2](https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct), Llama 3.2 \
-Community License, 2.5 GB.
 
-**With less of it**: without a control module, take away the link *control* of the sampler, and the caption alone \
-steers. Saliency works without weights (*multi-cue*), and captions can be typed. Instead of the SVG folder, SD 1.5 \
-with AnimateDiff and AudioLDM run side by side: *(parts below)* in the model loader.
-""")]),
-    Column("Conditions", 420, [
-        _saliency(method="salvit360.pt"), _viewpoint(),
-        _caption(captioner="blip2-opt-2.7b", language_model="Llama-3.2-1B-Instruct", model=To(5, "model")),
-    ]),
-    Column("Generation", 340, [
-        _sampler(7, 3, steps=50, cfg_video=7.5, cfg_audio=2.5), *_loaders("svg", "control.safetensors"),
-        Node(10, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
-    ]),
-    Column("Results", 480, [
-        _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
-        _save(8, 7, "full_size", "Save Video: generated"),
-    ]),
-], app=([(1, "video"), (1, "start"), (4, "text"), (7, "seed")], [8]))  # fmt: skip
+def _at_full_size(name: str, note: Note, saliency: dict[str, str], caption: dict[str, Any]) -> Workflow:
+    """The published joint model without a control, of which none is published."""
+    return Workflow(name, [
+        Column("The 360° clip", 340, [Node(1, "Load360Video", 600, height=960), note]),
+        Column("Conditions", 420, [_saliency(**saliency), _viewpoint(), _caption(model=To(5, "model"), **caption)]),
+        Column("Generation", 340, [
+            _sampler(7, 3, steps=50, cfg_video=7.5, cfg_audio=2.5), *_loaders("svg", "none"),
+            Node(10, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(3, "basd"), audio=To(1, "audio")),
+        ]),
+        Column("Results", 480, [
+            _compare(12, generated=To(7, "video"), real=To(10, "video"), basd=To(3, "basd")),
+            _save(8, 7, name.removeprefix("con360_needs_weights_"), "Save Video: generated"),
+        ]),
+    ], app=([(1, "video"), (1, "start"), (4, "text"), (7, "seed")], [8]))  # fmt: skip
+
+
+FULL_SIZE = _at_full_size(
+    "con360_needs_weights_full_size",
+    Note(
+        16,
+        540,
+        "What has to be there",
+        """\
+The published joint model at full size, 256 pixels. **One folder has to be there**, and nothing is downloaded: put it \
+into ComfyUI's models folder, then press R.
+
+- `con360/svg`: [SVG baseline](https://github.com/SonyResearch/SVG_baseline), a diffusers folder. Its README links to \
+the [weights](https://drive.google.com/file/d/1pQdhl_j_hjdIMJq9waVTvM3baj5xqeF3). Licence unknown; it contains \
+AudioLDM, CC BY-NC-SA 4.0: not for commercial use.
+
+**What it draws**: it was trained on Greatest Hits, so it draws drumsticks hitting things, whatever the panorama \
+shows. Say in *text* of *Cubemap Caption* what is hit.
+
+**What steers**: the caption alone. Saliency and viewpoint choose the real view that *Con360 Compare* shows beside \
+it. They steer with a control module, and **none is published**: `python train/train.py` makes one \
+(`docs/training.md`). Put it into `con360_control` and choose it in *Con360 Control Loader*.
+
+- **Little memory**: set *memory* of the sampler to *low*. `docs/gpu.md` says what fits.
+- **More published weights** (saliency, captions): *con360_needs_weights_all_public*.
+""",
+    ),
+    {"method": "training-free (built in)"},
+    {"text": DRUMSTICK},
+)
+
+
+PUBLIC_WEIGHTS = _at_full_size(
+    "con360_needs_weights_all_public",
+    Note(
+        16,
+        620,
+        "What has to be there",
+        """\
+Every weight of the method that can be had: joint model, saliency, captioner, language model. **Nothing is \
+downloaded**: put these into ComfyUI's models folder, then press R.
+
+- `con360/svg`: the joint model, [SVG baseline](https://github.com/SonyResearch/SVG_baseline), a diffusers folder \
+([weights](https://drive.google.com/file/d/1pQdhl_j_hjdIMJq9waVTvM3baj5xqeF3)). Trained on Greatest Hits: it draws \
+drumsticks hitting things, whatever the caption says. Licence unknown; it contains AudioLDM, CC BY-NC-SA 4.0: not for \
+commercial use.
+- `con360_saliency/salvit360.pt`: [SalViT360](https://github.com/MertCokelek/SalViT360) \
+([weights](https://drive.google.com/drive/folders/1cJ9ln4sH0IIdv2L-Xcyk6N17_4_7FFOW)); its code is MIT.
+- `con360_captioner/blip2-opt-2.7b`: [BLIP-2](https://huggingface.co/Salesforce/blip2-opt-2.7b), MIT, 15 GB, all \
+files of the page in one folder.
+- `con360_llm/Llama-3.2-1B-Instruct`: [Llama 3.2](https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct), 2.5 GB; \
+the page asks you to accept the Llama 3.2 Community License.
+
+**What cannot be had** is a control module, with which saliency and viewpoint steer: `python train/train.py` makes one.
+
+**With less of it**: *con360_needs_weights_full_size* needs the first folder alone. Each other part has a choice \
+without weights: *method*, *captioner* and *language_model*. Instead of the SVG folder, SD 1.5 with AnimateDiff and \
+AudioLDM run side by side: *(parts below)* in the model loader.
+""",
+    ),
+    {"method": "salvit360.pt"},
+    {"captioner": "blip2-opt-2.7b", "language_model": "Llama-3.2-1B-Instruct"},
+)
 
 
 CENTROIDS = Workflow("con360_every_centroid", [
@@ -219,7 +264,7 @@ Runs as it is, without downloads.
 
 
 REFRAME = Workflow("con360_reframe", [
-    Column("Your clip", 400, [Node(1, "Reframe360Video", 800)]),
+    Column("Your clip", 400, [Node(1, "Reframe360Video", 1100)]),
     Column("Result", 480, [_save(2, 1, "reframed", "Save Video"), Note(16, 300, "What this does", """\
 A flat video out of a 360° one, at its own resolution and frame rate, with the sound turned with the view. No model, \
 any length.
@@ -242,7 +287,7 @@ def _heard(number: int, audio: To, **inputs: Any) -> Node:
 
 
 def _save_360(number: int, audio: To, name: str) -> Node:
-    return Node(number, "Save360Video", 180, frames=To(1, "frames"), fps=To(1, "fps"), audio=audio,
+    return Node(number, "Save360Video", 540, frames=To(1, "frames"), fps=To(1, "fps"), audio=audio,
                 filename_prefix=f"con360/{name}")  # fmt: skip
 
 
@@ -297,9 +342,9 @@ the head turns with it.
 place it first (*con360_place_sound*).
 """)]),
     Column("Look", 420, [
-        Node(2, "ViewpointByHand", 600, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
+        Node(2, "Con360ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"),
              mode="keyframes", keyframes=TURN),
-        Node(3, "ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
+        Node(3, "Con360ViewpointCrop", 170, frames=To(1, "frames"), basd=To(2, "basd"), audio=To(1, "audio"),
              sound="headphones"),
     ]),
     Column("Listen", 480, [
@@ -339,8 +384,8 @@ without downloads, and the result can be compared with the clip's own field.
 
 
 SHIPPED = [
-    VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, CENTROIDS, REFRAME, PLACE_SOUND, HEADPHONES,
-    ANY_GENERATOR,
+    STARTS_HERE, VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, PUBLIC_WEIGHTS, CENTROIDS, REFRAME,
+    PLACE_SOUND, HEADPHONES, ANY_GENERATOR,
 ]  # fmt: skip
 
 
@@ -353,13 +398,21 @@ def files_of(workflow: Workflow, info: dict[str, Any]) -> dict[Path, str]:
     return dict(zip(paths, texts, strict=True))
 
 
+def file_of(subgraph: Subgraph, info: dict[str, Any]) -> tuple[Path, str]:
+    """Make the text of a blueprint's file, whose name is the one that the frontend shows."""
+    text = json.dumps(blueprint(subgraph, info), indent=1, ensure_ascii=False) + "\n"
+    return PACK / "subgraphs" / f"{subgraph.name}.json", text
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as base:
         info = Host(Path(base)).object_info()
+    files = dict(file_of(subgraph, info) for subgraph in BLUEPRINTS)
     for workflow in SHIPPED:
-        for path, text in files_of(workflow, info).items():
-            path.write_text(text, encoding="utf-8")
-            print(path.relative_to(PACK))
+        files |= files_of(workflow, info)
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(PACK))
 
 
 if __name__ == "__main__":

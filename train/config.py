@@ -159,7 +159,7 @@ def from_yaml(path: str | Path, base: TrainConfig | None = None) -> TrainConfig:
 
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"there is no configuration {path}; presets are train/tiny.yaml and train/sphere360.yaml.")
+        raise InputError(f"there is no configuration {path}; presets are tiny, sphere360 and weekend in train/.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -97,7 +97,7 @@ def make_example(
         estimated: estimate saliency from the rendered panorama, as for users, instead of taking the scene's truth.
     """
     scene, full, kept = staging(split, index, num_frames, spec)
-    track = ViewTrack(tuple(full.views[i] for i in kept))
+    track = full.at(kept)
     times = [float(t) for t in kept / spec.fps]
     frames = torch.zeros(num_frames, 3, size, size)
     if with_picture:

@@ -184,18 +184,23 @@ def control_settings(model: JointModel, config: TrainConfig) -> ControlConfig:
 
 def checkpoint_activations(model: JointModel, on: bool) -> None:
     """Keep only block inputs in the forward pass; recompute the rest in the backward pass."""
-    for unet in (model.unet.unet_v, model.unet.unet_a):
-        unet.enable_gradient_checkpointing() if on else unet.disable_gradient_checkpointing()
     connectors = model.unet.connectors
     assert connectors is not None, "a trainee has connectors"
-    for module in (*connectors.sites.values(), *connectors.encoders.values()):
+    alone = [*connectors.sites.values(), *connectors.encoders.values()]
+    for unet in (model.unet.unet_v, model.unet.unet_a):
+        unet.enable_gradient_checkpointing() if on else unet.disable_gradient_checkpointing()
+        # diffusers leaves them out, and they hold most of the memory.
+        alone += [module for name, module in unet.named_modules() if name.split(".")[-2:-1] == ["motion_modules"]]
+    for module in alone:
         vars(module).pop("forward", None)
         if on:
             module.forward = partial(_recomputed, module.forward)
 
 
-def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
-    return checkpoint(forward, *args, use_reentrant=False) if torch.is_grad_enabled() else forward(*args)
+def _recomputed(forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **named)
+    return checkpoint(forward, *args, use_reentrant=False, **named)
 
 
 def trained_sound(config: TrainConfig, model: JointModel) -> str:

@@ -2,9 +2,10 @@
 
 import { app } from "../../scripts/app.js";
 import { addEditor } from "./editor.js";
-import { chain, el, loadWords, setWidget } from "./parts.js";
+import { chain, el, labelChoices, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
 import { followRuns, showLast } from "./results.js";
+import { addLeveller } from "./level.js";
 import { addViewer } from "./viewer.js";
 
 /** Old workflows lack the last widget and knew only centroids: set `choose_by` to centroid for them. */
@@ -14,16 +15,24 @@ function keepCentroids(node) {
   });
 }
 
+/** Of all nodes of the pack. */
+const CATEGORY = "Con360-AV";
+
 const WIDGETS = {
   CentroidToBASD: addEditor,
-  ViewpointByHand: addEditor,
+  Con360ViewpointByHand: addEditor,
+  Reframe360Video: addEditor,
   Con360PlaceSound: addEditor,
   Load360Video: addViewer,
-  OverlayPreview: addViewer,
-  Reframe360Video: addViewer,
+  Save360Video: addViewer,
+  Con360OverlayPreview: addViewer,
   Con360AmbisonicsPreview: addViewer,
+  Con360Level360Video: addLeveller,
   Con360Compare: addPlayer,
   Con360Centroids: keepCentroids,
+  // Former ids.
+  ViewpointByHand: addEditor,
+  OverlayPreview: addViewer,
 };
 
 app.registerExtension({
@@ -35,6 +44,7 @@ app.registerExtension({
   },
   afterConfigureGraph: showLast,
   nodeCreated(node) {
+    if (node.constructor.nodeData?.category === CATEGORY) labelChoices(node);
     WIDGETS[node.comfyClass]?.(node);
   },
 });

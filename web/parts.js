@@ -3,15 +3,31 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
+/** Width of a new node with a panel, width below which no node with a panel goes, and least height of a panel. */
 const PANEL_WIDTH = 380;
+const LEAST_WIDTH = 320;
+const LEAST_HEIGHT = 260;
+/** A hand that clicks may move so far. */
+export const STILL_PX = 3;
 
 let words = {};
+/** Labels of choices in the user's language, by `value` or `input/value`; none in English. */
+let labels;
 
 /** Read `locales/`: the user's language over English. */
 export async function loadWords() {
   const all = await (await api.fetchApi("/i18n")).json();
   const language = app.extensionManager?.setting?.get("Comfy.Locale");
   words = { ...all.en?.con360, ...all[language]?.con360 };
+  labels = all[language]?.con360Values;
+}
+
+/** Show the choices of a node in the user's language; what is stored and sent stays. Frontend 1.27 shows them as stored. */
+export function labelChoices(node) {
+  if (!labels) return;
+  for (const { type, name, options } of node.widgets ?? []) {
+    if (type === "combo") options.getOptionLabel ??= (value) => labels[`${name}/${value}`] ?? labels[value] ?? value ?? "";
+  }
 }
 
 /** The text of a key, with {names} filled in. */
@@ -56,6 +72,30 @@ export async function toggleEars(hearing, toggle) {
   return true;
 }
 
+/** Show or hide what a run drew over a panel's picture; the button's label tells what the next click does. */
+export function toggleOverlay(panel) {
+  panel.overlay = !panel.overlay;
+  setButton(panel.eye, panel.overlay ? "eye" : "eye-slash", t(panel.overlay ? "overlayOff" : "overlayOn"));
+  panel.draw();
+}
+
+/** A choice between values, each with its words. */
+export function select(label, action) {
+  const element = el("select", { title: label, "aria-label": label });
+  element.addEventListener("change", () => action(element.value));
+  return element;
+}
+
+/** Offer [value, words] pairs, and choose one of the values. */
+export function offer(element, options, chosen) {
+  const now = JSON.stringify(options);
+  if (element.dataset.options !== now) {
+    element.dataset.options = now;
+    element.replaceChildren(...options.map(([value, text]) => el("option", { value }, text)));
+  }
+  if (element.value !== String(chosen)) element.value = chosen;
+}
+
 /** A canvas that takes keys, and the wheel while it has the focus. */
 export const picture = (label) =>
   el("canvas", {
@@ -74,9 +114,14 @@ export function video() {
  */
 export function takesWheel(element, event) {
   if (event.ctrlKey || document.activeElement !== element) return false;
+  claim(event);
+  return true;
+}
+
+/** Keep an event from the page and the graph. */
+export function claim(event) {
   event.preventDefault();
   event.stopPropagation();
-  return true;
 }
 
 /** URL from which the server streams a file: {filename, subfolder, type}. */
@@ -92,20 +137,52 @@ export function setSource(element, url) {
   element.load();
 }
 
+/**
+ * Keep the frontend from showing its own flat preview of a chosen file, for which it would request a file of the
+ * sample's name: `isLoading` does so in the classic canvas, `hideOutputImages` in Nodes 2.0.
+ */
+export const showNoOther = (node) => Object.assign(node, { isLoading: true, hideOutputImages: true });
+
+/** Undo and redo from a slider: the frontend leaves them to a focused input, which here has no history of its own. */
+function undoOnSlider({ key, ctrlKey, metaKey, shiftKey, target }) {
+  if (target.type !== "range" || !(ctrlKey || metaKey)) return;
+  const command = { z: shiftKey ? "Comfy.Redo" : "Comfy.Undo", y: "Comfy.Redo" }[key.toLowerCase()];
+  if (command) app.extensionManager.command.execute(command);
+}
+
 /** Put an element on a node as a widget that is neither saved nor sent. */
-export function addPanel(node, name, element) {
+export function addPanel(node, name, element, leastHeight = LEAST_HEIGHT) {
   element.classList.add("con360");
   // The graph below must not pan or select while a widget is used.
   for (const type of ["pointerdown", "pointermove", "pointerup", "dblclick"]) {
     element.addEventListener(type, (event) => event.button <= 0 && event.stopPropagation());
   }
+  element.addEventListener("keydown", undoOnSlider);
   element.append(pages(node));
-  const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false });
+  const getMinHeight = () => leastHeight;
+  const widget = node.addDOMWidget(name, "con360", element, { serialize: false, hideOnZoom: false, getMinHeight });
   widget.serialize = false;
+  keepWide(node);
   every(node, () => takeScreen(node, element));
-  // A new node is wide enough for all buttons; one that is loaded gets its saved size afterwards.
+  // A new node shows all buttons in a row; one that is loaded gets its saved size afterwards.
   node.setSize([Math.max(node.size[0], PANEL_WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
   return widget;
+}
+
+/** Keep a node so wide that its panel fits: in the classic canvas, when it is loaded, and in Nodes 2.0. */
+function keepWide(node) {
+  const own = node.computeSize;
+  node.computeSize = function (...given) {
+    const size = own.apply(this, given);
+    size[0] = Math.max(size[0], LEAST_WIDTH);
+    return size;
+  };
+  chain(node, "onConfigure", () => node.setSize([Math.max(node.size[0], LEAST_WIDTH), node.size[1]]));
+  every(node, () => {
+    // Nodes 2.0 reads the least width of a node from its element.
+    const frame = node.graph === app.canvas.graph && document.querySelector(`[data-node-id="${node.id}"]`);
+    if (frame) frame.style.minWidth = node.flags.collapsed ? "" : `${LEAST_WIDTH}px`;
+  });
 }
 
 /**
@@ -117,7 +194,41 @@ function takeScreen(node, element) {
   document.querySelector(`[data-node-id="${node.id}"] .con360`)?.replaceWith(element);
 }
 
-export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
+/** A node's widget; inside a subgraph, the one outside whose value is taken. */
+export function widgetOf(node, name) {
+  const own = node.widgets?.find((widget) => widget.name === name);
+  return (own && outside(node, name)) ?? own;
+}
+
+/** The number that stands for a subgraph's own inputs. */
+const INPUTS = -10;
+
+/** The open workflow's graph, outside all subgraphs. */
+export const rootGraph = () => app.rootGraph ?? app.graph;
+
+/** The nodes of a graph and of its subgraphs, with the numbers under which the server runs them. */
+export function numbered(graph, within = "") {
+  return graph.nodes.flatMap((node) => [
+    [`${within}${node.id}`, node], ...(node.subgraph ? numbered(node.subgraph, `${within}${node.id}:`) : []),
+  ]);
+}
+
+/** The widget that feeds a widget from outside a subgraph. */
+function outside(node, name) {
+  const root = rootGraph();
+  if (!node.graph || node.graph === root) return undefined;
+  const slot = node.inputs.findIndex((input) => input.widget?.name === name);
+  const link = slot < 0 ? null : node.getInputLink(slot);
+  if (Number(link?.origin_id) !== INPUTS) return undefined;
+  const [, host] = numbered(root).find(([, { subgraph }]) => subgraph === node.graph) ?? [];
+  return host && widgetOf(host, node.graph.inputs[link.origin_slot].name);
+}
+
+/** True if something is connected to an input. */
+export function isLinked(node, name) {
+  const slot = node.findInputSlot(name);
+  return slot >= 0 && node.isInputConnected(slot);
+}
 
 export function setWidget(node, name, value) {
   const widget = widgetOf(node, name);
@@ -206,11 +317,11 @@ export function fitCanvas(canvas, draw) {
   }).observe(canvas);
 }
 
-/** Draw one half of a stacked panorama video: 0 plain, 1 with overlay. Returns false if nothing is loaded yet. */
-export function drawHalf(context, source, half, [x, y, width, height]) {
-  if (source.readyState < 2 || !source.videoWidth) return false;
-  const rows = source.videoHeight / 2;
-  context.drawImage(source, 0, half * rows, source.videoWidth, rows, x, y, width, height);
+/** Draw a part of a video's picture: x, y, width, height in [0, 1]. Returns false if nothing is loaded yet. */
+export function drawPart(context, source, [left, top, across, down], [x, y, width, height]) {
+  const { videoWidth: w, videoHeight: h } = source;
+  if (source.readyState < 2 || !w) return false;
+  context.drawImage(source, left * w, top * h, across * w, down * h, x, y, width, height);
   return true;
 }
 

@@ -1,6 +1,7 @@
 // Shows the result beside the real view, and the panorama with its conditions, all in sync.
 
 import { Transport } from "./transport.js";
+import { OVERLAY, PLAIN } from "./source.js";
 import * as parts from "./parts.js";
 
 const { el, t } = parts;
@@ -20,7 +21,7 @@ class Player {
     this.pair = el("div", { class: "con360-pair" }, figure(generated, "generated"), figure(real, "real"), this.hint);
     this.transport = new Transport(generated, [real, panorama], () => this.draw());
     this.loud = parts.button("volume-up", "", () => this.nextSound());
-    this.eye = parts.button("eye", t("overlayOff"), () => this.toggleOverlay());
+    this.eye = parts.button("eye", t("overlayOff"), () => parts.toggleOverlay(this));
     this.heard = el("span", { class: "con360-clock" });
     this.transport.bar.append(this.loud, this.heard, this.eye);
     this.root = el("div", {}, this.pair, this.panorama, this.transport.bar);
@@ -54,16 +55,10 @@ class Player {
     parts.setButton(this.loud, name === "off" ? "volume-off" : "volume-up", t("soundOf", { name: t(name) }));
   }
 
-  toggleOverlay() {
-    this.overlay = !this.overlay;
-    parts.setButton(this.eye, this.overlay ? "eye" : "eye-slash", t(this.overlay ? "overlayOff" : "overlayOn"));
-    this.draw();
-  }
-
   draw() {
     const context = this.canvas.getContext("2d");
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    parts.drawHalf(context, this.videos.panorama, this.overlay ? 1 : 0, parts.panoramaRect(this.canvas));
+    parts.drawPart(context, this.videos.panorama, this.overlay ? OVERLAY : PLAIN, parts.panoramaRect(this.canvas));
   }
 }
 

@@ -2,7 +2,7 @@
 // send none for them), and those of runs before the page or the workflow was opened. The server's history has both.
 
 import { api } from "../../scripts/api.js";
-import { app } from "../../scripts/app.js";
+import { numbered, rootGraph } from "./parts.js";
 
 /** So many of the server's last runs are searched for those of a workflow. */
 const RUNS = 32;
@@ -24,16 +24,9 @@ function note({ prompt: [, , nodes, { extra_pnginfo: sent }], outputs }) {
   known.set(id, new Map([...(known.get(id) ?? []), ...noted]));
 }
 
-/** The nodes of a graph and of its subgraphs, with the numbers under which the server runs them. */
-function numbered(graph, within = "") {
-  return graph.nodes.flatMap((node) => [
-    [`${within}${node.id}`, node], ...(node.subgraph ? numbered(node.subgraph, `${within}${node.id}:`) : []),
-  ]);
-}
-
 /** Give the open workflow's nodes what their last run showed. */
 function show() {
-  const graph = app.rootGraph ?? app.graph;
+  const graph = rootGraph();
   for (const [number, node] of numbered(graph)) {
     const found = known.get(graph.id)?.get(number);
     if (found && found.kind === node.comfyClass) node.con360Outputs = found.con360;
@@ -42,7 +35,7 @@ function show() {
 
 /** Show the last results of the workflow that was opened. */
 export async function showLast() {
-  const { id } = app.rootGraph ?? app.graph;
+  const { id } = rootGraph();
   if (!known.has(id)) {
     known.set(id, new Map());
     const runs = await history(`?max_items=${RUNS}`);

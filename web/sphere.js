@@ -1,7 +1,7 @@
 // Looking around inside the sphere, on any page: what drag and keys do to a view, where directions lie in the picture,
 // and drawing it. A view is {yaw, pitch, fov}, in degrees.
 
-import { axes, clamp, wrapYaw } from "./geometry.js";
+import { axes, clamp, dot, wrapYaw } from "./geometry.js";
 
 export const AHEAD = { yaw: 0, pitch: 0, fov: 90 };
 const FOV_RANGE = [30, 120];
@@ -12,17 +12,30 @@ export function turned(view, change) {
   return { yaw: wrapYaw(yaw), pitch: clamp(pitch, -90, 90), fov: clamp(fov, ...FOV_RANGE) };
 }
 
-/** Follow the pointer that was pressed on a canvas until it is lifted; `turn` takes each change. */
-export function drag(canvas, event, view, turn) {
+/** Follow the pointer that was pressed on an element: `move` takes each event, `lifted` the last one. */
+export function pursue(element, { pointerId }, move, lifted) {
+  const ends = ["pointerup", "pointercancel"];
+  const lift = (event) => {
+    element.removeEventListener("pointermove", move);
+    for (const name of ends) element.removeEventListener(name, lift);
+    lifted(event);
+  };
+  element.setPointerCapture(pointerId);
+  element.addEventListener("pointermove", move);
+  for (const name of ends) element.addEventListener(name, lift);
+}
+
+/** Turn a view with the pointer that was pressed on its picture, whose `side` the field of view spans. */
+export function drag(canvas, event, view, turn, lifted = () => {}, side = "height") {
   if (event.button !== 0) return;
-  const from = { ...view, x: event.clientX, y: event.clientY };
-  const degrees = view.fov / canvas.getBoundingClientRect().height;
-  const move = ({ clientX, clientY }) =>
-    turn({ yaw: from.yaw - (clientX - from.x) * degrees, pitch: from.pitch + (clientY - from.y) * degrees });
-  canvas.setPointerCapture(event.pointerId);
-  canvas.addEventListener("pointermove", move);
-  const lift = () => canvas.removeEventListener("pointermove", move);
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, lift, { once: true });
+  const { yaw, pitch, fov, roll = 0 } = view;
+  const [degrees, angle] = [fov / canvas.getBoundingClientRect()[side], (roll * Math.PI) / 180];
+  const [sr, cr] = [Math.sin(angle) * degrees, Math.cos(angle) * degrees];
+  const move = ({ clientX, clientY }) => {
+    const [right, down] = [clientX - event.clientX, clientY - event.clientY];
+    turn({ yaw: yaw - right * cr + down * sr, pitch: pitch + right * sr + down * cr });
+  };
+  pursue(canvas, event, move, lifted);
 }
 
 /** The change that the wheel makes. */
@@ -47,10 +60,10 @@ function reachOf({ fov }, width, height) {
 export function placeOf(view, direction, width, height) {
   const { right, up, forward } = axes(view);
   const at = axes(direction).forward;
-  const along = (axis) => at.reduce((sum, value, i) => sum + value * axis[i], 0);
   const reach = reachOf(view, width, height);
-  const [x, y] = [right, up].map((axis, i) => along(axis) / along(forward) / reach[i]);
-  if (along(forward) <= 0 || Math.abs(x) > 1 || Math.abs(y) > 1) return undefined;
+  const ahead = dot(at, forward);
+  const [x, y] = [right, up].map((axis, i) => dot(at, axis) / ahead / reach[i]);
+  if (ahead <= 0 || Math.abs(x) > 1 || Math.abs(y) > 1) return undefined;
   return [((x + 1) / 2) * width, ((1 - y) / 2) * height];
 }
 
@@ -100,15 +113,15 @@ export class Sphere {
     for (const name of ["TEXTURE_MIN_FILTER", "TEXTURE_MAG_FILTER"]) gl.texParameteri(gl.TEXTURE_2D, gl[name], gl.LINEAR);
   }
 
-  draw(video, view, part) {
+  /** Draw what a view sees of the part of a picture that holds the panorama; `reach` as reachOf. */
+  draw(video, view, part, reach) {
     const { gl, program } = this;
     const { width, height } = gl.canvas;
     gl.viewport(0, 0, width, height);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, this.fitting(video));
-    const reach = reachOf(view, width, height);
     const uniform = (name) => gl.getUniformLocation(program, name);
     for (const [name, axis] of Object.entries(axes(view))) gl.uniform3fv(uniform(name), axis);
-    gl.uniform2f(uniform("reach"), ...reach);
+    gl.uniform2f(uniform("reach"), ...(reach ?? reachOf(view, width, height)));
     gl.uniform4fv(uniform("part"), part);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }

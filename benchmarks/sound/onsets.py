@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
-from con360.geometry.sphere import wrap_yaw_deg
+from con360.geometry.degrees import wrap_yaw_deg
 from con360.metrics.onsets import OnsetScore, onset_count_matches, onset_score
 from con360.metrics.spatial import (
     BOX_FPS,

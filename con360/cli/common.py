@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def check_saliency(name: str | None) -> None:
     """Check that a saliency method is known or its file exists, before a long video is read."""
-    from ..media.files import existing_file
-    from ..saliency.predict import check_method
-
     if name is not None and name not in NAMED_METHODS:
+        from ..media.files import existing_file
+        from ..saliency.predict import check_method
+
         check_method(name)
         existing_file(name)
 

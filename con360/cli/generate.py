@@ -17,13 +17,14 @@ from .caption import captioning, face_facts, write_caption
 from .common import check_saliency, face_detector, load, notice_missing
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 from .requests import GenerateRequest
-from .start import check_start, read_start, start_settings
+from .start import VIEW, check_start, read_start, start_settings, start_source
 
 if TYPE_CHECKING:
     from ..caption.by_models import CaptionModels
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint, ViewpointClip
+    from ..records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint, ViewpointClip, ViewTrack
+    from ..reframing.held import HeldPicture
     from ..saliency.human_faces import FaceDetector
     from ..sampling.settings import SamplerSettings
 
@@ -77,11 +78,11 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     del report.seconds["generation"]
     report.notice(*made.notices)
     remarks = drawing_notices(model, conditions.caption, settings)
-    _write(out, picture, scene, conditions, made, remarks, report)
+    held = _write(options, out, picture, scene, conditions, made, remarks, report)
     if field is not None:
         _write_field(field, options, made, device, report)
     if options.json:
-        facts = _facts(options, settings, model, control, scene, conditions, made, report)
+        facts = _facts(options, settings, model, control, scene, conditions, made, held, report)
         files = {"output": out, "conditions": picture, "field": field}
         print(json.dumps({**facts, **{name: path and str(path) for name, path in files.items()}}))
         return
@@ -235,16 +236,48 @@ def _saliency_read(
 
 
 def _write(
-    out: Path, picture: Path | None, scene: _Scene, conditions: Conditions, made: ViewpointClip,
-    remarks: tuple[str, ...], report: Report,
-) -> None:  # fmt: skip
-    """Write the clip and, where it is asked for, the picture of how its view was found."""
+    options: GenerateRequest, out: Path, picture: Path | None, scene: _Scene, conditions: Conditions,
+    made: ViewpointClip, remarks: tuple[str, ...], report: Report,
+) -> HeldPicture | None:  # fmt: skip
+    """Write the clip and, where it is asked for, the picture of how its view was found; tell of a held picture."""
     from ..media.writer import write_clip
 
-    with report.stage("writing", steps=False):
-        report.notice(*write_clip(out, made.frames, made.fps, made.sound))
-    if picture is None:
-        return
+    held = None
+    if options.hold == "picture":
+        held = _write_held(options, out, conditions.track, made, report)
+    else:
+        with report.stage("writing", steps=False):
+            report.notice(*write_clip(out, made.frames, made.fps, made.sound))
+    if picture is not None:
+        _write_figure(out, picture, scene, conditions, made, remarks, report)
+    return held
+
+
+def _write_held(
+    options: GenerateRequest, out: Path, track: ViewTrack, made: ViewpointClip, report: Report
+) -> HeldPicture:  # fmt: skip
+    """Write the held picture from its own source: the model's few pixels are for the model alone."""
+    from ..reframing.held import write_held_file, write_held_view
+    from ..reframing.run import ReframeSettings
+
+    source = start_source(options)
+    with report.stage("writing") as progress:
+        if source != VIEW:
+            assert source is not None  # there is no hold without a start
+            held = write_held_file(source, out, made.sound, progress=progress)
+        else:
+            settings = ReframeSettings(
+                sound="none", start_s=options.start, duration_s=made.sound.duration_s, eye=options.eye
+            )
+            held = write_held_view(options.input, out, track, made.fps, made.sound, settings, progress=progress)
+    report.notice(*held.notices)
+    return held
+
+
+def _write_figure(
+    out: Path, picture: Path, scene: _Scene, conditions: Conditions, made: ViewpointClip, remarks: tuple[str, ...],
+    report: Report,
+) -> None:  # fmt: skip
     from ..drawing.figure import INK, LookingView, Panel, conditions_figure, write_figure
     from ..drawing.panorama import VIEW_COLOURS
     from ..pipeline import crop_view
@@ -297,7 +330,7 @@ def _by_hand(viewpoint: Viewpoint) -> str:
 
 def _facts(
     options: GenerateRequest, settings: SamplerSettings, model: JointModel, control: LoadedControl | None,
-    scene: _Scene, conditions: Conditions, made: ViewpointClip, report: Report,
+    scene: _Scene, conditions: Conditions, made: ViewpointClip, held: HeldPicture | None, report: Report,
 ) -> dict[str, Any]:  # fmt: skip
     memory, track = peak_memory_mb(), scene.viewpoint.track
     return {
@@ -314,6 +347,7 @@ def _facts(
         "viewpoints": [{"rank": v.rank, **(asdict(v.region) if v.region else {})} for v in scene.found],
         "view": {"rank": scene.viewpoint.rank, "still": track.is_still, **asdict(track.views[0])},
         "clip": _clip_facts(made),
+        "held_picture": held and {"width": held.width, "height": held.height, "frames": held.num_frames},
         "device": report.device,
         "stages_s": {name: round(seconds, 3) for name, seconds in report.seconds.items()},
         "total_s": round(report.total_seconds, 3),

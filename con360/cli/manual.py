@@ -11,6 +11,7 @@ commands:
   demo        make a 360° sample, two views of it and a picture that explains them
   generate    make a viewpoint clip from a 360° video or panorama of your own
   reframe     make a flat video: follow what is salient, hold a view or move along a path
+  level       turn, level or re-centre a 360° video, which stays one, with its sound
   place       put sounds around the listener: on a 360° video, or into a field by itself
   listen      make of Ambisonics what both ears hear on headphones
   page        write one HTML file to look around in, with hot spots, to send to anyone
@@ -40,6 +41,8 @@ examples:
 
   con360 reframe concert.mp4 -o flat.mp4 --size 1920x1080
       No generation: the camera follows what is salient, with the sound turned along.
+  con360 level tilted.mp4 -o level.mp4 --pitch -8 --roll 5
+      The whole sphere turned: 8° below the middle comes to the middle, 5° to the left.
   con360 place voice.wav --on concert.mp4 --follow 2 -o out.mp4
       The voice stays with what is second most salient, around the listener.
 
@@ -91,20 +94,38 @@ OUTPUT appears whole or not at all; INPUT is never changed.
 
 REFRAME = """\
 Makes a flat video out of a 360° one, at its own resolution and frame rate: the camera
-follows what is salient (--follow), holds a view (--yaw, --pitch) or moves along a
-path (--path). Ambisonic sound turns with the view, 5.1 and 7.1 become stereo (ITU-R
-BS.775), mono and stereo stay as they are. Files may have any length; no weights are
-needed.
+follows what is salient (--follow), holds a view (--yaw, --pitch) or moves along
+keyframes (--keyframes). Ambisonic sound turns with the view, roll included. 5.1 and 7.1
+become stereo (ITU-R BS.775); mono and stereo stay as they are. Files may have any
+length; no weights are needed.
 """
 
 REFRAME_NOTES = """\
-KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...],
-in seconds from --start and degrees. The field of view spans the longer side of the
-picture. Stereo comes from two virtual cardioids, 75° to either side of the view, or
-pans what is in front between loudspeakers (--stereo tangent, at 30° to either side;
-constant-power, at 45°). Headphones get what the ears of the dummy head KEMAR hear, or
-your own (--hrtf, needs h5py). Sound is resampled where AAC lacks its rate (192 kHz,
-37.8 kHz). Where its peaks would clip, all channels are turned down alike.
+KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...], in
+seconds from --start and degrees. A "roll" may stand there, and an "ease": how the view
+moves to the next keyframe, "linear" (evenly), "smooth" or "hold" (it cuts). The field
+of view spans the longer side of the picture. Stereo comes from two virtual cardioids,
+75° to either side of the view, or pans what is in front between loudspeakers (--stereo
+tangent, at 30° to either side; constant-power, at 45°). Headphones get what the ears of
+the dummy head KEMAR hear, or your own (--hrtf, needs h5py). Sound is resampled where
+AAC lacks its rate (192 kHz, 37.8 kHz). Where its peaks would clip, all channels are
+turned down alike. An existing OUT.mp4 is replaced when the new one is complete.
+"""
+
+LEVEL = """\
+Turns a whole 360° video: to level its horizon, or to put something else in front. Size
+and frame times stay, Ambisonic sound of order 1 to 3 turns along, and the new file
+carries the metadata by which players know it. Files may have any length; no weights are
+needed.
+"""
+
+LEVEL_NOTES = """\
+Where a camera looks by --yaw and --pitch comes to the middle; where it leans to its
+right by --roll, the picture turns to the left. --auto reads the tilt of sv3d boxes, of
+Matroska's projection and of GPano words; InitialView words are no tilt, and --recentre
+initial takes their heading. The new file states no tilt. Mono and stereo sound and a
+head-locked pair do not turn; 5.1 and 7.1 become stereo. Sound of order 2 or 3, and with
+a head-locked pair, is written as Opus, the rest as AAC.
 An existing OUT.mp4 is replaced when the new one is complete.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..choices import QUALITIES, VIDEO_CODECS
 from ..sound.channels import AMBISONICS
 
 DEVICES = "cuda, cuda:1, mps or cpu; auto takes the first available (auto)"
@@ -45,6 +46,17 @@ def add_saliency(group: Any) -> None:
     )
 
 
+def add_coding(group: Any) -> None:
+    """Add the options of a written picture's coding."""
+    group.add_argument(
+        "--codec", choices=VIDEO_CODECS, default=VIDEO_CODECS[0],
+        help="H.265 makes smaller files, and fewer players show it (H.264)",
+    )  # fmt: skip
+    group.add_argument(
+        "--quality", choices=QUALITIES, default=QUALITIES[0], help="fewer bytes for a coarser picture (high)"
+    )
+
+
 def whole(text: str) -> int:
     """Read a whole number."""
     try:
@@ -59,6 +71,11 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"a number is wanted, got {text!r}") from None
+
+
+def front(text: str) -> float | str:
+    """Read the yaw of a new front, or "initial"."""
+    return text if text == "initial" else number(text)
 
 
 def scale(text: str) -> float:

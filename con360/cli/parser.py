@@ -20,6 +20,8 @@ from .manual import (
     DEMO_NOTES,
     GENERATE,
     GENERATE_NOTES,
+    LEVEL,
+    LEVEL_NOTES,
     LISTEN,
     LISTEN_NOTES,
     MANUAL,
@@ -34,7 +36,7 @@ from .manual import (
     VIEWS,
     VIEWS_NOTES,
 )
-from .options import DEVICES, add_saliency, add_sound, number, scale, whole
+from .options import DEVICES, add_coding, add_saliency, add_sound, front, number, scale, whole
 from .requests import Request, request_of
 from .sound_options import add_listen, add_page, add_place
 
@@ -83,52 +85,22 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(
         prog="con360", dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS
     )
-    _add_demo(commands.add_parser("demo", description=DEMO, epilog=DEMO_NOTES, **form))
-    _add_generate(
-        commands.add_parser(
-            "generate", usage="con360 generate INPUT -o OUT.mp4 [OPTIONS]", description=GENERATE,
-            epilog=GENERATE_NOTES, **form,
-        )
-    )  # fmt: skip
-    _add_reframe(
-        commands.add_parser(
-            "reframe", usage="con360 reframe INPUT -o OUT.mp4 [OPTIONS]", description=REFRAME, epilog=REFRAME_NOTES,
-            **form,
-        )
-    )  # fmt: skip
-    add_place(
-        commands.add_parser(
-            "place", usage="con360 place SOUND[@PLACE] ... [--on CLIP] -o OUT [OPTIONS]", description=PLACE,
-            epilog=PLACE_NOTES, **form,
-        )
-    )  # fmt: skip
-    add_listen(
-        commands.add_parser(
-            "listen", usage="con360 listen INPUT -o OUT.wav [OPTIONS]", description=LISTEN, epilog=LISTEN_NOTES, **form
-        )
-    )
-    add_page(
-        commands.add_parser(
-            "page", usage="con360 page CLIP -o OUT.html [OPTIONS]", description=PAGE, epilog=PAGE_NOTES, **form
-        )
-    )
-    _add_views(
-        commands.add_parser(
-            "views", usage="con360 views INPUT --out FOLDER [OPTIONS]", description=VIEWS, epilog=VIEWS_NOTES, **form
-        )
-    )
-    _add_caption(
-        commands.add_parser(
-            "caption", usage="con360 caption INPUT --captioner FOLDER [OPTIONS]", description=CAPTION,
-            epilog=CAPTION_NOTES, **form,
-        )
-    )  # fmt: skip
-    _add_models(commands.add_parser("models", description=MODELS, epilog=MODELS_NOTES, **form))
-    _add_convert(
-        commands.add_parser(
-            "convert", usage="con360 convert INPUT OUTPUT [OPTIONS]", description=CONVERT, epilog=CONVERT_NOTES, **form
-        )
-    )
+
+    def command(name: str, description: str, notes: str, usage: str = "") -> Parser:
+        words = f"con360 {name} {usage} [OPTIONS]" if usage else None
+        return commands.add_parser(name, usage=words, description=description, epilog=notes, **form)
+
+    _add_demo(command("demo", DEMO, DEMO_NOTES))
+    _add_generate(command("generate", GENERATE, GENERATE_NOTES, "INPUT -o OUT.mp4"))
+    _add_reframe(command("reframe", REFRAME, REFRAME_NOTES, "INPUT -o OUT.mp4"))
+    _add_level(command("level", LEVEL, LEVEL_NOTES, "INPUT -o OUT.mp4"))
+    add_place(command("place", PLACE, PLACE_NOTES, "SOUND[@PLACE] ... [--on CLIP] -o OUT"))
+    add_listen(command("listen", LISTEN, LISTEN_NOTES, "INPUT -o OUT.wav"))
+    add_page(command("page", PAGE, PAGE_NOTES, "CLIP -o OUT.html"))
+    _add_views(command("views", VIEWS, VIEWS_NOTES, "INPUT --out FOLDER"))
+    _add_caption(command("caption", CAPTION, CAPTION_NOTES, "INPUT --captioner FOLDER"))
+    _add_models(command("models", MODELS, MODELS_NOTES))
+    _add_convert(command("convert", CONVERT, CONVERT_NOTES, "INPUT OUTPUT"))
     return parser
 
 
@@ -168,13 +140,15 @@ def _add_reframe(parser: Parser) -> None:
     look.add_argument("--follow", type=whole, metavar="K", help="the K-th most salient region (1, the most salient)")
     look.add_argument("--yaw", type=number, metavar="DEG", help="look there instead; right is positive (0)")
     look.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")
+    look.add_argument("--roll", type=number, metavar="DEG", help="lean to the right, -180 to 180 (0, level)")
     look.add_argument("--fov", type=number, metavar="DEG", help="field of view across the longer side (90)")
-    look.add_argument("--path", metavar="KEYFRAMES.json", help="move along keyframes")
+    look.add_argument("--path", "--keyframes", metavar="KEYFRAMES.json", help="move along keyframes")
     add_saliency(look)
     look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
     _add_part(parser.add_argument_group("which part of INPUT"))
     made = parser.add_argument_group("result")
-    made.add_argument("--size", metavar="WxH", help="even numbers (a square with the source's pixels per degree)")
+    made.add_argument("--size", metavar="WxH", help="even numbers (as many pixels per degree as the source)")
+    made.add_argument("--aspect", metavar="W:H", help="shape of the picture without --size, such as 9:16 (1:1)")
     made.add_argument("--fps", type=number, metavar="N", help="constant frame rate (each frame keeps its own time)")
     made.add_argument(
         "--sound", choices=SOUND_KINDS, default="auto",
@@ -187,6 +161,33 @@ def _add_reframe(parser: Parser) -> None:
         help="law that makes Ambisonics stereo: two microphones, or panning each band between two loudspeakers "
         "(cardioids)",
     )  # fmt: skip
+    made.add_argument(
+        "--write-keyframes", metavar="KEYFRAMES.json", help="write the camera's path too, to edit it for --keyframes"
+    )
+    add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_level(parser: Parser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="a 360° video, equirectangular, about 2:1")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="the 360° video to write")
+    turn = parser.add_argument_group("turn, in this order")
+    turn.add_argument("--auto", action="store_true", help="undo the tilt of the camera that the file states")
+    turn.add_argument("--yaw", type=number, default=0.0, metavar="DEG", help="bring this direction to the middle (0)")
+    turn.add_argument("--pitch", type=number, default=0.0, metavar="DEG", help="-90 down to 90 up (0)")
+    turn.add_argument(
+        "--roll",
+        type=number,
+        default=0.0,
+        metavar="DEG",
+        help="lean the camera to its right: the picture turns left (0)",
+    )
+    turn.add_argument(
+        "--recentre", type=front, metavar="DEG|initial",
+        help="then make this yaw the front; 'initial' is where the file asks players to begin (as it is)",
+    )  # fmt: skip
+    _add_part(parser.add_argument_group("which part of INPUT"), "both, each turned by itself")
+    add_coding(parser.add_argument_group("result"))
     add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
@@ -261,13 +262,10 @@ def _add_source(group: Any) -> None:
     )  # fmt: skip
 
 
-def _add_part(group: Any) -> None:
+def _add_part(group: Any, eye: str = "as the metadata says") -> None:
     group.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=number, metavar="S", help="how long (to the end)")
-    group.add_argument(
-        "--eye", choices=EYES,
-        help="stereo video: one eye, or the whole picture (as the metadata says)",
-    )  # fmt: skip
+    group.add_argument("--eye", choices=EYES, help=f"stereo video: one eye, or the whole picture ({eye})")
 
 
 def _add_view(group: Any) -> None:

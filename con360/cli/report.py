@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..devices import describe_device
+from ..pace import Pace, left_in_words
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -62,6 +63,7 @@ class Bar:
     def __init__(self, name: str) -> None:
         self.name, self.what = name, ""
         self.bar: tqdm | None = None
+        self.pace = Pace()
 
     def __enter__(self) -> Bar:
         return self
@@ -77,7 +79,7 @@ class Bar:
 
         # A log file gets few lines, a terminal a moving bar.
         lively = sys.stderr.isatty()
-        form = "{desc:<36} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}"
+        form = "{desc:<36} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}{postfix}"
         size = {"mininterval": 0.1} if lively else {"mininterval": 20.0, "ncols": 90}
         return tqdm(total=total, desc=text, file=sys.stderr, bar_format=form, **size)
 
@@ -87,6 +89,8 @@ class Bar:
                 self.bar.close()
             self.what = what
             self.bar = self._open(what if what.startswith(self.name) else f"{self.name}: {what}", total)
+        left = self.pace.seconds_left(done, total, what)
+        self.bar.set_postfix_str("" if left is None else left_in_words(left), refresh=False)
         self.bar.update(done - self.bar.n)
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..choices import Eye, Ranking, SoundKind, StereoLaw
+    from typing import Literal
+
+    from ..choices import Eye, Quality, Ranking, SoundKind, StereoLaw, VideoCodec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,27 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     sound: SoundKind
     hrtf: str | None
     stereo: StereoLaw
+    roll: float | None
+    aspect: str | None
+    write_keyframes: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelRequest(Request, SoundOptions):
+    """`con360 level`; `recentre` is a yaw, "initial" or None."""
+
+    input: str
+    output: str
+    yaw: float
+    pitch: float
+    roll: float
+    auto: bool
+    recentre: float | Literal["initial"] | None
+    start: float
+    duration: float | None
+    eye: Eye | None
+    codec: VideoCodec
+    quality: Quality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +302,7 @@ REQUESTS: dict[str, type[Request]] = {
     "demo": DemoRequest,
     "generate": GenerateRequest,
     "reframe": ReframeRequest,
+    "level": LevelRequest,
     "place": PlaceRequest,
     "listen": ListenRequest,
     "page": PageRequest,

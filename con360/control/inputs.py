@@ -86,7 +86,9 @@ def view_rays(tracks: Sequence[ViewTrack], grid: int) -> Tensor:
     """Stack the directions of each clip's view per frame: unit vectors `[B, T, grid, grid, 3]`."""
     return torch.stack(
         [
-            torch.stack([view_directions(v.yaw_deg, v.pitch_deg, v.fov_deg, grid) for v in track.views])
+            torch.stack(
+                [view_directions(v.yaw_deg, v.pitch_deg, v.fov_deg, grid, roll_deg=v.roll_deg) for v in track.views]
+            )
             for track in tracks
         ]
     )

@@ -166,7 +166,7 @@ def _panorama_picture(
     height = PANORAMA_HEIGHT * OVERSAMPLING
     overlay = heat_overlay(clip.frames[clip.num_frames // 2], saliency.maps.mean(0), height)
     for view in views:
-        draw_basd(overlay, view.track.views[0], view.colour)
+        draw_basd(overlay, view.track.views[0], view.colour, view.track.aspect)
     image = Image.fromarray(overlay)
     draw = ImageDraw.Draw(image)
     for view in views:
@@ -190,10 +190,10 @@ def _regions(found: Iterable[Viewpoint]) -> list[tuple[int, Region]]:
 
 
 def _draw_view(draw: Canvas, view: LookingView, height: int) -> None:
-    first, last = view.track.views[0], view.track.views[-1]
-    draw_curve(draw, fov_outline(first, dtype=torch.float64), height, view.colour, 4.0, closed=True)
+    first, last = (fov_outline(view.track.views[i], dtype=torch.float64, aspect=view.track.aspect) for i in (0, -1))
+    draw_curve(draw, first, height, view.colour, 4.0, closed=True)
     if not view.track.is_still:
-        draw_curve(draw, fov_outline(last, dtype=torch.float64), height, view.colour, 1.5, closed=True)
+        draw_curve(draw, last, height, view.colour, 1.5, closed=True)
         centres = torch.stack([directions(v.yaw_deg, v.pitch_deg, dtype=torch.float64) for v in view.track.views])
         draw_curve(draw, centres, height, view.colour, 3.0)
 

@@ -42,20 +42,20 @@ def draw_overlay(
     for i, frame in enumerate(frames):
         picture = to_uint8(frame).copy() if saliency is None else heat_overlay(frame, saliency.maps[i], frame.shape[-2])
         if track is not None:
-            picture = _with_view(picture, track.views[i], basd)
+            picture = _with_view(picture, track.views[i], track.aspect, basd)
         drawn[i] = torch.from_numpy(picture).movedim(-1, 0) / 255.0
         if progress is not None:
             progress(i + 1, len(frames), "overlay")
     return drawn
 
 
-def _with_view(picture: np.ndarray, view: View, basd: bool) -> np.ndarray:
+def _with_view(picture: np.ndarray, view: View, aspect: float, basd: bool) -> np.ndarray:
     """Draw the view's outline and lines of equal distance, at a larger size averaged down."""
     height, width = picture.shape[:2]
     large = cv2.resize(picture, None, fx=OVERSAMPLING, fy=OVERSAMPLING, interpolation=cv2.INTER_NEAREST)
     if basd:
-        draw_basd(large, view, VIEW_COLOURS[0])
-    pieces = pieces_on_map(fov_outline(view, dtype=torch.float64), len(large), closed=True)
+        draw_basd(large, view, VIEW_COLOURS[0], aspect)
+    pieces = pieces_on_map(fov_outline(view, dtype=torch.float64, aspect=aspect), len(large), closed=True)
     points = [np.round(piece).astype(np.int32) for piece in pieces]
     thick = max(2, round(len(large) / 128))
     for colour, extra in (((0, 0, 0), 2), (VIEW_COLOURS[0], 0)):  # a dark edge, seen on any ground

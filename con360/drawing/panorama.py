@@ -63,20 +63,28 @@ def heat_colours(heat: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap((255 * (0.35 + 0.6 * heat)).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
 
 
-def draw_basd(picture: np.ndarray, view: View, colour: Colour) -> None:
+def draw_basd(picture: np.ndarray, view: View, colour: Colour, aspect: float = 1.0) -> None:
     """Draw lines of equal signed distance into a picture, brighter inside the view.
 
     Args:
         picture: `[H, 2H, 3]` uint8, `OVERSAMPLING` times larger than it will be shown; changed in place.
     """
-    # A line runs where the distance is near a level.
-    height = len(picture)
-    distance = basd_map(view, height, "none").numpy()
-    step = BASD_STEP_DEG * height / 180.0
+    for places, weight in _basd_lines(view, len(picture), aspect):
+        at = picture[places]
+        picture[places] = (at * (1 - weight) + np.array(colour) * weight).astype(np.uint8)
+
+
+# A still view is drawn into every frame of a clip.
+@functools.lru_cache(maxsize=4)
+def _basd_lines(view: View, height: int, aspect: float) -> tuple[tuple[tuple[np.ndarray, ...], np.ndarray], ...]:
+    """Find the pixels and weights of each line of equal distance: it runs where the distance is near its level."""
+    distance, step = basd_map(view, height, "none", aspect).numpy(), BASD_STEP_DEG * height / 180.0
+    lines = []
     for level in BASD_LEVELS:
-        near = np.clip(1.0 * OVERSAMPLING - np.abs(distance - level * step), 0, 1)[..., None]
-        weight = near * (0.75 if level > 0 else 0.4)
-        picture[:] = (picture * (1 - weight) + np.array(colour) * weight).astype(np.uint8)
+        near = np.clip(1.0 * OVERSAMPLING - np.abs(distance - level * step), 0, 1)
+        places = np.nonzero(near)
+        lines.append((places, near[places][:, None] * (0.75 if level > 0 else 0.4)))
+    return tuple(lines)
 
 
 def box_outline(region: Region, points_per_edge: int = 32) -> Tensor:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import View
+from .degrees import DEG
 from .erp import _erp_directions, check_erp, sample_at, sampling_dtype, sampling_grid, shrink_for
 from .perspective import _camera_directions, view_directions
-from .sphere import DEG, cached_grid, rotation
+from .sphere import cached_grid, rotation
 
 FACE_NAMES = ("front", "right", "back", "left", "up", "down")
 FACES = (View(0.0), View(90.0), View(-180.0), View(-90.0), View(0.0, 90.0), View(0.0, -90.0))
@@ -71,7 +72,7 @@ def _strip_grid(dirs: Tensor, size: int, pad: int) -> Tensor:
 def _frame_grid(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Locate the pixels of each face, padded by one, in the unpadded faces: `[6, s + 2, s + 2, 2]`."""
     wide_fov = 2 * torch.rad2deg(torch.atan(torch.tensor((size + 2) / size, dtype=torch.float64))).item()
-    camera = _camera_directions(wide_fov, size + 2, torch.float64, torch.device("cpu"))
+    camera = _camera_directions(wide_fov, size + 2, size + 2, torch.float64, torch.device("cpu"))
     dirs = torch.einsum("hwc,fdc->fhwd", camera, _face_axes())
     return _strip_grid(dirs, size, 0).to(device=device, dtype=dtype)
 

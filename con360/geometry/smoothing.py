@@ -16,8 +16,9 @@ from einops import rearrange
 from torch import Tensor
 
 from ..errors import InputError
+from .degrees import DEG
 from .erp import erp_angles, erp_area_weights
-from .sphere import DEG, cached_grid
+from .sphere import cached_grid
 
 # For taller maps the matrices would take too much memory.
 MAX_HEIGHT = 128

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-DEG = torch.pi / 180.0
-Angle: TypeAlias = Tensor | float
+from .degrees import DEG, Angle
 
 _F = TypeVar("_F", bound=Callable)
 
@@ -33,18 +32,6 @@ def cached_grid(function: _F) -> _F:
             return function(*args)
 
     return functools.lru_cache(maxsize=64)(functools.wraps(function)(make))  # type: ignore[return-value]
-
-
-def wrap_yaw_deg(yaw_deg: Angle) -> Angle:
-    """Wrap any finite yaw in degrees to [-180, 180).
-
-    Convention: +180 and -180 are one direction, written -180.
-    """
-    wrapped = (yaw_deg + 180.0) % 360.0 - 180.0
-    # (-1e-20 + 180) % 360 and its like can round up to the excluded end.
-    if isinstance(wrapped, Tensor):
-        return torch.where(wrapped >= 180.0, wrapped - 360.0, wrapped)
-    return wrapped - 360.0 if wrapped >= 180.0 else wrapped
 
 
 def _radians(angles_deg: tuple[Angle, ...], dtype: torch.dtype, device) -> tuple[Tensor, ...]:
@@ -116,6 +103,24 @@ def rotation(
     forward = torch.stack((yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()), -1)
     cos, sin = roll.cos()[..., None], roll.sin()[..., None]
     return torch.stack((cos * right - sin * up, cos * up + sin * right, forward), dim=-1)
+
+
+def rotation_angles(turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give yaw, pitch and roll of a rotation.
+
+    Convention: the inverse of `rotation`. Where the camera looks straight up or down, all of its turn is roll.
+
+    Args:
+        turn: `[..., 3, 3]`.
+
+    Returns:
+        (yaw_deg in [-180, 180), pitch_deg in [-90, 90], roll_deg in [-180, 180)), each `[...]`.
+    """
+    yaw, pitch = angles(turn[..., 2])
+    plain = rotation(yaw, pitch)
+    right = turn[..., 0]
+    roll = torch.atan2(-(plain[..., 1] * right).sum(-1), (plain[..., 0] * right).sum(-1)) / DEG
+    return yaw, pitch, torch.where(roll >= 180.0, roll - 360.0, roll)
 
 
 def angle_between_deg(dirs_a: Tensor, dirs_b: Tensor) -> Tensor:

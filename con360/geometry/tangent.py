@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..records import View
+from .degrees import DEG
 from .erp import _erp_directions, sample_erp, shrink_for
 from .perspective import to_camera, view_directions
-from .sphere import DEG, cached_grid
+from .sphere import cached_grid
 
 # SalViT360's layout (its own grids differ by half pixels): 3, 6, 6 and 3 patches; 80 degrees cover the sphere.
 CENTERS_18: tuple[tuple[float, float], ...] = tuple(

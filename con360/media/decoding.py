@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..devices import threads_here
 from .early import Times, early_times
 from .info import MediaInfo, forget_order, open_media, video_stream
 from .limits import max_pixels
@@ -106,13 +107,11 @@ def _timed_frames(
 
     `early` holds file times of the first packets, where FFmpeg does not know them.
     """
-    import torch
-
     is_video = stream.type == "video"
     if is_video:
         stream.thread_type = "AUTO"
         # A worker among many was given one thread by whoever runs them (OMP_NUM_THREADS), and keeps to it here too.
-        stream.codec_context.thread_count = min(MAX_THREADS, torch.get_num_threads())
+        stream.codec_context.thread_count = min(MAX_THREADS, threads_here())
         # Frames may be larger than the first one, whose size was checked.
         stream.codec_context.options = {"max_pixels": str(max_pixels())}
     else:

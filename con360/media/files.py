@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +74,18 @@ def check_writable(path: str | os.PathLike) -> Path:
     if not os.access(folder, os.W_OK):
         raise InputError(f"the folder {folder} may not be written to; choose another place for {final.name}.")
     return final
+
+
+def check_not_read(out: str | os.PathLike[str], read: Iterable[Path]) -> None:
+    """Check that the result replaces none of the files that it is made of.
+
+    Raises:
+        InputError: it would.
+    """
+    written = Path(out).expanduser().resolve()
+    for path in read:
+        if path.resolve() == written:
+            raise InputError(f"{path.name} is both read and written; choose another name for the result.")
 
 
 def put_folder(staging: Path, final: Path) -> None:

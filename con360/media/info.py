@@ -239,13 +239,19 @@ def _video_info(
     notices = []
     if context.color_trc in HDR_TRANSFERS:
         notices.append(f"the picture is HDR ({HDR_TRANSFERS[context.color_trc]}); it is read without tone mapping")
-    if any(abs(angle) > 0.5 for angle in spherical.pose_deg):
-        pose = ", ".join(f"{angle:g}" for angle in spherical.pose_deg)
-        notices.append(f"the file asks for a turned sphere (yaw, pitch, roll {pose} degrees), which is not applied")
+    notices += pose_notices(spherical)
     return MediaInfo(
         path, "video", shown[0], shown[1], width, height, rotation, float(rate) if rate else None, seconds,
         context.name, spherical, tracks, origin_s, tuple(notices),
     )  # fmt: skip
+
+
+def pose_notices(spherical: SphericalTags) -> tuple[str, ...]:
+    """Say that a file asks for a turned sphere; nothing where it does not."""
+    if all(abs(angle) <= 0.5 for angle in spherical.pose_deg):
+        return ()
+    pose = ", ".join(f"{angle:.4g}" for angle in spherical.pose_deg)
+    return (f"the file states a tilted camera (yaw, pitch, roll {pose} degrees), which is not levelled here",)
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
@@ -351,7 +357,8 @@ def _picture_info(path: Path, picture: Image) -> MediaInfo:
     turned = small and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     width, height = picture.size[::-1] if turned else picture.size
     notices = ("the picture is animated; its first frame is used",) if getattr(picture, "n_frames", 1) > 1 else ()
+    spherical = parse_spherical_xml(text)
     return MediaInfo(
         path, "picture", width, height, *picture.size, codec=(picture.format or "").lower(),
-        spherical=parse_spherical_xml(text), notices=notices,
+        spherical=spherical, notices=(*notices, *pose_notices(spherical)),
     )  # fmt: skip

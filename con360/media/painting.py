@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..choices import Eye
 from .info import MediaInfo, open_picture
+from .planes import HD_ROWS, Planes, frame_of, is_full_range, values_of
+from .spherical_tags import Packing
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from torch import Tensor
 
 # FFmpeg's bicubic, accurate_rnd and full_chroma_int, by number: older PyAV names none but the first. Its fast
 # conversion is 1 to 1.5 levels too dark.
@@ -56,6 +57,7 @@ class SquarePainter:
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
     """`[h, w, 3]` uint8 to `[3, *size]` in [0, 1]."""
     import cv2
+    import torch
 
     shrinks = pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
@@ -65,12 +67,18 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 @dataclass
 class Painter:
-    """Turn decoded pixels into panorama frames: rotation, one eye, size. The first frame settles which eye."""
+    """Turn decoded pixels into panorama frames: rotation, one eye, size. The first frame settles which eye.
+
+    Args:
+        both_eyes: keep both eyes of a stereo file where no eye was chosen; `packing` tells then how they lie.
+    """
 
     info: MediaInfo
     height: int
     eye: Eye | None
     notices: list[str] = field(default_factory=list)
+    both_eyes: bool = False
+    packing: Packing = "mono"
     _part: tuple[slice, slice] | None = None
     _shape: tuple[int, ...] = ()
 
@@ -85,11 +93,16 @@ class Painter:
         """Cut out the pixels of one eye."""
         if self._part is None:
             self._part, self._shape = self._choose_part(pixels), pixels.shape
-            self._describe_shape(pixels[self._part])
+            part = pixels[self._part]
+            self._describe_shape(part[eye_parts(part.shape, self.packing)[0]])
         if pixels.shape != self._shape:
             # A recording can change its size; a damaged one can claim it.
             pixels = self._as_before(pixels)
         return pixels[self._part]
+
+    def part_of_planes(self, planes: Planes) -> Planes | None:
+        """Cut the eye out of planes as `part` did out of pixels; None before it did, and where planes differ."""
+        return None if self._part is None or planes.shape != self._shape[:2] else planes.part(*self._part)
 
     def _as_before(self, pixels: np.ndarray) -> np.ndarray:
         import cv2
@@ -113,18 +126,16 @@ class Painter:
             return whole
         if eye == "whole":
             return whole
+        if eye is None and self.both_eyes:
+            self.packing = packing or "mono"
+            return whole
         if eye is None:
             eye = "left"
             self.notices.append(f"{packing} stereo: the left eye is used")
         if packing not in ("top-bottom", "left-right"):
             packing = "left-right" if self.info.aspect >= 3 else "top-bottom"
             self.notices.append(f"no stereo metadata: split {packing} for the {eye} eye")
-        first = (eye == "left") == left_first
-        if packing == "top-bottom":
-            half = height // 2
-            return slice(0, half) if first else slice(height - half, height), slice(width)
-        half = width // 2
-        return slice(height), slice(0, half) if first else slice(width - half, width)
+        return eye_parts(pixels.shape, packing)[0 if (eye == "left") == left_first else 1]
 
     def _describe_shape(self, part: np.ndarray) -> None:
         # Displayed shape: the stored one times the share of the pixel's own shape.
@@ -140,6 +151,28 @@ class Painter:
         stored = (self.info.coded_height, self.info.coded_width)
         turned = self.info.rotation_deg in (90, 270) or self.info.kind == "picture" and self.info.width != stored[1]
         return stored[::-1] if turned else stored
+
+
+def eye_parts(shape: tuple[int, ...], packing: Packing) -> tuple[tuple[slice, slice], ...]:
+    """Rows and columns of the eyes in a picture of `shape`, the upper or left one first."""
+    rows, columns = (slice(0, size) for size in shape[:2])
+    if packing == "top-bottom":
+        return tuple((half, columns) for half in _halves(rows.stop))
+    return tuple((rows, half) for half in _halves(columns.stop)) if packing == "left-right" else ((rows, columns),)
+
+
+def _halves(size: int) -> tuple[slice, slice]:
+    return slice(0, size // 2), slice(size - size // 2, size)
+
+
+def pixels_of(planes: Planes) -> np.ndarray:
+    """Convert planes, luma of even sides, to `[h, w, 3]` uint8."""
+    from av.video.reformatter import ColorRange, Colorspace
+
+    return frame_of(planes).to_ndarray(
+        format="rgb24", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU601,
+        src_color_range=ColorRange.MPEG, dst_color_range=ColorRange.JPEG, interpolation=ACCURATE,
+    )  # fmt: skip
 
 
 def _halves_alike(pixels: np.ndarray) -> bool | None:
@@ -190,16 +223,15 @@ def upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
     # Matrix and range are named, since older PyAV ignores both tags and acts only where source and target differ.
     # Untagged HD is BT.709 for players, BT.601 for FFmpeg.
     names = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
-    name = names.get(int(frame.colorspace), "ITU709" if frame.height >= 720 else "ITU601")
-    is_full = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
+    name = names.get(int(frame.colorspace), "ITU709" if frame.height >= HD_ROWS else "ITU601")
     picture = frame.reformat(
         # FFmpeg has fast code for planes alone: half the time of rgb24, the same levels.
         format="gbrp",
         src_colorspace=getattr(Colorspace, name, None),
         dst_colorspace=Colorspace.ITU601,
-        src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+        src_color_range=ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=ACCURATE,
     )
-    green, blue, red = (np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in picture.planes)
+    green, blue, red = map(values_of, picture.planes)
     return np.rot90(cv2.merge((red, green, blue)), info.rotation_deg // 90)

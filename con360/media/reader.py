@@ -13,11 +13,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..choices import EYES, Eye
 from ..errors import InputError
@@ -26,10 +24,16 @@ from .decoding import Tally, decode_from, pick_by_time
 from .info import MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, probe
 from .limits import CLIP_VARIABLE, MAX_TIME_S, PIXELS_VARIABLE, max_clip_bytes, max_pixels
 from .painting import Painter, Paints, SquarePainter, picture_pixels, upright_pixels
+from .planes import Planes, planes_of
+from .spherical_tags import Packing
 from .track import choose_track, read_track, stream_track
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from torch import Tensor
+
+T = TypeVar("T")
+GivesStored: TypeAlias = Callable[[], np.ndarray | Planes]
 
 # Tolerance at an excerpt's ends: finer than any frame, coarser than rounded milliseconds.
 EXCERPT_TOLERANCE_S = 0.0006
@@ -148,6 +152,7 @@ class PanoramaStream:
         info: what `probe` found.
         eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
         notices: filled while frames and sound pass.
+        both_eyes: keep both eyes of a stereo file where no eye was chosen, as they are packed.
     """
 
     info: MediaInfo
@@ -156,6 +161,7 @@ class PanoramaStream:
     ambisonics: str = "auto"
     head_locked: bool = False
     notices: list[str] = field(default_factory=list)
+    both_eyes: bool = False
 
     def __post_init__(self) -> None:
         """Refuse every projection that is no full panorama, by its name.
@@ -169,7 +175,7 @@ class PanoramaStream:
             raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
         _check_picture(self.info, self.eye)
         self.notices += self.info.notices
-        self._painter = Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices)
+        self._painter = Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices, self.both_eyes)
         self.end_s, self.ended = 0.0, False
 
     @property
@@ -186,6 +192,15 @@ class PanoramaStream:
         Pixels are converted when asked for. After the last frame `end_s` is where the picture ends, and `ended` says
         whether that is the end of the file.
         """
+        yield from self._timed(self._pixels, start_s, stop_s)
+
+    def stored_frames(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[tuple[float, GivesStored]]:
+        """Yield as `frames` does, but as planes where the file holds its pictures so (`planes_of`)."""
+        yield from self._timed(self._stored, start_s, stop_s)
+
+    def _timed(
+        self, convert: Callable[[VideoFrame], T], start_s: float, stop_s: float
+    ) -> Iterator[tuple[float, Callable[[], T]]]:
         tally = Tally()
         with decode_from(self.info, None, start_s, tally) as (timed, stream):
             # A track's clock can be as coarse as its frames.
@@ -193,19 +208,33 @@ class PanoramaStream:
             held: tuple[float, VideoFrame] | None = None
             for time_s, frame in timed:
                 if held is not None and time_s > start_s + tolerance:
-                    yield held[0], partial(self._pixels, held[1])
+                    yield held[0], partial(convert, held[1])
                 if time_s > stop_s - tolerance:
                     held = None
                     break
                 held = time_s, frame
             self.end_s, self.ended = tally.end_s, tally.at_end
             if held is not None and tally.end_s > start_s + tolerance:
-                yield held[0], partial(self._pixels, held[1])
+                yield held[0], partial(convert, held[1])
         if tally.damaged:
             self.notices.append(f"damaged pieces of the picture were skipped: {tally.damaged}")
 
+    @property
+    def packing(self) -> Packing:
+        """Packing of the eyes in the pixels; known once the first ones were asked for."""
+        return self._painter.packing
+
     def _pixels(self, frame: VideoFrame) -> np.ndarray:
         return self._painter.part(upright_pixels(frame, self.info))
+
+    def _stored(self, frame: VideoFrame) -> np.ndarray | Planes:
+        planes = planes_of(frame, self.info)
+        found = planes and self._painter.part_of_planes(planes)
+        if found is None:
+            # The first pixels settle which part is shown, for planes too.
+            pixels = self._pixels(frame)
+            found = planes and self._painter.part_of_planes(planes)
+        return pixels if found is None else found
 
     @property
     def track(self) -> AudioTrack | None:
@@ -233,9 +262,16 @@ def at_rate(
     stream: PanoramaStream, fps: float, start_s: float, stop_s: float
 ) -> Iterator[Callable[[], np.ndarray]]:  # fmt: skip
     """Yield the picture `[H, W, 3]` at start_s, start_s + 1 / fps, ... until the video or the excerpt ends."""
-    shown: Callable[[], np.ndarray] | None = None
+    return shown_at_rate(stream, stream.frames(start_s, stop_s), fps, start_s, stop_s)
+
+
+def shown_at_rate(
+    stream: PanoramaStream, frames: Iterator[tuple[float, T]], fps: float, start_s: float, stop_s: float
+) -> Iterator[T]:
+    """Yield what is shown at start_s, start_s + 1 / fps, ... of the timed `frames` of a stream."""
+    shown: T | None = None
     count, tolerance = 0, 0.25 / fps
-    for time_s, pixels in stream.frames(start_s, stop_s):
+    for time_s, pixels in frames:
         # Timestamps rounded to milliseconds must not shift a picture by a frame.
         while shown is not None and start_s + count / fps + min(tolerance, 1e-3) < time_s:
             yield shown
@@ -250,6 +286,7 @@ def at_rate(
 def small_picture(pixels: np.ndarray, height: int) -> Tensor:
     """Average a picture `[H, W, 3]` uint8 down to `[3, height, 2 height]` in [0, 1]."""
     import cv2
+    import torch
 
     small = cv2.resize(np.ascontiguousarray(pixels), (2 * height, height), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(small).permute(2, 0, 1).float() / 255.0
@@ -329,6 +366,8 @@ def _check_picture(info: MediaInfo, eye: str | None) -> None:
 
 def _read_frames(info: MediaInfo, times: np.ndarray, painter: Paints, progress: Progress | None) -> Tensor:
     """Read one frame per time; convert only frames that are shown."""
+    import torch
+
     frames = torch.empty(len(times), 3, *painter.size)
     tally, shown, name = Tally(), None, info.path.name
     with decode_from(info, None, times[0], tally) as (timed, stream):

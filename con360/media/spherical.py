@@ -5,11 +5,12 @@ boxes, Matroska elements, and the XML of Spherical Video V1, whose words photos 
 a file are never trusted: each box ends where its parent ends, and every list is capped.
 
 Source: Spherical Video RFC (V1), Spherical Video V2 RFC, Spatial Audio RFC (google/spatial-media docs);
-Matroska specification, Projection element.
+Matroska specification, Projection element; Photo Sphere XMP metadata (GPano).
 """
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ V1_UUID = bytes.fromhex("ffcc8263f8554a938814587a02521fdd")
 MAX_BOXES = 4096
 MAX_XML_BYTES = 65536
 Span = tuple[int, int]
-
+# Yaw, pitch and roll in degrees.
+Pose = tuple[float, float, float]
+LEVEL: Pose = (0.0, 0.0, 0.0)
 
 _STEREO_MODES: dict[bytes, Stereo] = {b"\x00": "mono", b"\x01": "top-bottom", b"\x02": "left-right"}
 
@@ -39,13 +42,17 @@ class SphericalTags:
         projection: `cropped` is an equirectangular picture of a part of the sphere; VR180 says `cropped` or `mesh`.
         stereo: how the two eyes are packed.
         left_first: the left eye is the top or left half.
-        pose_deg: yaw, pitch, roll that the file asks to be applied.
+        pose_deg: yaw, pitch, roll of the camera that recorded, as in `geometry.sphere.rotation`: it brings the
+            picture's directions to those of the level world.
+        initial_deg: heading, pitch, roll of the view that players begin with, in the picture; None where nothing is
+            said.
     """
 
     projection: Projection = ""
     stereo: Stereo = ""
     left_first: bool = True
-    pose_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pose_deg: Pose = LEVEL
+    initial_deg: Pose | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,32 @@ def parse_spherical_xml(text: str) -> SphericalTags:
         if full and part and part < full:
             tags = replace(tags, projection="cropped")
     stereo = found.get("StereoMode", "").strip().lower()
-    return replace(tags, stereo=stereo if stereo in ("mono", "top-bottom", "left-right") else "")
+    # The pose's heading is a compass's, which says nothing of where the picture's front should be.
+    pose = (0.0, _degrees(found.get("PosePitchDegrees")), _degrees(found.get("PoseRollDegrees")))
+    view = [found.get(f"InitialView{name}Degrees") for name in ("Heading", "Pitch", "Roll")]
+    heading, pitch, roll = map(_degrees, view)
+    return replace(
+        tags, stereo=stereo if stereo in ("mono", "top-bottom", "left-right") else "", pose_deg=pose,
+        initial_deg=(heading, pitch, roll) if any(view) else None,
+    )  # fmt: skip
+
+
+def _degrees(value: str | float | None) -> float:
+    """Read an angle; anything but a finite number counts as nothing said, 0."""
+    try:
+        angle = float(value or 0.0)
+    except ValueError:
+        return 0.0
+    return angle if math.isfinite(angle) else 0.0
+
+
+def pose_of_prhd(yaw: float, pitch: float, roll: float) -> Pose:
+    """Convert a pose from prhd to the package's signs, and back alike.
+
+    The V2 RFC turns counter-clockwise about the axes right, up and backward: yaw to the left, pitch up, and the picture
+    to the left by roll. (Its text before December 2016, and FFmpeg's comments, have yaw and roll the other way.)
+    """
+    return (0.0 - yaw, pitch, 0.0 - roll)
 
 
 def merge_tags(first: SphericalTags, second: SphericalTags) -> SphericalTags:
@@ -83,7 +115,7 @@ def merge_tags(first: SphericalTags, second: SphericalTags) -> SphericalTags:
     projection = refused[0] if refused else first.projection or second.projection
     named = first if first.stereo else second
     pose = first.pose_deg if any(first.pose_deg) else second.pose_deg
-    return SphericalTags(projection, named.stereo, named.left_first, pose)
+    return SphericalTags(projection, named.stereo, named.left_first, pose, first.initial_deg or second.initial_deg)
 
 
 def read_track_tags(path: Path) -> dict[int, TrackTags]:
@@ -160,7 +192,8 @@ def _picture_entry(file: BinaryIO, entry: Span) -> SphericalTags:
         for kind, (start, stop) in _boxes(file, projection):
             body = read_at(file, start, min(20, stop - start))
             if kind == b"prhd" and len(body) >= 16:
-                tags = replace(tags, pose_deg=tuple(v / 65536 for v in struct.unpack(">3i", body[4:16])))
+                yaw, pitch, roll = (v / 65536 for v in struct.unpack(">3i", body[4:16]))
+                tags = replace(tags, pose_deg=pose_of_prhd(yaw, pitch, roll))
             elif kind in (b"mshp", b"cbmp"):
                 tags = replace(tags, projection="mesh" if kind == b"mshp" else "cubemap")
             elif kind == b"equi":
@@ -257,4 +290,6 @@ def _matroska_projection(tags: SphericalTags, values: dict[int, bytes]) -> Spher
         projection = _equirectangular_bounds(values[_PROJECTION_PRIVATE])
     raw = [values.get(name, b"") for name in _POSE]
     yaw, pitch, roll = (struct.unpack(">f" if len(v) == 4 else ">d", v)[0] if len(v) in (4, 8) else 0.0 for v in raw)
-    return replace(tags, projection=projection, pose_deg=(yaw, pitch, roll))
+    # Matroska turns clockwise about the up vector, and the picture to the left by roll.
+    pose = (_degrees(yaw), _degrees(pitch), 0.0 - _degrees(roll))
+    return replace(tags, projection=projection, pose_deg=pose)

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
-from ..sound.channels import ORDERS
-from .spherical import V1_UUID
+from ..sound.channels import ORDERS, PAIR
+from .spherical import LEVEL, V1_UUID, Pose, pose_of_prhd
 
 Packing = Literal["mono", "top-bottom", "left-right"]
-Pose = tuple[float, float, float]
 STEREO_MODES: dict[str, int] = {"mono": 0, "top-bottom": 1, "left-right": 2}
 SOFTWARE = "Con360-AV"
 MAX_MOOV_BYTES = 2**30
@@ -33,15 +32,15 @@ Edit = Callable[[bytes, bytes], bytes]
 
 
 def tag_file(
-    path: Path, *, panorama: Packing | None = None, ambisonic: bool = False, pose_deg: Pose = (0.0, 0.0, 0.0)
+    path: Path, *, panorama: Packing | None = None, ambisonic: bool = False, pose_deg: Pose = LEVEL
 ) -> None:  # fmt: skip
     """Add metadata to every track of a kind, in place.
 
     Args:
         path: an MP4 or MOV. The new file is written beside it and takes its name when complete.
         panorama: tag picture tracks as full equirectangular, with this packing of the eyes.
-        ambisonic: tag sound tracks of 4, 9 or 16 channels as AmbiX.
-        pose_deg: yaw, pitch and roll that players apply to the panorama.
+        ambisonic: tag sound tracks of 4, 9 or 16 channels as AmbiX, of 6, 11 or 18 as AmbiX with a head-locked pair.
+        pose_deg: of the camera that recorded, as in `SphericalTags`; players turn the panorama by it.
 
     Raises:
         InputError: the file has no `moov` box, it is larger than 1 GiB, or damaged.
@@ -195,18 +194,22 @@ def _shifted(moov: bytes, by: int) -> bytes:
 def _v2_boxes(packing: Packing, pose_deg: Pose) -> bytes:
     """Make st3d and sv3d of a full equirectangular picture."""
     full = bytes(4)  # version and flags
-    turned = struct.pack(">3i", *(round(angle * 65536) for angle in pose_deg))
+    turned = struct.pack(">3i", *(round(angle * 65536) for angle in pose_of_prhd(*pose_deg)))
     projection = box(b"proj", box(b"prhd", full, turned), box(b"equi", full, bytes(16)))
     made_by = box(b"svhd", full, SOFTWARE.encode() + b"\0")
     return box(b"st3d", full, bytes([STEREO_MODES[packing]])) + box(b"sv3d", made_by, projection)
 
 
 def _sa3d_box(fields: bytes) -> bytes:
-    """Make SA3D of a sample entry of 4, 9 or 16 channels: version 0, periphonic, ACN, SN3D, channels in ACN order."""
+    """Make SA3D of a sample entry of Ambisonics: version 0, periphonic, ACN, SN3D, channels in ACN order.
+
+    The highest bit of the kind says that a head-locked pair follows.
+    """
     count = int.from_bytes(fields[16:18], "big")
-    if count not in ORDERS:
+    own, kind = (count, 0) if count in ORDERS else (count - PAIR, 0x80)
+    if own not in ORDERS:
         return b""
-    return box(b"SA3D", struct.pack(f">BBIBBI{count}I", 0, 0, ORDERS[count], 0, 0, count, *range(count)))
+    return box(b"SA3D", struct.pack(f">BBIBBI{count}I", 0, kind, ORDERS[own], 0, 0, count, *range(count)))
 
 
 def spherical_xml(packing: Packing) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ..errors import InputError
 from ..records import Sound
@@ -61,6 +60,8 @@ def read_track(
     if bad:
         waveform = np.where(np.isfinite(waveform), waveform, np.float32(0.0))
         notices.append(silenced_notice(bad))
+    import torch
+
     sound = Sound(
         torch.from_numpy(track.heard.taken(waveform)), track.sample_rate_hz, track.layout, track.heard.speakers
     )

@@ -18,26 +18,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..errors import InputError
 from ..records import Sound
-from ..sound.channels import ORDERS
-from ..sound.levels import resample
-from ..sound.peaks import true_peak
+from ..sound.channels import ORDERS, PAIR
+from .coders import PictureCoding
 from .files import atomic_path, check_writable, put_folder
 from .painting import ACCURATE
+from .planes import Planes, frame_of
 from .spherical_tags import Packing, tag_file
 from .wav import wav_stream
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.video.frame import VideoFrame
+    from torch import Tensor
 
-H264_CRF = 16
-# x264's macroblock tree reads memory that nothing wrote, at widths of a few blocks: the same frames then give other
-# bytes from time to time (seen at 192x96: 14 of 300 runs; none with it off).
-H264_OPTIONS = {"crf": str(H264_CRF), "x264-params": "mbtree=0"}
 AAC_BLOCK = 1024
 # Opus knows no other rate above 24 kHz; bits per second of each channel of a field.
 OPUS_BLOCK, OPUS_RATE_HZ, OPUS_BIT_RATE = 960, 48000, 96_000
@@ -48,12 +44,17 @@ AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64
 AAC_PEAK = 0.95
 # AAC's layouts by number of channels. Ambisonics has none: its four channels travel as 4.0, named by their SA3D box.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0"}
+# Opus' layouts: Ambisonics of higher order, and of each order with a head-locked pair, for which AAC has no channels.
+OPUS_LAYOUTS = {channels: f"ambisonic {order}" for channels, order in ORDERS.items() if channels not in LAYOUTS} | {
+    channels + PAIR: f"ambisonic {order}+stereo" for channels, order in ORDERS.items()
+}
 FRAME_NAME = "frame_{:05d}.png"
 
 
 def write_clip(
-    path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None
-) -> tuple[str, ...]:
+    path: str | os.PathLike, frames: Tensor, fps: float, sound: Sound | None = None, *, panorama: Packing | None = None,
+    coding: PictureCoding | None = None,
+) -> tuple[str, ...]:  # fmt: skip
     """Write an MP4: H.264 (yuv420p, BT.709, CRF 16) and, where there is sound, AAC.
 
     Args:
@@ -62,6 +63,7 @@ def write_clip(
         sound: mono, stereo or `ambix` of four channels (tagged as such). It is resampled and turned down where AAC
             needs it (`fit_aac`).
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
+        coding: of the picture; H.264 of high quality by default.
 
     Returns:
         Notices of changes to the sound.
@@ -81,7 +83,7 @@ def write_clip(
         sound, notices = fit_aac(sound)
     shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
     time_base = 1 / Fraction(fps).limit_denominator(1001)
-    with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama) as stream:
+    with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama, coding=coding) as stream:
         for i, image in enumerate(frames):
             stream.add_frame(to_uint8(image), i)
         if sound is not None:
@@ -91,6 +93,9 @@ def write_clip(
 
 def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
     """Resample to a rate that AAC has; where a peak is too high, turn all channels down alike. Notices say both."""
+    from ..sound.levels import resample
+    from ..sound.peaks import true_peak
+
     waveform, rate = sound.waveform.detach().cpu().float(), sound.sample_rate_hz
     sound = resample(replace(sound, waveform=waveform), aac_rate_hz(rate))
     gain = aac_gain(true_peak(sound.waveform))
@@ -103,7 +108,7 @@ def aac_rate_hz(rate_hz: int) -> int:
 
 
 def sound_rate_hz(channels: int, rate_hz: int) -> int:
-    """Return the rate at which a clip holds so many channels of sound of this rate: AAC's, or Opus' for 9 and 16."""
+    """Return the rate at which a clip holds so many channels of sound of this rate: AAC's, or Opus'."""
     return aac_rate_hz(rate_hz) if channels in LAYOUTS else OPUS_RATE_HZ
 
 
@@ -115,13 +120,13 @@ def aac_gain(peak: float) -> float:
     return min(1.0, AAC_PEAK / max(peak, AAC_PEAK))
 
 
-def aac_notices(rate_hz: int, gain: float) -> tuple[str, ...]:
-    """Notices of what `fit_aac` changes at this rate and gain."""
-    new_rate_hz, said = aac_rate_hz(rate_hz), []
+def aac_notices(rate_hz: int, gain: float, channels: int = 1) -> tuple[str, ...]:
+    """Notices of what a clip changes in sound of this rate at this gain; so many channels choose AAC or Opus."""
+    coder, new_rate_hz, said = "AAC" if channels in LAYOUTS else "Opus", sound_rate_hz(channels, rate_hz), []
     if new_rate_hz != rate_hz:
-        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since AAC lacks its rate")
+        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since {coder} lacks its rate")
     if gain < 1:
-        said.append(f"{loud_notice(gain)}: AAC would clip its peaks")
+        said.append(f"{loud_notice(gain)}: {coder} would clip its peaks")
     return tuple(said)
 
 
@@ -165,7 +170,7 @@ def _check_clip_sound(sound: Sound) -> None:
 
 
 def _check_finite(waveform: Tensor) -> None:
-    if not torch.isfinite(waveform).all():
+    if not waveform.isfinite().all():
         raise InputError("the sound holds values that are not numbers (NaN or infinite). Repair it before writing.")
 
 
@@ -173,43 +178,43 @@ def _check_finite(waveform: Tensor) -> None:
 def clip_stream(
     path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, fps: float,
     sound: tuple[int, int] | None = None, *, panorama: Packing | None = None, tags: Mapping[str, str] | None = None,
+    coding: PictureCoding | None = None,
 ) -> Iterator[ClipStream]:  # fmt: skip
     """Write an MP4 as `write_clip` does, but frame by frame; it gets its name when the block ends.
 
     Args:
         size: width and height, both even. time_base: seconds per tick of the frames' times.
         fps: approximate frames per second, for the coder's decisions and the last frame's length.
-        sound: number of channels (1, 2, or 4 for AmbiX, which becomes AAC's 4.0 with an SA3D box) and sampling rate.
+        sound: number of channels as in `add_sound_track`, and `sound_rate_hz` of them. All but 1 and 2 get an SA3D box.
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
         tags: further metadata of the file, of any names.
+        coding: of the picture; H.264 of high quality by default.
 
     Raises:
-        InputError: odd sizes, sound that AAC cannot hold, another suffix than .mp4, or a place that cannot be written.
+        InputError: odd sizes, a codec that this PyAV lacks, sound that cannot be held, another suffix than .mp4, or a
+            place that cannot be written.
     """
     if size[0] % 2 or size[1] % 2 or min(size) < 2:
-        raise InputError(f"H.264 needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")
+        raise InputError(f"video needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")
     _check_suffix(path)
-    if sound is not None and (sound[0] not in LAYOUTS or sound[1] not in AAC_RATES_HZ):
-        raise InputError(f"{sound[0]} channels at {sound[1]} Hz do not fit AAC; resample or mix them.")
+    if sound is not None and (sound[0] not in (*LAYOUTS, *OPUS_LAYOUTS) or sound_rate_hz(*sound) != sound[1]):
+        raise InputError(f"{sound[0]} channels at {sound[1]} Hz do not fit AAC or Opus; resample or mix them.")
     with atomic_path(path) as temporary:
         with _open_stream(
-            temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound, tags or {}
-        ) as stream:
+            temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound, tags or {},
+            coding or PictureCoding(),
+        ) as stream:  # fmt: skip
             yield stream
-        is_ambisonic = sound is not None and sound[0] == 4
+        is_ambisonic = sound is not None and sound[0] > 2
         if is_ambisonic or panorama:
             tag_file(temporary, panorama=panorama, ambisonic=is_ambisonic)
 
 
 @contextmanager
 def _open_stream(
-    path: Path,
-    size: tuple[int, int],
-    time_base: Fraction,
-    rate: Fraction,
-    sound: tuple[int, int] | None,
-    tags: Mapping[str, str],
-) -> Iterator[ClipStream]:
+    path: Path, size: tuple[int, int], time_base: Fraction, rate: Fraction, sound: tuple[int, int] | None,
+    tags: Mapping[str, str], coding: PictureCoding,
+) -> Iterator[ClipStream]:  # fmt: skip
     import av
 
     # Edit lists count in the movie's time scale; FFmpeg's own 1000 would round the sound's end to a millisecond.
@@ -221,10 +226,12 @@ def _open_stream(
     options = {"movflags": flags, "movie_timescale": str(scale), "video_track_timescale": str(ticks)}
     with av.open(str(path), "w", options=options) as container:
         container.metadata.update(tags)
-        video = container.add_stream("libx264", rate=rate, options=dict(H264_OPTIONS))
+        video = coding.add_to(container, rate)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         context = video.codec_context
         context.time_base = time_base
+        # Whole frames at once: slices code worse, and the caller would wait for each picture.
+        context.thread_type = "FRAME"
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
         audio = None if sound is None else add_sound_track(container, *sound)
@@ -237,12 +244,12 @@ def add_sound_track(container: OutputContainer, channels: int, rate_hz: int) -> 
     """Add a sound track to a file that is being written.
 
     Args:
-        channels: 1, 2 or 4 become AAC; 9 and 16, Ambisonics of higher order, Opus (mapping family 2).
+        channels: 1, 2 or 4 become AAC; those of `OPUS_LAYOUTS` Opus (mapping family 2).
         rate_hz: one of `sound_rate_hz`.
     """
     if channels not in LAYOUTS:
         audio = container.add_stream("libopus", rate=rate_hz, options={"mapping_family": "2"})
-        audio.codec_context.layout = f"ambisonic {ORDERS[channels]}"
+        audio.codec_context.layout = OPUS_LAYOUTS[channels]
         audio.codec_context.format, audio.codec_context.bit_rate = "flt", channels * OPUS_BIT_RATE
         return SoundCoder(container, audio, OPUS_BLOCK)
     # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.
@@ -298,15 +305,9 @@ class ClipStream:
     ) -> None:  # fmt: skip
         self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
 
-    def add_frame(self, pixels: np.ndarray, tick: int) -> None:
-        """Add `pixels [h, w, 3]` uint8, shown from `tick` times the time base on; ticks rise."""
-        import av
-        from av.video.reformatter import ColorRange, Colorspace
-
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
-        )  # fmt: skip
+    def add_frame(self, pixels: np.ndarray | Planes, tick: int) -> None:
+        """Add `pixels [h, w, 3]` uint8 or planes, shown from `tick` times the time base on; ticks rise."""
+        frame = frame_of(pixels) if isinstance(pixels, Planes) else _frame_of_pixels(pixels)
         frame.pts, frame.time_base = tick, self._time_base
         self._container.mux(self._video.encode(frame))
 
@@ -322,8 +323,19 @@ class ClipStream:
             self._audio.finish()
 
 
+def _frame_of_pixels(pixels: np.ndarray) -> VideoFrame:
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
+    )
+
+
 def to_uint8(image: Tensor) -> np.ndarray:
     """Convert `[3, H, W]` in [0, 1] to `[H, W, 3]` uint8, rounded; values outside are clamped, NaN is black."""
+    import torch
+
     levels = torch.nan_to_num(image.detach().float()).clamp(0, 1).mul(255).round().to(torch.uint8)
     return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 

@@ -15,7 +15,7 @@ import torch
 
 from ..choices import StereoLaw
 from ..errors import InputError
-from ..geometry.sphere import wrap_yaw_deg
+from ..geometry.degrees import wrap_yaw_deg
 from ..records import Sound
 from ..sound.intensity import heard_angles_deg
 from ..sound.stereo import law_yaw_deg

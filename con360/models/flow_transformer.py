@@ -151,7 +151,9 @@ class FlowTransformer(nn.Module):
         super().__init__()
         self.config = c = config or FlowTransformerConfig()
         self.timestep_features = _TimeFeatures()
-        self.to_timestep_embed = nn.Sequential(nn.Linear(TIME_FEATURES, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
+        self.to_timestep_embed = nn.Sequential(
+            nn.Linear(TIME_FEATURES, c.width), nn.SiLU(), nn.Linear(c.width, c.width)
+        )
         self.to_global_embed = nn.Sequential(
             nn.Linear(c.width, c.width, bias=False), nn.SiLU(), nn.Linear(c.width, c.width, bias=False)
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry.sphere import rotation
-from ..media.files import check_writable
+from ..media.files import check_not_read, check_writable
 from ..media.sofa import ears_of_sofa
 from ..media.wav import wav_stream
 from ..media.writer import loud_notice
@@ -25,7 +25,7 @@ from ..sound.headphones import EarFilters, ears_blocks, load_ears
 from ..sound.peaks import peak_of
 from ..sound.rotation import turn_blocks
 from ..sound.sources import check_track, path_of
-from .sources import Source, check_not_read, open_sound, sentences
+from .sources import Source, open_sound, sentences
 
 # Order for sounds that are loudspeakers: as fine as the filters go.
 SPEAKERS_ORDER = 3

@@ -22,14 +22,14 @@ from typing import IO, Any
 
 from ..choices import Eye
 from ..errors import InputError
-from ..media.files import atomic_path, check_writable, existing_file, existing_text
+from ..media.files import atomic_path, check_not_read, check_writable, existing_file, existing_text
 from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
 from ..records import Progress
 from ..sound.headphones import EARS_FILE
 from .folder import CLIP, clip_of, sound_file
 from .remake import Excerpt, remake, with_sound
-from .sources import SoundFile, check_not_read, open_sound, sentences
+from .sources import SoundFile, open_sound, sentences
 from .views import LIST, direction_words, views_from_json
 
 FOLDER = Path(__file__).with_name("page_files")

@@ -19,7 +19,7 @@ from ..choices import MULTICUE, Eye
 from ..errors import InputError
 from ..geometry.sphere import angles
 from ..media.copying import copied_clip
-from ..media.files import check_writable
+from ..media.files import check_not_read, check_writable
 from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
 from ..media.spherical_tags import Packing
@@ -35,7 +35,7 @@ from .finding import CONFIDENCE, find_in_blocks, movement_alone
 from .folder import ViewSounds
 from .matching import synchrony
 from .movement import movement_of_stream
-from .sources import Finding, Following, Panned, PlacedSound, Source, check_not_read, open_sound, panning_of, sentences
+from .sources import Finding, Following, Panned, PlacedSound, Source, open_sound, panning_of, sentences
 
 MAX_ORDER = 3
 MAX_SOUNDS = 64

@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -137,18 +136,6 @@ def open_sound(
     if track is None:
         raise InputError(f"{info.path.name} cannot be heard: {notices[-1]}. Give a file with sound.")
     return SoundFile(info, track, [*notices, *track.notices])
-
-
-def check_not_read(out: str | os.PathLike[str], read: Iterable[Path]) -> None:
-    """Check that the result replaces none of the files that it is made of.
-
-    Raises:
-        InputError: it would.
-    """
-    written = Path(out).expanduser().resolve()
-    for path in read:
-        if path.resolve() == written:
-            raise InputError(f"{path.name} is both read and written; choose another name for the result.")
 
 
 def sentences(said: Iterable[str]) -> tuple[str, ...]:

@@ -11,28 +11,35 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind, StereoLaw
+from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind, StereoLaw, check_aspect
 from ..errors import InputError
-from ..geometry.sphere import DEG
+from ..geometry.degrees import DEG
+from ..media.files import check_not_read
 from ..media.info import probe
-from ..media.reader import PanoramaStream, at_rate, check_times
-from ..media.writer import aac_notices, check_clip_path, clip_stream
-from ..records import Progress, View
-from ..saliency.human_faces import FaceDetector
-from ..sound.stereo import check_law
+from ..media.planes import Planes
+from ..media.reader import PanoramaStream, check_times, shown_at_rate
+from ..media.writer import ClipStream, aac_notices, check_clip_path, clip_stream
+from ..records import PanoramaClip, Progress, View, ViewTrack
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
-from ..viewpoint.follow import Follower
-from .aim import SALIENCY_FPS, Aim, Estimator, Follow, Look, aim_at, seconds_of
+from ..viewpoint.keyframes import Keyframe, keyframes_of
+from .aim import SALIENCY_FPS, Estimator, Follow, Look, aim_at, seconds_of
 from .camera import Camera
+from .in_memory import HeldPanorama
 from .sound import Heard, choose_mix, sound_blocks, sound_gain
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..saliency.human_faces import FaceDetector
 
 SIDE_RANGE_PX = (16, 8192)
 # The largest side that players decode reliably; a size that was asked for may exceed it.
@@ -49,6 +56,7 @@ class Reframed:
         sound: "stereo", "mono", "foa", "headphones" where it was turned, "as recorded", or "none".
         first_view: the view of the first frame.
         notices: sentences for people.
+        look: where the camera was told to look. track: where it looked, `SALIENCY_FPS` times a second.
     """
 
     path: Path
@@ -59,6 +67,15 @@ class Reframed:
     sound: str
     first_view: View
     notices: tuple[str, ...]
+    look: Look
+    track: ViewTrack
+
+    @property
+    def keyframes(self) -> tuple[Keyframe, ...]:
+        """The camera's path to edit by hand: the given one, or the followed one made sparse (`keyframes_of`)."""
+        if isinstance(self.look, View):
+            return (Keyframe(0.0, self.first_view),)
+        return keyframes_of(self.track, SALIENCY_FPS) if isinstance(self.look, Follow) else tuple(self.look)
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,8 @@ class ReframeSettings:
     """The part of the video to reframe, and the size, rate and sound of the result.
 
     Args:
-        size: width and height in pixels, even. None gives a square of as many pixels per degree as the source has.
+        size: width and height in pixels, even. None gives as many pixels per degree as the source has.
+        aspect: width over height, 1:4 to 4:1, for a size of None; None gives a square.
         sound: `stereo` and `mono` are virtual microphones turned with the view (`stereo_matrix`, `view_sound`), or the
             downmix of loudspeakers (`downmix_matrix`); `foa` is the turned Ambisonics itself, `headphones` what two
             ears hear of it; `auto` leaves mono and stereo as they are and makes stereo of the rest. A head-locked pair
@@ -76,7 +94,7 @@ class ReframeSettings:
         stereo: law by which Ambisonics becomes stereo (`sound.stereo`).
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
-        eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
+        eye, audio_track, ambisonics, head_locked: as in `read_panorama`, for files.
         saliency: method of `predict_saliency`, for `Follow`.
 
     Raises:
@@ -95,17 +113,25 @@ class ReframeSettings:
     ambisonics: str = "auto"
     head_locked: bool = False
     saliency: str | Path = MULTICUE
+    aspect: float | None = None
 
     def __post_init__(self) -> None:
         low, high = SIDE_RANGE_PX
         if self.size is not None and any(side % 2 or not low <= side <= high for side in self.size):
             width, height = self.size
             raise InputError(f"a size of {width}x{height} was asked for; H.264 needs even numbers, {low} to {high}.")
+        if self.aspect is not None:
+            check_aspect(self.aspect)
+        if self.size is not None and self.aspect is not None:
+            raise InputError("a size has its own aspect ratio; give the size or the aspect ratio, not both.")
         if self.sound not in SOUND_KINDS:
             raise InputError(f"sound {self.sound!r} is unknown; choose one of {', '.join(SOUND_KINDS)}.")
         if self.hrtf is not None and self.sound != "headphones":
             raise InputError(f"a SOFA file is for the sound 'headphones', and the sound is {self.sound!r}; choose one.")
-        check_law(self.stereo)
+        if self.stereo != "cardioids":
+            from ..sound.stereo import check_law
+
+            check_law(self.stereo)
         if self.stereo != "cardioids" and self.sound not in ("auto", "stereo"):
             raise InputError(f"a stereo law is for the sound 'stereo', and the sound is {self.sound!r}; choose one.")
         check_times(self.start_s, self.duration_s)
@@ -119,7 +145,8 @@ class ReframeSettings:
 
 
 def reframe(
-    source: str | os.PathLike[str], out: str | os.PathLike[str], look: Look, settings: ReframeSettings | None = None,
+    source: str | os.PathLike[str] | PanoramaClip, out: str | os.PathLike[str], look: Look,
+    settings: ReframeSettings | None = None,
     *, detector: FaceDetector | None = None, device: torch.device | str = "cpu", progress: Progress | None = None,
 ) -> Reframed:  # fmt: skip
     """Write what a camera inside a 360° video sees and hears, as an MP4 (H.264, AAC).
@@ -127,7 +154,7 @@ def reframe(
     Convention: the module's text.
 
     Args:
-        source: a 360° video. out: the MP4 to write; it appears when it is complete.
+        source: a 360° video, or a clip that is held. out: the MP4 to write; it appears when it is complete.
         look: a salient region to follow, one view, or keyframes.
         settings: part, size, rate and sound; None takes the defaults.
         detector: finds faces for `Follow`; None does without. device: computes its saliency.
@@ -142,42 +169,49 @@ def reframe(
     settings = settings or ReframeSettings()
     _check_look(look)
     check_clip_path(out)
-    info = probe(source)
-    if Path(out).expanduser().resolve() == info.path.resolve():
-        raise InputError(f"{info.path.name} is both read and written; choose another name for the result.")
-    stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    stream = _open(source, out, settings)
     start_s, stop_s = settings.start_s, settings.stop_s
     mix = choose_mix(stream, settings.sound, settings.hrtf, settings.stereo)
     aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
-    job = _Job(stream, aim, start_s, stop_s, settings.fps, progress)
-    shots = job.shots()
-    first = next(shots, None)
-    if first is None:
-        raise InputError(f"{info.path.name} has no picture at {start_s:g} s; choose an earlier start.")
-    width, height = settings.size or _default_size(first.pixels.shape[1], _widest_deg(look))
+    job = Job(stream, start_s, stop_s, settings.fps, progress)
+    (_, columns), shots = job.shots()
+    width, height = settings.size or _default_size(columns, _widest_deg(look), settings.aspect or 1.0)
     camera = Camera(width, height)
     gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(out, (width, height), job.time_base, job.rate, mix.shape) as clip:
         heard = Heard(sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
-        shot: _Shot | None = first
-        while shot is not None:
-            clip.add_frame(camera.picture(shot.pixels, aim(shot.time_s)), shot.tick)
-            heard.advance(shot.time_s)
-            job.tell()
-            shot = next(shots, None)
-        # As in the source, sound may outlast the picture.
-        heard.advance(math.inf)
+        job.write(shots, clip, heard, lambda shot: camera.picture(shot.pixels, aim(shot.time_s)))
     stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
     notices = (*stream.sentences, *job.notices())
-    return Reframed(Path(out), width, height, job.count, job.end_s, mix.name, aim(first.time_s), notices)
+    views = tuple(aim(i / SALIENCY_FPS) for i in range(max(1, round(job.end_s * SALIENCY_FPS))))
+    return Reframed(
+        Path(out), width, height, job.count, job.end_s, mix.name, views[0], notices, look,
+        ViewTrack(views, width / height),
+    )  # fmt: skip
+
+
+def _open(
+    source: str | os.PathLike[str] | PanoramaClip, out: str | os.PathLike[str], settings: ReframeSettings
+) -> PanoramaStream:  # fmt: skip
+    if isinstance(source, PanoramaClip):
+        if settings.eye not in (None, "whole"):
+            raise InputError(
+                f"the eye {settings.eye!r} is for files; cut the frames of that eye out of the clip first."
+            )
+        return HeldPanorama(source)
+    info = probe(source)
+    check_not_read(out, [info.path])
+    return PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
 
 
 def _check_look(look: Look) -> None:
     if isinstance(look, Follow):
+        from ..viewpoint.follow import Follower
+
         Follower(SALIENCY_FPS, look.rank)
         check_fov_deg(look.fov_deg)
     elif isinstance(look, View):
-        manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1)
+        manual_viewpoint(look.yaw_deg, look.pitch_deg, look.fov_deg, 1, look.roll_deg)
     elif not look:
         raise InputError("there are no keyframes; set at least one, or choose the view in another way.")
 
@@ -186,11 +220,13 @@ def _widest_deg(look: Look) -> float:
     return look.fov_deg if isinstance(look, Follow | View) else max(frame.view.fov_deg for frame in look)
 
 
-def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
-    """A square with as many pixels per degree at its centre as a panorama of `source_width` pixels."""
+def _default_size(source_width: int, fov_deg: float, aspect: float) -> tuple[int, int]:
+    """A picture with as many pixels per degree at its centre as a panorama of `source_width` pixels."""
+    from ..geometry.perspective import picture_size
+
     side = 2 * math.tan(fov_deg * DEG / 2) * source_width / (2 * math.pi)
-    even = min(MAX_DEFAULT_SIDE_PX, max(SIDE_RANGE_PX[0], round(side / 2) * 2))
-    return even, even
+    width, height = picture_size(min(MAX_DEFAULT_SIDE_PX, round(side / 2) * 2), aspect)
+    return max(SIDE_RANGE_PX[0], width), max(SIDE_RANGE_PX[0], height)
 
 
 # Picture --------------------------------------------------------------------------------------------------------------
@@ -198,23 +234,27 @@ def _default_size(source_width: int, fov_deg: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Shot:
-    """One frame of the result: its tick of the time base, seconds from the excerpt's start, and panorama pixels."""
+    """One frame of the result: its tick of the time base, seconds from the excerpt's start, and the panorama."""
 
     tick: int
     time_s: float
-    pixels: np.ndarray
+    pixels: np.ndarray | Planes
 
 
 @dataclass
-class _Job:
-    """Give out the frames of an excerpt with their output times, and count them."""
+class Job:
+    """Give out the frames of an excerpt with their output times, count and write them.
+
+    Args:
+        what: the work, as its progress names it.
+    """
 
     stream: PanoramaStream
-    aim: Aim
     start_s: float
     stop_s: float
     fps: float | None
     progress: Progress | None
+    what: str = "reframing"
     count: int = 0
     end_s: float = 0.0
     _gaps: list[float] = field(default_factory=lambda: [math.inf, 0.0])
@@ -231,18 +271,42 @@ class _Job:
         # A common fine base: WebM's reader and frames without a time do not keep the stream's own.
         return Fraction(1, 90000)
 
-    def shots(self) -> Iterator[_Shot]:
-        return self._constant() if self.fps else self._own_times()
+    def shots(self) -> tuple[tuple[int, int], Iterator[_Shot]]:
+        """Give rows and columns of the first frame, and all frames in order; the first one begins at 0 s.
+
+        Raises:
+            InputError: there is none.
+        """
+        shots = self._constant() if self.fps else self._own_times()
+        first = next(shots, None)
+        if first is None:
+            name = self.stream.info.path.name
+            raise InputError(f"{name} has no picture at {self.start_s:g} s; choose an earlier start.")
+        rows, columns = first.pixels.shape[:2]
+        return (rows, columns), chain((first,), shots)
+
+    def write(
+        self, shots: Iterator[_Shot], clip: ClipStream, heard: Heard, draw: Callable[[_Shot], np.ndarray | Planes]
+    ) -> None:
+        """Write what is drawn of each frame, and the sound beside it."""
+        for shot in shots:
+            clip.add_frame(draw(shot), shot.tick)
+            heard.advance(shot.time_s)
+            self._tell()
+        # As in the source, sound may outlast the picture.
+        heard.advance(math.inf)
 
     def _constant(self) -> Iterator[_Shot]:
         assert self.fps is not None
-        for tick, pixels in enumerate(at_rate(self.stream, self.fps, self.start_s, self.stop_s)):
+        frames = self.stream.stored_frames(self.start_s, self.stop_s)
+        shots = shown_at_rate(self.stream, frames, self.fps, self.start_s, self.stop_s)
+        for tick, pixels in enumerate(shots):
             self.count, self.end_s = tick + 1, (tick + 1) / self.fps
             yield _Shot(tick, tick / self.fps, pixels())
 
     def _own_times(self) -> Iterator[_Shot]:
         last_tick, last_s = -1, 0.0
-        for source_s, pixels in self.stream.frames(self.start_s, self.stop_s):
+        for source_s, pixels in self.stream.stored_frames(self.start_s, self.stop_s):
             # The clip begins with the first frame, even where that begins before or after the excerpt's start.
             time_s = max(0.0, source_s - self.start_s) if self.count else 0.0
             tick = round(time_s / self.time_base)
@@ -256,10 +320,10 @@ class _Job:
         end_s = self.stream.end_s if self.stream.ended else self.stop_s
         self.end_s = max(last_s, min(end_s, self.stop_s) - self.start_s)
 
-    def tell(self) -> None:
+    def _tell(self) -> None:
         if self.progress is not None:
             total = round(seconds_of(self.stream.info, self.start_s, self.stop_s) * self.rate)
-            self.progress(self.count, max(self.count, total), "reframing")
+            self.progress(self.count, max(self.count, total), self.what)
 
     def notices(self) -> tuple[str, ...]:
         low, high = self._gaps

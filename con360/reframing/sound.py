@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..choices import StereoLaw
 from ..errors import InputError
-from ..geometry.sphere import rotation
 from ..media.reader import PanoramaStream
-from ..media.sofa import ears_of_sofa
-from ..media.writer import ClipStream, aac_gain, aac_rate_hz
+from ..media.writer import ClipStream, aac_gain, sound_rate_hz
 from ..records import Progress, order_of
 from ..sound.channels import FIRST_ORDER, PAIR, first_order_notice
-from ..sound.headphones import ears_blocks, load_ears
-from ..sound.levels import PAIR_LEFT_OUT, downmix_matrix, mixed_notice, resample_blocks
-from ..sound.peaks import peak_of
-from ..sound.rotation import turn_blocks
-from ..sound.stereo import stereo_blocks
-from ..sound.views import front_mono
 from .aim import Aim, seconds_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Sound ----------------------------------------------------------------------------------------------------------------
 
@@ -51,7 +45,7 @@ class _Mix:
     @property
     def shape(self) -> tuple[int, int] | None:
         """Channels and rate of the result; None for no sound."""
-        return (self.channels, aac_rate_hz(self.rate_hz)) if self.channels else None
+        return (self.channels, sound_rate_hz(self.channels, self.rate_hz)) if self.channels else None
 
 
 def choose_mix(
@@ -61,6 +55,10 @@ def choose_mix(
     track = None if kind == "none" else stream.track
     if track is None:
         return _Mix("none")
+    import torch
+
+    from ..sound.levels import downmix_matrix, mixed_notice
+
     channels, rate, speakers = stream.sound_channels, track.sample_rate_hz, track.heard.speakers
     stream.notices += track.notices
     if track.layout == "ambix":
@@ -87,6 +85,12 @@ def choose_mix(
 def _turned_mix(
     stream: PanoramaStream, kind: str, rate_hz: int, hrtf: str | Path | None, law: StereoLaw
 ) -> _Mix:  # fmt: skip
+    from ..media.sofa import ears_of_sofa
+    from ..sound.headphones import ears_blocks, load_ears
+    from ..sound.levels import PAIR_LEFT_OUT
+    from ..sound.stereo import stereo_blocks
+    from ..sound.views import front_mono
+
     channels = stream.sound_channels
     has_pair = order_of(channels) is None
     order = order_of(channels - PAIR if has_pair else channels) or 1
@@ -103,12 +107,30 @@ def _turned_mix(
     return _Mix("stereo", rate_hz, 2, heard=lambda turned: stereo_blocks(turned, rate_hz, law), order=order)
 
 
+def whole_mix(stream: PanoramaStream) -> _Mix:
+    """Choose the mix that keeps a panorama's sound whole: all of its Ambisonics turned, a head-locked pair unturned.
+
+    Other sound stays as it is up to two channels; loudspeakers become stereo.
+    """
+    track = stream.track
+    if track is None or track.layout != "ambix":
+        return choose_mix(stream, "auto")
+    stream.notices += track.notices
+    channels = stream.sound_channels
+    order = order_of(channels) or order_of(channels - PAIR) or 1
+    return _Mix("ambisonics", track.sample_rate_hz, channels, heard=iter, order=order)
+
+
 def sound_blocks(
     stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float
 ) -> Iterator[Tensor]:  # fmt: skip
     """Yield the mixed sound of an excerpt, `[D, n]` after `[D, n]` in the result's channels and rate."""
     if mix.shape is None:
         return iter(())
+    import torch
+
+    from ..sound.levels import resample_blocks
+    from ..sound.rotation import turn_blocks
 
     blocks: Iterator[Tensor] = map(torch.from_numpy, stream.sound(start_s, stop_s))
     if mix.heard is not None:
@@ -121,10 +143,13 @@ def sound_blocks(
 
 def _cameras(aim: Aim, times_s: np.ndarray) -> Tensor:
     """Rotations of the camera, `[M, 3, 3]`, at times from the excerpt's start."""
+    import torch
+
+    from ..geometry.sphere import rotation
+
     views = [aim(time_s) for time_s in times_s.tolist()]
-    yaw = torch.tensor([view.yaw_deg for view in views], dtype=torch.float64)
-    pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
-    return rotation(yaw, pitch)
+    angles = torch.tensor([(view.yaw_deg, view.pitch_deg, view.roll_deg) for view in views], dtype=torch.float64)
+    return rotation(*angles.unbind(-1))
 
 
 def sound_gain(
@@ -136,6 +161,10 @@ def sound_gain(
         if progress is not None and mix.shape is not None:
             second, total = heard // mix.shape[1], int(seconds_of(stream.info, start_s, stop_s))
             progress(second, max(second, total, 1), "measuring the sound")
+
+    if mix.shape is None:
+        return 1.0
+    from ..sound.peaks import peak_of
 
     return aac_gain(peak_of(sound_blocks(stream, mix, aim, start_s, stop_s), tell))
 

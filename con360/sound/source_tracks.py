@@ -17,7 +17,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..choices import EASES
 from ..errors import InputError
+from ..geometry.degrees import wrap_yaw_deg
+from ..geometry.easing import Move, eased
 from ..geometry.erp import sample_erp
 from ..geometry.sphere import directions, rotation
 from ..moments import moments_from_json
@@ -26,31 +29,59 @@ from .moving import mix_blocks, rows_of
 from .sources import check_track, path_of
 from .stereo import SPEAKER_YAW_DEG, law_gains, law_yaw_deg
 
-# Of each moment in JSON. `fov` is a view's and says nothing about a source.
+# Of each moment in JSON. `fov` and `roll` are a view's and say nothing about a source.
 FIELDS = ("time", "yaw", "pitch", "distance", "spread", "gain")
 # Points of an hour at 60 frames a second.
 MAX_POINTS = 216_000
 # Distances and panning are smoothed by a Gaussian of this sigma; panning is measured in rows.
 SMOOTHING_S = 0.3
 ROW_S = 0.04
+# A move that is not even becomes points this far apart; a hold ends so long before its cut.
+EASED_STEP_S, CUT_S = 0.05, 0.001
 _DEFAULTS = tuple(zip(FIELDS[1:], (0.0, 0.0, 1.0, 0.0, 0.0), strict=True))
 
 
 def track_from_json(text: str) -> SourceTrack:
     """Read a track: `[{"time": 0, "yaw": -30, "pitch": 0, "distance": 2, "spread": 0, "gain": 0}, ...]`.
 
-    Convention: units of `SourcePoint`; only time and yaw are needed. Keyframes of a viewpoint are read as well.
+    Convention: units of `SourcePoint`; only time and yaw are needed. Keyframes of a viewpoint are read as well; a
+    move with an "ease" becomes points 0.05 s apart.
 
     Raises:
         InputError: no JSON list of such objects, none at all, or a value out of its range.
     """
     example = track_to_json(SourceTrack.still(SourcePoint(-30.0)))
-    optional = (*FIELDS[2:], "fov")
-    moments = moments_from_json(text, "source point", ["yaw"], optional, most=MAX_POINTS, example=example)
+    optional = (*FIELDS[2:], "fov", "roll")
+    moments = moments_from_json(
+        text, "source point", ["yaw"], optional, words={"ease": EASES}, most=MAX_POINTS, example=example
+    )
     if not moments:
         raise InputError(f"the source has no point; wanted a list like {example}.")
-    points = [SourcePoint(*(moment.get(name, default) for name, default in _DEFAULTS)) for moment in moments]
-    return check_track(SourceTrack(tuple(moment["time"] for moment in moments), tuple(points)))
+    times_s = [moment["time"] for moment in moments]
+    rows = [tuple(moment.get(name, default) for name, default in _DEFAULTS) for moment in moments]
+    moves = [
+        Move(_change(a, b), later - time_s, moment.get("ease", "linear"))
+        for a, b, time_s, later, moment in zip(rows, rows[1:], times_s, times_s[1:], moments, strict=False)
+    ]
+    found = [point for i, row in enumerate(rows) for point in _points(times_s[i], row, moves, i)]
+    return check_track(SourceTrack(tuple(t for t, _ in found), tuple(SourcePoint(*row) for _, row in found)))
+
+
+def _change(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
+    return (float(wrap_yaw_deg(b[0] - a[0])), *(y - x for x, y in zip(a[1:], b[1:], strict=True)))
+
+
+def _points(time_s: float, row: tuple[float, ...], moves: list[Move], i: int) -> Iterator[tuple[float, tuple]]:
+    """A point, and those on the way to the next where it is not even; each with its time."""
+    yield time_s, row
+    if i == len(moves) or moves[i].ease == "linear":
+        return
+    move, before, after = moves[i], moves[i - 1] if i else None, moves[i + 1] if i + 1 < len(moves) else None
+    cut = [move.seconds - CUT_S] if move.seconds > CUT_S else []
+    steps = cut if move.ease == "hold" else np.arange(EASED_STEP_S, move.seconds - CUT_S, EASED_STEP_S).tolist()
+    for step in steps:
+        moved = eased(move, step / move.seconds, before, after)
+        yield time_s + step, tuple(was + by for was, by in zip(row, moved, strict=True))
 
 
 def track_to_json(track: SourceTrack) -> str:

@@ -5,6 +5,7 @@ Source: method notes "Sound of a view".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +33,7 @@ def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
 
     Convention:
         Frame `i` of the track holds at `i / fps` seconds. Between frames yaw takes the shorter way round and pitch
-        is linear; after the last frame its view stays.
+        is linear; after the last frame its view stays. The microphone hears the same however the camera rolls.
 
     Args:
         sound: `ambix`; of higher orders the first-order part is heard.
@@ -52,7 +53,7 @@ def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
         )
     field, pair = field_and_pair(sound.waveform)
     w, y, z, x = field[:FIRST_ORDER]
-    yaw, pitch = _looked(track, torch.arange(w.shape[0], dtype=torch.float64) * (fps / sound.sample_rate_hz))
+    yaw, pitch, _ = _looked(track, torch.arange(w.shape[0], dtype=torch.float64) * (fps / sound.sample_rate_hz))
     azimuth, elevation = torch.deg2rad(ambisonic_azimuth_deg(yaw)), torch.deg2rad(pitch)
     front = torch.stack((azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin())).to(w)
     mono = VIEW_OMNI_GAIN * w + VIEW_FRONT_GAIN * (front * torch.stack((x, y, z))).sum(0)
@@ -61,7 +62,7 @@ def view_sound(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
 
 
 def view_ears(sound: Sound, track: ViewTrack | View, fps: float, ears: EarFilters | None = None) -> Sound:
-    """Make headphone sound of Ambisonics for a listener who looks where the view looks.
+    """Make headphone sound of Ambisonics for a listener who looks where the view looks, the head rolled as it is.
 
     Args:
         sound: `ambix` of order 1, 2 or 3; a head-locked pair does not turn.
@@ -76,18 +77,25 @@ def view_ears(sound: Sound, track: ViewTrack | View, fps: float, ears: EarFilter
     if not sound.ambisonic_order:
         return to_ears(sound, ears)
 
-    def cameras(times_s: np.ndarray) -> Tensor:
-        return rotation(*_looked(track, torch.from_numpy(times_s) * fps), dtype=torch.float64)
-
-    turned = turn_blocks([sound.waveform], sound.sample_rate_hz, cameras, sound.ambisonic_order)
+    turned = turn_blocks([sound.waveform], sound.sample_rate_hz, cameras_of(track, fps), sound.ambisonic_order)
     return to_ears(replace(sound, waveform=torch.cat([*turned, sound.waveform[:, :0]], 1)), ears)
 
 
-def _looked(track: ViewTrack | View, position: Tensor) -> tuple[Tensor, Tensor]:
-    """Yaw and pitch of a view, or of a track at fractional frames."""
+def cameras_of(track: ViewTrack | View, fps: float) -> Callable[[np.ndarray], Tensor]:
+    """The camera of a track over time, for `turn_blocks`: maps seconds `[M]`, at least 0, to rotations `[M, 3, 3]`."""
+
+    def cameras(times_s: np.ndarray) -> Tensor:
+        return rotation(*_looked(track, torch.from_numpy(times_s) * fps), dtype=torch.float64)
+
+    return cameras
+
+
+def _looked(track: ViewTrack | View, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Yaw, pitch and roll of a view, or of a track at fractional frames."""
     views = (track,) if isinstance(track, View) else track.views
-    yaw = _interpolate(_unwrap_deg([view.yaw_deg for view in views]), position)
-    return yaw, _interpolate(torch.tensor([view.pitch_deg for view in views], dtype=torch.float64), position)
+    pitch = torch.tensor([view.pitch_deg for view in views], dtype=torch.float64)
+    yaw, roll = (_unwrap_deg([getattr(view, name) for view in views]) for name in ("yaw_deg", "roll_deg"))
+    return _interpolate(yaw, position), _interpolate(pitch, position), _interpolate(roll, position)
 
 
 def _unwrap_deg(angles: list[float]) -> Tensor:

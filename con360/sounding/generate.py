@@ -114,5 +114,3 @@ def generated_blocks(
     """
     with torch.no_grad():
         yield from model.codec.decode_tiles(latent_groups(model, pictures, seconds, settings, told))
-
-

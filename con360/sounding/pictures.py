@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry.sphere import DEG, rotation
+from ..geometry.degrees import DEG
+from ..geometry.sphere import rotation
 
 SIDE_PX = 224
 VIEW_FOV_DEG = 120.0

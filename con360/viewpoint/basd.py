@@ -63,7 +63,7 @@ def normalize_distance(distance_px: np.ndarray, normalization: BasdNormalization
     raise InputError(f"BASD normalisation {normalization!r} is unknown; choose one of {names}.")
 
 
-def basd_map(view: View, height: int, normalization: BasdNormalization = "minmax") -> torch.Tensor:
+def basd_map(view: View, height: int, normalization: BasdNormalization = "minmax", aspect: float = 1.0) -> torch.Tensor:
     """Compute the BASD map of one view.
 
     Convention: a pixel is inside when the direction of its centre is seen by the view (tested on the sphere), so the
@@ -72,6 +72,7 @@ def basd_map(view: View, height: int, normalization: BasdNormalization = "minmax
     Args:
         view: where the camera looks. height: H of the map, whose width is 2 H. normalization: "minmax", "diagonal" or
             "none".
+        aspect: width over height of the view's picture.
 
     Returns:
         `[H, W]` float32 on the CPU.
@@ -79,7 +80,7 @@ def basd_map(view: View, height: int, normalization: BasdNormalization = "minmax
     Raises:
         InputError: the view is so narrow that no pixel's centre falls into it, or an unknown normalisation.
     """
-    inside = inside_view(erp_directions(height, dtype=torch.float64), view).numpy()
+    inside = inside_view(erp_directions(height, dtype=torch.float64), view, aspect).numpy()
     if not inside.any():
         raise InputError(
             f"a view of {view.fov_deg:g} degrees falls between the pixels of a map {height} high; use a larger map."
@@ -94,7 +95,8 @@ def basd_maps(track: ViewTrack, height: int = 256, normalization: BasdNormalizat
     copy before writing into them.
 
     Args:
-        track: one view per frame. height: H of the maps, whose width is 2 H. normalization: per map.
+        track: one view per frame, with the aspect ratio. height: H of the maps, whose width is 2 H.
+        normalization: per map.
 
     Returns:
         `[T, H, 2 H]` float32 on the CPU, with the track.
@@ -104,7 +106,7 @@ def basd_maps(track: ViewTrack, height: int = 256, normalization: BasdNormalizat
     """
     if not len(track):
         raise InputError("the track has no views; give at least one frame.")
-    made = {view: basd_map(view, height, normalization) for view in dict.fromkeys(track.views)}
+    made = {view: basd_map(view, height, normalization, track.aspect) for view in dict.fromkeys(track.views)}
     if track.is_still:
         maps = made[track.views[0]].expand(len(track), -1, -1)
     else:

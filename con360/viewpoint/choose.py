@@ -13,15 +13,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 
-from ..choices import RANKINGS, VIEW_MODES, Ranking, ViewMode
+from ..choices import RANKINGS, VIEW_MODES, Ranking, ViewMode, check_aspect
 from ..errors import InputError
-from ..geometry.sphere import angles, wrap_yaw_deg
+from ..geometry.degrees import wrap_yaw_deg
 from ..records import Region, SaliencyMaps, View, Viewpoint, ViewTrack
-from .regions import as_maps, find_regions
-from .subjects import find_subjects, follow_subjects
-from .tracks import SMOOTHING_S, follow_regions, smooth_track, vector_of
 
 FOV_RANGE_DEG = (30.0, 150.0)
 DEFAULT_FOV_DEG = 90.0
@@ -33,7 +29,7 @@ BOX_FOV_RANGE_DEG = (60.0, 120.0)
 def check_fov_deg(fov_deg: float) -> float:
     """Check a viewpoint's field of view.
 
-    Convention: across and down alike, 30 to 150 degrees.
+    Convention: across the longer side, 30 to 150 degrees.
 
     Raises:
         InputError: outside the range, or not a number.
@@ -44,25 +40,32 @@ def check_fov_deg(fov_deg: float) -> float:
     return float(fov_deg)
 
 
-def manual_viewpoint(yaw_deg: float, pitch_deg: float, fov_deg: float, num_frames: int) -> Viewpoint:
+def manual_viewpoint(
+    yaw_deg: float, pitch_deg: float, fov_deg: float, num_frames: int, roll_deg: float = 0.0, aspect: float = 1.0
+) -> Viewpoint:
     """Make a still view set by hand.
 
-    Convention: yaw right-positive, any finite number, wrapped to [-180, 180); pitch up-positive; rank 0, no region.
+    Convention: yaw right-positive, any finite number, wrapped to [-180, 180); pitch up-positive; roll as in `View`,
+    wrapped as yaw is; rank 0, no region.
 
     Args:
         pitch_deg: in [-90, 90]. fov_deg: in [30, 150]. num_frames: length of the track, at least 1.
+        aspect: width over height, 1:4 to 4:1.
 
     Raises:
         InputError: an angle outside its range, or not a number.
     """
     if not math.isfinite(yaw_deg):
         raise InputError(f"the yaw is {yaw_deg}; give a finite number of degrees, 0 is the panorama's centre.")
+    if not math.isfinite(roll_deg):
+        raise InputError(f"the roll is {roll_deg}; give a finite number of degrees, 0 is level.")
     if not -90.0 <= pitch_deg <= 90.0:
         raise InputError(f"a pitch of {pitch_deg:g} degrees was asked for; choose one from -90 (down) to 90 (up).")
     if num_frames < 1:
         raise InputError(f"a view for {num_frames} frames was asked for; give at least one frame.")
-    view = View(float(wrap_yaw_deg(float(yaw_deg))), float(pitch_deg), check_fov_deg(fov_deg))
-    return Viewpoint(0, None, ViewTrack.still(view, num_frames))
+    yaw, roll = (float(wrap_yaw_deg(float(angle))) for angle in (yaw_deg, roll_deg))
+    view = View(yaw, float(pitch_deg), check_fov_deg(fov_deg), roll)
+    return Viewpoint(0, None, ViewTrack.still(view, num_frames, check_aspect(aspect)))
 
 
 def box_fov_deg(region: Region) -> float:
@@ -110,6 +113,8 @@ def viewpoints(
         raise InputError(f"viewpoint ranking {ranking!r} is unknown; choose 'subject' or 'centroid'.")
     if fov_deg != "box":
         check_fov_deg(fov_deg)
+    from .regions import as_maps
+
     found = _ranked_paths(as_maps(saliency.maps), fps, mode, ranking, max_viewpoints, threshold)
     num_frames = len(saliency.maps)
     if not found:
@@ -125,6 +130,12 @@ def _ranked_paths(
     maps: np.ndarray, fps: float, mode: str, ranking: str, most: int, threshold: float
 ) -> list[tuple[Region, np.ndarray]]:
     """List (region, directions `[T, 3]`) by rank."""
+    import torch
+
+    from .regions import find_regions
+    from .subjects import find_subjects, follow_subjects
+    from .tracks import SMOOTHING_S, follow_regions, smooth_track, vector_of
+
     if mode == "track":
         if ranking == "centroid":
             return follow_regions(maps, fps, threshold, most)
@@ -147,6 +158,10 @@ def viewpoint_notices(found: Sequence[Viewpoint]) -> tuple[str, ...]:
 
 def _as_track(path: np.ndarray, fov_deg: float) -> ViewTrack:
     """Turn a path `[T, 3]` of unit vectors into views."""
+    import torch
+
+    from ..geometry.sphere import angles
+
     if (path == path[0]).all():
         path = path[:1].repeat(len(path), 0)
     yaw, pitch = angles(torch.from_numpy(path))

@@ -23,6 +23,7 @@ class PublishedWeights:
 
     Args:
         note: what they draw, if their title promises more.
+        files: addresses of the weight files themselves, where the page lists several files.
     """
 
     title: str
@@ -30,19 +31,24 @@ class PublishedWeights:
     licence: str
     size: str
     note: str = ""
+    files: tuple[str, ...] = ()
 
+
+_HUB = "https://huggingface.co/"
+_BLIP2, _LLAMA = _HUB + "Salesforce/blip2-opt-2.7b", _HUB + "meta-llama/Llama-3.2-1B-Instruct"
 
 # By role: folders of transformers.
 FOLDER_MODELS = {
     "captioner": PublishedWeights(
-        "BLIP-2", "https://huggingface.co/Salesforce/blip2-opt-2.7b", "MIT", "15 GB (3.74 billion weights, float32)"
+        "BLIP-2", _BLIP2, "MIT", "15 GB (3.74 billion weights, float32)",
+        files=tuple(f"{_BLIP2}/resolve/main/model-0000{number}-of-00002.safetensors" for number in (1, 2)),
     ),
     "language model": PublishedWeights(
-        "Llama 3.2", "https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 Community License",
-        "2.5 GB (1.24 billion weights, bfloat16)",
+        "Llama 3.2", _LLAMA, "Llama 3.2 Community License", "2.5 GB (1.24 billion weights, bfloat16)",
+        files=(f"{_LLAMA}/resolve/main/model.safetensors",),
     ),
     "picture encoder": PublishedWeights(
-        "MetaCLIP ViT-H/14", "https://huggingface.co/facebook/metaclip-h14-fullcc2.5b",
+        "MetaCLIP ViT-H/14", _HUB + "facebook/metaclip-h14-fullcc2.5b",
         "CC BY-NC 4.0 (not for commercial use)", "unknown (632 M weights in its vision tower)",
     ),
 }  # fmt: skip
@@ -118,8 +124,6 @@ def _is_tempsal(path: Path) -> bool:
     return path.is_file() and "tempsal" in path.name.lower() and path.suffix in PICKLE_SUFFIXES
 
 
-_HUB = "https://huggingface.co/"
-
 # Sizes, licences and addresses as their pages state them; where none was found it says so.
 KNOWN_PARTS: tuple[KnownPart, ...] = (
     KnownPart(
@@ -135,7 +139,7 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
             "SVG baseline", "https://drive.google.com/file/d/1pQdhl_j_hjdIMJq9waVTvM3baj5xqeF3 (arXiv 2409.17550)",
             "unknown; it contains AudioLDM, CC BY-NC-SA 4.0 (not for commercial use)",
             "unknown (2196 M weights in U-Nets and connectors)",
-            "trained on Greatest Hits: it draws drumsticks hitting things",
+            "trained on Greatest Hits, so it draws drumsticks hitting things",
         ),
         ("con360",), "svg", _holds(INDEX, "unet_v", "unet_svg"),
     ),

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import folder_paths
 
 from ...con360.errors import InputError
+from .tokens import dated
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"}
 
 MAX_NAME_BYTES = 240
-_DATE, _DATE_FIELD = re.compile(r"%date:([^%]*)%"), re.compile(r"yyyy|yy|MM?|dd?|hh?|mm?|ss?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -88,31 +88,41 @@ def temp_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
     return folder / name, {"filename": name, "subfolder": "", "type": "temp"}
 
 
-def dated(name: str, when: datetime) -> str:
-    """Fill in `%date:yyyy-MM-dd hh-mm-ss%` and the like, as the frontend does for core's own save nodes alone."""
-    values = {"y": when.year, "M": when.month, "d": when.day, "h": when.hour, "m": when.minute, "s": when.second}
+def address_of(path: Path) -> dict[str, str] | None:
+    """Address for `/view` of a file in ComfyUI's input, output or temp folder; None where it lies elsewhere."""
+    real = Path(os.path.realpath(path))
+    for kind in ("input", "output", "temp"):
+        folder = Path(os.path.realpath(getattr(folder_paths, f"get_{kind}_directory")()))
+        if real.is_relative_to(folder):
+            inner = real.parent.relative_to(folder).as_posix()
+            return {"filename": real.name, "subfolder": "" if inner == "." else inner, "type": kind}
+    return None
 
-    def number(field: re.Match[str]) -> str:
-        letters = field[0]
-        value = f"{values[letters[0]]:0{min(len(letters), 4)}}"
-        return value[-2:] if letters == "yy" else value
 
-    return _DATE.sub(lambda token: _DATE_FIELD.sub(number, token[1]), name)
-
-
-def output_file(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
-    """Make the next numbered path in ComfyUI's output folder, and its address for `/view`.
-
-    The prefix may hold `%date:...%` (`dated`) and what the core fills in, such as `%width%`.
+def check_prefix(prefix: str) -> Path:
+    """Check the beginning of a name in ComfyUI's output folder, its `%date:...%` filled in; return that folder.
 
     Raises:
-        InputError: the prefix points outside that folder, or is no name.
+        InputError: it points outside of the folder, or is no name.
     """
     prefix = dated(prefix, datetime.now())
     _check_name(prefix)
     root = Path(os.path.realpath(folder_paths.get_output_directory()))
     if not Path(os.path.realpath(root / os.path.dirname(os.path.normpath(prefix)))).is_relative_to(root):
         raise InputError(f"the file name '{prefix}' points outside ComfyUI's output folder; choose another.")
+    return root
+
+
+def output_file(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
+    """Make the next numbered path in ComfyUI's output folder, and its address for `/view`.
+
+    The prefix may hold `%date:...%` (`tokens.dated`) and what the core fills in, such as `%width%`.
+
+    Raises:
+        InputError: the prefix points outside that folder, or is no name.
+    """
+    prefix = dated(prefix, datetime.now())
+    root = check_prefix(prefix)
     folder, name, count, subfolder, _ = folder_paths.get_save_image_path(prefix, str(root), width, height)
     path = Path(folder) / f"{name}_{count:05}_{suffix}"
     return path, {"filename": path.name, "subfolder": subfolder, "type": "output"}

@@ -23,12 +23,13 @@ from comfy_api.v0_0_2 import io
 
 from ...con360.errors import InputError
 from ...con360.memory import TooLittleMemory
+from ...con360.pace import Pace, left_in_words
+from .files import shown_name
 
 if TYPE_CHECKING:
     import torch
     from comfy.model_patcher import ModelPatcher
     from PIL.Image import Image
-from .files import shown_name
 
 CATEGORY = "Con360-AV"
 
@@ -36,6 +37,9 @@ PANORAMA_WORDS = ("360", "vr", "panorama", "equirectangular")
 SOUND_WORDS = ("ambisonic", "foa", "spatial audio")
 
 PREVIEW_SIZE_PX = 512
+
+# Default in `validate_inputs` of a socket: what is linked arrives as None, since it has no value yet.
+ABSENT: Any = object()
 
 log = logging.getLogger("con360")
 
@@ -73,8 +77,14 @@ def _where_known(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name in inspect.signature(io.Schema).parameters}
 
 
-def check_choice(value: str, options: Iterable[str], what: str) -> None:
-    """Refuse a combo value that is not offered; the server itself accepts any.
+def is_widget(item: io.Input) -> bool:
+    """Tell whether an input has a widget, and so a place among the values that a workflow stores."""
+    # `get_io_type` of a combo may be its list (`words.checked`).
+    return item.io_type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+
+
+def check_choice(value: str, options: Iterable[str], what: str) -> str:
+    """Return a combo's value; refuse one that is not offered, which a link or `validate_inputs` lets through.
 
     Raises:
         InputError: names the values on offer.
@@ -83,6 +93,7 @@ def check_choice(value: str, options: Iterable[str], what: str) -> None:
     if value not in options:
         offered = ", ".join(f"'{option}'" for option in options[:8]) + (", …" if len(options) > 8 else "")
         raise InputError(f"{what} '{shown_name(str(value))}' is not available; choose one of {offered}.")
+    return value
 
 
 def check_weights(value: str, options: Iterable[str], what: str, part: str) -> None:
@@ -102,23 +113,22 @@ def check_weights(value: str, options: Iterable[str], what: str, part: str) -> N
         raise InputError(f"{error} {advice(part)}") from None
 
 
-def check_even(value: int | None, low: int, high: int) -> None:
-    """Refuse a size that H.264 cannot hold; the server checks no step, and no range of what `validate_inputs` names.
+def even(value: int, low: int, high: int) -> tuple[int, tuple[str, ...]]:
+    """Take a size to the next even number, as the widget's step does: video holds no odd ones. Say so where it changes.
 
     Raises:
-        InputError: no whole number, odd, or outside `low` to `high`; None, a linked widget, has no value yet.
+        InputError: outside `low` to `high`, which the server does not check where the number came by a link.
     """
-    if value is None:
-        return
-    if not isinstance(value, int) or value % 2 or not low <= value <= high:
+    if not isinstance(value, int) or not low <= value <= high:
         raise InputError(f"{value!r} pixels were asked for; choose an even number, {low} to {high}.")
+    return value + value % 2, (f"{value} pixels became {value + 1}: video needs even sizes",) if value % 2 else ()
 
 
 def verdict(**checks: Callable[[], object]) -> bool | str:
     """Run the check of each input for `validate_inputs`: return True, or the sentences of all `InputError`s.
 
-    The server shows the answer under every input that `validate_inputs` names, so each sentence of several checks
-    begins with the name of its own.
+    The server shows the answer under every input that `validate_inputs` names. So name one, or those that must agree,
+    and leave words (`words.Words`) and ranges to the server. Each sentence of several checks begins with a name.
     """
     sentences = []
     for name, check in checks.items():
@@ -129,7 +139,20 @@ def verdict(**checks: Callable[[], object]) -> bool | str:
     return "\n".join(sentences) or True
 
 
+def tell(notices: Iterable[str]) -> None:
+    """Log notices, for nodes that have no place to show them."""
+    for notice in notices:
+        log.warning(notice)
+
+
 # ---- files
+
+
+def prompt_of(node: type[io.ComfyNode]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The nodes of the run as they were sent, and the workflow as the frontend saved it; None where it is not told."""
+    if node.hidden is None:
+        return None, None
+    return node.hidden.prompt, (node.hidden.extra_pnginfo or {}).get("workflow")
 
 
 def workflow_of(node: type[io.ComfyNode]) -> dict[str, str]:
@@ -190,17 +213,48 @@ def check_interrupt() -> None:
     model_management.throw_exception_if_processing_interrupted()
 
 
+# Shorter waits are told by the bar alone.
+WORTH_TELLING_S = 3.0
+
+
 class NodeProgress:
     """A progress callback for the library that fills the running node's bar; each call can cancel."""
 
     def __init__(self) -> None:
-        self._bar = comfy.utils.ProgressBar(1)
+        self._bar, self._done = comfy.utils.ProgressBar(1), 0
+        self._pace, self._told = Pace(), ""
 
     def __call__(self, done: int, total: int, what: str, picture: torch.Tensor | None = None) -> None:
-        """`picture`, `[3, H, W]` in [0, 1], is shown on the node."""
+        """`picture`, `[3, H, W]` in [0, 1], is shown on the node, and so are the seconds left once they are known."""
         check_interrupt()
+        self._tell(self._pace.seconds_left(done, total, what), what)
+        if done < self._done:
+            # Newer cores hold back what does not move a bar on.
+            self._bar = comfy.utils.ProgressBar(1)
+        self._done = done
         preview = None if picture is None else ("JPEG", _pil(picture), PREVIEW_SIZE_PX)
         self._bar.update_absolute(done, max(total, 1), preview)
+
+    def _tell(self, left_s: float | None, what: str) -> None:
+        """Show the time left as the node's text; a blank takes the last one away."""
+        if left_s is None or left_s < WORTH_TELLING_S:
+            text = " " if self._told else ""
+        else:
+            text = f"{what}: {left_in_words(left_s)}"
+        if text != self._told:
+            self._told = text
+            _show_text(text)
+
+
+def _show_text(text: str) -> None:
+    from comfy_execution.utils import get_executing_context
+    from server import PromptServer
+
+    running = get_executing_context()
+    if running is not None:
+        server = PromptServer.instance
+        # A core that runs nodes in a process of their own knows no client there; then all are told.
+        server.send_progress_text(text, running.node_id, sid=getattr(server, "client_id", None))
 
 
 def progress() -> NodeProgress:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from browser.page import ComfyPage
 
 # The oldest and the newest way to draw nodes. Tests that take minutes in each run on these two only.
 ENDS = ["pinned-classic", "current-nodes2"]
+# The playhead keeps so far inside a timeline's strip, as in web/timeline.js.
+THUMB_PX = 12
 # Records the values that the gains of a page's sound are set to, in order.
 RECORD = """() => {
     const set = AudioParam.prototype.setTargetAtTime;
@@ -29,6 +32,16 @@ def wait(page: ComfyPage, read: Callable[[], Any], wanted: Any) -> None:
     assert found == wanted
 
 
+def choose_file(page: ComfyPage, kind: str, file: Path) -> None:
+    """Choose a file by a node's upload button."""
+    with page.page.expect_file_chooser() as chooser:
+        page.run(
+            "kind => window.app.graph._nodes.find((n) => n.type === kind)"
+            ".widgets.find((w) => w.type === 'button').callback()", kind,
+        )  # fmt: skip
+    chooser.value.set_files(file)
+
+
 def at(page: ComfyPage, kind: str, yaw: float, pitch: float) -> tuple[float, float]:
     """Return the place of a direction on the screen, by the flat map of a node's editor."""
     box = page.panel(kind).bounding_box()
@@ -44,3 +57,26 @@ def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) 
     mouse.move(*end, steps=4)
     mouse.up()
     page.page.wait_for_timeout(400)
+
+
+def on_strip(page: ComfyPage, kind: str, time_s: float, duration_s: float = 4.0) -> tuple[float, float]:
+    """Return the place of a time on the screen, on the ruler above the ticks of a node's timeline."""
+    strip = page.panel(kind, ".con360-timeline")
+    box, width = strip.bounding_box(), strip.evaluate("(e) => e.clientWidth")
+    zoom = box["width"] / width
+    return box["x"] + zoom * (THUMB_PX / 2 + (width - THUMB_PX) * time_s / duration_s), box["y"] + 5 * zoom
+
+
+def tick(page: ComfyPage, kind: str, number: int) -> tuple[float, float]:
+    box = page.panel(kind, f".con360-tick:nth-of-type({number})").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def show_help(page: ComfyPage, kind: str, title: str) -> None:
+    """Wait until a node's help page of this title is there with its picture."""
+    page.run("kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))", kind)
+    # The button of so large a node may lie outside the window, where the mouse cannot click it.
+    page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
+    shown = """([end, title]) => [...document.images].some(
+      (i) => i.src.endsWith(end) && i.alt === title && i.naturalWidth)"""
+    wait(page, lambda: page.run(shown, [f"/docs/images/{kind}.jpg", title]), True)

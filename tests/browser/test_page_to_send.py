@@ -97,7 +97,12 @@ def middle(page: Any) -> np.ndarray:
 
 
 def near(page: Any, colour: tuple[int, int, int]) -> bool:
-    return bool(np.abs(middle(page) - colour).max() < 40)
+    """Is the colour seen soon? A frame that was sought is drawn some time after its time is set."""
+    for _ in range(50):
+        if np.abs(middle(page) - colour).max() < 40:
+            return True
+        page.wait_for_timeout(200)
+    return False
 
 
 def levels(page: Any) -> list[float]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from browser.hands import ENDS, RECORD, at, drag, wait
+from browser.hands import ENDS, RECORD, at, drag, show_help, wait
 from browser.page import ComfyPage
 from comfyui.server import PACK
-from shipped_runs import FULL_SIZE, SHIPPED, read
+from shipped_runs import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, read
 
 from con360.geometry.sphere import rotation
 from con360.media.writer import write_clip
@@ -48,16 +49,6 @@ def view(page: ComfyPage) -> dict[str, Any]:
     return {name: page.value(EDITOR, name) for name in VIEW}
 
 
-def show_help(page: ComfyPage, title: str) -> None:
-    """Wait until the editor's help page of this title is there with its picture."""
-    page.run("kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))", EDITOR)
-    # The button of so large a node may lie outside the window, where the mouse cannot click it.
-    page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
-    shown = """([end, title]) => [...document.images].some(
-      (i) => i.src.endsWith(end) && i.alt === title && i.naturalWidth)"""
-    wait(page, lambda: page.run(shown, [f"/docs/images/{EDITOR}.jpg", title]), True)
-
-
 def test_shipped_workflows_open_without_a_red_node(comfy: ComfyPage) -> None:
     """Open all of them on the classic canvas, and two of them in Nodes 2.0, which is slow."""
     for path in SHIPPED:
@@ -74,9 +65,9 @@ def opens(comfy: ComfyPage, path: Path) -> None:
         known: Boolean(window.LiteGraph.registered_node_types[n.type]), red: Boolean(n.has_errors) }))"""
     )
     assert [node["type"] for node in nodes if not node["known"]] == []
-    # The frontend marks nodes whose models are missing, as those of the full-size workflow are here.
+    # The frontend marks nodes whose models are missing, as those of the full-size workflows are here.
     red = {node["type"] for node in nodes if node["red"]}
-    assert red <= (NEED_WEIGHTS if path.stem == FULL_SIZE else set()), path.stem
+    assert red <= (NEED_WEIGHTS if path.stem in (FULL_SIZE, PUBLIC_WEIGHTS) else set()), path.stem
     for (x, y, w, h), (x2, y2, w2, h2) in combinations([node["box"] for node in nodes], 2):
         assert x + w <= x2 or x2 + w2 <= x or y + h + TITLE <= y2 or y2 + h2 + TITLE <= y, path.stem
     assert comfy.complaints == [], path.stem
@@ -90,7 +81,7 @@ def test_what_the_frontend_saves_and_sends_is_what_the_pack_expects(page: ComfyP
     sent = {key: node["inputs"] for key, node in page.prompt().items()}
     assert sent == {key: node["inputs"] for key, node in wanted.items()}
     by_id = {node["id"]: node for node in saved["nodes"]}
-    assert by_id[3]["widgets_values"] == [8, "subject", 1, "still", 0, 0, 90, "minmax", ""]
+    assert by_id[3]["widgets_values"] == [8, "subject", 1, "still", 0, 0, 90, "minmax", "", 0, "1:1"]
 
 
 def test_dragging_the_view_reaches_the_prompt_and_can_be_undone(page: ComfyPage) -> None:
@@ -243,7 +234,7 @@ def test_the_last_picture_comes_back_after_a_reload_and_from_the_cache(page: Com
         return page.run(
             """(kinds) => kinds.map((kind) => window.app.graph._nodes.find((n) => n.type === kind).widgets
               .map((w) => w.element?.querySelector(".con360-hint")?.textContent).join(""))""",
-            [EDITOR, "OverlayPreview"],
+            [EDITOR, "Con360OverlayPreview"],
         )
 
     page.queue()
@@ -386,10 +377,10 @@ def play_results(page: ComfyPage) -> None:
 
 
 def look_around(page: ComfyPage) -> None:
-    page.show("OverlayPreview")
-    picture = page.panel("OverlayPreview")
+    page.show("Con360OverlayPreview")
+    picture = page.panel("Con360OverlayPreview")
     before = picture.screenshot()
-    page.panel("OverlayPreview", "button[aria-label='Hide the overlay']").click()
+    page.panel("Con360OverlayPreview", "button[aria-label='Hide the overlay']").click()
     page.page.wait_for_timeout(400)
     plain = picture.screenshot()
     assert plain != before
@@ -437,7 +428,19 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
     page.page.on("response", lambda answer: asked.append(answer) if "own+clip" in answer.url else None)
     page.set_value("Load360Video", "video", "folder/own clip.mp4")
     page.show("Load360Video")
-    wait(page, lambda: page.panel("Load360Video", ".con360-clock").inner_text(), "0.0 / 1.0 s")
+    clock = page.panel("Load360Video", ".con360-clock")
+    wait(page, clock.inner_text, "0.0 / 1.0 s")
+    # Only the chosen piece is played, again and again.
+    page.set_value("Load360Video", "start", 0.25)
+    page.set_value("Load360Video", "duration", 0.5)
+    wait(page, clock.inner_text, "0.0 / 0.5 s")
+    page.panel("Load360Video", "[aria-label=Play]").click()
+    times = []
+    while len(times) < 200 and sum(b < a for a, b in pairwise(times)) < 2:
+        times.append(float(clock.inner_text().split(" / ")[0]))
+        page.page.wait_for_timeout(50)
+    assert sum(b < a for a, b in pairwise(times)) == 2 and max(times) <= 0.6, times
+    page.panel("Load360Video", "[aria-label=Pause]").click()
     assert {answer.status for answer in asked} <= {200, 206} and asked
     assert any("range" in answer.request.headers for answer in asked)
     found = {
@@ -455,6 +458,23 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
     assert page.complaints == []
 
 
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_a_saved_file_is_looked_around_in_and_its_notices_stand_below(page: ComfyPage, tmp_path: Path) -> None:
+    write_clip(tmp_path / "saved.mp4", torch.rand(8, 3, 64, 128), 8.0, None)
+    shutil.copy(tmp_path / "saved.mp4", page.server.base / "output" / "saved.mp4")
+    page.run(
+        """(data) => { const node = window.LiteGraph.createNode("Save360Video"); window.app.graph.add(node);
+        node.onExecuted({ con360: [data] }); }""",
+        {"saved": {"filename": "saved.mp4", "subfolder": "", "type": "output", "stereo": "mono", "fps": 8},
+         "notices": ["players will stretch it"]},
+    )  # fmt: skip
+    page.show("Save360Video")
+    wait(page, lambda: page.panel("Save360Video", ".con360-clock").inner_text(), "0.0 / 1.0 s")
+    assert page.panel("Save360Video", ".con360-facts").inner_text() == "players will stretch it"
+    page.shot("saved")
+    assert page.complaints == []
+
+
 def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None:
     if page.name != "current-classic":
         pytest.skip("frontend 1.27 has neither; one way to draw nodes is enough for both")
@@ -468,7 +488,7 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
     page.run(toggle)
     page.page.wait_for_timeout(1000)
     page.page.keyboard.press("Escape")
-    show_help(page, "Centroid→BASD")
+    show_help(page, EDITOR, "Centroid→BASD")
     page.shot("help")
 
 
@@ -477,10 +497,17 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
 def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str) -> None:
     nodes2 = comfy.name.endswith("nodes2")
     comfy.open(**{"Comfy.Locale": language, "Comfy.ColorPalette": "light", "Comfy.VueNodes.Enabled": nodes2})
-    comfy.load(read(PACK / "workflows" / "con360_viewpoint.json"))
+    comfy.open_template("con360_viewpoint")
     comfy.show(EDITOR)
     assert comfy.panel(EDITOR, "button[aria-label='播放']").count() == 1
-    show_help(comfy, "质心→BASD")
+    note = "window.app.graph._nodes.find((n) => n.type === 'MarkdownNote')"
+    titles = f"() => [...window.app.graph._groups.map((g) => g.title), {note}.title, {note}.widgets[0].value]"
+    assert [title for title in comfy.run(titles) if not re.search("[\u4e00-\u9fff]", title)] == []
+    # What is chosen is stored and sent as ever; frontend 1.27 shows it so, too.
+    assert comfy.prompt()["3"]["inputs"]["choose_by"] == "subject"
+    if nodes2:
+        assert comfy.page.locator("[data-node-id='3']").get_by_text("主体", exact=True).count() > 0
+    show_help(comfy, EDITOR, "质心→BASD")
     comfy.shot(f"light_{language}")
     assert comfy.complaints == []
     comfy.open(**{"Comfy.Locale": "en", "Comfy.ColorPalette": "dark", "Comfy.VueNodes.Enabled": nodes2})

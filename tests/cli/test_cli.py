@@ -209,7 +209,14 @@ def test_strength_zero_is_no_control_and_each_map_has_its_strength(generate) -> 
 
 def test_views_by_hand_and_followed(generate) -> None:
     facts = json.loads(generate("-o", "a.mp4", "--json", "--yaw", "-200", "--pitch", "12", "--fov", "75")[1])
-    assert facts["view"] == {"rank": 0, "still": True, "yaw_deg": 160.0, "pitch_deg": 12.0, "fov_deg": 75.0}
+    assert facts["view"] == {
+        "rank": 0,
+        "still": True,
+        "yaw_deg": 160.0,
+        "pitch_deg": 12.0,
+        "fov_deg": 75.0,
+        "roll_deg": 0.0,
+    }
     status, out, err = generate("-o", "b.mp4", "--track", "follow", "--fov", "100", "--json")
     assert status == 0, err
     assert json.loads(out)["view"]["fov_deg"] == 100.0

@@ -14,6 +14,7 @@ from con360.cli import main
 from con360.media.info import probe
 from con360.media.reader import read_sound
 from con360.media.writer import clip_stream
+from con360.viewpoint.keyframes import keyframes_from_json
 
 
 @pytest.fixture
@@ -31,8 +32,22 @@ def test_a_path_from_a_file(source: Path, tmp_path: Path, capsys: pytest.Capture
     assert main(["reframe", str(source), "-o", str(out), "--path", str(path), "--size", "64x36", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["width"], facts["height"], facts["num_frames"], facts["sound"]) == (64, 36, 6, "none")
-    assert facts["first_view"] == {"yaw_deg": -30, "pitch_deg": 5, "fov_deg": 75}
+    assert facts["first_view"] == {"yaw_deg": -30, "pitch_deg": 5, "fov_deg": 75, "roll_deg": 0}
     assert (probe(out).width, probe(out).height) == (64, 36)
+
+
+def test_the_path_is_written_and_given_back(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command, path = ["reframe", str(source), "-o", str(tmp_path / "out.mp4")], tmp_path / "path.json"
+    view = ["--yaw", "20", "--pitch", "-5", "--roll", "30", "--fov", "60", "--aspect", "9:16"]
+    assert main([*command, *view, "--write-keyframes", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["width"], facts["height"]) == (16, 24)
+    assert json.loads(path.read_text()) == [{"time": 0.0, "yaw": 20.0, "pitch": -5.0, "fov": 60.0, "roll": 30.0}]
+    assert main([*command, "--keyframes", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["first_view"] == facts["first_view"]
+    assert main([*command, "--follow", "1", "--write-keyframes", str(path)]) == 0
+    assert capsys.readouterr().out.endswith(f"out.mp4\n{path}\n")
+    assert keyframes_from_json(path.read_text())[0].time_s == 0.0
 
 
 @pytest.mark.parametrize(
@@ -42,13 +57,19 @@ def test_a_path_from_a_file(source: Path, tmp_path: Path, capsys: pytest.Capture
         (["--size", "33x32"], "even"), (["--follow", "0"], "rank 0"), (["--path", "no.json"], "no file"),
         (["--head-locked", "--ambisonics", "none"], "leave one of them out"),
         (["--hrtf", "ears.sofa", "--yaw", "0"], "for the sound 'headphones'"),
+        (["--aspect", "wide"], "write WIDTH:HEIGHT"), (["--aspect", "9:1"], "from 1:4 to 4:1"),
+        (["--aspect", "16:9", "--size", "64x36"], "not both"), (["--yaw", "0", "--roll", "nan"], "the roll is nan"),
+        (["--roll", "5", "--keyframes", "path.json"], "each keyframe has its own"),
+        (["--write-keyframes", "out.mp4"], "is a video here"), (["--write-keyframes", "."], "is a folder"),
         (["--fov", "179"], "field of view"), (["--sound", "foa", "--yaw", "0", "--start", "7"], "earlier start"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_one_sentence(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
-) -> None:
-    assert main(["reframe", str(source), "-o", str(tmp_path / "out.mp4"), *arguments]) == 2
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], words: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["reframe", str(source), "-o", "out.mp4", *arguments]) == 2
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
     assert not (tmp_path / "out.mp4").exists()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 from test_cli import con360, footage, generate, model  # noqa: F401  (fixtures)
@@ -28,6 +30,22 @@ def frames(path: str) -> torch.Tensor:
     return start.frames
 
 
+def pictures(path: str) -> np.ndarray:
+    with av.open(path) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_the_picture_of_a_file_is_held_at_its_own_size_and_rate(generate) -> None:  # noqa: F811
+    write_clip(
+        "flat.mp4", (torch.arange(90) / 90 + torch.arange(20).view(20, 1, 1, 1) / 40).expand(20, 3, 48, 90), 20.0
+    )
+    told = facts(generate("-o", "dubbed.mp4", "--json", "--start-from", "flat.mp4", "--hold", "picture", *LOOK))
+    assert told["held_picture"] == {"width": 90, "height": 48, "frames": 10}
+    assert pictures("dubbed.mp4").shape == (10, 48, 90, 3)
+    assert np.abs(pictures("dubbed.mp4")[3].astype(float) - pictures("flat.mp4")[3]).mean() < 2
+    assert read_sound("dubbed.mp4")[0].waveform.shape[1] == told["clip"]["samples"]
+
+
 def test_the_view_is_a_start_and_can_be_held(generate) -> None:  # noqa: F811
     plain = facts(generate("-o", "plain.mp4", "--json", *LOOK))
     told = facts(generate("-o", "start.mp4", "--json", "--start-from", "view", "--steps", "4", *LOOK))
@@ -35,6 +53,9 @@ def test_the_view_is_a_start_and_can_be_held(generate) -> None:  # noqa: F811
     assert plain["settings"]["denoise_video"] == 1.0 and "start" in told["stages_s"]
     held = facts(generate("-o", "held.mp4", "--json", "--hold", "picture", *LOOK))
     assert (held["settings"]["hold"], held["settings"]["denoise_audio"]) == ("picture", 1.0)
+    # The source has 96 rows of 192 pixels, the model draws 32: the file has as many per degree as the source.
+    assert held["held_picture"] == {"width": 62, "height": 62, "frames": 4} and told["held_picture"] is None
+    assert pictures("held.mp4").shape == (4, 62, 62, 3) and pictures("start.mp4").shape == (4, 32, 32, 3)
     true = frames("held.mp4")  # the view's own crop
     assert (frames("start.mp4") - true).abs().mean() > 0.02
     assert not torch.equal(frames("plain.mp4"), frames("start.mp4"))

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui.server import PACK, ComfyServer, Outcome, version_of
-from shipped_runs import FOLDER, FULL_SIZE, RUNNABLE, SHIPPED, prepared, write_sample
+from shipped_runs import FOLDER, RUNNABLE, SHIPPED, prepared, write_sample
 from tiny_workflow import tiny_workflow
 
 from con360.media.writer import write_clip
@@ -63,8 +63,15 @@ def test_every_node_is_offered_and_the_contract_holds(server: ComfyServer) -> No
         ("Con360ModelLoader", "required", "model", "random"), ("Con360ModelLoader", "optional", "connectors", "random"),
         ("Con360ControlLoader", "required", "control", "random.safetensors"),
     ):  # fmt: skip
-        found[name]["input"][kind][item][1]["options"].remove(choice)
-    assert found == expected, f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
+        io_type, options = found[name]["input"][kind][item]
+        for words in (io_type, options["options"]):  # 0.3.64 has the list as the type, too
+            if isinstance(words, list):
+                words.remove(choice)
+    # Newer cores add fields to a node's entry.
+    told = {name: {key: found[name].get(key) for key in entry} for name, entry in expected.items()}
+    assert set(found) == set(expected) and told == expected, (
+        f"ComfyUI {version_of(server.comfyui)} differs from {contract.recorded().name}"
+    )
     assert "Error while calling comfy_entrypoint" not in server.log()
 
 
@@ -76,7 +83,8 @@ def test_templates_and_help_are_served_with_their_pictures(server: ComfyServer) 
     names = server.get("/workflow_templates")["Con360-AV"]
     assert sorted(names) == [path.stem for path in SHIPPED]
     assert {kind(f"/api/workflow_templates/Con360-AV/{name}.jpg") for name in names} == {"image/jpeg"}
-    ours = [name for name, entry in server.object_info().items() if entry["category"] == "Con360-AV"]
+    info = server.object_info().items()
+    ours = [name for name, entry in info if entry["category"] == "Con360-AV" and not entry["deprecated"]]
     assert {kind(f"/extensions/Con360-AV/docs/images/{name}.jpg") for name in ours} == {"image/jpeg"}
     # Newer frontends treat an HTML answer as a missing page.
     pages = [f"{name}{end}" for name in ours for end in (".md", "/zh.md")]
@@ -158,7 +166,7 @@ def test_a_term_differentiates_through_the_codec_inside_the_sampler(server: Comf
 def test_a_held_view_and_little_memory(server: ComfyServer) -> None:
     prompt = tiny_workflow(seed=42, hold="picture", memory="low", sampler="dpm++")
     crop = {"frames": ["1", 0], "basd": ["3", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
-    prompt["11"] = {"class_type": "ViewpointCrop", "inputs": crop}
+    prompt["11"] = {"class_type": "Con360ViewpointCrop", "inputs": crop}
     prompt["12"] = {"class_type": "PreviewImage", "inputs": {"images": ["11", 0]}}
     prompt["7"]["inputs"] |= {"start_images": ["11", 0], "start_audio": ["11", 1]}
     outcome = done(server.run(prompt))
@@ -191,6 +199,10 @@ def test_a_malformed_file_is_an_error_on_its_node_and_the_server_goes_on(
         ("1", {"height": 8}, "smaller than min"),
         ("5", {"model": "../random"}, "is not available"),
         ("2", {"method": "guess"}, "is not available"),
+        ("2", {"faces": "gone.onnx"}, "licence: "),
+        ("1", {"video": "gone.mp4"}, "there is no file 'gone.mp4'"),
+        ("1", {"eye": "third"}, "not in list"),
+        ("3", {"mode": "jump"}, "not in list"),
     ],
 )
 def test_wrong_widget_values_are_refused_before_anything_runs(
@@ -200,16 +212,18 @@ def test_wrong_widget_values_are_refused_before_anything_runs(
     prompt[node]["inputs"].update(values)
     outcome = server.run(prompt)
     assert outcome.status == "refused"
+    # One error, under the input that is wrong.
     (error,) = outcome.refusal["node_errors"][node]["errors"]
+    assert [error["extra_info"]["input_name"]] == list(values)
     assert words in f"{error['message']} {error['details']}"
 
 
-def test_values_that_the_server_lets_through_are_errors_on_their_node(server: ComfyServer) -> None:
+def test_inputs_that_must_agree_are_told_together(server: ComfyServer) -> None:
     prompt = tiny_workflow()
-    prompt["3"]["inputs"]["mode"] = "jump"
-    (error,) = server.run(prompt).of("execution_error")
-    assert error["node_id"] == "3"
-    assert "the mode 'jump' is not available" in error["exception_message"]
+    prompt["3"]["inputs"].update({"choose_by": "keyframes", "keyframes": ""})
+    errors = server.run(prompt).refusal["node_errors"]["3"]["errors"]
+    assert {error["extra_info"]["input_name"] for error in errors} == {"choose_by", "keyframes"}
+    assert all("there are no keyframes" in error["details"] for error in errors)
 
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: path.stem)
@@ -227,28 +241,21 @@ def test_shipped_workflows_run(server: ComfyServer, path: Path) -> None:
             assert server.file(saved).stat().st_size > 0
 
 
-def test_the_full_size_workflow_says_what_is_missing(server: ComfyServer) -> None:
-    outcome = server.run(shipped(server, FOLDER / f"{FULL_SIZE}.json"))
-    assert outcome.status == "refused"
-    said = {key: found["errors"][0]["details"] for key, found in outcome.refusal["node_errors"].items()}
-    assert {"2", "4", "5", "6"} <= set(said)
-    assert all("belongs in models/" in said[key] and "licence: " in said[key] for key in ("2", "4", "5", "6")), said
-
-
 def view_prompt() -> dict[str, Any]:
     """Return a prompt of every node that neither loads a model nor samples, over half a second."""
     nodes = {key: node for key, node in tiny_workflow().items() if key in "123"}
     by_hand = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": 30.0, "pitch": 5.0, "fov": 90.0,
                "normalization": "minmax", "map_height": 64, "keyframes": ""}  # fmt: skip
     crop = {"frames": ["1", 0], "size": 32, "sound": "view", "audio": ["1", 1]}
+    # 22: under the former id of the same node.
     more = {
-        "20": ("ViewpointByHand", by_hand),
-        "21": ("ViewpointCrop", {**crop, "basd": ["20", 0]}),
+        "20": ("Con360ViewpointByHand", by_hand),
+        "21": ("Con360ViewpointCrop", {**crop, "basd": ["20", 0]}),
         "22": ("ViewpointCrop", {**crop, "basd": ["3", 0]}),
         "23": ("Con360SaliencyKL", {"generated": ["21", 0], "target": ["22", 0], "direction": "generated_to_target"}),
         "24": ("PreviewAny", {"source": ["23", 1]}),
-        "25": ("OverlayPreview", {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0],
-                                  "basd": ["20", 0], "audio": ["1", 1]}),
+        "25": ("Con360OverlayPreview", {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0],
+                                        "basd": ["20", 0], "audio": ["1", 1]}),
         "26": ("Con360Compare", {"generated": ["21", 2], "real": ["22", 2], "frames": ["1", 0],
                                  "saliency": ["2", 0], "basd": ["20", 0]}),
         "27": ("Save360Video", {"frames": ["25", 0], "fps": 8.0, "filename_prefix": "pano", "stereo": "mono",
@@ -277,6 +284,7 @@ def sound_prompt() -> dict[str, Any]:
     nodes = {key: node for key, node in tiny_workflow().items() if key in "12"}
     place = {"mode": "subject", "rank": 1, "yaw": 0.0, "pitch": 0.0, "distance": 1.5, "spread": 0.0, "gain": 0.0,
              "order": 3, "fps": 8.0}  # fmt: skip
+    # 22: under the former id of the same node.
     more = {
         "20": ("Con360SampleSound", {"voice": "bell", "duration": 0.5}),
         "21": ("Con360PlaceSound", {"audio": ["20", 0], "frames": ["1", 0], "saliency": ["2", 0], **place}),
@@ -319,15 +327,40 @@ def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> 
     """Write a small panorama of 30 frames per second; return a prompt that reframes it."""
     still = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
     write_clip(server.base / "input" / name, still.expand(round(30 * seconds), -1, -1, -1), 30.0)
-    values = {
-        "video": name, "mode": "follow", "rank": 1, "yaw": 0.0, "pitch": 0.0, "fov": 90.0, "width": 64, "height": 36,
-        "start": 0.0, "duration": 0.0, "sound": "auto", **inputs,
-    }  # fmt: skip
+    values = {**REFRAME, "video": name, "mode": "follow", **inputs}
     saved = {"video": ["1", 0], "filename_prefix": "flat", "format": "auto", "codec": "auto"}
     return {
         "1": {"class_type": "Reframe360Video", "inputs": values},
         "2": {"class_type": "SaveVideo", "inputs": saved},
     }
+
+
+def test_reframe_takes_a_video_or_frames_and_hands_its_path_over(server: ComfyServer) -> None:
+    from con360.media.info import probe
+
+    prompt = reframing(server, "linked.mp4", 0.5, clip=["5", 0], mode="yaw and pitch", yaw=-40.0, roll=20.0)
+    prompt["5"] = {"class_type": "LoadVideo", "inputs": {"file": "linked.mp4"}}
+    nodes = {key: node for key, node in tiny_workflow().items() if key in "12"}
+    followed = {**REFRAME, "mode": "follow", "width": 0, "height": 64, "aspect": "9:16", "frames": ["11", 0],
+                "audio": ["11", 1], "fps": ["11", 2], "saliency": ["12", 0]}  # fmt: skip
+    by_hand = {"frames": ["11", 0], "fps": ["11", 2], "mode": "keyframes", "yaw": 0.0, "pitch": 0.0, "fov": 90.0,
+               "normalization": "minmax", "map_height": 64, "keyframes": ["13", 2], "aspect": "9:16"}  # fmt: skip
+    crop = {"frames": ["11", 0], "basd": ["14", 0], "size": 64, "sound": "view", "audio": ["11", 1]}
+    more = {
+        "11": nodes["1"],
+        "12": {**nodes["2"], "inputs": {**nodes["2"]["inputs"], "frames": ["11", 0]}},
+        "13": {"class_type": "Reframe360Video", "inputs": followed},
+        "14": {"class_type": "Con360ViewpointByHand", "inputs": by_hand},
+        "15": {"class_type": "Con360ViewpointCrop", "inputs": crop},
+        "16": {"class_type": "SaveVideo", "inputs": {**prompt["2"]["inputs"], "video": ["15", 2]}},
+    }  # fmt: skip
+    outcome = done(server.run({**prompt, **more}))
+    (linked,), (held,) = (outcome.outputs[key]["con360"] for key in ("1", "13"))
+    assert (linked["linked"], linked["sample"]["filename"]) == ("clip", "linked.mp4")
+    assert linked["views"] == [[-40.0, 0.0, 90.0, 20.0]] * 2 and linked["path_fps"] == 4.0
+    assert held["linked"] == "frames" and server.file(held["panorama"]).stat().st_size > 0
+    cut = probe(server.file(outcome.outputs["16"]["images"][0]))
+    assert (cut.width, cut.height) == (36, 64)
 
 
 @pytest.mark.parametrize("mode", ["follow", "yaw and pitch"])
@@ -339,7 +372,8 @@ def test_reframe_is_cancelled_within_a_few_frames(server: ComfyServer, mode: str
     def stop(kind: str, data: dict[str, Any]) -> None:
         if kind == "progress" and data["node"] == "1":
             seen.append((data["value"], data["max"]))
-            if data["value"] == 3:
+            # Newer cores tell no more than ten values a second.
+            if len([done for done, _ in seen if done >= 3]) == 1:
                 server.interrupt()
 
     outcome = server.run(prompt, stop)
@@ -405,3 +439,21 @@ def test_the_headless_guides_example_prints_the_servers_sentences(guide: Any) ->
     saved = {"video": ["1", 0], "filename_prefix": "flat", "format": "auto", "codec": "auto"}
     status, said = guide(reframe | {"2": {"class_type": "SaveVideo", "inputs": saved}})
     assert status == 1 and re.match(r"None\n  error\n  1 Reframe360Video: .*99 s", said), said
+
+
+def test_help_is_sent_in_every_language_and_templates_in_the_users(server: ComfyServer) -> None:
+    """Both addresses come before the core's own, which send the files as they are."""
+    help_of = f"http://{server.address}/extensions/{server.pack_name}/docs/Con360Compare"
+    english = (PACK / "web" / "docs" / "Con360Compare.md").read_bytes()
+    for address in (f"{help_of}/en.md", f"{help_of}/de.md", f"{help_of}.md"):
+        assert urllib.request.urlopen(address, timeout=60).read() == english, address
+    template = f"/api/workflow_templates/{server.pack_name}/con360_reframe.json"
+    own = json.loads((FOLDER / "con360_reframe.json").read_text(encoding="utf-8"))
+    assert server.get(template) == own
+    server.post("/settings", {"Comfy.Locale": "zh"})
+    try:
+        sent = server.get(template)
+    finally:
+        server.post("/settings", {"Comfy.Locale": "en"})
+    assert [group["title"] for group in sent["groups"]] == ["1  您的片段", "2  结果"]
+    assert sent["links"] == own["links"]

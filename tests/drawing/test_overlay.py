@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from con360.drawing import panorama
 from con360.drawing.overlay import draw_overlay
 from con360.drawing.panorama import VIEW_COLOURS
 from con360.errors import InputError
 from con360.records import SaliencyMaps, View, ViewTrack
+from con360.viewpoint.basd import basd_map
 
 H = 64
 GREY = torch.full((2, 3, H, 2 * H), 0.5)
@@ -64,3 +66,16 @@ def test_counts_that_differ_from_the_frames_are_refused() -> None:
         draw_overlay(GREY, SaliencyMaps(torch.zeros(3, H, 2 * H), "test"))
     with pytest.raises(InputError, match="1 views for 2 frames"):
         draw_overlay(GREY, track=ViewTrack.still(View(0.0), 1))
+
+
+def test_the_lines_of_a_still_view_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding them takes ten times as long as drawing them."""
+    found: list[View] = []
+    monkeypatch.setattr(panorama, "basd_map", lambda view, *rest: found.append(view) or basd_map(view, *rest))
+    panorama._basd_lines.cache_clear()
+    frames = GREY[:1].expand(4, -1, -1, -1)
+    still = draw_overlay(frames, track=ViewTrack.still(View(10.0, 5.0, 80.0), 4))
+    assert len(found) == 1
+    assert (still == still[0]).all() and (still[0] != GREY[0]).any()
+    draw_overlay(GREY, track=ViewTrack((View(10.0, 5.0, 80.0), View(11.0, 5.0, 80.0))))
+    assert len(found) == 2

@@ -13,12 +13,20 @@ from hypothesis import strategies as st
 
 from con360.errors import InputError
 from con360.geometry.erp import erp_directions
-from con360.geometry.perspective import erp_to_perspective, fov_outline, inside_view, to_camera, view_directions
+from con360.geometry.perspective import (
+    erp_to_perspective,
+    fov_outline,
+    inside_view,
+    picture_size,
+    to_camera,
+    view_directions,
+)
 from con360.geometry.sphere import angle_between_deg, angles, directions
 from con360.records import View, ViewTrack
 
 F64 = torch.float64
-views = st.builds(View, st.floats(-180, 179.9), st.floats(-90, 90), st.floats(5, 170))
+views = st.builds(View, st.floats(-180, 179.9), st.floats(-90, 90), st.floats(5, 170), st.floats(-180, 179.9))
+aspects = st.floats(0.25, 4.0)
 
 
 @pytest.fixture
@@ -77,6 +85,46 @@ def test_shifting_the_panorama_equals_turning_the_view():
         )
 
 
+@pytest.mark.parametrize(("roll", "turns"), [(90.0, 1), (-180.0, 2), (-90.0, 3)])
+def test_a_camera_that_leans_right_turns_its_picture_to_the_left(roll, turns):
+    erp = torch.rand(1, 3, 18, 36, dtype=F64, generator=torch.Generator().manual_seed(3))
+    level = erp_to_perspective(erp, View(130, 25, 95), 12, antialias=False)
+    rolled = erp_to_perspective(erp, View(130, 25, 95, roll), 12, antialias=False)
+    # `rot90` turns counter-clockwise.
+    torch.testing.assert_close(rolled, level.rot90(turns, (-2, -1)), atol=1e-9, rtol=0)
+
+
+def test_what_lies_above_a_level_camera_moves_to_the_left_by_its_roll():
+    # 20 degrees above the centre; a roll of 30 degrees turns its place in the picture by as much.
+    x, y, z = to_camera(directions(40.0, 30.0, dtype=F64), View(40, 10, 90, 30.0)).tolist()
+    reach = math.tan(math.radians(20))
+    assert (x / z, y / z) == pytest.approx((-reach * 0.5, reach * math.sqrt(0.75)))
+
+
+@pytest.mark.parametrize(
+    ("aspect", "rows", "columns"), [(2.0, slice(8, 24), slice(32)), (0.5, slice(32), slice(8, 24))]
+)
+def test_a_picture_of_another_shape_is_the_middle_of_the_square(aspect, rows, columns):
+    erp = torch.rand(1, 3, 18, 36, dtype=F64, generator=torch.Generator().manual_seed(4))
+    view = View(-70, 40, 80, 25.0)
+    square = erp_to_perspective(erp, view, 32, antialias=False)
+    found = erp_to_perspective(erp, ViewTrack((view,), aspect), 32, antialias=False)
+    torch.testing.assert_close(found, square[..., rows, columns], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [(1.0, (255, 255)), (16 / 9, (1920, 1080)), (9 / 16, (1080, 1920)), (21 / 9, (1920, 822))]
+)
+def test_sides_of_a_picture_are_even(aspect, size):
+    assert picture_size(255 if aspect == 1 else 1920, aspect) == size
+
+
+@pytest.mark.parametrize("aspect", [0.2, 5.0, math.nan])
+def test_impossible_aspect_ratios_are_refused(aspect):
+    with pytest.raises(InputError, match="aspect ratio"):
+        picture_size(64, aspect)
+
+
 def test_views_one_for_all_one_per_frame_many_of_one():
     erp = torch.rand(3, 1, 16, 32, generator=torch.Generator().manual_seed(2))
     track = ViewTrack((View(0), View(90), View(-170, 45, 70)))
@@ -101,7 +149,7 @@ def test_antialiasing_averages_a_fine_checkerboard():
 @settings(max_examples=50, deadline=None)
 @given(views)
 def test_any_view_is_finite_unit_and_inside_itself(view):
-    dirs = view_directions(view.yaw_deg, view.pitch_deg, view.fov_deg, 5, F64)
+    dirs = view_directions(view.yaw_deg, view.pitch_deg, view.fov_deg, 5, F64, roll_deg=view.roll_deg)
     assert torch.isfinite(dirs).all()
     torch.testing.assert_close(dirs.norm(dim=-1), torch.ones(5, 5, dtype=F64))
     assert inside_view(dirs, view).all()
@@ -110,13 +158,13 @@ def test_any_view_is_finite_unit_and_inside_itself(view):
 
 
 @settings(max_examples=50, deadline=None)
-@given(views)
-def test_outline_separates_inside_from_outside(view):
-    outline = fov_outline(view, 8, F64)
+@given(views, aspects)
+def test_outline_separates_inside_from_outside(view, aspect):
+    outline = fov_outline(view, 8, F64, aspect=aspect)
     centre = directions(view.yaw_deg, view.pitch_deg, dtype=F64)
     assert outline.shape == (32, 3)
-    assert inside_view(outline + 1e-4 * centre, view).all()
-    assert not inside_view(outline - 1e-4 * centre, view).any()
+    assert inside_view(outline + 1e-4 * centre, view, aspect).all()
+    assert not inside_view(outline - 1e-4 * centre, view, aspect).any()
 
 
 def test_convention_outline_starts_upper_left_and_runs_clockwise():

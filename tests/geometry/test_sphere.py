@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from con360.geometry.sphere import angle_between_deg, angles, directions, rotation, wrap_yaw_deg
+from con360.geometry.degrees import wrap_yaw_deg
+from con360.geometry.sphere import angle_between_deg, angles, directions, rotation
 
 yaws = st.floats(-180, 179.99)
 pitches = st.floats(-90, 90)

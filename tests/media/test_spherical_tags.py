@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def test_damaged_boxes_are_refused_before_anything_is_written(tmp_path, moov):
 def test_v2_boxes(tmp_path):
     stereo = box(b"st3d", bytes(4), b"\x02")
     tags = tags_of(tmp_path, movie(picture_track(stereo, sv3d(equi(), (90, -10, 1.5)))))[1].spherical
-    assert tags == SphericalTags("equirectangular", "left-right", True, (90.0, -10.0, 1.5))
+    # The RFC's yaw and roll turn the other way round than the package's.
+    assert tags == SphericalTags("equirectangular", "left-right", True, (-90.0, -10.0, -1.5))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,15 @@ def test_matroska_projection(tmp_path, stereo, kind, bounds, expected):
     tracks = element(0x1654AE6B, element(0xAE, element(0xD7, b"\1") + video) + element(0xAE, element(0xD7, b"\2")))
     content = element(0x1A45DFA3, b"") + b"\x18\x53\x80\x67\x01" + b"\xff" * 7 + tracks  # a live segment: size unknown
     assert [t.spherical for t in tags_of(tmp_path, content).values()] == [expected, SphericalTags()]
+
+
+@pytest.mark.parametrize(("form", "angle", "read"), [(">f", 15.0, -15.0), (">d", 15.0, -15.0), (">f", math.nan, 0.0)])
+def test_matroska_pose(tmp_path, form, angle, read):
+    pose = b"".join(element(0x7673 + i, struct.pack(form, value)) for i, value in enumerate((30.0, 10.0, angle)))
+    video = element(0xE0, element(0x7670, element(0x7671, b"\1") + pose))
+    content = element(0x1A45DFA3, b"") + element(0x18538067, element(0x1654AE6B, element(0xAE, video)))
+    # Clockwise about up, counter-clockwise about right, and the picture counter-clockwise by roll.
+    assert tags_of(tmp_path, content)[0].spherical.pose_deg == (30.0, 10.0, read)
 
 
 @pytest.mark.parametrize(

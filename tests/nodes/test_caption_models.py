@@ -91,7 +91,6 @@ def test_choices_that_are_not_there_are_refused(run: Any, models: Path) -> None:
 
 
 @pytest.mark.parametrize(("inputs", "words"), [
-    ({"language_model": "tiny-llama"}, "without a captioner"),
     ({"captioner": "tiny-blip2", "merge_prompt": "describe"}, "{captions}"),
     ({"captioner": "tiny-blip2", "frames": torch.full((1, 32, 64, 3), torch.nan)}, "not finite"),
 ])  # fmt: skip
@@ -99,6 +98,10 @@ def test_unusable_inputs_are_named(caption: Any, inputs: dict[str, Any], words: 
     with pytest.raises(ValueError) as caught:
         caption(**inputs)
     assert words in str(caught.value)
+
+
+def test_a_language_model_alone_is_left_out_with_a_notice(caption: Any) -> None:
+    assert caption(language_model="tiny-llama")[3].startswith("the language model is not used: ")
 
 
 def test_cancel_stops_between_batches(host: Host, caption: Any) -> None:

@@ -34,7 +34,7 @@ CROP = {"frames": ["1", 0], "basd": ["3", 0], "size": 32, "sound": "view", "audi
 
 def with_view_as_start(prompt: dict[str, Any]) -> dict[str, Any]:
     """The true view, cropped by node 11, on the sampler's start inputs."""
-    prompt["11"] = {"class_type": "ViewpointCrop", "inputs": CROP}
+    prompt["11"] = {"class_type": "Con360ViewpointCrop", "inputs": CROP}
     prompt["7"]["inputs"] |= {"start_images": ["11", 0], "start_audio": ["11", 1]}
     return prompt
 
@@ -109,6 +109,24 @@ class TestSampler:
         assert not torch.equal(held[1 - kept] if kept else held[1]["waveform"],
                                free[1 - kept] if kept else free[1]["waveform"])  # fmt: skip
 
+    def test_a_held_picture_keeps_its_own_size_and_rate(self, run: Any, pack: Any) -> None:
+        prompt = with_view_as_start(workflow(hold="picture"))
+        prompt["11"]["inputs"] = {**CROP, "size": 96}
+        done = run(prompt)
+        frames, audio, video, _ = result_of(done)
+        assert frames.shape == (4, 96, 96, 3) and torch.equal(frames, done.outputs["11"][0])
+        assert video.get_dimensions() == (96, 96) and float(video.get_components().frame_rate) == 8.0
+        # Frames at the viewpoint's own rate, another than the model's, keep it in the video.
+        sampler, sockets, records = (pack(name) for name in ("nodes.sampler", "nodes.sockets", "con360.records"))
+        track = records.ViewTrack((records.View(0.0),) * 15)
+        basd = sockets.BasdRecord(records.BasdMaps(torch.zeros(15, 4, 8), track), 30.0)
+        clip = records.ViewpointClip(torch.zeros(4, 3, 32, 32), 8.0, records.Sound(torch.zeros(1, 8000), 16000))
+        images = torch.rand(15, 31, 48, 3)
+        kept, fps = sampler._held(images, basd, clip)
+        assert kept is images and fps == 30.0
+        still, fps = sampler._held(images[:1], basd, clip)
+        assert still.shape == (4, 31, 48, 3) and fps == 8.0
+
     def test_a_start_with_little_noise_stays_near(self, run: Any) -> None:
         view = run(with_view_as_start(workflow())).outputs["11"][0]
         near, far = (
@@ -122,9 +140,7 @@ class TestSampler:
         usual = result_of(run(workflow(steps=3)))[0]
         assert torch.allclose(result_of(run(workflow(steps=3, memory="low")))[0], usual, atol=1e-4)
         assert not torch.allclose(result_of(run(workflow(steps=3, sampler="dpm++")))[0], usual, atol=1e-4)
-        for name in ("hold", "sampler", "memory"):
-            assert "guess" in str(run(workflow(**{name: "guess"})).error)
-        assert "no picture to hold" in str(run(workflow(hold="picture")).error)
+        assert "no picture to hold" in str(run(workflow(hold="picture")).complaints)
 
     def test_starts_of_another_frame_rate_and_stills_fit(self, pack: Any) -> None:
         sampler, sockets, records = (pack(f"{name}") for name in ("nodes.sampler", "nodes.sockets", "con360.records"))

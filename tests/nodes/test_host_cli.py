@@ -42,7 +42,7 @@ def test_runs_a_workflow_and_says_where_the_files_are(
 def test_a_refused_workflow_says_why(workflow: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main([str(workflow), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().out
-    assert "5 Con360ModelLoader: the model 'random' is not available" in said
+    assert "5 Con360ModelLoader: model - the model 'random' is not available" in said
     assert "refused" in said
 
 

@@ -125,7 +125,7 @@ def test_keyframes_move_the_sound_over_the_seam(run: Any) -> None:
 def looking(**inputs: Any) -> dict[str, Any]:
     values = {"frames": ["1", 0], "fps": 8.0, "mode": "still", "yaw": -75.0, "pitch": 10.0, "fov": 90.0,
               "normalization": "minmax", "map_height": 64, **inputs}  # fmt: skip
-    return {"class_type": "ViewpointByHand", "inputs": values}
+    return {"class_type": "Con360ViewpointByHand", "inputs": values}
 
 
 def test_a_subject_is_followed(run: Any) -> None:
@@ -256,7 +256,7 @@ def test_ears_that_are_not_there_are_refused(run: Any, host: Host) -> None:
     folder = host.base / "models" / "con360_ears"
     folder.mkdir(exist_ok=True)
     (folder / "broken.sofa").write_bytes(b"no SOFA")
-    for name, words in (("mine.sofa", "is not available"), ("broken.sofa", "broken.sofa")):
+    for name, words in (("mine.sofa", "'mine.sofa' not in"), ("broken.sofa", "broken.sofa")):
         ears = {"class_type": "Con360AmbisonicsToHeadphones", "inputs": {"audio": ["3", 0], "ears": name}}
         assert words in refused(run, {"2": voice(), "3": placing(), "6": ears, "9": preview("6", 0)}), name
 

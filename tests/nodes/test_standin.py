@@ -142,7 +142,30 @@ def test_naming_an_input_in_validate_inputs_switches_its_range_off(
     assert bench.run(graph_of(count=99)).status == "done"
     assert seen == [99]
     monkeypatch.setattr(Numbers, "validate_inputs", lambda count: "too many", raising=False)
-    assert bench.run(graph_of()).complaints == {"1": ["too many"]}
+    assert bench.run(graph_of()).complaints == {"1": ["count - too many"]}
+
+
+def test_the_answer_of_validate_inputs_stands_under_every_input_that_it_names(
+    bench: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Numbers, "validate_inputs", lambda count, size, words="": "no", raising=False)
+    assert bench.run(graph_of()).complaints == {"1": ["count - no", "size - no"]}
+
+
+def test_words_are_checked_where_the_list_is_the_type(bench: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Numbers, "define_schema", listed(Numbers.define_schema))
+    assert bench.run(graph_of(kind="z")).complaints == {"1": ["kind: 'z' not in ['a', 'b']"]}
+    monkeypatch.setattr(Numbers, "validate_inputs", lambda kind: True, raising=False)
+    assert bench.run(graph_of(kind="z")).status == "done"
+
+
+def listed(define: Any) -> Any:
+    def define_schema() -> Schema:
+        schema = define()
+        schema.inputs[2].get_io_type = lambda: ["a", "b"]
+        return schema
+
+    return define_schema
 
 
 @pytest.mark.parametrize(
@@ -266,7 +289,7 @@ def test_ui_workflows_that_do_not_fit_are_errors(bench: Host, break_it: Any, wor
         graph.to_prompt(workflow, bench.object_info())
 
 
-@pytest.mark.parametrize("name", ["Load360Video", "Reframe360Video"])
+@pytest.mark.parametrize("name", ["Load360Video", "Reframe360Video", "Con360Level360Video"])
 def test_the_upload_button_counts_as_the_last_widget(host: Host, name: str) -> None:
     """Its value comes after the optional widgets', as both frontends save it."""
     names = graph.widget_names(host.object_info()[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from fractions import Fraction
@@ -13,11 +14,14 @@ import numpy as np
 import pytest
 import torch
 
+from con360.geometry.sphere import angle_between_deg, directions
 from con360.media.info import probe
 from con360.media.writer import write_clip
-from con360.records import SaliencyMaps, Sound
+from con360.records import SaliencyMaps, Sound, ViewTrack
 from con360.sound.channels import AmbisonicTags
+from con360.viewpoint.basd import basd_maps
 from con360.viewpoint.choose import viewpoints
+from con360.viewpoint.keyframes import keyframes_from_json, keyframes_to_json
 from tools.host import Host
 from tools.host.modules import installed
 from tools.host.v3 import VideoComponents, VideoFromComponents
@@ -41,8 +45,23 @@ def graph(**inputs: Any) -> dict[str, Any]:
     overlay = {"frames": ["1", 0], "fps": 8.0, "height": 64, "saliency": ["2", 0], "basd": ["3", 0]}
     return {
         "1": LOAD, "2": SALIENCY, "3": {"class_type": "CentroidToBASD", "inputs": values},
-        "4": {"class_type": "OverlayPreview", "inputs": overlay},
+        "4": {"class_type": "Con360OverlayPreview", "inputs": overlay},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("height", "shown"), [(64, 64), (1024, 512)])
+def test_the_overlay_is_drawn_once_and_coded_at_the_size_shown(
+    host: Host, pack: Any, monkeypatch: pytest.MonkeyPatch, height: int, shown: int
+) -> None:
+    with installed(host._modules):
+        overlay = importlib.import_module(f"{host.module.__name__}.con360.drawing.overlay")
+        previews, drawn, coded, draw = pack("nodes.previews"), [], [], overlay.draw_overlay
+        monkeypatch.setattr(overlay, "draw_overlay", lambda *args, **kw: drawn.append(1) or draw(*args, **kw))
+        monkeypatch.setattr(previews, "clip_preview", lambda frames, *_, **__: coded.append(frames.shape) or {})
+        frames = torch.rand(1, height, 2 * height, 3)
+        picture = pack("nodes.compare").Con360OverlayPreview.execute(frames, 8.0, height).args[0]
+    assert picture.shape == (1, height, 2 * height, 3)
+    assert drawn == [1] and coded == [(1, 3, 2 * shown, 2 * shown)]
 
 
 def test_a_painted_mask_steers_every_frame(host: Host, pack: Any) -> None:
@@ -53,7 +72,9 @@ def test_a_painted_mask_steers_every_frame(host: Host, pack: Any) -> None:
         made = node.execute(
             painted, 8.0, "subject", 1, "track", 0.0, 0.0, 90.0, "minmax", torch.rand(4, 32, 64, 3)
         ).args
-        overlay = pack("nodes.compare").OverlayPreview.execute(torch.rand(4, 32, 64, 3), 8.0, 64, painted, made[0])
+        overlay = pack("nodes.compare").Con360OverlayPreview.execute(
+            torch.rand(4, 32, 64, 3), 8.0, 64, painted, made[0]
+        )
     assert made[1].shape == (4, 32, 64) and made[2] == pytest.approx(90, abs=6)
     assert overlay.args[0].shape == (4, 32, 64, 3)
 
@@ -65,8 +86,8 @@ def by_hand(**inputs: Any) -> dict[str, Any]:
     }  # fmt: skip
     overlay = {"frames": ["1", 0], "fps": 8.0, "height": 64, "basd": ["3", 0]}
     return {
-        "1": LOAD, "3": {"class_type": "ViewpointByHand", "inputs": values},
-        "4": {"class_type": "OverlayPreview", "inputs": overlay},
+        "1": LOAD, "3": {"class_type": "Con360ViewpointByHand", "inputs": values},
+        "4": {"class_type": "Con360OverlayPreview", "inputs": overlay},
     }  # fmt: skip
 
 
@@ -93,13 +114,53 @@ def pictures(host: Host, saved: dict[str, Any]) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "prompt", [graph(choose_by="keyframes", keyframes=PAN), by_hand(mode="keyframes", keyframes=PAN)],
-    ids=["CentroidToBASD", "ViewpointByHand"],
+    ids=["CentroidToBASD", "Con360ViewpointByHand"],
 )  # fmt: skip
 def test_keyframes_move_the_view_over_the_seam(run: Any, prompt: Any) -> None:
     result = done(run, prompt)
     assert views(result) == [(170, 0, 90), (-180, 5, 75), (-170, 10, 60), (-170, 10, 60)]
-    assert result.outputs["3"][2:] == (170.0, 0.0, 90.0)
+    assert result.outputs["3"][2:5] == (170.0, 0.0, 90.0)
+    assert result.outputs["3"][5] == keyframes_to_json(keyframes_from_json(PAN))
     assert not torch.equal(result.outputs["3"][1][0], result.outputs["3"][1][2])
+
+
+@pytest.mark.parametrize("make", [graph, by_hand])
+def test_roll_and_shape_reach_map_crop_and_keyframes(run: Any, host: Host, pack: Any, make: Any) -> None:
+    by = {"choose_by": "yaw and pitch"} if make is graph else {}
+    result = done(run, make(**by, yaw=20.0, pitch=5.0, fov=80.0, roll=-30.0, aspect="16:9"))
+    with installed(host._modules):
+        given = (result.outputs["1"][0], result.outputs["3"][0], 64, "omni")
+        own, tall = (
+            pack("nodes.crop").Con360ViewpointCrop.execute(*given, **by).args for by in ({}, {"aspect": "9:16"})
+        )
+    assert own[0].shape[1:] == (36, 64, 3) and tall[0].shape[1:] == (64, 36, 3)
+    track = result.outputs["3"][0].maps.track
+    assert (track.aspect, {view.roll_deg for view in track.views}) == (16 / 9, {-30.0})
+    (key,) = keyframes_from_json(result.outputs["3"][5])
+    assert (key.time_s, key.view.yaw_deg, key.view.roll_deg) == (0.0, 20.0, -30.0)
+    wanted = basd_maps(ViewTrack((key.view,) * len(track), 16 / 9), result.outputs["3"][1].shape[1]).maps
+    assert torch.equal(result.outputs["3"][1], wanted)
+
+
+def test_a_followed_subject_hands_its_path_over(run: Any) -> None:
+    followed = done(run, graph(choose_by="subject", mode="track", roll=15.0)).outputs["3"]
+    again = done(run, graph(choose_by="keyframes", keyframes=followed[5])).outputs["3"]
+    for ours, theirs in zip(again[0].maps.track.views, followed[0].maps.track.views, strict=True):
+        apart = angle_between_deg(*(directions(view.yaw_deg, view.pitch_deg) for view in (ours, theirs)))
+        assert float(apart) <= 1.0 and ours.roll_deg == pytest.approx(theirs.roll_deg, abs=0.01)
+
+
+def test_keyframes_come_over_a_link(run: Any) -> None:
+    prompt = graph(choose_by="keyframes", keyframes=["8", 5])
+    prompt["8"] = by_hand(yaw=66.0)["3"]
+    prompt["8"]["inputs"]["frames"] = ["1", 0]
+    assert {view.yaw_deg for view in done(run, prompt).outputs["3"][0].maps.track.views} == {66.0}
+
+
+def test_another_shape_than_those_offered_is_named(run: Any) -> None:
+    for prompt in (graph(aspect="7:5"), by_hand(aspect="7:5")):
+        result = run(prompt)
+        assert result.status == "refused" and "'7:5'" in str(result.complaints["3"])
 
 
 def test_a_still_view_by_hand_needs_no_saliency(run: Any) -> None:
@@ -124,7 +185,7 @@ def test_asking_for_keyframes_without_any_is_refused_before_anything_runs(run: A
 
 
 def test_keyframes_that_arrive_over_a_link_are_checked_when_they_run(host: Host, run: Any) -> None:
-    for name in ("CentroidToBASD", "ViewpointByHand", "Con360PlaceSound"):
+    for name in ("CentroidToBASD", "Con360ViewpointByHand", "Con360PlaceSound"):
         assert host.classes[name].validate_inputs("keyframes", None) is True
 
 
@@ -168,6 +229,8 @@ def test_the_editor_gets_centroids_and_a_picture_with_heat(host: Host, run: Any)
 def test_centroids_follow_a_track_and_are_listed_for_a_view_by_hand(run: Any) -> None:
     result = done(run, graph(mode="track"))
     assert len(shown(result, "3")["regions"][0]["views"]) in (1, 4)
+    assert shown(result, "3")["asked"] == {"choose_by": "centroid", "rank": 1, "mode": "track"}
+    assert keyframes_from_json(shown(result, "3")["keyframes"])
     assert shown(done(run, graph(choose_by="yaw and pitch")), "3")["regions"]
 
 

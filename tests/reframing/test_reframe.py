@@ -24,6 +24,7 @@ from con360.media.writer import clip_stream
 from con360.metrics.audio import foa_angles_deg
 from con360.records import Sound, View
 from con360.reframing.aim import Follow
+from con360.reframing.camera import Camera
 from con360.reframing.run import ReframeSettings, reframe
 from con360.sound.ambisonics import encode, stereo_matrix, to_ambix
 from con360.sound.headphones import to_ears
@@ -93,7 +94,7 @@ def test_an_excerpt_begins_with_the_frame_that_shows_its_start(tmp_path: Path) -
     assert times(tmp_path / "out.mp4")[:3] == pytest.approx([0, 11 / 30 - 0.35, 12 / 30 - 0.35], abs=1 / 45000)
 
 
-@pytest.mark.parametrize("view", [View(0.0), View(170.0, 20.0, 90.0), View(30.0, 85.0, 60.0)])
+@pytest.mark.parametrize("view", [View(0.0), View(170.0, 20.0, 90.0), View(30.0, 85.0, 60.0, -35.0)])
 def test_the_picture_is_the_librarys_view(tmp_path: Path, view: View) -> None:
     source = write_panorama(tmp_path / "in.mp4", [0, 1], Fraction(1, 30))
     reframe(source, tmp_path / "out.mp4", view, ReframeSettings(size=(64, 32)))
@@ -105,6 +106,12 @@ def test_the_picture_is_the_librarys_view(tmp_path: Path, view: View) -> None:
     # Cubic against linear; OpenCV before 5 places samples on a grid of 1/32 pixel.
     limit = 3.0 if int(cv2.__version__.split(".")[0]) >= 5 else 8.0
     assert np.abs(found - whole[16:48]).mean() < limit
+
+
+def test_a_rolled_camera_sees_its_picture_turned() -> None:
+    turned = Camera(32, 64).picture(picture(), View(20.0, 10.0, 70.0, 90.0))
+    level = Camera(64, 32).picture(picture(), View(20.0, 10.0, 70.0))
+    assert np.abs(turned.astype(int) - np.rot90(level)).max() <= 1
 
 
 def test_default_size_has_the_sources_pixels_per_degree(tmp_path: Path) -> None:
@@ -176,6 +183,18 @@ def test_foa_stays_foa_and_says_so(tmp_path: Path) -> None:
     assert (track.layout, track.channels, track.notices) == ("ambix", 4, ())
     w, y, z, x = read_sound(tmp_path / "out.mp4")[0].waveform[:, 5000:-5000].square().mean(1).sqrt()
     assert float(y / w) == pytest.approx(1, abs=0.02) and float(x / w) < 0.02 and float(z / w) < 0.02
+
+
+@pytest.mark.parametrize("kind", ["stereo", "headphones"])
+def test_sound_turns_with_the_roll(tmp_path: Path, kind: SoundKind) -> None:
+    source = write_panorama(tmp_path / "in.mp4", list(range(30)), Fraction(1, 30), encode(tone(1.0), 90.0, 0.0))
+    path = (Keyframe(0.0, View(0.0), "hold"), Keyframe(0.5, View(0.0, roll_deg=90.0)))
+    reframe(source, tmp_path / "out.mp4", path, ReframeSettings(size=(32, 32), sound=kind))
+    heard = read_sound(tmp_path / "out.mp4")[0].waveform
+    level, rolled = (heard[:, at : at + 9600].square().mean(1).log10() * 10 for at in (9600, 33600))
+    # At the right of the level camera; above the one that leans right by a quarter turn.
+    assert level[1] > level[0] + 3
+    assert float(rolled[0]) == pytest.approx(float(rolled[1]), abs=0.3)
 
 
 def test_stereo_by_a_law_turns_with_the_view(tmp_path: Path) -> None:

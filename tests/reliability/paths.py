@@ -89,6 +89,7 @@ def _reading(world: _World) -> Figure:
 
 _INSIDE = {
     "Load360Video.video": "sub/inside.mp4", "Reframe360Video.video": "sub/inside.mp4",
+    "Con360Level360Video.video": "sub/inside.mp4",
     "Con360ModelLoader.model": "inside-model", "Con360ControlLoader.control": "inside.safetensors",
 }  # fmt: skip
 
@@ -108,6 +109,8 @@ def _doors(world: _World) -> Iterator[tuple[str, str, Callable[[str], Any]]]:
     parts = ("video", "motion", "audio", "connectors", "vae")
     yield "Load360Video.video", "secret.mp4", _use(world, classes["Load360Video"], "video", load)
     yield "Reframe360Video.video", "secret.mp4", _use(world, classes["Reframe360Video"], "video", look)
+    turn = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "auto": False, "filename_prefix": "levelled"}
+    yield "Con360Level360Video.video", "secret.mp4", _use(world, classes["Con360Level360Video"], "video", turn)
     model = {"model": "con360-tiny", "precision": "auto"}
     yield "Con360ModelLoader.model", "secret-model", _use(world, classes["Con360ModelLoader"], "model", model)
     for part in parts:

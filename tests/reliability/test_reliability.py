@@ -45,10 +45,13 @@ def test_every_check_stands_in_the_security_policy():
     assert tests and all((ROOT / name).is_file() for name in tests)
 
 
-def test_no_server_routes_and_no_markup_from_text():
-    """The pack adds no route to ComfyUI's server, and its web extension never turns text into markup."""
-    python = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "nodes").rglob("*.py"))
-    assert not re.search(r"PromptServer|aiohttp|add_routes|\.routes\b", python + (ROOT / "__init__.py").read_text())
+def test_routes_send_own_pages_alone_and_no_markup_comes_from_text():
+    """One module adds addresses to ComfyUI's server, to be read alone; the web extension turns no text into markup."""
+    sources = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "nodes").rglob("*.py")}
+    sources |= {"pack": (ROOT / "__init__.py").read_text(encoding="utf-8")}
+    asking = {name for name, text in sources.items() if re.search(r"aiohttp|\.routes\b", text)}
+    assert asking == {"pages.py"}
+    assert set(re.findall(r"\.routes\.(\w+)", sources["pages.py"])) == {"get"}
     scripts = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "web").rglob("*.js")}
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|DOMParser"
     assert scripts and {name for name, text in scripts.items() if re.search(forbidden, text)} == set()

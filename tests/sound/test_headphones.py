@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from con360.errors import InputError
+from con360.geometry.sphere import rotation
 from con360.records import Sound, SourcePoint, SourceTrack, View, ViewTrack
 from con360.sound.ambisonics import channels_of, encode
 from con360.sound.headphones import EarFilters, ears_blocks, load_ears, to_ears
 from con360.sound.rotation import turn
 from con360.sound.sources import place
-from con360.sound.views import view_ears
+from con360.sound.views import cameras_of, view_ears
 
 RATE = 48000
 
@@ -88,6 +90,24 @@ def test_a_view_hears_the_field_turned() -> None:
     panned = view_ears(sound, ViewTrack((View(60.0), View(180.0))), 4.0).waveform
     first, last = level_db(panned[:, :2000]), level_db(panned[:, -2000:])
     assert first[1] > first[0] + 3 and last[0] > last[1] + 3
+
+
+def test_the_head_rolls_with_the_camera() -> None:
+    sound = place(Sound(noise(), RATE), SourceTrack.still(SourcePoint(90.0)), 1)
+    level = level_db(view_ears(sound, View(0.0), 8.0).waveform)
+    assert level[1] > level[0] + 3
+    # Leaning right by a quarter turn brings what lay at the right ear above the head.
+    above = level_db(view_ears(sound, View(0.0, roll_deg=90.0), 8.0).waveform)
+    assert float(above[0]) == pytest.approx(float(above[1]), abs=0.3)
+    behind_over = level_db(view_ears(sound, View(0.0, roll_deg=-180.0), 8.0).waveform)
+    assert behind_over[0] > behind_over[1] + 3
+
+
+def test_a_camera_rolls_the_shorter_way_between_its_views() -> None:
+    track = ViewTrack((View(170.0, 0.0, 90.0, 170.0), View(-170.0, 20.0, 90.0, -170.0)))
+    found = cameras_of(track, 2.0)(np.array([0.0, 0.25, 9.0]))
+    wanted = [rotation(170.0, 0.0, 170.0), rotation(180.0, 10.0, 180.0), rotation(-170.0, 20.0, -170.0)]
+    assert (found - torch.stack(wanted)).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("count", [0, 1, 47, 300])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from con360.errors import InputError
+from con360.geometry.sphere import angle_between_deg, directions
 from con360.records import Sound, SourcePoint, SourceTrack, View, ViewTrack
 from con360.sound.source_tracks import (
     panned_tracks,
@@ -19,6 +20,7 @@ from con360.sound.source_tracks import (
 )
 from con360.sound.sources import place, track_at
 from con360.sound.stereo import law_gains
+from con360.viewpoint.keyframes import keyframes_from_json, view_at
 
 RATE = 16000
 
@@ -31,6 +33,20 @@ def test_json_and_back() -> None:
 def test_keyframes_of_a_viewpoint_are_a_track_in_any_order() -> None:
     text = '[{"time": 1, "yaw": 10, "pitch": -5, "fov": 90}, {"time": 0, "yaw": 400, "distance": 3}]'
     assert track_from_json(text) == SourceTrack((0.0, 1.0), (SourcePoint(400.0, distance_m=3.0), SourcePoint(10.0, -5)))
+
+
+def test_a_track_follows_a_cameras_eased_keyframes() -> None:
+    text = (
+        '[{"time": 0, "yaw": 170, "pitch": 0, "fov": 90, "ease": "smooth"},'
+        ' {"time": 2, "yaw": -150, "pitch": 10, "fov": 60, "roll": 5, "ease": "smooth"},'
+        ' {"time": 3, "yaw": -100, "pitch": 20, "fov": 60, "ease": "hold"},'
+        ' {"time": 4, "yaw": 0, "pitch": 0, "fov": 90}]'
+    )
+    track, keyframes = track_from_json(text), keyframes_from_json(text)
+    for time_s in (0.0, 0.4, 1.0, 1.93, 2.0, 2.5, 3.0, 3.99, 4.0, 9.0):
+        view, (yaw, pitch, *_) = view_at(keyframes, time_s), track_at(track, [time_s])[0]
+        apart = angle_between_deg(directions(view.yaw_deg, view.pitch_deg), directions(float(yaw), float(pitch)))
+        assert float(apart) < 0.1, time_s
 
 
 @pytest.mark.parametrize(

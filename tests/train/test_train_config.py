@@ -80,6 +80,13 @@ def test_the_papers_settings():
     assert (config.seconds, config.epochs, config.schedule) == (4.0, 500, "constant")
 
 
+def test_the_weekends_settings():
+    """One 24 GB card: control and connectors, features in the view, one clip at a time."""
+    config = from_yaml(ROOT / "train" / "weekend.yaml")
+    assert (config.train, config.geometry, config.seconds) == ("control+cmcpe", "view", 4.0)
+    assert (config.batch_size, config.mixed_precision, config.activation_checkpointing) == (1, "bf16", True)
+
+
 def test_help_tells_every_setting():
     text = describe()
     assert all(f"  {name} " in text for name in TrainConfig.__dataclass_fields__)

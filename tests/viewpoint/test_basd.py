@@ -119,6 +119,14 @@ def test_tracks_one_map_per_frame():
         torch.testing.assert_close(map_, basd_map(view, 16, "none"))
 
 
+def test_a_map_knows_roll_and_shape():
+    wide = basd_maps(ViewTrack((View(0, 0, 90, -90.0),), 2.0), 64, "none").maps[0]
+    tall = basd_maps(ViewTrack((View(0, 0, 90),), 0.5), 64, "none").maps[0]
+    assert torch.equal(wide, tall)
+    assert int((tall[32] > 0).sum()) == 18, "2 atan(1/2) is 53 degrees, in steps of 2.8, centres half a step aside"
+    assert int((tall[:, 64] > 0).sum()) == 32
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-180, 179.9), st.floats(-90, 90), st.floats(30, 150))
 def test_any_view_gives_a_finite_signed_map(yaw, pitch, fov):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from published_layouts import pickle_weights
 from safetensors.torch import load_file, save_file
 from tiny_model import make_tiny_joint_model
 
@@ -85,10 +86,7 @@ def test_half_precision_is_stored_and_read_as_asked(tmp_path):
 
 def test_bin_files_and_foreign_indices_are_read(folder):
     """As the public checkpoint is stored: pickled weights, class names that nobody has installed."""
-    for path in folder.rglob("*.safetensors"):
-        name = "pytorch_model.bin" if path.name.startswith("model") else "diffusion_pytorch_model.bin"
-        torch.save(load_file(path), path.with_name(name))
-        path.unlink()
+    pickle_weights(folder)
     old = load_state(folder / "text_encoder_v" / "pytorch_model.bin")
     old["text_model.embeddings.position_ids"] = torch.arange(12)[None]
     torch.save(old, folder / "text_encoder_v" / "pytorch_model.bin")

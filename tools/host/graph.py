@@ -9,6 +9,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .subgraphs import flatten
+
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 CONVERSIONS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 NOTES = {"Note", "MarkdownNote"}
@@ -61,6 +63,8 @@ def to_prompt(workflow: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
     Raises:
         WorkflowError: unknown nodes, widgets that do not fit their node's definition, links that do not fit.
     """
+    if workflow.get("definitions", {}).get("subgraphs"):
+        workflow = flatten(workflow)
     links, prompt = _links(workflow), {}
     for node in workflow["nodes"]:
         if node["type"] in NOTES:
@@ -71,7 +75,8 @@ def to_prompt(workflow: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
         if node.get("mode", 0) != 0:
             raise WorkflowError(f"{where}: muted and bypassed nodes are not supported here")
         entry = info[node["type"]]
-        inputs = {**_widget_values(node, entry, where), **_linked(node, entry, links, where)}
+        values = {**_widget_values(node, entry, where), **node.get("given", {})}
+        inputs = {**values, **_linked(node, entry, links, where)}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
 
@@ -126,7 +131,8 @@ def in_order(prompt: dict[str, Any], outputs: list[str]) -> list[str]:
 def check(prompt: dict[str, Any], info: dict[str, Any], classes: dict[str, type]) -> dict[str, list[str]]:
     """List complaints by node id; convert values of `prompt` in place, as the server does.
 
-    As on the server, combo values are not checked, nor the range of an input that `validate_inputs` names.
+    As on the server 0.3.64, combo values are checked where the type is their list. Neither these nor ranges are checked
+    of an input that `validate_inputs` names.
     """
     complaints: dict[str, list[str]] = {}
     for node_id, node in prompt.items():
@@ -140,7 +146,8 @@ def check(prompt: dict[str, Any], info: dict[str, Any], classes: dict[str, type]
             # What is linked has no value yet.
             values = {name: _constant(node["inputs"].get(name)) for name in named & set(node["inputs"])}
             verdict = own(**values)
-            found += [] if verdict is True else [str(verdict)]
+            # As on the server, the answer stands under every input that was named.
+            found += [] if verdict is True else [f"{name} - {verdict}" for name in sorted(values)]
         if found:
             complaints[node_id] = found
     return complaints
@@ -164,7 +171,7 @@ def _check_inputs(
         elif is_link(inputs[name]):
             source, slot = inputs[name]
             given = info[prompt[source]["class_type"]]["output"]
-            if slot >= len(given) or (given[slot] != io_type):
+            if slot >= len(given) or given[slot] != io_type:
                 found.append(f"{name}: {given[slot : slot + 1]} is linked into {io_type}")
         else:
             found += _check_value(inputs, name, io_type, options, ranged=name not in named)
@@ -172,6 +179,9 @@ def _check_inputs(
 
 
 def _check_value(inputs: dict[str, Any], name: str, io_type: Any, options: dict[str, Any], ranged: bool) -> list[str]:
+    if isinstance(io_type, list):
+        fits = not ranged or inputs[name] in io_type
+        return [] if fits else [f"{name}: {inputs[name]!r} not in {io_type}"]
     if io_type in CONVERSIONS:
         try:
             inputs[name] = CONVERSIONS[io_type](inputs[name])

@@ -39,6 +39,8 @@ class Signals:
         self.interrupted = False
         self.listener: Callable[[float, float], None] | None = None
         self.previews: list[tuple[str, Any, int | None]] = []
+        self.node_id = ""
+        self.texts: list[tuple[str, str]] = []
 
     def throw_if_interrupted(self) -> None:
         if self.interrupted:
@@ -118,7 +120,29 @@ def build(base: Path, signals: Signals) -> dict[str, types.ModuleType]:
     api = StrictModule(
         "comfy_api.v0_0_2", io=v3.io, ComfyExtension=v3.ComfyExtension, Types=v3.Types, InputImpl=v3.InputImpl
     )
-    parts = [folder_paths, management, utils, options, patching, comfy, api, StrictModule("comfy_api", v0_0_2=api)]
+
+    def send_progress_text(text: str, node_id: str, sid: str | None = None) -> None:
+        signals.texts.append((node_id, text))
+
+    routes = types.SimpleNamespace(get=lambda address: lambda answer: answer)  # nobody asks the stand-in
+    told = types.SimpleNamespace(client_id=None, send_progress_text=send_progress_text, routes=routes)
+    server = StrictModule("server", PromptServer=types.SimpleNamespace(instance=told))
+    running = StrictModule(
+        "comfy_execution.utils", get_executing_context=lambda: types.SimpleNamespace(node_id=signals.node_id)
+    )
+    parts = [
+        server,
+        running,
+        StrictModule("comfy_execution", utils=running),
+        folder_paths,
+        management,
+        utils,
+        options,
+        patching,
+        comfy,
+        api,
+        StrictModule("comfy_api", v0_0_2=api),
+    ]
     return {module.__name__: module for module in parts}
 
 

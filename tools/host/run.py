@@ -133,6 +133,7 @@ class Host:
             if kept is not None and kept[0] == signature:
                 run.cached.append(node_id)
             else:
+                self._signals.node_id = node_id
                 self._signals.listener = on_progress and (lambda d, t, key=node_id: on_progress(key, d, t))
                 began = time.perf_counter()
                 try:
@@ -262,4 +263,5 @@ def wrong_value(io_type: str, value: Any) -> str | None:
         return _wrong_audio(value)
     if io_type == "VIDEO":
         return None if isinstance(value, VideoFromComponents | VideoFromFile) else "no video object"
-    return "None" if value is None else None
+    # The one socket on which nothing means something: no control.
+    return "None" if value is None and io_type != "CON360_CONTROL" else None

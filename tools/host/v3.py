@@ -31,8 +31,11 @@ class Input(Socket):
         # The real widget types take no such argument; they show entries that are added here afterwards.
         self.extra_dict: dict[str, Any] = {}
 
+    def get_io_type(self) -> Any:
+        return self.io_type
+
     def as_info(self) -> list[Any]:
-        return [self.io_type, {**self.options_shown, **self.extra_dict}]
+        return [self.get_io_type(), {**self.options_shown, **self.extra_dict}]
 
 
 class Output(Socket):
@@ -59,6 +62,7 @@ def _widget_type(io_type: str, allowed: tuple[str, ...], fixed: dict[str, Any] |
                 raise TypeError(f"{io_type} input '{id}': the stand-in does not know {sorted(unknown)}")
             if "force_input" in kwargs:
                 kwargs["forceInput"] = kwargs.pop("force_input")
+            self.options = kwargs.get("options")
             upload = kwargs.pop("upload", None)
             self.options_shown |= {**(fixed or {}), **_present(**kwargs), **({upload.value: True} if upload else {})}
 
@@ -74,6 +78,15 @@ Float = _widget_type("FLOAT", _NUMBER)
 String = _widget_type("STRING", ("default", "multiline", "force_input"), {"multiline": False})
 Boolean = _widget_type("BOOLEAN", ("default", "label_on", "label_off"))
 Combo = _widget_type("COMBO", ("default", "options", "upload"), {"multiselect": False})
+
+
+class ComboOutput(Output):
+    def __init__(self, *, options: list[str]) -> None:
+        super().__init__()
+        self.io_type = options  # as in 0.3.64
+
+
+Combo.Output = ComboOutput
 Image, Mask, Audio, Video = (Custom(name) for name in ("IMAGE", "MASK", "AUDIO", "VIDEO"))
 
 
@@ -81,9 +94,9 @@ class Schema:
     def __init__(
         self, *, node_id: str, category: str, inputs: list[Input], outputs: list[Output] | None = None,
         display_name: str | None = None, description: str = "", is_output_node: bool = False,
-        is_input_list: bool = False,
+        is_input_list: bool = False, is_deprecated: bool = False,
     ) -> None:  # fmt: skip
-        self.is_input_list = is_input_list
+        self.is_input_list, self.is_deprecated = is_input_list, is_deprecated
         self.node_id, self.display_name, self.category, self.description = node_id, display_name, category, description
         self.inputs, self.outputs, self.is_output_node = inputs, outputs or [], is_output_node
         names = [item.id for item in inputs]
@@ -106,7 +119,7 @@ class Schema:
             "output_tooltips": [item.tooltip for item in self.outputs],
             "name": self.node_id, "display_name": self.display_name, "description": self.description,
             "python_module": python_module, "category": self.category, "output_node": self.is_output_node,
-            "deprecated": False, "experimental": False, "api_node": False,
+            "deprecated": self.is_deprecated, "experimental": False, "api_node": False,
         }  # fmt: skip
 
 

@@ -159,7 +159,11 @@ def judge(model: Oobleck, sounds: Tensor) -> dict[str, float]:
         a, b = Sound(made, RATE_HZ, "ambix"), Sound(true, RATE_HZ, "ambix")
         angles.append(np.degrees(direction_errors(a, b).angular))
         mels.append(log_mel_distance(Sound(made[:1], RATE_HZ), Sound(true[:1], RATE_HZ)))
-    return {"median": float(np.median(angles)), "p90": float(np.quantile(angles, 0.9)), "log_mel_db": float(np.mean(mels))}
+    return {
+        "median": float(np.median(angles)),
+        "p90": float(np.quantile(angles, 0.9)),
+        "log_mel_db": float(np.mean(mels)),
+    }
 
 
 def train(out: Path, minutes: float, pool_size: int, batch: int, rate: float, seed: int) -> Oobleck:
@@ -189,7 +193,11 @@ def train(out: Path, minutes: float, pool_size: int, batch: int, rate: float, se
             shown = time.time()
             facts = judge(model.eval(), held)
             model.train()
-            print(f"{(shown - started) / 60:.1f} min step {step}", {k: round(v, 3) for k, v in (parts | facts).items()}, flush=True)
+            print(
+                f"{(shown - started) / 60:.1f} min step {step}",
+                {k: round(v, 3) for k, v in (parts | facts).items()},
+                flush=True,
+            )
             out.mkdir(parents=True, exist_ok=True)
             with atomic_path(out / "codec.safetensors") as temporary:
                 save_file(model.state_dict(), temporary)

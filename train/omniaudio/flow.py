@@ -111,7 +111,10 @@ def train(out: Path, name: str, panorama: str, voice_follows: str, minutes: floa
             shown = time.time()
             current = [p.detach().clone() for p in parameters]
             _set(parameters, average)
-            facts = {"still": judge(model, encoder, voice_follows, 12, 0.0), "30": judge(model, encoder, voice_follows, 12, 30.0)}
+            facts = {
+                "still": judge(model, encoder, voice_follows, 12, 0.0),
+                "30": judge(model, encoder, voice_follows, 12, 30.0),
+            }
             _save(networks, out / f"{name}.safetensors")
             _set(parameters, current)
             print(f"{name} {(shown - started) / 60:.1f} min step {step} loss {running:.4f}", facts, flush=True)

@@ -1,6 +1,6 @@
 """Train the small picture encoder: from a panorama or a front view it must tell each colour's place and size.
 
-    python -m train.omniaudio.pictures --out runs/omniaudio --minutes 10
+python -m train.omniaudio.pictures --out runs/omniaudio --minutes 10
 """
 
 from __future__ import annotations

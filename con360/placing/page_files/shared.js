@@ -1,29 +1,55 @@
 // Made by tools/page_script.py from web/. Change those scripts, not this one.
 
-// Angles and views as in con360/geometry and con360/keyframes: degrees, yaw right-positive, pitch up-positive, x right,
-// y up, z forward. A map is the flat panorama: u and v in [0, 1], the upper left corner at yaw -180, pitch 90.
+// Angles and views as in con360/geometry: degrees, yaw right-positive, pitch up-positive, x right, y up, z forward, roll
+// clockwise as seen from behind the camera. A map is the flat panorama: u and v in [0, 1], the upper left corner at yaw
+// -180, pitch 90.
 
 const DEG = Math.PI / 180;
 
 const wrapYaw = (yaw) => ((((yaw + 180) % 360) + 360) % 360) - 180;
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+
 /** Right, up and forward axes of a camera. */
-function axes({ yaw, pitch }) {
+function axes({ yaw, pitch, roll = 0 }) {
   const [sy, cy, sp, cp] = [Math.sin(yaw * DEG), Math.cos(yaw * DEG), Math.sin(pitch * DEG), Math.cos(pitch * DEG)];
-  return { right: [cy, 0, -sy], up: [-sy * sp, cp, -cy * sp], forward: [sy * cp, sp, cy * cp] };
+  const [sr, cr] = [Math.sin(roll * DEG), Math.cos(roll * DEG)];
+  const [level, upright] = [[cy, 0, -sy], [-sy * sp, cp, -cy * sp]];
+  return {
+    right: level.map((value, i) => cr * value - sr * upright[i]),
+    up: upright.map((value, i) => cr * value + sr * level[i]),
+    forward: [sy * cp, sp, cy * cp],
+  };
 }
 
-/** The outline of a square view as unit vectors, clockwise from its upper left corner, the first not repeated. */
+/** A view of a turned sphere as a view of the sphere before: the turn is a camera's, and the view is in its picture. */
+function beneath(turn, view) {
+  const [outer, inner] = [axes(turn), axes(view)];
+  const world = ([x, y, z]) => outer.right.map((value, i) => x * value + y * outer.up[i] + z * outer.forward[i]);
+  const [right, forward] = [world(inner.right), world(inner.forward)];
+  const yaw = Math.atan2(forward[0], forward[2]) / DEG;
+  const pitch = Math.asin(clamp(forward[1], -1, 1)) / DEG;
+  const plain = axes({ yaw, pitch });
+  return { ...view, yaw, pitch, roll: Math.atan2(-dot(plain.up, right), dot(plain.right, right)) / DEG };
+}
+
+/** How far a framed view reaches to the right and up, at distance 1; the field of view spans the longer side. */
+function frameReach({ fov, aspect = 1 }) {
+  const reach = Math.tan((fov * DEG) / 2);
+  return [reach * Math.min(1, aspect), reach * Math.min(1, 1 / aspect)];
+}
+
+/** The outline of a framed view as unit vectors, clockwise from its upper left corner, the first not repeated. */
 function fovOutline(view, pointsPerEdge = 64) {
   const { right, up, forward } = axes(view);
-  const reach = Math.tan((view.fov * DEG) / 2);
+  const reach = frameReach(view);
   const corners = [[-1, 1], [1, 1], [1, -1], [-1, -1]];
   return corners.flatMap(([x, y], i) => {
     const [toX, toY] = corners[(i + 1) % 4];
     return Array.from({ length: pointsPerEdge }, (_, k) => {
       const share = k / pointsPerEdge;
-      const [a, b] = [(x + share * (toX - x)) * reach, (y + share * (toY - y)) * reach];
+      const [a, b] = [(x + share * (toX - x)) * reach[0], (y + share * (toY - y)) * reach[1]];
       const length = Math.hypot(a, b, 1);
       return [0, 1, 2].map((axis) => (a * right[axis] + b * up[axis] + forward[axis]) / length);
     });
@@ -42,8 +68,7 @@ function capOutline(place, degrees, points = 64) {
 
 /** Degrees between two directions. */
 function degreesBetween(a, b) {
-  const [one, other] = [axes(a).forward, axes(b).forward];
-  return Math.acos(clamp(one.reduce((sum, value, i) => sum + value * other[i], 0), -1, 1)) / DEG;
+  return Math.acos(clamp(dot(axes(a).forward, axes(b).forward), -1, 1)) / DEG;
 }
 
 /** A direction's position on the map. */
@@ -70,30 +95,11 @@ function linesOnMap(directions, closed = false) {
 }
 
 /** True if a view sees a direction. */
-function sees(view, { yaw, pitch }) {
-  const { right, up, forward } = axes(view);
-  const dot = (axis) => axes({ yaw, pitch }).forward.reduce((sum, value, i) => sum + value * axis[i], 0);
-  const reach = dot(forward) * Math.tan((view.fov * DEG) / 2);
-  return dot(forward) > 0 && Math.abs(dot(right)) <= reach && Math.abs(dot(up)) <= reach;
-}
-
-/** Interpolate at a time between keyframes {time, yaw, pitch, ...}, sorted by time: yaw the shorter way, the rest evenly. */
-function viewAt(keyframes, time) {
-  const after = keyframes.findIndex((frame) => frame.time > time);
-  if (after <= 0) return wrapped(keyframes[after ? keyframes.length - 1 : 0]);
-  const [a, b] = [keyframes[after - 1], keyframes[after]];
-  const share = (time - a.time) / (b.time - a.time);
-  const between = Object.keys(a).map((name) => {
-    const step = b[name] - a[name];
-    return [name, a[name] + share * (name === "yaw" ? wrapYaw(step) : step)];
-  });
-  return wrapped(Object.fromEntries(between));
-}
-
-function wrapped(place) {
-  const found = { ...place, yaw: wrapYaw(place.yaw) };
-  delete found.time;
-  return found;
+function sees(view, direction) {
+  const at = axes(direction).forward;
+  const [right, up, ahead] = ["right", "up", "forward"].map((name) => dot(at, axes(view)[name]));
+  const [across, upwards] = frameReach(view).map((reach) => reach * ahead);
+  return ahead > 0 && Math.abs(right) <= across && Math.abs(up) <= upwards;
 }
 
 // Headphones: Ambisonics (AmbiX) of order 1 to 3 that turns with the view and reaches each ear through a filter, as
@@ -320,17 +326,30 @@ function turned(view, change) {
   return { yaw: wrapYaw(yaw), pitch: clamp(pitch, -90, 90), fov: clamp(fov, ...FOV_RANGE) };
 }
 
-/** Follow the pointer that was pressed on a canvas until it is lifted; `turn` takes each change. */
-function drag(canvas, event, view, turn) {
+/** Follow the pointer that was pressed on an element: `move` takes each event, `lifted` the last one. */
+function pursue(element, { pointerId }, move, lifted) {
+  const ends = ["pointerup", "pointercancel"];
+  const lift = (event) => {
+    element.removeEventListener("pointermove", move);
+    for (const name of ends) element.removeEventListener(name, lift);
+    lifted(event);
+  };
+  element.setPointerCapture(pointerId);
+  element.addEventListener("pointermove", move);
+  for (const name of ends) element.addEventListener(name, lift);
+}
+
+/** Turn a view with the pointer that was pressed on its picture, whose `side` the field of view spans. */
+function drag(canvas, event, view, turn, lifted = () => {}, side = "height") {
   if (event.button !== 0) return;
-  const from = { ...view, x: event.clientX, y: event.clientY };
-  const degrees = view.fov / canvas.getBoundingClientRect().height;
-  const move = ({ clientX, clientY }) =>
-    turn({ yaw: from.yaw - (clientX - from.x) * degrees, pitch: from.pitch + (clientY - from.y) * degrees });
-  canvas.setPointerCapture(event.pointerId);
-  canvas.addEventListener("pointermove", move);
-  const lift = () => canvas.removeEventListener("pointermove", move);
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, lift, { once: true });
+  const { yaw, pitch, fov, roll = 0 } = view;
+  const [degrees, angle] = [fov / canvas.getBoundingClientRect()[side], (roll * Math.PI) / 180];
+  const [sr, cr] = [Math.sin(angle) * degrees, Math.cos(angle) * degrees];
+  const move = ({ clientX, clientY }) => {
+    const [right, down] = [clientX - event.clientX, clientY - event.clientY];
+    turn({ yaw: yaw - right * cr + down * sr, pitch: pitch + right * sr + down * cr });
+  };
+  pursue(canvas, event, move, lifted);
 }
 
 /** The change that the wheel makes. */
@@ -355,10 +374,10 @@ function reachOf({ fov }, width, height) {
 function placeOf(view, direction, width, height) {
   const { right, up, forward } = axes(view);
   const at = axes(direction).forward;
-  const along = (axis) => at.reduce((sum, value, i) => sum + value * axis[i], 0);
   const reach = reachOf(view, width, height);
-  const [x, y] = [right, up].map((axis, i) => along(axis) / along(forward) / reach[i]);
-  if (along(forward) <= 0 || Math.abs(x) > 1 || Math.abs(y) > 1) return undefined;
+  const ahead = dot(at, forward);
+  const [x, y] = [right, up].map((axis, i) => dot(at, axis) / ahead / reach[i]);
+  if (ahead <= 0 || Math.abs(x) > 1 || Math.abs(y) > 1) return undefined;
   return [((x + 1) / 2) * width, ((1 - y) / 2) * height];
 }
 
@@ -408,15 +427,15 @@ class Sphere {
     for (const name of ["TEXTURE_MIN_FILTER", "TEXTURE_MAG_FILTER"]) gl.texParameteri(gl.TEXTURE_2D, gl[name], gl.LINEAR);
   }
 
-  draw(video, view, part) {
+  /** Draw what a view sees of the part of a picture that holds the panorama; `reach` as reachOf. */
+  draw(video, view, part, reach) {
     const { gl, program } = this;
     const { width, height } = gl.canvas;
     gl.viewport(0, 0, width, height);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, this.fitting(video));
-    const reach = reachOf(view, width, height);
     const uniform = (name) => gl.getUniformLocation(program, name);
     for (const [name, axis] of Object.entries(axes(view))) gl.uniform3fv(uniform(name), axis);
-    gl.uniform2f(uniform("reach"), ...reach);
+    gl.uniform2f(uniform("reach"), ...(reach ?? reachOf(view, width, height)));
     gl.uniform4fv(uniform("part"), part);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }

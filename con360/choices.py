@@ -57,11 +57,10 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 StereoLaw = Literal["cardioids", "tangent", "constant-power"]
 STEREO_LAWS: tuple[StereoLaw, ...] = get_args(StereoLaw)
 
-<<<<<<< HEAD
 # What tells a performer's voice in a procedural scene: nothing, its colour or its shape.
 VoiceFollows = Literal["none", "colour", "shape"]
 VOICE_FOLLOWS: tuple[VoiceFollows, ...] = get_args(VoiceFollows)
-=======
+
 
 def check_aspect(aspect: float) -> float:
     """Check a picture's width over its height.
@@ -85,4 +84,3 @@ def aspect_of(text: str) -> float:
     if found is None or not float(found[2]):
         raise InputError(f"the aspect ratio {text!r} is not understood; write WIDTH:HEIGHT, such as 16:9.")
     return check_aspect(float(found[1]) / float(found[2]))
->>>>>>> main

@@ -31,7 +31,8 @@ def front_view(frame: np.ndarray, yaw_deg: float = 0.0, pitch_deg: float = 0.0) 
     """
     import cv2
 
-    columns, rows = view_coordinates(*frame.shape[:2], _turn(float(yaw_deg), float(pitch_deg)))
+    height, width = frame.shape[:2]
+    columns, rows = _view_map(height, width, float(yaw_deg), float(pitch_deg))
     return cv2.remap(frame, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
 
 
@@ -50,10 +51,10 @@ def view_coordinates(height: int, width: int, turn: np.ndarray) -> tuple[np.ndar
     return columns.astype(np.float32), rows.astype(np.float32)
 
 
-@lru_cache(maxsize=8)
-def _turn(yaw_deg: float, pitch_deg: float) -> np.ndarray:
+@lru_cache(maxsize=4)
+def _view_map(height: int, width: int, yaw_deg: float, pitch_deg: float) -> tuple[np.ndarray, np.ndarray]:
     down = np.diag([1.0, -1.0, 1.0])
-    return down @ rotation(yaw_deg, pitch_deg).double().numpy() @ down
+    return view_coordinates(height, width, down @ rotation(yaw_deg, pitch_deg).double().numpy() @ down)
 
 
 def squared(frame: np.ndarray) -> np.ndarray:

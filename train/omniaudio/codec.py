@@ -20,11 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from con360.media.files import atomic_path
+from con360.metrics.directions import direction_errors
 from con360.models.oobleck import NormedConv1d, Oobleck, OobleckConfig, Residual, SnakeBeta, kl_divergence
 from con360.records import Sound
-from con360.metrics.directions import direction_errors
 from con360.scenes import VOICES, voice_waveform
-from con360.sound.ambisonics import encode
 from con360.timing import ClipSpec
 from train.examples import scene_of
 

@@ -28,10 +28,10 @@ from con360.sounding.generate import FieldSettings, generated_blocks
 from con360.sounding.picture_encoder import PictureFeatures
 from con360.sounding.small_encoder import SmallEncoder
 from con360.timing import ClipSpec
+from train.examples import SPLIT_FIRST_SEED
 from train.omniaudio.cache import FieldCache, build, features_of
 from train.omniaudio.codec import CONFIG, RATE_HZ
 from train.omniaudio.scenes import moving_scene
-from train.examples import SPLIT_FIRST_SEED
 
 SECONDS = 4.0
 WIDTH, HEADS, DEPTH = 192, 3, 6

@@ -19,7 +19,7 @@ from con360.geometry.erp import erp_directions
 from con360.media.files import atomic_path
 from con360.scenes import COLOURS, SHAPES, Scene
 from con360.sounding.pictures import clip_pixels, front_view, squared
-from con360.sounding.small_encoder import SmallEncoder
+from con360.sounding.small_encoder import SmallEncoder, shrunk
 from train.omniaudio.scenes import moving_scene
 
 HEIGHT = 112
@@ -54,7 +54,8 @@ def example(seed: int, rays: Tensor) -> tuple[Tensor, ...]:
     facts, shapes = truth(scene, time_s)
     # The front view sees what is within 70 degrees of the front.
     ahead = facts * ((facts[:, 2:3] > np.cos(np.radians(65))) & (facts[:, :1] > 0))
-    return (panorama * 20).round().char(), (view * 20).round().char(), facts, ahead, shapes
+    small = [(shrunk(one) * 20).round().char() for one in (panorama, view)]
+    return *small, facts, ahead, shapes
 
 
 def train(out: Path, minutes: float, count: int, seed: int) -> SmallEncoder:
@@ -70,7 +71,7 @@ def train(out: Path, minutes: float, count: int, seed: int) -> SmallEncoder:
     while (share := (time.time() - started) / 60 / minutes) < 1:
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * share)))
-        rows = torch.randint(kept, (32,))
+        rows = torch.randint(kept, (48,))
         loss, _ = _loss(encoder, heads, [c[rows] for c in columns])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -104,7 +105,7 @@ def _loss(encoder: SmallEncoder, heads: nn.ModuleList, batch: list[Tensor]) -> t
         total = total + F.binary_cross_entropy_with_logits(made[..., :1], seen)
         total = total + 4 * ((made[..., 1:FACTS] - wanted[..., 1:]) ** 2 * seen).sum() / seen.sum().clamp_min(1) / 4
         there = (wanted[..., 0] > 0) & (shapes >= 0)
-        total = total + 0.2 * F.cross_entropy(made[..., FACTS:][there], shapes[there])
+        total = total + 0.05 * F.cross_entropy(made[..., FACTS:][there], shapes[there])
         total = total + 0.01 * (features.square().mean() - 1).square()
         made_yaw, true_yaw = (torch.atan2(x[..., 1], x[..., 2])[there] for x in (made, wanted))
         off = torch.rad2deg((made_yaw - true_yaw + torch.pi).remainder(2 * torch.pi) - torch.pi).abs()

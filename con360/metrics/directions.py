@@ -23,8 +23,8 @@ Reading = Literal["acn", "paper"]
 PAPER_FLOOR = 1e-6
 
 ANGULAR_ERROR = Definition(
-    "angular error", "great-circle angle between the intensities of both sounds, one direction a clip, ACN", "OmniAudio",
-    unit="degrees",
+    "angular error", "great-circle angle between the intensities of both sounds, one direction a clip, ACN",
+    "OmniAudio", unit="degrees",
 )  # fmt: skip
 PAPER_ANGULAR = Definition(
     "d_angular (paper's reading)",

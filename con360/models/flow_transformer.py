@@ -144,7 +144,7 @@ class FlowTransformer(nn.Module):
     A batch's features are `[B, 1 + R, W]`: the panorama's token, then what is added to each row.
     """
 
-    groups = (("audio",),)
+    groups: tuple[tuple[str, ...], ...] = (("audio",),)
     takes_film = False
 
     def __init__(self, config: FlowTransformerConfig | None = None) -> None:

@@ -2,8 +2,8 @@
 
 Shape legend: C channels, N samples, Z latent channels, R latent rows.
 
-A decoded sample depends on latents up to 10 rows away, so tiles that overlap by 20 rows and are cut in the middle of the
-overlap equal the whole decode. Memory does not grow with the clip.
+A decoded sample depends on latents up to 10 rows away, so tiles that overlap by 20 rows and are cut in the middle of
+the overlap equal the whole decode. Memory does not grow with the clip.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class WindowedDenoiser:
         group: where its windows lie.
     """
 
-    groups = (("audio",),)
+    groups: tuple[tuple[str, ...], ...] = (("audio",),)
     takes_film = False
 
     def __init__(self, network: Denoiser, group: Group) -> None:

@@ -2,8 +2,8 @@
 
     python -m train.omniaudio.flow --out runs/omniaudio --minutes 60
 
-The objective is the published one: t = sigmoid(normal), x_t = (1 - t) x + t noise, the target is noise - x, and one view
-in five is left out.
+The objective is the published one: t = sigmoid(normal), x_t = (1 - t) x + t noise, the target is noise - x, and one
+view in five is left out.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from con360.choices import VoiceFollows
 from con360.media.files import atomic_path
 from con360.metrics.directions import direction_errors
 from con360.models.flow_transformer import FlowTransformer, FlowTransformerConfig
-from con360.models.omniaudio import OmniAudio
+from con360.models.omniaudio import OmniAudio, PanoramaUse
 from con360.models.oobleck import Oobleck
 from con360.models.picture_features import PictureEmbedders
 from con360.records import Sound
@@ -45,7 +46,7 @@ def parts_of(out: Path) -> tuple[SmallEncoder, Oobleck]:
     return encoder.eval().requires_grad_(False), codec.eval().requires_grad_(False)
 
 
-def new_model(codec: Oobleck, features: int, panorama: str) -> OmniAudio:
+def new_model(codec: Oobleck, features: int, panorama: PanoramaUse) -> OmniAudio:
     config = FlowTransformerConfig(CONFIG.latent_channels, WIDTH, HEADS, DEPTH)
     model = OmniAudio(
         FlowTransformer(config), PictureEmbedders(features, WIDTH), codec, RATE_HZ, SECONDS, panorama, "small"
@@ -73,7 +74,9 @@ def take(cache: FieldCache, rows: Tensor) -> FieldCache:
 
 
 @torch.no_grad()
-def judge(model: OmniAudio, encoder: SmallEncoder, voice_follows: str, count: int, rate: float | None = None) -> float:
+def judge(
+    model: OmniAudio, encoder: SmallEncoder, voice_follows: VoiceFollows, count: int, rate: float | None = None
+) -> float:
     """Median angular error in degrees of unseen scenes' sound."""
     errors = []
     for i in range(count):
@@ -85,13 +88,15 @@ def judge(model: OmniAudio, encoder: SmallEncoder, voice_follows: str, count: in
     return float(np.degrees(np.median(errors)))
 
 
-def train(out: Path, name: str, panorama: str, voice_follows: str, minutes: float, count: int, seed: int) -> None:
+def train(
+    out: Path, name: str, panorama: PanoramaUse, voice_follows: VoiceFollows, minutes: float, count: int, seed: int
+) -> None:
     torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     encoder, codec = parts_of(out)
     cache = build(out / f"cache-{voice_follows}.safetensors", encoder, codec, voice_follows, "train", count)
     model = new_model(codec, encoder.width, panorama)
-    networks = {"model.model.": model.transformer, "conditioner.": model.embedders}
+    networks: dict[str, torch.nn.Module] = {"model.model.": model.transformer, "conditioner.": model.embedders}
     parameters = [p for n in networks.values() for p in n.parameters()]
     average = [p.detach().clone() for p in parameters]
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2, betas=(0.9, 0.98))
@@ -129,7 +134,7 @@ def _set(parameters: list[Tensor], values: list[Tensor]) -> None:
         parameter.copy_(value)
 
 
-def _save(networks: dict, path: Path) -> None:
+def _save(networks: dict[str, torch.nn.Module], path: Path) -> None:
     state = {prefix + k: v for prefix, n in networks.items() for k, v in n.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata={"format": "pt"})

@@ -60,6 +60,11 @@ def notices_of(files: Sequence[Converted]) -> list[str]:
         if one.shared:
             groups = "; ".join(" = ".join(names) for names in one.shared[:3])
             sentences.append(f"{one.source} stores {len(one.shared)} tensor(s) under several names ({groups})")
+        if one.left_out:
+            sentences.append(
+                f"{one.source}: {len(one.left_out)} tensors that no model reads are left out, such as "
+                f"{one.left_out[0]}"
+            )
         if one.not_finite:
             sentences.append(
                 f"{one.source} holds NaN or infinity in {', '.join(one.not_finite[:3])}; no model loads it"

@@ -24,6 +24,9 @@ PATH = Path(__file__).with_name("published.json")
 SAMPLES, SIGNED_SUMS = 24, 2
 TOLERANCE = 1e-4  # of a tensor's peak; the published code itself moves by 2e-5 between settings
 HALF_TOLERANCE = 1e-3
+# Cubic filters differ between versions of OpenCV and Pillow by two grey levels.
+FILTER_TOLERANCE = 0.012
+FILTERED = re.compile(r"omniaudio_video/(view/.*u8.*|pixels/.*)")
 
 
 @cache
@@ -65,9 +68,17 @@ def compare(name: str, tensor: Tensor) -> float:
     parts = {key: kept[key] for key in ("moments", "signed", "values") if key in kept}
     errors = {key: max(abs(a - b) for a, b in zip(ours[key], wanted, strict=True)) for key, wanted in parts.items()}
     worst = max(errors.values()) / max(peak, 1e-30)
-    bound = HALF_TOLERANCE if kept.get("half") else TOLERANCE
-    assert worst < bound, f"{name}: {worst:.1e} of its peak ({', '.join(f'{k} {e:.1e}' for k, e in errors.items())})"
+    assert worst < bound_of(name), (
+        f"{name}: {worst:.1e} of its peak ({', '.join(f'{k} {e:.1e}' for k, e in errors.items())})"
+    )
     return worst
+
+
+def bound_of(name: str) -> float:
+    """Largest difference allowed for a recorded tensor, as a part of its peak."""
+    if FILTERED.fullmatch(name):
+        return FILTER_TOLERANCE
+    return HALF_TOLERANCE if published()["tensors"][name].get("half") else TOLERANCE
 
 
 def names_matching(pattern: str) -> set[str]:

@@ -27,10 +27,10 @@ FILES = (
     "svg_tiny_attn", "train_tiny",
 )  # fmt: skip
 PROVENANCE = (
-    "Outputs of the official SVG, SalViT360 and OmniAudio code, run unmodified on CPU in float32, one thread, with torch "
-    "2.11, diffusers 0.42.1, transformers 5.23, torchvision 0.26 and kornia 0.9 (OmniAudio: transformers 5.24, OpenCV "
-    "5.0, Pillow 13.0). No trained weight is involved: weights and "
-    "inputs come from their names (filler.py). Each entry is reduced from the full recorded tensor by store.summarise."
+    "Outputs of the official SVG, SalViT360 and OmniAudio code, run unmodified on CPU in float32, one thread, with "
+    "torch 2.11, diffusers 0.42.1, transformers 5.23, torchvision 0.26 and kornia 0.9 (OmniAudio: transformers 5.24, "
+    "OpenCV 5.0, Pillow 13.0). No trained weight is involved: weights and inputs come from their names (filler.py). "
+    "Each entry is reduced from the full recorded tensor by store.summarise."
 )
 
 
@@ -127,14 +127,15 @@ def _omniaudio(folder: Path) -> dict[str, Any]:
         "full": {name: value for name, value in report.items() if name != "shapes_batch1_10s"},
         "full_shapes": report["shapes_batch1_10s"],
         "pad_to_square": {size: entry["size"] for size, entry in video["pad_to_square"].items()},
-        "clip_config": {
-            "vision_config": {k: v for k, v in video["clip_config"]["vision_config"].items() if isinstance(v, int | float)
-                              and not isinstance(v, bool)},
-            "projection_dim": video["clip_config"]["projection_dim"],
-        },
+        "clip_config": {"vision_config": _sizes(video["clip_config"]["vision_config"]),
+                        "projection_dim": video["clip_config"]["projection_dim"]},
         "directions": metrics["pairs"],
         "intensities": _intensities(folder),
     }  # fmt: skip
+
+
+def _sizes(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if type(value) in (int, float)}
 
 
 def _intensities(folder: Path) -> dict[str, list[float]]:

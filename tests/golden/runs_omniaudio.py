@@ -86,6 +86,36 @@ def model() -> OmniAudio:
     )  # fmt: skip
 
 
+def unused_shapes(width: int, depth: int, features: int = 1024, context: int = 768) -> dict[str, tuple[int, ...]]:
+    """Weights of the published file that nothing reads: cross-attention without a context, and lone projections."""
+    shapes: dict[str, tuple[int, ...]] = {f"model.model.to_cond_embed.{i}.weight": (context, context) for i in (0, 2)}
+    for layer in (f"model.model.transformer.layers.{i}" for i in range(depth)):
+        shapes |= {f"{layer}.cross_attend_norm.{name}": (width,) for name in ("gamma", "beta")}
+        shapes |= {f"{layer}.cross_attn.{name}.weight": (width, width) for name in ("to_q", "to_out")}
+        shapes[f"{layer}.cross_attn.to_kv.weight"] = (2 * context, context)
+    for one in ("video_fov", "video_360"):
+        shapes |= {f"conditioner.conditioners.{one}.proj_out.{k}": s for k, s in _linear(width, features).items()}
+    linear = _linear(width, width).items()
+    return shapes | {f"conditioner.conditioners.video_360.global_proj.0.{k}": s for k, s in linear}
+
+
+def _linear(out: int, into: int) -> dict[str, tuple[int, ...]]:
+    return {"weight": (out, into), "bias": (out,)}
+
+
+def state_of(omniaudio: OmniAudio) -> Tensors:
+    """What a model reads, by its published names."""
+    networks = {"model.model.": omniaudio.transformer, "conditioner.": omniaudio.embedders}
+    networks["pretransform.model."] = omniaudio.vae
+    return {prefix + name: t for prefix, net in networks.items() for name, t in net.state_dict().items()}
+
+
+def published_state() -> Tensors:
+    """The recorded tiny model's whole published state."""
+    unused = unused_shapes(TRANSFORMER.width, TRANSFORMER.depth, FEATURES, 24)
+    return state_of(model()) | {name: torch.ones(shape) for name, shape in unused.items()}
+
+
 def _inputs(*names: str) -> list[Tensor]:
     return [given()[name].float() for name in names]
 

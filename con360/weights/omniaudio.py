@@ -1,7 +1,7 @@
 """Load OmniAudio: `model.ckpt` as published, a safetensors made of it, or one without what is never used.
 
-Sizes are read off the tensors' shapes. Weights are strict: a missing, unknown, misshapen or non-finite one is named. The
-published loader prints such names and goes on.
+Sizes are read off the tensors' shapes. Weights are strict: a missing, unknown, misshapen or non-finite one is named.
+The published loader prints such names and goes on.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def _facts_of(path: Path, config: FlowTransformerConfig) -> Facts:
     facts = facts_of_config(config_of(path.parent), beside)
     if facts is None and config not in SIZES.values():
         raise InputError(
-            f"{short(path)} has {config.depth} layers of {config.width}, none of OmniAudio's sizes, and no weight tells "
-            f"how long the sounds were that it was trained on. Put a config.json beside it: "
+            f"{short(path)} has {config.depth} layers of {config.width}, none of OmniAudio's sizes, and no weight "
+            "tells how long the sounds were that it was trained on. Put a config.json beside it: "
             f'{{"sample_rate_hz": 44100, "trained_s": 10}}.'
         )
     return facts or Facts()

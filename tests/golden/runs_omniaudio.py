@@ -272,12 +272,17 @@ class _Noted:
         return Noting()
 
 
-def _sampled(steps: int, cfg: float, schedule: FlowSchedule, start: Tensor) -> tuple[Tensor, _Noted]:
-    panorama, view = _inputs("sample/video_360", "sample/video_fov")
-    noted, rows = _Noted(schedule), start.shape[-1]
-    both, without = model().features(panorama, view, rows)
+@torch.no_grad()
+def sampled_by(
+    omniaudio: OmniAudio, steps: int, cfg: float, schedule: FlowSchedule | None = None, start: Tensor | None = None
+) -> tuple[Tensor, _Noted]:
+    """Latents of the recorded clip by a model, and what its steps saw."""
+    panorama, view, noise = _inputs("sample/video_360", "sample/video_fov", "sample/noise")
+    start = noise if start is None else start
+    noted = _Noted(schedule or FlowSchedule())
+    both, without = omniaudio.features(panorama, view, start.shape[-1])
     latents = sample_joint(
-        model().denoiser, AV(audio=noted), Inputs(AV(audio=both[None]), AV(audio=without[None])),
+        omniaudio.denoiser, AV(audio=noted), Inputs(AV(audio=both[None]), AV(audio=without[None])),
         AV(audio=tuple(start.shape[1:])), SamplerSettings(steps=steps, cfg_video=None, cfg_audio=cfg),
         given=Given(noise=AV(audio=start)),
     )  # fmt: skip
@@ -289,7 +294,7 @@ def _sampled(steps: int, cfg: float, schedule: FlowSchedule, start: Tensor) -> t
 def sampled(name: str) -> Tensors:
     """Complete runs through the sampler: latents and velocities of each step, and the decoded sound."""
     steps, cfg = {"cfg3": (4, 3.0), "cfg5": (6, 5.0)}[name]
-    latents, noted = _sampled(steps, cfg, FlowSchedule(), *_inputs("sample/noise"))
+    latents, noted = sampled_by(model(), steps, cfg)
     sound = torch.cat(list(model().codec.decode_tiles([latents[0]])), dim=1)
     results = {
         "x": torch.stack(noted.x), "v": torch.stack(noted.v), "latents": latents,
@@ -305,7 +310,7 @@ def varied() -> Tensors:
     audio, eps, start = _inputs("sample/init_audio", "sample/init_eps", "sample/noise")
     mean, std = model().vae.moments(F.pad(audio, (0, 35000 - audio.shape[1]))[None])
     schedule = FlowSchedule(0.6)
-    latents, _ = _sampled(4, 3.0, schedule, schedule.noised(mean + std * eps, start, 0.6))
+    latents, _ = sampled_by(model(), 4, 3.0, schedule, schedule.noised(mean + std * eps, start, 0.6))
     return {f"{TINY}/sample/init0.6/latents": latents}
 
 

@@ -245,6 +245,11 @@ def frequencies() -> Tensors:
     return {f"{TINY}/rotary_inv_freq": model().transformer.transformer.rotary_pos_emb.inv_freq}
 
 
+def inputs_of_the_runs() -> list[Tensor]:
+    """Features of panorama and view, `[K, F]`, and the noise that sampling starts from."""
+    return _inputs("sample/video_360", "sample/video_fov", "sample/noise")
+
+
 class _Noted:
     """A schedule that notes latents and guided velocities of each step."""
 
@@ -277,7 +282,7 @@ def sampled_by(
     omniaudio: OmniAudio, steps: int, cfg: float, schedule: FlowSchedule | None = None, start: Tensor | None = None
 ) -> tuple[Tensor, _Noted]:
     """Latents of the recorded clip by a model, and what its steps saw."""
-    panorama, view, noise = _inputs("sample/video_360", "sample/video_fov", "sample/noise")
+    panorama, view, noise = inputs_of_the_runs()
     start = noise if start is None else start
     noted = _Noted(schedule or FlowSchedule())
     both, without = omniaudio.features(panorama, view, start.shape[-1])

@@ -8,8 +8,9 @@ of the published code is at hand, it races too. All walk the same steps from the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from con360.models import picture_features
+from con360.models.cpu import linear
 from con360.models.cpu.linear import quicken
 from con360.models.flow_transformer import SIZES, FlowTransformer, FlowTransformerConfig
 from con360.models.omniaudio import OmniAudio
@@ -29,6 +32,7 @@ from con360.sampling.guidance import guide
 from con360.sampling.joint import Given, sample_joint
 from con360.sampling.settings import SamplerSettings
 from con360.sounding.picture_encoder import ClipEncoder
+from con360.weights.omniaudio import IN_FLOAT32
 
 from .gpu.counting import count
 from .published_omniaudio import PublishedTransformer
@@ -42,8 +46,8 @@ Forward = Callable[[Tensor, float, Tensor, Tensor], Tensor]
 class Scenario:
     """A random model, features of the pictures of ten seconds, and ways to sample its latents."""
 
-    def __init__(self, config: FlowTransformerConfig, dtype: torch.dtype = torch.float32) -> None:
-        self.model = random_model(config, dtype)
+    def __init__(self, config: FlowTransformerConfig) -> None:
+        self.model = random_model(config)
         generator = torch.Generator().manual_seed(1)
         self.panorama, self.view = (torch.randn(PICTURES, FEATURES, generator=generator) for _ in range(2))
         self.rows = self.model.codec.rows(SECONDS)
@@ -77,43 +81,55 @@ class Scenario:
     def recreated(self, x: Tensor, t: float, panorama: Tensor, view: Tensor) -> Tensor:
         net = self.model.transformer
         token = net.panorama_token(torch.cat((panorama, panorama)))
-        spread_over_rows.__globals__["_spline"].cache_clear()
+        picture_features._spline.cache_clear()
         added = spread_over_rows(torch.cat((view, torch.zeros_like(view))), x.shape[-1])
         time = net.embed_times("audio", torch.full((2,), t), x)
-        with mock.patch.object(F, "scaled_dot_product_attention", _explicit_attention):
+        with _as_pytorch_chooses():
             both = net.velocity(torch.cat((x, x)), time, torch.cat((token, added), dim=1))
         given, without = both.chunk(2)
         return guide([without, given], (CFG,))
+
+
+@contextmanager
+def _as_pytorch_chooses() -> Iterator[None]:
+    """Products by the library that PyTorch gives them to, attention by explicit matrices."""
+    explicit = mock.patch.object(F, "scaled_dot_product_attention", _explicit_attention)
+    with explicit, mock.patch.object(linear, "_at_hand", return_value=False):
+        yield
 
 
 def _explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-1) @ v
 
 
-def random_model(config: FlowTransformerConfig, dtype: torch.dtype = torch.float32) -> OmniAudio:
+def random_model(config: FlowTransformerConfig) -> OmniAudio:
     """Random weights of their usual size; the autoencoder stays on the meta device."""
     with torch.device("meta"):
         model = OmniAudio(FlowTransformer(config), PictureEmbedders(FEATURES, config.width), Oobleck())
     for network in (model.transformer, model.embedders):
-        fill_at_random(network, dtype)
+        fill_at_random(network)
     return model
 
 
-def fill_at_random(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Bring a network of the meta device to memory; its constants need no weights."""
-    constants = {name for name, _ in network.named_buffers()}
+def fill_at_random(network: nn.Module) -> nn.Module:
+    """Bring a network of the meta device to memory with random weights; gains are 1, shifts 0."""
     torch.manual_seed(0)
-    state = {}
-    for name, t in network.state_dict().items():
-        values = torch.empty(t.shape, dtype=torch.float32)
-        bound = math.sqrt(3 / max(1, math.prod(t.shape[1:])))
-        values = values.fill_(1.0) if name.endswith(("gamma", "weight_g")) else values.uniform_(-bound, bound)
-        if name in constants:
-            values = 10000.0 ** -(torch.arange(len(t)) / len(t)) if name.endswith("inv_freq") else torch.zeros(t.shape)
-        kept = torch.float32 if name.endswith(("inv_freq", "timestep_features.weight")) else dtype
-        state[name] = values.to(kept)
+    state = {name: _random(name, t.shape) for name, t in network.state_dict().items()}
     network.load_state_dict(state, assign=True)
+    # Constants that no file holds, such as the places of patches.
+    for name, t in [(n, b) for n, b in network.named_buffers() if b.is_meta]:
+        owner, _, leaf = name.rpartition(".")
+        setattr(network.get_submodule(owner), leaf, torch.arange(t.numel()).view(t.shape))
     return network.eval().requires_grad_(False)
+
+
+def _random(name: str, shape: torch.Size) -> Tensor:
+    if name.endswith("inv_freq"):
+        return 10000.0 ** -(torch.arange(shape[0]) / shape[0])
+    if name.endswith(("gamma", "weight_g", "beta")):
+        return torch.full(shape, 0.0 if name.endswith("beta") else 1.0)
+    bound = math.sqrt(3 / max(1, math.prod(shape[1:])))
+    return torch.empty(shape).uniform_(-bound, bound)
 
 
 # ---- races
@@ -160,32 +176,34 @@ def _half_row(scenario: Scenario, float_s: float, rounds: int) -> Row:
     with torch.no_grad():
         wanted = scenario.ours(1)
     for network in (scenario.model.transformer, scenario.model.embedders):
-        state = {n: t if t.dtype == torch.float32 and n.endswith(("inv_freq", "timestep_features.weight"))
-                 else t.bfloat16() for n, t in network.state_dict().items()}  # fmt: skip
+        state = {n: t if n.endswith(IN_FLOAT32) else t.bfloat16() for n, t in network.state_dict().items()}
         network.load_state_dict(state, assign=True)
     with torch.no_grad():
         got = scenario.ours(1)
     seconds = race({"half": partial(scenario.ours, 1)}, rounds, warm_up=False)
-    error = float((got - wanted).norm() / wanted.norm())
-    return Row("guided step in bfloat16, published size", "ours in float32", seconds["half"], float_s, None,
-               f"{error:.1e} root mean square")  # fmt: skip
+    error = f"{float((got - wanted).norm() / wanted.norm()):.1e} root mean square"
+    return Row("guided step in bfloat16, published size", "ours in float32", seconds["half"], float_s, None, error)
 
 
 def second_seed_row(step_s: float, rounds: int) -> Row:
-    """Pictures and the decoder are timed once each; a clip has 160 pictures and 24 steps."""
-    tower = clip_tower()
-    fill_at_random(tower)
-    encoder = ClipEncoder(quicken(tower), "random")
-    picture_s = race({"tower": lambda: encoder.features(torch.zeros(1, 3, 224, 224))}, rounds)["tower"]
-    del encoder, tower
+    """Time a picture and the decoder; a clip has 160 pictures and 24 steps, which are added up."""
+    picture_s, decode_s = _picture_seconds(rounds), _decode_seconds()
+    second = STEPS * step_s + decode_s
+    said = f"a picture {picture_s:.2f} s, decoding {decode_s:.1f} s; added up, not run"
+    first = second + 2 * PICTURES * picture_s
+    return Row("second seed of a clip, published size", "its first seed", second, first, 3.0, said)
+
+
+def _picture_seconds(rounds: int) -> float:
+    encoder = ClipEncoder(quicken(fill_at_random(clip_tower())), "random")
+    return race({"picture": partial(encoder.features, torch.zeros(1, 3, 224, 224))}, rounds)["picture"]
+
+
+def _decode_seconds() -> float:
     with torch.device("meta"):
         vae = Oobleck()
     fill_at_random(vae)
-    decode_s = race({"decode": lambda: vae.decode(torch.zeros(1, 64, 215))}, 1, warm_up=False)["decode"]
-    second = STEPS * step_s + decode_s
-    said = f"a picture {picture_s:.2f} s, decoding {decode_s:.1f} s; added up, not run"
-    return Row("second seed of a clip, published size", "its first seed", second, second + 2 * PICTURES * picture_s,
-               3.0, said)  # fmt: skip
+    return race({"decode": partial(vae.decode, torch.zeros(1, 64, 215))}, 1, warm_up=False)["decode"]
 
 
 def clip_tower() -> nn.Module:
@@ -220,6 +238,7 @@ def flop_table() -> str:
     return "\n".join(lines)
 
 
+@cache
 @torch.no_grad()
 def clip_costs(config: FlowTransformerConfig) -> dict[str, tuple[int, int]]:
     """FLOP of each part of a clip of ten seconds, and how often it is needed."""

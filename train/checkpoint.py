@@ -21,7 +21,7 @@ import torch
 
 from con360.errors import InputError
 from con360.media.files import full_disk_told, put_folder, remove_folder
-from train.config import TrainConfig, from_yaml, to_yaml
+from train.config import Config, RunConfig, read_yaml, to_yaml
 
 FORMAT = 1
 
@@ -42,7 +42,7 @@ class RunProgress:
 
 
 def save_checkpoint(
-    folder: Path, config: TrainConfig, progress: RunProgress, state: dict[str, Any], rank: int, wait: Callable[[], None]
+    folder: Path, config: RunConfig, progress: RunProgress, state: dict[str, Any], rank: int, wait: Callable[[], None]
 ) -> Path:
     """Write a checkpoint together with all other processes; each calls this with its own rank.
 
@@ -67,7 +67,7 @@ def save_checkpoint(
     return final
 
 
-def _write(partial: Path, config: TrainConfig, state: dict[str, Any], rank: int, wait: Callable[[], None]) -> None:
+def _write(partial: Path, config: RunConfig, state: dict[str, Any], rank: int, wait: Callable[[], None]) -> None:
     if rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -111,8 +111,9 @@ def read_state(path: Path) -> dict[str, Any]:
     return {**state, "progress": RunProgress(**state["progress"])}
 
 
-def read_config(path: Path) -> TrainConfig:
-    return from_yaml(path / "config.yaml")
+def read_config(path: Path, base: Config) -> Config:
+    """Read a checkpoint's configuration, of the kind of `base`."""
+    return read_yaml(path / "config.yaml", base)
 
 
 def restore_chance(path: Path, rank: int) -> None:
@@ -132,7 +133,7 @@ _FREE = {
 }  # fmt: skip
 
 
-def checkpoint_to_resume(config: TrainConfig) -> Path | None:
+def checkpoint_to_resume(config: RunConfig) -> Path | None:
     """Choose the checkpoint to resume from, by `config.resume`; None starts at the beginning.
 
     Raises:
@@ -147,7 +148,7 @@ def checkpoint_to_resume(config: TrainConfig) -> Path | None:
     found = checkpoints(config.folder / "checkpoints")
     if not found or read_state(found[0])["progress"].finished:
         return None
-    then, now = read_config(found[0]).to_dict(), config.to_dict()
+    then, now = read_config(found[0], config).to_dict(), config.to_dict()
     changed = [name for name in now if name not in _FREE and then[name] != now[name]]
     other = [f"{name} was {then[name]}, is {now[name]}" for name in changed]
     if other:

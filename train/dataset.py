@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,20 +31,13 @@ from con360.records import Progress, Signal
 from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from train.examples import ESTIMATOR, MAP_HEIGHT, make_example, rays_of, scene_of
+from train.order import WINDOW, Source
 from train.preparation.settings import TRUTH
 from train.shards import TENSORS, Prepared, Sample, group_sizes, read_group, read_settings, shard_paths
 
-# Row groups of shards that are shuffled together: enough to mix many clips, few enough to hold in memory.
-WINDOW = 32
 
-
-class SampleSource(Protocol):
-    """Read samples by number. `groups` are ranges of numbers that are cheap to read together."""
-
-    @property
-    def groups(self) -> Sequence[range]: ...
-
-    def __len__(self) -> int: ...
+class SampleSource(Source, Protocol):
+    """Read samples of the joint model."""
 
     def __getitem__(self, index: int) -> Sample: ...
 
@@ -61,6 +54,8 @@ class ProceduralScenes:
         estimate_every: one in this many clips has estimated saliency, as users have; 0: none.
         control: names the maps beyond saliency and BASD, and the signals, to make; None makes none.
     """
+
+    reads_ahead = False
 
     def __init__(
         self, model: JointModel, split: str, count: int, spec: ClipSpec, sound: str = "view", estimate_every: int = 3,
@@ -126,6 +121,8 @@ class Cached:
         InputError: the source has further maps or signals, whose makers may change between runs.
     """
 
+    reads_ahead = False
+
     def __init__(self, source: ProceduralScenes, folder: Path, progress: Progress | None = None) -> None:
         if "further" in source.describe():
             raise InputError("the cache holds saliency and BASD alone, and this control reads more; set cache=false.")
@@ -162,6 +159,8 @@ class PreparedShards:
     Raises:
         InputError: no such split, or clips whose length or picture size differs from the model's.
     """
+
+    reads_ahead = True
 
     def __init__(self, model: JointModel, folder: str | Path, split: str, spec: ClipSpec, sound: str) -> None:
         self.folder, self.split, self.settings = Path(folder), split, read_settings(folder)
@@ -225,41 +224,6 @@ class PreparedShards:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._read = lru_cache(maxsize=WINDOW)(self._read_group)
-
-
-def epoch_order(groups: Sequence[range], seed: int, epoch: int, window: int = WINDOW) -> np.ndarray:
-    """Order every clip once: shuffle the groups, then the clips within each window of groups.
-
-    If each group holds a single clip, the order is a plain permutation.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    if all(len(g) == 1 for g in groups):
-        window = len(groups)
-    shuffled = [groups[i] for i in rng.permutation(len(groups))]
-    windows = (shuffled[i : i + window] for i in range(0, len(shuffled), window))
-    return np.concatenate([rng.permutation(np.concatenate([np.asarray(g) for g in part])) for part in windows])
-
-
-class Order:
-    """Map sample numbers of a run to clips, over any number of epochs."""
-
-    def __init__(self, groups: Sequence[range], seed: int) -> None:
-        self.groups, self.seed, self.size = groups, seed, sum(len(g) for g in groups)
-        self._epoch = lru_cache(maxsize=2)(self._make)
-
-    def _make(self, epoch: int) -> np.ndarray:
-        return epoch_order(self.groups, self.seed, epoch)
-
-    def clip(self, number: int) -> int:
-        return int(self._epoch(number // self.size)[number % self.size])
-
-
-def sample_numbers(start: int, batch: int, rank: int, processes: int) -> Iterator[list[int]]:
-    """Yield the sample numbers of one process, batch after batch; processes take turns, a batch each."""
-    while True:
-        first = start + rank * batch
-        yield list(range(first, first + batch))
-        start += processes * batch
 
 
 @dataclass(frozen=True)

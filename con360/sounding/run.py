@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -92,6 +92,11 @@ class AmbisonicsSettings:
         if not abs(self.gain_db) <= 60:
             raise InputError(f"a gain of {self.gain_db} dB was asked for; choose -60 to 60.")
 
+    @property
+    def stop_s(self) -> float:
+        """End of the part in seconds of the clip; infinite without a duration."""
+        return math.inf if self.duration_s is None else self.start_s + self.duration_s
+
     def of_model(self, model: AmbisonicsModel) -> FieldSettings:
         """Sampler settings, with the model's own where none are given."""
         defaults = model.defaults
@@ -162,10 +167,11 @@ def ambisonics_for_clip(
     model = model or load_ambisonics_model()
     rate_hz = aac_rate_hz(max(model.network.sample_rate_hz, own.rate_hz if own else 0))
     # Opened first: a picture that cannot be copied is refused before minutes are spent on the sound.
-    with copied_clip(info, out, (FIELD, rate_hz), packing_of(info, settings.eye)) as copied:
+    packing, start_s, stop_s = packing_of(info, settings.eye), settings.start_s, settings.stop_s
+    with copied_clip(info, out, (FIELD, rate_hz), packing, start_s, stop_s) as copied:
         maker = Maker(stream, model, settings, detector, progress)
         with _unfinished(Path(out), model.network.sample_rate_hz) as wav:
-            for block in maker.blocks(file_key(info.path)):
+            for block in maker.blocks(file_key(info.path), start_s, stop_s):
                 wav.add(block.numpy())
                 wav.finish()
             field = _Field(wav.path, own, rate_hz, settings.start_s)
@@ -195,7 +201,7 @@ def ambisonics_for_frames(
         InputError: frames of another shape, too few of them, or a setting cannot be used.
         TooLittleMemory: the model does not fit, in smaller pieces either.
     """
-    settings = replace(settings or AmbisonicsSettings(), start_s=0.0, duration_s=None)
+    settings = settings or AmbisonicsSettings()
     if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames) or not 0 < fps <= 1000:
         raise InputError(f"frames {list(frames.shape)} at {fps:g} a second came; wanted [T, H, W, 3] and 0 to 1000.")
     model = model or load_ambisonics_model()
@@ -237,15 +243,14 @@ class Maker:
         self._follows = Estimator(settings.saliency, detector, model.network.device) if looks else None
         self.groups, self.read_pictures = 0, False
 
-    def blocks(self, key: str) -> Iterator[Tensor]:
-        """Yield `[4, n]` at the model's rate and the final level; a block for each group.
+    def blocks(self, key: str, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[Tensor]:
+        """Yield `[4, n]` at the model's rate and the final level.
 
         Args:
             key: of the clip's content.
+            start_s, stop_s: part of the clip.
         """
-        settings, network = self.settings, self.model.network
-        stop_s = math.inf if settings.duration_s is None else settings.start_s + settings.duration_s
-        excerpt = Excerpt(self.stream, key, settings.start_s, stop_s)
+        network, excerpt = self.model.network, Excerpt(self.stream, key, start_s, stop_s)
         pictures, seconds, was_kept = features_of(
             excerpt, self.model.encoder, self.store, follows=self._follows, progress=self.progress
         )

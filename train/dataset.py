@@ -6,16 +6,13 @@ next number.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -30,8 +27,9 @@ from con360.models.text import encode_captions
 from con360.records import Progress, Signal
 from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
+from train.by_group import ByGroup
 from train.examples import ESTIMATOR, MAP_HEIGHT, make_example, rays_of, scene_of
-from train.order import WINDOW, Source
+from train.order import Source
 from train.preparation.settings import TRUTH
 from train.shards import TENSORS, Prepared, Sample, group_sizes, read_group, read_settings, shard_paths
 
@@ -153,23 +151,17 @@ class Cached:
         return self.source.describe()
 
 
-class PreparedShards:
+class PreparedShards(ByGroup[Prepared]):
     """Read a split of a folder made by train/prepare.py, by number.
 
     Raises:
         InputError: no such split, or clips whose length or picture size differs from the model's.
     """
 
-    reads_ahead = True
-
     def __init__(self, model: JointModel, folder: str | Path, split: str, spec: ClipSpec, sound: str) -> None:
         self.folder, self.split, self.settings = Path(folder), split, read_settings(folder)
-        self.places = [(path, i, n) for path in shard_paths(folder, split) for i, n in enumerate(group_sizes(path))]
-        ends = np.cumsum([n for *_, n in self.places])
-        self.groups = [range(int(end - n), int(end)) for end, (*_, n) in zip(ends, self.places, strict=True)]
-        self._group_of = np.repeat(np.arange(len(self.groups)), [len(g) for g in self.groups])
-        self._read = lru_cache(maxsize=WINDOW)(self._read_group)
-        self.sound, self.length = sound, len(self._group_of)
+        super().__init__(shard_paths(folder, split), group_sizes, read_group)
+        self.sound = sound
         self._check(model, spec)
 
     def _check(self, model: JointModel, spec: ClipSpec) -> None:
@@ -190,23 +182,6 @@ class PreparedShards:
                 f"{self.sound!r}; set sound={first.sound_kind}, or prepare the data again."
             )
 
-    def _read_group(self, number: int) -> tuple[Prepared, ...]:
-        path, index, _ = self.places[number]
-        return read_group(path, index)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Sample:
-        number = int(self._group_of[index])
-        return self._read(number)[index - self.groups[number].start]
-
-    def first(self, count: int) -> PreparedShards:
-        """Limit these shards to their first `count` clips (for validation, which asks by number)."""
-        few = copy.copy(self)
-        few.length = min(count, len(self))
-        return few
-
     def describe(self) -> dict[str, Any]:
         return {"data": str(self.folder), "split": self.split, "clips": len(self), "sound": self.sound,
                 "saliency": self._saliency}  # fmt: skip
@@ -216,14 +191,6 @@ class PreparedShards:
         """Method of the maps; for scenes with true saliency, the estimator that users run instead."""
         made_by = str(self.settings["saliency"])
         return ESTIMATOR if made_by == TRUTH else made_by
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Reading processes start with an empty cache of their own.
-        return {name: value for name, value in vars(self).items() if name != "_read"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._read = lru_cache(maxsize=WINDOW)(self._read_group)
 
 
 @dataclass(frozen=True)

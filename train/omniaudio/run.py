@@ -22,7 +22,6 @@ from safetensors.torch import load_file, save_file
 
 from con360.errors import InputError
 from con360.media.files import atomic_path
-from con360.models.omniaudio import OmniAudio
 from con360.models.oobleck import Oobleck
 from con360.sounding.small_encoder import SmallEncoder
 from train.checkpoint import RunProgress, checkpoint_to_resume
@@ -36,7 +35,7 @@ from train.omniaudio.codec import CodecJob, new_codec
 from train.omniaudio.fields import PreparedFields, SoundFields
 from train.omniaudio.flow import FlowJob, load_flow, new_model, save_flow
 from train.omniaudio.pictures import PicturesJob, SceneMoments
-from train.omniaudio.settings import CODECS, RATES_HZ, SECONDS, CodecConfig, FlowConfig, PicturesConfig
+from train.omniaudio.settings import CODECS, FEATURES, RATES_HZ, SECONDS, CodecConfig, FlowConfig, PicturesConfig, Size
 from train.omniaudio.sounds import SceneSounds, SoundFiles
 from train.order import Source
 
@@ -76,7 +75,7 @@ def _pictures(config: PicturesConfig) -> Setup:
 def _codec(config: CodecConfig) -> Setup:
     if config.data == PROCEDURAL:
         if config.size != "small":
-            raise InputError("procedural scenes sound at 16 kHz; choose size=small, or data=FOLDER of files with sound.")
+            raise InputError("procedural scenes sound at 16 kHz; choose size=small, or data=FOLDER of sound files.")
         source: Source = SceneSounds("train", config.pool)
         held_out: Source = SceneSounds("validation", config.held_out)
     else:
@@ -87,7 +86,7 @@ def _codec(config: CodecConfig) -> Setup:
 
 
 def _flow(config: FlowConfig) -> Setup:
-    codec = load_codec(config)
+    codec = load_codec(config.size, config.codec)
     source, held_out, features = _fields(config, codec)
     model = new_model(codec, features, config.panorama, config.size)
     if config.init is not None:
@@ -107,7 +106,7 @@ def _fields(config: FlowConfig, codec: Oobleck) -> tuple[Source, Source, int]:
     if config.train == "coarse":
         rate, seconds = RATES_HZ[config.size], SECONDS[config.size]
         files = [SoundFiles(config.data, split, rate, seconds) for split in ("train", "validation")]
-        return SoundFields(files[0], codec), SoundFields(files[1], codec), config.features
+        return SoundFields(files[0], codec), SoundFields(files[1], codec), FEATURES[config.size]
     shards = PreparedFields(config.data, "train", codec)
     return shards, PreparedFields(config.data, "validation", codec).first(config.held_out), shards[0].view.shape[-1]
 
@@ -128,9 +127,9 @@ def save_weights(network: torch.nn.Module, path: Path) -> None:
         save_file(network.state_dict(), temporary)
 
 
-def load_codec(config: FlowConfig) -> Oobleck:
+def load_codec(size: Size, path: Path) -> Oobleck:
     """Read the codec that a flow's latents belong to."""
-    return _frozen(Oobleck(CODECS[config.size]), config.codec, "codec")
+    return _frozen(Oobleck(CODECS[size]), path, "codec")
 
 
 def load_pictures(path: Path) -> SmallEncoder:

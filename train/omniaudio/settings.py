@@ -27,6 +27,8 @@ TRANSFORMERS: dict[Size, FlowTransformerConfig] = {
     "small": FlowTransformerConfig(CODECS["small"].latent_channels, width=192, heads=3, depth=6),
     "full": FlowTransformerConfig(),
 }
+# Features of a picture: the small encoder's, MetaCLIP ViT-H/14's.
+FEATURES: dict[Size, int] = {"small": 96, "full": 1024}
 Branches = Literal["erp+view", "eac+view", "view", "eac", "erp"]
 _DATA = "procedural, or a folder "
 

@@ -40,8 +40,8 @@ class Job(Protocol):
     def draw(self, batch: Any, numbers: Sequence[int], stream: int, step: int) -> Any:
         """Draw what is random by the samples' numbers in the run; the result has a method `to`."""
 
-    def places(self, draws: Any) -> Tensor:
-        """Places `[B]` on the noise schedule, 0 is clean and 1 the end."""
+    def places(self, draws: Any) -> Tensor | None:
+        """Places `[B]` on the noise schedule, 0 is clean and 1 the end; None where there is none."""
 
     def bare(self, batch: Any, draws: Any) -> Any:
         """Errors without the condition whose worth the run reports."""

@@ -25,6 +25,9 @@ from train.job import TRAINING, VALIDATION, Job
 from train.monitor import Monitor, bucket_losses
 from train.order import Order, Source, sample_numbers
 
+# Stands for a place on a noise schedule where there is none.
+NO_PLACE = -1.0
+
 
 class Interrupted(Exception):
     """Raised when a signal ended the run, after its checkpoint was written.
@@ -285,10 +288,11 @@ class Window:
         self.last = torch.zeros(1, 1)
         self.started = time.monotonic()
 
-    def add(self, places: Tensor, errors: dict[str, Tensor]) -> None:
+    def add(self, places: Tensor | None, errors: dict[str, Tensor]) -> None:
         values = list(errors.values())
         self.last = torch.stack(values, dim=1)
-        self.rows.setdefault(tuple(errors), []).append(torch.stack([places.to(values[0]), *values], dim=1))
+        at = values[0].new_full((len(values[0]),), NO_PLACE) if places is None else places.to(values[0])
+        self.rows.setdefault(tuple(errors), []).append(torch.stack([at, *values], dim=1))
 
     def latest(self) -> float:
         return float(self.last.sum(dim=1).mean())
@@ -302,7 +306,7 @@ class Window:
             clips += len(places)
             by_name = {f"loss/{name}": error for name, error in zip(names, errors, strict=True)}
             told |= {name: float(error.mean()) for name, error in by_name.items()}
-            for name, error in by_name.items():
+            for name, error in by_name.items() if places[0] != NO_PLACE else ():
                 told |= bucket_losses(name, places, error)
         told |= {"clips per second": clips / max(now - self.started, 1e-9), "clips": progress.samples}
         self.rows, self.started = {}, now

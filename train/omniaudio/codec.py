@@ -198,9 +198,8 @@ class CodecJob:
         noise = torch.randn(config.latent_channels, samples // config.hop, generator=g)
         return start, yaw, mirror, level, noise
 
-    def places(self, draws: CodecDraws) -> Tensor:
-        """Zero: there is no schedule."""
-        return torch.zeros_like(draws.level)
+    def places(self, draws: CodecDraws) -> None:
+        """There is no noise schedule."""
 
     def bare(self, batch: Sounds, draws: CodecDraws) -> CodecErrors | CriticErrors:
         """The same: a codec has no condition."""

@@ -100,8 +100,6 @@ class PictureErrors(NamedTuple):
 class NoDraws:
     """Hold nothing: this training has no chance of its own."""
 
-    count: int
-
     def to(self, device: torch.device) -> NoDraws:
         return self
 
@@ -164,11 +162,10 @@ class PicturesJob:
         return Moment(*(torch.stack(column) for column in columns))
 
     def draw(self, batch: Moment, numbers: Sequence[int], stream: int, step: int) -> NoDraws:
-        return NoDraws(len(numbers))
+        return NoDraws()
 
-    def places(self, draws: NoDraws) -> Tensor:
-        """Zero: there is no schedule."""
-        return torch.zeros(draws.count)
+    def places(self, draws: NoDraws) -> None:
+        """There is no noise schedule."""
 
     def bare(self, batch: Moment, draws: NoDraws) -> PictureErrors:
         """The same: there is no condition."""

@@ -1,0 +1,120 @@
+"""Write figures of Ambisonics as Markdown tables: one row a sound, intervals over clips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from con360.metrics import openl3_passt
+from con360.metrics.directions import ANGULAR_ERROR, PAPER_READING
+from con360.metrics.energy_maps import AUC, CC
+from con360.metrics.figure import Definition, bootstrap_interval
+from con360.metrics.frechet import frechet_distance
+from train.evaluation.fields import WITHIN_DEG
+from train.evaluation.report import interval, number
+
+# Figures of each clip, by sound.
+Rows: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+Statistic: TypeAlias = Callable[[np.ndarray], float]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: which figure, over clips by which statistic.
+
+    Args:
+        scale: the value is shown times this.
+    """
+
+    key: str
+    title: str
+    median: bool = False
+    scale: float = 1.0
+
+    @property
+    def statistic(self) -> Statistic:
+        return (lambda x: float(np.median(x))) if self.median else (lambda x: float(np.mean(x)))
+
+
+DIRECTIONS = (
+    Column("clip", "clip, median, degrees", median=True), Column("second", "seconds, median", median=True),
+    Column("band", "bands, median", median=True), Column("within", f"bands within {WITHIN_DEG:g}, %", scale=100.0),
+    Column("missing", "missing, %", scale=100.0), Column("log_mel", "log-mel of W, dB"),
+)  # fmt: skip
+PAPER = (
+    Column("theta", "d_theta"), Column("phi", "d_phi"), Column("angular", "d_angular"),
+    Column("kl", "KL"),
+)  # fmt: skip
+MAPS = tuple(
+    Column(f"{figure}_{rate}", f"{title}, {rate} a second" if rate else f"{title}, clip")
+    for rate in (0, 1, 5)
+    for figure, title in (("cc", "CC"), ("auc", "AUC"))
+)
+
+
+def summaries(rows: Rows, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
+    """Value, 95 % interval and number of clips of each column of each sound; figures without an answer are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, clips in rows.items():
+        found[name] = {column.key: _summary([clip.get(column.key, math.nan) for clip in clips], column) for column in columns}
+    return found
+
+
+def _summary(values: Sequence[float], column: Column) -> dict[str, Any]:
+    kept = np.array([value for value in values if math.isfinite(value)])
+    if not len(kept):
+        return {"value": None, "interval": None, "n": 0}
+    around = bootstrap_interval(kept, column.statistic)
+    return {"value": column.statistic(kept), "interval": around, "n": len(kept)}
+
+
+def table(rows: Rows, columns: Sequence[Column], names: Mapping[str, str]) -> str:
+    """Write one row a sound; columns that no sound has are left out."""
+    found = summaries(rows, columns)
+    shown = [c for c in columns if any(found[name][c.key]["n"] for name in rows)]
+    lines = [
+        f"| sound | {' | '.join(c.title for c in shown)} | N |", f"|{'---|' * (len(shown) + 2)}",
+    ]  # fmt: skip
+    for name, clips in rows.items():
+        cells = [_cell(found[name][c.key], c.scale) for c in shown]
+        lines.append(f"| {' | '.join((names.get(name, name), *cells, str(len(clips))))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(figure: Mapping[str, Any], scale: float) -> str:
+    if figure["value"] is None:
+        return ""
+    around = figure["interval"] and [scale * value for value in figure["interval"]]
+    return f"{number(scale * figure['value'])} {interval(around)}".strip()
+
+
+def fd_table(embeddings: Mapping[str, Sequence[np.ndarray]], true: Sequence[np.ndarray], names: Mapping[str, str]) -> str:
+    """Write the Frechet distance of each sound's windows to the true ones."""
+    lines = ["| sound | FD | N |", "|---|---|---|"]
+    for name, clips in embeddings.items():
+        value, around = fd(clips, true)
+        lines.append(f"| {names.get(name, name)} | {number(value)} {interval(around)} | {len(clips)} |")
+    return "\n".join(lines) + "\n"
+
+
+def fd(made: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> tuple[float, list[float] | None]:
+    """Frechet distance over all windows `[windows, D]` of all clips, with its interval over clips."""
+
+    def distance(rows: np.ndarray) -> float:
+        chosen = rows.astype(int)
+        return frechet_distance(*(np.concatenate([every[i] for i in chosen]) for every in (made, true)))
+
+    places = np.arange(len(true))
+    return distance(places), bootstrap_interval(places, distance, resamples=100)
+
+
+def definitions(published: bool) -> str:
+    """Say what each figure is; `published` adds those that need networks of the user."""
+    every: list[Definition] = [*ANGULAR_ERROR.values(), *PAPER_READING.values(), CC, AUC]
+    every += [openl3_passt.FD, openl3_passt.KL] if published else []
+    lines = [f"- **{d.name}**{f', {d.unit}' if d.unit else ''}: {d.text}. Source: {d.source}." for d in every]
+    return "\n".join(lines) + "\n"

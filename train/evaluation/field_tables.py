@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from torch import Tensor
 
 from con360.metrics import openl3_passt
 from con360.metrics.directions import ANGULAR_ERROR, PAPER_READING
@@ -27,30 +28,46 @@ class Column:
     """A column: which figure, over clips by which statistic.
 
     Args:
-        scale: the value is shown times this.
+        scale: the value is shown times this. digits: after the point; None shows three in all.
     """
 
     key: str
     title: str
     median: bool = False
     scale: float = 1.0
+    digits: int | None = None
 
     @property
     def statistic(self) -> Statistic:
         return (lambda x: float(np.median(x))) if self.median else (lambda x: float(np.mean(x)))
 
+    def shown(self, figure: Mapping[str, Any]) -> str:
+        """Write a value and its interval; nothing where there is none."""
+        if figure["value"] is None:
+            return ""
+        around = figure["interval"]
+        return self._number(figure["value"]) + (f" [{', '.join(map(self._number, around))}]" if around else "")
+
+    def _number(self, value: float) -> str:
+        scaled = self.scale * value
+        return number(scaled) if self.digits is None else f"{scaled:.{self.digits}f}"
+
+
+def degrees(key: str, title: str) -> Column:
+    return Column(key, title, median=True, digits=1)
+
 
 DIRECTIONS = (
-    Column("clip", "clip, median, degrees", median=True), Column("second", "seconds, median", median=True),
-    Column("band", "bands, median", median=True), Column("within", f"bands within {WITHIN_DEG:g}, %", scale=100.0),
-    Column("missing", "missing, %", scale=100.0), Column("log_mel", "log-mel of W, dB"),
+    degrees("clip", "clip, median, degrees"), degrees("second", "seconds, median"), degrees("band", "bands, median"),
+    Column("within", f"bands within {WITHIN_DEG:g}, %", scale=100.0, digits=0),
+    Column("missing", "missing, %", scale=100.0, digits=0), Column("log_mel", "log-mel of W, dB"),
 )  # fmt: skip
 PAPER = (
     Column("theta", "d_theta"), Column("phi", "d_phi"), Column("angular", "d_angular"),
     Column("kl", "KL"),
 )  # fmt: skip
 MAPS = tuple(
-    Column(f"{figure}_{rate}", f"{title}, {rate} a second" if rate else f"{title}, clip")
+    Column(f"{figure}_{rate}", f"{title}, {rate} a second" if rate else f"{title}, clip", digits=2)
     for rate in (0, 1, 5)
     for figure, title in (("cc", "CC"), ("auc", "AUC"))
 )
@@ -60,7 +77,9 @@ def summaries(rows: Rows, columns: Sequence[Column]) -> dict[str, dict[str, Any]
     """Value, 95 % interval and number of clips of each column of each sound; figures without an answer are left out."""
     found: dict[str, dict[str, Any]] = {}
     for name, clips in rows.items():
-        found[name] = {column.key: _summary([clip.get(column.key, math.nan) for clip in clips], column) for column in columns}
+        found[name] = {
+            column.key: _summary([clip.get(column.key, math.nan) for clip in clips], column) for column in columns
+        }
     return found
 
 
@@ -80,25 +99,20 @@ def table(rows: Rows, columns: Sequence[Column], names: Mapping[str, str]) -> st
         f"| sound | {' | '.join(c.title for c in shown)} | N |", f"|{'---|' * (len(shown) + 2)}",
     ]  # fmt: skip
     for name, clips in rows.items():
-        cells = [_cell(found[name][c.key], c.scale) for c in shown]
+        cells = [c.shown(found[name][c.key]) for c in shown]
         lines.append(f"| {' | '.join((names.get(name, name), *cells, str(len(clips))))} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(figure: Mapping[str, Any], scale: float) -> str:
-    if figure["value"] is None:
-        return ""
-    around = figure["interval"] and [scale * value for value in figure["interval"]]
-    return f"{number(scale * figure['value'])} {interval(around)}".strip()
-
-
-def fd_table(embeddings: Mapping[str, Sequence[np.ndarray]], true: Sequence[np.ndarray], names: Mapping[str, str]) -> str:
-    """Write the Frechet distance of each sound's windows to the true ones."""
-    lines = ["| sound | FD | N |", "|---|---|---|"]
-    for name, clips in embeddings.items():
-        value, around = fd(clips, true)
-        lines.append(f"| {names.get(name, name)} | {number(value)} {interval(around)} | {len(clips)} |")
-    return "\n".join(lines) + "\n"
+def fd_table(clips: Sequence[Mapping[str, Tensor]], sounds: Sequence[str], names: Mapping[str, str]) -> str:
+    """Write the Frechet distance of sounds to `true`, from embeddings `[windows, D]` of clips; empty without any."""
+    lines = []
+    for name in sounds:
+        pairs = [(clip[name].numpy(), clip["true"].numpy()) for clip in clips if {name, "true"} <= set(clip)]
+        if len(pairs) > 1:
+            value, around = fd(*zip(*pairs, strict=True))
+            lines.append(f"| {names.get(name, name)} | {number(value)} {interval(around)} | {len(pairs)} |")
+    return "\n".join(["| sound | FD | N |", "|---|---|---|", *lines]) + "\n" if lines else ""
 
 
 def fd(made: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> tuple[float, list[float] | None]:

@@ -1,7 +1,7 @@
 """Measure Ambisonics against a clip's true sound, and make the sounds that always stand beside it.
 
 A figure of directions says little alone: a constant or another clip's sound may do as well. So every table has the
-rows of `BESIDE`. All but the first are the true W, placed: their sound is perfect, and only their directions are judged.
+rows of `BESIDE`. All but the first are the true W, placed: their sound is perfect, only their directions are judged.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ BESIDE = {
     "another": "another clip's true sound",
     "ahead": "the true W, straight ahead",
     "anywhere": "chance: the true W, from a random direction",
-    "placed": "cascade: the true W at the true angle, one a clip (its first column is 0 by construction)",
-    "found": "cascade: the true W where `con360.placing.finding` finds it in the picture",
+    "placed": "cascade: the true W at the true angle of the clip (0 in the first column by construction)",
+    "found": "cascade: the true W where `placing.finding` finds it in the picture",
 }  # fmt: skip
 WITHIN_DEG = 30.0
 Bands = Sequence[tuple[float, float]]
@@ -67,8 +67,19 @@ def beside(true: Sound, another: Sound, windows: Sequence[Movement] | None, numb
     x, y, z = np.random.default_rng([number, 23]).standard_normal(3)
     anywhere = float(np.degrees(np.arctan2(y, x))), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
     at = functools.partial(_from, w)
-    found = {"another": another, "ahead": at(0.0, 0.0), "anywhere": at(*anywhere), "placed": at(float(yaw), float(pitch))}
-    return found if windows is None else found | {"found": synthesise(w, find_places(windows, w).field)}
+    found = {
+        "another": another,
+        "ahead": at(0.0, 0.0),
+        "anywhere": at(*anywhere),
+        "placed": at(float(yaw), float(pitch)),
+    }
+    return found if windows is None else found | {"found": as_found(w, windows)}
+
+
+def as_found(sound: Sound, windows: Sequence[Movement]) -> Sound:
+    """Place W of a sound where "find the place" finds it in a picture."""
+    w = to_mono(sound)
+    return synthesise(w, find_places(windows, w).field)
 
 
 def _from(w: Sound, yaw_deg: float, pitch_deg: float) -> Sound:

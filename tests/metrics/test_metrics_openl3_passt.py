@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from tiny_judges import EMBEDDING, write_judges
 
 from con360.errors import InputError
 from con360.metrics.frechet import frechet_distance
 from con360.metrics.openl3_passt import (
-    AUDIOSET_CLASSES,
     PEAK,
     load_openl3,
     load_passt,
@@ -24,24 +23,9 @@ from con360.sound.ambisonics import encode
 RATE = 32000
 
 
-class Levels(nn.Module):
-    """Answer with the level of equal parts of a window."""
-
-    def __init__(self, parts: int) -> None:
-        super().__init__()
-        self.parts = parts
-
-    def forward(self, windows: Tensor) -> Tensor:
-        size = windows.shape[1] // self.parts
-        return windows[:, : size * self.parts].unflatten(1, (self.parts, size)).abs().mean(2)
-
-
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("networks")
-    for name, parts in (("openl3", 8), ("passt", AUDIOSET_CLASSES)):
-        torch.jit.script(Levels(parts)).save(str(folder / f"{name}.pt"))
-    return folder
+    return write_judges(tmp_path_factory.mktemp("networks"))
 
 
 def sound(seconds: float, yaw: float = 20.0, seed: int = 0) -> Sound:
@@ -64,14 +48,14 @@ def test_only_w_is_heard(networks):
     for hear in (embed, classify):
         assert np.array_equal(hear(sound(2.0, 20.0)), hear(sound(2.0, -130.0)))
         assert not np.array_equal(hear(sound(2.0)), hear(sound(2.0, seed=1)))
-    assert embed(sound(2.0)).shape == (4, 16)
+    assert embed(sound(2.0)).shape == (4, 2 * EMBEDDING)
     assert classify(sound(2.0)).sum() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_two_equal_channels_double_the_distance_of_one(networks):
     embed = load_openl3(networks / "openl3.pt")
     first, second = (np.concatenate([embed(sound(3.0, seed=k + i)) for i in range(4)]) for k in (0, 10))
-    one = frechet_distance(first[:, :8], second[:, :8])
+    one = frechet_distance(first[:, :EMBEDDING], second[:, :EMBEDDING])
     assert frechet_distance(first, second) == pytest.approx(2 * one, rel=1e-6) and one > 0
 
 

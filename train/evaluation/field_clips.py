@@ -29,7 +29,7 @@ from con360.sounding.run import AmbisonicsSettings
 from con360.sounding.run import Maker as ClipMaker
 from con360.sounding.store import file_key
 from train.config import from_yaml
-from train.evaluation.field_tables import DIRECTIONS, MAPS, PAPER, Rows, definitions, fd_table, summaries, table
+from train.evaluation.field_tables import DIRECTIONS, MAPS, PAPER, Summaries, definitions, fd_table, summaries, table
 from train.evaluation.fields import BESIDE, beside, figures
 from train.evaluation.store import Store, write_json
 
@@ -153,13 +153,14 @@ def evaluate(clips: Clips, store: Store, say: Say, seen: frozenset[str] | None =
             store.put("clips", index, *clips.measure(index))
             say(f"{path.name}: {index + 1} of {len(clips.paths)}")
     results = store.rows("clips")
-    rows = _rows(results, clips.makers)
-    metrics = {"clips": [r["clip"] for r in results], "figures": summaries(rows, (*DIRECTIONS, *PAPER, *MAPS))}
+    found = summaries(_rows(results, clips.makers), (*DIRECTIONS, *PAPER, *MAPS))
+    metrics = {"clips": [r["clip"] for r in results], "figures": found}
     write_json(store.folder / "metrics.json", metrics)
-    text = f"# Directions of {len(results)} clips\n\n{_text(rows, store, list(clips.makers))}"
+    text = f"# Directions of {len(results)} clips\n\n{_text(found, store, list(clips.makers))}"
     if seen is not None:
+        columns = (*DIRECTIONS, *PAPER)
         unseen = [r for r in results if video_of(Path(r["clip"]).stem) not in seen]
-        own = table(_rows(unseen, clips.makers), (*DIRECTIONS, *PAPER), BESIDE)
+        own = table(summaries(_rows(unseen, clips.makers), columns), columns, BESIDE)
         text += f"\n## {len(unseen)} clips of videos that were not trained on\n\n{own}"
     (store.folder / "table.md").write_text(text, encoding="utf-8")
     return text
@@ -170,13 +171,13 @@ def _rows(results: Sequence[dict[str, Any]], makers: Iterable[str]) -> dict[str,
     return {name: [r["rows"][name] for r in results if name in r["rows"]] for name in names}
 
 
-def _text(rows: Rows, store: Store, makers: Sequence[str]) -> str:
+def _text(found: Summaries, store: Store, makers: Sequence[str]) -> str:
     embeddings = [tensors for _, tensors in store.clips("clips")]
-    published = bool(embeddings) or any("kl" in clip for clips in rows.values() for clip in clips)
+    published = bool(embeddings) or any(figures["kl"]["n"] for figures in found.values())
     parts = [
-        "Intervals: 95 %, bootstrap over clips. ACN, degrees:\n", table(rows, DIRECTIONS, BESIDE),
-        "The paper's reading (radians), and KL on W where PaSST was given:\n", table(rows, PAPER, BESIDE),
-        fd_table(embeddings, (*makers, "another"), BESIDE), "ViSAGe's maps:\n", table(rows, MAPS, BESIDE),
+        "Intervals: 95 %, bootstrap over clips. ACN, degrees:\n", table(found, DIRECTIONS, BESIDE),
+        "The paper's reading (radians), and KL on W where PaSST was given:\n", table(found, PAPER, BESIDE),
+        fd_table(embeddings, (*makers, "another"), BESIDE), "ViSAGe's maps:\n", table(found, MAPS, BESIDE),
         definitions(published),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)

@@ -20,6 +20,8 @@ from train.evaluation.report import interval, number
 
 # Figures of each clip, by sound.
 Rows: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+# Of each sound: the number of clips, and each figure's value, interval and n.
+Summaries: TypeAlias = dict[str, dict[str, Any]]
 Statistic: TypeAlias = Callable[[np.ndarray], float]
 
 
@@ -73,14 +75,13 @@ MAPS = tuple(
 )
 
 
-def summaries(rows: Rows, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
-    """Value, 95 % interval and number of clips of each column of each sound; figures without an answer are left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, clips in rows.items():
-        found[name] = {
-            column.key: _summary([clip.get(column.key, math.nan) for clip in clips], column) for column in columns
-        }
-    return found
+def summaries(rows: Rows, columns: Sequence[Column]) -> Summaries:
+    """Value, 95 % interval and number of clips with an answer of each column, and of clips, of each sound."""
+    return {
+        name: {"clips": len(clips)}
+        | {c.key: _summary([clip.get(c.key, math.nan) for clip in clips], c) for c in columns}
+        for name, clips in rows.items()
+    }
 
 
 def _summary(values: Sequence[float], column: Column) -> dict[str, Any]:
@@ -91,16 +92,15 @@ def _summary(values: Sequence[float], column: Column) -> dict[str, Any]:
     return {"value": column.statistic(kept), "interval": around, "n": len(kept)}
 
 
-def table(rows: Rows, columns: Sequence[Column], names: Mapping[str, str]) -> str:
+def table(found: Summaries, columns: Sequence[Column], names: Mapping[str, str]) -> str:
     """Write one row a sound; columns that no sound has are left out."""
-    found = summaries(rows, columns)
-    shown = [c for c in columns if any(found[name][c.key]["n"] for name in rows)]
+    shown = [c for c in columns if any(figures[c.key]["n"] for figures in found.values())]
     lines = [
-        f"| sound | {' | '.join(c.title for c in shown)} | N |", f"|{'---|' * (len(shown) + 2)}",
+        f"| {' | '.join(('sound', *(c.title for c in shown), 'N'))} |", f"|{'---|' * (len(shown) + 2)}",
     ]  # fmt: skip
-    for name, clips in rows.items():
-        cells = [c.shown(found[name][c.key]) for c in shown]
-        lines.append(f"| {' | '.join((names.get(name, name), *cells, str(len(clips))))} |")
+    for name, figures in found.items():
+        cells = [c.shown(figures[c.key]) for c in shown]
+        lines.append(f"| {' | '.join((names.get(name, name), *cells, str(figures['clips'])))} |")
     return "\n".join(lines) + "\n"
 
 

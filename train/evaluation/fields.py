@@ -35,7 +35,7 @@ Bands = Sequence[tuple[float, float]]
 
 
 def figures(made: Sound, true: Sound, bands_hz: Bands = OCTAVES_HZ) -> dict[str, float]:
-    """Compare a sound with the true one; NaN where a figure has no answer.
+    """Compare a sound with the true one; NaN, or no value, where a figure has no answer.
 
     Returns:
         `clip`, `second`, `band` in degrees; `within` and `missing` of the bands, shares; `theta`, `phi`, `angular` in
@@ -47,7 +47,8 @@ def figures(made: Sound, true: Sound, bands_hz: Bands = OCTAVES_HZ) -> dict[str,
         "clip": clip.mean_deg, "second": second.mean_deg, "band": band.mean_deg, "within": band.within(WITHIN_DEG),
         "missing": band.missing_share, **paper._asdict(), "log_mel": log_mel_distance(made, true),
     }  # fmt: skip
-    for rate in RATES:
+    seconds = min(made.duration_s, true.duration_s)
+    for rate in (rate for rate in RATES if seconds * rate >= 1 or not rate):
         found[f"cc_{rate}"], found[f"auc_{rate}"] = map_agreement(made, true, rate)
     return found
 

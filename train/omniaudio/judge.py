@@ -176,9 +176,10 @@ def report(sets: Sequence[Scenes], stores: dict[str, Store], count: int) -> tupl
         rows, names, sources = gathered(scenes, stores, count)
         if not sources:
             continue
-        values[scenes.part] = {"scenes": len(sources), "figures": summaries(rows, (*DIRECTIONS, *MAPS))}
-        parts += [f"## {scenes.title}\n", table(rows, DIRECTIONS, names), by_sources(rows, names, sources)]
-        parts += [table(rows, MAPS, names), *(above_floor(rows, models[0], other) for other in models[1:])]
+        found = summaries(rows, (*DIRECTIONS, *MAPS))
+        values[scenes.part] = {"scenes": len(sources), "figures": found}
+        parts += [f"## {scenes.title}\n", table(found, DIRECTIONS, names), by_sources(rows, names, sources)]
+        parts += [table(found, MAPS, names), *(above_floor(rows, models[0], other) for other in models[1:])]
     return "\n".join([*parts, definitions(published=False)]), values
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..memory import TooLittleMemory
 from ..models.omniaudio import OmniAudio
 from ..protocols import Inputs
 from ..records import AV
@@ -109,10 +110,17 @@ def _sample_group(
     if finished is not None:
         held = noise[..., : finished.shape[-1]].to(finished)
         terms.append(FinishedRows(finished, held, schedule, schedule.timesteps(settings.steps)))
-    latents = sample_joint(
-        WindowedDenoiser(model.denoiser, group), model.schedules, Inputs(AV(audio=given), AV(audio=without)),
-        AV(audio=tuple(noise.shape[1:])), settings, given=Given(noise=AV(audio=noise)), terms=terms, callback=callback,
-    )  # fmt: skip
+    try:
+        latents = sample_joint(
+            WindowedDenoiser(model.denoiser, group), model.schedules, Inputs(AV(audio=given), AV(audio=without)),
+            AV(audio=tuple(noise.shape[1:])), settings, given=Given(noise=AV(audio=noise)), terms=terms,
+            callback=callback,
+        )  # fmt: skip
+    except TooLittleMemory as error:
+        raise TooLittleMemory(
+            "memory ran out while making the sound, with guidance's passes one by one as well; compute on the cpu, "
+            "with dtype bfloat16, or choose a smaller model."
+        ) from error
     return latents.audio
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..choices import LOOKS_TO, MULTICUE, Eye, LooksTo
 from ..errors import InputError
 from ..media.copying import copied_clip
-from ..media.files import check_not_read
+from ..media.files import check_not_read, full_disk_told
 from ..media.info import probe
 from ..media.reader import PanoramaStream, check_times
 from ..media.wav import WavStream
@@ -47,6 +47,10 @@ from .store import Store, file_key, key_of
 FIELD = channels_of(1)
 # Of a clip that does not say.
 USUAL_FPS = 30.0
+# A clip shorter than this part of the trained length is worth a sentence.
+SHORT = 0.9
+# Width over height of a panorama, within which nobody doubts that it is one.
+SURE_ASPECT = (1.95, 2.05)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class AmbisonicsSettings:
         saliency: method of `predict_saliency`, for `salient`.
         gain_db: on top of the model's own level.
         limiter: keep peaks at -1 dBFS or below; False leaves the model's level as it is.
-        keep: keep features of pictures and finished groups for later runs.
+        published_jpeg: code the pictures as JPEG before they are read, as the published program does; for parity.
+        keep: keep features of pictures and finished groups for later runs, and use what was kept.
 
     Raises:
         InputError: a value that cannot be used.
@@ -83,6 +88,7 @@ class AmbisonicsSettings:
     saliency: str | Path = MULTICUE
     gain_db: float = 0.0
     limiter: bool = True
+    published_jpeg: bool = False
     keep: bool = True
 
     def __post_init__(self) -> None:
@@ -116,7 +122,7 @@ class MadeAmbisonics:
         steps, cfg, seed: of the sampler.
         groups, kept_groups: groups of windows, and how many of them an earlier run had finished.
         read_pictures: False where an earlier run had read them.
-        peak_db: of the sound before the level was set, in dBFS; minus infinity for silence.
+        peak_db: of the sound before its level was set, in dBFS; None for silence.
         own_sound: the clip's own sound is mixed in.
         notices: sentences for people.
     """
@@ -132,7 +138,7 @@ class MadeAmbisonics:
     groups: int
     kept_groups: int
     read_pictures: bool
-    peak_db: float
+    peak_db: float | None
     own_sound: bool
     notices: tuple[str, ...]
 
@@ -163,6 +169,11 @@ def ambisonics_for_clip(
     info = probe(clip)
     check_not_read(out, [info.path])
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    if info.spherical.projection is None and not SURE_ASPECT[0] <= info.aspect <= SURE_ASPECT[1]:
+        stream.notices.append(
+            f"the file does not say that it is a 360° video: its picture, {info.width}x{info.height}, is taken for a "
+            f"whole panorama, and the result says so"
+        )
     own = _own_sound(stream, settings)
     model = model or load_ambisonics_model()
     rate_hz = aac_rate_hz(max(model.network.sample_rate_hz, own.rate_hz if own else 0))
@@ -174,10 +185,10 @@ def ambisonics_for_clip(
             for block in maker.blocks(file_key(info.path), start_s, stop_s):
                 wav.add(block.numpy())
                 wav.finish()
-            field = _Field(wav.path, own, rate_hz, settings.start_s)
-            gain = aac_gain(peak_of(field.blocks()))
-            end_s = copied.copy_with((block * gain).numpy() for block in field.blocks())
-    said = (*maker.said(), *aac_notices(rate_hz, gain), *(own.said(end_s) if own else ()))
+            field = _Field(wav.path, own, rate_hz, start_s, progress)
+            gain = aac_gain(peak_of(field.blocks("measuring the sound")))
+            end_s = copied.copy_with((block * gain).numpy() for block in field.blocks("writing"))
+    said = (*maker.said(), *aac_notices(rate_hz, gain), *(own.said(math.inf) if own else ()))
     return maker.facts(Path(out), rate_hz, end_s, own is not None, sentences([*said]))
 
 
@@ -241,7 +252,7 @@ class Maker:
         self.kept = _Groups(self.store, "")
         looks = settings.view == "salient"
         self._follows = Estimator(settings.saliency, detector, model.network.device) if looks else None
-        self.groups, self.read_pictures = 0, False
+        self.groups, self.read_pictures, self.seconds = 0, False, 0.0
 
     def blocks(self, key: str, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[Tensor]:
         """Yield `[4, n]` at the model's rate and the final level.
@@ -250,12 +261,12 @@ class Maker:
             key: of the clip's content.
             start_s, stop_s: part of the clip.
         """
-        network, excerpt = self.model.network, Excerpt(self.stream, key, start_s, stop_s)
+        network, excerpt = self.model.network, Excerpt(self.stream, key, start_s, stop_s, self.settings.published_jpeg)
         pictures, seconds, was_kept = features_of(
             excerpt, self.model.encoder, self.store, follows=self._follows, progress=self.progress
         )
         self.read_pictures = not was_kept
-        seconds = self._whole_rows_s(seconds)
+        self.seconds = seconds = self._whole_rows_s(seconds)
         self.groups = len(groups_for(network, seconds, self.field))
         self.kept = _Groups(self.store, self._key(pictures, seconds))
         made = generated_blocks(network, pictures, seconds, self.field, self._tell, self.kept)
@@ -280,9 +291,14 @@ class Maker:
 
     def said(self) -> tuple[str, ...]:
         """Clauses about the pictures, what was kept, and the level."""
-        kept = f"{self.kept.taken} of {self.groups} groups were finished by an earlier run" if self.kept.taken else ""
-        problem = self.store.problem if self.store else None
-        return (*self.stream.notices, kept, problem or "", *self.level.said())
+        said = [*self.stream.notices]
+        if self.seconds < SHORT * (trained_s := self.model.network.trained_s):
+            said.append(f"{self.model.name} was trained on {trained_s:g} s, and this is shorter")
+        if self.kept.taken:
+            said.append(f"{self.kept.taken} of {self.groups} groups were finished by an earlier run")
+        if self.store and self.store.problem:
+            said.append(self.store.problem)
+        return (*said, *self.level.said())
 
     def facts(self, path: Path, rate_hz: int, end_s: float, own: bool, notices: tuple[str, ...]) -> MadeAmbisonics:
         field, model = self.field, self.model
@@ -312,12 +328,11 @@ class _Groups:
 
 
 def _own_sound(stream: PanoramaStream, settings: AmbisonicsSettings) -> Source | None:
-    if stream.track is None:
-        if settings.own_sound:
-            stream.notices.append("the clip has no sound of its own to keep")
-        return None
+    """The clip's own sound, where it is to be kept."""
     if not settings.own_sound:
-        stream.notices.append("the clip's own sound is left out")
+        stream.notices += ["the clip's own sound is left out"] if stream.info.audio_tracks else []
+        return None
+    if stream.track is None:
         return None
     return Source(open_sound(stream.info, settings.audio_track, settings.ambisonics, settings.head_locked))
 
@@ -330,9 +345,8 @@ class _Unfinished(WavStream):
 def _unfinished(out: Path, rate_hz: int) -> Iterator[_Unfinished]:
     """A WAV beside the result, which can be played while it grows; it goes when the block ends."""
     path = out.with_name(f"{out.name}.unfinished.wav")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(path, "wb") as file:
+        with full_disk_told(path), open(path, "wb") as file:
             wav = _Unfinished(file, FIELD, rate_hz, 32)
             wav.path = path
             yield wav
@@ -348,19 +362,29 @@ class _Field:
     own: Source | None
     rate_hz: int
     start_s: float
+    progress: Progress | None
 
-    def blocks(self) -> Iterator[Tensor]:
-        made = open_sound(self.made, ambisonics="ambix").blocks(self.rate_hz)
+    def blocks(self, what: str) -> Iterator[Tensor]:
+        """Yield `[4, n]`; the own sound may go on behind the one that was made."""
+        file, count = open_sound(self.made, ambisonics="ambix"), 0
+        for block in self._mixed(file.blocks(self.rate_hz)):
+            yield block
+            count += block.shape[1]
+            if self.progress is not None:
+                done = count // self.rate_hz
+                self.progress(done, max(done, int(file.info.duration_s or 0), 1), what)
+
+    def _mixed(self, made: Iterator[Tensor]) -> Iterator[Tensor]:
         if self.own is None:
             return made
-        own = _from(self.own.blocks(self.rate_hz, 1), round(self.start_s * self.rate_hz))
+        own = without_start(self.own.blocks(self.rate_hz, 1), round(self.start_s * self.rate_hz))
         return sum_blocks([made, own])
 
 
-def _from(blocks: Iterator[Tensor], first: int) -> Iterator[Tensor]:
-    """Blocks without their first samples."""
+def without_start(blocks: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """Blocks `[C, n]` without their first samples."""
     for block in blocks:
-        kept = block[:, first:]
-        first = max(0, first - block.shape[1])
+        kept = block[:, count:]
+        count = max(0, count - block.shape[1])
         if kept.shape[1]:
             yield kept

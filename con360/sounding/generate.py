@@ -32,6 +32,7 @@ class FieldSettings:
 
     Args:
         steps, cfg, seed: as `SamplerSettings` has them; the published ones are 24 and 3.
+        cfg_rescale: as `SamplerSettings` has it.
         overlap_rows, windows: of a group.
     """
 
@@ -40,10 +41,13 @@ class FieldSettings:
     seed: int = 0
     overlap_rows: int = OVERLAP_ROWS
     windows: int = WINDOWS_PER_GROUP
+    cfg_rescale: float = 0.0
 
     @property
     def sampler(self) -> SamplerSettings:
-        return SamplerSettings(steps=self.steps, cfg_video=None, cfg_audio=self.cfg, seed=self.seed)
+        return SamplerSettings(
+            steps=self.steps, cfg_video=None, cfg_audio=self.cfg, cfg_rescale=self.cfg_rescale, seed=self.seed
+        )
 
 
 # told(group, groups, step, steps) after each step; may raise to cancel.

@@ -89,7 +89,7 @@ class Maker:
         """Clauses about the pictures, what was kept, and the level."""
         said = [*self.stream.notices]
         if self.seconds < SHORT * (trained_s := self.model.network.trained_s):
-            said.append(f"{self.model.name} was trained on {trained_s:g} s, and this is shorter")
+            said.append(f"this is shorter than the {trained_s:g} s that the model was trained on")
         if self.kept.taken:
             said.append(f"{self.kept.taken} of {self.groups} groups were finished by an earlier run")
         if self.store and self.store.problem:

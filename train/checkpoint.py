@@ -148,12 +148,29 @@ def checkpoint_to_resume(config: RunConfig) -> Path | None:
     found = checkpoints(config.folder / "checkpoints")
     if not found or read_state(found[0])["progress"].finished:
         return None
-    then, now = read_config(found[0], config).to_dict(), config.to_dict()
-    changed = [name for name in now if name not in _FREE and then[name] != now[name]]
-    other = [f"{name} was {then[name]}, is {now[name]}" for name in changed]
+    other = _changed(found[0], config)
     if other:
         raise InputError(
-            f"{found[0]} is an unfinished run with other settings ({'; '.join(other)}). Give the same settings to go "
-            f"on, --resume no to start over, or --resume {found[0]} to go on with the new ones."
+            f"{found[0]} is an unfinished run with other settings ({other}). Give the same settings to go on, "
+            f"--resume no to start over, or --resume {found[0]} to go on with the new ones."
         )
     return found[0]
+
+
+def check_finished(config: RunConfig) -> None:
+    """Check that a finished run's result was made with these settings.
+
+    Raises:
+        InputError: it was not, or its checkpoints are gone.
+    """
+    found = checkpoints(config.folder / "checkpoints")
+    other = _changed(found[0], config) if found else "its checkpoints are gone"
+    if other:
+        raise InputError(f"{config.out} was made with other settings ({other}); move it away, or choose another place.")
+
+
+def _changed(path: Path, config: RunConfig) -> str:
+    """Say which settings that matter differ from a checkpoint's."""
+    then, now = read_config(path, config).to_dict(), config.to_dict()
+    changed = [name for name in now if name not in _FREE and then[name] != now[name]]
+    return "; ".join(f"{name} was {then[name]}, is {now[name]}" for name in changed)

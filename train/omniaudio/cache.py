@@ -77,7 +77,7 @@ def build(
     path: Path, encoder: SmallEncoder, codec: Oobleck, voice_follows: VoiceFollows, split: str, count: int,
     whole: Callable[[np.ndarray], np.ndarray] = squared,
 ) -> FieldCache:  # fmt: skip
-    """Render and encode scenes of a split, or read the file that an earlier call wrote."""
+    """Render and encode the first scenes of a split, or read them from the file that an earlier call wrote."""
 
     def rows() -> Iterator[FieldCache]:
         for seed in _seeds(split, count, path):
@@ -110,13 +110,15 @@ def _moments(codec: Oobleck, field: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _kept(path: Path, count: int, rows: Callable[[], Iterator[FieldCache]]) -> FieldCache:
-    """Read a file of so many clips, or make it."""
-    if not (path.is_file() and len(FieldCache(**load_file(path))) == count):
+    """Read so many clips of a file; make it if there are fewer."""
+    found = FieldCache(**load_file(path)) if path.is_file() else None
+    if found is None or len(found) < count:
         clips = [FieldCache(*(value.half() for value in vars(row).values())) for row in rows()]
         with atomic_path(path) as temporary:
             columns = {name: [getattr(clip, name) for clip in clips] for name in vars(clips[0])}
             save_file({name: torch.stack(values) for name, values in columns.items()}, temporary)
-    return FieldCache(**load_file(path))
+        found = FieldCache(**load_file(path))
+    return FieldCache(*(value[:count] for value in vars(found).values()))
 
 
 class Fields:

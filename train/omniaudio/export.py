@@ -1,9 +1,10 @@
-"""Write a trained small model as a folder that `con360 ambisonics --model` reads.
+"""Write a trained model as `con360 ambisonics --model` reads it, in half precision.
 
     python -m train.omniaudio.export --out runs/omniaudio --bundle runs/omniaudio/bundle
+    python -m train.omniaudio.export --out runs/omniaudio_full --size full --bundle runs/omniaudio_full/bundle
 
-The folder holds `config.json`, `model.safetensors` with OmniAudio's names, and `pictures.safetensors`, the weights in
-half precision.
+A small model is a folder of `config.json`, `model.safetensors` with OmniAudio's names, and `pictures.safetensors`. Of
+the full size there is `model.safetensors` alone: its picture encoder is MetaCLIP.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from con360.sounding.model import CONFIG, NETWORK, PICTURES, load_ambisonics_mod
 from con360.weights.omniaudio import VAE
 from train.omniaudio.flow import load_flow, networks_of, new_model
 from train.omniaudio.run import load_codec, load_pictures
-from train.omniaudio.settings import FEATURES, FlowConfig
+from train.omniaudio.settings import FEATURES, FlowConfig, Size
 
 LARGEST_MB = 12
 KNOWS = (
@@ -36,26 +37,31 @@ DEFAULTS = {"steps": 12, "cfg_audio": 2.0}
 
 
 def export(model: OmniAudio, encoder: nn.Module, bundle: Path, knows: str = KNOWS) -> None:
-    """Write a model and its picture encoder; the folder is read back.
+    """Write a small model and its picture encoder; the folder is read back.
 
     Raises:
         InputError: the folder would be too large to ship.
     """
-    network = {f"{VAE}{name}": t for name, t in model.vae.state_dict().items()}
-    for prefix, part in networks_of(model).items():
-        network |= {prefix + name: t for name, t in part.state_dict().items()}
-    files = {NETWORK: halved(network), PICTURES: halved(encoder.state_dict())}
+    files = {NETWORK: network_state(model), PICTURES: halved(encoder.state_dict())}
     size = sum(t.numel() * t.element_size() for state in files.values() for t in state.values()) / 1e6
     if size > LARGEST_MB:
         raise InputError(f"the model has {size:.1f} MB in half precision; a small one has at most {LARGEST_MB}.")
-    bundle.mkdir(parents=True, exist_ok=True)
     for name, state in files.items():
-        with atomic_path(bundle / name) as temporary:
-            save_file(state, temporary, metadata={"format": "pt"})
+        save_state(state, bundle / name)
     with atomic_path(bundle / CONFIG) as temporary:
         temporary.write_text(json.dumps(config_of(model, knows), indent=1) + "\n", encoding="utf-8")
     load_ambisonics_model(bundle)
-    print(f"written to {bundle}: {sum(file.stat().st_size for file in bundle.iterdir()) / 1e6:.1f} MB")
+
+
+def network_state(model: OmniAudio) -> dict[str, Tensor]:
+    """All weights of a model under OmniAudio's names, in half precision."""
+    parts = {**networks_of(model), VAE: model.vae}
+    return halved({prefix + name: t for prefix, part in parts.items() for name, t in part.state_dict().items()})
+
+
+def save_state(state: dict[str, Tensor], path: Path) -> None:
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
 
 
 def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -75,12 +81,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of codec, pictures and flow.safetensors")
     parser.add_argument("--flow", type=Path, help="transformer to export (default: flow.safetensors in --out)")
     parser.add_argument("--panorama", choices=get_args(PanoramaUse), default=FlowConfig().panorama)
+    parser.add_argument("--size", choices=get_args(Size), default="small")
     parser.add_argument("--bundle", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)
     try:
-        model = new_model(load_codec("small", args.out / "codec.safetensors"), FEATURES["small"], args.panorama)
+        codec = load_codec(args.size, args.out / "codec.safetensors")
+        model = new_model(codec, FEATURES[args.size], args.panorama, args.size)
         load_flow(model, args.flow or args.out / "flow.safetensors")
-        export(model, load_pictures(args.out / "pictures.safetensors"), args.bundle)
+        if args.size == "full":
+            save_state(network_state(model), args.bundle / NETWORK)
+        else:
+            export(model, load_pictures(args.out / "pictures.safetensors"), args.bundle)
+        print(f"written to {args.bundle}: {sum(f.stat().st_size for f in args.bundle.iterdir()) / 1e6:.1f} MB")
     except InputError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2

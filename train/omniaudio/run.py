@@ -52,8 +52,11 @@ class Setup:
     write: Callable[[Path], None]
 
 
-def setup_of(config: RunConfig) -> Setup:
+def setup_of(config: RunConfig, device: torch.device) -> Setup:
     """Make the job of a configuration.
+
+    Args:
+        device: of a codec that encodes sounds while a flow learns.
 
     Raises:
         InputError: a file or folder that it names is missing or does not fit.
@@ -63,7 +66,7 @@ def setup_of(config: RunConfig) -> Setup:
     if isinstance(config, CodecConfig):
         return _codec(config)
     assert isinstance(config, FlowConfig), "there are three kinds of runs"
-    return _flow(config)
+    return _flow(config, device)
 
 
 def _pictures(config: PicturesConfig) -> Setup:
@@ -85,8 +88,8 @@ def _codec(config: CodecConfig) -> Setup:
     return Setup(CodecJob(config, vae), source, held_out, lambda path: save_weights(vae, path))
 
 
-def _flow(config: FlowConfig) -> Setup:
-    codec = load_codec(config.size, config.codec)
+def _flow(config: FlowConfig, device: torch.device) -> Setup:
+    codec = load_codec(config.size, config.codec).to(device)
     source, held_out, features = _fields(config, codec)
     model = new_model(codec, features, config.panorama, config.size)
     if config.init is not None:
@@ -112,8 +115,8 @@ def _fields(config: FlowConfig, codec: Oobleck) -> tuple[Source, Source, int]:
 
 
 def _cached(config: FlowConfig, encoder: SmallEncoder, codec: Oobleck, split: str, count: int) -> Fields:
-    """Read or render a split's cache, which lies beside the result; runs of one folder share it."""
-    folder, held = config.out.parent, "" if split == "train" else f"-{split}"
+    """Read or render a split's cache, which lies beside the codec: runs share it."""
+    folder, held = config.codec.parent, "" if split == "train" else f"-{split}"
     if config.train == "coarse":
         return Fields(build_poor(folder / f"cache-coarse{held}.safetensors", codec, split, count))
     eac = "-eac" if config.branches.startswith("eac") else ""
@@ -163,7 +166,7 @@ def train(
     with hold(config.folder, "--out") if accelerator.is_main_process else nullcontext():
         start = checkpoint_to_resume(config)
         torch.manual_seed(config.seed)
-        setup = setup_of(config)
+        setup = setup_of(config, accelerator.device)
         loop = Loop(config, setup.job, setup.source, setup.held_out, accelerator, say, on_step)
         if start is not None:
             loop.load(start)

@@ -15,12 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..memory import in_smaller_pieces
 from ..records import Sound, SoundLayout
 from ..timing import ClipSpec
 from .oobleck import Oobleck
 
 # Rows that a decoded sample reads before and after its own, and rows of a tile.
 REACH_ROWS, TILE_ROWS = 10, 128
+# Rows of a tile where memory runs out.
+SMALL_TILE_ROWS = 16
 
 
 class WaveformCodec:
@@ -76,19 +79,36 @@ class WaveformCodec:
         return Sound(F.pad(waveform, (0, max(missing, 0)))[:, : spec.num_samples], self.sample_rate_hz, self.layout)
 
     def decode_tiles(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Decode latents that come in pieces `[Z, r]`: blocks `[C, n]` that join without a seam, on the CPU."""
+        """Decode latents that come in pieces `[Z, r]`: blocks `[C, n]` that join without a seam, on the CPU.
+
+        A piece gives one block, of what needs no rows behind it; a last block gives the rest.
+        """
         held, before = torch.empty(0), 0
         for piece in pieces:
-            held = piece if not held.numel() else torch.cat((held, piece), dim=1)
+            held, tiles = piece if not held.numel() else torch.cat((held, piece), dim=1), []
             while held.shape[1] - before >= TILE_ROWS + REACH_ROWS:
-                yield self._tile(held[:, : before + TILE_ROWS + REACH_ROWS], before, TILE_ROWS)
+                tiles.append(self._tile(held[:, : before + TILE_ROWS + REACH_ROWS], before, TILE_ROWS))
                 kept = max(0, before + TILE_ROWS - REACH_ROWS)
                 held, before = held[:, kept:], before + TILE_ROWS - kept
+            if tiles:
+                yield torch.cat(tiles, dim=1)
         if held.shape[1:] and held.shape[1] > before:
             yield self._tile(held, before, held.shape[1] - before)
 
     def _tile(self, latents: Tensor, before: int, rows: int) -> Tensor:
         """Decode latents and keep the samples of `rows` rows behind the first `before`."""
-        hop = self.vae.config.hop
-        made = self.vae.decode(latents[None].to(self.vae.device, self.vae.dtype))[0].float()
-        return made[:, before * hop : (before + rows) * hop].cpu()
+        return in_smaller_pieces(
+            lambda size: self._parts(latents, before, rows, size), rows, min(rows, SMALL_TILE_ROWS),
+            what="decoding the sound", advice="compute on the cpu",
+        )  # fmt: skip
+
+    def _parts(self, latents: Tensor, before: int, rows: int, size: int) -> Tensor:
+        """The same in parts of `size` rows, with as many rows around each as it reads."""
+        hop, parts = self.vae.config.hop, []
+        for first in range(before, before + rows, size):
+            stop = min(first + size, before + rows)
+            head = max(0, first - REACH_ROWS)
+            own = latents[None, :, head : stop + REACH_ROWS].to(self.vae.device, self.vae.dtype)
+            made = self.vae.decode(own)[0].float()
+            parts.append(made[:, (first - head) * hop : (stop - head) * hop].cpu())
+        return torch.cat(parts, dim=1)

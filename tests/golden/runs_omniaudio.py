@@ -25,8 +25,9 @@ from con360.sampling.settings import SamplerSettings
 from con360.sounding.picture_encoder import ClipEncoder
 from con360.sounding.pictures import clip_picture, clip_pixels, front_view, squared, view_coordinates
 from con360.weights.omniaudio import Facts
+from train.omniaudio.sounds import to_field
 
-from .filler import clip_u8, fill, fill_module, noise
+from .filler import clip_u8, fill, fill_module, noise, normal
 from .store import published
 
 Tensors = dict[str, Tensor]
@@ -317,6 +318,13 @@ def varied() -> Tensors:
     schedule = FlowSchedule(0.6)
     latents, _ = sampled_by(model(), 4, 3.0, schedule, schedule.noised(mean + std * eps, start, 0.6))
     return {f"{TINY}/sample/init0.6/latents": latents}
+
+
+def fields() -> Tensors:
+    """Stereo and mono as Ambisonics, which first trainings learn from."""
+    stereo = normal("omni/foa/stereo", 2, 50)
+    made = {"stereo": stereo, "from_stereo": to_field(stereo), "from_mono": to_field(stereo[:1])}
+    return {f"{TINY}/foa/{name}": t for name, t in made.items()}
 
 
 # ---- pictures

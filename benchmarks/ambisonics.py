@@ -2,7 +2,7 @@
 
 The published way, re-created with our networks: each step lets the panorama's pictures through their layers and takes
 the maximum, for both halves of the guided batch, makes the spline anew, and attends by explicit matrices. Where a clone
-of the published code is at hand, it races too. All walk the same steps from the same noise.
+of the published code is at hand, that races instead. Both walk the same steps from the same noise.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class Scenario:
         return x
 
     def forwards(self, clone: Path | None) -> dict[str, Forward]:
-        found: dict[str, Forward] = {"published way, re-created": self.recreated}
-        if clone is not None:
-            peer = PublishedTransformer(clone, self.model.transformer)
-            found["published code"] = lambda x, t, panorama, view: peer.guided(x, t, panorama, view, CFG)
-        return found
+        """The published code where there is a clone, else its way."""
+        if clone is None:
+            return {"published way, re-created": self.recreated}
+        peer = PublishedTransformer(clone, self.model.transformer)
+        return {"published code": lambda x, t, panorama, view: peer.guided(x, t, panorama, view, CFG)}
 
     def recreated(self, x: Tensor, t: float, panorama: Tensor, view: Tensor) -> Tensor:
         net = self.model.transformer
@@ -156,20 +156,17 @@ def full_size_rows(rounds: int, published: Path | None = None) -> list[Row]:
 def _steps_beside(
     scenario: Scenario, what: str, steps: int, rounds: int, clone: Path | None, target: float
 ) -> list[Row]:  # fmt: skip
-    runs: dict[str, Callable[[], Any]] = {"ours": partial(scenario.ours, steps)}
-    forwards = scenario.forwards(clone)
-    runs |= {name: partial(scenario.published, steps, forward) for name, forward in forwards.items()}
-    with torch.no_grad():
-        results = {name: run() for name, run in runs.items()}
-    seconds = race(runs, rounds, warm_up=False)
-    return [
-        Row(
-            f"guided step, {what}", name, seconds["ours"] / steps, seconds[name] / steps,
-            target if name == list(forwards)[-1] else None,
-            f"{largest_difference(results['ours'], results[name]):.0e} of the peak",
-        )
-        for name in forwards
-    ]  # fmt: skip
+    results: dict[str, Tensor] = {}
+
+    def keep(name: str, run: Callable[[], Tensor]) -> None:
+        results[name] = run()
+
+    runs = {"ours": partial(keep, "ours", partial(scenario.ours, steps))}
+    ((peer, forward),) = scenario.forwards(clone).items()
+    runs[peer] = partial(keep, peer, partial(scenario.published, steps, forward))
+    seconds = {name: total / steps for name, total in race(runs, rounds, warm_up=False).items()}
+    equal = f"{largest_difference(results['ours'], results[peer]):.0e} of the peak"
+    return [Row(f"guided step, {what}", peer, seconds["ours"], seconds[peer], target, equal)]
 
 
 def _half_row(scenario: Scenario, float_s: float, rounds: int) -> Row:

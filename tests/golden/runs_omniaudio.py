@@ -105,7 +105,7 @@ def _linear(out: int, into: int) -> dict[str, tuple[int, ...]]:
 
 
 def state_of(omniaudio: OmniAudio) -> Tensors:
-    """What a model reads, by its published names."""
+    """Every tensor that a model reads, by its published name."""
     networks = {"model.model.": omniaudio.transformer, "conditioner.": omniaudio.embedders}
     networks["pretransform.model."] = omniaudio.vae
     return {prefix + name: t for prefix, net in networks.items() for name, t in net.state_dict().items()}

@@ -1,7 +1,7 @@
 """Compute linear layers on x86 processors in float32 by oneDNN.
 
 PyTorch gives these products to MKL, which leaves AVX-512 unused on processors that are not Intel's. On an AMD EPYC with
-AVX-512, one thread made 91 to 100 GFLOP a second by MKL and 212 to 223 by oneDNN, at 192 to 6144 numbers a row.
+AVX-512, one thread made 70 to 103 GFLOP a second by MKL and 212 to 223 by oneDNN, at 192 to 6144 numbers a row.
 """
 
 from __future__ import annotations

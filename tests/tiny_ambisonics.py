@@ -19,7 +19,9 @@ RATE_HZ, HOP, TRAINED_S = 16000, 640, 2.4
 KNOWS = "It knows nothing: its weights are random."
 
 
-def write_tiny_ambisonics(folder: Path, width: int = 16, latents: int = 8, stride: int = 4) -> Path:
+def write_tiny_ambisonics(
+    folder: Path, width: int = 16, latents: int = 8, stride: int = 4, trained_s: float = TRAINED_S
+) -> Path:
     """Write the folder; `width` is that of the picture's features, and a `stride` of 1 makes the decoder quick."""
     torch.manual_seed(0)
     vae = Oobleck(OobleckConfig(4, 16, (1,), (stride,), latents, HOP // stride, 16))
@@ -30,7 +32,7 @@ def write_tiny_ambisonics(folder: Path, width: int = 16, latents: int = 8, strid
     save_file(state, folder / "model.safetensors")
     encoder = SmallEncoder(width, 4)
     save_file({name: t.half() for name, t in encoder.state_dict().items()}, folder / "pictures.safetensors")
-    facts = {"panorama": "per_frame", "sample_rate_hz": RATE_HZ, "trained_s": TRAINED_S, "knows": KNOWS}
+    facts = {"panorama": "per_frame", "sample_rate_hz": RATE_HZ, "trained_s": trained_s, "knows": KNOWS}
     (folder / "config.json").write_text(json.dumps({**facts, "defaults": {"steps": 2, "cfg_audio": 2.0}}))
     return folder
 

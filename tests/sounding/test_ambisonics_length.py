@@ -40,10 +40,10 @@ def pictures(seconds: float) -> PictureFeatures:
 
 def test_pieces_of_any_size_decode_without_a_seam(model: AmbisonicsModel) -> None:
     codec = model.network.codec
-    latents = torch.randn(8, 400, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(8, 200, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole = model.network.vae.decode(latents[None])[0]
-        for sizes in ([400], [1, 1, 398], [100, 60, 60, 180], [150, 5, 245]):
+        for sizes in ([200], [1, 1, 198], [60, 5, 135]):
             made = torch.cat(list(codec.decode_tiles(latents.split(sizes, dim=1))), dim=1)
             assert torch.allclose(made, whole, atol=1e-5), sizes
 
@@ -83,16 +83,16 @@ def test_the_level_where_windows_overlap_is_that_of_windows(
 
     monkeypatch.setattr(FlowTransformer, "embed_times", lambda self, modality, times, like: times)
     monkeypatch.setattr(FlowTransformer, "predict", predict)
-    seconds, settings = 60.0, FieldSettings(steps=24, cfg=None)
+    seconds, settings = 30.0, FieldSettings(steps=24, cfg=None)
     groups = groups_for(model.network, seconds, settings)
-    sampled = (latent_groups(model.network, pictures(seconds), seconds, replace(settings, seed=i)) for i in range(4))
+    sampled = (latent_groups(model.network, pictures(seconds), seconds, replace(settings, seed=i)) for i in range(3))
     power = torch.stack([torch.cat(list(one), dim=1) for one in sampled]).square().mean((0, 1))
     covered, joins = torch.zeros(len(power)), [group.start + group.shared for group in groups[1:]]
     for start in (start for group in groups for start in group.starts):
         covered[start : start + groups[0].rows] += 1
     near = torch.cat([torch.arange(join - 10, join + 10) for join in joins])
     level_db = [10 * float(part.mean().log10()) for part in (*(power[covered == n] for n in (1, 2, 3)), power[near])]
-    assert len(groups) > 10
+    assert len(groups) > 8
     assert all(abs(level) < 1 for level in level_db), level_db
 
 
@@ -120,7 +120,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 @pytest.mark.slow
 def test_memory_is_flat_over_ten_minutes(tmp_path: Path) -> None:
-    folder = str(write_tiny_ambisonics(tmp_path / "model", stride=1))
+    folder = str(write_tiny_ambisonics(tmp_path / "model", stride=1, trained_s=8.0))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     runs = [[sys.executable, "-c", PEAK, folder, str(seconds)] for seconds in (60, 600)]
     made = [subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout for run in runs]

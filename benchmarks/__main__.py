@@ -15,12 +15,17 @@ from pathlib import Path
 
 import torch
 
-from . import geometry, reframing, saliency, sampling, starter, startup
+from . import ambisonics, geometry, reframing, saliency, sampling, starter, startup
 from .timing import CLOCKS, Row, table, use_clock
 
 SUITES = {"geometry": geometry.rows, "saliency": saliency.rows, "sampling": sampling.rows, "startup": startup.rows}
 # Run when named, and only then.
-LONG_SUITES = {"full-size": sampling.full_size_rows, "reframe": reframing.rows, "starter": starter.rows}
+LONG_SUITES = {
+    "full-size": sampling.full_size_rows, "reframe": reframing.rows, "starter": starter.rows,
+    "ambisonics": ambisonics.rows, "ambisonics-full": ambisonics.full_size_rows,
+}  # fmt: skip
+# Those that race a clone of published code.
+WITH_CLONE = ("sampling", "full-size", "ambisonics", "ambisonics-full")
 
 
 def main() -> int:
@@ -37,12 +42,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="threads of each competitor (default: as torch chooses)")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: the processor's time")
     parser.add_argument(
-        "--published", type=Path, metavar="CLONE", help="clone of github.com/SonyResearch/SVG_baseline to race too"
-    )
+        "--published", type=Path, metavar="CLONE",
+        help="clone of github.com/SonyResearch/SVG_baseline (ambisonics: liuhuadai/OmniAudio) to race too",
+    )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the rows as JSON too")
     args = parser.parse_args()
     known = SUITES | LONG_SUITES
-    known |= {name: partial(known[name], published=args.published) for name in ("sampling", "full-size")}
+    known |= {name: partial(known[name], published=args.published) for name in WITH_CLONE}
     unknown = [name for name in args.suites if name not in known]
     if unknown or args.rounds < 1:
         parser.error(f"suites are {', '.join(known)}, rounds at least 1; got {unknown or args.rounds}")

@@ -10,12 +10,15 @@ from tiny_model import MAX_TOKENS, TEXT_DIM, make_tiny_joint_model
 
 from train.config import TrainConfig
 from train.dataset import Sample
+from train.joint_job import JointJob
 from train.loop import Loop
 from train.trainee import make_trainee
 
 
 class RandomClips:
     """Half-second clips whose content follows from their number."""
+
+    reads_ahead = False
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -54,4 +57,6 @@ def make_loop(config: TrainConfig, accelerator: Any, on_step=None) -> Loop:
     model = make_tiny_joint_model(0)
     torch.manual_seed(config.seed)
     net = make_trainee(model, config)
-    return Loop(config, model, net, RandomClips(5), RandomClips(2), accelerator, lambda text: None, on_step)
+    return Loop(
+        config, JointJob(config, model, net), RandomClips(5), RandomClips(2), accelerator, lambda text: None, on_step
+    )

@@ -21,7 +21,7 @@ import torch
 
 from con360.errors import InputError
 from con360.media.files import full_disk_told, put_folder, remove_folder
-from train.config import TrainConfig, from_yaml, to_yaml
+from train.config import Config, RunConfig, read_yaml, to_yaml
 
 FORMAT = 1
 
@@ -42,7 +42,7 @@ class RunProgress:
 
 
 def save_checkpoint(
-    folder: Path, config: TrainConfig, progress: RunProgress, state: dict[str, Any], rank: int, wait: Callable[[], None]
+    folder: Path, config: RunConfig, progress: RunProgress, state: dict[str, Any], rank: int, wait: Callable[[], None]
 ) -> Path:
     """Write a checkpoint together with all other processes; each calls this with its own rank.
 
@@ -67,7 +67,7 @@ def save_checkpoint(
     return final
 
 
-def _write(partial: Path, config: TrainConfig, state: dict[str, Any], rank: int, wait: Callable[[], None]) -> None:
+def _write(partial: Path, config: RunConfig, state: dict[str, Any], rank: int, wait: Callable[[], None]) -> None:
     if rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -111,8 +111,9 @@ def read_state(path: Path) -> dict[str, Any]:
     return {**state, "progress": RunProgress(**state["progress"])}
 
 
-def read_config(path: Path) -> TrainConfig:
-    return from_yaml(path / "config.yaml")
+def read_config(path: Path, base: Config) -> Config:
+    """Read a checkpoint's configuration, of the kind of `base`."""
+    return read_yaml(path / "config.yaml", base)
 
 
 def restore_chance(path: Path, rank: int) -> None:
@@ -132,7 +133,7 @@ _FREE = {
 }  # fmt: skip
 
 
-def checkpoint_to_resume(config: TrainConfig) -> Path | None:
+def checkpoint_to_resume(config: RunConfig) -> Path | None:
     """Choose the checkpoint to resume from, by `config.resume`; None starts at the beginning.
 
     Raises:
@@ -147,12 +148,29 @@ def checkpoint_to_resume(config: TrainConfig) -> Path | None:
     found = checkpoints(config.folder / "checkpoints")
     if not found or read_state(found[0])["progress"].finished:
         return None
-    then, now = read_config(found[0]).to_dict(), config.to_dict()
-    changed = [name for name in now if name not in _FREE and then[name] != now[name]]
-    other = [f"{name} was {then[name]}, is {now[name]}" for name in changed]
+    other = _changed(found[0], config)
     if other:
         raise InputError(
-            f"{found[0]} is an unfinished run with other settings ({'; '.join(other)}). Give the same settings to go "
-            f"on, --resume no to start over, or --resume {found[0]} to go on with the new ones."
+            f"{found[0]} is an unfinished run with other settings ({other}). Give the same settings to go on, "
+            f"--resume no to start over, or --resume {found[0]} to go on with the new ones."
         )
     return found[0]
+
+
+def check_finished(config: RunConfig) -> None:
+    """Check that a finished run's result was made with these settings.
+
+    Raises:
+        InputError: it was not, or its checkpoints are gone.
+    """
+    found = checkpoints(config.folder / "checkpoints")
+    other = _changed(found[0], config) if found else "its checkpoints are gone"
+    if other:
+        raise InputError(f"{config.out} was made with other settings ({other}); move it away, or choose another place.")
+
+
+def _changed(path: Path, config: RunConfig) -> str:
+    """Say which settings that matter differ from a checkpoint's."""
+    then, now = read_config(path, config).to_dict(), config.to_dict()
+    changed = [name for name in now if name not in _FREE and then[name] != now[name]]
+    return "; ".join(f"{name} was {then[name]}, is {now[name]}" for name in changed)

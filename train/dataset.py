@@ -6,16 +6,13 @@ next number.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -30,21 +27,15 @@ from con360.models.text import encode_captions
 from con360.records import Progress, Signal
 from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
+from train.by_group import ByGroup
 from train.examples import ESTIMATOR, MAP_HEIGHT, make_example, rays_of, scene_of
+from train.order import Source
 from train.preparation.settings import TRUTH
 from train.shards import TENSORS, Prepared, Sample, group_sizes, read_group, read_settings, shard_paths
 
-# Row groups of shards that are shuffled together: enough to mix many clips, few enough to hold in memory.
-WINDOW = 32
 
-
-class SampleSource(Protocol):
-    """Read samples by number. `groups` are ranges of numbers that are cheap to read together."""
-
-    @property
-    def groups(self) -> Sequence[range]: ...
-
-    def __len__(self) -> int: ...
+class SampleSource(Source, Protocol):
+    """Read samples of the joint model."""
 
     def __getitem__(self, index: int) -> Sample: ...
 
@@ -61,6 +52,8 @@ class ProceduralScenes:
         estimate_every: one in this many clips has estimated saliency, as users have; 0: none.
         control: names the maps beyond saliency and BASD, and the signals, to make; None makes none.
     """
+
+    reads_ahead = False
 
     def __init__(
         self, model: JointModel, split: str, count: int, spec: ClipSpec, sound: str = "view", estimate_every: int = 3,
@@ -126,6 +119,8 @@ class Cached:
         InputError: the source has further maps or signals, whose makers may change between runs.
     """
 
+    reads_ahead = False
+
     def __init__(self, source: ProceduralScenes, folder: Path, progress: Progress | None = None) -> None:
         if "further" in source.describe():
             raise InputError("the cache holds saliency and BASD alone, and this control reads more; set cache=false.")
@@ -156,7 +151,7 @@ class Cached:
         return self.source.describe()
 
 
-class PreparedShards:
+class PreparedShards(ByGroup[Prepared]):
     """Read a split of a folder made by train/prepare.py, by number.
 
     Raises:
@@ -165,12 +160,8 @@ class PreparedShards:
 
     def __init__(self, model: JointModel, folder: str | Path, split: str, spec: ClipSpec, sound: str) -> None:
         self.folder, self.split, self.settings = Path(folder), split, read_settings(folder)
-        self.places = [(path, i, n) for path in shard_paths(folder, split) for i, n in enumerate(group_sizes(path))]
-        ends = np.cumsum([n for *_, n in self.places])
-        self.groups = [range(int(end - n), int(end)) for end, (*_, n) in zip(ends, self.places, strict=True)]
-        self._group_of = np.repeat(np.arange(len(self.groups)), [len(g) for g in self.groups])
-        self._read = lru_cache(maxsize=WINDOW)(self._read_group)
-        self.sound, self.length = sound, len(self._group_of)
+        super().__init__(shard_paths(folder, split), group_sizes, read_group)
+        self.sound = sound
         self._check(model, spec)
 
     def _check(self, model: JointModel, spec: ClipSpec) -> None:
@@ -191,23 +182,6 @@ class PreparedShards:
                 f"{self.sound!r}; set sound={first.sound_kind}, or prepare the data again."
             )
 
-    def _read_group(self, number: int) -> tuple[Prepared, ...]:
-        path, index, _ = self.places[number]
-        return read_group(path, index)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Sample:
-        number = int(self._group_of[index])
-        return self._read(number)[index - self.groups[number].start]
-
-    def first(self, count: int) -> PreparedShards:
-        """Limit these shards to their first `count` clips (for validation, which asks by number)."""
-        few = copy.copy(self)
-        few.length = min(count, len(self))
-        return few
-
     def describe(self) -> dict[str, Any]:
         return {"data": str(self.folder), "split": self.split, "clips": len(self), "sound": self.sound,
                 "saliency": self._saliency}  # fmt: skip
@@ -217,49 +191,6 @@ class PreparedShards:
         """Method of the maps; for scenes with true saliency, the estimator that users run instead."""
         made_by = str(self.settings["saliency"])
         return ESTIMATOR if made_by == TRUTH else made_by
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Reading processes start with an empty cache of their own.
-        return {name: value for name, value in vars(self).items() if name != "_read"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._read = lru_cache(maxsize=WINDOW)(self._read_group)
-
-
-def epoch_order(groups: Sequence[range], seed: int, epoch: int, window: int = WINDOW) -> np.ndarray:
-    """Order every clip once: shuffle the groups, then the clips within each window of groups.
-
-    If each group holds a single clip, the order is a plain permutation.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    if all(len(g) == 1 for g in groups):
-        window = len(groups)
-    shuffled = [groups[i] for i in rng.permutation(len(groups))]
-    windows = (shuffled[i : i + window] for i in range(0, len(shuffled), window))
-    return np.concatenate([rng.permutation(np.concatenate([np.asarray(g) for g in part])) for part in windows])
-
-
-class Order:
-    """Map sample numbers of a run to clips, over any number of epochs."""
-
-    def __init__(self, groups: Sequence[range], seed: int) -> None:
-        self.groups, self.seed, self.size = groups, seed, sum(len(g) for g in groups)
-        self._epoch = lru_cache(maxsize=2)(self._make)
-
-    def _make(self, epoch: int) -> np.ndarray:
-        return epoch_order(self.groups, self.seed, epoch)
-
-    def clip(self, number: int) -> int:
-        return int(self._epoch(number // self.size)[number % self.size])
-
-
-def sample_numbers(start: int, batch: int, rank: int, processes: int) -> Iterator[list[int]]:
-    """Yield the sample numbers of one process, batch after batch; processes take turns, a batch each."""
-    while True:
-        first = start + rank * batch
-        yield list(range(first, first + batch))
-        start += processes * batch
 
 
 @dataclass(frozen=True)

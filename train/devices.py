@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from con360.devices import resolve_device
 from con360.errors import InputError
-from train.config import TrainConfig
+from train.config import RunConfig
 
 
 class OneProcess:
@@ -51,7 +51,7 @@ class OneProcess:
         pass
 
 
-def make_accelerator(config: TrainConfig) -> Any:
+def make_accelerator(config: RunConfig) -> Any:
     """Make an `Accelerator`; without Accelerate, an `OneProcess` for one process in float32.
 
     Raises:
@@ -71,6 +71,5 @@ def make_accelerator(config: TrainConfig) -> Any:
         mixed_precision=config.mixed_precision,
         # Batches follow the order of samples; the end of a loader must not cut an accumulation short.
         gradient_accumulation_plugin=GradientAccumulationPlugin(config.accumulate, sync_with_dataloader=False),
-        # A step may leave some U-Net weights without gradients, but none of a control's.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.train in ("baseline", "all"))],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.leaves_gradients_out)],
     )

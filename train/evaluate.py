@@ -7,6 +7,7 @@
     python train/evaluate.py --out runs/evaluation --scenes 256 --share 1/2 & # two processes (or machines) on one
     python train/evaluate.py --out runs/evaluation --scenes 256 --share 2/2   # folder; the last writes the full table
     python train/evaluate.py --out runs/evaluation --minutes 0          # only write the table of the results so far
+    python train/evaluate.py --config train/omniaudio.yaml --data clips --out runs/bench   # directions of real clips
 
 Each scene's result is a file in `--out`: a killed run resumes, and a longer run uses the results of a shorter one.
 The baseline is the same model with its maps off, or another model (`--baseline FOLDER`).
@@ -37,7 +38,7 @@ from con360.metrics.video import load_i3d  # noqa: E402
 from con360.pipeline import default_settings  # noqa: E402
 from con360.weights.find import control_file, model_folder  # noqa: E402
 from con360.weights.load import load_joint_model  # noqa: E402
-from train.evaluation import off_screen, paired, plots, probes  # noqa: E402
+from train.evaluation import field_clips, off_screen, paired, plots, probes  # noqa: E402
 from train.evaluation.bench import Bench  # noqa: E402
 from train.evaluation.embeddings import joint_space  # noqa: E402
 from train.evaluation.paired import Judges  # noqa: E402
@@ -280,6 +281,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--tempsal", type=Path, help="TempSAL's network as a local TorchScript file, for S_KL as in the paper")
     add("--i3d", type=Path, help="local I3D TorchScript file, for FVD and FAVD")
     add("--classifier", type=Path, help="local audio classifier folder (transformers), for KL and IS")
+    field_clips.add_options(parser)
     return parser
 
 
@@ -315,6 +317,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         _check(args)
+        if args.data is not None:
+            say(field_clips.evaluate_folder(args, say))
+            return 0
         plots.check_matplotlib()
         bench, request, baseline_is = make_bench(args)
         store, judges = Store(args.out, request), make_judges(args, bench, say)

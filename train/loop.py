@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,20 +19,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from con360.errors import InputError
-from con360.models.joint import JointModel
-from con360.pipeline import default_settings
-from con360.protocols import Inputs
-from con360.records import AV, ViewpointClip
 from train.checkpoint import RunProgress, read_state, restore_chance, save_checkpoint
-from train.config import TrainConfig
-from train.dataset import Batch, Order, PreparedShards, Sample, SampleSource, collate, sample_numbers
-from train.losses import Dropout
+from train.config import RunConfig
+from train.job import TRAINING, VALIDATION, Job
 from train.monitor import Monitor, bucket_losses
-from train.trainee import VALIDATION, Trainee, draw
+from train.order import Order, Source, sample_numbers
 
-NOTHING_DROPPED = Dropout(text=0, control=0, alone=0)
-# View grid for a model without control, which reads no rays.
-NO_GRID = 1
+# Stands for a place on a noise schedule where there is none.
+NO_PLACE = -1.0
 
 
 class Interrupted(Exception):
@@ -50,8 +46,7 @@ class Loop:
 
     Args:
         config: the run's settings.
-        model: joint model, of which `net` trains parts.
-        net: from `make_trainee`.
+        job: the networks, and how they read samples.
         source: training clips. held_out: clips for validation losses and samples.
         accelerator: from `make_accelerator`.
         say: prints a line for the user.
@@ -60,28 +55,22 @@ class Loop:
 
     def __init__(
         self,
-        config: TrainConfig,
-        model: JointModel,
-        net: Trainee,
-        source: SampleSource,
-        held_out: SampleSource,
+        config: RunConfig,
+        job: Job,
+        source: Source,
+        held_out: Source,
         accelerator: Any,
         say: Callable[[str], None] = print,
         on_step: Callable[[RunProgress], None] | None = None,
     ) -> None:
-        self.config, self.model, self.net, self.held_out = config, model, net, held_out
+        self.config, self.job, self.net, self.held_out = config, job, job.net, held_out
         self.accelerator, self.say, self.on_step = accelerator, say, on_step
         self.progress, self.source, self.order = RunProgress(), source, Order(source.groups, config.seed)
-        self.trained = net.trained()
-        decay = config.weight_decay
-        optimiser = torch.optim.AdamW(self.trained.values(), lr=config.learning_rate, weight_decay=decay)
-        self.wrapped, self.optimiser = accelerator.prepare(net, optimiser)
+        self.trained = job.trained()
+        optimiser = torch.optim.AdamW(job.groups(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.wrapped, self.optimiser = accelerator.prepare(job.net, optimiser)
         self.average = self._make_average()
         self.steps = self._number_of_steps()
-
-    @property
-    def grid(self) -> int:
-        return self.net.control.config.view_grid if self.net.control is not None else NO_GRID
 
     def _make_average(self) -> Any:
         if self.config.ema_decay == 0:
@@ -106,10 +95,17 @@ class Loop:
         return self.progress.seconds / (60 * self.config.minutes)
 
     def rate(self) -> float:
-        """Learning rate of the next step: a linear rise, then constant or a cosine to zero."""
-        rise = min(1.0, (self.progress.step + 1) / max(self.config.warmup, 1))
-        fall = 1.0 if self.config.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * min(self.fraction(), 1.0)))
-        return self.config.learning_rate * rise * fall
+        """Learning rate of the next step.
+
+        A linear rise, then constant or a cosine; or the law that OmniAudio was trained by.
+        """
+        config, step = self.config, self.progress.step
+        if config.schedule == "inverse":
+            return config.learning_rate * (1 - 0.99 ** (step + 1)) * (1 + step / 1e6) ** -0.5
+        rise = min(1.0, (step + 1) / max(config.warmup, 1))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(self.fraction(), 1.0)))
+        fall = 1.0 if config.schedule == "constant" else config.rate_floor + (1 - config.rate_floor) * cosine
+        return config.learning_rate * rise * fall
 
     def run(self) -> RunProgress:
         """Train to the end, or to a signal.
@@ -144,7 +140,7 @@ class Loop:
             monitor.advance(self.progress, window.latest())
             step = self.progress.step
             if step % config.log_every == 0 or self.progress.finished:
-                values = window.flush(self.model.scheduler_v.config.num_train_timesteps, self.progress)
+                values = window.flush(self.progress)
                 monitor.log(step, {**values, "rate": self.optimiser.param_groups[0]["lr"], "gradient norm": norm})
             if config.sample_every and step % config.sample_every == 0:
                 self._look(monitor)
@@ -154,76 +150,79 @@ class Loop:
             if self.progress.finished or (config.checkpoint_every and step % config.checkpoint_every == 0):
                 self.save()
 
-    def _step(self, batches: Iterator[tuple[Batch, list[int]]], window: Window) -> float:
+    def _step(self, batches: Iterator[tuple[Any, list[int]]], window: Window) -> float:
         """Do one optimiser step; return the gradient norm before clipping."""
-        config, accelerator = self.config, self.accelerator
+        config, accelerator, learning = self.config, self.accelerator, list(self.job.learning(self.progress.step))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
+            group["lr"] = self.rate() * group.get("scale", 1.0)
         for _ in range(config.accumulate):
-            batch, numbers = next(batches)
-            draws = draw(self.model, batch, numbers, config.dropout, config.seed)
-            batch, draws = batch.to(accelerator.device), draws.to(accelerator.device)
+            batch, draws = self._on_device(*next(batches), TRAINING)
             with accelerator.accumulate(self.wrapped):
-                picture, sound = self.wrapped(batch, draws)
-                accelerator.backward(picture.mean() + sound.mean())
-                window.add(draws.joint.t, picture.detach(), sound.detach())
+                errors = self.wrapped(batch, draws)
+                accelerator.backward(reduce(add, (error.mean() for error in errors)))
+                window.add(self.job.places(draws), {n: e.detach() for n, e in errors._asdict().items()})
                 if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(list(self.trained.values()), config.clip_norm)
-                    self.optimiser.step()
-                    self.optimiser.zero_grad(set_to_none=True)
+                    norm = self._move(learning)
         if self.average is not None:
             self.average.step(self.trained.values())
         self.progress.step += 1
         self.progress.samples += config.batch_size * config.accumulate * accelerator.num_processes
         return float(norm)
 
-    def batches(self) -> Iterator[tuple[Batch, list[int]]]:
+    def _move(self, learning: list[torch.nn.Parameter]) -> Any:
+        """Move the weights that learn in this step; return the gradient norm before clipping."""
+        turn = {id(p) for p in learning}
+        for parameter in self.trained.values():
+            if id(parameter) not in turn:
+                # AdamW passes over weights without gradients: they keep still, and so do their moments.
+                parameter.grad = None
+        norm = self.accelerator.clip_grad_norm_(learning, self.config.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return norm
+
+    def _on_device(self, batch: Any, numbers: list[int], stream: int) -> tuple[Any, Any]:
+        draws = self.job.draw(batch, numbers, stream, self.progress.step)
+        return batch.to(self.accelerator.device), draws.to(self.accelerator.device)
+
+    def batches(self) -> Iterator[tuple[Any, list[int]]]:
         """Yield (batch, sample numbers) from the run's current position on."""
         config, accelerator = self.config, self.accelerator
         places = (self.progress.samples, config.batch_size, accelerator.process_index, accelerator.num_processes)
-        if config.workers == 0 or not isinstance(self.source, PreparedShards):
+        if config.workers == 0 or not self.source.reads_ahead:
             for numbers in sample_numbers(*places):
-                yield collate([self.source[self.order.clip(n)] for n in numbers], self.grid), numbers
+                yield self.job.collate([self.source[self.order.clip(n)] for n in numbers]), numbers
         loader = DataLoader(
             _Numbered(self.source, self.order), batch_sampler=_Numbers(places), num_workers=config.workers,
             collate_fn=list, worker_init_fn=_leave_signals,
         )  # fmt: skip
         for rows in loader:
-            yield collate([sample for _, sample in rows], self.grid), [number for number, _ in rows]
+            yield self.job.collate([sample for _, sample in rows]), [number for number, _ in rows]
 
     @torch.no_grad()
-    def validate(self, with_control: bool = True) -> dict[str, float]:
-        """Compute mean losses over the held-out clips, with the same noise each time, to be comparable."""
-        errors = []
+    def validate(self, bare: bool = False) -> dict[str, float]:
+        """Compute mean losses over the held-out clips, with the same noise each time, to be comparable.
+
+        Args:
+            bare: without the condition whose worth the run reports.
+        """
+        found, errors = self.job.bare if bare else self.net, []
         for numbers in torch.arange(len(self.held_out)).split(self.config.batch_size):
-            batch = collate([self.held_out[n] for n in numbers.tolist()], self.grid)
-            draws = draw(self.model, batch, numbers.tolist(), NOTHING_DROPPED, self.config.seed, VALIDATION)
-            device = self.accelerator.device
-            errors.append(torch.stack(self.net(batch.to(device), draws.to(device), with_control)))
-        picture, sound = torch.cat(errors, dim=1).mean(dim=1).tolist()
-        return {"picture": picture, "sound": sound}
+            batch = self.job.collate([self.held_out[n] for n in numbers.tolist()])
+            errors.append(found(*self._on_device(batch, numbers.tolist(), VALIDATION)))
+        means = torch.cat([torch.stack(tuple(rows)) for rows in errors], dim=1).mean(dim=1).tolist()
+        return dict(zip(errors[0]._fields, means, strict=True))
 
     def _look(self, monitor: Monitor) -> None:
-        """Log validation losses and sample clips of the averaged weights, in the first process; the others wait."""
+        """Log validation losses and samples of the averaged weights, in the first process; the others wait."""
         if self.accelerator.is_main_process:
+            step = self.progress.step
             with self.averaged():
-                losses = self.validate()
+                figures = self.validate()
                 samples = [self.held_out[i] for i in range(min(self.config.num_samples, len(self.held_out)))]
-                clips = [self.sample(sample) for sample in samples]
-            monitor.log(self.progress.step, {f"validation/{name}": value for name, value in losses.items()})
-            monitor.show(self.progress.step, clips, [sample.caption for sample in samples])
+                figures |= self.job.look(samples, monitor, step)
+            monitor.log(step, {f"validation/{name}": value for name, value in figures.items()})
         self.accelerator.wait_for_everyone()
-
-    @torch.no_grad()
-    def sample(self, sample: Sample) -> ViewpointClip:
-        """Generate a clip from a held-out clip's conditions."""
-        model, spec, settings = self.model, self.config.spec(), default_settings(self.model)
-        batch = collate([sample], self.grid).to(self.accelerator.device)
-        inputs = Inputs(AV(batch.text_v, batch.text_a), AV(self.net.empty_v, self.net.empty_a), self.net.film(batch))
-        latents = model.sample(inputs, spec, settings)
-        frames, sound = model.decode(latents.map(lambda half: half[0]), spec)
-        assert frames is not None and sound is not None  # both latents are present
-        return ViewpointClip(frames, spec.fps, sound, settings.seed)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -284,35 +283,43 @@ class Window:
 
     def __init__(self, accelerator: Any) -> None:
         self.accelerator = accelerator
-        self.rows: list[Tensor] = []
+        # Steps in turns have errors of their own names.
+        self.rows: dict[tuple[str, ...], list[Tensor]] = {}
+        self.last = torch.zeros(1, 1)
         self.started = time.monotonic()
 
-    def add(self, timesteps: Tensor, picture: Tensor, sound: Tensor) -> None:
-        self.rows.append(torch.stack([timesteps.to(picture), picture, sound], dim=1))
+    def add(self, places: Tensor | None, errors: dict[str, Tensor]) -> None:
+        values = list(errors.values())
+        self.last = torch.stack(values, dim=1)
+        at = values[0].new_full((len(values[0]),), NO_PLACE) if places is None else places.to(values[0])
+        self.rows.setdefault(tuple(errors), []).append(torch.stack([at, *values], dim=1))
 
     def latest(self) -> float:
-        return float(self.rows[-1][:, 1:].sum(dim=1).mean())
+        return float(self.last.sum(dim=1).mean())
 
-    def flush(self, num_timesteps: int, progress: RunProgress) -> dict[str, float]:
+    def flush(self, progress: RunProgress) -> dict[str, float]:
         """Average over processes and steps: losses, losses by quarter of the noise schedule, and speed."""
-        rows = self.accelerator.gather(torch.cat(self.rows)).cpu()
-        timesteps, picture, sound = rows.unbind(dim=1)
-        now = time.monotonic()
-        values = {"loss/picture": float(picture.mean()), "loss/sound": float(sound.mean())}
-        values |= bucket_losses("loss/picture", timesteps, picture, num_timesteps)
-        values |= bucket_losses("loss/sound", timesteps, sound, num_timesteps)
-        values |= {"clips per second": len(rows) / max(now - self.started, 1e-9), "clips": progress.samples}
-        self.rows, self.started = [], now
-        return values
+        told: dict[str, float] = {}
+        now, clips = time.monotonic(), 0
+        for names, rows in self.rows.items():
+            places, *errors = self.accelerator.gather(torch.cat(rows)).cpu().unbind(dim=1)
+            clips += len(places)
+            by_name = {f"loss/{name}": error for name, error in zip(names, errors, strict=True)}
+            told |= {name: float(error.mean()) for name, error in by_name.items()}
+            for name, error in by_name.items() if places[0] != NO_PLACE else ():
+                told |= bucket_losses(name, places, error)
+        told |= {"clips per second": clips / max(now - self.started, 1e-9), "clips": progress.samples}
+        self.rows, self.started = {}, now
+        return told
 
 
 class _Numbered:
     """Map sample numbers to clips, for reading processes."""
 
-    def __init__(self, source: SampleSource, order: Order) -> None:
+    def __init__(self, source: Source, order: Order) -> None:
         self.source, self.order = source, order
 
-    def __getitem__(self, number: int) -> tuple[int, Sample]:
+    def __getitem__(self, number: int) -> tuple[int, Any]:
         return number, self.source[self.order.clip(number)]
 
 

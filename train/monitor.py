@@ -21,9 +21,13 @@ BUCKETS = 4
 LOG_FILE = "log.jsonl"
 
 
-def bucket_losses(name: str, timesteps: Tensor, errors: Tensor, total: int) -> dict[str, float]:
-    """Average the error in each quarter of the noise schedule that was drawn; quarter 0 is nearly clean."""
-    quarter = timesteps.long() * BUCKETS // total
+def bucket_losses(name: str, places: Tensor, errors: Tensor) -> dict[str, float]:
+    """Average the error in each quarter of the noise schedule that was drawn; quarter 0 is nearly clean.
+
+    Args:
+        places: on the schedule, from 0 to 1.
+    """
+    quarter = (places * BUCKETS).long().clamp(max=BUCKETS - 1)
     return {f"{name}/t{q}": float(errors[quarter == q].mean()) for q in quarter.unique().tolist()}
 
 

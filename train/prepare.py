@@ -27,7 +27,7 @@ from con360.errors import InputError  # noqa: E402
 from con360.sound.channels import AMBISONICS  # noqa: E402
 from con360.weights.catalog import BUILT_IN_MODEL  # noqa: E402
 from train.preparation.cleaning import RULES  # noqa: E402
-from train.preparation.model import model_facts  # noqa: E402
+from train.preparation.model import field_facts, model_facts  # noqa: E402
 from train.preparation.settings import TRUTH, Settings  # noqa: E402
 from train.preparation.sources import SPLITS, ClipSource, procedural_scenes, read_source, read_sphere360  # noqa: E402
 
@@ -70,6 +70,12 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the last two of 6, 11 or 18 channels are a stereo pair that does not turn with the head",
     )
+    what.add_argument(
+        "--field-model",
+        help="also store latents of Ambisonics and features of pictures, for train/omniaudio.yaml: con360-small, "
+        "omniaudio, a small model's folder, or OmniAudio's file",
+    )
+    what.add_argument("--field-pictures", default="", help="OmniAudio's picture encoder, a MetaCLIP folder")
     what.add_argument("--no-crops", dest="crops", action="store_false", help="do not store the true pictures")
     what.add_argument(
         "--split-by",
@@ -136,6 +142,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         args.mode, args.sound, args.crops, tuple(args.clean), args.speech_model, args.match_model, args.min_match,
         args.caption_model, args.caption_writer, args.caption_times,
         "given" if scenes else args.split_by, args.split_seed, args.ambisonics, args.head_locked,
+        field_facts(args.field_model, args.field_pictures) if args.field_model else None,
     )  # fmt: skip
 
 

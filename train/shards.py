@@ -43,7 +43,9 @@ _FOOTER_KEY = b"con360"
 _ROWS = 16
 _SCALARS = ("id", "segment", "video", "start_s", "rank", "caption", "sound_kind")
 TENSORS = ("latents_v", "latents_a", "maps", "views", "text_v", "text_a")
-_BESIDE = ("sound", "foa", "crops")
+# Features of pictures, and mean and standard deviation of Ambisonics' latents.
+FIELD_TENSORS = ("panorama", "view", "field_mean", "field_std")
+_BESIDE = ("sound", "foa", "crops", *FIELD_TENSORS)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,9 @@ class Prepared(Sample):
         foa: `[4, N]` float16, AmbiX at 16 kHz; stored once per segment, with its first viewpoint; None unless asked
             for, or where the clip has none.
         crops: `[T, 3, s, s]` uint8, the view's true picture (JPEG); None unless asked for and stored.
+        panorama, view: `[T, F]` float16, features of the panorama's and the front view's pictures, for a model of
+            Ambisonics; stored once per segment, as are
+        field_mean, field_std: `[Z, R]` float16, moments of the latents of its sound.
     """
 
     id: str
@@ -104,6 +109,10 @@ class Prepared(Sample):
     sound: Tensor | None = None
     foa: Tensor | None = None
     crops: Tensor | None = None
+    panorama: Tensor | None = None
+    view: Tensor | None = None
+    field_mean: Tensor | None = None
+    field_std: Tensor | None = None
 
 
 Status = Literal["done", "rejected", "failed"]
@@ -226,7 +235,7 @@ def read_shards(
 
     Args:
         folder: made by train/prepare.py. split: "train", "validation" or "test".
-        beside: further columns to load: any of "sound", "foa", "crops".
+        beside: further columns to load: any of "sound", "foa", "crops", or of `FIELD_TENSORS`.
         part: (index, count): every count-th example from index on, for several processes; the parts are disjoint and
             together complete.
         shard_seed: shuffles the order of the shards (not inside them); None sorts them by name.
@@ -257,6 +266,26 @@ def read_group(path: Path, index: int) -> tuple[Prepared, ...]:
     with _open(path, pq.ParquetFile) as file:
         rows = file.read_row_group(index, columns=[*_SCALARS, *TENSORS]).to_pylist()
     return tuple(Prepared(**{name: _unpacked(name, value) for name, value in row.items()}) for row in rows)
+
+
+def field_groups(path: Path) -> tuple[int, ...]:
+    """Count the segments with latents of Ambisonics in each row group of a shard, from its footer."""
+    _, pq = _arrow()
+    metadata = _open(path, pq.read_metadata)
+    if FIELD_TENSORS[0] not in metadata.schema.names:
+        return (0,) * metadata.num_row_groups
+    column = metadata.schema.names.index(FIELD_TENSORS[0])
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    return tuple(group.num_rows - group.column(column).statistics.null_count for group in groups)
+
+
+def read_field_group(path: Path, index: int) -> tuple[dict[str, Tensor], ...]:
+    """Read `FIELD_TENSORS` of one row group's segments that have them."""
+    _, pq = _arrow()
+    with _open(path, pq.ParquetFile) as file:
+        rows = file.read_row_group(index, columns=list(FIELD_TENSORS)).to_pylist()
+    found = (row for row in rows if row[FIELD_TENSORS[0]] is not None)
+    return tuple({name: _unpacked(name, value) for name, value in row.items()} for row in found)
 
 
 def _rows(paths: Sequence[Path], columns: list[str], part: tuple[int, int]) -> Iterator[Prepared]:

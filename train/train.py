@@ -39,6 +39,7 @@ from train.checkpoint import RunProgress, checkpoint_to_resume  # noqa: E402
 from train.config import PROCEDURAL, TrainConfig, describe, from_arguments  # noqa: E402
 from train.dataset import Cached, PreparedShards, ProceduralScenes, SampleSource  # noqa: E402
 from train.devices import make_accelerator  # noqa: E402
+from train.joint_job import JointJob  # noqa: E402
 from train.locks import hold  # noqa: E402
 from train.loop import Interrupted, Loop  # noqa: E402
 from train.tiny.stages import run_stages  # noqa: E402
@@ -85,8 +86,8 @@ def _train(
     source = _source(config, model, "train", config.pool, sound, accelerator)
     held_out = _source(config, model, "validation", config.held_out, sound, accelerator)
     say(f"device: {describe_device(accelerator.device)}")
-    loop = Loop(config, model, net, source, held_out, accelerator, say, on_step)
-    before = loop.validate(with_control=False)
+    loop = Loop(config, JointJob(config, model, net), source, held_out, accelerator, say, on_step)
+    before = loop.validate(bare=True)
     if start is not None:
         loop.load(start)
         say(f"going on from {start}: step {loop.progress.step}")
@@ -184,7 +185,7 @@ def _real_training(config: TrainConfig, record: dict[str, Any]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(arguments):
-        print(f"{__doc__}\nsettings:\n{describe()}")
+        print(f"{__doc__}\nsettings:\n{describe(TrainConfig())}")
         return 0
     try:
         config = from_arguments(arguments)

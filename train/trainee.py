@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -25,6 +24,7 @@ from con360.timing import ClipSpec
 from con360.weights.find import control_file
 from train.config import TrainConfig
 from train.dataset import Batch
+from train.job import TRAINING, generator_of
 from train.losses import Dropout, JointDraws, draw_joint, joint_predictions, keep_mask, mask_film
 
 # Parts that learn beside the control.
@@ -34,8 +34,13 @@ REGIMES = {
     "baseline": ("connectors", "unets"),
     "all": ("connectors", "unets"),
 }
-# RNG streams: draws of one number differ between training and validation.
-TRAINING, VALIDATION = 0, 1
+
+
+class JointErrors(NamedTuple):
+    """Mean squared error of each clip, `[B]` each."""
+
+    picture: Tensor
+    sound: Tensor
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def draw(
     shared_noise = model.metadata.get("defaults", {}).get("shared_noise", 0.0)
     rows = []
     for row, number in enumerate(numbers):
-        g = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, stream, number]).generate_state(1)[0]))
+        g = generator_of(seed, stream, number)
         keep = [keep_mask(p, 1, g) for p in (dropout.text, dropout.control, *map(dropout.of, batch.names))]
         x0 = (batch.latents_v[row : row + 1], batch.latents_a[row : row + 1])
         rows.append((torch.cat(keep), draw_joint(schedulers, x0, dropout, g, shared_noise)))
@@ -91,8 +96,8 @@ class Trainee(nn.Module):
         self.register_buffer("empty_v", empty.text_v, persistent=False)
         self.register_buffer("empty_a", empty.text_a, persistent=False)
 
-    def forward(self, batch: Batch, draws: Draws, with_control: bool = True) -> tuple[Tensor, Tensor]:
-        """Compute the mean squared error of each clip: picture `[B]` and sound `[B]`."""
+    def forward(self, batch: Batch, draws: Draws, with_control: bool = True) -> JointErrors:
+        """Compute the mean squared error of each clip."""
         keep = draws.keep_text > 0
         text_v = torch.where(keep[:, None, None], batch.text_v, self.empty_v)
         text_a = torch.where(keep[:, None], batch.text_a, self.empty_a)
@@ -100,7 +105,7 @@ class Trainee(nn.Module):
         film = self.film(batch, draws) if with_control else None
         out, wanted = joint_predictions(self.unet, self.schedulers, latents, (text_v, text_a), film, draws.joint)
         picture, sound = ((o.float() - w).square().flatten(1).mean(1) for o, w in zip(out, wanted, strict=True))
-        return picture, sound
+        return JointErrors(picture, sound)
 
     def film(self, batch: Batch, draws: Draws | None = None) -> Film | None:
         """Compute the modulation of a batch; with draws, drop some conditions."""

@@ -62,7 +62,8 @@ def notices_of(files: Sequence[Converted]) -> list[str]:
             sentences.append(f"{one.source} stores {len(one.shared)} tensor(s) under several names ({groups})")
         if one.left_out:
             sentences.append(
-                f"{len(one.left_out)} tensors of {one.source} are left out, such as {one.left_out[0]}: no model reads them"
+                f"{len(one.left_out)} tensors of {one.source} are left out, such as {one.left_out[0]}; no model reads "
+                f"them"
             )
         if one.not_finite:
             sentences.append(

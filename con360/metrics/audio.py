@@ -219,17 +219,6 @@ def foa_angles_deg(sound: Sound) -> tuple[float, float]:
     return float(yaw), float(pitch)
 
 
-def foa_angle_errors_deg(generated: Sound, target: Sound) -> dict[str, float]:
-    """Compare directions: `theta` and `phi` (circular) and `spatial`, the great-circle angle; degrees."""
-    (yaw_a, pitch_a), (yaw_b, pitch_b) = foa_angles_deg(generated), foa_angles_deg(target)
-    theta = abs((yaw_a - yaw_b + 180) % 360 - 180)
-    a, b = math.radians(pitch_a), math.radians(pitch_b)
-    cosine = math.sin(a) * math.sin(b) + math.cos(a) * math.cos(b) * math.cos(math.radians(theta))
-    return {
-        "theta": theta, "phi": abs(pitch_a - pitch_b), "spatial": math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
-    }  # fmt: skip
-
-
 def codec_sound_embedding(latents: Tensor) -> Tensor:
     """Embed a sound from its VAE latents, for Frechet distances without CLAP.
 

@@ -35,6 +35,11 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         raise InputError("the embeddings hold NaN or infinite values; the network that made them is broken.")
     mean_gap = np.square(a.mean(0) - b.mean(0)).sum()
     # With S1 = A'A and S2 = B'B (rows scaled by 1/sqrt(N-1)), the eigenvalues of S1 S2 are those of (AB')(AB')'.
-    A, B = ((x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (a, b))
+    A, B = (_compact((x - x.mean(0)) / np.sqrt(len(x) - 1)) for x in (a, b))
     cross = np.linalg.svd(A @ B.T, compute_uv=False).sum()
     return float(max(mean_gap + np.square(A).sum() + np.square(B).sum() - 2 * cross, 0.0))
+
+
+def _compact(rows: np.ndarray) -> np.ndarray:
+    """Turn more rows than columns into a triangle with the same products: a large set needs no large product."""
+    return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..protocols import Film
 from ..records import AV
+from .cpu.linear import Linear
 
 TIME_FEATURES = 256
 # Cosine and sine of the rows' turns, `[rows, turned]` each.
@@ -92,8 +93,8 @@ class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.to_qkv = nn.Linear(width, 3 * width, bias=False)
-        self.to_out = nn.Linear(width, width, bias=False)
+        self.to_qkv = Linear(width, 3 * width, bias=False)
+        self.to_out = Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, rotary: _Rotary, angles: Angles) -> Tensor:
         qkv = rearrange(self.to_qkv(x), "b r (three h c) -> three b h r c", three=3, h=self.heads)
@@ -105,7 +106,7 @@ class _Attention(nn.Module):
 class _Gated(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(width, 2 * inner)
+        self.proj = Linear(width, 2 * inner)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
@@ -116,7 +117,7 @@ class _FeedForward(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         # The published network has a dropout of zero between the two.
-        self.ff = nn.Sequential(_Gated(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
+        self.ff = nn.Sequential(_Gated(width, 4 * width), nn.Identity(), Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ff(x)
@@ -136,10 +137,10 @@ class _Layer(nn.Module):
 class _Layers(nn.Module):
     def __init__(self, c: FlowTransformerConfig) -> None:
         super().__init__()
-        self.project_in = nn.Linear(c.latent_channels, c.width, bias=False)
+        self.project_in = Linear(c.latent_channels, c.width, bias=False)
         self.layers = nn.ModuleList([_Layer(c.width, c.heads) for _ in range(c.depth)])
         self.rotary_pos_emb = _Rotary(c.width // c.heads)
-        self.project_out = nn.Linear(c.width, c.latent_channels, bias=False)
+        self.project_out = Linear(c.width, c.latent_channels, bias=False)
 
 
 class _TimeFeatures(nn.Module):
@@ -167,11 +168,9 @@ class FlowTransformer(nn.Module):
         super().__init__()
         self.config = c = config or FlowTransformerConfig()
         self.timestep_features = _TimeFeatures()
-        self.to_timestep_embed = nn.Sequential(
-            nn.Linear(TIME_FEATURES, c.width), nn.SiLU(), nn.Linear(c.width, c.width)
-        )
+        self.to_timestep_embed = nn.Sequential(Linear(TIME_FEATURES, c.width), nn.SiLU(), Linear(c.width, c.width))
         self.to_global_embed = nn.Sequential(
-            nn.Linear(c.width, c.width, bias=False), nn.SiLU(), nn.Linear(c.width, c.width, bias=False)
+            Linear(c.width, c.width, bias=False), nn.SiLU(), Linear(c.width, c.width, bias=False)
         )
         self.preprocess_conv = nn.Conv1d(c.latent_channels, c.latent_channels, 1, bias=False)
         self.transformer = _Layers(c)

@@ -85,6 +85,7 @@ def load_clip_encoder(
     """
     from transformers import CLIPVisionModelWithProjection
 
+    from ..models.cpu.linear import quicken
     from ..weights.transformers_folder import check_folder, load_network
 
     config = check_folder(folder, "picture encoder")
@@ -94,7 +95,7 @@ def load_clip_encoder(
         )
     path = Path(folder).expanduser()
     network = load_network(path, CLIPVisionModelWithProjection, "picture encoder", dtype, device)
-    return ClipEncoder(network, path.resolve().name)
+    return ClipEncoder(quicken(network), path.resolve().name)
 
 
 def read_features(

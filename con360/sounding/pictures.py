@@ -67,7 +67,12 @@ def squared(frame: np.ndarray) -> np.ndarray:
 
 def clip_pixels(picture: np.ndarray) -> Tensor:
     """Resize a picture `[H, W, 3]` uint8 as CLIP does, with Pillow's bicubic filter: `[3, 224, 224]`, normalised."""
-    values = torch.from_numpy(clip_picture(picture)).permute(2, 0, 1) / 255
+    return clip_values(torch.from_numpy(clip_picture(picture)))
+
+
+def clip_values(picture: Tensor) -> Tensor:
+    """Normalise pixels `[224, 224, 3]` uint8 as CLIP does: `[3, 224, 224]`."""
+    values = picture.permute(2, 0, 1) / 255
     return (values - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 

@@ -199,7 +199,7 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
         PublishedWeights(
             "OmniAudio", _HUB + "omniaudio/OmniAudio360V2SA",
             "Apache-2.0; its picture encoder is CC BY-NC 4.0, so that both together are not for commercial use",
-            "unknown (1222 M weights, 149 M of them never used)",
+            "unknown (1222 M weights, 148 M of them never used)",
         ),
         ("con360_omniaudio",), "model.ckpt", lambda path: _is_file_of(path, OMNIAUDIO),
     ),

@@ -36,7 +36,7 @@ HEAD_WIDTH, CHANNELS = 64, 4
 
 @dataclass(frozen=True)
 class Facts:
-    """What no tensor's shape tells; the defaults are those of the published model.
+    """Facts that no tensor's shape tells; the defaults are those of the published model.
 
     Args:
         sample_rate_hz: of the sound.

@@ -25,8 +25,9 @@ from con360.sampling.settings import SamplerSettings
 from con360.sounding.picture_encoder import ClipEncoder
 from con360.sounding.pictures import clip_picture, clip_pixels, front_view, squared, view_coordinates
 from con360.weights.omniaudio import Facts
+from train.omniaudio.sounds import to_field
 
-from .filler import clip_u8, fill, fill_module, noise
+from .filler import clip_u8, fill, fill_module, noise, normal
 from .store import published
 
 Tensors = dict[str, Tensor]
@@ -104,7 +105,7 @@ def _linear(out: int, into: int) -> dict[str, tuple[int, ...]]:
 
 
 def state_of(omniaudio: OmniAudio) -> Tensors:
-    """What a model reads, by its published names."""
+    """Every tensor that a model reads, by its published name."""
     networks = {"model.model.": omniaudio.transformer, "conditioner.": omniaudio.embedders}
     networks["pretransform.model."] = omniaudio.vae
     return {prefix + name: t for prefix, net in networks.items() for name, t in net.state_dict().items()}
@@ -245,6 +246,11 @@ def frequencies() -> Tensors:
     return {f"{TINY}/rotary_inv_freq": model().transformer.transformer.rotary_pos_emb.inv_freq}
 
 
+def inputs_of_the_runs() -> list[Tensor]:
+    """Features of panorama and view, `[K, F]`, and the noise that sampling starts from."""
+    return _inputs("sample/video_360", "sample/video_fov", "sample/noise")
+
+
 class _Noted:
     """A schedule that notes latents and guided velocities of each step."""
 
@@ -277,7 +283,7 @@ def sampled_by(
     omniaudio: OmniAudio, steps: int, cfg: float, schedule: FlowSchedule | None = None, start: Tensor | None = None
 ) -> tuple[Tensor, _Noted]:
     """Latents of the recorded clip by a model, and what its steps saw."""
-    panorama, view, noise = _inputs("sample/video_360", "sample/video_fov", "sample/noise")
+    panorama, view, noise = inputs_of_the_runs()
     start = noise if start is None else start
     noted = _Noted(schedule or FlowSchedule())
     both, without = omniaudio.features(panorama, view, start.shape[-1])
@@ -312,6 +318,13 @@ def varied() -> Tensors:
     schedule = FlowSchedule(0.6)
     latents, _ = sampled_by(model(), 4, 3.0, schedule, schedule.noised(mean + std * eps, start, 0.6))
     return {f"{TINY}/sample/init0.6/latents": latents}
+
+
+def fields() -> Tensors:
+    """Stereo and mono as Ambisonics, which first trainings learn from."""
+    stereo = normal("omni/foa/stereo", 2, 50)
+    made = {"stereo": stereo, "from_stereo": to_field(stereo), "from_mono": to_field(stereo[:1])}
+    return {f"{TINY}/foa/{name}": t for name, t in made.items()}
 
 
 # ---- pictures

@@ -29,7 +29,6 @@ SALVIT_GRIDS = r"salvit360/geom/scale{}/.*"
 NOT_OURS = {
     "salvit360/vac/vac_loss", "omniaudio_tiny/cond/out/video_360_g",
     "omniaudio_tiny/vae/decoded_long_chunk8_overlap4_stride16",
-    "omniaudio_tiny/foa/stereo", "omniaudio_tiny/foa/from_stereo", "omniaudio_tiny/foa/from_mono",
 }  # fmt: skip
 
 
@@ -131,6 +130,7 @@ GROUPS: dict[str, tuple[str, Produce]] = {
         )
         for run in ("cfg3", "cfg5")
     },
+    "omniaudio fields of sounds": (r"omniaudio_tiny/foa/.*", runs_omniaudio.fields),
     "omniaudio variation": (r"omniaudio_tiny/sample/init0.6/.*", runs_omniaudio.varied),
     "omniaudio pictures": (r"omniaudio_video/(erp_u8|view/.*map_.*)", runs_omniaudio.pictures),
     "omniaudio filtered pictures": (

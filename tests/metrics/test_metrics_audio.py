@@ -15,7 +15,6 @@ from con360.metrics.audio import (
     class_divergence,
     codec_sound_embedding,
     energy_l1,
-    foa_angle_errors_deg,
     foa_angles_deg,
     inception_score,
     load_clap,
@@ -88,17 +87,6 @@ def test_convention_foa_angles_are_yaw_right_positive(yaw, pitch):
     wave = torch.randn(4000, generator=torch.Generator().manual_seed(0))
     found = foa_angles_deg(Sound(encode(wave, yaw, pitch), RATE, "ambix"))
     assert found == pytest.approx((yaw, pitch), abs=1e-3)
-
-
-def test_foa_errors_wrap_and_follow_the_great_circle():
-    wave = torch.randn(4000, generator=torch.Generator().manual_seed(0))
-    a, b = (Sound(encode(wave, yaw, 60.0), RATE, "ambix") for yaw in (175.0, -175.0))
-    errors = foa_angle_errors_deg(a, b)
-    cosine = math.sin(math.radians(60)) ** 2 + math.cos(math.radians(60)) ** 2 * math.cos(math.radians(10))
-    assert errors["theta"] == pytest.approx(10.0, abs=1e-2) and errors["phi"] == pytest.approx(0.0, abs=1e-3)
-    assert errors["spatial"] == pytest.approx(math.degrees(math.acos(cosine)), abs=1e-2)
-    with pytest.raises(InputError, match="4 channels"):
-        foa_angles_deg(tone(100))
 
 
 def test_the_codec_embedding_has_means_and_spreads_of_four_bands():

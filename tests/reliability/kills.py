@@ -193,11 +193,12 @@ def _finished(run: Path) -> bool:
 
 def _broken_checkpoints(run: Path) -> Iterator[str]:
     from train.checkpoint import read_config, read_state
+    from train.config import TrainConfig
 
     for path in _checkpoints(run):
         try:
             read_state(path)
-            read_config(path)
+            read_config(path, TrainConfig())
             assert (path / "chance-0.pt").is_file(), "no generators"
         except Exception as error:
             yield f"{path.name} does not load after a kill: {error}"

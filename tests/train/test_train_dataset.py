@@ -14,8 +14,9 @@ from con360.errors import InputError
 from con360.models.codecs import encode_mel
 from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
-from train.dataset import Cached, Order, PreparedShards, ProceduralScenes, collate, epoch_order, sample_numbers
+from train.dataset import Cached, PreparedShards, ProceduralScenes, collate
 from train.examples import scene_of
+from train.order import Order, epoch_order, sample_numbers
 from train.shards import SETTINGS_FILE, Outcome, Prepared, Result, write_shard
 
 SPEC = ClipSpec(0.5)

@@ -35,7 +35,7 @@ from train.trainee import Draws, draw, make_trainee
 def changed_parts(loop) -> set[str]:
     """Parts of the model of which any weight moved."""
     fresh = make_tiny_joint_model(0).unet.state_dict()
-    state = loop.model.unet.state_dict()
+    state = loop.job.model.unet.state_dict()
     moved = {name.split(".")[0] for name, t in state.items() if not torch.equal(t, fresh[name])}
     control = loop.net.control
     if control is not None and any(head.linear.weight.any() for head in control.heads.values()):
@@ -65,8 +65,8 @@ def test_motion_alone_leaves_the_spatial_weights(tmp_path):
 
 
 def one_batch(loop, numbers=(0, 1)):
-    batch = collate([loop.source[loop.order.clip(n)] for n in numbers], loop.grid)
-    return batch, draw(loop.model, batch, numbers, loop.config.dropout, loop.config.seed)
+    batch = collate([loop.source[loop.order.clip(n)] for n in numbers], loop.job.grid)
+    return batch, draw(loop.job.model, batch, numbers, loop.config.dropout, loop.config.seed)
 
 
 def test_a_sample_is_noised_the_same_in_any_batch(tmp_path):
@@ -82,7 +82,7 @@ def test_everything_is_dropped_as_often_as_asked_at_batch_1(tmp_path):
     loop = make_loop(quick_config(tmp_path), OneProcess())
     batch = collate([RandomClips(1)[0]], 1)
     dropout = Dropout(text=0.1, control=0.3, x0=0.5, named={"saliency": 0.2, "basd": 0.4})
-    draws = [draw(loop.model, batch, [n], dropout, 0) for n in range(400)]
+    draws = [draw(loop.job.model, batch, [n], dropout, 0) for n in range(400)]
 
     def dropped(values) -> float:
         return 1 - float(torch.stack([torch.as_tensor(v).float().mean() for v in values]).mean())
@@ -214,7 +214,7 @@ def test_samples_with_sound_and_validation_are_shown(tmp_path):
 
     config = quick_config(tmp_path, steps=1, sample_every=1, num_samples=1)
     loop = make_loop(config, OneProcess())
-    object.__setattr__(loop.model, "metadata", {**loop.model.metadata, "defaults": {"steps": 1}})
+    object.__setattr__(loop.job.model, "metadata", {**loop.job.model.metadata, "defaults": {"steps": 1}})
     weights = {name: p.clone() for name, p in loop.trained.items()}
     loop.run()
     events = EventAccumulator(str(config.folder / "tensorboard")).Reload()

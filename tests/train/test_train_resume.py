@@ -11,6 +11,7 @@ from tiny_clips import make_loop, quick_config
 
 from con360.errors import InputError
 from train.checkpoint import RunProgress, checkpoint_to_resume, checkpoints, read_config, read_state, save_checkpoint
+from train.config import TrainConfig
 from train.devices import OneProcess
 from train.loop import Interrupted
 from train.monitor import read_log
@@ -89,7 +90,7 @@ def test_a_kill_while_writing_leaves_the_older_checkpoint(tmp_path, monkeypatch)
 
 def test_checkpoint_knows_its_configuration(tmp_path):
     config = quick_config(tmp_path, learning_rate=1e-5, train="all")
-    assert read_config(save(tmp_path / "c", config, 1)) == config
+    assert read_config(save(tmp_path / "c", config, 1), TrainConfig()) == config
 
 
 def test_other_settings_are_refused_by_name_and_finished_runs_start_over(tmp_path):

@@ -1,163 +1,225 @@
-"""Train the small sound autoencoder of Ambisonics on procedural scenes.
+"""Train an autoencoder of Ambisonics in the loop.
 
-    python -m train.omniaudio.codec --out runs/omniaudio --minutes 30
+The published recipe compares spectra of the four channels, a quarter of the weight each, beside the latents'
+divergence and a discriminator; the decoder then learns alone. The small codec adds beams, waveforms and intensities
+(`distances.py`) and has no discriminator: scenes are sums of tones, which nothing has to make sharper.
 
-The published recipe, in small: per-channel STFT distances at a quarter of the weight each, and the KL divergence. Two
-things are ours. A magnitude of one channel cannot tell left from right, so beams of W with each dipole are compared as
-well, and so are the waveforms. There is no discriminator: scenes are sums of tones, which nothing has to make sharper.
+Shape legend: B clips, N samples, n samples of a piece, Z latent channels, R latent rows.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from con360.media.files import atomic_path
 from con360.metrics.directions import direction_errors
-from con360.models.oobleck import NormedConv1d, Oobleck, OobleckConfig, Residual, SnakeBeta, kl_divergence
+from con360.models.oobleck import Oobleck
 from con360.records import Sound
-from con360.scenes import VOICES, voice_waveform
-from con360.timing import ClipSpec
-from train.examples import scene_of
+from train.job import TRAINING, generator_of
+from train.monitor import Monitor
+from train.omniaudio.codec_start import start_from_stereo, start_small
+from train.omniaudio.critic import SpectrumCritic, critic_error, likeness, verdict
+from train.omniaudio.distances import beams, intensity_distance, spectral_distance, wave_distance
+from train.omniaudio.settings import CODECS, RATES_HZ, CodecConfig
+from train.omniaudio.sounds import turned
+from train.order import Source
 
-RATE_HZ, HOP = 16000, 640
-CONFIG = OobleckConfig(
-    channels=4, width=96, multipliers=(1, 1), strides=(1, 1), latent_channels=64, stem_hop=HOP, stem_width=96
-)
-SIZES = (256, 1024, 4096)
-KL_WEIGHT = 1e-4
-
-
-def scene_sounds(split: str, count: int, first: int = 0) -> Tensor:
-    """Render Ambisonics of scenes, `[count, 4, 64000]` half precision."""
-    spec = ClipSpec()
-    return torch.stack([scene_of(split, first + i).foa(spec).waveform.half() for i in range(count)])
-
-
-def turned(foa: Tensor, yaw_deg: Tensor, mirror: Tensor) -> Tensor:
-    """Turn Ambisonics `[B, 4, N]` about the vertical by an angle a clip, and swap left and right of some."""
-    cos, sin = (f(torch.deg2rad(yaw_deg))[:, None] for f in (torch.cos, torch.sin))
-    w, y, z, x = foa.unbind(1)
-    left = torch.where(mirror[:, None], -y, y)
-    return torch.stack((w, left * cos + x * sin, z, x * cos - left * sin), dim=1)
+CONFIG, RATE_HZ = CODECS["small"], RATES_HZ["small"]
+BETAS = (0.8, 0.99)
+# The discriminator's rate over the codec's.
+CRITIC_SCALE = 2.0
+# Sounds of which the small codec's first weights are the components.
+START_SOUNDS = 400
 
 
-def crops(pool: Tensor, batch: int, samples: int, g: torch.Generator) -> Tensor:
-    """Cut random pieces out of random scenes, turned, mirrored and scaled: `[batch, 4, samples]`."""
-    rows = torch.randint(len(pool), (batch,), generator=g)
-    # At whole frames, as in use: there the voices' partials have the same phase in every frame.
-    starts = HOP * torch.randint((pool.shape[-1] - samples) // HOP + 1, (batch,), generator=g)
-    cut = torch.stack([pool[r, :, s : s + samples] for r, s in zip(rows, starts, strict=True)]).float()
-    level = 10 ** (-torch.rand(batch, 1, 1, generator=g) * 0.5)
-    return level * turned(cut, 360 * torch.rand(batch, generator=g), torch.rand(batch, generator=g) < 0.5)
+class CodecErrors(NamedTuple):
+    """Weighed errors of each clip, `[B]` each."""
+
+    spectra: Tensor
+    wave: Tensor
+    intensity: Tensor
+    kl: Tensor
+    verdict: Tensor
+    likeness: Tensor
 
 
-def start_basis(model: Oobleck, pool: Tensor) -> None:
-    """Start the stem's basis from the principal components of frames of single voices."""
-    assert model.stem is not None
-    frames = []
-    for voice in VOICES:
-        for phase in np.linspace(0, 1, 8, endpoint=False):
-            wave = torch.from_numpy(voice_waveform(voice, np.arange(4 * RATE_HZ) / RATE_HZ, phase)).float()
-            frames.append(wave.unfold(0, 2 * HOP, HOP))
-    windowed = torch.cat(frames) * model.stem.window
-    _, _, components = torch.linalg.svd(windowed, full_matrices=False)
-    with torch.no_grad():
-        model.stem.basis.copy_(components[: CONFIG.stem_width])
+class CriticErrors(NamedTuple):
+    """Error of the discriminator at each clip, `[B]`."""
+
+    critic: Tensor
 
 
-@torch.no_grad()
-def start_linear(model: Oobleck, sounds: Tensor) -> None:
-    """Start as the best linear autoencoder of single frames: every layer passes its input on or projects it.
+@dataclass(frozen=True)
+class Sounds:
+    """Hold whole clips of Ambisonics, `[B, 4, N]`."""
 
-    From random weights the same network needs an hour for what this has at once.
+    fields: Tensor
+
+    def to(self, device: torch.device) -> Sounds:
+        return Sounds(self.fields.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class CodecDraws:
+    """Hold the random draws of a batch.
+
+    Args:
+        starts: first sample of each piece. samples: of a piece.
+        yaw_deg, mirror, level: how each piece is turned, mirrored and scaled, `[B]`.
+        noise: of the latents, `[B, Z, R]`.
+        critic: the discriminator learns in this step.
     """
-    assert model.stem is not None
-    frames = model.stem.split(sounds).transpose(1, 2).flatten(0, 1)
-    _, scales, axes = torch.linalg.svd(frames, full_matrices=False)
-    width, kept = CONFIG.width, CONFIG.latent_channels
-    # Latents of unit size; the layers between keep the larger half of the components as they are.
-    unit = scales[:width, None] / len(frames) ** 0.5
-    for module in model.modules():
-        if isinstance(module, SnakeBeta):
-            module.alpha.fill_(-3.0)
-        elif isinstance(module, NormedConv1d) and module.weight_v.shape[:2] == (width, width):
-            _pass_on(module, torch.eye(width))
-    for module in model.modules():
-        if isinstance(module, Residual):
-            module.layers[-1].weight_g.mul_(0.05)
-    _pass_on(model.encoder.layers[0], axes[:width] / unit)
-    _pass_on(model.encoder.layers[-1], torch.cat((torch.eye(kept, width), torch.zeros(kept, width))))
-    _pass_on(model.decoder.layers[0], torch.eye(width, kept))
-    _pass_on(model.decoder.layers[-1], (axes[:width] / unit * unit.square()).T)
+
+    starts: Tensor
+    samples: int
+    yaw_deg: Tensor
+    mirror: Tensor
+    level: Tensor
+    noise: Tensor
+    critic: bool
+
+    def to(self, device: torch.device) -> CodecDraws:
+        values = (getattr(self, f.name) for f in fields(self))
+        return CodecDraws(*(v.to(device) if isinstance(v, Tensor) else v for v in values))
+
+    def pieces(self, sounds: Sounds) -> Tensor:
+        """Cut, turn, mirror and scale: `[B, 4, n]`."""
+        pairs = zip(sounds.fields, self.starts.tolist(), strict=True)
+        cut = torch.stack([field[:, start : start + self.samples] for field, start in pairs]).float()
+        return self.level[:, None, None] * turned(cut, self.yaw_deg, self.mirror)
 
 
-def _pass_on(layer: NormedConv1d, matrix: Tensor) -> None:
-    """Make a layer the product with a matrix `[out, in]`, beside a little noise in the other taps."""
-    weight = 0.002 * torch.randn_like(layer.weight_v)
-    middle = layer.padding if not layer.transposed else layer.weight_v.shape[-1] // 2
-    weight[..., middle // layer.dilation] += matrix.T if layer.transposed else matrix
-    layer.weight_v.copy_(weight)
-    layer.weight_g.copy_(weight.flatten(1).norm(dim=1)[:, None, None])
+class CodecNet(nn.Module):
+    """The autoencoder with its discriminator, and its errors."""
+
+    def __init__(self, config: CodecConfig, vae: Oobleck) -> None:
+        super().__init__()
+        self.config, self.vae = config, vae
+        self.critic = SpectrumCritic(vae.config.channels) if config.critic_weight else None
+
+    def forward(self, sounds: Sounds, draws: CodecDraws) -> CodecErrors | CriticErrors:
+        true = draws.pieces(sounds)
+        if draws.critic:
+            assert self.critic is not None, "turns are drawn where there is a discriminator"
+            with torch.no_grad():
+                made = self._made(true, draws)[0]
+            return CriticErrors(critic_error(self.critic(made), self.critic(true)))
+        made, mean, std = self._made(true, draws)
+        return CodecErrors(*self._distances(made, true), self._divergence(mean, std), *self._judged(made, true))
+
+    def _made(self, true: Tensor, draws: CodecDraws) -> tuple[Tensor, Tensor, Tensor]:
+        mean, std = self.vae.moments(true)
+        return self.vae.decode(mean + std * draws.noise), mean, std
+
+    def _distances(self, made: Tensor, true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        config = self.config
+        # Strides floor: a last part of a row never exists.
+        true = true[..., : made.shape[-1]]
+        signals = beams if config.beams else _as_they_are
+        nothing = made.new_zeros(len(made))
+        intensity = intensity_distance(made, true, RATES_HZ[config.size]) if config.intensity_weight else nothing
+        wave = wave_distance(made, true) if config.wave_weight else nothing
+        spectra = spectral_distance(signals(made), signals(true))
+        return spectra, config.wave_weight * wave, config.intensity_weight * intensity
+
+    def _divergence(self, mean: Tensor, std: Tensor) -> Tensor:
+        variance = std.square()
+        return self.config.kl_weight * (mean.square() + variance - variance.log() - 1).sum(1).mean(1)
+
+    def _judged(self, made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        if self.critic is None:
+            return made.new_zeros(len(made)), made.new_zeros(len(made))
+        seen, wanted = self.critic(made), self.critic(true[..., : made.shape[-1]])
+        weight = self.config.critic_weight
+        return weight * verdict(seen), weight * self.config.likeness_weight * likeness(seen, wanted)
 
 
-def beams(foa: Tensor) -> Tensor:
-    """The channels, and W with each dipole added and taken away: `[B, 10, N]`."""
-    w, dipoles = foa[:, :1], foa[:, 1:]
-    return torch.cat((foa, (w + dipoles) / 2, (w - dipoles) / 2), dim=1)
+def _as_they_are(field: Tensor) -> Tensor:
+    return field
 
 
-def spectral_distance(made: Tensor, true: Tensor) -> Tensor:
-    """Compare magnitudes of beams at several window sizes: relative, and as logarithms."""
-    total = made.new_zeros(())
-    for size in SIZES:
-        window = torch.hann_window(size)
-        a, b = (
-            torch.stft(x.flatten(0, 1), size, size // 4, window=window, return_complex=True).abs() for x in (made, true)
-        )
-        total = total + (a - b).norm() / b.norm().clamp_min(1e-6)
-        floor = 1e-3 * size**0.5
-        total = total + ((a + floor).log() - (b + floor).log()).abs().mean()
-    return total / len(SIZES)
+class CodecJob:
+    """Train an autoencoder (`train.job.Job`)."""
 
+    def __init__(self, config: CodecConfig, vae: Oobleck) -> None:
+        self.config, self.vae = config, vae
+        self.net = CodecNet(config, vae)
+        if config.train == "decoder":
+            vae.requires_grad_(False)
+            vae.decoder.requires_grad_(True)
 
-def intensity_distance(made: Tensor, true: Tensor) -> Tensor:
-    """Compare the products of W and the dipoles over quarters of a second, beside the energy of W."""
-    a, b = (F.avg_pool1d(x[:, :1] * x[:, 1:], RATE_HZ // 4) for x in (made, true))
-    energy = F.avg_pool1d(true[:, :1].square(), RATE_HZ // 4)
-    return ((a - b).abs() / (energy + 0.1 * energy.mean(-1, keepdim=True)).clamp_min(1e-7)).mean()
+    @property
+    def rate_hz(self) -> int:
+        return RATES_HZ[self.config.size]
 
+    def trained(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.net.named_parameters() if p.requires_grad}
 
-def loss_of(model: Oobleck, true: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-    mean, std = model.moments(true)
-    made = model.decode(mean + std * torch.randn(mean.shape, generator=g))
-    spectra = spectral_distance(beams(made), beams(true))
-    wave = (made - true).flatten(1).norm(dim=1) / true.flatten(1).norm(dim=1).clamp_min(1e-3)
-    kl = kl_divergence(mean, std)
-    turned_by = intensity_distance(made, true)
-    loss = spectra + wave.mean() + 2 * turned_by + KL_WEIGHT * kl
-    parts = {"spectra": spectra, "wave": wave.mean(), "intensity": turned_by, "kl": kl}
-    return loss, {name: value.item() for name, value in parts.items()}
+    def groups(self) -> list[dict[str, Any]]:
+        own, critic = self._own(), self._critic()
+        groups = [{"params": own, "betas": BETAS}]
+        return groups + ([{"params": critic, "betas": BETAS, "scale": CRITIC_SCALE}] if critic else [])
+
+    def learning(self, step: int) -> Iterable[nn.Parameter]:
+        return self._critic() if self._critics_turn(step) else self._own()
+
+    def _own(self) -> list[nn.Parameter]:
+        return [p for p in self.vae.parameters() if p.requires_grad]
+
+    def _critic(self) -> list[nn.Parameter]:
+        return [] if self.net.critic is None else list(self.net.critic.parameters())
+
+    def _critics_turn(self, step: int) -> bool:
+        return self.net.critic is not None and step % 2 == 1
+
+    def collate(self, samples: Sequence[Tensor]) -> Sounds:
+        return Sounds(torch.stack(list(samples)))
+
+    def draw(self, batch: Sounds, numbers: Sequence[int], stream: int, step: int) -> CodecDraws:
+        hop = self.vae.config.hop
+        samples = min(max(1, round(self.config.crop_s * self.rate_hz / hop)) * hop, batch.fields.shape[-1])
+        rows = [self._draw(generator_of(self.config.seed, stream, n), samples, batch) for n in numbers]
+        starts, yaw, mirror, level, noise = (torch.stack(column) for column in zip(*rows, strict=True))
+        critic = stream == TRAINING and self._critics_turn(step)
+        return CodecDraws(starts, samples, yaw, mirror, level, noise, critic)
+
+    def _draw(self, g: torch.Generator, samples: int, batch: Sounds) -> tuple[Tensor, ...]:
+        config = self.vae.config
+        # At whole frames, as in use: there the voices' partials have the same phase in every frame.
+        start = config.hop * torch.randint((batch.fields.shape[-1] - samples) // config.hop + 1, (), generator=g)
+        yaw, mirror = 360 * torch.rand((), generator=g), torch.rand((), generator=g) < 0.5
+        level = 10 ** (-0.5 * torch.rand((), generator=g))
+        noise = torch.randn(config.latent_channels, samples // config.hop, generator=g)
+        return start, yaw, mirror, level, noise
+
+    def places(self, draws: CodecDraws) -> None:
+        """There is no noise schedule."""
+
+    def bare(self, batch: Sounds, draws: CodecDraws) -> CodecErrors | CriticErrors:
+        """The same: a codec has no condition."""
+        return self.net(batch, draws)
+
+    def look(self, samples: Sequence[Tensor], monitor: Monitor, step: int) -> dict[str, float]:
+        return judge(self.vae, torch.stack(list(samples)), self.rate_hz)
 
 
 @torch.no_grad()
-def judge(model: Oobleck, sounds: Tensor) -> dict[str, float]:
-    """Angular error in degrees (median, 90th percentile) and W's log-mel distance, over scenes."""
+def judge(vae: Oobleck, sounds: Tensor, rate_hz: int = RATE_HZ) -> dict[str, float]:
+    """Angular error in degrees (median, 90th percentile) and W's log-mel distance, over sounds `[K, 4, N]`."""
     from con360.metrics.audio import log_mel_distance
 
     angles, mels = [], []
     for true in sounds.float():
-        made = model.decode(model.moments(true[None])[0])[0]
-        a, b = Sound(made, RATE_HZ, "ambix"), Sound(true, RATE_HZ, "ambix")
+        made = vae.decode(vae.moments(true[None].to(vae.device))[0])[0].cpu()
+        a, b = Sound(made, rate_hz, "ambix"), Sound(true[:, : made.shape[1]], rate_hz, "ambix")
         angles.append(np.degrees(direction_errors(a, b).angular))
-        mels.append(log_mel_distance(Sound(made[:1], RATE_HZ), Sound(true[:1], RATE_HZ)))
+        mels.append(log_mel_distance(Sound(a.waveform[:1], rate_hz), Sound(b.waveform[:1], rate_hz)))
     return {
         "median": float(np.median(angles)),
         "p90": float(np.quantile(angles, 0.9)),
@@ -165,58 +227,29 @@ def judge(model: Oobleck, sounds: Tensor) -> dict[str, float]:
     }
 
 
-def train(out: Path, minutes: float, pool_size: int, batch: int, rate: float, seed: int) -> Oobleck:
-    torch.manual_seed(seed)
+def new_codec(config: CodecConfig, source: Source) -> Oobleck:
+    """Make the codec to train: from a file, from stereo's, or (small) near its goal already.
+
+    Raises:
+        InputError: a file does not fit.
+    """
+    vae = Oobleck(CODECS[config.size])
+    if config.init is not None:
+        vae.load_state_dict(load_file(config.init))
+    elif config.stereo is not None:
+        start_from_stereo(vae, config.stereo)
+    elif config.size == "small":
+        start_small(vae, _start_sounds(source, config.seed))
+    return vae
+
+
+def _start_sounds(source: Source, seed: int) -> Tensor:
+    """A second of each sound, turned every way."""
+    count = min(START_SOUNDS, len(source))
     g = torch.Generator().manual_seed(seed)
-    pool, held = scene_sounds("train", pool_size), scene_sounds("validation", 24)
-    model = Oobleck(CONFIG)
-    if (out / "codec.safetensors").is_file():
-        model.load_state_dict(load_file(out / "codec.safetensors"))
-    else:
-        start_basis(model, pool)
-        start_linear(model, crops(pool, min(400, len(pool)), RATE_HZ, g))
-        # Nearly without noise at first: the latents must carry something before they are made simple.
-        torch.nn.init.constant_(model.encoder.layers[-1].bias[CONFIG.latent_channels :], -4.0)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.8, 0.99), weight_decay=1e-4)
-    started, step, shown = time.time(), 0, 0.0
-    while (share := (time.time() - started) / 60 / minutes) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * share)))
-        loss, parts = loss_of(model, crops(pool, batch, RATE_HZ, g), g)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        if time.time() - shown > 60:
-            shown = time.time()
-            facts = judge(model.eval(), held)
-            model.train()
-            print(
-                f"{(shown - started) / 60:.1f} min step {step}",
-                {k: round(v, 3) for k, v in (parts | facts).items()},
-                flush=True,
-            )
-            out.mkdir(parents=True, exist_ok=True)
-            with atomic_path(out / "codec.safetensors") as temporary:
-                save_file(model.state_dict(), temporary)
-    with atomic_path(out / "codec.safetensors") as temporary:
-        save_file(model.state_dict(), temporary)
-    print("end", step, judge(model.eval(), scene_sounds("test", 64)))
-    return model
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--pool", type=int, default=400)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    train(args.out, args.minutes, args.pool, args.batch, args.rate, args.seed)
-
-
-if __name__ == "__main__":
-    main()
+    samples = RATE_HZ
+    starts = CONFIG.hop * torch.randint((source[0].shape[-1] - samples) // CONFIG.hop + 1, (count,), generator=g)
+    yaw, mirror = 360 * torch.rand(count, generator=g), torch.rand(count, generator=g) < 0.5
+    level, nothing = 10 ** (-0.5 * torch.rand(count, generator=g)), torch.empty(0)
+    draws = CodecDraws(starts, samples, yaw, mirror, level, nothing, False)
+    return draws.pieces(Sounds(torch.stack([source[i] for i in range(count)])))

@@ -1,40 +1,35 @@
 """Train the small picture encoder: from a panorama or a front view it must tell each colour's place and size.
 
-python -m train.omniaudio.pictures --out runs/omniaudio --minutes 10
+Shape legend: B clips, K pictures, F features.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from con360.geometry.erp import erp_directions
-from con360.media.files import atomic_path
 from con360.scenes import COLOURS, SHAPES, Scene
-from con360.sounding.pictures import clip_pixels, front_view, squared
 from con360.sounding.small_encoder import SmallEncoder, shrunk
+from train.examples import SPLIT_FIRST_SEED
+from train.monitor import Monitor
+from train.omniaudio.panoramas import HEIGHT, frame_of, pictures_of
 from train.omniaudio.scenes import moving_scene
+from train.omniaudio.settings import PicturesConfig
 
-HEIGHT = 112
-# Truth about each colour: seen, sine and cosine of yaw, pitch, radius, and which shape.
+# Truth about each colour: seen, sine and cosine of yaw, pitch, radius.
 FACTS = 5
-
-
-def frame_of(scene: Scene, time_s: float, rays: Tensor) -> np.ndarray:
-    """A panorama `[H, W, 3]` uint8."""
-    return (scene.render(rays, time_s) * 255).round().byte().permute(1, 2, 0).numpy()
-
-
-def pictures_of(frame: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Pixels of the panorama and of the front view, as the encoder reads them."""
-    return clip_pixels(squared(frame)), clip_pixels(front_view(frame))
+# Pixels are stored as whole numbers of this part of a unit.
+STEP = 20
+# Cosine of the angle from the front within which the view sees a colour.
+SEEN = np.cos(np.radians(65))
+PLACE_WEIGHT, SHAPE_WEIGHT, SIZE_WEIGHT = 1.0, 0.05, 0.01
 
 
 def truth(scene: Scene, time_s: float) -> tuple[Tensor, Tensor]:
@@ -47,82 +42,145 @@ def truth(scene: Scene, time_s: float) -> tuple[Tensor, Tensor]:
     return facts, shapes
 
 
-def example(seed: int, rays: Tensor) -> tuple[Tensor, ...]:
+@dataclass(frozen=True)
+class Moment:
+    """Hold one picture of a scene with its truth; a batch has one more axis in front.
+
+    Args:
+        panorama, view: small pictures `[3, 56, 56]`, int8 in steps of 1 / STEP.
+        facts, ahead: about each colour, `[6, FACTS]`, in the panorama and in the view.
+        shapes: of each colour, `[6]`.
+    """
+
+    panorama: Tensor
+    view: Tensor
+    facts: Tensor
+    ahead: Tensor
+    shapes: Tensor
+
+    def to(self, device: torch.device) -> Moment:
+        return Moment(*(value.to(device) for value in vars(self).values()))
+
+
+def moment_of(seed: int, rays: Tensor) -> Moment:
+    """Render one moment of a scene."""
     rng = np.random.default_rng([seed, 7])
     scene, time_s = moving_scene(seed, "none"), float(rng.uniform(0, 4))
-    panorama, view = pictures_of(frame_of(scene, time_s, rays))
+    panorama, view = ((shrunk(one) * STEP).round().char() for one in pictures_of(frame_of(scene, time_s, rays)))
     facts, shapes = truth(scene, time_s)
-    # The front view sees what is within 70 degrees of the front.
-    ahead = facts * ((facts[:, 2:3] > np.cos(np.radians(65))) & (facts[:, :1] > 0))
-    small = [(shrunk(one) * 20).round().char() for one in (panorama, view)]
-    return *small, facts, ahead, shapes
+    ahead = facts * ((facts[:, 2:3] > SEEN) & (facts[:, :1] > 0))
+    return Moment(panorama, view, facts, ahead, shapes)
 
 
-def train(out: Path, minutes: float, count: int, seed: int) -> SmallEncoder:
-    torch.manual_seed(seed)
-    rays = erp_directions(HEIGHT)
-    columns = [torch.stack(c) for c in zip(*(example(seed + i, rays) for i in range(count)), strict=True)]
-    print("rendered", count, flush=True)
-    encoder = SmallEncoder()
-    heads = nn.ModuleList([nn.Linear(encoder.width, len(COLOURS) * (FACTS + len(SHAPES))) for _ in range(2)])
-    parameters = [*encoder.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-3)
-    started, step, shown, kept = time.time(), 0, 0.0, count - 200
-    while (share := (time.time() - started) / 60 / minutes) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * share)))
-        rows = torch.randint(kept, (48,))
-        loss, _ = _loss(encoder, heads, [c[rows] for c in columns])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        step += 1
-        if time.time() - shown > 60:
-            shown = time.time()
-            with torch.no_grad():
-                _, facts = _loss(encoder.eval(), heads, [c[kept:] for c in columns])
-            encoder.train()
-            print(f"{(shown - started) / 60:.1f} min step {step} loss {loss.item():.4f}", facts, flush=True)
-            _save(encoder, out)
-    _save(encoder, out)
-    return encoder
+class SceneMoments:
+    """Hold one moment of each of the first scenes of a split."""
+
+    reads_ahead = False
+
+    def __init__(self, split: str, count: int) -> None:
+        rays, first = erp_directions(HEIGHT), SPLIT_FIRST_SEED[split]
+        self.moments = [moment_of(first + index, rays) for index in range(count)]
+        self.groups: Sequence[range] = [range(i, i + 1) for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def __getitem__(self, index: int) -> Moment:
+        return self.moments[index]
 
 
-def _save(encoder: SmallEncoder, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / "pictures.safetensors") as temporary:
-        save_file(encoder.state_dict(), temporary)
+class PictureErrors(NamedTuple):
+    """Errors of each clip's panorama and view, `[B]` each; their means are the batch's."""
+
+    panorama: Tensor
+    view: Tensor
 
 
-def _loss(encoder: SmallEncoder, heads: nn.ModuleList, batch: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
-    panorama, view, facts, ahead, shapes = batch
-    total, report = torch.zeros(()), {}
-    for name, pixels, wanted, head in (("panorama", panorama, facts, heads[0]), ("view", view, ahead, heads[1])):
-        features = encoder(pixels.float() / 20)
-        # Features of unit size: the flow reads them as they are.
-        made = head(features).unflatten(1, (len(COLOURS), -1))
+@dataclass(frozen=True)
+class NoDraws:
+    """Hold nothing: this training has no chance of its own."""
+
+    def to(self, device: torch.device) -> NoDraws:
+        return self
+
+
+class PicturesNet(nn.Module):
+    """The encoder with a head for each kind of picture, and their errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = SmallEncoder()
+        told = len(COLOURS) * (FACTS + len(SHAPES))
+        self.heads = nn.ModuleDict({kind: nn.Linear(self.encoder.width, told) for kind in PictureErrors._fields})
+
+    def forward(self, batch: Moment, draws: NoDraws) -> PictureErrors:
+        return PictureErrors(
+            self._error("panorama", batch.panorama, batch.facts, batch.shapes),
+            self._error("view", batch.view, batch.ahead, batch.shapes),
+        )
+
+    def told(self, kind: str, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features `[B, F]` and what the head tells of each colour, `[B, 6, FACTS + shapes]`."""
+        features = self.encoder(pixels.float() / STEP)
+        return features, self.heads[kind](features).unflatten(1, (len(COLOURS), -1))
+
+    def _error(self, kind: str, pixels: Tensor, wanted: Tensor, shapes: Tensor) -> Tensor:
+        features, made = self.told(kind, pixels)
         seen = wanted[..., :1]
-        total = total + F.binary_cross_entropy_with_logits(made[..., :1], seen)
-        total = total + 4 * ((made[..., 1:FACTS] - wanted[..., 1:]) ** 2 * seen).sum() / seen.sum().clamp_min(1) / 4
-        there = (wanted[..., 0] > 0) & (shapes >= 0)
-        total = total + 0.05 * F.cross_entropy(made[..., FACTS:][there], shapes[there])
-        total = total + 0.01 * (features.square().mean() - 1).square()
-        made_yaw, true_yaw = (torch.atan2(x[..., 1], x[..., 2])[there] for x in (made, wanted))
-        off = torch.rad2deg((made_yaw - true_yaw + torch.pi).remainder(2 * torch.pi) - torch.pi).abs()
-        report[f"{name} yaw"] = round(off.median().item(), 1)
-        report[f"{name} shape"] = round((made[..., FACTS:][there].argmax(-1) == shapes[there]).float().mean().item(), 2)
-    return total, report
+        error = F.binary_cross_entropy_with_logits(made[..., :1], seen)
+        off = (made[..., 1:FACTS] - wanted[..., 1:]).square() * seen
+        error = error + PLACE_WEIGHT * off.sum() / seen.sum().clamp_min(1)
+        there = (seen[..., 0] > 0) & (shapes >= 0)
+        if there.any():
+            error = error + SHAPE_WEIGHT * F.cross_entropy(made[..., FACTS:][there], shapes[there])
+        # Features of unit size: the transformer reads them as they are.
+        error = error + SIZE_WEIGHT * (features.square().mean() - 1).square()
+        return error.expand(len(pixels))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--count", type=int, default=6000)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    train(args.out, args.minutes, args.count, args.seed)
+class PicturesJob:
+    """Train the small picture encoder (`train.job.Job`)."""
 
+    def __init__(self, config: PicturesConfig) -> None:
+        self.config, self.net = config, PicturesNet()
 
-if __name__ == "__main__":
-    main()
+    @property
+    def encoder(self) -> SmallEncoder:
+        return self.net.encoder
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return dict(self.net.named_parameters())
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.trained().values())}]
+
+    def learning(self, step: int) -> Iterable[nn.Parameter]:
+        return self.trained().values()
+
+    def collate(self, samples: Sequence[Moment]) -> Moment:
+        columns = zip(*(vars(sample).values() for sample in samples), strict=True)
+        return Moment(*(torch.stack(column) for column in columns))
+
+    def draw(self, batch: Moment, numbers: Sequence[int], stream: int, step: int) -> NoDraws:
+        return NoDraws()
+
+    def places(self, draws: NoDraws) -> None:
+        """There is no noise schedule."""
+
+    def bare(self, batch: Moment, draws: NoDraws) -> PictureErrors:
+        """The same: there is no condition."""
+        return self.net(batch, draws)
+
+    @torch.no_grad()
+    def look(self, samples: Sequence[Moment], monitor: Monitor, step: int) -> dict[str, float]:
+        """Median errors of yaw in degrees, and shares of shapes told right."""
+        batch = self.collate(samples).to(self.encoder.project.weight.device)
+        figures: dict[str, float] = {}
+        for kind, pixels, wanted in (("panorama", batch.panorama, batch.facts), ("view", batch.view, batch.ahead)):
+            _, made = self.net.told(kind, pixels)
+            there = (wanted[..., 0] > 0) & (batch.shapes >= 0)
+            yaws = (torch.atan2(x[..., 1], x[..., 2])[there] for x in (made, wanted))
+            off = torch.rad2deg((next(yaws) - next(yaws) + torch.pi).remainder(2 * torch.pi) - torch.pi).abs()
+            right = made[..., FACTS:][there].argmax(-1) == batch.shapes[there]
+            figures |= {f"{kind} yaw": off.median().item(), f"{kind} shape": right.float().mean().item()}
+        return figures

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from con360.timing import ClipSpec
+from con360.timing import MAX_SECONDS, ClipSpec
 from con360.weights.catalog import BUILT_IN_MODEL
+
+if TYPE_CHECKING:
+    from con360.sounding.model import AmbisonicsModel
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,26 @@ class ModelFacts:
     latent_multiple_a: int
     fingerprint: str
 
-    def clip_spec(self, seconds: float) -> ClipSpec:
-        return ClipSpec(seconds, latent_stride_a=self.latent_stride_a, latent_multiple_a=self.latent_multiple_a)
+    def clip_spec(self, seconds: float, longest_s: float = MAX_SECONDS) -> ClipSpec:
+        return ClipSpec(
+            seconds, latent_stride_a=self.latent_stride_a, latent_multiple_a=self.latent_multiple_a, longest_s=longest_s
+        )
+
+
+@dataclass(frozen=True)
+class FieldFacts:
+    """Facts of a model of Ambisonics that decide prepared data.
+
+    Args:
+        model, pictures: as the user gave them, for `load_field_model`; "" are the defaults.
+        identity: of its weights and its picture encoder's.
+        trained_s: length that it was trained on; segments may be as long.
+    """
+
+    model: str
+    pictures: str
+    identity: str
+    trained_s: float
 
 
 @dataclass(frozen=True)
@@ -64,6 +85,28 @@ def model_facts(name_or_folder: str | Path = BUILT_IN_MODEL) -> ModelFacts:
     return ModelFacts(
         str(name_or_folder), model.name, model.picture_size_px, spec.latent_stride_a, spec.latent_multiple_a, weights
     )
+
+
+def field_facts(model: str, pictures: str = "") -> FieldFacts:
+    """Read the facts of a model of Ambisonics.
+
+    Raises:
+        InputError: as `load_ambisonics_model`.
+    """
+    found = load_field_model(model, pictures)
+    return FieldFacts(model, pictures, found.identity, found.network.trained_s)
+
+
+@lru_cache(maxsize=1)
+def load_field_model(model: str, pictures: str = "", device: str = "cpu") -> AmbisonicsModel:
+    """Load a model of Ambisonics with its picture encoder, once per process.
+
+    Raises:
+        InputError: as `load_ambisonics_model`.
+    """
+    from con360.sounding.model import load_ambisonics_model
+
+    return load_ambisonics_model(model, pictures or None, device=device)
 
 
 def load_encoders(name_or_folder: str | Path, device: str = "cpu") -> Encoders:

@@ -18,8 +18,8 @@ from con360.choices import MULTICUE
 from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.sound.channels import check_ambisonics
-from con360.timing import ClipSpec
-from train.preparation.model import ModelFacts
+from con360.timing import MAX_SECONDS, ClipSpec
+from train.preparation.model import FieldFacts, ModelFacts
 from train.shards import FORMAT, SETTINGS_FILE, read_settings
 
 TRUTH = "truth"
@@ -58,6 +58,7 @@ class Settings:
         split: `video` keeps every video in one split; `random` is the paper's 85/15 by clip; `given` is the source's.
         split_seed: seed of `video` and `random`.
         ambisonics, head_locked: meaning of the sounds' channels, as in `con360.sound.channels.channel_meaning`.
+        field: of a model of Ambisonics whose latents and features of pictures are stored too; None stores none.
     """
 
     facts: ModelFacts
@@ -81,6 +82,7 @@ class Settings:
     split_seed: int = 0
     ambisonics: str = "auto"
     head_locked: bool = False
+    field: FieldFacts | None = None
 
     def __post_init__(self) -> None:
         if self.viewpoints < 1 or not self.starts_s:
@@ -91,7 +93,8 @@ class Settings:
 
     @property
     def spec(self) -> ClipSpec:
-        return self.facts.clip_spec(self.seconds)
+        longest = MAX_SECONDS if self.field is None else max(MAX_SECONDS, self.field.trained_s)
+        return self.facts.clip_spec(self.seconds, longest)
 
     @property
     def read_height(self) -> int:
@@ -110,7 +113,10 @@ class Settings:
         values = asdict(self)
         values["facts"].pop("model")
         # Leave defaults of later settings out, so that folders begun before them can be continued.
-        values = {k: v for k, v in values.items() if (k, v) not in (("ambisonics", "auto"), ("head_locked", False))}
+        later = {"ambisonics": "auto", "head_locked": False, "field": None}
+        values = {k: v for k, v in values.items() if k not in later or v != later[k]}
+        if self.field is not None:
+            values["field"] = {"identity": self.field.identity}
         for name in ("saliency", "speech_model", "match_model", "caption_model", "caption_writer"):
             path = Path(values[name])
             if values[name] and path.exists():

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,15 +36,17 @@ from con360.sound.channels import FIRST_ORDER, first_order_notice
 from con360.sound.levels import fit_length, omni_sound, resample, to_mono
 from con360.sound.mels import log_mel
 from con360.sound.views import view_sound
+from con360.sounding.picture_encoder import BATCH, PictureEncoder
+from con360.sounding.pictures import clip_picture, clip_values, front_view, squared
 from con360.viewpoint.basd import basd_maps
 from con360.viewpoint.choose import viewpoint_notices, viewpoints
 from train.examples import MAP_HEIGHT, make_example, scene_of
 from train.preparation.cleaning import Rejected, check_match, check_silent, check_speech, check_static
-from train.preparation.model import load_encoders
+from train.preparation.model import load_encoders, load_field_model
 from train.preparation.plan import Segment, is_scene
 from train.preparation.settings import SALIENCY_HEIGHT, TRUTH, Settings
 from train.preparation.sources import scene_number
-from train.shards import Outcome, Prepared, Result, Status
+from train.shards import FIELD_TENSORS, Outcome, Prepared, Result, Status
 
 # Allowed gap at the end of a segment: cutting tools end clips a frame or two early.
 SHORT_S = 0.25
@@ -69,6 +72,8 @@ class Work:
         panorama: the clip with sound at 16 kHz; dropped after `views`, to free memory.
         drafts: one per viewpoint.
         foa: `[4, N]` AmbiX if the clip is Ambisonic, else None.
+        spatial: its sound at its own rate, for a model of Ambisonics, else None.
+        pictures: pixels of panoramas and front views, `[T, 224, 224, 3]` uint8 each, for the same.
         caption: text for the text encoders.
         seconds, core_seconds: per stage, as in `Outcome`.
         notices: changes made to the clip, for the user.
@@ -82,6 +87,8 @@ class Work:
     saliency: SaliencyMaps | None = None
     drafts: tuple[Draft, ...] = ()
     foa: Tensor | None = None
+    spatial: Sound | None = None
+    pictures: tuple[Tensor, Tensor] | None = None
     caption: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     core_seconds: dict[str, float] = field(default_factory=dict)
@@ -119,6 +126,7 @@ def read(work: Work, settings: Settings) -> Work:
     sound = fit_length(resample(kept, spec.sample_rate_hz), spec.num_samples)
     return replace(
         work, panorama=replace(clip, sound=sound), foa=sound.waveform[:FIRST_ORDER] if spatial else None,
+        spatial=kept if spatial and settings.field is not None else None,
         caption=segment.clip.caption, notices=clip.notices + first_order_notice(clip.sound.ambisonic_order),
     )  # fmt: skip
 
@@ -205,19 +213,36 @@ def render(work: Work, settings: Settings) -> Work:
     return replace(work, drafts=(draft,), foa=scene.foa(spec).waveform, caption=example.caption)
 
 
+def pictures(work: Work, settings: Settings) -> Work:
+    """Make the pictures that a model of Ambisonics reads, of clips that have such sound."""
+    if work.spatial is None and not is_scene(work.segment.clip):
+        return work
+    if work.panorama is None:
+        scene = scene_of(*scene_number(work.segment.clip))
+        clip = scene.panorama(settings.read_height, settings.spec)
+        work = replace(work, spatial=scene.foa(settings.spec))
+    else:
+        clip = work.panorama
+    frames = [np.ascontiguousarray(frame) for frame in _bytes(clip.frames).movedim(1, -1).numpy()]
+    made = (torch.stack([torch.from_numpy(clip_picture(make(f))) for f in frames]) for make in (squared, front_view))
+    whole, front = made
+    return replace(work, pictures=(whole, front))
+
+
 def _bytes(values: Tensor) -> Tensor:
     return (values * 255).round().to(torch.uint8)
 
 
-def stages_of(segment: Segment) -> tuple[Stage, ...]:
+def stages_of(segment: Segment, settings: Settings) -> tuple[Stage, ...]:
     """List the stages before encoding."""
-    return (render,) if is_scene(segment.clip) else (read, caption, clean, saliency, views)
+    more: tuple[Stage, ...] = () if settings.field is None else (pictures,)
+    return (render, *more) if is_scene(segment.clip) else (read, caption, clean, *more, saliency, views)
 
 
 def prepare_views(segment: Segment, settings: Settings, device: str = "cpu") -> Work:
     """Run every stage before encoding; an error ends the segment and is recorded in its outcome."""
     work = Work(segment, device=device)
-    for stage in stages_of(segment):
+    for stage in stages_of(segment, settings):
         work = _timed(stage.__name__, work, stage, settings)
         if work.outcome is not None:
             break
@@ -247,7 +272,9 @@ def _timed(name: str, work: Work, stage: Stage, settings: Settings) -> Work:
         work.segment.id, status, name, reason, seconds=made.seconds, core_seconds=made.core_seconds,
         notices=work.notices, finished_s=time.time(),
     )  # fmt: skip
-    return replace(made, panorama=None, saliency=None, drafts=(), foa=None, outcome=outcome)
+    return replace(
+        made, panorama=None, saliency=None, drafts=(), foa=None, spatial=None, pictures=None, outcome=outcome
+    )
 
 
 class Encoder:
@@ -256,6 +283,7 @@ class Encoder:
     def __init__(self, settings: Settings, device: str = "cpu") -> None:
         self.settings = settings
         self.parts = load_encoders(settings.facts.model, device)
+        self.device = device
         self.text = lru_cache(maxsize=256)(self._text)
 
     def __call__(self, work: Work) -> Result:
@@ -273,7 +301,7 @@ class Encoder:
     @torch.no_grad()
     def _encode(self, work: Work, settings: Settings) -> Work:
         text_v, text_a = self.text(work.caption)
-        made = []
+        beside, made = self._field(work, settings), []
         for rank, draft in enumerate(work.drafts, start=1):
             latents_v, latents_a = self._latents(draft)
             made.append(Prepared(
@@ -282,9 +310,23 @@ class Encoder:
                 work.caption, id=f"{work.segment.id}#{rank}", segment=work.segment.id, video=work.segment.clip.video,
                 start_s=work.segment.start_s, rank=rank, sound_kind=draft.sound_kind, sound=draft.sound.half(),
                 foa=work.foa.half() if work.foa is not None and rank == 1 else None,
-                crops=draft.crops if settings.crops else None,
+                crops=draft.crops if settings.crops else None, **(beside if rank == 1 else {}),
             ))  # fmt: skip
-        return replace(work, drafts=(), examples=tuple(made))
+        return replace(work, drafts=(), spatial=None, pictures=None, examples=tuple(made))
+
+    def _field(self, work: Work, settings: Settings) -> dict[str, Tensor]:
+        """Features of pictures and moments of latents, by the shards' names."""
+        if work.spatial is None or work.pictures is None or settings.field is None:
+            return {}
+        model = load_field_model(settings.field.model, settings.field.pictures, self.device)
+        codec = model.network.codec
+        waveform = fit_length(
+            resample(work.spatial, codec.sample_rate_hz), round(settings.seconds * codec.sample_rate_hz)
+        ).waveform
+        mean, std = codec.vae.moments(waveform[None].to(codec.vae.device, codec.vae.dtype))
+        panorama, view = (encode_pictures(model.encoder, half) for half in work.pictures)
+        found = (panorama, view, mean[0], std[0])
+        return {name: value.half().cpu() for name, value in zip(FIELD_TENSORS, found, strict=True)}
 
     def _latents(self, draft: Draft) -> tuple[Tensor, Tensor]:
         """`[T, 4, h, w]` and `[8, R, 16]`."""
@@ -300,3 +342,8 @@ class Encoder:
         text_v = encode_tokens(parts.tokenizer_v, parts.text_encoder_v, [caption])[0]
         text_a = encode_sentences(parts.tokenizer_a, parts.text_encoder_a, [caption])[0]
         return text_v.half().cpu(), text_a.half().cpu()
+
+
+def encode_pictures(encoder: PictureEncoder, pictures: Tensor) -> Tensor:
+    """Features `[T, F]` of pictures `[T, 224, 224, 3]` uint8, a few at a time."""
+    return torch.cat([encoder.features(torch.stack(list(map(clip_values, part)))) for part in pictures.split(BATCH)])

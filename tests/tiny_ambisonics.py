@@ -20,10 +20,10 @@ KNOWS = "It knows nothing: its weights are random."
 
 
 def write_tiny_ambisonics(
-    folder: Path, width: int = 16, latents: int = 8, stride: int = 4, trained_s: float = TRAINED_S
+    folder: Path, seed: int = 0, width: int = 16, latents: int = 8, stride: int = 4, trained_s: float = TRAINED_S
 ) -> Path:
     """Write the folder; `width` is that of the picture's features, and a `stride` of 1 makes the decoder quick."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     vae = Oobleck(OobleckConfig(4, 16, (1,), (stride,), latents, HOP // stride, 16))
     transformer = FlowTransformer(FlowTransformerConfig(latents, 64, 1, 1))
     parts = {"model.model.": transformer, "conditioner.": PictureEmbedders(width, 64), "pretransform.model.": vae}

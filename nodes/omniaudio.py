@@ -1,0 +1,214 @@
+"""Make Ambisonics for a 360° video, by the small model of the pack or by OmniAudio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from comfy_api.v0_0_2 import io
+
+from ..con360.choices import BUILT_IN_AMBISONICS, LOOKS_TO, LooksTo
+from ..con360.errors import InputError
+from . import panorama_source, sockets
+from .host import files, folders, runtime
+from .loaders import PRECISIONS, precision_input
+from .sampler import MAX_SEED
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+    from torch import Tensor, nn
+
+    from ..con360.records import Sound
+    from ..con360.sounding.model import AmbisonicsModel
+    from ..con360.sounding.run import AmbisonicsSettings
+
+SMALL, AUTO = f"{BUILT_IN_AMBISONICS} (built in)", "auto"
+MOST_GUIDANCE = 30.0
+
+
+@final
+@dataclass(frozen=True)
+class ManagedAmbisonics:
+    """Value of a CON360_OMNIAUDIO link."""
+
+    model: AmbisonicsModel
+    patcher: ModelPatcher
+
+
+class Con360OmniAudioLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Con360OmniAudioLoader",
+            display_name="OmniAudio Loader",
+            category=runtime.CATEGORY,
+            **runtime.search_words("Con360OmniAudioLoader", "checkpoint", "weights", *runtime.SOUND_WORDS),
+            description="Loads a model that makes Ambisonics for a 360° video: the small one of the pack, or "
+            "OmniAudio.",
+            inputs=[
+                io.Combo.Input(
+                    "model", options=[SMALL, *folders.model_entries(folders.OMNIAUDIO)],
+                    tooltip="The small model that comes with the pack, or OmniAudio: its model.ckpt, or a safetensors "
+                    "made of it, in models/con360_omniaudio.",
+                ),
+                io.Combo.Input(
+                    "pictures", options=[AUTO, *folders.picture_encoders()], default=AUTO,
+                    tooltip="OmniAudio's picture encoder, MetaCLIP ViT-H/14 (CC BY-NC 4.0: not for commercial use), a "
+                    "folder in models/con360_omniaudio or clip_vision. 'auto' is the first one there; the small model "
+                    "has its own.",
+                ),
+                precision_input(),
+            ],
+            outputs=[sockets.Con360Omniaudio.Output(display_name="model")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, model: str | None = None, pictures: str | None = None) -> bool | str:
+        # A widget that is linked has no value yet.
+        given = None not in (model, pictures)
+        return runtime.verdict(
+            model=lambda: model is None or _model_file(model),
+            pictures=lambda: given and _picture_folder(model, pictures),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str | None, pictures: str | None = None, **kwargs: Any) -> str:
+        if None in (model, pictures):
+            return ""
+        sources = [path for path in (_model_file(model), _picture_folder(model, pictures)) if path is not None]
+        return files.identity(p for path in sources for p in (path, *path.rglob("*")) if p.is_file())
+
+    @classmethod
+    @runtime.needs_packages
+    def execute(cls, model: str, pictures: str, precision: str) -> io.NodeOutput:
+        runtime.check_choice(precision, PRECISIONS, "the precision")
+        report = runtime.progress()
+        report(0, 1, "loading the model")
+        loaded = _loaded(_model_file(model), _picture_folder(model, pictures), precision)
+        report(1, 1, "loading the model")
+        return io.NodeOutput(loaded)
+
+
+class Con360VideoToAmbisonics(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Con360VideoToAmbisonics",
+            display_name="360° Video→Ambisonics",
+            category=runtime.CATEGORY,
+            **runtime.search_words("Con360VideoToAmbisonics", "video to sound", "OmniAudio", "generate sound",
+                                   *runtime.SOUND_WORDS),
+            description="Makes sound for a silent 360° video that lies around the listener: the model looks at the "
+            "whole panorama and at one view of it.",
+            inputs=[
+                io.MultiType.Input(
+                    "video", [io.Image, io.Video],
+                    tooltip="The 360° clip: equirectangular frames, or a VIDEO, which is read from its file a few "
+                    "pictures at a time. Its own sound is not heard.",
+                ),
+                io.Float.Input("fps", default=8.0, min=1.0, max=120.0, step=1.0,
+                               tooltip="Frame rate of frames; a VIDEO has its own."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
+                    tooltip="The same seed and settings give the same sound.",
+                ),
+                io.Int.Input("steps", default=0, min=0, max=200,
+                             tooltip="Sampling steps; 0 takes the model's own, 24 of OmniAudio."),
+                io.Float.Input("cfg", default=0.0, min=0.0, max=MOST_GUIDANCE, step=0.1,
+                               tooltip="Guidance, which strengthens what the view shows: 1 is off, 0 takes the "
+                               "model's own, 3 of OmniAudio."),
+                io.Combo.Input("view", options=list(LOOKS_TO),
+                               tooltip="Where the model's view looks: to the front, as published, or to the most "
+                               "salient subject."),
+                sockets.Con360Omniaudio.Input("model", optional=True,
+                                              tooltip="OmniAudio Loader; without it, the small model of the pack."),
+                runtime.advanced(io.Boolean.Input("limiter", default=True, optional=True,
+                                                  tooltip="Keep peaks below -1 dB of full scale.")),
+            ],
+            outputs=[
+                io.Audio.Output(display_name="audio", tooltip="Ambisonics of four channels: for Ambisonics Preview, "
+                                "Save 360° Video and Ambisonics→Headphones; core's audio nodes write one or two "
+                                "channels."),
+                io.String.Output(display_name="notices", tooltip="What the model knows, and what was done."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, cfg: float | None = None) -> bool | str:
+        return runtime.verdict(cfg=lambda: cfg is None or _check_guidance(cfg))
+
+    @classmethod
+    @runtime.needs_packages
+    def execute(
+        cls, video: Any, fps: float, seed: int, steps: int, cfg: float, view: LooksTo,
+        model: ManagedAmbisonics | None = None, limiter: bool = True,
+    ) -> io.NodeOutput:  # fmt: skip
+        from ..con360.sounding.run import AmbisonicsSettings
+
+        _check_guidance(cfg)
+        runtime.check_choice(view, LOOKS_TO, "the view")
+        used = model or _loaded(None, None, AUTO)
+        settings = AmbisonicsSettings(steps=steps or None, cfg=cfg or None, seed=seed, view=view, limiter=limiter)
+        runtime.bring_in(used.patcher)
+        with runtime.gives_way(), runtime.cancels_inside(used.patcher.model):
+            sound = _sound(video, fps, used.model, settings)
+        notices = (f"{used.model.name} knows {used.model.knows}", *sockets.peak_notices(sound))
+        return io.NodeOutput(sockets.audio_from_sound(sound), "\n".join(notices))
+
+
+def _loaded(file: Path | None, pictures: Path | None, precision: str) -> ManagedAmbisonics:
+    """Load a model under ComfyUI's memory management; None is the small one."""
+    from ..con360.sounding.model import load_ambisonics_model
+
+    with runtime.outside_inference():
+        model = load_ambisonics_model(file, pictures, device="cpu", dtype=runtime.comfyui_dtype(precision))
+    return ManagedAmbisonics(model, runtime.manage(_networks(model)))
+
+
+def _networks(model: AmbisonicsModel) -> dict[str, nn.Module]:
+    network, encoder = model.network, model.encoder
+    return {
+        "transformer": network.transformer, "embedders": network.embedders, "vae": network.vae,
+        "pictures": getattr(encoder, "network", encoder),
+    }  # fmt: skip
+
+
+def _model_file(choice: str) -> Path | None:
+    """Find the file of a model, or the folder of a small one; None is the built-in one."""
+    entries = folders.model_entries(folders.OMNIAUDIO)
+    runtime.check_weights(choice, [SMALL, *entries], "the model", "omniaudio")
+    return entries.get(choice)
+
+
+def _picture_folder(model: str, choice: str) -> Path | None:
+    """Find the folder of a model's picture encoder; None for small models, which have their own.
+
+    Raises:
+        InputError: there is none, or one was chosen for a small model.
+    """
+    entries = folders.picture_encoders()
+    runtime.check_weights(choice, [AUTO, *entries], "the picture encoder", "picture encoder")
+    if model == SMALL or folders.model_entries(folders.OMNIAUDIO).get(model, Path()).is_dir():
+        if choice != AUTO:
+            raise InputError(f"{model} has a picture encoder of its own, and {choice} was chosen; choose '{AUTO}'.")
+        return None
+    if not entries:
+        from ..con360.weights.catalog import advice
+
+        raise InputError(f"{model} needs a picture encoder, and there is none. {advice('picture encoder')}")
+    return entries.get(choice) or next(iter(entries.values()))
+
+
+def _check_guidance(cfg: float) -> None:
+    if cfg != 0 and not 1 <= cfg <= MOST_GUIDANCE:
+        raise InputError(f"a guidance of {cfg:g} was asked for; choose 1 to {MOST_GUIDANCE:g}, or 0 for the model's own.")
+
+
+def _sound(video: Any, fps: float, model: AmbisonicsModel, settings: AmbisonicsSettings) -> Sound:
+    """Make the sound of an IMAGE, or of a VIDEO."""
+    from ..con360.sounding.run import ambisonics_for_frames
+
+    report = runtime.progress()
+    frames, fps = _frames(video, fps)
+    return ambisonics_for_frames(frames, fps, model, settings, progress=report)

@@ -45,6 +45,12 @@ NAMED_METHODS = (MULTICUE, TRAINING_FREE)
 # The model that comes with the package.
 BUILT_IN_MODEL = "con360-tiny"
 
+# Models that make Ambisonics: the one that comes with the package, and the published one of the model folders.
+BUILT_IN_AMBISONICS, OMNIAUDIO_MODEL = "con360-small", "omniaudio"
+# Where the view that such a model reads looks: the published front, or the most salient region.
+LooksTo = Literal["front", "salient"]
+LOOKS_TO: tuple[LooksTo, ...] = get_args(LooksTo)
+
 # Of the sampler. The modality that is held stays as it is given; `low` memory has one network at a time on the device.
 SAMPLERS = ("ddim", "dpm++")
 HOLDS = ("picture", "sound")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from .edit_lists import end_picture
 from .files import atomic_path
 from .info import MediaInfo, open_media, video_stream
+from .reader import EXCERPT_TOLERANCE_S
 from .spherical_tags import Packing, tag_file
 from .writer import SoundCoder, add_sound_track, check_clip_path
 
@@ -29,16 +32,20 @@ TIMED = {"mp4", "matroska", "mpegts", "flv"}
 
 @contextmanager
 def copied_clip(
-    info: MediaInfo, path: str | os.PathLike, sound: tuple[int, int], packing: Packing | None = None
+    info: MediaInfo, path: str | os.PathLike, sound: tuple[int, int], packing: Packing | None = None,
+    start_s: float = 0.0, stop_s: float = math.inf,
 ) -> Iterator[CopiedClip]:  # fmt: skip
     """Write a clip with the picture of another one, bit for bit, and new sound; it gets its name when the block ends.
 
-    Convention: the file's time 0 (`MediaInfo.origin_s`) becomes time 0, where the new sound begins.
+    Convention: `start_s` of the file's time (`MediaInfo.origin_s` is its 0) becomes time 0, where the new sound begins.
+    Pictures before it, from a key frame on, are in the file, and its edit list leaves them out; so it does with those
+    behind `stop_s` that are decoded before the last one.
 
     Args:
         sound: number of channels (1, 2, or 4, 9 or 16 of AmbiX) and rate, one of `sound_rate_hz`.
         packing: tag the picture as full equirectangular with this packing of the eyes; a pose that the file states
             is kept.
+        start_s, stop_s: part of the picture; `stop_s` may be infinite.
 
     Raises:
         InputError: an MP4 does not hold the picture's codec, or a place that cannot be written to.
@@ -52,9 +59,11 @@ def copied_clip(
         if clock.numerator == 1 and clock.denominator >= FINE_TICKS:
             options["video_track_timescale"] = str(clock.denominator)
         with av.open(str(temporary), "w", options=options) as target:
-            clip = CopiedClip(info, source, target, sound)
+            clip = CopiedClip(info, source, target, sound, _packets(info, source, start_s, stop_s), stop_s - start_s)
             yield clip
             clip.finish()
+        if stop_s < math.inf:
+            end_picture(temporary, stop_s - start_s)
         is_ambisonic = sound[0] > 2
         if is_ambisonic or packing:
             tag_file(temporary, panorama=packing, ambisonic=is_ambisonic, pose_deg=info.spherical.pose_deg)
@@ -64,9 +73,11 @@ class CopiedClip:
     """A clip that is being written. Copy its picture, and add sound as far as the picture has come."""
 
     def __init__(
-        self, info: MediaInfo, source: InputContainer, target: OutputContainer, sound: tuple[int, int]
+        self, info: MediaInfo, source: InputContainer, target: OutputContainer, sound: tuple[int, int],
+        packets: Iterator[Packet], longest_s: float,
     ) -> None:  # fmt: skip
-        self._info, self._source, self._target, self._shape = info, source, target, sound
+        self._info, self._target, self._shape = info, target, sound
+        self._packets, self._longest_s = packets, longest_s
         self._from = _picture(source)
         if not TIMED & set(source.format.name.split(",")):
             raise InputError(
@@ -91,37 +102,15 @@ class CopiedClip:
         Raises:
             InputError: there is none, or its packets are of a kind that cannot be copied.
         """
-        shift, end_s = round(self._info.origin_s / self._from.time_base), 0.0
-        # Of the last packet, some containers do not know the duration.
-        usual = round(1 / ((self._from.average_rate or self._from.guessed_rate or 25) * self._from.time_base))
-        for packet in self._packets():
-            packet.pts -= shift
-            packet.dts = None if packet.dts is None else packet.dts - shift
-            packet.duration = packet.duration or usual
+        end_s = 0.0
+        for packet in self._packets:
+            assert packet.duration is not None
             end_s = max(end_s, float((packet.pts + packet.duration) * packet.time_base))
             packet.stream = self._to
             self._mux(packet)
-            yield end_s
-        if not end_s:
+            yield min(end_s, self._longest_s)
+        if end_s <= 0:
             raise InputError(f"{self._info.path.name} has no picture that can be copied. It is damaged or incomplete.")
-
-    def _packets(self) -> Iterator[Packet]:
-        """Yield the picture's packets; damaged ones are left out, as decoders skip them."""
-        import av
-
-        packets = self._source.demux(self._from)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.FFmpegError:
-                continue
-            if not packet.size:  # the mark of the file's end
-                continue
-            if packet.pts is None:  # before a Matroska's time 0, or damaged
-                raise InputError(f"{self._info.path.name} has a picture without a time; convert it to MP4 first.")
-            yield packet
 
     def _mux(self, packet: Packet) -> None:
         import av
@@ -155,6 +144,44 @@ class CopiedClip:
     def finish(self) -> None:
         """Flush the sound's coder."""
         self._sound.finish()
+
+
+def _packets(info: MediaInfo, source: InputContainer, start_s: float, stop_s: float) -> Iterator[Packet]:
+    """Yield the picture's packets of a part, from the key frame before it, with times that count from its start.
+
+    Damaged packets are left out, as decoders skip them.
+    """
+    stream = _picture(source)
+    shift = round((info.origin_s + start_s) / stream.time_base)
+    # Of the last packet, some containers do not know the duration.
+    usual = round(1 / ((stream.average_rate or stream.guessed_rate or 25) * stream.time_base))
+    if start_s:
+        source.seek(shift, stream=stream)
+    for packet in _readable(source.demux(stream)):
+        if packet.pts is None:  # before a Matroska's time 0, or damaged
+            raise InputError(f"{info.path.name} has a picture without a time; convert it to MP4 first.")
+        packet.pts -= shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        at = packet.pts if packet.dts is None else packet.dts
+        # What is decoded later is shown later, too.
+        if float(at * stream.time_base) > stop_s - start_s - EXCERPT_TOLERANCE_S:
+            return
+        packet.duration = packet.duration or usual
+        yield packet
+
+
+def _readable(packets: Iterator[Packet]) -> Iterator[Packet]:
+    import av
+
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError:
+            continue
+        if packet.size:  # none marks the file's end
+            yield packet
 
 
 def _picture(source: InputContainer) -> Any:

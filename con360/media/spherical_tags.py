@@ -45,7 +45,7 @@ def tag_file(
     Raises:
         InputError: the file has no `moov` box, it is larger than 1 GiB, or damaged.
     """
-    boxes = _top_boxes(path)
+    boxes = top_boxes(path)
     found = next(((start, size) for kind, start, size in boxes if kind == b"moov"), None)
     if found is None or found[1] > MAX_MOOV_BYTES:
         raise InputError(f"{path.name} has no usable moov box; only complete MP4 and MOV files can be tagged.")
@@ -84,7 +84,7 @@ def _copy(source, target, count: int) -> None:
         count -= len(part)
 
 
-def _top_boxes(path: Path) -> list[tuple[bytes, int, int]]:
+def top_boxes(path: Path) -> list[tuple[bytes, int, int]]:
     """Yield type, start and whole size of each box of a file."""
     found, end = [], path.stat().st_size
     with open(path, "rb") as file:
@@ -107,7 +107,7 @@ def box(kind: bytes, *parts: bytes) -> bytes:
     return struct.pack(">I", 8 + len(body)) + kind + body
 
 
-def _edited(data: bytes, edit: Edit, at: int = 0) -> bytes:
+def edited(data: bytes, edit: Edit, at: int = 0) -> bytes:
     """Replace the body of each box from `at` on by `edit(kind, body)`; keep the bytes before them."""
     parts = [data[:at]]
     while at + 8 <= len(data):
@@ -124,31 +124,31 @@ def _edited(data: bytes, edit: Edit, at: int = 0) -> bytes:
 def _tagged(moov: bytes, panorama: Packing | None, ambisonic: bool, pose_deg: Pose) -> bytes:
     def track(kind: bytes, body: bytes) -> bytes:
         if kind == b"moov":
-            return _edited(body, track)
+            return edited(body, track)
         if kind != b"trak":
             return body
-        handler = _handler(body)
+        handler = handler_of(body)
         if handler == b"vide" and panorama:
             extra = box(b"uuid", V1_UUID, spherical_xml(panorama).encode())
-            return _edited(body, _in_entries(PICTURE_FIELDS, lambda _: _v2_boxes(panorama, pose_deg))) + extra
+            return edited(body, _in_entries(PICTURE_FIELDS, lambda _: _v2_boxes(panorama, pose_deg))) + extra
         if handler == b"soun" and ambisonic:
-            return _edited(body, _in_entries(SOUND_FIELDS, _sa3d_box))
+            return edited(body, _in_entries(SOUND_FIELDS, _sa3d_box))
         return body
 
-    return _edited(moov, track)
+    return edited(moov, track)
 
 
-def _handler(trak: bytes) -> bytes:
+def handler_of(trak: bytes) -> bytes:
     found = [b""]
 
     def look(kind: bytes, body: bytes) -> bytes:
         if kind == b"mdia":
-            return _edited(body, look)
+            return edited(body, look)
         if kind == b"hdlr":
             found[0] = body[8:12]
         return body
 
-    _edited(trak, look)
+    edited(trak, look)
     return found[0]
 
 
@@ -169,8 +169,8 @@ def _in_entries(fields: int, made: Callable[[bytes], bytes]) -> Edit:
 
     def edit(kind: bytes, body: bytes) -> bytes:
         if kind == b"stsd":
-            return _edited(body, entry, at=CONTAINERS[kind])
-        return _edited(body, edit) if kind in CONTAINERS else body
+            return edited(body, entry, at=CONTAINERS[kind])
+        return edited(body, edit) if kind in CONTAINERS else body
 
     return edit
 
@@ -180,7 +180,7 @@ def _shifted(moov: bytes, by: int) -> bytes:
 
     def edit(kind: bytes, body: bytes) -> bytes:
         if kind in CONTAINERS and kind != b"stsd":
-            return _edited(body, edit)
+            return edited(body, edit)
         if kind in (b"stco", b"co64"):
             form = "I" if kind == b"stco" else "Q"
             count = int.from_bytes(body[4:8], "big")
@@ -188,7 +188,7 @@ def _shifted(moov: bytes, by: int) -> bytes:
             return body[:8] + struct.pack(f">{count}{form}", *(offset + by for offset in offsets))
         return body
 
-    return _edited(moov, edit)
+    return edited(moov, edit)
 
 
 def _v2_boxes(packing: Packing, pose_deg: Pose) -> bytes:

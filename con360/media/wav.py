@@ -48,7 +48,7 @@ class WavStream:
         self._data_bytes += values.nbytes
 
     def finish(self) -> None:
-        """Fill in the sizes."""
+        """Fill in the sizes: the file can be read. More blocks may follow."""
         whole, large = self._file.tell() - 8, self._file.tell() > _MOST
         samples = self._data_bytes // (self._channels * self._bits // 8)
         self._file.seek(0)
@@ -58,6 +58,8 @@ class WavStream:
             self._file.write(_chunk(b"ds64", struct.pack("<QQQI", whole, self._data_bytes, samples, 0)))
         self._file.seek(self._begin - 4)
         self._file.write(struct.pack("<I", _UNKNOWN if large else self._data_bytes))
+        self._file.seek(0, os.SEEK_END)
+        self._file.flush()
 
 
 @contextmanager

@@ -333,10 +333,15 @@ def _frame_of_pixels(pixels: np.ndarray) -> VideoFrame:
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """Convert `[3, H, W]` in [0, 1] to `[H, W, 3]` uint8, rounded; values outside are clamped, NaN is black."""
+    """Convert `[3, H, W]` in [0, 1] to `[H, W, 3]` uint8, rounded; values outside are clamped, NaN is black.
+
+    Bytes stay as they are.
+    """
     import torch
 
-    levels = torch.nan_to_num(image.detach().float()).clamp(0, 1).mul(255).round().to(torch.uint8)
+    levels = image
+    if image.dtype != torch.uint8:
+        levels = torch.nan_to_num(image.detach().float()).clamp(0, 1).mul(255).round().to(torch.uint8)
     return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 

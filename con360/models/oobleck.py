@@ -106,7 +106,10 @@ class FrameStem(nn.Module):
         super().__init__()
         self.hop = hop
         self.basis = nn.Parameter(torch.linalg.qr(torch.randn(2 * hop, width))[0].T.contiguous())
-        self.register_buffer("window", torch.hann_window(2 * hop).sqrt(), persistent=False)
+
+    @property
+    def window(self) -> Tensor:
+        return torch.hann_window(2 * self.hop, device=self.basis.device, dtype=self.basis.dtype).sqrt()
 
     def split(self, x: Tensor) -> Tensor:
         """`[B, C, N]` to `[B, C * width, N / hop]`; half a frame of silence stands before and behind."""

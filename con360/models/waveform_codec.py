@@ -76,14 +76,19 @@ class WaveformCodec:
         return Sound(F.pad(waveform, (0, max(missing, 0)))[:, : spec.num_samples], self.sample_rate_hz, self.layout)
 
     def decode_tiles(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Decode latents that come in pieces `[Z, r]`: blocks `[C, n]` that join without a seam, on the CPU."""
+        """Decode latents that come in pieces `[Z, r]`: blocks `[C, n]` that join without a seam, on the CPU.
+
+        A piece gives one block, of what needs no rows behind it; a last block gives the rest.
+        """
         held, before = torch.empty(0), 0
         for piece in pieces:
-            held = piece if not held.numel() else torch.cat((held, piece), dim=1)
+            held, tiles = piece if not held.numel() else torch.cat((held, piece), dim=1), []
             while held.shape[1] - before >= TILE_ROWS + REACH_ROWS:
-                yield self._tile(held[:, : before + TILE_ROWS + REACH_ROWS], before, TILE_ROWS)
+                tiles.append(self._tile(held[:, : before + TILE_ROWS + REACH_ROWS], before, TILE_ROWS))
                 kept = max(0, before + TILE_ROWS - REACH_ROWS)
                 held, before = held[:, kept:], before + TILE_ROWS - kept
+            if tiles:
+                yield torch.cat(tiles, dim=1)
         if held.shape[1:] and held.shape[1] > before:
             yield self._tile(held, before, held.shape[1] - before)
 

@@ -160,7 +160,7 @@ def place_on_clip(
     rate_hz = sound_rate_hz(channels, max(source.rate_hz for source in every))
     field = _Field(every, order, rate_hz, info.duration_s or math.inf, progress)
     # Opened first: a picture that cannot be copied is refused before minutes are spent on the sound.
-    with copied_clip(info, out, (channels, rate_hz), _packing(info, settings.eye)) as copied:
+    with copied_clip(info, out, (channels, rate_hz), packing_of(info, settings.eye)) as copied:
         estimator = Estimator(settings.saliency, detector, device)
         tracks = _tracks(sources, _followed(stream, sounds, estimator, progress))
         _find(sources, stream, settings.saliency, device, progress)
@@ -270,7 +270,7 @@ def _track_along(path: np.ndarray, place: Following) -> SourceTrack:
     return SourceTrack(tuple(i / SALIENCY_FPS for i in range(len(points))), points)
 
 
-def _packing(info: MediaInfo, eye: Eye | None) -> Packing:
+def packing_of(info: MediaInfo, eye: Eye | None) -> Packing:
     """Packing of the eyes: as the file says, else as the chosen eye tells."""
     if info.spherical.stereo or eye in (None, "whole"):
         return info.spherical.stereo or "mono"

@@ -63,6 +63,15 @@ def peak_of(blocks: Iterable[Tensor], heard: Callable[[int], None] | None = None
     return meter.peak
 
 
+def levels_between(waveform: Tensor) -> Tensor:
+    """Largest absolute value of `[C, N]` at and behind each sample, over the channels: `[N]`."""
+    own = waveform.abs().amax(0)
+    if float(own.amax()) == 0.0:
+        return own
+    padded = F.pad(waveform.float(), (_REACH - 1, _REACH))
+    return torch.maximum(own, F.conv1d(padded[:, None], _kernels()).abs().amax((0, 1)))
+
+
 def _between(waveform: Tensor) -> float:
     """Largest absolute value of `[C, n]` between its samples, `_REACH` of them left out at each end."""
     return float(F.conv1d(waveform[:, None].float(), _kernels()).abs().amax())

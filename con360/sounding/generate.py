@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,25 +49,52 @@ class FieldSettings:
 Told = Callable[[int, int, int, int], None]
 
 
+class FinishedGroups(Protocol):
+    """Groups that an earlier run of the same clip, model and settings finished, by their number."""
+
+    def get(self, number: int) -> Tensor | None:
+        """All rows of a group, `[1, Z, r]`; None where it is not finished."""
+
+    def put(self, number: int, rows: Tensor) -> None:
+        """Keep a group that was finished just now."""
+
+
+def groups_for(model: OmniAudio, seconds: float, settings: FieldSettings) -> list[Group]:
+    """Groups of windows that cover a sound.
+
+    Raises:
+        InputError: as `latent_groups`.
+    """
+    codec = model.codec
+    return groups_of(codec.rows(seconds), codec.rows(model.trained_s), settings.overlap_rows, settings.windows)
+
+
 def latent_groups(
     model: OmniAudio, pictures: PictureFeatures, seconds: float, settings: FieldSettings | None = None,
-    told: Told | None = None,
+    told: Told | None = None, kept: FinishedGroups | None = None,
 ) -> Iterator[Tensor]:  # fmt: skip
     """Sample the latents of a sound as long as a video; yields the new rows `[Z, r]` of each group, in order.
 
     A clip as long as the model was trained on is one window, as published. The same seed gives the same rows.
 
+    Args:
+        kept: finished groups, which are taken as they are; new ones are added. None samples all.
+
     Raises:
         InputError: the clip is shorter than one latent row, or settings that cannot be used.
     """
     settings = settings or FieldSettings()
-    rows = model.codec.rows(seconds)
-    groups = groups_of(rows, model.codec.rows(model.trained_s), settings.overlap_rows, settings.windows)
-    generator = settings.sampler.generator()
+    groups, generator = groups_for(model, seconds, settings), settings.sampler.generator()
     finished: Tensor | None = None
     for number, group in enumerate(groups):
-        tell = None if told is None else _teller(told, number, len(groups))
-        made = _sample_group(model, pictures, group, finished, settings.sampler, generator, tell)
+        # Drawn for finished groups too: the noise of later ones stays the same.
+        noise = torch.randn((1, model.vae.config.latent_channels, group.stop - group.start), generator=generator)
+        made = None if kept is None else kept.get(number)
+        if made is None:
+            tell = None if told is None else _teller(told, number, len(groups))
+            made = _sample_group(model, pictures, group, finished, settings.sampler, noise, tell)
+            if kept is not None:
+                kept.put(number, made)
         following = groups[number + 1] if number + 1 < len(groups) else None
         finished = None if following is None or not following.shared else made[..., -following.shared :]
         yield made[0, :, group.shared :]
@@ -74,19 +102,16 @@ def latent_groups(
 
 def _sample_group(
     model: OmniAudio, pictures: PictureFeatures, group: Group, finished: Tensor | None, settings: SamplerSettings,
-    generator: torch.Generator, callback: StepCallback | None,
+    noise: Tensor, callback: StepCallback | None,
 ) -> Tensor:  # fmt: skip
     given, without = _features(model, pictures, group)
-    shape = (model.vae.config.latent_channels, group.stop - group.start)
-    noise = torch.randn((1, *shape), generator=generator)
     schedule, terms = model.schedules.audio, []
     if finished is not None:
         held = noise[..., : finished.shape[-1]].to(finished)
         terms.append(FinishedRows(finished, held, schedule, schedule.timesteps(settings.steps)))
     latents = sample_joint(
         WindowedDenoiser(model.denoiser, group), model.schedules, Inputs(AV(audio=given), AV(audio=without)),
-        AV(audio=shape), settings, given=Given(noise=AV(audio=noise), generator=generator), terms=terms,
-        callback=callback,
+        AV(audio=tuple(noise.shape[1:])), settings, given=Given(noise=AV(audio=noise)), terms=terms, callback=callback,
     )  # fmt: skip
     return latents.audio
 
@@ -105,12 +130,14 @@ def _teller(told: Told, group: int, groups: int) -> StepCallback:
 
 def generated_blocks(
     model: OmniAudio, pictures: PictureFeatures, seconds: float, settings: FieldSettings | None = None,
-    told: Told | None = None,
+    told: Told | None = None, kept: FinishedGroups | None = None,
 ) -> Iterator[Tensor]:  # fmt: skip
     """The same decoded: blocks `[C, n]` on the CPU, without a seam; less than a row at the end is missing.
+
+    A group gives one block, of what needs no rows behind it; a last block gives the rest.
 
     Raises:
         InputError: as `latent_groups`.
     """
     with torch.no_grad():
-        yield from model.codec.decode_tiles(latent_groups(model, pictures, seconds, settings, told))
+        yield from model.codec.decode_tiles(latent_groups(model, pictures, seconds, settings, told, kept))

@@ -114,17 +114,22 @@ def read_features(
     panorama, view = [], []
     done = 0
     for batch in _batches(pictures):
-        frames = [picture() for picture in batch]
-        angles = [(0.0, 0.0) if aim is None else aim((done + i) / fps) for i in range(len(frames))]
-        panorama.append(encoder.features(torch.stack([clip_pixels(squared(frame)) for frame in frames])))
-        views = [front_view(frame, *angle) for frame, angle in zip(frames, angles, strict=True)]
-        view.append(encoder.features(torch.stack([clip_pixels(one) for one in views])))
-        done += len(frames)
+        angles = [(0.0, 0.0) if aim is None else aim((done + i) / fps) for i in range(len(batch))]
+        # One large frame at a time; only its two small pictures wait.
+        pairs = [_both_pixels(picture(), angle) for picture, angle in zip(batch, angles, strict=True)]
+        whole, front = (torch.stack(half) for half in zip(*pairs, strict=True))
+        panorama.append(encoder.features(whole))
+        view.append(encoder.features(front))
+        done += len(batch)
         if progress is not None:
             progress(done, max(done, total), "reading the picture")
     if done < 2:
         raise InputError(f"the clip has {done} pictures at {fps:g} a second; wanted 2 or more. Give a longer clip.")
     return PictureFeatures(torch.cat(panorama), torch.cat(view), fps)
+
+
+def _both_pixels(frame: np.ndarray, angles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    return clip_pixels(squared(frame)), clip_pixels(front_view(frame, *angles))
 
 
 def _batches(pictures: Iterable[Callable[[], np.ndarray]]) -> Iterator[list[Callable[[], np.ndarray]]]:

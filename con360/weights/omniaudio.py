@@ -77,9 +77,11 @@ def _sizes(state: Mapping[str, Tensor]) -> tuple[FlowTransformerConfig, int, Oob
     first = state[f"{VAE}encoder.layers.0.weight_v"]
     stages = _last(state, rf"{re.escape(VAE)}encoder\.layers\.(\d+)\.") - 2
     downs = [state[f"{VAE}encoder.layers.{i}.layers.4.weight_v"].shape for i in range(1, stages + 1)]
+    stem = state.get(f"{VAE}stem.basis")
+    stem_width, frame = (1, 2) if stem is None else stem.shape
     vae = OobleckConfig(
-        first.shape[1], first.shape[0], tuple(down[0] // first.shape[0] for down in downs),
-        tuple(down[2] // 2 for down in downs), latents,
+        first.shape[1] // stem_width, first.shape[0], tuple(down[0] // first.shape[0] for down in downs),
+        tuple(down[2] // 2 for down in downs), latents, frame // 2, stem_width,
     )  # fmt: skip
     return FlowTransformerConfig(latents, width, width // HEAD_WIDTH, depth), features, vae
 

@@ -68,12 +68,12 @@ def with_sa3d(path: Path, order: int, channel_map: tuple[int, ...], normalizatio
     extra = spherical_tags.box(b"SA3D", struct.pack(f">BBIBBI{len(channel_map)}I", *fields))
     edit = spherical_tags._in_entries(spherical_tags.SOUND_FIELDS, lambda _: extra)
     data, parts = path.read_bytes(), []
-    boxes = spherical_tags._top_boxes(path)
+    boxes = spherical_tags.top_boxes(path)
     assert [name for name, _, _ in boxes][-1] == b"moov"  # no box behind it would move
     for name, at, size in boxes:
         body = data[at + 8 : at + size]
         parts.append(data[at : at + size] if name != b"moov" else spherical_tags.box(
-            name, spherical_tags._edited(body, edit)))  # fmt: skip
+            name, spherical_tags.edited(body, edit)))  # fmt: skip
     path.write_bytes(b"".join(parts))
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -13,17 +14,18 @@ from ..con360.errors import InputError
 from . import panorama_source, sockets
 from .host import files, folders, runtime
 from .loaders import PRECISIONS, precision_input
+from .saliency import FIRST_FACES, face_detector, face_file
 from .sampler import MAX_SEED
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from torch import Tensor, nn
 
-    from ..con360.records import Sound
     from ..con360.sounding.model import AmbisonicsModel
-    from ..con360.sounding.run import AmbisonicsSettings
+    from ..con360.sounding.run import AmbisonicsSettings, Maker
 
 SMALL, AUTO = f"{BUILT_IN_AMBISONICS} (built in)", "auto"
+SALIENT: LooksTo = LOOKS_TO[1]
 MOST_GUIDANCE = 30.0
 
 
@@ -123,6 +125,8 @@ class Con360VideoToAmbisonics(io.ComfyNode):
                                "salient subject."),
                 sockets.Con360Omniaudio.Input("model", optional=True,
                                               tooltip="OmniAudio Loader; without it, the small model of the pack."),
+                io.Float.Input("gain", default=0.0, min=-60.0, max=24.0, step=0.5, optional=True,
+                               tooltip="Decibels, on top of the model's own level."),
                 runtime.advanced(io.Boolean.Input("limiter", default=True, optional=True,
                                                   tooltip="Keep peaks below -1 dB of full scale.")),
             ],
@@ -135,6 +139,10 @@ class Con360VideoToAmbisonics(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def fingerprint_inputs(cls, view: str | None = None, **kwargs: Any) -> str:
+        return files.identity(filter(None, [face_file(FIRST_FACES) if view == SALIENT else None]))
+
+    @classmethod
     def validate_inputs(cls, cfg: float | None = None) -> bool | str:
         return runtime.verdict(cfg=lambda: cfg is None or _check_guidance(cfg))
 
@@ -142,18 +150,21 @@ class Con360VideoToAmbisonics(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, video: Any, fps: float, seed: int, steps: int, cfg: float, view: LooksTo,
-        model: ManagedAmbisonics | None = None, limiter: bool = True,
+        model: ManagedAmbisonics | None = None, gain: float = 0.0, limiter: bool = True,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.sounding.run import AmbisonicsSettings
 
         _check_guidance(cfg)
         runtime.check_choice(view, LOOKS_TO, "the view")
         used = model or _loaded(None, None, AUTO)
-        settings = AmbisonicsSettings(steps=steps or None, cfg=cfg or None, seed=seed, view=view, limiter=limiter)
+        settings = AmbisonicsSettings(
+            steps=steps or None, cfg=cfg or None, seed=seed, view=view, gain_db=gain, limiter=limiter
+        )
+        maker, key, part = _maker(video, fps, used.model, settings)
         runtime.bring_in(used.patcher)
         with runtime.gives_way(), runtime.cancels_inside(used.patcher.model):
-            sound = _sound(video, fps, used.model, settings)
-        notices = (f"{used.model.name} knows {used.model.knows}", *sockets.peak_notices(sound))
+            sound = maker.sound(key, *part)
+        notices = (f"{used.model.name}: {used.model.knows}", *filter(None, maker.said()), *sockets.peak_notices(sound))
         return io.NodeOutput(sockets.audio_from_sound(sound), "\n".join(notices))
 
 
@@ -205,10 +216,32 @@ def _check_guidance(cfg: float) -> None:
         raise InputError(f"a guidance of {cfg:g} was asked for; choose 1 to {MOST_GUIDANCE:g}, or 0 for the model's own.")
 
 
-def _sound(video: Any, fps: float, model: AmbisonicsModel, settings: AmbisonicsSettings) -> Sound:
-    """Make the sound of an IMAGE, or of a VIDEO."""
-    from ..con360.sounding.run import ambisonics_for_frames
+def _maker(
+    video: Any, fps: float, model: AmbisonicsModel, settings: AmbisonicsSettings
+) -> tuple[Maker, str, tuple[float, float]]:  # fmt: skip
+    """Prepare the making of an IMAGE's or a VIDEO's sound; also the key of its content, and the part of it."""
+    from ..con360.media.info import probe
+    from ..con360.media.reader import PanoramaStream
+    from ..con360.records import PanoramaClip
+    from ..con360.reframing.in_memory import HeldPanorama
+    from ..con360.sounding.run import Maker, frames_key
+    from ..con360.sounding.store import file_key
 
-    report = runtime.progress()
+    detector = face_detector(FIRST_FACES) if settings.view == SALIENT else None
+    path = panorama_source.file_of_clip(video) if hasattr(video, "get_components") else None
+    if path is not None:
+        start, length = panorama_source.trimmed(video, 0.0, None)
+        maker = Maker(PanoramaStream(probe(path)), model, settings, detector, runtime.progress())
+        return maker, file_key(path), (start, math.inf if length is None else start + length)
     frames, fps = _frames(video, fps)
-    return ambisonics_for_frames(frames, fps, model, settings, progress=report)
+    held = HeldPanorama(PanoramaClip(frames, fps, source="the frames"))
+    maker = Maker(held, model, settings, detector, runtime.progress())
+    return maker, frames_key(frames.movedim(1, -1), fps), (0.0, math.inf)
+
+
+def _frames(video: Any, fps: float) -> tuple[Tensor, float]:
+    """Frames `[T, 3, H, W]` of an IMAGE, or of a VIDEO that is held in memory, and their rate."""
+    if hasattr(video, "get_components"):
+        parts = video.get_components()
+        video, fps = parts.images, float(parts.frame_rate)
+    return sockets.frames_view(video), fps

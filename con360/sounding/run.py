@@ -206,13 +206,11 @@ def ambisonics_for_frames(
         raise InputError(f"frames {list(frames.shape)} at {fps:g} a second came; wanted [T, H, W, 3] and 0 to 1000.")
     model = model or load_ambisonics_model()
     stream = HeldPanorama(PanoramaClip(frames.movedim(-1, 1), fps))
-    made = torch.cat(list(Maker(stream, model, settings, detector, progress).blocks(_frames_key(frames, fps))), dim=1)
-    rate_hz = model.network.sample_rate_hz
-    return fit_length(Sound(made, rate_hz, "ambix"), round(len(frames) / fps * rate_hz))
+    return Maker(stream, model, settings, detector, progress).sound(frames_key(frames, fps))
 
 
-def _frames_key(frames: Tensor, fps: float) -> str:
-    """A key made of the frames that the model reads."""
+def frames_key(frames: Tensor, fps: float) -> str:
+    """A key made of the frames `[T, H, W, 3]` that the model reads."""
     digest = hashlib.blake2b(digest_size=16)
     for i in range(math.ceil(len(frames) / fps * PICTURE_FPS)):
         frame = frames[min(len(frames) - 1, int(i / PICTURE_FPS * fps + 1e-6))]
@@ -242,6 +240,12 @@ class Maker:
         looks = settings.view == "salient"
         self._follows = Estimator(settings.saliency, detector, model.network.device) if looks else None
         self.groups, self.read_pictures = 0, False
+        self.picture_s = 0.0
+
+    def sound(self, key: str, start_s: float = 0.0, stop_s: float = math.inf) -> Sound:
+        """Make the sound of all `blocks`, `ambix` and as long as the picture."""
+        made, rate_hz = torch.cat(list(self.blocks(key, start_s, stop_s)), dim=1), self.model.network.sample_rate_hz
+        return fit_length(Sound(made, rate_hz, "ambix"), round(self.picture_s * rate_hz))
 
     def blocks(self, key: str, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[Tensor]:
         """Yield `[4, n]` at the model's rate and the final level.
@@ -254,7 +258,7 @@ class Maker:
         pictures, seconds, was_kept = features_of(
             excerpt, self.model.encoder, self.store, follows=self._follows, progress=self.progress
         )
-        self.read_pictures = not was_kept
+        self.read_pictures, self.picture_s = not was_kept, seconds
         seconds = self._whole_rows_s(seconds)
         self.groups = len(groups_for(network, seconds, self.field))
         self.kept = _Groups(self.store, self._key(pictures, seconds))

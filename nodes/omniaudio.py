@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from torch import Tensor, nn
 
+    from ..con360.sounding.making import Maker
     from ..con360.sounding.model import AmbisonicsModel
-    from ..con360.sounding.run import AmbisonicsSettings, Maker
+    from ..con360.sounding.settings import AmbisonicsSettings
 
 SMALL, AUTO = f"{BUILT_IN_AMBISONICS} (built in)", "auto"
 SALIENT: LooksTo = LOOKS_TO[1]
@@ -152,7 +153,7 @@ class Con360VideoToAmbisonics(io.ComfyNode):
         cls, video: Any, fps: float, seed: int, steps: int, cfg: float, view: LooksTo,
         model: ManagedAmbisonics | None = None, gain: float = 0.0, limiter: bool = True,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..con360.sounding.run import AmbisonicsSettings
+        from ..con360.sounding.settings import AmbisonicsSettings
 
         _check_guidance(cfg)
         runtime.check_choice(view, LOOKS_TO, "the view")
@@ -213,7 +214,9 @@ def _picture_folder(model: str, choice: str) -> Path | None:
 
 def _check_guidance(cfg: float) -> None:
     if cfg != 0 and not 1 <= cfg <= MOST_GUIDANCE:
-        raise InputError(f"a guidance of {cfg:g} was asked for; choose 1 to {MOST_GUIDANCE:g}, or 0 for the model's own.")
+        raise InputError(
+            f"a guidance of {cfg:g} was asked for; choose 1 to {MOST_GUIDANCE:g}, or 0 for the model's own."
+        )
 
 
 def _maker(
@@ -224,7 +227,8 @@ def _maker(
     from ..con360.media.reader import PanoramaStream
     from ..con360.records import PanoramaClip
     from ..con360.reframing.in_memory import HeldPanorama
-    from ..con360.sounding.run import Maker, frames_key
+    from ..con360.sounding.making import Maker
+    from ..con360.sounding.run import frames_key
     from ..con360.sounding.store import file_key
 
     detector = face_detector(FIRST_FACES) if settings.view == SALIENT else None

@@ -60,6 +60,10 @@ def notices_of(files: Sequence[Converted]) -> list[str]:
         if one.shared:
             groups = "; ".join(" = ".join(names) for names in one.shared[:3])
             sentences.append(f"{one.source} stores {len(one.shared)} tensor(s) under several names ({groups})")
+        if one.left_out:
+            sentences.append(
+                f"{len(one.left_out)} tensors of {one.source} are left out, such as {one.left_out[0]}: no model reads them"
+            )
         if one.not_finite:
             sentences.append(
                 f"{one.source} holds NaN or infinity in {', '.join(one.not_finite[:3])}; no model loads it"

@@ -13,6 +13,7 @@ commands:
   reframe     make a flat video: follow what is salient, hold a view or move along a path
   level       turn, level or re-centre a 360° video, which stays one, with its sound
   place       put sounds around the listener: on a 360° video, or into a field by itself
+  ambisonics  make sound around the listener that fits a 360° video, by a model
   listen      make of Ambisonics what both ears hear on headphones
   page        write one HTML file to look around in, with hot spots, to send to anyone
   views       cut views all around, for any model that makes a sound for a video
@@ -148,6 +149,23 @@ lies at its place. CLIP's own mono sound comes from everywhere, loudspeakers fro
 places. --find compares the sound with what moves; what fits nothing stays diffuse. Order 1
 is written as AAC, 2 and 3 as Opus. Where peaks would clip, all channels are turned down
 alike.
+"""
+
+AMBISONICS = """\
+Makes first-order Ambisonics for a 360° video that is silent, or whose sound has no
+directions. A model reads the whole panorama and a view, and invents what may be heard. The
+picture is copied bit for bit. CLIP may have any length; the built-in model needs no weights.
+"""
+
+AMBISONICS_NOTES = """\
+The built-in model learnt from procedural scenes alone: coloured things that hum and beat. Of
+people, streets and water it knows nothing; OmniAudio does (con360 models says where it
+belongs). MetaCLIP, its picture encoder, is CC BY-NC: both together are not for commercial
+use. Long clips are made in groups of windows. OUT.mp4.unfinished.wav is the sound so far,
+to be played meanwhile. Features of pictures and finished groups stay in ~/.cache/con360
+($CON360_CACHE): another seed reads no picture, and after a break the same command goes on.
+The model's own level stays, unless its first group passes -1 dBFS; then all of it is turned
+down alike. Later peaks are limited, and nothing is turned up unless --gain says so.
 """
 
 LISTEN = """\

@@ -12,6 +12,8 @@ from .. import __version__
 from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
 from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
 from .manual import (
+    AMBISONICS,
+    AMBISONICS_NOTES,
     CAPTION,
     CAPTION_NOTES,
     CONVERT,
@@ -38,7 +40,7 @@ from .manual import (
 )
 from .options import DEVICES, add_coding, add_saliency, add_sound, front, number, scale, whole
 from .requests import Request, request_of
-from .sound_options import add_listen, add_page, add_place
+from .sound_options import add_ambisonics, add_listen, add_page, add_place
 
 
 class Parser(argparse.ArgumentParser):
@@ -95,6 +97,7 @@ def build_parser() -> Parser:
     _add_reframe(command("reframe", REFRAME, REFRAME_NOTES, "INPUT -o OUT.mp4"))
     _add_level(command("level", LEVEL, LEVEL_NOTES, "INPUT -o OUT.mp4"))
     add_place(command("place", PLACE, PLACE_NOTES, "SOUND[@PLACE] ... [--on CLIP] -o OUT"))
+    add_ambisonics(command("ambisonics", AMBISONICS, AMBISONICS_NOTES, "CLIP -o OUT.mp4"))
     add_listen(command("listen", LISTEN, LISTEN_NOTES, "INPUT -o OUT.wav"))
     add_page(command("page", PAGE, PAGE_NOTES, "CLIP -o OUT.html"))
     _add_views(command("views", VIEWS, VIEWS_NOTES, "INPUT --out FOLDER"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Literal
 
-    from ..choices import Eye, Quality, Ranking, SoundKind, StereoLaw, VideoCodec
+    from ..choices import Eye, LooksTo, Quality, Ranking, SoundKind, StereoLaw, VideoCodec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +229,31 @@ class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AmbisonicsRequest(Request, SoundOptions, SaliencyOptions):
+    """`con360 ambisonics`; `duration` None goes to the end, `steps` and `cfg` None are the model's own."""
+
+    input: str
+    output: str
+    start: float
+    duration: float | None
+    eye: Eye | None
+    seed: int
+    steps: int | None
+    cfg: float | None
+    view: LooksTo
+    published_jpeg: bool
+    fresh: bool
+    keep_original: bool
+    gain: float
+    no_limiter: bool
+    headphones: str | None
+    model: str
+    pictures: str | None
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListenRequest(Request, SoundOptions):
     """`con360 listen`; the head points to the front where nothing was typed."""
 
@@ -304,6 +329,7 @@ REQUESTS: dict[str, type[Request]] = {
     "reframe": ReframeRequest,
     "level": LevelRequest,
     "place": PlaceRequest,
+    "ambisonics": AmbisonicsRequest,
     "listen": ListenRequest,
     "page": PageRequest,
     "views": ViewsRequest,

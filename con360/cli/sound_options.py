@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..choices import EYES
-from .options import DEVICES, add_saliency, add_sound, number, whole
+from ..choices import BUILT_IN_AMBISONICS, DTYPES, EYES, LOOKS_TO
+from .options import DEVICES, add_saliency, add_sound, number, scale, whole
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -69,4 +69,41 @@ def add_page(parser: argparse.ArgumentParser) -> None:
     smaller.add_argument("--duration", type=number, metavar="S", help="how long (to the end)")
     smaller.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (the left one)")
     add_sound(parser.add_argument_group("sound of CLIP"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def add_ambisonics(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `con360 ambisonics`."""
+    parser.add_argument("input", metavar="CLIP", help="a 360° video, equirectangular, about 2:1")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.mp4", help="CLIP's picture with the new sound")
+    part = parser.add_argument_group("which part of CLIP")
+    part.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    part.add_argument("--duration", type=number, metavar="S", help="how long (to the end)")
+    part.add_argument("--eye", choices=EYES, help="stereo video: the eye that the model sees (the left one)")
+    made = parser.add_argument_group("generation")
+    made.add_argument("--seed", type=whole, default=0, help="seed of the noise; the same seed gives the same sound (0)")
+    made.add_argument("--steps", type=whole, help="steps from noise to sound (as the model recommends)")
+    made.add_argument("--cfg", type=scale, metavar="X", help="guidance scale, or 'off' (as the model recommends)")
+    made.add_argument(
+        "--view", choices=LOOKS_TO, default=LOOKS_TO[0],
+        help="the view that the model reads beside the panorama: front, as published, or what is most salient (front)",
+    )  # fmt: skip
+    add_saliency(made)
+    made.add_argument("--published-jpeg", action="store_true", help="code its pictures as JPEG first; for parity")
+    made.add_argument("--fresh", action="store_true", help="keep nothing for later runs, and use nothing that was kept")
+    level = parser.add_argument_group("sound")
+    level.add_argument("--keep-original", action="store_true", help="mix CLIP's own sound in (left out)")
+    level.add_argument("--gain", type=number, default=0.0, metavar="DB", help="louder or quieter, in decibels (0)")
+    level.add_argument("--no-limiter", action="store_true", help="let peaks pass -1 dBFS")
+    level.add_argument("--headphones", metavar="FILE.wav", help="write what both ears hear, too")
+    add_sound(parser.add_argument_group("sound of CLIP, for --keep-original"))
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model", default=BUILT_IN_AMBISONICS, metavar="NAME|FILE",
+        help="'con360-small', 'omniaudio' (the one in the model folders), its model.ckpt or safetensors, or a small "
+        "model's folder (%(default)s)",
+    )  # fmt: skip
+    model.add_argument("--pictures", metavar="FOLDER", help="OmniAudio's MetaCLIP (the one in the model folders)")
+    model.add_argument("--device", default="auto", metavar="NAME", help=f"where to compute: {DEVICES}")
+    model.add_argument("--dtype", choices=DTYPES, default="auto", help="precision, as in `con360 generate` (auto)")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")

@@ -23,6 +23,8 @@ from ..protocols import Film
 from ..records import AV
 
 TIME_FEATURES = 256
+# Cosine and sine of the rows' turns, `[rows, turned]` each.
+Angles = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,16 @@ class FlowTransformerConfig:
     width: int = 1536
     heads: int = 24
     depth: int = 24
+
+
+# The three models of the paper's table by scale: 1222 M, 472 M and 291 M parameters with autoencoder and embedders.
+# Only the largest is published. Width and depth of the others are inferred: heads stay 64 wide, and the counts come
+# within 1 % (469 M, 293 M). Other pairs fit as well.
+SIZES = {
+    "large": FlowTransformerConfig(),
+    "medium": FlowTransformerConfig(width=1152, heads=18, depth=12),
+    "small": FlowTransformerConfig(width=768, heads=12, depth=11),
+}
 
 
 class _Norm(nn.Module):
@@ -60,17 +72,20 @@ class _Rotary(nn.Module):
         self.turned = head_width // 2
         self.register_buffer("inv_freq", 10000.0 ** -(torch.arange(0, self.turned, 2).float() / self.turned))
 
-    def angles(self, rows: int) -> tuple[Tensor, Tensor]:
+    def angles(self, rows: int) -> Angles:
         """Cosine and sine `[rows, turned]` in float32."""
         angle = torch.arange(rows, device=self.inv_freq.device, dtype=torch.float32)[:, None] * self.inv_freq.float()
         angle = torch.cat((angle, angle), dim=-1)
         return angle.cos(), angle.sin()
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-        cos, sin = (a.to(x.dtype) for a in angles)
+    def forward(self, x: Tensor, angles: Angles) -> Tensor:
+        """Turn `[..., rows, head width]`; in float32, as published."""
+        cos, sin = angles
         turned, kept = x.split((self.turned, x.shape[-1] - self.turned), dim=-1)
+        turned = turned.float()
         first, second = turned.chunk(2, dim=-1)
-        return torch.cat((turned * cos + torch.cat((-second, first), dim=-1) * sin, kept), dim=-1)
+        turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
+        return torch.cat((turned.to(x.dtype), kept), dim=-1)
 
 
 class _Attention(nn.Module):
@@ -80,9 +95,10 @@ class _Attention(nn.Module):
         self.to_qkv = nn.Linear(width, 3 * width, bias=False)
         self.to_out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, rotary: _Rotary, angles: tuple[Tensor, Tensor]) -> Tensor:
-        q, k, v = rearrange(self.to_qkv(x), "b r (three h c) -> three b h r c", three=3, h=self.heads)
-        out = F.scaled_dot_product_attention(rotary(q, angles), rotary(k, angles), v)
+    def forward(self, x: Tensor, rotary: _Rotary, angles: Angles) -> Tensor:
+        qkv = rearrange(self.to_qkv(x), "b r (three h c) -> three b h r c", three=3, h=self.heads)
+        q, k = rotary(qkv[:2], angles)
+        out = F.scaled_dot_product_attention(q, k, qkv[2])
         return self.to_out(rearrange(out, "b h r c -> b r (h c)"))
 
 
@@ -112,7 +128,7 @@ class _Layer(nn.Module):
         self.pre_norm, self.self_attn = _Norm(width), _Attention(width, heads)
         self.ff_norm, self.ff = _Norm(width), _FeedForward(width)
 
-    def forward(self, h: Tensor, rotary: _Rotary, angles: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, h: Tensor, rotary: _Rotary, angles: Angles) -> Tensor:
         h = h + self.self_attn(self.pre_norm(h), rotary, angles)
         return h + self.ff(self.ff_norm(h))
 
@@ -135,7 +151,7 @@ class _TimeFeatures(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         angle = 2 * math.pi * t[:, None].float() * self.weight[:, 0].float()
-        return torch.cat((angle.cos(), angle.sin()), dim=-1).to(self.weight.dtype)
+        return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
 
 class FlowTransformer(nn.Module):
@@ -178,24 +194,31 @@ class FlowTransformer(nn.Module):
 
     def embed_times(self, modality: str, times: Tensor, like: Tensor) -> Tensor:
         """`[S]` times in [0, 1], 1 is noise, to `[S, W]`."""
-        return self.to_timestep_embed(self.timestep_features(times))
+        return self.to_timestep_embed(self.timestep_features(times).to(self.dtype))
 
-    def read(self, features: AV) -> AV:
-        return features
+    def read(self, features: AV) -> tuple[Tensor, Angles]:
+        """Features `[B, 1 + R, W]`, and the turns of their rows, which all steps share."""
+        return features.audio, self.transformer.rotary_pos_emb.angles(features.audio.shape[1])
 
     def share(self, x: AV, t: AV, x0: AV, heard: tuple[str, ...]) -> None:
         return None
 
-    def predict(self, group: tuple[str, ...], x: AV, t: AV, features: AV, shared: None, film: Film | None) -> AV:
+    def predict(
+        self, group: tuple[str, ...], x: AV, t: AV, features: tuple[Tensor, Angles], shared: None, film: Film | None
+    ) -> AV:
         """Velocity `[B, Z, R]` of the sound."""
-        return AV(audio=self.velocity(x.audio, t.audio, features.audio))
+        return AV(audio=self.velocity(x.audio, t.audio, *features))
 
-    def velocity(self, x: Tensor, time: Tensor, features: Tensor) -> Tensor:
-        """Velocity at latents `[B, Z, R]`, embedded times `[B or 1, W]` and features `[B, 1 + R, W]`."""
+    def velocity(self, x: Tensor, time: Tensor, features: Tensor, angles: Angles | None = None) -> Tensor:
+        """Velocity at latents `[B, Z, R]`, embedded times `[B or 1, W]` and features `[B, 1 + R, W]`.
+
+        Args:
+            angles: turns of the features' rows; None computes them.
+        """
         layers = self.transformer
         rows = layers.project_in((x + self.preprocess_conv(x)).mT) + features[:, 1:]
         h = torch.cat((features[:, :1] + time[:, None], rows), dim=1)
-        angles = layers.rotary_pos_emb.angles(h.shape[1])
+        angles = angles or layers.rotary_pos_emb.angles(h.shape[1])
         for layer in layers.layers:
             h = layer(h, layers.rotary_pos_emb, angles)
         y = layers.project_out(h)[:, 1:].mT

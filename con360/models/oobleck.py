@@ -109,7 +109,7 @@ class FrameStem(nn.Module):
 
     @property
     def window(self) -> Tensor:
-        return torch.hann_window(2 * self.hop, device=self.basis.device, dtype=self.basis.dtype).sqrt()
+        return torch.hann_window(2 * self.hop, dtype=self.basis.dtype, device=self.basis.device).sqrt()
 
     def split(self, x: Tensor) -> Tensor:
         """`[B, C, N]` to `[B, C * width, N / hop]`; half a frame of silence stands before and behind."""

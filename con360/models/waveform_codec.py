@@ -15,12 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..memory import in_smaller_pieces
 from ..records import Sound, SoundLayout
 from ..timing import ClipSpec
 from .oobleck import Oobleck
 
 # Rows that a decoded sample reads before and after its own, and rows of a tile.
 REACH_ROWS, TILE_ROWS = 10, 128
+# Rows of a tile where memory runs out.
+SMALL_TILE_ROWS = 16
 
 
 class WaveformCodec:
@@ -94,6 +97,18 @@ class WaveformCodec:
 
     def _tile(self, latents: Tensor, before: int, rows: int) -> Tensor:
         """Decode latents and keep the samples of `rows` rows behind the first `before`."""
-        hop = self.vae.config.hop
-        made = self.vae.decode(latents[None].to(self.vae.device, self.vae.dtype))[0].float()
-        return made[:, before * hop : (before + rows) * hop].cpu()
+        return in_smaller_pieces(
+            lambda size: self._parts(latents, before, rows, size), rows, min(rows, SMALL_TILE_ROWS),
+            what="decoding the sound", advice="compute on the cpu",
+        )  # fmt: skip
+
+    def _parts(self, latents: Tensor, before: int, rows: int, size: int) -> Tensor:
+        """The same in parts of `size` rows, with as many rows around each as it reads."""
+        hop, parts = self.vae.config.hop, []
+        for first in range(before, before + rows, size):
+            stop = min(first + size, before + rows)
+            head = max(0, first - REACH_ROWS)
+            own = latents[None, :, head : stop + REACH_ROWS].to(self.vae.device, self.vae.dtype)
+            made = self.vae.decode(own)[0].float()
+            parts.append(made[:, (first - head) * hop : (stop - head) * hop].cpu())
+        return torch.cat(parts, dim=1)

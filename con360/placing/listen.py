@@ -77,9 +77,7 @@ def listen(
         InputError: the file, the head's track or the SOFA file cannot be used.
     """
     settings = settings or ListenSettings()
-    if Path(out).suffix.lower() != ".wav":
-        raise InputError(f"{Path(out).name} does not end in .wav, the format that ears are written in. Rename it.")
-    check_writable(out)
+    check_ears_path(out)
     head = check_track(settings.head or SourceTrack.still(SourcePoint(0.0)))
     file = open_sound(source, settings.audio_track, settings.ambisonics, settings.head_locked)
     check_not_read(out, [file.info.path])
@@ -95,6 +93,17 @@ def listen(
         for block in heard.blocks("writing"):
             wav.add((block * gain).numpy())
     return Listened(Path(out), order, rate, heard.length_s, ears.source, heard.notices(peak, gain))
+
+
+def check_ears_path(path: str | os.PathLike[str]) -> None:
+    """Check that what ears hear can be written at `path`. Creates nothing.
+
+    Raises:
+        InputError: another suffix than .wav, a folder, or a place that cannot be written to.
+    """
+    if Path(path).suffix.lower() != ".wav":
+        raise InputError(f"{Path(path).name} does not end in .wav, the format that ears are written in. Rename it.")
+    check_writable(path)
 
 
 @dataclass

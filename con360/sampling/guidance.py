@@ -3,7 +3,8 @@
 A plan lists passes from the least to the most informed. Each modality's result walks along them:
 out_0 + s_1 (out_1 - out_0) + s_2 (out_2 - out_1), with its own scales.
 
-Source: classifier-free guidance (arXiv 2207.12598); two conditions in a row as in InstructPix2Pix (arXiv 2211.09800).
+Source: classifier-free guidance (arXiv 2207.12598); two conditions in a row as in InstructPix2Pix (arXiv 2211.09800);
+rescaling (arXiv 2305.08891).
 """
 
 from __future__ import annotations
@@ -56,9 +57,16 @@ def guidance_plan(
     return GuidancePlan(tuple(passes), AV(*((*((s,) if guided else ()), *control_scales) for s in text_scales)))
 
 
-def guide(outputs: list[Tensor], scales: tuple[float, ...]) -> Tensor:
-    """Combine the passes' outputs of one modality."""
+def guide(outputs: list[Tensor], scales: tuple[float, ...], rescale: float = 0.0) -> Tensor:
+    """Combine the passes' outputs `[B, C, ...]` of one modality.
+
+    Args:
+        rescale: share that is brought back to the deviation over channels of the most informed pass, 0 to 1.
+    """
     result = outputs[0]
     for before, after, scale in zip(outputs[:-1], outputs[1:], scales, strict=True):
         result = result + scale * (after - before)
-    return result
+    if not rescale or len(outputs) == 1:
+        return result
+    wanted, has = (x.std(dim=1, keepdim=True) for x in (outputs[-1], result))
+    return result * (rescale * wanted / has.clamp_min(1e-12) + 1 - rescale)

@@ -77,7 +77,7 @@ class Passes:
                 parts = [self._call(group, call, x, t, shared) for call in self._calls[plan]]
             for m in wanted:
                 outputs = [pair for part in parts for pair in part.get(m)]
-                predictions[m] = guide(outputs, plan.scales.get(m))
+                predictions[m] = guide(outputs, plan.scales.get(m), self.settings.cfg_rescale)
         return predictions
 
     def _share(self, active: tuple[str, ...], x: AV, t: AV, sides: Mapping[str, Side]) -> Any:

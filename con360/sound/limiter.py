@@ -38,5 +38,5 @@ def limit_blocks(blocks: Iterable[Tensor], rate_hz: int, ceiling: float = CEILIN
 
 
 def decibels(level: float) -> float:
-    """Level in dB; minus infinity for silence."""
-    return 20 * math.log10(level) if level > 0 else -math.inf
+    """Convert a level above 0 to dB."""
+    return 20 * math.log10(level)

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..memory import TooLittleMemory
 from ..models.omniaudio import OmniAudio
 from ..protocols import Inputs
 from ..records import AV
@@ -31,6 +32,7 @@ class FieldSettings:
 
     Args:
         steps, cfg, seed: as `SamplerSettings` has them; the published ones are 24 and 3.
+        cfg_rescale: as `SamplerSettings` has it.
         overlap_rows, windows: of a group.
     """
 
@@ -39,10 +41,13 @@ class FieldSettings:
     seed: int = 0
     overlap_rows: int = OVERLAP_ROWS
     windows: int = WINDOWS_PER_GROUP
+    cfg_rescale: float = 0.0
 
     @property
     def sampler(self) -> SamplerSettings:
-        return SamplerSettings(steps=self.steps, cfg_video=None, cfg_audio=self.cfg, seed=self.seed)
+        return SamplerSettings(
+            steps=self.steps, cfg_video=None, cfg_audio=self.cfg, cfg_rescale=self.cfg_rescale, seed=self.seed
+        )
 
 
 # told(group, groups, step, steps) after each step; may raise to cancel.
@@ -109,10 +114,17 @@ def _sample_group(
     if finished is not None:
         held = noise[..., : finished.shape[-1]].to(finished)
         terms.append(FinishedRows(finished, held, schedule, schedule.timesteps(settings.steps)))
-    latents = sample_joint(
-        WindowedDenoiser(model.denoiser, group), model.schedules, Inputs(AV(audio=given), AV(audio=without)),
-        AV(audio=tuple(noise.shape[1:])), settings, given=Given(noise=AV(audio=noise)), terms=terms, callback=callback,
-    )  # fmt: skip
+    try:
+        latents = sample_joint(
+            WindowedDenoiser(model.denoiser, group), model.schedules, Inputs(AV(audio=given), AV(audio=without)),
+            AV(audio=tuple(noise.shape[1:])), settings, given=Given(noise=AV(audio=noise)), terms=terms,
+            callback=callback,
+        )  # fmt: skip
+    except TooLittleMemory as error:
+        raise TooLittleMemory(
+            "memory ran out while making the sound, with guidance's passes one by one as well; compute on the cpu, "
+            "with dtype bfloat16, or choose a smaller model."
+        ) from error
     return latents.audio
 
 

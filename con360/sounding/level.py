@@ -36,9 +36,9 @@ class Level:
         self._meter = PeakMeter()
 
     @property
-    def peak_db(self) -> float:
-        """Peak of the sound as it came, in dBFS."""
-        return decibels(self._meter.peak)
+    def peak_db(self) -> float | None:
+        """Peak of the sound as it came, in dBFS; None for silence."""
+        return decibels(self._meter.peak) if self._meter.peak else None
 
     def set(self, blocks: Iterable[Tensor], first: float) -> Iterator[Tensor]:
         """Yield the blocks `[C, n]` at their final level.

@@ -6,12 +6,11 @@ with OmniAudio's names, and `pictures.safetensors`, a `SmallEncoder`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -19,11 +18,12 @@ from ..choices import BUILT_IN_AMBISONICS, OMNIAUDIO_MODEL
 from ..control.file import fingerprint
 from ..errors import InputError
 from ..media.files import existing_file
-from ..models.omniaudio import OmniAudio, PanoramaUse
+from ..models.omniaudio import OmniAudio
 from ..weights.catalog import KNOWN_PARTS, advice
 from ..weights.files import problems_of, read_tensors, short
 from ..weights.find import find, model_roots
 from ..weights.omniaudio import load_omniaudio
+from ..weights.places import config_of
 from .picture_encoder import PictureEncoder, load_clip_encoder
 from .small_encoder import SmallEncoder
 
@@ -104,29 +104,23 @@ def _found(key: str) -> Path:
 
 
 def _small(folder: Path, device: torch.device | str, dtype: torch.dtype) -> AmbisonicsModel:
-    config = _config_of(folder)
-    network = replace(
-        load_omniaudio(folder / NETWORK, device=device, dtype=dtype), panorama=config["panorama"],
-        sample_rate_hz=config["sample_rate_hz"], trained_s=config["trained_s"], name=BUILT_IN_AMBISONICS,
-        metadata={"defaults": config["defaults"]},
-    )  # fmt: skip
+    knows, defaults = _own_facts(folder)
+    network = load_omniaudio(folder / NETWORK, device=device, dtype=dtype)
+    network = replace(network, name=BUILT_IN_AMBISONICS, metadata={"defaults": defaults})
     encoder = _small_encoder(existing_file(folder / PICTURES)).to(device)
-    return _checked(AmbisonicsModel(network, encoder, BUILT_IN_AMBISONICS, config["knows"]))
+    return _checked(AmbisonicsModel(network, encoder, BUILT_IN_AMBISONICS, knows))
 
 
-def _config_of(folder: Path) -> dict[str, Any]:
-    path = existing_file(folder / CONFIG)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {"panorama": str, "sample_rate_hz": int, "trained_s": float, "knows": str, "defaults": dict}
-        found = {name: kind(config[name]) for name, kind in wanted.items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{short(path)} cannot be read as a small model's ({error}); get the folder again.") from error
-    if found["panorama"] not in get_args(PanoramaUse):
+def _own_facts(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Read what `load_omniaudio` does not ask of a small model's config.json: `knows` and `defaults`."""
+    config = config_of(existing_file(folder / CONFIG).parent)
+    knows, defaults = config.get("knows"), config.get("defaults")
+    if not isinstance(knows, str) or not isinstance(defaults, dict) or not {"steps", "cfg_audio"} <= defaults.keys():
         raise InputError(
-            f"{short(path)} says panorama {found['panorama']!r}; wanted {' or '.join(get_args(PanoramaUse))}."
+            f"{short(folder / CONFIG)} is no small model's: wanted knows, a sentence, and defaults with steps and "
+            f"cfg_audio. Get the folder again."
         )
-    return found
+    return knows, defaults
 
 
 def _small_encoder(path: Path) -> SmallEncoder:

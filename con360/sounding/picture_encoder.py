@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..memory import in_smaller_pieces
 from ..records import Progress
 from .pictures import clip_pixels, front_view, squared
+from .published_jpeg import jpeg_frames, jpeg_view
 
 # Pictures that the encoder takes at a time.
 BATCH = 8
@@ -98,7 +100,8 @@ def load_clip_encoder(
 
 def read_features(
     pictures: Iterable[Callable[[], np.ndarray]], encoder: PictureEncoder, *, fps: float = 8.0, total: int = 0,
-    aim: Callable[[float], tuple[float, float]] | None = None, progress: Progress | None = None,
+    aim: Callable[[float], tuple[float, float]] | None = None, published_jpeg: bool = False,
+    progress: Progress | None = None,
 ) -> PictureFeatures:  # fmt: skip
     """Read the features of a video, a few pictures at a time.
 
@@ -106,20 +109,24 @@ def read_features(
         pictures: functions that give panoramas `[H, W, 3]` uint8, `fps` a second.
         total: how many are expected, for the progress.
         aim: yaw and pitch of the view by time in seconds; None is the published front.
+        published_jpeg: code frames and views as JPEG first.
         progress: told after each batch; may raise to cancel.
 
     Raises:
         InputError: fewer than two pictures.
+        TooLittleMemory: one picture does not fit.
     """
     panorama, view = [], []
     done = 0
+    if published_jpeg:
+        pictures = jpeg_frames(iter(pictures), fps)
     for batch in _batches(pictures):
         angles = [(0.0, 0.0) if aim is None else aim((done + i) / fps) for i in range(len(batch))]
         # One large frame at a time; only its two small pictures wait.
-        pairs = [_both_pixels(picture(), angle) for picture, angle in zip(batch, angles, strict=True)]
+        pairs = [_both_pixels(picture(), angle, published_jpeg) for picture, angle in zip(batch, angles, strict=True)]
         whole, front = (torch.stack(half) for half in zip(*pairs, strict=True))
-        panorama.append(encoder.features(whole))
-        view.append(encoder.features(front))
+        panorama.append(_features(encoder, whole))
+        view.append(_features(encoder, front))
         done += len(batch)
         if progress is not None:
             progress(done, max(done, total), "reading the picture")
@@ -128,8 +135,16 @@ def read_features(
     return PictureFeatures(torch.cat(panorama), torch.cat(view), fps)
 
 
-def _both_pixels(frame: np.ndarray, angles: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    return clip_pixels(squared(frame)), clip_pixels(front_view(frame, *angles))
+def _both_pixels(frame: np.ndarray, angles: tuple[float, float], published_jpeg: bool) -> tuple[Tensor, Tensor]:
+    view = front_view(frame, *angles)
+    return clip_pixels(squared(frame)), clip_pixels(jpeg_view(view) if published_jpeg else view)
+
+
+def _features(encoder: PictureEncoder, pixels: Tensor) -> Tensor:
+    return in_smaller_pieces(
+        lambda size: torch.cat([encoder.features(part) for part in pixels.split(size)]), BATCH, 1,
+        what="reading pictures", advice="compute on the cpu, or with dtype bfloat16",
+    )  # fmt: skip
 
 
 def _batches(pictures: Iterable[Callable[[], np.ndarray]]) -> Iterator[list[Callable[[], np.ndarray]]]:

@@ -23,12 +23,14 @@ class Excerpt:
     Args:
         key: of the clip's content.
         start_s, stop_s: in seconds of the clip; `stop_s` may be infinite.
+        published_jpeg: code its pictures as JPEG first.
     """
 
     stream: PanoramaStream
     key: str
     start_s: float = 0.0
     stop_s: float = math.inf
+    published_jpeg: bool = False
 
 
 def features_of(
@@ -56,9 +58,9 @@ def features_of(
 
 
 def _key(excerpt: Excerpt, encoder: PictureEncoder, follows: Estimator | None) -> str:
-    eye = excerpt.stream.eye
     looks = "front" if follows is None else (str(follows.method), follows.detector is not None)
-    return key_of("pictures", excerpt.key, excerpt.start_s, excerpt.stop_s, eye, encoder.identity, looks)
+    part = (excerpt.key, excerpt.start_s, excerpt.stop_s, excerpt.published_jpeg, excerpt.stream.eye)
+    return key_of("pictures", part, encoder.identity, looks)
 
 
 def _read(
@@ -68,7 +70,9 @@ def _read(
     aim = None if follows is None else _aim(excerpt, follows, progress)
     total = round(seconds_of(stream.info, start_s, stop_s) * PICTURE_FPS)
     shown = at_rate(stream, PICTURE_FPS, start_s, stop_s)
-    pictures = read_features(shown, encoder, fps=PICTURE_FPS, total=total, aim=aim, progress=progress)
+    pictures = read_features(
+        shown, encoder, fps=PICTURE_FPS, total=total, aim=aim, published_jpeg=excerpt.published_jpeg, progress=progress
+    )
     return pictures, (min(stop_s, stream.end_s) if stream.ended else stop_s) - start_s
 
 

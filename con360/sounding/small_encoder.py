@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 # Pixels of the shrunken picture; numbers that tell a place.
 SIDE_PX, PLACE = 56, 6
+# Sharpens maps, so that a place is learned in hundreds of steps, not thousands.
+SHARPNESS = 8.0
 
 
 class SmallEncoder(nn.Module):
@@ -38,7 +40,7 @@ class SmallEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """`[K, 3, H, H]`, normalised as CLIP's, to `[K, F]`."""
-        maps = self.layers(shrunk(pixels)).flatten(2)
+        maps = SHARPNESS * self.layers(shrunk(pixels)).flatten(2)
         place = maps.softmax(dim=-1) @ self.places
         size = maps.sigmoid().mean(dim=-1, keepdim=True) * 20
         return self.project(torch.cat((place, size), dim=-1).flatten(1))

@@ -19,6 +19,8 @@ from ..media.files import atomic_path
 
 CACHE_VARIABLE, DEFAULT_FOLDER = "CON360_CACHE", "~/.cache/con360/sounding"
 MOST_BYTES = 512 * 2**20
+# Counts the ways in which what is kept was computed: another number, and nothing kept before is found.
+VERSION = 1
 
 
 class Store:
@@ -74,7 +76,7 @@ class Store:
 
 def key_of(*facts: object) -> str:
     """A key made of facts whose `repr` tells them apart."""
-    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr((VERSION, *facts)).encode(), digest_size=16).hexdigest()
 
 
 def file_key(path: Path) -> str:

@@ -1,4 +1,6 @@
-"""Convert pickled checkpoints to safetensors: the same tensors under the same names, and a report of their content."""
+"""Convert pickled checkpoints to safetensors: the same tensors under the same names, and a report of their content.
+
+Of OmniAudio's checkpoint the model alone is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ import torch
 from ..errors import InputError
 from ..media.files import atomic_path
 from ..records import Progress
-from .files import State, is_finite, read_json, read_tensors, short
+from .files import Header, State, is_finite, read_json, read_tensors, short
+from .kinds import OMNIAUDIO, kind_of
+from .omniaudio import WHOLE, used_tensors
 from .places import PICKLE_SUFFIXES
 
 # transformers calls the same weights by another name in each format.
@@ -39,6 +43,7 @@ class Converted:
         shared: groups of names that were one tensor; in safetensors each name has its own copy.
         not_finite: names of tensors that hold NaN or infinity, converted as they are.
         kept_wide: names left in float32 because half precision cannot hold their values.
+        left_out: names that no model reads: of OmniAudio, what it never uses and its averaged twin.
     """
 
     source: str
@@ -50,6 +55,7 @@ class Converted:
     shared: tuple[tuple[str, ...], ...] = ()
     not_finite: tuple[str, ...] = ()
     kept_wide: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,6 +79,8 @@ class FolderReport:
 def convert_file(source: Path, target: Path, *, half: bool = False) -> Converted:
     """Write the tensors of a pickled checkpoint as safetensors.
 
+    OmniAudio's are written without its trainer's prefix and without what it never uses.
+
     Args:
         half: store float32 and float64 as float16, except tensors whose values float16 cannot hold.
 
@@ -89,6 +97,7 @@ def convert_file(source: Path, target: Path, *, half: bool = False) -> Converted
     state = read_tensors(source)
     if not state:
         raise InputError(f"{short(source)} holds no tensors; there is nothing to convert.")
+    state, left_out = _used(state)
     shared = _shared(state)
     not_finite = tuple(name for name, t in state.items() if not is_finite(t))
     stored, kept_wide = _halved(state) if half else (state, ())
@@ -97,8 +106,17 @@ def convert_file(source: Path, target: Path, *, half: bool = False) -> Converted
     dtypes = Counter(str(t.dtype).removeprefix("torch.") for t in stored.values())
     sizes = source.stat().st_size, target.stat().st_size
     return Converted(
-        source.name, target.name, len(stored), dict(sorted(dtypes.items())), *sizes, shared, not_finite, kept_wide
-    )
+        source.name, target.name, len(stored), dict(sorted(dtypes.items())), *sizes, shared, not_finite, kept_wide,
+        left_out,
+    )  # fmt: skip
+
+
+def _used(state: State) -> tuple[State, tuple[str, ...]]:
+    """Tensors that a model reads, and the names of the others."""
+    if kind_of(Header(state)) != OMNIAUDIO:
+        return state, ()
+    used = used_tensors(state)
+    return used, tuple(name for name in state if name.removeprefix(WHOLE) not in used)
 
 
 def convert_folder(source: Path, target: Path, *, half: bool = False, progress: Progress | None = None) -> FolderReport:

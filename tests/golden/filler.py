@@ -82,9 +82,9 @@ def clip_u8(name: str, frames: int, height: int, width: int, cell: int = 64) -> 
     first, last = ends.reshape(2, 3, rows, columns)
     (top, down), (left, right) = np.divmod(np.arange(height), cell), np.divmod(np.arange(width), cell)
     bottom = np.minimum(top + 1, rows - 1)
-    clip = np.empty((frames, 3, height, width), np.uint8)
+    clip, span = np.empty((frames, 3, height, width), np.uint8), max(frames - 1, 1)
     for t in range(frames):
-        lattice = (first * (frames - 1 - t) + last * t) // max(frames - 1, 1)
+        lattice = (first * (span - t) + last * t) // span
         across = lattice[..., left] * (cell - right) + lattice[..., (left + 1) % columns] * right
         smooth = (across[:, top] * (cell - down)[:, None] + across[:, bottom] * down[:, None]) // cell**2
         grain = hashes(f"{name}/jitter/{t}", smooth.size) % np.uint64(9)

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import published_svg
-from golden import runs_salvit, runs_sound, runs_svg, test_published
+from golden import runs_omniaudio, runs_salvit, runs_sound, runs_svg, test_published
 
 # (module, what stands there, what would be wrong, group or test that must fail)
 MUTATIONS = [
@@ -57,6 +57,54 @@ MUTATIONS = [
     ("saliency.salvit360", "self.attn_s(self.norm_s(x)) + x", "self.attn_s(x) + x", "saliency of one scale"),
     ("saliency.salvit360", "values = patches[..., :DECODED_PX, :DECODED_PX]",
      "values = F.avg_pool2d(patches, patches.shape[-1] // DECODED_PX)", "saliency of one scale"),
+    ("models.oobleck", "self.alpha.exp()[:, None]", "self.alpha[:, None]", "omniaudio autoencoder"),
+    ("models.oobleck", "self.beta.exp()", "self.beta", "omniaudio autoencoder"),
+    ("models.oobleck", "self.weight_v.flatten(1).norm(dim=1)[:, None, None]", "self.weight_v.flatten(1).norm()",
+     "omniaudio autoencoder"),
+    ("models.oobleck", "F.softplus(scale) + 1e-4", "scale.exp()", "omniaudio autoencoder"),
+    ("models.oobleck", "return x + self.layers(x)", "return self.layers(x)", "omniaudio autoencoder"),
+    ("models.oobleck", "padding=3 * dilation, dilation=dilation", "padding=3", "omniaudio autoencoder"),
+    ("models.picture_features", 'bc_type="natural"', 'bc_type="not-a-knot"', "omniaudio splines"),
+    ("models.picture_features", "np.linspace(0, count - 1, rows)", "np.linspace(0, count, rows, endpoint=False)",
+     "omniaudio splines"),
+    ("models.picture_features", 'self.conditioners["video_fov"]', 'self.conditioners["video_360"]',
+     "omniaudio embedders"),
+    ("models.flow_transformer", "first, second = turned.chunk(2, dim=-1)",
+     "first, second = turned[..., ::2], turned[..., 1::2]", "omniaudio dit3"),
+    ("models.flow_transformer", "torch.cat((-second, first), dim=-1)", "torch.cat((second, -first), dim=-1)",
+     "omniaudio dit3"),
+    ("models.flow_transformer", "self.turned = head_width // 2", "self.turned = head_width", "omniaudio dit1"),
+    ("models.flow_transformer", "value * F.silu(gate)", "gate * F.silu(value)", "omniaudio dit1"),
+    ("models.flow_transformer", "(angle.cos(), angle.sin())", "(angle.sin(), angle.cos())", "omniaudio dit1"),
+    ("models.flow_transformer", "2 * math.pi * t[:, None].float()", "2000 * math.pi * t[:, None].float()",
+     "omniaudio dit1"),
+    ("models.flow_transformer", ".amax(dim=1, keepdim=True)", ".mean(dim=1, keepdim=True)", "omniaudio dit1"),
+    ("models.flow_transformer", "self.to_global_embed(pictures).amax(dim=1, keepdim=True)",
+     "self.to_global_embed(pictures.amax(dim=1, keepdim=True))", "omniaudio dit1"),
+    ("models.flow_transformer", "return y + self.postprocess_conv(y)", "return y", "omniaudio dit1"),
+    ("models.flow_transformer", "self.transformer.rotary_pos_emb.angles(features.audio.shape[1])",
+     "tuple(a.roll(1, 0) for a in self.transformer.rotary_pos_emb.angles(features.audio.shape[1]))",
+     "omniaudio sampling cfg3"),
+    ("models.omniaudio", "torch.cat((token, torch.zeros_like(added)), dim=1)",
+     "torch.cat((torch.zeros_like(token), torch.zeros_like(added)), dim=1)", "omniaudio dit1"),
+    ("models.omniaudio", "torch.cat((token, torch.zeros_like(added)), dim=1)",
+     "torch.cat((token, self.embedders.view(torch.zeros_like(view[:, :1])).expand_as(added)), dim=1)",
+     "omniaudio dit1"),
+    ("sampling.guidance", "x.std(dim=1, keepdim=True)", "x.std(dim=-1, keepdim=True)", "omniaudio dit1"),
+    ("sampling.flow", "x - self.times[index] * prediction", "x + self.times[index] * prediction",
+     "omniaudio sampling cfg3"),
+    ("sampling.flow", "self.start * (1 - i / steps)", "self.start * (1 - (i + 0.5) / steps)",
+     "omniaudio sampling cfg3"),
+    ("sampling.flow", "(1 - timestep) * x0 + timestep * noise", "x0 + timestep * noise", "omniaudio variation"),
+    ("sounding.pictures", "np.linspace(-1, 1, SIDE_PX)", "(np.arange(SIDE_PX) + 0.5) / SIDE_PX * 2 - 1",
+     "omniaudio pictures"),
+    ("sounding.pictures", "VIEW_FOV_DEG = 120.0", "VIEW_FOV_DEG = 90.0", "omniaudio pictures"),
+    ("sounding.pictures", "(np.arctan2(x, z) / (2 * np.pi) + 0.5) * width",
+     "(np.arctan2(x, z) / (2 * np.pi) + 0.5) * width - 0.5", "omniaudio pictures"),
+    ("sounding.pictures", "cv2.INTER_CUBIC", "cv2.INTER_NEAREST", "omniaudio filtered pictures"),
+    ("sounding.pictures", "Image.Resampling.BICUBIC", "Image.Resampling.NEAREST", "omniaudio filtered pictures"),
+    ("sounding.pictures", "((bar, bar), (0, 0)) if width > height", "((0, 2 * bar), (0, 0)) if width > height",
+     "omniaudio filtered pictures"),
 ]  # fmt: skip
 
 
@@ -77,7 +125,7 @@ def apply(module_name: str, old: str, new: str) -> None:
 def _transplant(changed: dict, owner: object) -> None:
     for name, value in changed.items():
         mine = vars(owner).get(name)
-        plain, own = (getattr(v, "__func__", v) for v in (value, mine))
+        plain, own = (getattr(v, "__func__", getattr(v, "fget", v)) for v in (value, mine))
         inner = getattr(getattr(own, "__wrapped__", None), "__closure__", None)
         if isinstance(plain, types.FunctionType) and isinstance(own, types.FunctionType):
             own.__code__ = plain.__code__
@@ -144,8 +192,10 @@ def _in_child(module: str, old: str, new: str, group: str) -> int:
     apply(module, old, new)
     # Results of the unchanged code, but for what the group builds on.
     for run in (runs_svg.joint_forward, runs_svg.scheduler_steps, runs_sound.mels, runs_sound.encoded,
-                runs_salvit.geometry, runs_salvit.prediction, published_svg.tiny_dual_unet):  # fmt: skip
-        run.cache_clear()
+                runs_salvit.geometry, runs_salvit.prediction, published_svg.tiny_dual_unet,
+                *vars(runs_omniaudio).values()):  # fmt: skip
+        if hasattr(run, "cache_clear"):
+            run.cache_clear()
     if group == "decoding":
         runs_sound.decoded.cache_clear()
     if group.startswith("sampling"):

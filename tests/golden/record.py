@@ -21,15 +21,21 @@ from shared_data import shared_root
 
 from con360.media.files import atomic_path
 
+# Files whose tensors are kept, as samples and moments.
+FILES = (
+    "mel_vocoder", "omniaudio_tiny", "omniaudio_video", "pipeline_tiny", "salvit360", "scheduler", "svg_tiny_additive",
+    "svg_tiny_attn", "train_tiny",
+)  # fmt: skip
 PROVENANCE = (
-    "Outputs of the official SVG and SalViT360 code, run unmodified on CPU in float32, one thread, with torch 2.11, "
-    "diffusers 0.42.1, transformers 5.23, torchvision 0.26 and kornia 0.9. No trained weight is involved: weights and "
-    "inputs come from their names (filler.py). Each entry is reduced from the full recorded tensor by store.summarise."
+    "Outputs of the official SVG, SalViT360 and OmniAudio code, run unmodified on CPU in float32, one thread, with "
+    "torch 2.11, diffusers 0.42.1, transformers 5.23, torchvision 0.26 and kornia 0.9 (OmniAudio: transformers 5.24, "
+    "OpenCV 5.0, Pillow 13.0). No trained weight is involved: weights and inputs come from their names (filler.py). "
+    "Each entry is reduced from the full recorded tensor by store.summarise."
 )
 
 
 def main(folder: Path) -> None:
-    files = sorted(folder.glob("*.safetensors"))
+    files = [folder / f"{name}.safetensors" for name in FILES]
     values = {
         "provenance": PROVENANCE,
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
@@ -42,6 +48,7 @@ def main(folder: Path) -> None:
         "vocoder": _json(folder, "mel_vocoder")["vocoder_config"],
         "training": {kind: _training(part) for kind, part in _json(folder, "train_tiny").items()},
         "salvit360": _salvit(_json(folder, "salvit360")),
+        "omniaudio": _omniaudio(folder),
         "tensors": {f"{path.stem}/{name}": summarise(f"{path.stem}/{name}", tensor)
                     for path in files for name, tensor in sorted(load_file(path).items())},
     }  # fmt: skip
@@ -108,6 +115,35 @@ def _salvit(values: dict[str, Any]) -> dict[str, Any]:
         keys = {row[0]: row[1] for row in entry["keys"]}
         kept[variant] = {**_only(entry, "prefix", "params", "gflop_one_clip"), "keys": key_digest(keys)}
     return kept
+
+
+def _omniaudio(folder: Path) -> dict[str, Any]:
+    tiny, video, metrics = (_json(folder, f"omniaudio_{name}") for name in ("tiny", "video", "metrics"))
+    keys = {"tiny": tiny["keys"], "full": json.loads((folder / "omniaudio_full_keys.json").read_text())}
+    report = _json(folder, "omniaudio_full_report")
+    return {
+        **_only(tiny, "dit_t", "vae_kl", "encoder_latent_lengths"),
+        "keys": {size: key_digest({row[0]: row[1] for row in rows}) for size, rows in keys.items()},
+        "full": {name: value for name, value in report.items() if name != "shapes_batch1_10s"},
+        "full_shapes": report["shapes_batch1_10s"],
+        "pad_to_square": {size: entry["size"] for size, entry in video["pad_to_square"].items()},
+        "clip_config": {"vision_config": _sizes(video["clip_config"]["vision_config"]),
+                        "projection_dim": video["clip_config"]["projection_dim"]},
+        "directions": metrics["pairs"],
+        "intensities": _intensities(folder),
+    }  # fmt: skip
+
+
+def _sizes(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if type(value) in (int, float)}
+
+
+def _intensities(folder: Path) -> dict[str, list[float]]:
+    """Mean products of channel 0 and the others: of a sound, directions read nothing else."""
+    sounds = load_file(folder / "omniaudio_metrics.safetensors")
+    return {
+        name: [float(f"{v:.9g}") for v in (x[:1].double() * x[1:].double()).mean(dim=1)] for name, x in sounds.items()
+    }
 
 
 if __name__ == "__main__":

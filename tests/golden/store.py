@@ -24,6 +24,8 @@ PATH = Path(__file__).with_name("published.json")
 SAMPLES, SIGNED_SUMS = 24, 2
 TOLERANCE = 1e-4  # of a tensor's peak; the published code itself moves by 2e-5 between settings
 HALF_TOLERANCE = 1e-3
+# Cubic filters differ between versions of OpenCV and Pillow by two grey levels, and features of the pictures with them.
+FILTERED = {r"omniaudio_video/(view/.*u8.*|pixels/.*)": 0.012, r"omniaudio_video/clip/.*": 0.002}
 
 
 @cache
@@ -65,9 +67,18 @@ def compare(name: str, tensor: Tensor) -> float:
     parts = {key: kept[key] for key in ("moments", "signed", "values") if key in kept}
     errors = {key: max(abs(a - b) for a, b in zip(ours[key], wanted, strict=True)) for key, wanted in parts.items()}
     worst = max(errors.values()) / max(peak, 1e-30)
-    bound = HALF_TOLERANCE if kept.get("half") else TOLERANCE
-    assert worst < bound, f"{name}: {worst:.1e} of its peak ({', '.join(f'{k} {e:.1e}' for k, e in errors.items())})"
+    assert worst < bound_of(name), (
+        f"{name}: {worst:.1e} of its peak ({', '.join(f'{k} {e:.1e}' for k, e in errors.items())})"
+    )
     return worst
+
+
+def bound_of(name: str) -> float:
+    """Largest difference allowed for a recorded tensor, as a part of its peak."""
+    for pattern, bound in FILTERED.items():
+        if re.fullmatch(pattern, name):
+            return bound
+    return HALF_TOLERANCE if published()["tensors"][name].get("half") else TOLERANCE
 
 
 def names_matching(pattern: str) -> set[str]:

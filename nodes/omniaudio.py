@@ -19,8 +19,9 @@ from .sampler import MAX_SEED
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
-    from torch import Tensor, nn
+    from torch import nn
 
+    from ..con360.media.reader import PanoramaStream
     from ..con360.sounding.making import Maker
     from ..con360.sounding.model import AmbisonicsModel
     from ..con360.sounding.settings import AmbisonicsSettings
@@ -222,30 +223,37 @@ def _check_guidance(cfg: float) -> None:
 def _maker(
     video: Any, fps: float, model: AmbisonicsModel, settings: AmbisonicsSettings
 ) -> tuple[Maker, str, tuple[float, float]]:  # fmt: skip
-    """Prepare the making of an IMAGE's or a VIDEO's sound; also the key of its content, and the part of it."""
+    """Prepare to make the sound of an IMAGE or a VIDEO; also give the key of its content, and the part of it."""
+    from ..con360.sounding.making import Maker
+    from ..con360.sounding.run import is_surely_360
+
+    stream, key, part = _panorama(video, fps)
+    if not is_surely_360(stream.info):
+        size = f"{stream.info.width}x{stream.info.height}"
+        stream.notices.append(
+            f"pictures of {size} are taken for a whole panorama, which is 2:1: the directions may be wrong"
+        )
+    detector = face_detector(FIRST_FACES) if settings.view == SALIENT else None
+    return Maker(stream, model, settings, detector, runtime.progress()), key, part
+
+
+def _panorama(video: Any, fps: float) -> tuple[PanoramaStream, str, tuple[float, float]]:
+    """Open what is linked: the pictures, a key of their content, and the part of them in seconds."""
     from ..con360.media.info import probe
     from ..con360.media.reader import PanoramaStream
     from ..con360.records import PanoramaClip
     from ..con360.reframing.in_memory import HeldPanorama
-    from ..con360.sounding.making import Maker
     from ..con360.sounding.run import frames_key
     from ..con360.sounding.store import file_key
 
-    detector = face_detector(FIRST_FACES) if settings.view == SALIENT else None
-    path = panorama_source.file_of_clip(video) if hasattr(video, "get_components") else None
+    is_clip = hasattr(video, "get_components")
+    path = panorama_source.file_of_clip(video) if is_clip else None
     if path is not None:
         start, length = panorama_source.trimmed(video, 0.0, None)
-        maker = Maker(PanoramaStream(probe(path)), model, settings, detector, runtime.progress())
-        return maker, file_key(path), (start, math.inf if length is None else start + length)
-    frames, fps = _frames(video, fps)
-    held = HeldPanorama(PanoramaClip(frames, fps, source="the frames"))
-    maker = Maker(held, model, settings, detector, runtime.progress())
-    return maker, frames_key(frames.movedim(1, -1), fps), (0.0, math.inf)
-
-
-def _frames(video: Any, fps: float) -> tuple[Tensor, float]:
-    """Frames `[T, 3, H, W]` of an IMAGE, or of a VIDEO that is held in memory, and their rate."""
-    if hasattr(video, "get_components"):
+        return PanoramaStream(probe(path)), file_key(path), (start, math.inf if length is None else start + length)
+    if is_clip:
         parts = video.get_components()
         video, fps = parts.images, float(parts.frame_rate)
-    return sockets.frames_view(video), fps
+    frames = sockets.frames_view(video)
+    held = HeldPanorama(PanoramaClip(frames, fps, source="the frames"))
+    return held, frames_key(frames.movedim(1, -1), fps), (0.0, math.inf)

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..media.copying import copied_clip
 from ..media.files import check_not_read, full_disk_told
-from ..media.info import probe
+from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream
 from ..media.wav import WavStream
 from ..media.writer import aac_gain, aac_notices, aac_rate_hz, check_clip_path
@@ -120,12 +120,17 @@ def _opened(
     info = probe(clip)
     check_not_read(out, [info.path])
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
-    if not info.spherical.projection and not SURE_ASPECT[0] <= info.aspect <= SURE_ASPECT[1]:
+    if not is_surely_360(info):
         stream.notices.append(
             f"the file does not say that it is a 360° video: its picture, {info.width}x{info.height}, is taken for a "
             f"whole panorama, and the result says so"
         )
     return stream
+
+
+def is_surely_360(info: MediaInfo) -> bool:
+    """Tell whether a file says that it is a panorama, or its shape does."""
+    return bool(info.spherical.projection) or SURE_ASPECT[0] <= info.aspect <= SURE_ASPECT[1]
 
 
 def _made(

@@ -69,17 +69,10 @@ class Con360OmniAudioLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model: str | None = None, pictures: str | None = None) -> bool | str:
-        # A widget that is linked has no value yet.
-        given = None not in (model, pictures)
-        return runtime.verdict(
-            model=lambda: model is None or _model_file(model),
-            pictures=lambda: given and _picture_folder(model, pictures),
-        )
+        return runtime.verdict(model=lambda: _model_file(model), pictures=lambda: _picture_folder(model, pictures))
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None, pictures: str | None = None, **kwargs: Any) -> str:
-        if None in (model, pictures):
-            return ""
         sources = [path for path in (_model_file(model), _picture_folder(model, pictures)) if path is not None]
         return files.identity(p for path in sources for p in (path, *path.rglob("*")) if p.is_file())
 
@@ -103,7 +96,7 @@ class Con360VideoToAmbisonics(io.ComfyNode):
             category=runtime.CATEGORY,
             **runtime.search_words("Con360VideoToAmbisonics", "video to sound", "OmniAudio", "generate sound",
                                    *runtime.SOUND_WORDS),
-            description="Makes sound for a silent 360° video that lies around the listener: the model looks at the "
+            description="Makes sound that lies around the listener, for a silent 360° video: the model looks at the "
             "whole panorama and at one view of it.",
             inputs=[
                 io.MultiType.Input(
@@ -146,7 +139,7 @@ class Con360VideoToAmbisonics(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, cfg: float | None = None) -> bool | str:
-        return runtime.verdict(cfg=lambda: cfg is None or _check_guidance(cfg))
+        return runtime.verdict(cfg=lambda: _check_guidance(cfg))
 
     @classmethod
     @runtime.needs_packages
@@ -187,19 +180,23 @@ def _networks(model: AmbisonicsModel) -> dict[str, nn.Module]:
     }  # fmt: skip
 
 
-def _model_file(choice: str) -> Path | None:
-    """Find the file of a model, or the folder of a small one; None is the built-in one."""
+def _model_file(choice: str | None) -> Path | None:
+    """Find the file of a model, or the folder of a small one; None for the built-in one, and for a linked widget."""
+    if choice is None:
+        return None
     entries = folders.model_entries(folders.OMNIAUDIO)
     runtime.check_weights(choice, [SMALL, *entries], "the model", "omniaudio")
     return entries.get(choice)
 
 
-def _picture_folder(model: str, choice: str) -> Path | None:
-    """Find the folder of a model's picture encoder; None for small models, which have their own.
+def _picture_folder(model: str | None, choice: str | None) -> Path | None:
+    """Find the folder of a model's picture encoder; None for small models, which have their own, and linked widgets.
 
     Raises:
         InputError: there is none, or one was chosen for a small model.
     """
+    if model is None or choice is None:
+        return None
     entries = folders.picture_encoders()
     runtime.check_weights(choice, [AUTO, *entries], "the picture encoder", "picture encoder")
     if model == SMALL or folders.model_entries(folders.OMNIAUDIO).get(model, Path()).is_dir():
@@ -213,8 +210,9 @@ def _picture_folder(model: str, choice: str) -> Path | None:
     return entries.get(choice) or next(iter(entries.values()))
 
 
-def _check_guidance(cfg: float) -> None:
-    if cfg != 0 and not 1 <= cfg <= MOST_GUIDANCE:
+def _check_guidance(cfg: float | None) -> None:
+    """Refuse what is neither guidance nor the model's own; None, a linked widget, has no value yet."""
+    if cfg is not None and cfg != 0 and not 1 <= cfg <= MOST_GUIDANCE:
         raise InputError(
             f"a guidance of {cfg:g} was asked for; choose 1 to {MOST_GUIDANCE:g}, or 0 for the model's own."
         )

@@ -12,7 +12,7 @@ import pytest
 import torch
 from golden import runs_omniaudio
 from safetensors.torch import save_file
-from tiny_ambisonics import KNOWS, RATE_HZ, write_tiny_ambisonics
+from tiny_ambisonics import KNOWS, RATE_HZ, TRAINED_S, write_tiny_ambisonics
 
 from con360.media.writer import clip_stream, to_uint8
 from con360.models.flow_transformer import FlowTransformer
@@ -100,7 +100,7 @@ def test_a_clip_gets_four_channels_as_long_as_its_picture(run: Any, tiny: str) -
     audio, notices = result.outputs["3"]
     assert (audio["waveform"].shape, audio["sample_rate"]) == ((1, 4, round(SECONDS * RATE_HZ)), RATE_HZ)
     assert audio["con360_layout"] == "ambix" and audio["waveform"].abs().amax(-1).min() > 0
-    assert notices.split("\n")[0] == f"tiny: {KNOWS}" and "shorter than the 4 s" in notices
+    assert notices.split("\n")[0] == f"tiny: {KNOWS}" and f"shorter than the {TRAINED_S:g} s" in notices
     # The pictures, then each step.
     assert [(d, t) for node, d, t in told if node == "3"] == [(4, 4), (1, 2), (2, 2)]
     (heard,) = result.ui["4"]["con360"]

@@ -19,10 +19,10 @@ RATE_HZ, HOP, TRAINED_S = 16000, 640, 2.4
 KNOWS = "It knows nothing: its weights are random."
 
 
-def write_tiny_ambisonics(folder: Path, width: int = 16, latents: int = 8) -> Path:
-    """Write the folder; `width` is that of the picture's features."""
+def write_tiny_ambisonics(folder: Path, width: int = 16, latents: int = 8, stride: int = 4) -> Path:
+    """Write the folder; `width` is that of the picture's features, and a `stride` of 1 makes the decoder quick."""
     torch.manual_seed(0)
-    vae = Oobleck(OobleckConfig(4, 16, (1,), (4,), latents, HOP // 4, 16))
+    vae = Oobleck(OobleckConfig(4, 16, (1,), (stride,), latents, HOP // stride, 16))
     transformer = FlowTransformer(FlowTransformerConfig(latents, 64, 1, 1))
     parts = {"model.model.": transformer, "conditioner.": PictureEmbedders(width, 64), "pretransform.model.": vae}
     folder.mkdir(parents=True, exist_ok=True)

@@ -134,12 +134,12 @@ class Con360VideoToAmbisonics(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, view: str | None = None, **kwargs: Any) -> str:
-        return files.identity(filter(None, [face_file(FIRST_FACES) if view == SALIENT else None]))
-
-    @classmethod
     def validate_inputs(cls, cfg: float | None = None) -> bool | str:
         return runtime.verdict(cfg=lambda: _check_guidance(cfg))
+
+    @classmethod
+    def fingerprint_inputs(cls, view: str | None = None, **kwargs: Any) -> str:
+        return files.identity(filter(None, [face_file(FIRST_FACES) if view == SALIENT else None]))
 
     @classmethod
     @runtime.needs_packages

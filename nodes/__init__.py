@@ -13,6 +13,7 @@ from .level import Con360Level360Video
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
+from .omniaudio import Con360OmniAudioLoader, Con360VideoToAmbisonics
 from .place_sound import Con360PlaceSound
 from .reframe import Reframe360Video
 from .saliency import SalViT360Saliency
@@ -46,6 +47,8 @@ NODES: list[type[io.ComfyNode]] = [
     Con360ViewsAround,
     Con360SoundsToField,
     Con360SampleSound,
+    Con360OmniAudioLoader,
+    Con360VideoToAmbisonics,
     Con360Level360Video,
 ]
 

@@ -65,11 +65,7 @@ class Con360ModelLoader(io.ComfyNode):
                     "model", options=[TINY, *folders.model_entries(folders.MODELS), PARTS_ALONE],
                     tooltip="The small model that comes with the pack, a folder in models/con360, or the parts below.",
                 ),
-                io.Combo.Input(
-                    "precision", options=PRECISIONS,
-                    tooltip="'auto' is bfloat16 where the GPU has it, else float16; float32 on a processor, for the "
-                    "same clip everywhere. bfloat16 is faster on processors with AMX or AVX512-BF16.",
-                ),
+                precision_input(),
                 *(
                     io.Combo.Input(part, options=_part_words(part), default=OWN, optional=True, tooltip=tooltip)
                     for part, tooltip in PART_TOOLTIPS.items()
@@ -144,6 +140,15 @@ class Con360ControlLoader(io.ComfyNode):
         with runtime.outside_inference():
             loaded = load_control(_control_file(control))
         return io.NodeOutput(ManagedControl(loaded, runtime.manage({"control": loaded.module})))
+
+
+def precision_input() -> io.Combo.Input:
+    """The choice of a number format, the same on every loader that asks."""
+    return io.Combo.Input(
+        "precision", options=PRECISIONS,
+        tooltip="'auto' is bfloat16 where the GPU has it, else float16; float32 on a processor, for the same clip "
+        "everywhere. bfloat16 is faster on processors with AMX or AVX512-BF16.",
+    )  # fmt: skip
 
 
 def _networks(model: JointModel) -> dict[str, nn.Module]:

@@ -87,17 +87,22 @@ def _of_clip(
     video: str, clip: Any, excerpt: tuple[float, float | None], ambisonics: str, head_locked: bool
 ) -> Source:  # fmt: skip
     """A VIDEO: from its file on disk frame by frame, else as it is held."""
-    file = None if _is_edited(clip) else clip.get_stream_source()
-    if not isinstance(file, str):
+    path = file_of_clip(clip)
+    if path is None:
         parts = clip.get_components()
         heard = None if parts.audio is None else sockets.sound_from_audio(parts.audio, ambisonics, head_locked)
         return _held(video, parts.images, float(parts.frame_rate), heard, excerpt)
-    path = Path(file)
     shown = {"video": video, "linked": "clip", **_facts(path, ambisonics, head_locked)}
     address = files.address_of(path)
     if address is not None:
         shown["sample"] = {**address, "ambisonic": shown["ambisonic"]}
-    return Source(path, *_trimmed(clip, *excerpt), shown)
+    return Source(path, *trimmed(clip, *excerpt), shown)
+
+
+def file_of_clip(clip: Any) -> Path | None:
+    """The file that shows what a VIDEO shows; None where it is held in memory or edited."""
+    file = None if _is_edited(clip) else clip.get_stream_source()
+    return Path(file) if isinstance(file, str) else None
 
 
 def _is_edited(clip: Any) -> bool:
@@ -113,7 +118,7 @@ def _facts(path: Path, ambisonics: str, head_locked: bool) -> dict[str, Any]:
     return previews.file_facts(probe(path), ambisonics, head_locked)
 
 
-def _trimmed(clip: Any, start: float, duration: float | None) -> tuple[float, float | None]:
+def trimmed(clip: Any, start: float, duration: float | None) -> tuple[float, float | None]:
     """The excerpt in the file's own time, inside the part that core's Video Slice left of it."""
     begin, length = _trim_of(clip)
     if not length:

@@ -26,6 +26,7 @@ Con360Basd = io.Custom("CON360_BASD")
 Con360Model = io.Custom("CON360_MODEL")
 Con360Control = io.Custom("CON360_CONTROL")
 Con360View = io.Custom("CON360_VIEW")
+Con360Omniaudio = io.Custom("CON360_OMNIAUDIO")
 
 # Extra keys of an AUDIO dict that say what its channels mean; other packs ignore them.
 LAYOUT_KEY, SPEAKERS_KEY = "con360_layout", "con360_speakers"

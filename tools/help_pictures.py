@@ -18,7 +18,7 @@ from comfyui.server import PACK, ComfyServer, find_comfyui
 from PIL import Image
 
 from tools.workflow_form import Column, Node, To, Workflow, ui_format
-from tools.workflows import ANY_GENERATOR, CENTROIDS, HEADPHONES, PLACE_SOUND, REFRAME, VIEWPOINT
+from tools.workflows import AMBISONICS, ANY_GENERATOR, CENTROIDS, HEADPHONES, PLACE_SOUND, REFRAME, VIEWPOINT
 
 FOLDER = PACK / "web" / "docs" / "images"
 SCALE, EDGE = 0.8, 8
@@ -45,6 +45,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (PLACE_SOUND, True, ["Con360PlaceSound", "Con360MixAmbisonics", "Con360AmbisonicsPreview", "Con360SampleSound"]),
     (HEADPHONES, False, ["Con360AmbisonicsToHeadphones"]),
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),
+    (AMBISONICS, False, ["Con360OmniAudioLoader", "Con360VideoToAmbisonics"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

@@ -26,7 +26,8 @@ from tools.workflows import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, STARTS_HERE, VIE
 
 SIDE, MOMENT = 400, 0.5
 # Workflows of sound, and the node whose picture shows its energy.
-LISTENED = {"con360_place_sound": "6", "con360_headphones": "6", "con360_any_generator": "4"}
+LISTENED = {"con360_place_sound": "6", "con360_headphones": "6", "con360_any_generator": "4",
+            "con360_ambisonics": "4"}  # fmt: skip
 PAPER, INK = (24, 27, 33), (235, 238, 242)
 
 
@@ -103,8 +104,8 @@ def heard(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tuple[i
     """The panorama with the sound's energy, above what the workflow is about."""
     half, sixth = SIDE // 2, SIDE // 6
     top = (picture(middle(outputs[LISTENED[name]][0]), (SIDE, half)), (0, 0), "energy of the sound")
-    if name == "con360_place_sound":
-        return [top, (picture(outputs["6"][1][0], (SIDE, half)), (0, half), "")]
+    if name in ("con360_place_sound", "con360_ambisonics"):
+        return [top, (picture(outputs[LISTENED[name]][1][0], (SIDE, half)), (0, half), "")]
     if name == "con360_headphones":
         return [top, (two_ears(outputs["4"][0]["waveform"][0], (SIDE, half)), (0, half), "left and right")]
     views = [picture(middle(frames), (sixth - 4, sixth - 4)) for frames in outputs["2"][0]]

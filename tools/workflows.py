@@ -383,9 +383,35 @@ without downloads, and the result can be compared with the clip's own field.
 ], app=([(1, "video"), (2, "count"), (2, "caption")], [4, 5]))  # fmt: skip
 
 
+AMBISONICS = Workflow("con360_ambisonics", [
+    Column("The 360° clip", 320, [_load(), Note(16, 460, "What this does", """\
+A 360° clip goes in without its sound; a sound that lies around the listener comes out, made of the picture alone. \
+The file that is saved turns with the head.
+
+Runs as it is, without downloads: the sample is a **procedural** scene, and the small model that comes with the pack \
+knows such scenes alone. On real footage its sound says little.
+
+- **Listen**: press play in *Ambisonics Preview*, put on headphones, and drag to look around.
+- **Another sound**: change *seed* in *360° Video→Ambisonics*.
+- **Your own clip**: choose a video in *Load 360° Video*. For a long one put ComfyUI's *Load Video* there: a VIDEO is \
+read from its file a few pictures at a time.
+- **The published model**: put OmniAudio's `model.ckpt` and the folder of MetaCLIP ViT-H/14 into \
+`models/con360_omniaudio`, press R and choose it in *OmniAudio Loader*. Nothing is downloaded by itself. MetaCLIP is \
+CC BY-NC 4.0: not for commercial use.
+""")]),
+    Column("Sound for the picture", 320, [
+        Node(2, "Con360OmniAudioLoader", 130),
+        Node(3, "Con360VideoToAmbisonics", 280, video=To(1, "frames"), fps=To(1, "fps"), model=To(2, "model")),
+    ]),
+    Column("Results", 480, [
+        _heard(4, To(3, "audio")), _save_360(5, To(3, "audio"), "ambisonics"),
+    ]),
+], app=([(1, "video"), (3, "seed"), (3, "view")], [4, 5]))  # fmt: skip
+
+
 SHIPPED = [
     STARTS_HERE, VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, PUBLIC_WEIGHTS, CENTROIDS, REFRAME,
-    PLACE_SOUND, HEADPHONES, ANY_GENERATOR,
+    PLACE_SOUND, HEADPHONES, ANY_GENERATOR, AMBISONICS,
 ]  # fmt: skip
 
 

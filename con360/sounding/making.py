@@ -6,12 +6,14 @@ import hashlib
 import math
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from ..media.reader import PanoramaStream
-from ..records import Progress
+from ..records import Progress, Sound
 from ..reframing.aim import Estimator
 from ..saliency.human_faces import FaceDetector
+from ..sound.levels import fit_length
 from .generate import generated_blocks, groups_for
 from .level import Level
 from .model import AmbisonicsModel
@@ -48,7 +50,12 @@ class Maker:
         self.kept = KeptGroups(self.store, "")
         looks = settings.view == "salient"
         self._follows = Estimator(settings.saliency, detector, model.network.device) if looks else None
-        self.groups, self.read_pictures, self.seconds = 0, False, 0.0
+        self.groups, self.read_pictures, self.seconds, self.picture_s = 0, False, 0.0, 0.0
+
+    def sound(self, key: str, start_s: float = 0.0, stop_s: float = math.inf) -> Sound:
+        """Make the sound of all `blocks`: `ambix`, as long as the picture."""
+        made, rate_hz = torch.cat(list(self.blocks(key, start_s, stop_s)), dim=1), self.model.network.sample_rate_hz
+        return fit_length(Sound(made, rate_hz, "ambix"), round(self.picture_s * rate_hz))
 
     def blocks(self, key: str, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[Tensor]:
         """Yield `[4, n]` at the model's rate and the final level.
@@ -61,7 +68,7 @@ class Maker:
         pictures, seconds, was_kept = features_of(
             excerpt, self.model.encoder, self.store, follows=self._follows, progress=self.progress
         )
-        self.read_pictures = not was_kept
+        self.read_pictures, self.picture_s = not was_kept, seconds
         self.seconds = seconds = self._whole_rows_s(seconds)
         self.groups = len(groups_for(network, seconds, self.field))
         self.kept = KeptGroups(self.store, self._key(pictures, seconds))

@@ -105,10 +105,11 @@ def _found(key: str) -> Path:
 
 def _small(folder: Path, device: torch.device | str, dtype: torch.dtype) -> AmbisonicsModel:
     knows, defaults = _own_facts(folder)
+    name = BUILT_IN_AMBISONICS if folder == BUNDLE else folder.resolve().name
     network = load_omniaudio(folder / NETWORK, device=device, dtype=dtype)
-    network = replace(network, name=BUILT_IN_AMBISONICS, metadata={"defaults": defaults})
+    network = replace(network, name=name, metadata={"defaults": defaults})
     encoder = _small_encoder(existing_file(folder / PICTURES)).to(device)
-    return _checked(AmbisonicsModel(network, encoder, BUILT_IN_AMBISONICS, knows))
+    return _checked(AmbisonicsModel(network, encoder, name, knows))
 
 
 def _own_facts(folder: Path) -> tuple[str, dict[str, Any]]:

@@ -86,10 +86,11 @@ def load_clip_encoder(
     from transformers import CLIPVisionModelWithProjection
 
     from ..models.cpu.linear import quicken
+    from ..weights.places import CLIP_TYPES
     from ..weights.transformers_folder import check_folder, load_network
 
     config = check_folder(folder, "picture encoder")
-    if config.get("model_type") not in ("clip", "clip_vision_model"):
+    if config.get("model_type") not in CLIP_TYPES:
         raise InputError(
             f"the picture encoder folder {folder} holds a {config.get('model_type')}; wanted CLIP, such as MetaCLIP."
         )

@@ -15,13 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..media.copying import copied_clip
 from ..media.files import check_not_read, full_disk_told
-from ..media.info import probe
+from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream
 from ..media.wav import WavStream
 from ..media.writer import aac_gain, aac_notices, aac_rate_hz, check_clip_path
@@ -32,7 +31,6 @@ from ..records import PanoramaClip, Progress, Sound
 from ..reframing.in_memory import HeldPanorama
 from ..saliency.human_faces import FaceDetector
 from ..sound.ambisonics import channels_of
-from ..sound.levels import fit_length
 from ..sound.peaks import peak_of
 from ..sound.sources import sum_blocks
 from .making import Maker
@@ -124,12 +122,17 @@ def _opened(
     if info.duration_s is not None and settings.start_s >= info.duration_s:
         raise InputError(f"{info.path.name} ends at {info.duration_s:.2f} s; choose an earlier start.")
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
-    if not info.spherical.projection and not SURE_ASPECT[0] <= info.aspect <= SURE_ASPECT[1]:
+    if not is_surely_360(info):
         stream.notices.append(
             f"the file does not say that it is a 360° video: its picture, {info.width}x{info.height}, is taken for a "
             f"whole panorama, and the result says so"
         )
     return stream
+
+
+def is_surely_360(info: MediaInfo) -> bool:
+    """Tell whether a file says that it is a panorama, or its shape does."""
+    return bool(info.spherical.projection) or SURE_ASPECT[0] <= info.aspect <= SURE_ASPECT[1]
 
 
 def _made(
@@ -167,13 +170,11 @@ def ambisonics_for_frames(
         raise InputError(f"frames {list(frames.shape)} at {fps:g} a second came; wanted [T, H, W, 3] and 0 to 1000.")
     model = model or load_ambisonics_model()
     stream = HeldPanorama(PanoramaClip(frames.movedim(-1, 1), fps))
-    made = torch.cat(list(Maker(stream, model, settings, detector, progress).blocks(_frames_key(frames, fps))), dim=1)
-    rate_hz = model.network.sample_rate_hz
-    return fit_length(Sound(made, rate_hz, "ambix"), round(len(frames) / fps * rate_hz))
+    return Maker(stream, model, settings, detector, progress).sound(frames_key(frames, fps))
 
 
-def _frames_key(frames: Tensor, fps: float) -> str:
-    """A key made of the frames that the model reads."""
+def frames_key(frames: Tensor, fps: float) -> str:
+    """A key made of the frames `[T, H, W, 3]` that the model reads."""
     digest = hashlib.blake2b(digest_size=16)
     for i in range(math.ceil(len(frames) / fps * PICTURE_FPS)):
         frame = frames[min(len(frames) - 1, int(i / PICTURE_FPS * fps + 1e-6))]

@@ -14,7 +14,16 @@ from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
 from .files import read_header
 from .kinds import CONTROL, MOTION, OMNIAUDIO, SALVIT360, SD15, kind_of
-from .places import INDEX, PART_PLACES, PICKLE_SUFFIXES, WEIGHT_SUFFIXES, config_of, is_part_folder
+from .places import (
+    CLIP_FOLDERS,
+    CLIP_TYPES,
+    INDEX,
+    PART_PLACES,
+    PICKLE_SUFFIXES,
+    WEIGHT_SUFFIXES,
+    config_of,
+    is_part_folder,
+)
 
 
 @dataclass(frozen=True)
@@ -205,7 +214,7 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
     ),
     KnownPart(
         "picture encoder", "reads the pictures for OmniAudio", FOLDER_MODELS["picture encoder"],
-        ("con360_omniaudio", "clip_vision"), "metaclip-h14-fullcc2.5b", _is_of_type("clip", "clip_vision_model"),
+        CLIP_FOLDERS, "metaclip-h14-fullcc2.5b", _is_of_type(*CLIP_TYPES),
     ),
     KnownPart(
         "clap", "metric FAD",

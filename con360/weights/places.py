@@ -13,6 +13,8 @@ from typing import Any
 INDEX, MANIFEST = "model_index.json", "con360-model.json"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 WEIGHT_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
+# `model_type` of folders with CLIP's vision tower, and the model folders that hold them.
+CLIP_TYPES, CLIP_FOLDERS = ("clip", "clip_vision_model"), ("con360_omniaudio", "clip_vision")
 
 
 @dataclass(frozen=True)

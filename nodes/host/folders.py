@@ -8,14 +8,24 @@ from pathlib import Path
 import comfy.utils
 import folder_paths
 
-from ...con360.weights.places import PART_FOLDERS, PART_PLACES, WEIGHT_SUFFIXES, is_joint_model, is_part_folder
+from ...con360.weights.places import (
+    CLIP_FOLDERS,
+    CLIP_TYPES,
+    PART_FOLDERS,
+    PART_PLACES,
+    WEIGHT_SUFFIXES,
+    config_of,
+    is_joint_model,
+    is_part_folder,
+)
 
 # Folder key under models/ and the file suffixes that belong there; "" stands for folders.
 MODELS, CONTROLS, SALIENCY, FACES = "con360", "con360_control", "con360_saliency", "con360_faces"
 CAPTIONERS, LANGUAGE_MODELS, EARS = "con360_captioner", "con360_llm", "con360_ears"
+OMNIAUDIO = "con360_omniaudio"
 MODEL_FOLDERS = {
     MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}, FACES: {".onnx"},
-    CAPTIONERS: {""}, LANGUAGE_MODELS: {""}, EARS: {".sofa"},
+    CAPTIONERS: {""}, LANGUAGE_MODELS: {""}, EARS: {".sofa"}, OMNIAUDIO: {".safetensors", ".ckpt"},
 }  # fmt: skip
 
 
@@ -61,6 +71,15 @@ def part_entries(part: str) -> dict[str, Path]:
     return found
 
 
+def picture_encoders() -> dict[str, Path]:
+    """List the folders of CLIP's vision tower, by the name shown in a combo."""
+    found: dict[str, Path] = {}
+    for path in _inside(*CLIP_FOLDERS):
+        if path.is_dir() and config_of(path).get("model_type") in CLIP_TYPES:
+            found.setdefault(path.name, path)
+    return found
+
+
 def comfyui_tokenizer() -> Path | None:
     """Folder of CLIP's vocabulary that comes with ComfyUI; a checkpoint file lacks one."""
     folder = Path(getattr(comfy.utils, "__file__", "")).parent / "sd1_tokenizer"
@@ -70,6 +89,9 @@ def comfyui_tokenizer() -> Path | None:
 def _is_offered(name: str, path: Path) -> bool:
     if name == MODELS:
         return is_joint_model(path)
+    if name == OMNIAUDIO and path.is_dir():
+        # A small model; other folders are picture encoders.
+        return (path / "pictures.safetensors").is_file()
     return (path / "config.json").is_file() if MODEL_FOLDERS[name] == {""} else path.suffix in MODEL_FOLDERS[name]
 
 

@@ -213,6 +213,17 @@ def check_interrupt() -> None:
     model_management.throw_exception_if_processing_interrupted()
 
 
+@contextmanager
+def cancels_inside(network: torch.nn.Module) -> Iterator[None]:
+    """Let a cancel act between the layers of a network, which may take seconds each on a slow machine."""
+    handles = [part.register_forward_pre_hook(lambda *_: check_interrupt()) for part in network.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 # Shorter waits are told by the bar alone.
 WORTH_TELLING_S = 3.0
 

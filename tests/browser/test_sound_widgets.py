@@ -33,6 +33,30 @@ STARTED = """() => {
     };
 }"""
 
+# Listens to what a viewer's video sounds like, and to what goes to the loudspeakers.
+TAP = """() => {
+    const connect = AudioNode.prototype.connect;
+    const tap = (name, node, count) => {
+        const splitter = new ChannelSplitterNode(node.context, { numberOfOutputs: count });
+        connect.call(node, splitter);
+        window[name] = Array.from({ length: count }, (_, i) => {
+            const meter = new AnalyserNode(node.context, { fftSize: 8192 });
+            connect.call(splitter, meter, i);
+            return meter;
+        });
+    };
+    AudioNode.prototype.connect = function (to, ...rest) {
+        if (this instanceof MediaElementAudioSourceNode && to instanceof ChannelSplitterNode) tap("field", this, 4);
+        if (to instanceof AudioDestinationNode) tap("ears", this, 2);
+        return connect.call(this, to, ...rest);
+    };
+}"""
+TAPPED = """() => [...window.field, ...window.ears].map((meter) => {
+    const samples = new Float32Array(meter.fftSize);
+    meter.getFloatTimeDomainData(samples);
+    return Array.from(samples);
+})"""
+
 
 @pytest.fixture
 def page(comfy: ComfyPage) -> ComfyPage:
@@ -194,3 +218,35 @@ def look_around(page: ComfyPage) -> None:
     wait(page, lambda: page.run(heard) == pytest.approx(wanted, abs=0.02), True)
     page.shot("field")
     play.click()
+
+
+@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+def test_the_sound_that_a_model_made_turns_with_the_view(comfy: ComfyPage) -> None:
+    """Runs the template in a second of small frames; what is heard is the field's stereo for the view."""
+    comfy.load(read(PACK / "workflows" / "con360_ambisonics.json"))
+    for name, value in (("duration", 1.0), ("height", 128)):
+        comfy.set_value("Load360Video", name, value)
+    comfy.set_value("Con360VideoToAmbisonics", "steps", 2)
+    comfy.complaints.clear()
+    comfy.queue()
+    comfy.run(TAP)
+    comfy.show(VIEWER)
+    comfy.panel(VIEWER, "button").click()
+    wait(comfy, lambda: turned_by(comfy, 0.0), True)
+    box = comfy.panel(VIEWER).bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    # A drag turns by the view's 90 degrees over the picture's height.
+    drag(comfy, middle, (middle[0] - box["height"] / 2, middle[1]))
+    wait(comfy, lambda: turned_by(comfy, 45.0), True)
+    assert not turned_by(comfy, 0.0)
+    comfy.shot("made_sound")
+    assert comfy.complaints == []
+
+
+def turned_by(page: ComfyPage, yaw: float) -> bool:
+    """Tell whether what is heard is the field's stereo for a view; a reading between two blocks is none."""
+    if not page.run("() => Boolean(window.field && window.ears)"):
+        return False
+    heard = torch.tensor(page.run(TAPPED), dtype=torch.float64)
+    wanted = stereo_matrix() @ turn_matrices(rotation(yaw, 0.0, dtype=torch.float64)) @ heard[:4]
+    return bool(wanted.norm() > 0) and float((heard[4:] - wanted).norm() / wanted.norm()) < 0.02

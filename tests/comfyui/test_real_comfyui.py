@@ -323,6 +323,42 @@ def test_sounds_are_placed_turned_heard_and_gathered(server: ComfyServer) -> Non
         assert json.loads(container.metadata["prompt"])["30"]["class_type"] == "Save360Video"
 
 
+def made_sound_prompt(seconds: float, server: ComfyServer, **settings: Any) -> dict[str, Any]:
+    """Return a prompt that makes sound for a VIDEO as the core's loader gives it."""
+    still = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    write_clip(server.base / "input" / f"silent{seconds}.mp4", still.expand(round(8 * seconds), -1, -1, -1), 8.0)
+    nodes = {
+        "1": ("LoadVideo", {"file": f"silent{seconds}.mp4"}),
+        "2": ("Con360OmniAudioLoader", {"model": "con360-small (built in)", "pictures": "auto", "precision": "auto"}),
+        "3": ("Con360VideoToAmbisonics", {"video": ["1", 0], "fps": 30.0, "seed": 3, "cfg": 2.0, "view": "front",
+                                          "model": ["2", 0], **settings}),
+        "4": ("Con360AmbisonicsPreview", {"audio": ["3", 0], "fps": 8.0, "height": 64}),
+    }  # fmt: skip
+    return {key: {"class_type": kind, "inputs": values} for key, (kind, values) in nodes.items()}
+
+
+def test_a_video_of_the_core_gets_ambisonics(server: ComfyServer) -> None:
+    outcome = done(server.run(made_sound_prompt(1.0, server, steps=2)))
+    (heard,) = outcome.outputs["4"]["con360"]
+    assert heard["panorama"]["ambisonic"] and heard["panorama"]["frames"] == 8
+
+
+def test_making_a_sound_is_cancelled(server: ComfyServer) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def stop(kind: str, data: dict[str, Any]) -> None:
+        # The pictures are fewer.
+        if kind == "progress" and data["node"] == "3" and data["max"] >= 200:
+            seen.append((data["value"], data["max"]))
+            if len(seen) == 1:
+                server.interrupt()
+
+    outcome = server.run(made_sound_prompt(20.0, server, steps=200), stop)
+    assert outcome.status == "interrupted"
+    assert outcome.of("execution_interrupted")[0]["node_type"] == "Con360VideoToAmbisonics"
+    assert seen and max(value / most for value, most in seen) < 0.7
+
+
 def reframing(server: ComfyServer, name: str, seconds: float, **inputs: Any) -> dict[str, Any]:
     """Write a small panorama of 30 frames per second; return a prompt that reframes it."""
     still = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))

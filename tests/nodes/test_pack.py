@@ -44,6 +44,8 @@ NAMES = {
     "Con360ViewsAround": "Views Around",
     "Con360SoundsToField": "Sounds to Field",
     "Con360SampleSound": "Sample Sound",
+    "Con360OmniAudioLoader": "OmniAudio Loader",
+    "Con360VideoToAmbisonics": "360° Video→Ambisonics",
     "Con360Level360Video": "Level 360° Video",
 }
 FORMER = {
@@ -92,6 +94,7 @@ SEARCHED = {
     "equirectangular": "Reframe360Video", "spatial audio": "Con360PlaceSound", "vr": "Save360Video",
     "horizon": "Con360Level360Video", "360": "Con360AmbisonicsToHeadphones",
     "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
+    "video to sound": "Con360VideoToAmbisonics",
 }  # fmt: skip
 
 

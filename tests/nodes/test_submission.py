@@ -12,7 +12,7 @@ from tools.host import Host, graph
 # Inputs that must agree: `validate_inputs` names them together, and the server repeats its answer under each.
 TOGETHER = [
     {"ambisonics", "head_locked"}, {"choose_by", "keyframes"}, {"mode", "keyframes"}, {"choose_by", "saliency"},
-    {"hold"}, {"video", "auto"},
+    {"hold"}, {"video", "auto"}, {"model", "pictures"},
 ]  # fmt: skip
 JSON_KEYS = '[{"time": 0, "yaw": 0}]'
 
@@ -111,6 +111,9 @@ def test_every_range_is_checked_at_submission_under_itself(host: Host) -> None:
         ("CubemapCaption", {"captioner": "blip"}, "captioner", "licence: "),
         ("CubemapCaption", {"language_model": "llama"}, "language_model", "licence: "),
         ("Con360AmbisonicsToHeadphones", {"ears": "mine.sofa"}, "ears", "mine.sofa"),
+        ("Con360OmniAudioLoader", {"model": "model.ckpt"}, "model", "licence: "),
+        ("Con360OmniAudioLoader", {"pictures": "metaclip"}, "pictures", "licence: "),
+        ("Con360VideoToAmbisonics", {"cfg": 0.5}, "cfg", "choose 1 to 30, or 0"),
     ],
 )  # fmt: skip
 def test_what_a_node_alone_can_know_is_told_at_submission(

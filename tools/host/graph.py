@@ -171,11 +171,16 @@ def _check_inputs(
         elif is_link(inputs[name]):
             source, slot = inputs[name]
             given = info[prompt[source]["class_type"]]["output"]
-            if slot >= len(given) or given[slot] != io_type:
+            if slot >= len(given) or not _fits(given[slot], io_type):
                 found.append(f"{name}: {given[slot : slot + 1]} is linked into {io_type}")
         else:
             found += _check_value(inputs, name, io_type, options, ranged=name not in named)
     return found
+
+
+def _fits(given: Any, wanted: Any) -> bool:
+    """Tell whether an output may be linked into an input; one of several types names them with commas between."""
+    return given == wanted or isinstance(wanted, str) and given in wanted.split(",")
 
 
 def _check_value(inputs: dict[str, Any], name: str, io_type: Any, options: dict[str, Any], ranged: bool) -> list[str]:

@@ -90,6 +90,15 @@ Combo.Output = ComboOutput
 Image, Mask, Audio, Video = (Custom(name) for name in ("IMAGE", "MASK", "AUDIO", "VIDEO"))
 
 
+class MultiType:
+    """A socket that takes links of several types."""
+
+    class Input(Input):
+        def __init__(self, id: str, types: list[type], *, optional: bool = False, tooltip: str | None = None) -> None:
+            super().__init__(id, optional=optional, tooltip=tooltip)
+            self.io_type = ",".join(one.Input.io_type for one in types)
+
+
 class Schema:
     def __init__(
         self, *, node_id: str, category: str, inputs: list[Input], outputs: list[Output] | None = None,
@@ -215,6 +224,7 @@ class VideoFromFile:
 io = types.SimpleNamespace(
     ComfyNode=ComfyNode, Schema=Schema, NodeOutput=NodeOutput, Custom=Custom, UploadType=UploadType,
     Int=Int, Float=Float, String=String, Boolean=Boolean, Combo=Combo, Image=Image, Mask=Mask, Audio=Audio, Video=Video,
+    MultiType=MultiType,
 )  # fmt: skip
 Types = types.SimpleNamespace(VideoComponents=VideoComponents)
 InputImpl = types.SimpleNamespace(VideoFromComponents=VideoFromComponents, VideoFromFile=VideoFromFile)

@@ -24,9 +24,9 @@ from con360.media.reader import PanoramaStream, read_sound
 from con360.metrics.openl3_passt import load_openl3, load_passt, passt_divergence
 from con360.placing.movement import Movement, movement_of_stream
 from con360.records import Sound
+from con360.sounding.making import Maker as ClipMaker
 from con360.sounding.model import AmbisonicsModel, load_ambisonics_model
-from con360.sounding.run import AmbisonicsSettings
-from con360.sounding.run import Maker as ClipMaker
+from con360.sounding.settings import AmbisonicsSettings
 from con360.sounding.store import file_key
 from train.config import from_yaml
 from train.evaluation.field_tables import DIRECTIONS, MAPS, PAPER, Summaries, definitions, fd_table, summaries, table

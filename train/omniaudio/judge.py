@@ -30,7 +30,8 @@ from con360.records import Sound
 from con360.scenes import VOICES, Scene
 from con360.sound.levels import resample
 from con360.sounding.model import AmbisonicsModel, load_ambisonics_model
-from con360.sounding.run import AmbisonicsSettings, ambisonics_for_frames
+from con360.sounding.run import ambisonics_for_frames
+from con360.sounding.settings import AmbisonicsSettings
 from con360.timing import ClipSpec
 from train.evaluation.field_tables import DIRECTIONS, MAPS, Rows, definitions, degrees, summaries, table
 from train.evaluation.fields import BESIDE, as_found, beside, figures

@@ -116,14 +116,14 @@ def test_clips_of_unseen_videos_have_a_table_of_their_own(bench, tmp_path, capsy
 
 
 def test_folders_that_cannot_be_used_are_refused(bench, tmp_path, capsys):
-    for data, word in ((tmp_path / "none", "no folder"), (tmp_path, "0 of 0 files")):
+    for data, word in ((tmp_path / "none", "there is no"), (tmp_path, "0 of 0 files")):
         assert evaluate.main(["--data", str(data), "--out", str(tmp_path / "out")]) == 2
         assert word in capsys.readouterr().err
     missing = ["--generated", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     assert evaluate.main(["--data", str(bench / "true"), *missing]) == 2
     assert "no folder" in capsys.readouterr().err
     (tmp_path / "text.wav").write_text("no sound")
-    assert clips_of(bench / "true") == sorted((bench / "true").iterdir())
+    assert clips_of([bench / "true", tmp_path]) == sorted((bench / "true").iterdir())
 
 
 def test_a_model_makes_the_sound_of_clips_with_a_picture(bench, tmp_path, capsys):
@@ -143,7 +143,7 @@ def test_a_model_makes_the_sound_of_clips_with_a_picture(bench, tmp_path, capsys
     assert found["ahead"]["clip"]["value"] == pytest.approx(40.0, abs=1.0)
 
 
-def test_scenes_are_judged_beside_everything(tmp_path, capsys, monkeypatch):
+def test_scenes_are_judged_beside_everything(bench, tmp_path, capsys, monkeypatch):
     # Watching takes seconds; without windows nothing is found, and the sound stays diffuse.
     monkeypatch.setattr(judge, "watched", lambda scenes, index: ())
     models = [write_small_model(tmp_path / name, seed) for seed, name in enumerate(("ours", "theirs"))]
@@ -158,6 +158,8 @@ def test_scenes_are_judged_beside_everything(tmp_path, capsys, monkeypatch):
     found = json.loads((tmp_path / "out" / "judged.json").read_text())["colour-30"]
     assert found["scenes"] == 2
     assert found["figures"]["placed"]["clip"]["value"] < 0.1 < found["figures"]["placed"]["band"]["value"]
+    assert judge.main([*out, "--no-model", "--clips", str(bench / "true")]) == 0
+    assert "# Directions of 3 clips" in capsys.readouterr().out
     # Results serve a later run, and the same name with other weights does not mix in.
     capsys.readouterr()
     assert judge.main([*out, "--model", str(models[0])]) == 0 and "1 of 2" not in capsys.readouterr().out

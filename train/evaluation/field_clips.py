@@ -86,16 +86,20 @@ class Clips:
         return {name: passt_divergence(found, classes["true"]) for name, found in classes.items() if name != "true"}
 
 
-def clips_of(folder: Path) -> list[Path]:
-    """List the files of a folder that hold first-order Ambisonics, by name.
+def clips_of(places: Sequence[Path]) -> list[Path]:
+    """List the files that hold first-order Ambisonics, of folders by name.
 
     Raises:
-        InputError: fewer than two: a clip is compared with another's sound.
+        InputError: no such place, or fewer than two such files: a clip is compared with another's sound.
     """
-    every = sorted(folder.iterdir())
+    missing = [place for place in places if not place.exists()]
+    if missing:
+        raise InputError(f"there is no {missing[0]}; give clips with true Ambisonics, or folders of them.")
+    every = [path for place in places for path in (sorted(place.iterdir()) if place.is_dir() else [place])]
     found = [path for path in every if path.suffix.lower() in SUFFIXES and _has_field(path)]
     if len(found) < 2:
-        raise InputError(f"{folder}: {len(found)} of {len(every)} files hold Ambisonics; wanted 2 or more.")
+        names = ", ".join(map(str, places))
+        raise InputError(f"{names}: {len(found)} of {len(every)} files hold Ambisonics; wanted 2 or more.")
     return found
 
 
@@ -216,9 +220,7 @@ def evaluate_folder(args: argparse.Namespace, say: Say) -> str:
     Raises:
         InputError: no such folder, too few clips with Ambisonics, or a model or network that cannot be used.
     """
-    if not args.data.is_dir():
-        raise InputError(f"there is no folder {args.data}; give clips with true Ambisonics.")
-    paths = clips_of(args.data)
+    paths = clips_of([args.data])
     settings = AmbisonicsSettings(steps=args.steps, seed=args.seed, limiter=False, keep=False)
     if args.generated is not None:
         if not args.generated.is_dir():

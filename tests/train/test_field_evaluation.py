@@ -88,11 +88,13 @@ def test_a_folder_of_clips_gives_the_papers_row(bench, tmp_path, capsys):
     networks = ["--openl3", str(bench / "openl3.pt"), "--passt", str(bench / "passt.pt")]
     assert evaluate.main([*options, *networks]) == 0
     text = (out / "table.md").read_text()
-    assert text in capsys.readouterr().out and "| sound | FD | N |" in text
+    assert text in capsys.readouterr().out and "| sound | FD | KL | d_theta | d_phi | d_angular | N |" in text
     found = json.loads((out / "metrics.json").read_text())["figures"]
     assert found["generated"]["clip"]["value"] == pytest.approx(80.0, abs=0.1)
     assert found["ahead"]["clip"]["value"] == pytest.approx(40.0, abs=0.1)
     assert abs(found["generated"]["kl"]["value"]) < 0.01 < found["another"]["log_mel"]["value"]
+    # The same W: nothing between the sets of windows. Of three clips, another's are the same set, too.
+    assert found["generated"]["fd"]["value"] == pytest.approx(0.0, abs=1e-6) and found["generated"]["fd"]["n"] == 3
     # Left and right are the first axis of the paper's reading: read so, a mirror image has 180 degrees of theta.
     assert found["generated"]["theta"]["value"] == pytest.approx(math.pi, abs=0.01)
     assert found["generated"]["log_mel"] == {"value": 0.0, "interval": [0.0, 0.0], "n": 3}

@@ -29,7 +29,7 @@ from con360.sounding.model import AmbisonicsModel, load_ambisonics_model
 from con360.sounding.settings import AmbisonicsSettings
 from con360.sounding.store import file_key
 from train.config import from_yaml
-from train.evaluation.field_tables import DIRECTIONS, MAPS, PAPER, Summaries, definitions, fd_table, summaries, table
+from train.evaluation.field_tables import DIRECTIONS, MAPS, PAPER, Summaries, definitions, distances, summaries, table
 from train.evaluation.fields import BESIDE, beside, figures
 from train.evaluation.store import Store, write_json
 
@@ -158,9 +158,11 @@ def evaluate(clips: Clips, store: Store, say: Say, seen: frozenset[str] | None =
             say(f"{path.name}: {index + 1} of {len(clips.paths)}")
     results = store.rows("clips")
     found = summaries(_rows(results, clips.makers), (*DIRECTIONS, *PAPER, *MAPS))
+    for name, figure in distances([tensors for _, tensors in store.clips("clips")], list(found)).items():
+        found[name]["fd"] = figure
     metrics = {"clips": [r["clip"] for r in results], "figures": found}
     write_json(store.folder / "metrics.json", metrics)
-    text = f"# Directions of {len(results)} clips\n\n{_text(found, store, list(clips.makers))}"
+    text = f"# Directions of {len(results)} clips\n\n{_text(found)}"
     if seen is not None:
         columns = (*DIRECTIONS, *PAPER)
         unseen = [r for r in results if video_of(Path(r["clip"]).stem) not in seen]
@@ -175,16 +177,13 @@ def _rows(results: Sequence[dict[str, Any]], makers: Iterable[str]) -> dict[str,
     return {name: [r["rows"][name] for r in results if name in r["rows"]] for name in names}
 
 
-def _text(found: Summaries, store: Store, makers: Sequence[str]) -> str:
-    embeddings = [tensors for _, tensors in store.clips("clips")]
-    published = bool(embeddings) or any(figures["kl"]["n"] for figures in found.values())
+def _text(found: Summaries) -> str:
     parts = [
         "Intervals: 95 %, bootstrap over clips. ACN, degrees:\n", table(found, DIRECTIONS, BESIDE),
-        "The paper's reading (radians), and KL on W where PaSST was given:\n", table(found, PAPER, BESIDE),
-        fd_table(embeddings, (*makers, "another"), BESIDE), "ViSAGe's maps:\n", table(found, MAPS, BESIDE),
-        definitions(published),
+        "The paper's row (directions in its reading, radians; FD and KL of W, with OpenL3 and PaSST of yours):\n",
+        table(found, PAPER, BESIDE), "ViSAGe's maps:\n", table(found, MAPS, BESIDE), definitions(published=True),
     ]  # fmt: skip
-    return "\n".join(part for part in parts if part)
+    return "\n".join(parts)
 
 
 def from_model(model: AmbisonicsModel, settings: AmbisonicsSettings) -> Maker:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_ambisonics import write_small_model
+from tiny_ambisonics import write_tiny_ambisonics
 from tiny_judges import write_judges
 
 from con360.media.wav import wav_stream
@@ -134,7 +134,7 @@ def test_a_model_makes_the_sound_of_clips_with_a_picture(bench, tmp_path, capsys
     frames = torch.rand(16, 3, 32, 64, generator=torch.Generator().manual_seed(0))
     write_clip(clips / "seen.mp4", frames, 8.0, field(60.0, 2.0), panorama="mono")
     write(clips / "heard.wav", field(20.0, 2.0))
-    model = write_small_model(tmp_path / "small")
+    model = write_tiny_ambisonics(tmp_path / "small")
     options = ["--data", str(clips), "--model", str(model), "--out", str(tmp_path / "out")]
     assert evaluate.main(options) == 0
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["figures"]
@@ -148,7 +148,7 @@ def test_a_model_makes_the_sound_of_clips_with_a_picture(bench, tmp_path, capsys
 def test_scenes_are_judged_beside_everything(bench, tmp_path, capsys, monkeypatch):
     # Watching takes seconds; without windows nothing is found, and the sound stays diffuse.
     monkeypatch.setattr(judge, "watched", lambda scenes, index: ())
-    models = [write_small_model(tmp_path / name, seed) for seed, name in enumerate(("ours", "theirs"))]
+    models = [write_tiny_ambisonics(tmp_path / name, width) for name, width in (("ours", 16), ("theirs", 24))]
     out = ["--out", str(tmp_path / "out"), "--scenes", "2", "--follows", "colour", "--rates", "30"]
     assert judge.main([*out, "--minutes", "0", "--no-model"]) == 0
     assert "| sound |" not in capsys.readouterr().out
@@ -165,7 +165,7 @@ def test_scenes_are_judged_beside_everything(bench, tmp_path, capsys, monkeypatc
     # Results serve a later run, and the same name with other weights does not mix in.
     capsys.readouterr()
     assert judge.main([*out, "--model", str(models[0])]) == 0 and "1 of 2" not in capsys.readouterr().out
-    other = write_small_model(tmp_path / "elsewhere" / "ours", 5)
+    other = write_tiny_ambisonics(tmp_path / "elsewhere" / "ours", 24)
     assert judge.main([*out, "--model", str(other)]) == 2
     assert "model" in capsys.readouterr().err
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from con360.choices import VOICE_FOLLOWS, VoiceFollows
 from con360.errors import InputError
@@ -128,17 +129,21 @@ class Judged:
         }  # fmt: skip
         return _measured(scenes, index, true, sounds)
 
-    @lru_cache(maxsize=2)  # noqa: B019  two sounds of a few models
+    # A scene's sound is heard again, as the shuffled one of the scene before; other kinds of scenes come between.
+    @lru_cache(maxsize=64)  # noqa: B019
     def made(self, scenes: Scenes, index: int) -> Sound:
         frames = scenes.scene(index).panorama(HEIGHT, ClipSpec(fps=FPS)).frames
         pictures = (frames * 255).round().byte().movedim(1, -1)
         settings = replace(self.settings, seed=self.settings.seed + index)
         return ambisonics_for_frames(pictures, FPS, self.model, settings)
 
+    @torch.no_grad()
     def _through_codec(self, true: Sound) -> Sound:
         codec = self.model.network.codec
-        spec = self.model.network.clip_spec(true.duration_s)
-        return codec.decode(codec.encode(resample(true, codec.sample_rate_hz), spec)[0], spec)
+        mean, _ = codec.vae.moments(resample(true, codec.sample_rate_hz).waveform[None].to(codec.vae.device))
+        return replace(
+            true, waveform=torch.cat(list(codec.decode_tiles([mean[0]])), 1), sample_rate_hz=codec.sample_rate_hz
+        )
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -28,7 +28,10 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize("name", LOOPS)
+QUICK = ("codec and critic", "video")
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in LOOPS if n not in QUICK)])
 def test_a_stage_that_stops_and_goes_on_equals_one_that_never_stopped(tmp_path, name):
     def stop(progress):
         if progress.step == 2:
@@ -49,7 +52,9 @@ def test_a_stage_that_stops_and_goes_on_equals_one_that_never_stopped(tmp_path, 
     assert all(torch.equal(p, rest.trained[n]) for n, p in whole.trained.items())
 
 
-@pytest.mark.parametrize("name, steps", [("pictures", 30), ("codec", 40), ("coarse", 40), ("video", 40)])
+@pytest.mark.parametrize(
+    "name, steps", [("codec", 40), ("video", 40), pytest.param("pictures", 30, marks=pytest.mark.slow)]
+)
 def test_losses_fall(tmp_path, name, steps):
     loop = LOOPS[name](tmp_path, steps=steps, learning_rate=3e-3)
     before = sum(loop.validate().values())

@@ -13,7 +13,7 @@ import scipy.io.wavfile
 import torch
 from safetensors.torch import load_file, save_file
 from shared_data import ROOT
-from tiny_fields import CODEC, clip, tone
+from tiny_fields import CODEC, clip, make_model, tone
 
 from con360.errors import InputError
 from con360.models.oobleck import Oobleck, OobleckConfig
@@ -28,7 +28,7 @@ from train.omniaudio.codec_start import start_from_stereo
 from train.omniaudio.distances import beams, intensity_distance, spectral_distance, wave_distance
 from train.omniaudio.export import export, halved
 from train.omniaudio.fields import PreparedFields, SoundFields
-from train.omniaudio.flow import load_flow, new_model, save_flow
+from train.omniaudio.flow import close_unseen, load_flow, new_model, save_flow
 from train.omniaudio.panoramas import equiangular
 from train.omniaudio.run import CONFIGS, main
 from train.omniaudio.settings import FEATURES, FlowConfig
@@ -116,17 +116,35 @@ def test_every_pixel_of_an_equiangular_face_spans_the_same_angle():
     assert np.abs(row - wanted).max() < 4, "a straight line: equal angles"
 
 
-def test_a_cache_of_more_clips_serves_fewer(tmp_path):
+def test_a_cache_grows_by_parts_and_serves_fewer(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.omniaudio.cache.PART", 2)
     made = []
 
-    def rows():
-        made.append(True)
-        yield from (clip(i) for i in range(3))
+    def clip_of(seed):
+        made.append(seed)
+        return clip(seed)
 
-    first = _kept(tmp_path / "cache.safetensors", 3, rows)
-    few = _kept(tmp_path / "cache.safetensors", 2, rows)
-    assert (len(first), len(few), len(made)) == (3, 2, 1) and torch.equal(first.mean[:2], few.mean)
+    first = _kept(tmp_path / "cache-colour", "train", 3, clip_of)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "cache-colour-0.safetensors",
+        "cache-colour-1.safetensors",
+    ]
+    few, more = (_kept(tmp_path / "cache-colour", "train", count, clip_of) for count in (2, 5))
+    assert (len(first), len(few), len(more), made) == (3, 2, 5, [0, 1, 2, 3, 4])
+    assert torch.equal(first.mean[:2], few.mean) and torch.equal(more.mean[:3], first.mean)
     assert first.mean.dtype == torch.float16
+
+
+def test_what_is_not_seen_has_no_influence():
+    model = make_model()
+    close_unseen(model, "none")
+    rows = torch.randn(1, 8, 8), torch.zeros(1, 8, 8)
+    for name in ("view", "panorama"):
+        embed = getattr(model.embedders, name)
+        assert torch.equal(*map(embed, rows))
+    model = make_model()
+    close_unseen(model, "erp")
+    assert torch.equal(*map(model.embedders.view, rows)) and not torch.equal(*map(model.embedders.panorama, rows))
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ TRANSFORMERS: dict[Size, FlowTransformerConfig] = {
 }
 # Features of a picture: the small encoder's, MetaCLIP ViT-H/14's.
 FEATURES: dict[Size, int] = {"small": 96, "full": 1024}
-Branches = Literal["erp+view", "eac+view", "view", "eac", "erp"]
+Branches = Literal["erp+view", "eac+view", "view", "eac", "erp", "none"]
 _DATA = "procedural, or a folder "
 
 
@@ -119,7 +119,7 @@ class FlowConfig(RunConfig):
     pictures: Path = _option(Path("runs/omniaudio/pictures.safetensors"), "procedural: small picture encoder")
     size: Size = _option("small", "small or full (OmniAudio's)")
     panorama: PanoramaUse = _option("per_frame", "panorama's features: maximum over the pictures, or one a picture")
-    branches: Branches = _option("erp+view", "pictures that are seen; eac is an equi-angular cubemap of the panorama")
+    branches: Branches = _option("erp+view", "pictures that are seen; eac: an equi-angular cubemap")
     data: str = _option(PROCEDURAL, _DATA + "of prepared shards (video, fine) or of files with sound (coarse)")
     voice_follows: VoiceFollows = _option("colour", "procedural: what tells which voice a performer has")
     pool: int = _option(4000, "procedural: number of scenes to train on")

@@ -1,4 +1,4 @@
-"""What trainings of Ambisonics read and write: sounds, first weights, pictures, shards, stages, an exported model."""
+"""Files around trainings of Ambisonics: sounds, first weights, pictures, shards, stages, an exported model."""
 
 from __future__ import annotations
 

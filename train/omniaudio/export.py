@@ -30,8 +30,8 @@ from train.omniaudio.settings import FEATURES, FlowConfig, Size
 
 LARGEST_MB = 12
 KNOWS = (
-    "It was trained on procedural scenes alone: up to four coloured shapes that play tones. It knows no other sights and "
-    "sounds."
+    "It was trained on procedural scenes alone: up to four coloured shapes that play tones. It knows no other sights "
+    "and sounds."
 )
 DEFAULTS = {"steps": 12, "cfg_audio": 2.0}
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .door import load_model, make_conditions, place
+    from .door import ambisonics, load_model, make_conditions, place
     from .errors import InputError
     from .media.reader import read_panorama
     from .media.writer import write_clip
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .reframing.run import ReframeSettings, reframe
     from .saliency.predict import clip_saliency
     from .sampling.settings import SamplerSettings
+    from .sounding.settings import AmbisonicsSettings
     from .viewpoint.choose import manual_viewpoint, viewpoints
 
 __version__ = "0.1.0"
@@ -52,6 +53,7 @@ _HOMES = {
     "reframe": ".reframing.run",
     "level": ".reframing.level",
     "place": ".door",
+    "ambisonics": ".door",
     "listen": ".placing.listen",
     "views_around": ".placing.views",
     "field_of_views": ".placing.views",
@@ -71,9 +73,11 @@ _HOMES = {
     "ReframeSettings": ".reframing.run",
     "LevelSettings": ".reframing.level",
     "SamplerSettings": ".sampling.settings",
+    "AmbisonicsSettings": ".sounding.settings",
 }
 
 __all__ = [
+    "AmbisonicsSettings",
     "Conditions",
     "Follow",
     "InputError",
@@ -89,6 +93,7 @@ __all__ = [
     "View",
     "Viewpoint",
     "ViewpointClip",
+    "ambisonics",
     "clip_saliency",
     "crop_view",
     "default_settings",

@@ -18,6 +18,9 @@ from .placing.run import Placed, PlaceSettings, place_alone, place_on_clip
 from .placing.sources import PlacedSound
 from .records import Conditions, PanoramaClip, Progress, SaliencyMaps, SceneCaption, Viewpoint
 from .saliency.predict import clip_saliency
+from .sounding.model import AmbisonicsModel, load_ambisonics_model
+from .sounding.run import MadeAmbisonics, ambisonics_for_clip
+from .sounding.settings import AmbisonicsSettings
 from .weights.find import chosen_files
 from .weights.load import load_joint_model
 
@@ -67,6 +70,30 @@ def place(
     if on is None:
         return place_alone(sounds, out, settings, views=opened, progress=progress)
     return place_on_clip(on, sounds, out, settings, views=opened, progress=progress)
+
+
+def ambisonics(
+    clip: str | Path, out: str | Path, model: str | Path | AmbisonicsModel | None = None,
+    settings: AmbisonicsSettings | None = None, *, pictures: str | Path | None = None, device: str = "auto",
+    dtype: str = "auto", progress: Progress | None = None,
+) -> MadeAmbisonics:  # fmt: skip
+    """Write a 360° clip with first-order Ambisonics that a model makes for its picture, which is copied bit for bit.
+
+    Args:
+        clip: a 360° video. out: the MP4 to write.
+        model: a loaded one, or what `load_ambisonics_model` takes; None is the built-in one.
+        settings: sampler, part of the clip, view and level; None takes the defaults.
+        pictures: OmniAudio's picture encoder; None takes the one in the model folders.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. dtype: one of `choices.DTYPES`.
+        progress: told of each step; may raise to cancel.
+
+    Raises:
+        InputError: a file, model, device or setting cannot be used.
+    """
+    if not isinstance(model, AmbisonicsModel):
+        device = resolve_device(device)
+        model = load_ambisonics_model(model, pictures, device=device, dtype=working_dtype(dtype, device))
+    return ambisonics_for_clip(clip, out, model, settings, progress=progress)
 
 
 def make_conditions(

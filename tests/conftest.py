@@ -1,9 +1,12 @@
-"""Make the project and its test helpers importable for all tests."""
+"""Make the project and its test helpers importable for all tests, and keep them out of the user's cache."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).resolve().parent
 for folder in (TESTS, TESTS.parent):
@@ -12,3 +15,8 @@ for folder in (TESTS, TESTS.parent):
 
 # The closing line that says which ComfyUI, real or stand-in, ran the nodes.
 from tools.host.report import pytest_deselected, pytest_runtest_logreport, pytest_terminal_summary  # noqa: E402, F401
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["CON360_CACHE"] = str(tmp_path_factory.mktemp("cache"))

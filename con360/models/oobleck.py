@@ -49,6 +49,17 @@ class OobleckConfig:
         return self.stem_hop * math.prod(self.strides)
 
     @property
+    def reach_rows(self) -> int:
+        """Latent rows before and after its own that a decoded sample depends on; 10 in the published model."""
+        residual = 3 * sum(DILATIONS)
+        rate, reach = 1, 3.0  # the first convolution's seven rows
+        for stride in reversed(self.strides):
+            reach += 1 / rate
+            rate *= stride
+            reach += residual / rate
+        return math.ceil(reach + (3 + (self.stem_hop > 1)) / rate)
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Width before the first stage and after each."""
         return (self.width, *(self.width * m for m in self.multipliers))

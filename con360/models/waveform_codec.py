@@ -2,8 +2,8 @@
 
 Shape legend: C channels, N samples, Z latent channels, R latent rows.
 
-A decoded sample depends on latents up to 10 rows away, so tiles that overlap by 20 rows and are cut in the middle of
-the overlap equal the whole decode. Memory does not grow with the clip.
+A decoded sample depends on latents a few rows away (`OobleckConfig.reach_rows`), so tiles that overlap by twice as many
+rows and are cut in the middle of the overlap equal the whole decode. Memory does not grow with the clip.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from ..records import Sound, SoundLayout
 from ..timing import ClipSpec
 from .oobleck import Oobleck
 
-# Rows that a decoded sample reads before and after its own, and rows of a tile.
-REACH_ROWS, TILE_ROWS = 10, 128
-# Rows of a tile where memory runs out.
-SMALL_TILE_ROWS = 16
+# Rows of a tile, and of one where memory runs out.
+TILE_ROWS, SMALL_TILE_ROWS = 128, 16
 
 
 class WaveformCodec:
@@ -38,7 +36,7 @@ class WaveformCodec:
     def __init__(self, vae: Oobleck, sample_rate_hz: int = 44100, layout: SoundLayout = "ambix") -> None:
         self.vae, self.sample_rate_hz, self.layout = vae, sample_rate_hz, layout
         self.channels = vae.config.channels
-        self.seconds_per_row = vae.config.hop / sample_rate_hz
+        self.seconds_per_row, self.reach_rows = vae.config.hop / sample_rate_hz, vae.config.reach_rows
 
     def modules(self) -> list[nn.Module]:
         return [self.vae]
@@ -86,10 +84,11 @@ class WaveformCodec:
         held, before = torch.empty(0), 0
         for piece in pieces:
             held, tiles = piece if not held.numel() else torch.cat((held, piece), dim=1), []
-            while held.shape[1] - before >= TILE_ROWS + REACH_ROWS:
-                tiles.append(self._tile(held[:, : before + TILE_ROWS + REACH_ROWS], before, TILE_ROWS))
-                kept = max(0, before + TILE_ROWS - REACH_ROWS)
-                held, before = held[:, kept:], before + TILE_ROWS - kept
+            while (ready := held.shape[1] - before - self.reach_rows) > 0:
+                rows = min(ready, TILE_ROWS)
+                tiles.append(self._tile(held[:, : before + rows + self.reach_rows], before, rows))
+                kept = max(0, before + rows - self.reach_rows)
+                held, before = held[:, kept:], before + rows - kept
             if tiles:
                 yield torch.cat(tiles, dim=1)
         if held.shape[1:] and held.shape[1] > before:
@@ -107,8 +106,8 @@ class WaveformCodec:
         hop, parts = self.vae.config.hop, []
         for first in range(before, before + rows, size):
             stop = min(first + size, before + rows)
-            head = max(0, first - REACH_ROWS)
-            own = latents[None, :, head : stop + REACH_ROWS].to(self.vae.device, self.vae.dtype)
+            head = max(0, first - self.reach_rows)
+            own = latents[None, :, head : stop + self.reach_rows].to(self.vae.device, self.vae.dtype)
             made = self.vae.decode(own)[0].float()
             parts.append(made[:, (first - head) * hop : (stop - head) * hop].cpu())
         return torch.cat(parts, dim=1)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .bands import pieces
-from .peaks import levels_between
+from .peaks import levels_between, may_exceed
 
 CEILING = 10 ** (-1 / 20)
 # The gain falls and rises over this time before and after a peak.
@@ -22,7 +22,7 @@ _AT_ONCE_S = 1.0
 
 
 def limit_blocks(blocks: Iterable[Tensor], rate_hz: int, ceiling: float = CEILING) -> Iterator[Tensor]:
-    """Turn down blocks `[C, n]` around peaks above a ceiling; the rest stays as it is. The length stays.
+    """Turn down blocks `[C, n]` around peaks above a ceiling; the rest stays as it is, and so does the length.
 
     Peaks between samples count.
     """
@@ -30,11 +30,14 @@ def limit_blocks(blocks: Iterable[Tensor], rate_hz: int, ceiling: float = CEILIN
     shape = torch.hann_window(2 * ramp + 3, periodic=False, dtype=torch.float64)[1:-1]
     kernel = (shape / shape.sum()).float()[None, None]
     for piece, valid in pieces(blocks, round(_AT_ONCE_S * rate_hz), 2 * ramp):
+        middle = piece[:, 2 * ramp : 2 * ramp + valid]
+        if not may_exceed(piece, ceiling):
+            yield middle
+            continue
         wanted = (ceiling / levels_between(piece).clamp_min(ceiling))[None, None]
         # No smoothed gain is above a wanted one: all that it averages are at most that.
         lowest = -F.max_pool1d(-wanted, 2 * ramp + 1, 1)
-        gain = F.conv1d(lowest, kernel)[0, 0] if wanted.min() < 1 else torch.ones(valid)
-        yield piece[:, 2 * ramp : 2 * ramp + valid] * gain[:valid]
+        yield middle * F.conv1d(lowest, kernel)[0, 0, :valid]
 
 
 def decibels(level: float) -> float:

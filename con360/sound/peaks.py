@@ -31,7 +31,7 @@ class PeakMeter:
         heard = torch.cat((held, block), dim=1)
         self._peak = max(self._peak, float(block.abs().amax()))
         # Most blocks are too quiet for a new peak between their samples.
-        if float(heard.abs().amax()) * _MOST > self._peak:
+        if may_exceed(heard, self._peak):
             self._peak = max(self._peak, _between(heard))
         self._held = heard[:, -(2 * _REACH - 1) :]
 
@@ -63,13 +63,15 @@ def peak_of(blocks: Iterable[Tensor], heard: Callable[[int], None] | None = None
     return meter.peak
 
 
+def may_exceed(waveform: Tensor, level: float) -> bool:
+    """Tell cheaply whether a peak of `[C, N]`, or one between its samples, can be above a level."""
+    return float(waveform.abs().amax()) * _MOST > level
+
+
 def levels_between(waveform: Tensor) -> Tensor:
     """Largest absolute value of `[C, N]` at and behind each sample, over the channels: `[N]`."""
-    own = waveform.abs().amax(0)
-    if float(own.amax()) == 0.0:
-        return own
     padded = F.pad(waveform.float(), (_REACH - 1, _REACH))
-    return torch.maximum(own, F.conv1d(padded[:, None], _kernels()).abs().amax((0, 1)))
+    return torch.maximum(waveform.abs().amax(0), F.conv1d(padded[:, None], _kernels()).abs().amax((0, 1)))
 
 
 def _between(waveform: Tensor) -> float:

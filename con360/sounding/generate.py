@@ -21,7 +21,7 @@ from ..sampling.settings import SamplerSettings
 from ..sampling.windows import FinishedRows, Group, WindowedDenoiser, groups_of
 from .picture_encoder import PictureFeatures
 
-# Rows that neighbouring windows share, at least; twice the decoder's reach and more.
+# Rows that neighbouring windows share, at least.
 OVERLAP_ROWS = 40
 WINDOWS_PER_GROUP = 3
 

@@ -121,6 +121,8 @@ def _opened(
     check_clip_path(out)
     info = probe(clip)
     check_not_read(out, [info.path])
+    if info.duration_s is not None and settings.start_s >= info.duration_s:
+        raise InputError(f"{info.path.name} ends at {info.duration_s:.2f} s; choose an earlier start.")
     stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
     if not info.spherical.projection and not SURE_ASPECT[0] <= info.aspect <= SURE_ASPECT[1]:
         stream.notices.append(
@@ -204,6 +206,7 @@ def _unfinished(out: Path, rate_hz: int) -> Iterator[_Unfinished]:
         with full_disk_told(path), open(path, "wb") as file:
             wav = _Unfinished(file, FIELD, rate_hz, 32)
             wav.path = path
+            wav.finish()
             yield wav
     finally:
         path.unlink(missing_ok=True)

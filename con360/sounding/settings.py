@@ -66,8 +66,7 @@ class AmbisonicsSettings:
     def of_model(self, model: AmbisonicsModel) -> FieldSettings:
         """Sampler settings, with the model's own where none are given."""
         defaults = model.defaults
-        field = FieldSettings(
-            int(self.steps or defaults["steps"]), defaults["cfg_audio"] if self.cfg is None else self.cfg, self.seed
-        )
+        steps = defaults["steps"] if self.steps is None else self.steps
+        field = FieldSettings(steps, defaults["cfg_audio"] if self.cfg is None else self.cfg, self.seed)
         field.sampler  # noqa: B018  checks the numbers
         return field

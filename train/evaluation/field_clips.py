@@ -24,12 +24,12 @@ from con360.media.reader import PanoramaStream, read_sound
 from con360.metrics.openl3_passt import load_openl3, load_passt, passt_divergence
 from con360.placing.movement import Movement, movement_of_stream
 from con360.records import Sound
+from con360.sounding.making import Maker as ClipMaker
 from con360.sounding.model import AmbisonicsModel, load_ambisonics_model
-from con360.sounding.run import AmbisonicsSettings
-from con360.sounding.run import Maker as ClipMaker
+from con360.sounding.settings import AmbisonicsSettings
 from con360.sounding.store import file_key
 from train.config import from_yaml
-from train.evaluation.field_tables import DIRECTIONS, MAPS, PAPER, Summaries, definitions, fd_table, summaries, table
+from train.evaluation.field_tables import DIRECTIONS, MAPS, PAPER, Summaries, definitions, distances, summaries, table
 from train.evaluation.fields import BESIDE, beside, figures
 from train.evaluation.store import Store, write_json
 
@@ -86,16 +86,20 @@ class Clips:
         return {name: passt_divergence(found, classes["true"]) for name, found in classes.items() if name != "true"}
 
 
-def clips_of(folder: Path) -> list[Path]:
-    """List the files of a folder that hold first-order Ambisonics, by name.
+def clips_of(places: Sequence[Path]) -> list[Path]:
+    """List the files that hold first-order Ambisonics, of folders by name.
 
     Raises:
-        InputError: fewer than two: a clip is compared with another's sound.
+        InputError: no such place, or fewer than two such files: a clip is compared with another's sound.
     """
-    every = sorted(folder.iterdir())
+    missing = [place for place in places if not place.exists()]
+    if missing:
+        raise InputError(f"there is no {missing[0]}; give clips with true Ambisonics, or folders of them.")
+    every = [path for place in places for path in (sorted(place.iterdir()) if place.is_dir() else [place])]
     found = [path for path in every if path.suffix.lower() in SUFFIXES and _has_field(path)]
     if len(found) < 2:
-        raise InputError(f"{folder}: {len(found)} of {len(every)} files hold Ambisonics; wanted 2 or more.")
+        names = ", ".join(map(str, places))
+        raise InputError(f"{names}: {len(found)} of {len(every)} files hold Ambisonics; wanted 2 or more.")
     return found
 
 
@@ -154,9 +158,11 @@ def evaluate(clips: Clips, store: Store, say: Say, seen: frozenset[str] | None =
             say(f"{path.name}: {index + 1} of {len(clips.paths)}")
     results = store.rows("clips")
     found = summaries(_rows(results, clips.makers), (*DIRECTIONS, *PAPER, *MAPS))
+    for name, figure in distances([tensors for _, tensors in store.clips("clips")], list(found)).items():
+        found[name]["fd"] = figure
     metrics = {"clips": [r["clip"] for r in results], "figures": found}
     write_json(store.folder / "metrics.json", metrics)
-    text = f"# Directions of {len(results)} clips\n\n{_text(found, store, list(clips.makers))}"
+    text = f"# Directions of {len(results)} clips\n\n{_text(found)}"
     if seen is not None:
         columns = (*DIRECTIONS, *PAPER)
         unseen = [r for r in results if video_of(Path(r["clip"]).stem) not in seen]
@@ -171,16 +177,13 @@ def _rows(results: Sequence[dict[str, Any]], makers: Iterable[str]) -> dict[str,
     return {name: [r["rows"][name] for r in results if name in r["rows"]] for name in names}
 
 
-def _text(found: Summaries, store: Store, makers: Sequence[str]) -> str:
-    embeddings = [tensors for _, tensors in store.clips("clips")]
-    published = bool(embeddings) or any(figures["kl"]["n"] for figures in found.values())
+def _text(found: Summaries) -> str:
     parts = [
         "Intervals: 95 %, bootstrap over clips. ACN, degrees:\n", table(found, DIRECTIONS, BESIDE),
-        "The paper's reading (radians), and KL on W where PaSST was given:\n", table(found, PAPER, BESIDE),
-        fd_table(embeddings, (*makers, "another"), BESIDE), "ViSAGe's maps:\n", table(found, MAPS, BESIDE),
-        definitions(published),
+        "The paper's row (directions in its reading, radians; FD and KL of W, with OpenL3 and PaSST of yours):\n",
+        table(found, PAPER, BESIDE), "ViSAGe's maps:\n", table(found, MAPS, BESIDE), definitions(published=True),
     ]  # fmt: skip
-    return "\n".join(part for part in parts if part)
+    return "\n".join(parts)
 
 
 def from_model(model: AmbisonicsModel, settings: AmbisonicsSettings) -> Maker:
@@ -216,9 +219,7 @@ def evaluate_folder(args: argparse.Namespace, say: Say) -> str:
     Raises:
         InputError: no such folder, too few clips with Ambisonics, or a model or network that cannot be used.
     """
-    if not args.data.is_dir():
-        raise InputError(f"there is no folder {args.data}; give clips with true Ambisonics.")
-    paths = clips_of(args.data)
+    paths = clips_of([args.data])
     settings = AmbisonicsSettings(steps=args.steps, seed=args.seed, limiter=False, keep=False)
     if args.generated is not None:
         if not args.generated.is_dir():

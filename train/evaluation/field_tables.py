@@ -16,7 +16,7 @@ from con360.metrics.energy_maps import AUC, CC
 from con360.metrics.figure import Definition, bootstrap_interval
 from con360.metrics.frechet import frechet_distance
 from train.evaluation.fields import WITHIN_DEG
-from train.evaluation.report import interval, number
+from train.evaluation.report import number
 
 # Figures of each clip, by sound.
 Rows: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -65,8 +65,8 @@ DIRECTIONS = (
     Column("missing", "missing, %", scale=100.0, digits=0), Column("log_mel", "log-mel of W, dB"),
 )  # fmt: skip
 PAPER = (
-    Column("theta", "d_theta"), Column("phi", "d_phi"), Column("angular", "d_angular"),
-    Column("kl", "KL"),
+    Column("fd", "FD"), Column("kl", "KL"), Column("theta", "d_theta"), Column("phi", "d_phi"),
+    Column("angular", "d_angular"),
 )  # fmt: skip
 MAPS = tuple(
     Column(f"{figure}_{rate}", f"{title}, {rate} a second" if rate else f"{title}, clip", digits=2)
@@ -104,15 +104,14 @@ def table(found: Summaries, columns: Sequence[Column], names: Mapping[str, str])
     return "\n".join(lines) + "\n"
 
 
-def fd_table(clips: Sequence[Mapping[str, Tensor]], sounds: Sequence[str], names: Mapping[str, str]) -> str:
-    """Write the Frechet distance of sounds to `true`, from embeddings `[windows, D]` of clips; empty without any."""
-    lines = []
+def distances(clips: Sequence[Mapping[str, Tensor]], sounds: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Frechet distances of sounds to `true`, from embeddings `[windows, D]` of clips, as `summaries` writes figures."""
+    found = {}
     for name in sounds:
         pairs = [(clip[name].numpy(), clip["true"].numpy()) for clip in clips if {name, "true"} <= set(clip)]
-        if len(pairs) > 1:
-            value, around = fd(*zip(*pairs, strict=True))
-            lines.append(f"| {names.get(name, name)} | {number(value)} {interval(around)} | {len(pairs)} |")
-    return "\n".join(["| sound | FD | N |", "|---|---|---|", *lines]) + "\n" if lines else ""
+        value, around = fd(*zip(*pairs, strict=True)) if len(pairs) > 1 else (None, None)
+        found[name] = {"value": value, "interval": around, "n": len(pairs) if len(pairs) > 1 else 0}
+    return found
 
 
 def fd(made: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> tuple[float, list[float] | None]:

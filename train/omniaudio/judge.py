@@ -3,6 +3,7 @@
     python -m train.omniaudio.judge --out runs/judged                          # the built-in model, 256 scenes a set
     python -m train.omniaudio.judge --out runs/judged --model runs/omniaudio/bundle --beside runs/omniaudio/published
     python -m train.omniaudio.judge --out runs/judged --no-model --scenes 64   # only the rows that stand beside
+    python -m train.omniaudio.judge --out runs/judged --clips FOLDER           # real clips with Ambisonics, too
 
 `--beside` names further models: the published branches, or one that was trained without pictures. Each result is a
 file in `--out`: a killed run goes on, and results of a model serve later runs.
@@ -14,13 +15,14 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from con360.choices import VOICE_FOLLOWS, VoiceFollows
 from con360.errors import InputError
@@ -30,8 +32,10 @@ from con360.records import Sound
 from con360.scenes import VOICES, Scene
 from con360.sound.levels import resample
 from con360.sounding.model import AmbisonicsModel, load_ambisonics_model
-from con360.sounding.run import AmbisonicsSettings, ambisonics_for_frames
+from con360.sounding.run import ambisonics_for_frames
+from con360.sounding.settings import AmbisonicsSettings
 from con360.timing import ClipSpec
+from train.evaluation.field_clips import Clips, clips_of, evaluate, from_model
 from train.evaluation.field_tables import DIRECTIONS, MAPS, Rows, definitions, degrees, summaries, table
 from train.evaluation.fields import BESIDE, as_found, beside, figures
 from train.evaluation.report import interval, number
@@ -110,6 +114,12 @@ class Judged:
     model: AmbisonicsModel
     settings: AmbisonicsSettings
 
+    @property
+    def request(self) -> dict[str, Any]:
+        """Tell results of models and settings apart."""
+        field = self.settings.of_model(self.model)
+        return {"model": self.model.identity, "steps": field.steps, "cfg": field.cfg, "seed": field.seed}
+
     def measure(self, scenes: Scenes, index: int) -> dict[str, Any]:
         """Measure its sound for a scene, as it is and with W placed anew, its sound for the next, and its codec."""
         true, made = scenes.true(index), self.made(scenes, index)
@@ -119,24 +129,32 @@ class Judged:
         }  # fmt: skip
         return _measured(scenes, index, true, sounds)
 
-    @lru_cache(maxsize=2)  # noqa: B019  two sounds of a few models
+    # A scene's sound is heard again, as the shuffled one of the scene before; other kinds of scenes come between.
+    @lru_cache(maxsize=64)  # noqa: B019
     def made(self, scenes: Scenes, index: int) -> Sound:
         frames = scenes.scene(index).panorama(HEIGHT, ClipSpec(fps=FPS)).frames
         pictures = (frames * 255).round().byte().movedim(1, -1)
         settings = replace(self.settings, seed=self.settings.seed + index)
         return ambisonics_for_frames(pictures, FPS, self.model, settings)
 
+    @torch.no_grad()
     def _through_codec(self, true: Sound) -> Sound:
         codec = self.model.network.codec
-        spec = self.model.network.clip_spec(true.duration_s)
-        return codec.decode(codec.encode(resample(true, codec.sample_rate_hz), spec)[0], spec)
+        mean, _ = codec.vae.moments(resample(true, codec.sample_rate_hz).waveform[None].to(codec.vae.device))
+        return replace(
+            true, waveform=torch.cat(list(codec.decode_tiles([mean[0]])), 1), sample_rate_hz=codec.sample_rate_hz
+        )
 
     def __hash__(self) -> int:
         return hash(self.name)
 
 
+# Results that are kept, and what makes those of a scene.
+Job: TypeAlias = tuple[Store, Callable[[Scenes, int], dict[str, Any]]]
+
+
 def run(
-    sets: Sequence[Scenes], count: int, minutes: float, jobs: dict[str, tuple[Store, Callable[[Scenes, int], dict]]],
+    sets: Sequence[Scenes], count: int, minutes: float, jobs: Mapping[str, Job],
     say: Callable[[str], object],
 ) -> None:  # fmt: skip
     """Measure what is missing until the scenes or the time are used up."""
@@ -221,7 +239,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--beside", type=Path, nargs="*", default=[], help="further models, a row each")
     add("--pictures", type=Path, help="OmniAudio's picture encoder, a MetaCLIP folder")
     add("--scenes", type=int, default=256, help="scenes of each set (default: 256)")
-    add("--minutes", type=float, default=math.inf, help="time of this run (default: until all is measured)")
+    add("--minutes", type=float, default=math.inf, help="time for scenes (default: until all are measured)")
+    add("--clips", type=Path, nargs="+", help="real clips with true Ambisonics, or folders of them")
     add("--follows", nargs="+", choices=VOICE_FOLLOWS, default=["colour", "none"], help="what tells a voice")
     add("--rates", nargs="+", choices=tuple(RATES), default=list(RATES), help="how fast everything moves")
     add("--steps", type=int, help="sampler steps (default: the model's)")
@@ -230,18 +249,41 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _jobs(args: argparse.Namespace) -> dict[str, tuple[Store, Callable[[Scenes, int], dict]]]:
-    jobs: dict[str, tuple[Store, Callable[[Scenes, int], dict]]] = {}
+def _entrants(args: argparse.Namespace) -> dict[str, Judged]:
+    """Load the models under test, by the names of their rows."""
+    found: dict[str, Judged] = {}
     settings = AmbisonicsSettings(steps=args.steps, cfg=args.cfg, seed=args.seed, limiter=False, keep=False)
     for path in [] if args.no_model else [args.model, *args.beside]:
         model = load_ambisonics_model(path, args.pictures if path and path.is_file() else None)
         name = path.resolve().name if path else model.name
-        if name in jobs:
-            raise InputError(f"two models are called {name}; rename one's folder.")
-        field = settings.of_model(model)
-        request = {"model": model.identity, "steps": field.steps, "cfg": field.cfg, "seed": field.seed}
-        jobs[name] = Store(args.out / name, request), Judged(name, model, settings).measure
-    return jobs | {"beside": (Store(args.out / "beside", {"split": "test"}), measure_beside)}
+        if name in found or name == "beside":
+            raise InputError(f"two models are called {name}, or one is called beside; rename its folder.")
+        found[name] = Judged(name, model, settings)
+    return found
+
+
+def _scenes(args: argparse.Namespace, entrants: dict[str, Judged]) -> str:
+    sets = [Scenes(follows, rate) for follows in args.follows for rate in args.rates]
+    stores = {name: Store(args.out / name, one.request) for name, one in entrants.items()}
+    stores["beside"] = Store(args.out / "beside", {"split": "test"})
+    measures = {name: one.measure for name, one in entrants.items()} | {"beside": measure_beside}
+    jobs = {name: (store, measures[name]) for name, store in stores.items()}
+    run(sets, args.scenes, args.minutes, jobs, _say)
+    text, values = report(sets, stores, args.scenes)
+    write_json(args.out / "judged.json", values)
+    (args.out / "judged.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _clips(args: argparse.Namespace, entrants: dict[str, Judged]) -> str:
+    paths = clips_of(args.clips)
+    request = {"clips": [path.name for path in paths], **{name: one.request for name, one in entrants.items()}}
+    makers = {name: from_model(one.model, one.settings) for name, one in entrants.items()}
+    return evaluate(Clips(paths, makers), Store(args.out / "-".join(("clips", *entrants)), request), _say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -249,16 +291,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.scenes < 1:
             raise InputError(f"--scenes is {args.scenes}; wanted 1 or more.")
-        sets = [Scenes(follows, rate) for follows in args.follows for rate in args.rates]
-        jobs = _jobs(args)
-        run(sets, args.scenes, args.minutes, jobs, lambda line: print(line, flush=True))
-        text, values = report(sets, {name: store for name, (store, _) in jobs.items()}, args.scenes)
+        entrants = _entrants(args)
+        _say(_scenes(args, entrants))
+        if args.clips:
+            _say(_clips(args, entrants))
     except InputError as error:
         print(f"judge: {error}", file=sys.stderr)
         return 2
-    write_json(args.out / "judged.json", values)
-    (args.out / "judged.md").write_text(text, encoding="utf-8")
-    print(text)
     return 0
 
 

@@ -5,7 +5,7 @@ Shape legend: C clips, K pictures, F features, Z latent channels, R latent rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from train.omniaudio.settings import Branches
 from train.omniaudio.sounds import poor_field, scene_field
 
 FPS, CLIP_S = 8.0, 4.0
+# Clips of a part that is written at once.
+PART = 400
 
 
 @dataclass(frozen=True)
@@ -74,33 +76,30 @@ def whole_picture(branches: Branches) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def build(
-    path: Path, encoder: SmallEncoder, codec: Oobleck, voice_follows: VoiceFollows, split: str, count: int,
+    stem: Path, encoder: SmallEncoder, codec: Oobleck, voice_follows: VoiceFollows, split: str, count: int,
     whole: Callable[[np.ndarray], np.ndarray] = squared,
 ) -> FieldCache:  # fmt: skip
-    """Render and encode the first scenes of a split, or read them from the file that an earlier call wrote."""
+    """Render and encode the first scenes of a split, or read them from the files of earlier calls.
 
-    def rows() -> Iterator[FieldCache]:
-        for seed in _seeds(split, count, path):
-            scene = moving_scene(seed, voice_follows)
-            yield FieldCache(*features_of(scene, encoder, whole=whole), *_moments(codec, scene_field(scene)))
+    Args:
+        stem: parts are `<stem>-0.safetensors` and on, PART clips or more each; a kill costs the unfinished one.
+    """
 
-    return _kept(path, count, rows)
+    def clip_of(seed: int) -> FieldCache:
+        scene = moving_scene(seed, voice_follows)
+        return FieldCache(*features_of(scene, encoder, whole=whole), *_moments(codec, scene_field(scene)))
+
+    return _kept(stem, split, count, clip_of)
 
 
-def build_poor(path: Path, codec: Oobleck, split: str, count: int) -> FieldCache:
+def build_poor(stem: Path, codec: Oobleck, split: str, count: int) -> FieldCache:
     """The same without pictures, of mono (every second scene) and stereo turned into Ambisonics."""
 
-    def rows() -> Iterator[FieldCache]:
-        for seed in _seeds(split, count, path):
-            field = poor_field(moving_scene(seed, "none"), mono=seed % 2 == 0)
-            yield FieldCache(torch.zeros(0, 0), torch.zeros(0, 0), *_moments(codec, field))
+    def clip_of(seed: int) -> FieldCache:
+        field = poor_field(moving_scene(seed, "none"), mono=seed % 2 == 0)
+        return FieldCache(torch.zeros(0, 0), torch.zeros(0, 0), *_moments(codec, field))
 
-    return _kept(path, count, rows)
-
-
-def _seeds(split: str, count: int, path: Path) -> Iterator[int]:
-    first = SPLIT_FIRST_SEED[split]
-    yield from tqdm(range(first, first + count), desc=f"rendering {path.stem}", unit="clip")
+    return _kept(stem, split, count, clip_of)
 
 
 @torch.no_grad()
@@ -109,16 +108,24 @@ def _moments(codec: Oobleck, field: Tensor) -> tuple[Tensor, Tensor]:
     return mean[0].cpu(), std[0].cpu()
 
 
-def _kept(path: Path, count: int, rows: Callable[[], Iterator[FieldCache]]) -> FieldCache:
-    """Read so many clips of a file; make it if there are fewer."""
-    found = FieldCache(**load_file(path)) if path.is_file() else None
-    if found is None or len(found) < count:
-        clips = [FieldCache(*(value.half() for value in vars(row).values())) for row in rows()]
-        with atomic_path(path) as temporary:
-            columns = {name: [getattr(clip, name) for clip in clips] for name in vars(clips[0])}
-            save_file({name: torch.stack(values) for name, values in columns.items()}, temporary)
-        found = FieldCache(**load_file(path))
-    return FieldCache(*(value[:count] for value in vars(found).values()))
+def _kept(stem: Path, split: str, count: int, clip_of: Callable[[int], FieldCache]) -> FieldCache:
+    """Read so many clips from parts; make those that are missing."""
+    parts: list[FieldCache] = []
+    while (done := sum(map(len, parts))) < count:
+        path = stem.with_name(f"{stem.name}-{len(parts)}.safetensors")
+        if not path.is_file():
+            first = SPLIT_FIRST_SEED[split] + done
+            seeds = tqdm(range(first, first + min(PART, count - done)), desc=f"rendering {path.stem}", unit="clip")
+            _write(path, [clip_of(seed) for seed in seeds])
+        parts.append(FieldCache(**load_file(path)))
+    columns = {name: torch.cat([getattr(part, name) for part in parts])[:count] for name in vars(parts[0])}
+    return FieldCache(**columns)
+
+
+def _write(path: Path, clips: Sequence[FieldCache]) -> None:
+    columns = {name: torch.stack([getattr(clip, name) for clip in clips]).half() for name in vars(clips[0])}
+    with atomic_path(path) as temporary:
+        save_file(columns, temporary)
 
 
 class Fields:

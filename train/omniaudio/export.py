@@ -23,15 +23,15 @@ from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.models.omniaudio import OmniAudio, PanoramaUse
 from con360.sounding.model import CONFIG, NETWORK, PICTURES, load_ambisonics_model
-from con360.weights.omniaudio import VAE
+from con360.weights.omniaudio import IN_FLOAT32, VAE
 from train.omniaudio.flow import load_flow, networks_of, new_model
 from train.omniaudio.run import load_codec, load_pictures
 from train.omniaudio.settings import FEATURES, FlowConfig, Size
 
 LARGEST_MB = 12
 KNOWS = (
-    "It was trained on procedural scenes alone: up to four coloured shapes that play tones. It places other sounds by "
-    "chance, and other pictures tell it nothing."
+    "It was trained on procedural scenes alone: up to four coloured shapes that play tones. It knows no other sights "
+    "and sounds."
 )
 DEFAULTS = {"steps": 12, "cfg_audio": 2.0}
 
@@ -65,8 +65,8 @@ def save_state(state: dict[str, Tensor], path: Path) -> None:
 
 
 def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in half precision."""
-    return {name: t.detach().half().contiguous() for name, t in state.items()}
+    """Weights in half precision, less the few that turn positions and times into angles."""
+    return {name: (t if name.endswith(IN_FLOAT32) else t.half()).detach().contiguous() for name, t in state.items()}
 
 
 def config_of(model: OmniAudio, knows: str) -> dict[str, Any]:

@@ -87,14 +87,23 @@ def load_flow(model: OmniAudio, path: Path) -> None:
 
 def seen_by(clip: FieldCache, branches: Branches) -> FieldCache:
     """Set the features of pictures that a model does not see to zeros."""
-    if branches == "view":
-        return replace(clip, panorama=torch.zeros_like(clip.panorama))
-    return clip if "view" in branches else replace(clip, view=torch.zeros_like(clip.view))
+    panorama, view = (torch.zeros_like(half) for half in (clip.panorama, clip.view))
+    unseen = {"panorama": panorama} if branches in ("view", "none") else {}
+    return replace(clip, **unseen, **({} if "view" in branches else {"view": view}))
+
+
+def close_unseen(model: OmniAudio, branches: Branches) -> None:
+    """Let the pictures that a model does not see have no influence, in training and in use."""
+    embedders = model.embedders.conditioners
+    for name, closed in (("video_fov", "view" not in branches), ("video_360", branches in ("view", "none"))):
+        if closed:
+            torch.nn.init.zeros_(embedders[name].embedder[0].weight)
 
 
 def guidance(config: FlowConfig) -> float | None:
     """Guidance of a validation's sounds; None where it has nothing to strengthen: the panorama's token stays."""
-    return LOOK_CFG if "view" in config.branches or config.panorama == "per_frame" else None
+    sees = "view" in config.branches or (config.panorama == "per_frame" and config.branches != "none")
+    return LOOK_CFG if sees else None
 
 
 class FlowErrors(NamedTuple):

@@ -33,7 +33,7 @@ from train.loop import Interrupted, Loop
 from train.omniaudio.cache import Fields, build, build_poor, whole_picture
 from train.omniaudio.codec import CodecJob, new_codec
 from train.omniaudio.fields import PreparedFields, SoundFields
-from train.omniaudio.flow import FlowJob, load_flow, new_model, save_flow
+from train.omniaudio.flow import FlowJob, close_unseen, load_flow, new_model, save_flow
 from train.omniaudio.pictures import PicturesJob, SceneMoments
 from train.omniaudio.settings import CODECS, FEATURES, RATES_HZ, SECONDS, CodecConfig, FlowConfig, PicturesConfig, Size
 from train.omniaudio.sounds import SceneSounds, SoundFiles
@@ -94,6 +94,7 @@ def _flow(config: FlowConfig, device: torch.device) -> Setup:
     model = new_model(codec, features, config.panorama, config.size)
     if config.init is not None:
         load_flow(model, config.init)
+    close_unseen(model, config.branches)
     return Setup(FlowJob(config, model), source, held_out, lambda path: save_flow(model, path))
 
 
@@ -118,10 +119,10 @@ def _cached(config: FlowConfig, encoder: SmallEncoder, codec: Oobleck, split: st
     """Read or render a split's cache, which lies beside the codec: runs share it."""
     folder, held = config.codec.parent, "" if split == "train" else f"-{split}"
     if config.train == "coarse":
-        return Fields(build_poor(folder / f"cache-coarse{held}.safetensors", codec, split, count))
+        return Fields(build_poor(folder / f"cache-coarse{held}", codec, split, count))
     eac = "-eac" if config.branches.startswith("eac") else ""
-    path = folder / f"cache-{config.voice_follows}{eac}{held}.safetensors"
-    return Fields(build(path, encoder, codec, config.voice_follows, split, count, whole_picture(config.branches)))
+    stem = folder / f"cache-{config.voice_follows}{eac}{held}"
+    return Fields(build(stem, encoder, codec, config.voice_follows, split, count, whole_picture(config.branches)))
 
 
 def save_weights(network: torch.nn.Module, path: Path) -> None:

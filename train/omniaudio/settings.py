@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from con360.choices import VoiceFollows
+from con360.errors import InputError
 from con360.models.flow_transformer import FlowTransformerConfig
 from con360.models.omniaudio import PanoramaUse
 from con360.models.oobleck import OobleckConfig
@@ -17,6 +18,7 @@ Size = Literal["small", "full"]
 RATES_HZ: dict[Size, int] = {"small": 16000, "full": 44100}
 SECONDS: dict[Size, float] = {"small": 4.0, "full": 10.0}
 HOP = 640
+SHORTEST_CROP_S = 0.25
 CODECS: dict[Size, OobleckConfig] = {
     "small": OobleckConfig(
         channels=4, width=96, multipliers=(1, 1), strides=(1, 1), latent_channels=64, stem_hop=HOP, stem_width=96
@@ -29,7 +31,7 @@ TRANSFORMERS: dict[Size, FlowTransformerConfig] = {
 }
 # Features of a picture: the small encoder's, MetaCLIP ViT-H/14's.
 FEATURES: dict[Size, int] = {"small": 96, "full": 1024}
-Branches = Literal["erp+view", "eac+view", "view", "eac", "erp"]
+Branches = Literal["erp+view", "eac+view", "view", "eac", "erp", "none"]
 _DATA = "procedural, or a folder "
 
 
@@ -89,8 +91,13 @@ class CodecConfig(RunConfig):
     critic_weight: float = _option(0.0, "weight of a discriminator's verdict; 0: none learns")
     likeness_weight: float = _option(5.0, "weight of the distance of the discriminator's features")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.crop_s >= SHORTEST_CROP_S:
+            raise InputError(f"crop_s is {self.crop_s}; wanted {SHORTEST_CROP_S} or more: intensities are of quarters.")
+
     def above_zero(self) -> list[str]:
-        return ["pool", "crop_s", *super().above_zero()]
+        return ["pool", *super().above_zero()]
 
     @property
     def leaves_gradients_out(self) -> bool:
@@ -112,7 +119,7 @@ class FlowConfig(RunConfig):
     pictures: Path = _option(Path("runs/omniaudio/pictures.safetensors"), "procedural: small picture encoder")
     size: Size = _option("small", "small or full (OmniAudio's)")
     panorama: PanoramaUse = _option("per_frame", "panorama's features: maximum over the pictures, or one a picture")
-    branches: Branches = _option("erp+view", "pictures that are seen; eac is an equi-angular cubemap of the panorama")
+    branches: Branches = _option("erp+view", "pictures that are seen; eac: an equi-angular cubemap")
     data: str = _option(PROCEDURAL, _DATA + "of prepared shards (video, fine) or of files with sound (coarse)")
     voice_follows: VoiceFollows = _option("colour", "procedural: what tells which voice a performer has")
     pool: int = _option(4000, "procedural: number of scenes to train on")

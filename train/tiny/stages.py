@@ -1,4 +1,4 @@
-"""Run commands one after another, each once: they make the tiny bundle from scratch (train/tiny.yaml).
+"""Run commands one after another, each once: they make a model from scratch (train/tiny.yaml, train/omniaudio.yaml).
 
 A stage is a module of `train` with its options, as typed after `python -m`. Each runs in its own process, with its own
 threads, seeds and memory. Finished stages are listed in `stages.jsonl` and not run again.

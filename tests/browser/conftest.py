@@ -27,8 +27,8 @@ def chromium() -> Iterator[Any]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def servers(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ComfyServer]]:
+@pytest.fixture(scope="session")
+def running_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ComfyServer]]:
     """One server for each frontend, started when its first page opens."""
     with ExitStack() as running:
 
@@ -38,6 +38,18 @@ def servers(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             return running.enter_context(ComfyServer(tmp_path_factory.mktemp(which), find_comfyui(), options=options))
 
         yield server_of
+
+
+@pytest.fixture(scope="module")
+def servers(chromium: Any, running_servers: Callable[[str], ComfyServer]) -> Callable[[str], ComfyServer]:
+    """The same servers, as a module finds them when they are new: without history, and with nothing kept."""
+
+    @cache
+    def server_of(which: str) -> ComfyServer:
+        running_servers(which).forget()
+        return running_servers(which)
+
+    return server_of
 
 
 @pytest.fixture(scope="module", params=FRONTENDS)

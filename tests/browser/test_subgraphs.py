@@ -74,13 +74,20 @@ def test_the_starter_runs_and_its_editor_works_inside_the_subgraph(comfy: ComfyP
 @pytest.mark.usefixtures("offered")
 def test_blueprints_are_found_and_dropped_on_the_graph(comfy: ComfyPage) -> None:
     for path in BLUEPRINTS:
-        comfy.load(EMPTY)
-        comfy.page.mouse.dblclick(600, 400)
-        comfy.page.wait_for_timeout(800)
-        comfy.page.keyboard.type(path.stem, delay=20)
-        comfy.page.wait_for_timeout(1500)
-        comfy.page.keyboard.press("Enter")
-        comfy.page.wait_for_timeout(1000)
-        comfy.page.mouse.click(600, 300)
+        _drop(comfy, path.stem)
         wait(comfy, lambda: comfy.run("() => window.app.graph._nodes.map((n) => n.title)"), [path.stem])
     assert comfy.complaints == []
+
+
+def _drop(comfy: ComfyPage, name: str) -> None:
+    """Search for a node on an empty graph and set it down."""
+    comfy.load(EMPTY)
+    comfy.page.mouse.dblclick(600, 400)
+    wait(comfy, lambda: comfy.run("() => document.activeElement.tagName"), "INPUT")
+    comfy.page.keyboard.type(name, delay=20)
+    # What is typed is no inner text; what is found is.
+    wait(comfy, lambda: comfy.run("name => document.body.innerText.includes(name)", name), True)
+    comfy.page.wait_for_timeout(500)
+    comfy.page.keyboard.press("Enter")
+    comfy.page.wait_for_timeout(1000)
+    comfy.page.mouse.click(600, 300)

@@ -161,6 +161,11 @@ class ComfyServer:
     def free(self) -> None:
         self.post("/free", {"unload_models": True, "free_memory": True})
 
+    def forget(self) -> None:
+        """Drop the history and what is kept of runs."""
+        self.post("/history", {"clear": True})
+        self.free()
+
     def run(
         self, prompt: dict[str, Any], on_message: Callable[[str, dict[str, Any]], None] | None = None,
         timeout_s: float = 600.0,

@@ -27,6 +27,7 @@ NEEDS = {"comfyui", "data", "gpu", "time", "weights"}
 # Arguments appended to a command to make it short.
 SHORT = {
     "demo": ["--steps", "1"],
+    "ambisonics": ["--duration", "1", "--steps", "2"],
     "generate": ["--duration", "0.5", "--steps", "2"],
     "reframe": ["--duration", "0.5"],
     "views": ["--duration", "0.5", "--size", "32x32"],

@@ -88,11 +88,13 @@ def test_a_folder_of_clips_gives_the_papers_row(bench, tmp_path, capsys):
     networks = ["--openl3", str(bench / "openl3.pt"), "--passt", str(bench / "passt.pt")]
     assert evaluate.main([*options, *networks]) == 0
     text = (out / "table.md").read_text()
-    assert text in capsys.readouterr().out and "| sound | FD | N |" in text
+    assert text in capsys.readouterr().out and "| sound | FD | KL | d_theta | d_phi | d_angular | N |" in text
     found = json.loads((out / "metrics.json").read_text())["figures"]
     assert found["generated"]["clip"]["value"] == pytest.approx(80.0, abs=0.1)
     assert found["ahead"]["clip"]["value"] == pytest.approx(40.0, abs=0.1)
     assert abs(found["generated"]["kl"]["value"]) < 0.01 < found["another"]["log_mel"]["value"]
+    # The same W: nothing between the sets of windows. Of three clips, another's are the same set, too.
+    assert found["generated"]["fd"]["value"] == pytest.approx(0.0, abs=1e-6) and found["generated"]["fd"]["n"] == 3
     # Left and right are the first axis of the paper's reading: read so, a mirror image has 180 degrees of theta.
     assert found["generated"]["theta"]["value"] == pytest.approx(math.pi, abs=0.01)
     assert found["generated"]["log_mel"] == {"value": 0.0, "interval": [0.0, 0.0], "n": 3}
@@ -116,14 +118,14 @@ def test_clips_of_unseen_videos_have_a_table_of_their_own(bench, tmp_path, capsy
 
 
 def test_folders_that_cannot_be_used_are_refused(bench, tmp_path, capsys):
-    for data, word in ((tmp_path / "none", "no folder"), (tmp_path, "0 of 0 files")):
+    for data, word in ((tmp_path / "none", "there is no"), (tmp_path, "0 of 0 files")):
         assert evaluate.main(["--data", str(data), "--out", str(tmp_path / "out")]) == 2
         assert word in capsys.readouterr().err
     missing = ["--generated", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     assert evaluate.main(["--data", str(bench / "true"), *missing]) == 2
     assert "no folder" in capsys.readouterr().err
     (tmp_path / "text.wav").write_text("no sound")
-    assert clips_of(bench / "true") == sorted((bench / "true").iterdir())
+    assert clips_of([bench / "true", tmp_path]) == sorted((bench / "true").iterdir())
 
 
 def test_a_model_makes_the_sound_of_clips_with_a_picture(bench, tmp_path, capsys):
@@ -138,12 +140,12 @@ def test_a_model_makes_the_sound_of_clips_with_a_picture(bench, tmp_path, capsys
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["figures"]
     # The sound alone has neither a picture to make a sound for nor one to find it in.
     assert {name: row["clip"]["n"] for name, row in found.items()} == {
-        "con360-small": 1, **dict.fromkeys(BESIDE, 2), "found": 1,
+        "small": 1, **dict.fromkeys(BESIDE, 2), "found": 1,
     }  # fmt: skip
     assert found["ahead"]["clip"]["value"] == pytest.approx(40.0, abs=1.0)
 
 
-def test_scenes_are_judged_beside_everything(tmp_path, capsys, monkeypatch):
+def test_scenes_are_judged_beside_everything(bench, tmp_path, capsys, monkeypatch):
     # Watching takes seconds; without windows nothing is found, and the sound stays diffuse.
     monkeypatch.setattr(judge, "watched", lambda scenes, index: ())
     models = [
@@ -160,6 +162,8 @@ def test_scenes_are_judged_beside_everything(tmp_path, capsys, monkeypatch):
     found = json.loads((tmp_path / "out" / "judged.json").read_text())["colour-30"]
     assert found["scenes"] == 2
     assert found["figures"]["placed"]["clip"]["value"] < 0.1 < found["figures"]["placed"]["band"]["value"]
+    assert judge.main([*out, "--no-model", "--clips", str(bench / "true")]) == 0
+    assert "# Directions of 3 clips" in capsys.readouterr().out
     # Results serve a later run, and the same name with other weights does not mix in.
     capsys.readouterr()
     assert judge.main([*out, "--model", str(models[0])]) == 0 and "1 of 2" not in capsys.readouterr().out

@@ -68,6 +68,7 @@ class Ablation:
         out: folder of codec and picture encoder.
         steps: of each variant. first_steps: of each first training.
         pool: scenes to train on. batch: clips of a step.
+        mixed_precision: of every training, as `RunConfig` has it.
     """
 
     out: Path
@@ -75,15 +76,18 @@ class Ablation:
     first_steps: int
     pool: int
     batch: int
+    mixed_precision: str = "no"
 
     @property
     def folder(self) -> Path:
         return self.out / "ablations"
 
     def config(self, file: str, **settings: Any) -> FlowConfig:
-        shared = {"pool": self.pool, "batch_size": self.batch, "codec": self.out / "codec.safetensors"}
-        pictures = self.out / "pictures.safetensors"
-        return FlowConfig(out=self.folder / file, pictures=pictures, **{**shared, "steps": self.steps, **settings})
+        shared = {
+            "pool": self.pool, "batch_size": self.batch, "mixed_precision": self.mixed_precision, "steps": self.steps,
+            "codec": self.out / "codec.safetensors", "pictures": self.out / "pictures.safetensors",
+        }  # fmt: skip
+        return FlowConfig(out=self.folder / file, **{**shared, **settings})
 
     def first(self, kind: First) -> list[FlowConfig]:
         """Trainings without pictures that come before a variant's own, in order."""
@@ -183,6 +187,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--first-steps", type=int, help="steps of each first training (default: half of --steps)")
     add("--pool", type=int, default=FlowConfig().pool, help="scenes to train on")
     add("--batch", type=int, default=FlowConfig().batch_size, help="clips of a step")
+    add("--mixed-precision", choices=("no", "fp16", "bf16"), default="no", help="of the trainings (default: no)")
     add("--scenes", type=int, default=256, help="unseen scenes of each kind (default: 256)")
     add("--only", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS), help="variants to compare")
     return parser
@@ -190,7 +195,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
-    ablation = Ablation(args.out, args.steps, args.first_steps or max(1, args.steps // 2), args.pool, args.batch)
+    first_steps = args.first_steps or max(1, args.steps // 2)
+    ablation = Ablation(args.out, args.steps, first_steps, args.pool, args.batch, args.mixed_precision)
     try:
         for name in args.only:
             train_missing(ablation.runs(name), print)

@@ -44,10 +44,19 @@ def choose_file(page: ComfyPage, kind: str, file: Path) -> None:
 
 def at(page: ComfyPage, kind: str, yaw: float, pitch: float) -> tuple[float, float]:
     """Return the place of a direction on the screen, by the flat map of a node's editor."""
-    box = page.panel(kind).bounding_box()
+    box = _box(page, kind)
     width = min(box["width"], 2 * box["height"])
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     return middle[0] + yaw / 360 * width, middle[1] - pitch / 180 * width / 2
+
+
+def _box(page: ComfyPage, kind: str) -> dict[str, float]:
+    """Where a node's panel lies, as soon as it is shown: after an undo a new one is there before it has a place."""
+    for _ in range(100):
+        if box := page.panel(kind).bounding_box():
+            return box
+        page.page.wait_for_timeout(200)
+    raise AssertionError(f"the panel of {kind} is not shown")
 
 
 def drag(page: ComfyPage, start: tuple[float, float], end: tuple[float, float]) -> None:

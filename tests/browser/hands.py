@@ -51,7 +51,7 @@ def at(page: ComfyPage, kind: str, yaw: float, pitch: float) -> tuple[float, flo
 
 
 def _box(page: ComfyPage, kind: str) -> dict[str, float]:
-    """Where a node's panel lies, as soon as it is shown: after an undo a new one is there before it has a place."""
+    """Find where a node's panel lies, as soon as it is shown: after an undo it has no place for a moment."""
     for _ in range(100):
         if box := page.panel(kind).bounding_box():
             return box

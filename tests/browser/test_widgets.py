@@ -108,6 +108,8 @@ def test_after_undo_the_panel_is_still_dragged(page: ComfyPage) -> None:
     wait(page, lambda: view(page)["choose_by"], "subject")
     panel = page.panel(EDITOR)
     wait(page, panel.count, 1)
+    # A new panel moves to its node with the next redraws.
+    page.drawn()
     drag(page, at(page, EDITOR, -40, 10), at(page, EDITOR, -100, -20))
     assert (view(page)["yaw"], view(page)["pitch"]) == (pytest.approx(-100, abs=2), pytest.approx(-20, abs=2))
     assert "yaw -100" in page.panel(EDITOR, "[role=status]").inner_text()

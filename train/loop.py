@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,21 @@ class Interrupted(Exception):
     def __init__(self, signum: int, checkpoint: Path) -> None:
         super().__init__(f"{signal.Signals(signum).name} received")
         self.signum, self.checkpoint = signum, checkpoint
+
+
+def exit_status(run: Callable[[], object]) -> int:
+    """Run a training as a command does: say in a sentence why it ended early, and return the exit status."""
+    try:
+        run()
+    except InputError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # for example a full disk, or a folder without write permission
+        print(f"train: {error}; the last complete checkpoint is kept; the same command continues.", file=sys.stderr)
+        return 1
+    except Interrupted as stop:
+        return 128 + stop.signum
+    return 0
 
 
 class Loop:

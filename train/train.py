@@ -30,7 +30,6 @@ from tqdm import tqdm  # noqa: E402
 
 from con360.control import fingerprint, save_control  # noqa: E402
 from con360.devices import describe_device  # noqa: E402
-from con360.errors import InputError  # noqa: E402
 from con360.models.joint import JointModel  # noqa: E402
 from con360.weights.find import model_folder  # noqa: E402
 from con360.weights.load import load_joint_model  # noqa: E402
@@ -41,7 +40,7 @@ from train.dataset import Cached, PreparedShards, ProceduralScenes, SampleSource
 from train.devices import make_accelerator  # noqa: E402
 from train.joint_job import JointJob  # noqa: E402
 from train.locks import hold  # noqa: E402
-from train.loop import Interrupted, Loop  # noqa: E402
+from train.loop import Loop, exit_status  # noqa: E402
 from train.tiny.stages import run_stages  # noqa: E402
 from train.trainee import control_settings, make_trainee, trained_sound  # noqa: E402
 
@@ -187,21 +186,15 @@ def main(argv: list[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(f"{__doc__}\nsettings:\n{describe(TrainConfig())}")
         return 0
-    try:
-        config = from_arguments(arguments)
-        if config.stages:
-            run_stages(config.stages, config.folder)
-        else:
-            train(config)
-    except InputError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # for example a full disk, or a folder without write permission
-        print(f"train: {error}; the last complete checkpoint is kept; the same command continues.", file=sys.stderr)
-        return 1
-    except Interrupted as stop:
-        return 128 + stop.signum
-    return 0
+    return exit_status(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> None:
+    config = from_arguments(arguments)
+    if config.stages:
+        run_stages(config.stages, config.folder)
+    else:
+        train(config)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from train.config import PROCEDURAL, RunConfig, describe, read_arguments
 from train.devices import make_accelerator
 from train.job import Job
 from train.locks import hold
-from train.loop import Interrupted, Loop
+from train.loop import Loop, exit_status
 from train.omniaudio.cache import Fields, build, build_poor, whole_picture
 from train.omniaudio.codec import CodecJob, new_codec
 from train.omniaudio.fields import PreparedFields, SoundFields
@@ -193,19 +193,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = [f"settings of {name}:\n{describe(config)}" for name, config in CONFIGS.items()]
         print("\n\n".join((str(__doc__), *told)))
         return 0
-    try:
-        if arguments[0] not in CONFIGS:
-            raise InputError(f"{arguments[0]!r} is no stage; choose one of {', '.join(CONFIGS)}.")
-        train(read_arguments(arguments[1:], CONFIGS[arguments[0]]))
-    except InputError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # for example a full disk, or a folder without write permission
-        print(f"train: {error}; the last complete checkpoint is kept; the same command continues.", file=sys.stderr)
-        return 1
-    except Interrupted as stop:
-        return 128 + stop.signum
-    return 0
+    return exit_status(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> None:
+    if arguments[0] not in CONFIGS:
+        raise InputError(f"{arguments[0]!r} is no stage; choose one of {', '.join(CONFIGS)}.")
+    train(read_arguments(arguments[1:], CONFIGS[arguments[0]]))
 
 
 if __name__ == "__main__":

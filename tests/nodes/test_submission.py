@@ -14,7 +14,6 @@ TOGETHER = [
     {"ambisonics", "head_locked"}, {"choose_by", "keyframes"}, {"mode", "keyframes"}, {"choose_by", "saliency"},
     {"hold"}, {"video", "auto"}, {"model", "pictures"},
 ]  # fmt: skip
-JSON_KEYS = '[{"time": 0, "yaw": 0}]'
 
 
 def told_under(host: Host, kind: str, **inputs: Any) -> dict[str, str]:

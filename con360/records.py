@@ -193,6 +193,19 @@ class Envelope(Signal):
 
 
 @dataclass(frozen=True)
+class TimeTrack:
+    """Say when sounds begin and how loud they are, as someone wants it.
+
+    Args:
+        onsets: beginnings; None asks for none in particular.
+        envelope: loudness of all sound together; None follows from the onsets (`sound.envelopes.envelope_of_onsets`).
+    """
+
+    onsets: OnsetTrack | None = None
+    envelope: Envelope | None = None
+
+
+@dataclass(frozen=True)
 class PanoramaClip:
     """A piece of a 360° video, sampled at a constant frame rate.
 
@@ -362,6 +375,7 @@ class Conditions:
     Args:
         maps: further maps of the panorama by name, `[T, H, W]` in [0, 1], one per frame as saliency and BASD.
         signals: signals by name, as long as the clip.
+        when: times at which the sound is to strike; None leaves them to model and control.
     """
 
     saliency: SaliencyMaps
@@ -369,6 +383,7 @@ class Conditions:
     caption: SceneCaption
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     signals: Mapping[str, Signal] = field(default_factory=dict)
+    when: TimeTrack | None = None
 
     @property
     def track(self) -> ViewTrack:
@@ -390,7 +405,13 @@ class StartClip:
 
 @dataclass(frozen=True)
 class ViewpointClip:
-    """A generated (or cropped) viewpoint clip: `frames [T, 3, H, W]` in [0, 1] with its sound."""
+    """A generated (or cropped) viewpoint clip: `frames [T, 3, H, W]` in [0, 1] with its sound.
+
+    Args:
+        latents: clean latents per modality, without the batch; what a span is made anew from. None where nothing was
+            sampled.
+        directions: of the sound, in the panorama; None where nothing says them.
+    """
 
     frames: Tensor
     fps: float
@@ -398,3 +419,5 @@ class ViewpointClip:
     seed: int | None = None
     notices: tuple[str, ...] = ()
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    latents: AV = AV()
+    directions: DirectionField | None = None

@@ -196,7 +196,7 @@ def train(run: Run, stream: Iterator[tuple[Tensor, Tensor]], minutes: float, out
     saved, clock, running = time.monotonic(), time.process_time(), 0.0
     while run.seconds < 60 * minutes:
         _set_rate(run, run.seconds / (60 * minutes))
-        loss = _step(run, *next(stream))
+        loss = training_step(run, *next(stream))
         running = loss if not running else 0.98 * running + 0.02 * loss
         if run.step % 50 == 0:
             print(f"vocoder step {run.step} loss {running:.4f} {run.seconds:.0f} s", flush=True)
@@ -215,7 +215,8 @@ def _set_rate(run: Run, used: float) -> None:
         group["lr"] = rate
 
 
-def _step(run: Run, mels: Tensor, waves: Tensor) -> float:
+def training_step(run: Run, mels: Tensor, waves: Tensor) -> float:
+    """Learn from one batch; return its loss."""
     with torch.autocast("cpu", torch.bfloat16):
         features = run.vocoder.features(mels)
     # Phases need more digits.

@@ -25,7 +25,7 @@ from con360.media.files import atomic_path
 from con360.models.codecs import encode_mel, mel_between_ends
 from con360.models.spectrum_vocoder import MEL_MEAN, MEL_SPREAD, SpectrumVocoder, SpectrumVocoderConfig
 from con360.scenes import VOICES, voice_waveform
-from con360.sound.mels import MEL_BANDS, log_mel, mel_filters
+from con360.sound.mels import MEL_BANDS, MEL_FLOOR, log_mel, mel_filters
 from con360.timing import ClipSpec
 from con360.weights.save import save_vocoder
 
@@ -36,6 +36,8 @@ TRUE_MELS = 0.25
 # Share of coded mels whose latents were disturbed, and the most they are (latents have unit variance): a denoiser's
 # latents are not exact.
 DISTURBED, DISTURBANCE = 0.4, 0.4
+# Logarithms of the least and largest gain of a piece: the loudest scenes lie well inside.
+GAINS = (-0.3, 0.7)
 BATCH, PEAK_RATE, WARM_STEPS, SAVE_EVERY_S = 4, 2e-3, 100, 300.0
 SIZES = (256, 640, 2048)
 # From a mel band's level to that of a spectrum's bin, roughly, in nats.
@@ -94,33 +96,36 @@ def _coded_mel(vae_a: nn.Module, wave: Tensor, seed: int) -> Tensor:
 
 
 def batches(pieces: dict[str, Tensor], g: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (mels `[B, S, M]`, waves `[B, N]`) without end."""
+    """Yield (mels `[B, S, M]`, waves `[B, N]`) without end, each piece at a gain of its own."""
     while True:
         rows = torch.randint(len(pieces["waves"]), (BATCH,), generator=g)
-        waves = pieces["waves"][rows].float() / 32767
+        gain = (torch.rand(BATCH, 1, generator=g) * (GAINS[1] - GAINS[0]) + GAINS[0]).exp()
+        waves = gain * pieces["waves"][rows].float() / 32767
+        coded = (pieces["coded"][rows].float() + gain.log()[:, None]).clamp_min(math.log(MEL_FLOOR))
         true = torch.rand(BATCH, 1, 1, generator=g) < TRUE_MELS
-        yield torch.where(true, log_mel(waves), pieces["coded"][rows].float()), waves
+        yield torch.where(true, log_mel(waves), coded), waves
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
 
 
 def spectral_loss(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the distance of `[B, N]` waveforms over spectra of three sizes: magnitudes' logarithms, and relative.
+    """Compute the distance of `[B, N]` waveforms over spectra of three sizes: logarithms of magnitudes, and complex.
 
-    Beside a loud voice, a missing soft one changes the waveform little but is clearly heard. So bins that sound count
-    by their distance relative to the target's magnitude. While the phase is not learned yet, silence would minimise a
-    complex distance; magnitudes therefore weigh most.
+    Beside a loud voice, a missing soft one changes the waveform little but is clearly heard. So all bins that sound
+    count alike, once more than silent ones. A distance of magnitudes relative to the target's would weigh the softer
+    of two guesses more: all voices came back 1 to 2 dB too soft.
     """
     total = a.new_zeros(())
     for n_fft in SIZES:
-        window = torch.hann_window(n_fft, device=a.device)
+        window, silent = torch.hann_window(n_fft, device=a.device), n_fft * 6e-4
         A, B = (torch.stft(x, n_fft, n_fft // 4, window=window, return_complex=True) for x in (a, b))
-        made, level, silent = A.abs(), B.abs(), n_fft * 6e-4
-        total = total + ((made + silent / 50).log() - (level + silent / 50).log()).abs().mean()
-        weight = (level > silent) / level.clamp_min(silent)
-        error = ((made - level).abs() + 0.5 * (A - B).abs()) * weight
-        total = total + error.sum() / (weight > 0).sum().clamp_min(1)
+        level = B.abs()
+        ratio = ((A.abs() + silent / 50) / (level + silent / 50)).log().abs()
+        sounds = (level > silent).float()
+        # While the phase is not learned yet, silence would minimise a complex distance; magnitudes weigh more.
+        error = (ratio + 0.5 * (A - B).abs() / level.clamp_min(silent)) * sounds
+        total = total + ratio.mean() + error.sum() / sounds.sum().clamp_min(1)
     return total / len(SIZES)
 
 

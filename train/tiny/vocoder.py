@@ -25,7 +25,7 @@ from con360.media.files import atomic_path
 from con360.models.codecs import encode_mel, mel_between_ends
 from con360.models.spectrum_vocoder import MEL_MEAN, MEL_SPREAD, SpectrumVocoder, SpectrumVocoderConfig
 from con360.scenes import VOICES, voice_waveform
-from con360.sound.mels import MEL_BANDS, MEL_FLOOR, log_mel, mel_filters
+from con360.sound.mels import MEL_BANDS, MEL_FLOOR, MEL_HOP, log_mel, mel_filters
 from con360.timing import ClipSpec
 from con360.weights.save import save_vocoder
 
@@ -42,6 +42,8 @@ BATCH, PEAK_RATE, WARM_STEPS, SAVE_EVERY_S = 4, 2e-3, 100, 300.0
 SIZES = (256, 640, 2048)
 # From a mel band's level to that of a spectrum's bin, roughly, in nats.
 START_LEVEL = 3.0
+# RMS below which 10 ms are silence.
+SOFTEST = 3e-3
 CHECKPOINT = "vocoder.pt"
 
 
@@ -130,11 +132,12 @@ def spectral_loss(a: Tensor, b: Tensor) -> Tensor:
 
 
 def moment_loss(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the relative error of waveforms in every 10 ms; the first and last 50 ms count four times."""
-    error, level = (x.unflatten(1, (-1, 160)).square().mean(-1) for x in (a - b, b))
+    """Compute the error of waveforms and of their levels in every 10 ms; the first and last 50 ms count four times."""
+    error, made, level = (x.unflatten(1, (-1, MEL_HOP)).square().mean(-1).add(1e-9).sqrt() for x in (a - b, a, b))
+    ratio = ((made + SOFTEST) / (level + SOFTEST)).log().abs()
     weight = torch.ones(error.shape[1], device=a.device)
     weight[:5] = weight[-5:] = 4.0
-    return ((error + 1e-9).sqrt() / (level.sqrt() + 3e-3) * weight).mean()
+    return ((0.5 * error / (level + SOFTEST) + ratio) * weight).mean()
 
 
 # Training -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import torch
 
 from con360.control import fingerprint, load_control, save_control
 from con360.models.joint import JointModel
-from con360.weights.load import load_joint_model
+from con360.weights.load import load_joint_model, load_vocoder
 from con360.weights.save import save_joint_model
 from train.tiny.model import TinyModel
 from train.tiny.networks import make_scheduler
@@ -26,7 +26,6 @@ def export_bundle(out: Path, codecs: Path, bundle: Path, baseline: bool = False)
         baseline: the networks were trained further without maps, so there is no control to write.
     """
     from diffusers import AutoencoderKL
-    from transformers import SpeechT5HifiGan
 
     name = f"{NAME}-baseline" if baseline else NAME
     checkpoint = torch.load(out / "checkpoint.pt", weights_only=True)
@@ -37,7 +36,7 @@ def export_bundle(out: Path, codecs: Path, bundle: Path, baseline: bool = False)
         unet=trained.unet,
         vae_v=AutoencoderKL.from_pretrained(codecs / "vae_v"),
         vae_a=AutoencoderKL.from_pretrained(codecs / "vae_a"),
-        vocoder=SpeechT5HifiGan.from_pretrained(codecs / "vocoder"),
+        vocoder=load_vocoder(codecs / "vocoder"),
         tokenizer_v=trained.tokenizer,
         text_encoder_v=trained.text_v,
         tokenizer_a=trained.tokenizer,
@@ -51,7 +50,7 @@ def export_bundle(out: Path, codecs: Path, bundle: Path, baseline: bool = False)
             "defaults": DEFAULTS,
             "trained_on": "procedural scenes (con360/scenes.py)",
             "draws": "coloured shapes of 64 px",
-            "mend_sound_edges": True,
+            "sound_ends": "cut",
         },
     )
     save_joint_model(model, bundle, dtype=torch.float16)

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from con360.control import ControlConfig, ControlModule, load_control
 from con360.errors import InputError
+from con360.models.connector_config import SITES
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
 from con360.protocols import Film
@@ -167,7 +168,7 @@ def new_control(model: JointModel, config: TrainConfig) -> ControlModule:
         return load_control(config.init).module.train().requires_grad_(True)
     settings = control_settings(model, config)
     channels = {site: shape[0] for site, shape in model.site_shapes(config.spec()).items()}
-    if settings.site_channels != channels:
+    if not settings.site_channels.items() <= channels.items():
         raise InputError(f"the control file of {model.folder} was made for other networks; train over another base.")
     return ControlModule(settings)
 
@@ -178,7 +179,8 @@ def control_settings(model: JointModel, config: TrainConfig) -> ControlConfig:
     Pooled features (the paper) get no directions: nothing in them would tell where the view looks.
     """
     own = config.init or control_file(None, Path(model.folder)) if model.folder else config.init
-    channels = {site: shape[0] for site, shape in model.site_shapes(config.spec()).items()}
+    shapes = model.site_shapes(config.spec())
+    channels = {site: shapes[site][0] for site in SITES}
     found = load_control(own).module.config if own is not None else None
     geometry = config.geometry if config.geometry != "auto" else (found.geometry if found else "view")
     sound = config.sound if config.sound != "auto" else (found.sound if found else "view")

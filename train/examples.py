@@ -104,6 +104,7 @@ class Example:
         track: view of each kept frame.
         caption: the short caption.
         when: `[4, S]`, the sound's own time channels; zeros without sound.
+        unaware: only `when` knows the sound's times; the maps show others.
     """
 
     frames: Tensor
@@ -112,6 +113,7 @@ class Example:
     track: ViewTrack
     caption: str
     when: Tensor
+    unaware: bool
 
 
 @dataclass(frozen=True)
@@ -193,14 +195,17 @@ def make_example(
     else:
         saliency = torch.stack([scene.saliency_at(erp_directions(MAP_HEIGHT), t) for t in times])
     basd = basd_maps(track, height=MAP_HEIGHT, normalization="minmax").maps
+    unaware = with_sound and staged.heard != scene
     waveform, when = _heard(staged, sound, spec) if with_sound else (torch.zeros(spec.num_samples), _no_track(spec))
-    return Example(frames, waveform, torch.stack([saliency, basd], dim=1), track, scene.caption().short, when)
+    return Example(frames, waveform, torch.stack([saliency, basd], dim=1), track, scene.caption().short, when, unaware)
 
 
 def _heard(staged: Staging, sound: Literal["view", "omni"], spec: ClipSpec) -> tuple[Tensor, Tensor]:
     """The true sound `[N]` and its own time channels `[4, S]`."""
     scene = staged.heard
-    made = scene.view_sound(staged.track, spec) if sound == "view" else Sound(scene.foa(spec).waveform[:1], spec.sample_rate_hz)
+    made = scene.view_sound(staged.track, spec)
+    if sound == "omni":
+        made = Sound(scene.foa(spec).waveform[:1], spec.sample_rate_hz)
     onsets = strikes_of(scene) or find_onsets(made)
     return made.waveform[0], channels_of(TimeTrack(onsets, envelope_of(made)), _mel_frames(spec))
 

@@ -35,7 +35,7 @@ def inputs(batch: int = 1, frames: int = 4):
 
 
 def film_for(unet: DualUNet, frames: int = 4, scale: float = 0.0, shift: float = 0.0, sites: Sequence[str] = SITES):
-    """Make a modulation of these sites that differs by channel (see the wart below); the sound's is the same for all mel bands."""
+    """Make a modulation of these sites, different by channel (see the wart below); a sound's is one for all bands."""
     film = {}
     shapes = unet.site_shapes((frames, 8, 8), (16, 16))
     for site in sites:

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..errors import InputError
 from ..records import Envelope, OnsetTrack, TimeTrack
-from ..sound.envelopes import check_envelope, mu_law
+from ..sound.envelopes import mu_law
 from ..sound.mels import MEL_HOP, SAMPLE_RATE_HZ
-from ..sound.onsets import check_onsets
+from ..sound.time_tracks import envelope_of_track
 from .config import TIME_CHANNELS
 from .film import FilmHead
 
@@ -32,38 +31,33 @@ ENVELOPE, ONSET, SINCE, PRESENCE = range(TIME_CHANNELS)
 def channels_of(track: TimeTrack, frames: int) -> Tensor:
     """Write a time track as `[K, S]`: envelope, onsets, time since the last onset, presence.
 
-    The envelope is companded by mu-law, an onset is its strength in its frame, the time d since one is exp(-d / 0.1 s),
-    and presence is 1 where the track is meant. What the track lacks is zero: a control is trained without it too.
+    The envelope is companded by mu-law; onsets without one have the curve of `envelope_of_track`. An onset is its
+    strength in its frame, the time d since one is exp(-d / 0.1 s), and presence is 1 where the envelope is meant.
 
     Args:
-        frames: S; mel frame k stands for the time 10 k ms.
+        frames: S, of the whole clip; mel frame k stands for the time 10 k ms.
 
     Raises:
-        InputError: a track without onsets and envelope, or one that cannot be used.
+        InputError: a track that the clip cannot follow (`check_time_track`).
     """
-    if track.onsets is None and track.envelope is None:
-        raise InputError("a time track came without onsets and without an envelope; draw one of them.")
+    envelope = envelope_of_track(track, frames / MEL_RATE_HZ)
     channels = torch.zeros(TIME_CHANNELS, frames)
-    channels[PRESENCE] = 1
-    if track.envelope is not None:
-        channels[ENVELOPE], channels[PRESENCE] = _loudness(check_envelope(track.envelope), frames)
+    channels[ENVELOPE], channels[PRESENCE] = _loudness(envelope, frames)
     if track.onsets is not None:
-        channels[ONSET], channels[SINCE] = _beginnings(check_onsets(track.onsets), frames)
-    return channels * channels[PRESENCE]
+        channels[ONSET], channels[SINCE] = _beginnings(track.onsets, frames)
+    return channels
 
 
 def _loudness(envelope: Envelope, frames: int) -> tuple[Tensor, Tensor]:
-    """Companded envelope and presence at the mel frames, `[S]` each; nothing is meant past the envelope's end."""
-    place = torch.arange(frames) / MEL_RATE_HZ * envelope.rate_hz - 0.5
+    """Companded envelope and presence at the mel frames, `[S]` each."""
     last = len(envelope.values) - 1
-    lower = place.clamp(0, last).floor().long()
-    values = torch.lerp(
-        envelope.values[lower], envelope.values[(lower + 1).clamp_max(last)], place.clamp(0, last) - lower
-    )
-    present = (place <= last + 0.5).float()
+    place = (torch.arange(frames) / MEL_RATE_HZ * envelope.rate_hz - 0.5).clamp(0, last)
+    lower = place.floor().long()
+    values = torch.lerp(envelope.values[lower], envelope.values[(lower + 1).clamp_max(last)], place - lower)
+    present = torch.ones(frames)
     if envelope.present is not None:
-        present = present * (envelope.present[place.round().long().clamp(0, last)] > 0.5)
-    return mu_law(values.clamp(0, 1)), present
+        present = (envelope.present[place.round().long()] > 0.5).float()
+    return mu_law(values.clamp(0, 1)) * present, present
 
 
 def _beginnings(track: OnsetTrack, frames: int) -> tuple[Tensor, Tensor]:

@@ -9,15 +9,22 @@ latents have been multiplied by the VAE's scaling factor. Networks run in their 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..records import Progress, Sound, SoundLayout
 from ..sound.mels import MEL_HOP, log_mel
 from ..timing import ClipSpec
 
+# How a clip's ends are decoded: as the published code does it; with the last row of latents held beyond the end, for a
+# vocoder that knows what ends look like; or held and mended at both ends (`mend_mel_edges`), for one that does not.
+SoundEnds = Literal["published", "held", "mended"]
 # Frames at each end of a mel whose windows reach past the sound and see its mirror image, and one to be sure.
 EDGE_FRAMES = 4
 # Of such a frame, bands so far below its loudest (in nats, 20 dB) hold the leakage of the fold alone.
@@ -92,6 +99,12 @@ def vocode(vocoder: nn.Module, mel_BSM: Tensor, num_samples: int) -> Tensor:
     return F.pad(wave, (0, max(missing, 0)))[..., :num_samples]
 
 
+def mel_between_ends(vae_a: nn.Module, latents: Tensor, spec: ClipSpec) -> Tensor:
+    """Decode latents `[B, 8, R, F]` to log-mels `[B, S, M]`, with the last row of sound held beyond the end."""
+    rows = _held(latents[:, :, : spec.num_latent_rows], 0, HELD_ROWS, dim=2)
+    return decode_mel(vae_a, rows)[:, : spec.num_mel]
+
+
 def mend_mel_edges(mel_BSM: Tensor) -> Tensor:
     """Give the frames at both ends of log-mels `[B, S, M]` the levels of their inner neighbours, mirrored.
 
@@ -111,6 +124,19 @@ def _held(x: Tensor, before: int, after: int, dim: int) -> Tensor:
     """Repeat the first and last entry beyond the ends of a dimension."""
     places = torch.arange(-before, x.shape[dim] + after, device=x.device)
     return x.index_select(dim, places.clamp(0, x.shape[dim] - 1))
+
+
+def sound_ends(metadata: Mapping[str, Any]) -> SoundEnds:
+    """Read from a model folder's own facts how the ends of its sounds are decoded.
+
+    Raises:
+        InputError: an unknown word.
+    """
+    # Version 3 said yes or no.
+    ends = metadata.get("sound_ends", "mended" if metadata.get("mend_sound_edges") else "published")
+    if ends not in get_args(SoundEnds):
+        raise InputError(f"the model's sound_ends is {ends!r}; wanted {', '.join(get_args(SoundEnds))}.")
+    return ends
 
 
 def spatial_stride(vae: nn.Module) -> int:
@@ -165,15 +191,14 @@ class MelCodec:
     Args:
         vae: its network.
         vocoder: SpeechT5HifiGan.
-        mend_edges: hold the sound beyond both ends while decoding (`mend_mel_edges`); the published code does not.
-            Without it the built-in codec's first and last 50 ms are too quiet.
+        ends: treatment of the clip's first and last 50 ms (`SoundEnds`).
     """
 
     layout: SoundLayout = "mono"
     channels = 1
 
-    def __init__(self, vae: nn.Module, vocoder: nn.Module, *, mend_edges: bool = False) -> None:
-        self.vae, self.vocoder, self.mend_edges = vae, vocoder, mend_edges
+    def __init__(self, vae: nn.Module, vocoder: nn.Module, *, ends: SoundEnds = "published") -> None:
+        self.vae, self.vocoder, self.ends = vae, vocoder, ends
         self.sample_rate_hz = int(vocoder.config.sampling_rate)
         self.seconds_per_row = spatial_stride(vae) * MEL_HOP / self.sample_rate_hz
 
@@ -191,14 +216,19 @@ class MelCodec:
 
     def decode(self, latents: Tensor, spec: ClipSpec) -> Sound:
         """`[8, R, F]` to mono sound of exactly the clip's length."""
-        if self.mend_edges:
-            return Sound(self._decode_mended(latents[None], spec), self.sample_rate_hz)
-        waveform = vocode(self.vocoder, decode_mel(self.vae, latents[None]), spec.num_samples)
-        return Sound(waveform, self.sample_rate_hz)
+        return Sound(_WAVEFORMS[self.ends](self, latents[None], spec), self.sample_rate_hz)
 
-    def _decode_mended(self, latents: Tensor, spec: ClipSpec) -> Tensor:
-        rows = _held(latents[:, :, : spec.num_latent_rows], 0, HELD_ROWS, dim=2)
-        mel = mend_mel_edges(decode_mel(self.vae, rows)[:, : spec.num_mel])
+    def _published(self, latents: Tensor, spec: ClipSpec) -> Tensor:
+        return vocode(self.vocoder, decode_mel(self.vae, latents), spec.num_samples)
+
+    def _held(self, latents: Tensor, spec: ClipSpec) -> Tensor:
+        return vocode(self.vocoder, mel_between_ends(self.vae, latents, spec), spec.num_samples)
+
+    def _mended(self, latents: Tensor, spec: ClipSpec) -> Tensor:
+        mel = mend_mel_edges(mel_between_ends(self.vae, latents, spec))
         lead = HELD_FRAMES * MEL_HOP
         waveform = vocode(self.vocoder, _held(mel, HELD_FRAMES, HELD_FRAMES, dim=1), lead + spec.num_samples)
         return waveform[:, lead:]
+
+
+_WAVEFORMS = {"published": MelCodec._published, "held": MelCodec._held, "mended": MelCodec._mended}

@@ -13,7 +13,7 @@ from ..protocols import Inputs
 from ..records import AV, Conditions
 from ..sampling.solvers import DiffusionSchedule
 from ..timing import MAX_SECONDS, ClipSpec
-from .codecs import FrameCodec, MelCodec, spatial_stride
+from .codecs import FrameCodec, MelCodec, sound_ends, spatial_stride
 from .dual_unet import DualUNet
 from .system import AVSystem
 from .text import encode_captions
@@ -28,14 +28,14 @@ class JointModel(AVSystem):
     Args:
         unet: the two U-Nets with their connectors.
         vae_v, vae_a: diffusers' AutoencoderKL for frames and for log-mels.
-        vocoder: SpeechT5HifiGan.
+        vocoder: SpeechT5HifiGan or SpectrumVocoder.
         tokenizer_v, text_encoder_v: CLIP.
         tokenizer_a, text_encoder_a: CLAP with projection.
         scheduler_v, scheduler_a: DDIMScheduler; the sampler reads their configurations.
         folder: where it was read from, empty for a model made in memory.
         name: for people and for control files.
         metadata: what the folder says about itself (`_con360` in model_index.json, or the manifest). `draws` is what a
-            model that knows one kind of picture draws, whatever it is asked for; `mend_sound_edges` is for `MelCodec`.
+            model that knows one kind of picture draws, whatever it is asked for; `sound_ends` is for `MelCodec`.
         notices: sentences for people about what this combination of parts does.
     """
 
@@ -64,10 +64,9 @@ class JointModel(AVSystem):
 
     @property
     def codecs(self) -> AV:
-        mend_edges = bool(self.metadata.get("mend_sound_edges"))
         return AV(
             FrameCodec(self.vae_v, self.picture_size_px, self.fps),
-            MelCodec(self.vae_a, self.vocoder, mend_edges=mend_edges),
+            MelCodec(self.vae_a, self.vocoder, ends=sound_ends(self.metadata)),
         )
 
     @property

@@ -17,12 +17,14 @@ from torch import nn
 from ..errors import InputError
 from ..models.connector_config import ConnectorConfig
 from ..models.connectors import Connectors
+from ..models.spectrum_vocoder import SpectrumVocoder, SpectrumVocoderConfig
 from ..sound.mels import MEL_BANDS, SAMPLE_RATE_HZ
 from . import single_file
 from .connector_names import from_published_state
 from .files import State, problems_of, read_header, read_json, read_tensors, short, weight_files
 from .kinds import MOTION, SD15, TEXT_PREFIX, UNET_PREFIX, VAE, kind_of, other_generation, read_header_of, special_input
 from .parts import Animated
+from .transformers_folder import class_name
 
 # CLIP's text model is stored under this name; transformers 5 calls its parameters without it, version 4 with it.
 TEXT_MODEL = "text_model."
@@ -285,7 +287,23 @@ def _text_a(source: Source) -> Network:
 
 
 def _vocoder(source: Source) -> Network:
-    return _from_transformers(_folder(source), "SpeechT5HifiGan")
+    folder = _folder(source)
+    make = _VOCODERS.get(class_name(read_json(folder / "config.json")), _published_vocoder)
+    return make(folder)
+
+
+def _published_vocoder(folder: Path) -> Network:
+    return _from_transformers(folder, "SpeechT5HifiGan")
+
+
+def _spectrum_vocoder(folder: Path) -> Network:
+    config, weights = read_json(folder / "config.json"), Weights(tuple(weight_files(folder)))
+    make = partial(_constructed, _config(folder), lambda: SpectrumVocoder(SpectrumVocoderConfig.from_dict(config)))
+    return Network(_where(folder), make, (weights,))
+
+
+# By the class that config.json names; folders that name none, or another, hold the published one.
+_VOCODERS = {SpectrumVocoder.__name__: _spectrum_vocoder}
 
 
 _MAKERS: dict[str, Callable[[Source], Network]] = {

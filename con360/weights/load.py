@@ -123,6 +123,16 @@ def load_part(
     return network.load(network.check(), device, dtype)
 
 
+def load_vocoder(folder: str | Path) -> nn.Module:
+    """Load a vocoder's folder alone, in float32.
+
+    Raises:
+        InputError: as `load_joint_model`.
+    """
+    network = networks_of({"vocoder": Path(folder)})["vocoder"]
+    return network.load(network.check(), "cpu", torch.float32)
+
+
 def check_model(parts: ModelParts, networks: Mapping[str, Network] | None = None) -> dict[str, nn.Module]:
     """Check from headers alone that all parts fit; return the networks without weights.
 

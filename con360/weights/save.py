@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..media.files import put_folder
 from ..models.joint import JointModel
@@ -51,17 +51,34 @@ def _write_parts(model: JointModel, folder: Path, dtype: torch.dtype | None) -> 
         _write_json(folder / "unet_svg" / "config.json", model.unet.connectors.config.to_published())
         _write_weights(folder / "unet_svg" / WEIGHT_NAMES[0], to_published_state(model.unet.connectors), dtype)
     for name in ("vocoder", "text_encoder_v", "text_encoder_a"):
-        module = getattr(model, name)
-        _write_json(
-            folder / name / "config.json", {**module.config.to_dict(), "architectures": [type(module).__name__]}
-        )
-        _write_weights(folder / name / WEIGHT_NAMES[1], _stored_names(name, module.state_dict()), dtype)
+        _write_part(getattr(model, name), folder / name, dtype)
     for name in ("tokenizer_v", "tokenizer_a", "scheduler_v", "scheduler_a"):
         getattr(model, name).save_pretrained(folder / name)
     for name in ("tokenizer_v", "tokenizer_a"):
         path = folder / name / "tokenizer_config.json"
         _write_json(path, {**read_json(path), "tokenizer_class": _class_name(getattr(model, name))})
     _write_json(folder / INDEX, _index_of(model))
+
+
+def save_vocoder(vocoder: nn.Module, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a vocoder alone, in the layout of a model's `vocoder/`; the folder appears whole.
+
+    Args:
+        dtype: precision of the stored weights; None keeps the vocoder's.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = folder.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        _write_part(vocoder, staging, dtype)
+        put_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_part(module: nn.Module, folder: Path, dtype: torch.dtype | None) -> None:
+    """Write a network as transformers does."""
+    _write_json(folder / "config.json", {**module.config.to_dict(), "architectures": [type(module).__name__]})
+    _write_weights(folder / WEIGHT_NAMES[1], _stored_names(folder.name, module.state_dict()), dtype)
 
 
 def _index_of(model: JointModel) -> dict[str, Any]:

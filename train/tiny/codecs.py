@@ -1,8 +1,8 @@
-"""Train the tiny bundle's codecs (two autoencoders, a vocoder) on procedural scenes.
+"""Train the tiny bundle's autoencoders of picture and sound on procedural scenes.
 
     python -m train.tiny.codecs --out runs/tiny --only vae_v
 
-Each part is saved by diffusers or transformers (`vae_v/`, `vae_a/`, `vocoder/`), so it loads like a public one.
+Each part is saved by diffusers (`vae_v/`, `vae_a/`), so it loads like a public one. `train.tiny.vocoder` comes after.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from con360.geometry.perspective import view_directions
-from con360.scenes import VOICES, voice_waveform
 from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from train.examples import SPLIT_FIRST_SEED, random_track, random_view, scene_of
@@ -52,26 +50,6 @@ def make_vae_a() -> nn.Module:
         vae.decoder.conv_out.weight.mul_(4.0)
         vae.encoder.conv_in.weight.mul_(0.25)
     return vae
-
-
-def make_vocoder() -> nn.Module:
-    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-
-    config = SpeechT5HifiGanConfig(
-        model_in_dim=64, sampling_rate=16000, upsample_initial_channel=128, upsample_rates=[5, 4, 4, 2],
-        upsample_kernel_sizes=[11, 8, 8, 4], resblock_kernel_sizes=[3, 7], resblock_dilation_sizes=[[1, 3, 5]] * 2,
-        normalize_before=False,
-    )  # fmt: skip
-    vocoder = SpeechT5HifiGan(config)
-    with torch.no_grad():  # the same offset, on the way in
-        vocoder.conv_pre.weight.mul_(0.3)
-    return vocoder
-
-
-def _vocoder_of(folder: Path) -> nn.Module:
-    from transformers import SpeechT5HifiGan
-
-    return SpeechT5HifiGan.from_pretrained(folder).train()
 
 
 def render_frames(count: int, first: int = 0) -> Tensor:
@@ -165,66 +143,9 @@ def _crops(mels: Tensor, batch: int, length: int) -> tuple[Tensor, list[tuple[in
     return torch.stack([mels[r, s : s + length] for r, s in places]), places
 
 
-def spectral_loss(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the multi-resolution STFT distance of `[B, N]` waveforms: spectral convergence and log magnitude."""
-    total = a.new_zeros(())
-    for n_fft in (256, 512, 1024, 2048):
-        window = torch.hann_window(n_fft, device=a.device)
-        A, B = (torch.stft(x, n_fft, n_fft // 4, window=window, return_complex=True).abs() for x in (a, b))
-        total = total + (A - B).norm() / B.norm().clamp_min(1e-3)
-        total = total + ((A + 1e-3).log() - (B + 1e-3).log()).abs().mean()
-    return total / 4
-
-
-def relative_loss(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the STFT distance of `[B, N]` waveforms, relative to the target's magnitude in each non-silent bin.
-
-    Beside a loud voice, a missing soft one changes the waveform little but is clearly heard. Magnitudes weigh most:
-    while the phase is not learned yet, silence would minimise a complex distance.
-    """
-    window = torch.hann_window(512, device=a.device)
-    A, B = (torch.stft(x, 512, 128, window=window, return_complex=True) for x in (a, b))
-    level = B.abs()
-    weight = (level > 0.3) / level.clamp_min(0.3)
-    error = (A.abs() - level).abs() + 0.25 * (A - B).abs()
-    return (error * weight).sum() / (weight > 0).sum().clamp_min(1)
-
-
-def solo_voices(count: int) -> Tensor:
-    """Render single voices, loud and soft: `[count, N]`. In a mixture the loudest voices dominate the error."""
-    rng, spec = np.random.default_rng(7), ClipSpec()
-    time_s = np.arange(spec.num_samples) / spec.sample_rate_hz
-    names = list(VOICES)
-    waves = [
-        10 ** rng.uniform(-1.0, 0.0) * voice_waveform(names[i % len(names)], time_s, float(rng.random()))
-        for i in range(count)
-    ]
-    return torch.from_numpy(np.stack(waves)).float()
-
-
-def train_vocoder(steps: int, batch: int, pool: int, seed: int, start: Path | None = None) -> nn.Module:
-    torch.manual_seed(seed)
-    sounds = torch.cat([render_sounds(pool), solo_voices(pool // 2)])
-    vocoder = _vocoder_of(start) if start else make_vocoder()
-    mels = torch.cat([log_mel(chunk) for chunk in sounds.split(64)])
-    parameters = list(vocoder.parameters())
-    length = 48
-
-    def loss_of_step(step: int) -> Tensor:
-        mel, places = _crops(mels, batch, length)
-        target = torch.stack([sounds[r, s * 160 : (s + length) * 160] for r, s in places])
-        made = vocoder(mel)[:, : length * 160]
-        # Scenes have fixed phases, so waveforms can be compared directly.
-        return spectral_loss(made, target) + 5.0 * F.l1_loss(made, target) + 2.0 * relative_loss(made, target)
-
-    _optimise(parameters, steps, 2e-3, loss_of_step, "vocoder")
-    return vocoder
-
-
 TRAINERS = {
     "vae_v": (train_vae_v, dict(steps=2600, batch=8, pool=6000)),
     "vae_a": (train_vae_a, dict(steps=1400, batch=4, pool=800)),
-    "vocoder": (train_vocoder, dict(steps=2000, batch=6, pool=500)),
 }
 
 
@@ -233,14 +154,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="bundle folder; parts are written into it")
     parser.add_argument("--only", choices=list(TRAINERS), action="append", help="train this part alone (repeatable)")
     parser.add_argument("--steps", type=int, help="override the number of steps")
-    parser.add_argument("--start", type=Path, help="vocoder folder to go on from")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     for name in args.only or TRAINERS:
         trainer, settings = TRAINERS[name]
         settings = {**settings, **({"steps": args.steps} if args.steps else {})}
-        if args.start and name == "vocoder":
-            settings["start"] = args.start
         trainer(seed=args.seed, **settings).save_pretrained(args.out / name)
 
 

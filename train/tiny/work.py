@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from con360.errors import InputError
+from con360.models.codecs import encode_frames, encode_mel
 from con360.records import MODALITIES
 from con360.sound.mels import log_mel
 from train.examples import Shares
@@ -38,9 +39,9 @@ CACHES = {
     "picture": CacheSettings(0, 12_000, 1, with_sound=False, shares=SEEN),
     # Keep all frames: the maps pulse with the voices.
     "sound": CacheSettings(
-        100_000, 3000, 32, estimate_every=6, with_picture=False, shares=Shares(follows=0.15, struck=0.4, unaware=0.5)
+        100_000, 4000, 32, estimate_every=4, with_picture=False, shares=Shares(follows=0.15, struck=0.4, unaware=0.5)
     ),
-    "clip": CacheSettings(200_000, 600, 32, shares=replace(SEEN, struck=0.3, unaware=0.3)),
+    "clip": CacheSettings(200_000, 1000, 32, shares=replace(SEEN, struck=0.3, unaware=0.3)),
 }
 # Cache and batch of each stage.
 _EXAMPLES = {
@@ -100,12 +101,11 @@ def open_cache(places: Places, name: str, settings: CacheSettings | None = None)
 
     @torch.no_grad()
     def encode_v(frames: Tensor) -> Tensor:
-        return vae_v.encode(frames * 2 - 1).latent_dist.mode() * vae_v.config.scaling_factor
+        return encode_frames(vae_v, frames).transpose(0, 1)
 
     @torch.no_grad()
     def encode_a(waveform: Tensor) -> Tensor:
-        latents = vae_a.encode(log_mel(waveform)[:, None]).latent_dist.mode() * vae_a.config.scaling_factor
-        return nn.functional.pad(latents, (0, 0, 0, SPEC.num_latent_rows_padded - latents.shape[2]))
+        return encode_mel(vae_a, log_mel(waveform), SPEC.num_latent_rows_padded)
 
     return build_cache(places.cache / name, encode_v, encode_a, settings or CACHES[name], (vae_v, vae_a), SPEC)
 

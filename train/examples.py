@@ -147,7 +147,7 @@ def staging(split: str, index: int, num_frames: int, spec: ClipSpec, shares: Sha
 
 def strike(scene: Scene, rng: np.random.Generator, seconds: float) -> Scene:
     """Let a scene's performers sound at two to eight drawn times at least 0.2 s apart, most of them at each."""
-    count = int(rng.integers(2, 9))
+    count = min(int(rng.integers(2, 9)), int(seconds / 0.4))
     slack = rng.dirichlet(np.ones(count + 1)) * (seconds - 0.2 * count)
     times = np.cumsum(slack[:count] + 0.2) - 0.2
     strengths = rng.uniform(0.4, 1.0, count) if rng.random() < 0.5 else np.ones(count)

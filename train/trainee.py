@@ -6,7 +6,7 @@ Shape legend: B clips, T frames, h w latent rows and columns, R F audio latent r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,7 +165,10 @@ def make_trainee(model: JointModel, config: TrainConfig) -> Trainee:
 def new_control(model: JointModel, config: TrainConfig) -> ControlModule:
     """Make a zero-initialised control, by default shaped like the base's own, or load one to start from."""
     if config.init is not None:
-        return load_control(config.init).module.train().requires_grad_(True)
+        module = load_control(config.init).module.train().requires_grad_(True)
+        # Clips come without time tracks: those heads keep what they learned.
+        module.when.requires_grad_(False)
+        return module
     settings = control_settings(model, config)
     channels = {site: shape[0] for site, shape in model.site_shapes(config.spec()).items()}
     if not settings.site_channels.items() <= channels.items():
@@ -185,7 +188,7 @@ def control_settings(model: JointModel, config: TrainConfig) -> ControlConfig:
     geometry = config.geometry if config.geometry != "auto" else (found.geometry if found else "view")
     sound = config.sound if config.sound != "auto" else (found.sound if found else "view")
     if found is not None and (found.geometry, found.sound) == (geometry, sound):
-        return found
+        return found if config.init is not None else replace(found, time_folds={})
     return ControlConfig(channels, with_directions=geometry == "view", geometry=geometry, sound=sound)
 
 

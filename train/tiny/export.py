@@ -76,6 +76,13 @@ def export_bundle(
         )
 
 
+def _add_field(bundle: Path, head: Path) -> None:
+    from con360.control.file import add_head
+
+    path = bundle / "control.safetensors"
+    add_head(path, head, path)
+
+
 def _trained(out: Path) -> tuple[dict[str, Any], TinyModel]:
     """The last checkpoint, and the networks with its average."""
     path = out / CHECKPOINT

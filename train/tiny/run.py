@@ -72,14 +72,11 @@ class Average:
         torch._foreach_lerp_([self.shadow[name] for name in current], list(current.values()), 1 - decay)
 
 
-def train_stage(stage: Stage, places: Places, work: Work | None = None) -> None:
+def train_stage(stage: Stage, places: Places) -> None:
     """Train a stage from `out`'s checkpoint, else from `start`; an unfinished stage of the same name goes on.
 
     `train.loop` trains a control over a finished base, with another average, rate schedule and batching. The stages
     that made the built-in model keep this loop.
-
-    Args:
-        work: in place of the stage's own.
 
     Raises:
         InputError: there is nothing to start from.
@@ -91,7 +88,7 @@ def train_stage(stage: Stage, places: Places, work: Work | None = None) -> None:
     model.train_sides(stage.sides, stage.encoder, motion=stage.name not in ("read", "picture"))
     if stage.baseline:
         model.control.requires_grad_(False)
-    work = work or work_of(stage.name, model, places, g, sides=stage.sides, baseline=stage.baseline)
+    work = work_of(stage.name, model, places, g, sides=stage.sides, baseline=stage.baseline)
     run = _Run(stage, model, work, g)
     if held.get("stage") == stage.label and "resume" in held:
         run.load(held["resume"])

@@ -10,7 +10,7 @@ from importlib import import_module
 from .row import table
 
 # Each part is a module here with `rows(quick: bool) -> list[Row]`.
-PARTS = ("ambisonics", "ears", "fields", "finding", "views", "onsets", "edges", "speed")
+PARTS = ("ambisonics", "ears", "fields", "finding", "views", "onsets", "edges", "vocoder", "speed")
 
 
 def main() -> int:

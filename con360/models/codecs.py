@@ -22,9 +22,9 @@ from ..records import Progress, Sound, SoundLayout
 from ..sound.mels import MEL_HOP, log_mel
 from ..timing import ClipSpec
 
-# How a clip's ends are decoded: as the published code does it; with the last row of latents held beyond the end, for a
-# vocoder that knows what ends look like; or held and mended at both ends (`mend_mel_edges`), for one that does not.
-SoundEnds = Literal["published", "held", "mended"]
+# How a clip's ends are decoded: all rows, as the published code does it; the rows that hold sound alone, for a vocoder
+# that knows what ends look like; or held beyond both ends and mended (`mend_mel_edges`), for one that does not.
+SoundEnds = Literal["published", "cut", "mended"]
 # Frames at each end of a mel whose windows reach past the sound and see its mirror image, and one to be sure.
 EDGE_FRAMES = 4
 # Of such a frame, bands so far below its loudest (in nats, 20 dB) hold the leakage of the fold alone.
@@ -99,9 +99,9 @@ def vocode(vocoder: nn.Module, mel_BSM: Tensor, num_samples: int) -> Tensor:
     return F.pad(wave, (0, max(missing, 0)))[..., :num_samples]
 
 
-def mel_between_ends(vae_a: nn.Module, latents: Tensor, spec: ClipSpec) -> Tensor:
-    """Decode latents `[B, 8, R, F]` to log-mels `[B, S, M]`, with the last row of sound held beyond the end."""
-    rows = _held(latents[:, :, : spec.num_latent_rows], 0, HELD_ROWS, dim=2)
+def mel_between_ends(vae_a: nn.Module, latents: Tensor, spec: ClipSpec, held_rows: int = 0) -> Tensor:
+    """Decode the rows of latents `[B, 8, R, F]` that hold sound, the last `held_rows` times more: `[B, S, M]`."""
+    rows = _held(latents[:, :, : spec.num_latent_rows], 0, held_rows, dim=2)
     return decode_mel(vae_a, rows)[:, : spec.num_mel]
 
 
@@ -221,14 +221,14 @@ class MelCodec:
     def _published(self, latents: Tensor, spec: ClipSpec) -> Tensor:
         return vocode(self.vocoder, decode_mel(self.vae, latents), spec.num_samples)
 
-    def _held(self, latents: Tensor, spec: ClipSpec) -> Tensor:
+    def _cut(self, latents: Tensor, spec: ClipSpec) -> Tensor:
         return vocode(self.vocoder, mel_between_ends(self.vae, latents, spec), spec.num_samples)
 
     def _mended(self, latents: Tensor, spec: ClipSpec) -> Tensor:
-        mel = mend_mel_edges(mel_between_ends(self.vae, latents, spec))
+        mel = mend_mel_edges(mel_between_ends(self.vae, latents, spec, HELD_ROWS))
         lead = HELD_FRAMES * MEL_HOP
         waveform = vocode(self.vocoder, _held(mel, HELD_FRAMES, HELD_FRAMES, dim=1), lead + spec.num_samples)
         return waveform[:, lead:]
 
 
-_WAVEFORMS = {"published": MelCodec._published, "held": MelCodec._held, "mended": MelCodec._mended}
+_WAVEFORMS = {"published": MelCodec._published, "cut": MelCodec._cut, "mended": MelCodec._mended}

@@ -98,7 +98,7 @@ def test_impossible_sizes_are_refused(wrong):
 def folder(tmp_path_factory) -> Path:
     """A joint model with this vocoder, in half precision."""
     path = tmp_path_factory.mktemp("models") / "spectrum"
-    metadata = {"name": "spectrum", "picture_size_px": 32, "sound_ends": "held"}
+    metadata = {"name": "spectrum", "picture_size_px": 32, "sound_ends": "cut"}
     save_joint_model(
         replace(make_tiny_joint_model(), vocoder=small_vocoder(), metadata=metadata), path, dtype=torch.float16
     )
@@ -110,7 +110,7 @@ def test_a_models_folder_names_the_vocoders_class_and_brings_it_back(folder):
     assert config["architectures"] == ["SpectrumVocoder"] and config["width"] == 16
     model, spec = load_joint_model(folder), ClipSpec(0.5)
     rounded = small_vocoder().half().float()
-    assert model.codecs.audio.ends == "held" and torch.equal(model.vocoder(some_mel()), rounded(some_mel()))
+    assert model.codecs.audio.ends == "cut" and torch.equal(model.vocoder(some_mel()), rounded(some_mel()))
     latents = torch.randn(model.codecs.audio.latent_shape(spec), generator=torch.Generator().manual_seed(0))
     wanted = rounded(mel_between_ends(model.vae_a, latents[None], spec))
     assert torch.equal(model.codecs.audio.decode(latents, spec).waveform, wanted)
@@ -145,7 +145,7 @@ def test_damaged_folders_are_refused_by_name(tmp_path):
 def test_a_folder_says_how_ends_are_decoded():
     assert sound_ends({}) == "published"
     assert sound_ends({"mend_sound_edges": True}) == "mended"
-    assert sound_ends({"sound_ends": "held", "mend_sound_edges": True}) == "held"
+    assert sound_ends({"sound_ends": "cut", "mend_sound_edges": True}) == "cut"
     with pytest.raises(InputError, match="'folded'"):
         sound_ends({"sound_ends": "folded"})
 
@@ -163,9 +163,9 @@ def test_version_3s_folder_decodes_as_it_always_did():
 
 
 @torch.no_grad()
-def test_held_ends_read_no_row_past_the_clip():
+def test_cut_ends_read_no_row_past_the_clip():
     model, spec = make_tiny_joint_model(), ClipSpec(0.5)
-    codec = MelCodec(model.vae_a, small_vocoder(), ends="held")
+    codec = MelCodec(model.vae_a, small_vocoder(), ends="cut")
     latents = torch.randn(codec.latent_shape(spec), generator=torch.Generator().manual_seed(0))
     other = latents.clone()
     other[:, spec.num_latent_rows :] += 1

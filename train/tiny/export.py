@@ -60,7 +60,7 @@ def export_bundle(
             "defaults": DEFAULTS,
             "trained_on": "procedural scenes (con360/scenes.py)",
             "draws": "coloured shapes of 64 px",
-            "sound_ends": "held",
+            "sound_ends": "cut",
         },
     )
     save_joint_model(model, bundle, dtype=torch.float16)

@@ -30,9 +30,9 @@ from con360.timing import ClipSpec
 from con360.weights.save import save_vocoder
 
 # Pieces of sound with both their ends: the mels' folded ends are learned as they will be given.
-PIECE, PIECES = ClipSpec(1.6), 4000
+PIECE, PIECES = ClipSpec(1.6), 2000
 # Share of true mels; the others went through the autoencoder.
-TRUE_MELS = 0.4
+TRUE_MELS = 0.25
 # Share of coded mels whose latents were disturbed, and the most they are (latents have unit variance): a denoiser's
 # latents are not exact.
 DISTURBED, DISTURBANCE = 0.4, 0.4

@@ -37,6 +37,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+
 from train.loop import exit_status
 from train.tiny.model import SIDES
 from train.tiny.run import Stage, join, train_stage
@@ -56,10 +58,11 @@ def main() -> int:
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both", help="clip: what learns")
     parser.add_argument("--encoder", action="store_true", help="train the map encoder too")
     parser.add_argument("--baseline", action="store_true", help="train or export without maps")
-    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--minutes", type=float, default=25.0, help="of one core; fewer end a killed stage sooner")
     parser.add_argument("--steps", type=int, help="steps instead of minutes")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--bfloat16", action="store_true", help="products in half precision")
+    parser.add_argument("--threads", type=int, default=1, help="cores to compute with")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=list(CACHES), help="cache: the one to build")
     parser.add_argument("--picture", type=Path, help="join: the run whose picture to take")
@@ -76,6 +79,7 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    torch.set_num_threads(args.threads)
     start = args.start or args.out
     places = Places(args.out, start, args.codecs or start, args.cache or args.out / "cache")
     if args.stage == "cache":

@@ -32,7 +32,7 @@ class Stage:
     """Say how a stage is trained.
 
     Args:
-        name: one of `work.STAGES`. minutes: of the stage, all its runs together. steps: instead of minutes.
+        name: one of `work.STAGES`. minutes: computing of one core, all runs of the stage together. steps: instead.
         rate: peak learning rate. baseline: without maps. sides: keys of `SIDES` that learn.
         encoder: the map encoder learns too. bfloat16: products in half precision; weights stay float32.
     """
@@ -120,7 +120,7 @@ class _Run:
 
     def advance(self) -> None:
         """One step."""
-        began = time.monotonic()
+        began = time.process_time()
         rate = learning_rate(self.stage.rate, self.step, self.stage.fraction(self.step, self.seconds))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -133,7 +133,7 @@ class _Run:
         self.optimiser.step()
         self.average.update(self.model)
         follow(self.running, losses | figures)
-        self.seconds += time.monotonic() - began
+        self.seconds += time.process_time() - began
         if self.step % 25 == 0:
             text = " ".join(f"{name} {value:.4f}" for name, value in self.running.items())
             print(f"{self.stage.name} step {self.step} {text} rate {rate:.1e} {self.seconds:.0f} s", flush=True)

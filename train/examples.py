@@ -167,7 +167,9 @@ def strike(scene: Scene, rng: np.random.Generator, seconds: float) -> Scene:
 def strikes_of(scene: Scene) -> OnsetTrack | None:
     """Times at which a scene's performers are struck; None where they keep their voices' rhythms."""
     strikes = sorted({strike for p in scene.performers for strike in p.strikes})
-    return OnsetTrack(*map(tuple, zip(*strikes, strict=True))) if strikes else None
+    if not strikes:
+        return None
+    return OnsetTrack(tuple(time for time, _ in strikes), tuple(strength for _, strength in strikes))
 
 
 def make_example(

@@ -171,7 +171,7 @@ def joint_loss(
     weight_v: Tensor | None = None,
     shared_noise: float = 0.0,
     sides: Sequence[str] = MODALITIES,
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Any, Any]:
     """Compute (video loss, audio loss) of one joint step; None for a side that is not among `sides`.
 
     Args:
@@ -248,7 +248,8 @@ def joint_predictions(
     x_con = tuple(s.add_noise(x, n, t) for s, x, n, t in noised)
     heard = [m for m in MODALITIES if any(side != m for side in sides)]
     estimate = _previous_estimate(unet, schedulers, x_con, draws, text, film, heard)
-    cross = unet.encode_cross(*_only(heard, x_con), *draws.t_con, *estimate)
+    said = _only(heard, x_con)
+    cross = unet.encode_cross(said[0], said[1], *draws.t_con, *estimate)
     out = _predicted(unet, sides, x_t, (draws.t, draws.t), text, cross, film)
     targets = tuple(target_of(s, x, n, draws.t) for s, x, n in zip(schedulers, x0, draws.noise, strict=True))
     return out, targets
@@ -258,7 +259,7 @@ def _noise_pair(x0: tuple[Tensor, Tensor], shared: float, g: torch.Generator) ->
     return video_noise(tuple(x0[0].shape), g, shared), torch.randn(x0[1].shape, generator=g)
 
 
-def _only(sides: Sequence[str], pair: tuple) -> tuple:
+def _only(sides: Sequence[str], pair: tuple) -> tuple[Any, ...]:
     """A (video, audio) pair with None in place of what is not among `sides`."""
     return tuple(value if m in sides else None for m, value in zip(MODALITIES, pair, strict=True))
 
@@ -273,7 +274,7 @@ def _predicted(unet: DualUNet, sides: Sequence[str], x: tuple, t: tuple, text: t
 
 def _previous_estimate(
     unet, schedulers, x_con, draws: JointDraws, text, film, heard: Sequence[str]
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Any, ...]:
     """Estimate x0 as a previous step would, drop some; skip the computation if all are dropped.
 
     Args:
@@ -283,7 +284,8 @@ def _previous_estimate(
         return None, None
     with torch.no_grad():
         told = [m for m in MODALITIES if any(other != m for other in heard)]
-        cross = unet.encode_cross(*_only(told, x_con), *draws.t_con)
+        said = _only(told, x_con)
+        cross = unet.encode_cross(said[0], said[1], *draws.t_con)
         out = _predicted(unet, heard, x_con, draws.t_con, text, cross, film)
         known = zip(schedulers, out, x_con, draws.t_con, draws.keep_x0, strict=True)
         return tuple(

@@ -123,7 +123,7 @@ class ControlModule(nn.Module):
             if self.config.signals:
                 pooled = _beside(pooled, self.signals.aligned(timed, pooled, row_seconds))
             film[site] = self.heads[site.replace(".", "_")](pooled)
-        parts = [film]
+        parts: list[Film] = [film]
         if self.config.view_margin and rays is not None:
             parts.append(self._near(maps, rays, site_shapes))
         if when is not None:
@@ -137,7 +137,7 @@ class ControlModule(nn.Module):
             return {}
         seen = self.near(maps, rays)
         heads = {site: self.near_heads[site.replace(".", "_")] for site in sites}
-        return {site: heads[site](pool_to_video_site(seen, shape[1:])) for site, shape in sites.items()}
+        return {site: heads[site](pool_to_video_site(seen, (s[1], s[2], s[3]))) for site, s in sites.items()}
 
     def _timed(self, when: Tensor, keep: Tensor | None, site_shapes: Mapping[str, tuple[int, ...]]) -> Film:
         """Modulation of the sound's sites by a time track; the identity for clips that drop it."""

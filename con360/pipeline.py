@@ -190,8 +190,7 @@ def generate(
         on_step, progress: told while it runs; both may raise to cancel.
 
     Returns:
-        `[T, 3, s, s]` frames at the model's rate, of the square around the view, with sound of exactly `seconds`, and
-        the sound's directions where the control has a head for them.
+        `[T, 3, s, s]` frames of the square around the view, sound of exactly `seconds`, and with a head its directions.
 
     Raises:
         InputError: maps of another length, a field of view that the control never saw, or a control that this model
@@ -219,14 +218,19 @@ def generate(
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     said = drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said
-    directions = None
-    if control is not None and control.field_head is not None:
-        with watch.stage("directions"):
-            directions, heard = control_directions(control, conditions, sound, spec.fps)
-        said += heard
-    return ViewpointClip(
-        frames, spec.fps, sound, settings.seed, model.notices + said, stage_seconds=watch.seconds, directions=directions
-    )
+    made = ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, watch.seconds)
+    return _with_directions(made, control, conditions, watch)
+
+
+def _with_directions(
+    made: ViewpointClip, control: LoadedControl | None, conditions: Conditions, watch: Stopwatch
+) -> ViewpointClip:
+    """The clip with the directions of its sound, where the control has a head for them."""
+    if control is None or control.field_head is None:
+        return made
+    with watch.stage("directions"):
+        directions, said = control_directions(control, conditions, made.sound, made.fps)
+    return replace(made, directions=directions, notices=made.notices + said)
 
 
 def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:

@@ -50,14 +50,12 @@ def head_in(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tenso
         raise InputError(f"{path.name} has part of a direction head and lacks {lacks}; get the file again.")
     try:
         config = FieldConfig.from_dict(json.loads(metadata[CONFIG]))
-        with torch.device("meta"):
-            wanted = FieldHead(config).state_dict()
+        head = FieldHead(config)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"the direction head's configuration in {path.name} cannot be used: {error}") from error
-    problems = list(problems_of(wanted, own))
+    problems = list(problems_of(head.state_dict(), own))
     if problems:
         raise InputError(f"the direction head in {path.name} does not fit its configuration: {problems[0]}.")
-    head = FieldHead(config)
     head.load_state_dict({name: t.float() for name, t in own.items()})
     return head.eval().requires_grad_(False)
 

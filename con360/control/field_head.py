@@ -34,7 +34,7 @@ MAP_SIZE = (36, 72)
 COLUMNS = 36
 # The map that every head reads first; its columns are the prior.
 SALIENCY = "saliency"
-MOST_WORDS, MOST_MAPS = 4096, 16
+MOST_WORDS, MOST_MAPS, MOST_FEATURES = 4096, 16, 512
 # Least saliency under the logarithm, and the logarithm's factor before training.
 FLOOR, PRIOR = 0.02, 4.0
 # Range of powers below the loudest that is heard.
@@ -73,8 +73,10 @@ class FieldConfig:
             raise InputError(f"a direction head reads {SALIENCY} first; this one reads {self.channels[0]!r:.80}.")
         for name in ("hidden", "heads", "width"):
             value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= 1024:
-                raise InputError(f"{name} of a direction head is {value!r:.80}; wanted a whole number, 1 to 1024.")
+            if not isinstance(value, int) or not 1 <= value <= MOST_FEATURES:
+                raise InputError(
+                    f"{name} of a direction head is {value!r:.80}; wanted a whole number, 1 to {MOST_FEATURES}."
+                )
         if self.hidden % self.heads or self.width % self.heads:
             raise InputError(f"{self.hidden} and {self.width} features of a direction head must divide by its heads.")
 
@@ -118,8 +120,8 @@ class FieldHead(nn.Module):
         super().__init__()
         self.config = config
         maps = 2 * len(config.channels)
-        self.looking = _Courses(2 * maps, config.hidden)
-        self.listening = _Courses(3, config.hidden)
+        self.looking = _Courses(2 * maps, config.hidden, wraps=True)
+        self.listening = _Courses(3, config.hidden, wraps=False)
         self.standing_out = nn.Linear(config.hidden, 1)
         self.reading = _Reading(config)
         # Learned and plain courses, in windows and over the clip, compared in time and by rate; the caption.
@@ -161,15 +163,17 @@ class FieldHead(nn.Module):
 
 
 class _Courses(nn.Module):
-    """Convolve courses over time and neighbours: `[B, F, places, R]` to `[B, D, places, N]`."""
+    """Convolve courses over time and neighbours: `[B, F, places, R]` to `[B, D, places, N]`; columns wrap."""
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, wraps: bool) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, hidden, (3, 5), padding=(1, 2))
-        self.second = nn.Conv2d(hidden, hidden, (3, 5), stride=(1, 2), padding=(1, 2))
+        self.mode = "circular" if wraps else "constant"
+        self.first = nn.Conv2d(channels, hidden, (3, 5), padding=(0, 2))
+        self.second = nn.Conv2d(hidden, hidden, (3, 5), stride=(1, 2), padding=(0, 2))
 
     def forward(self, courses: Tensor) -> Tensor:
-        return self.second(F.silu(self.first(courses)))
+        first = F.silu(self.first(F.pad(courses, (0, 0, 1, 1), self.mode)))
+        return self.second(F.pad(first, (0, 0, 1, 1), self.mode))
 
 
 class _Reading(nn.Module):

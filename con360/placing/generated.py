@@ -40,9 +40,15 @@ def place_generated(
     """
     if clip.sound.layout == "ambix":
         raise InputError("the clip's sound is Ambisonic already; turn it with the view instead of placing it again.")
-    mono = to_mono(clip.sound)
+    placed, found = place_mono(clip.sound, windows, confidence)
+    return placed, replace(found, notices=(*clip.notices, *found.notices))
+
+
+def place_mono(sound: Sound, windows: Iterable[Movement], confidence: float = RHYTHM_CONFIDENCE) -> tuple[Sound, Found]:
+    """Place a generated sound, mixed to mono, as `place_generated` does."""
+    mono = to_mono(sound)
     found = find_rhythms(windows, mono, confidence)
-    return synthesise(mono, found.field), replace(found, notices=(*clip.notices, *found.notices))
+    return synthesise(mono, found.field), found
 
 
 # A control without a direction head falls back to this, by name.
@@ -63,7 +69,7 @@ def sound_around(clip: ViewpointClip, windows: Callable[[], Iterable[Movement]])
     """
     if clip.directions is not None:
         return synthesise(to_mono(clip.sound), clip.directions), ()
-    placed, found = place_generated(clip, windows())
+    placed, found = place_generated(replace(clip, notices=()), windows())
     return placed, (FALLBACK, *found.notices)
 
 

@@ -272,9 +272,7 @@ def _predicted(unet: DualUNet, sides: Sequence[str], x: tuple, t: tuple, text: t
     )
 
 
-def _previous_estimate(
-    unet, schedulers, x_con, draws: JointDraws, text, film, heard: Sequence[str]
-) -> tuple[Any, ...]:
+def _previous_estimate(unet, schedulers, x_con, draws: JointDraws, text, film, heard: Sequence[str]) -> tuple[Any, ...]:
     """Estimate x0 as a previous step would, drop some; skip the computation if all are dropped.
 
     Args:

@@ -82,7 +82,7 @@ def heard_voices(settings: CacheSettings, index: int, *, rows: int, row_seconds:
     time_s = (np.arange(rows) + 0.5) * row_seconds
     heard = torch.zeros(rows, len(VOICES))
     for p in staged.heard.performers:
-        heard[:, list(VOICES).index(p.voice)] = torch.from_numpy(p.envelope_at(time_s)).float()
+        heard[:, list(VOICES).index(p.voice)] = torch.from_numpy(p.envelope(time_s)).float()
     heard[time_s >= spec.seconds] = 0
     return heard
 

@@ -186,15 +186,24 @@ def _encoded(
 
 
 def load_cache(paths: Sequence[Path]) -> Cache:
+    """Read a cache's pieces into one; its memory is taken once."""
     captions: list[str] = []
-    rows: dict[str, list[Tensor]] = {name: [] for name in TENSORS}
     for path in paths:
         with safe_open(path, framework="pt") as file:
             captions += json.loads(file.metadata()["captions"])
-            for name in TENSORS:
-                rows[name].append(file.get_tensor(name))
-    # One at a time: the pieces and the whole take twice the memory.
-    return Cache(captions=tuple(captions), **{name: torch.cat(rows.pop(name)) for name in TENSORS})
+    return Cache(captions=tuple(captions), **{name: _joined(paths, name, len(captions)) for name in TENSORS})
+
+
+def _joined(paths: Sequence[Path], name: str, count: int) -> Tensor:
+    whole, done = torch.empty(0), 0
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            piece = file.get_tensor(name)
+        if not done:
+            whole = piece.new_empty(count, *piece.shape[1:])
+        whole[done : done + len(piece)] = piece
+        done += len(piece)
+    return whole
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from con360.control import ControlConfig, ControlModule, load_control
-from con360.models.connector_config import ConnectorConfig
+from con360.models.connector_config import SITES, ConnectorConfig
 from con360.models.connectors import Connectors, fold_frames
 from con360.models.cpu import feed_forward, winograd
 from con360.models.dual_unet import DualUNet, run_blocks, time_embedding
@@ -291,7 +291,7 @@ def published_shape(
     unet = DualUNet(unet_v, unet_a, connectors).eval().requires_grad_(False)
     shape_v, shape_a = (4, frames, latent_px, latent_px), (8, rows, 16)
     sites = unet.site_shapes(shape_v[1:], shape_a[1:])
-    control = ControlModule(ControlConfig({site: shape[0] for site, shape in sites.items()})).eval()
+    control = ControlModule(ControlConfig({site: sites[site][0] for site in SITES})).eval()
     with torch.device("cpu"):
         scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
         return Scenario(name, unet, (scheduler, scheduler), shape_v, shape_a, (77, 768), 512, control)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from .caption import plain_caption
 from .choices import NAMED_METHODS, ViewSound
-from .control import LoadedControl, encode_control, fingerprint, with_named
+from .control import LoadedControl, encode_control, fingerprint, with_maps, with_named
+from .control.directions import control_directions
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .memory import in_smaller_pieces
@@ -89,7 +90,10 @@ def conditions_of(
     """
     basd = basd_maps(viewpoint.track, saliency.maps.shape[-2], normalization)
     made = Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
-    return made if control is None else with_named(made, clip, control.module.config)
+    if control is None:
+        return made
+    made = with_named(made, clip, control.module.config)
+    return made if control.field_head is None else with_maps(made, clip, control.field_head.config.channels)
 
 
 def control_saliency(
@@ -186,7 +190,7 @@ def generate(
         on_step, progress: told while it runs; both may raise to cancel.
 
     Returns:
-        `[T, 3, s, s]` frames at the model's rate, of the square around the view, with sound of exactly `seconds`.
+        `[T, 3, s, s]` frames of the square around the view, sound of exactly `seconds`, and with a head its directions.
 
     Raises:
         InputError: maps of another length, a field of view that the control never saw, or a control that this model
@@ -214,7 +218,19 @@ def generate(
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     said = drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said
-    return ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, stage_seconds=watch.seconds)
+    made = ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, watch.seconds)
+    return _with_directions(made, control, conditions, watch)
+
+
+def _with_directions(
+    made: ViewpointClip, control: LoadedControl | None, conditions: Conditions, watch: Stopwatch
+) -> ViewpointClip:
+    """The clip with the directions of its sound, where the control has a head for them."""
+    if control is None or control.field_head is None:
+        return made
+    with watch.stage("directions"):
+        directions, said = control_directions(control, conditions, made.sound, made.fps)
+    return replace(made, directions=directions, notices=made.notices + said)
 
 
 def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:

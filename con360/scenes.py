@@ -25,6 +25,7 @@ from .geometry.perspective import view_directions
 from .geometry.sphere import directions as sphere_directions
 from .records import PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
 from .sound.ambisonics import encode
+from .sound.envelopes import DECAY_S, RISE_S
 from .sound.views import view_sound
 from .timing import ClipSpec
 
@@ -90,9 +91,14 @@ def _smooth_gate(phase: np.ndarray, duty: float, edge: float) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(np.pi * np.minimum(rise, fall))
 
 
-def voice_envelope(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
+def _position(voice: str, time_s: np.ndarray, phase: float, rate_hz: float | None) -> np.ndarray:
+    """Place within the voice's period, in [0, 1)."""
+    return (time_s * (VOICES[voice].rate_hz if rate_hz is None else rate_hz) + phase) % 1.0
+
+
+def voice_envelope(voice: str, time_s: np.ndarray, phase: float, rate_hz: float | None = None) -> np.ndarray:
     """Compute a voice's loudness over time, in [0, 1]; the shape pulses with the same curve."""
-    position = (time_s * VOICES[voice].rate_hz + phase) % 1.0
+    position = _position(voice, time_s, phase, rate_hz)
     if voice == "hum":
         return 0.6 - 0.4 * np.cos(2 * np.pi * position)
     if voice == "bell":
@@ -101,7 +107,14 @@ def voice_envelope(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
     return _smooth_gate(position, duty, 0.1 * duty if voice == "tick" else 0.06)
 
 
-def voice_waveform(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
+def struck_envelope(strikes: Iterable[tuple[float, float]], time_s: np.ndarray) -> np.ndarray:
+    """Compute the loudness of something struck at (time, strength): a rise of 10 ms, then a decay of 0.25 s."""
+    since = np.stack([time_s - time for time, _ in strikes])
+    shape = np.clip(np.minimum(since / RISE_S, np.exp((RISE_S - since) / DECAY_S)), 0, None)
+    return (shape * np.array([strength for _, strength in strikes]).reshape(-1, *(1,) * time_s.ndim)).max(axis=0)
+
+
+def voice_waveform(voice: str, time_s: np.ndarray, phase: float, rate_hz: float | None = None) -> np.ndarray:
     """Synthesise a voice's mono waveform at times `time_s` (seconds), peak about 0.25.
 
     Every partial is a multiple of 100 Hz with a fixed phase at time 0. A mel frame is 10 ms, so each partial has the
@@ -109,24 +122,28 @@ def voice_waveform(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
     exactly. (A convolution answers a constant input with a signal that repeats at the frame rate; no convolution can
     make a steady 170 Hz tone.)
     """
+    position = _position(voice, time_s, phase, rate_hz)
+    return 0.25 * _carrier(voice, time_s, position) * voice_envelope(voice, time_s, phase, rate_hz)
+
+
+def _carrier(voice: str, time_s: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """A voice without its rhythm; `position` within the pulse, from 0 on, sets the chirp's pitch."""
 
     def tones(partials: Iterable[tuple[float, float]]) -> np.ndarray:
         return sum(a * np.sin(2 * np.pi * f * time_s + 0.37 * (f / 100.0) ** 2) for f, a in partials)
 
     if voice == "hum":
-        carrier = tones(((200.0, 0.6), (400.0, 0.3), (600.0, 0.15)))
-    elif voice == "beep":
-        carrier = tones(((900.0, 1.0),))
-    elif voice == "bell":
-        carrier = tones(((1500.0, 0.7), (2000.0, 0.35)))
-    elif voice == "chirp":
+        return tones(((200.0, 0.6), (400.0, 0.3), (600.0, 0.15)))
+    if voice == "beep":
+        return tones(((900.0, 1.0),))
+    if voice == "bell":
+        return tones(((1500.0, 0.7), (2000.0, 0.35)))
+    if voice == "chirp":
         # A rise in seven steps within each pulse, as a fast arpeggio.
-        position = (time_s * VOICES[voice].rate_hz + phase) % 1.0
         step = np.minimum(position / 0.6 * 7, 6).astype(int)
-        carrier = np.sin(2 * np.pi * (2400.0 + 200.0 * step) * time_s)
-    else:  # tick: a dense cluster of partials, noise to the ear
-        carrier = tones((f, 0.25) for f in np.arange(5000.0, 7300.0, 100.0))
-    return 0.25 * carrier * voice_envelope(voice, time_s, phase)
+        return np.sin(2 * np.pi * (2400.0 + 200.0 * step) * time_s)
+    # tick: a dense cluster of partials, noise to the ear
+    return tones((f, 0.25) for f in np.arange(5000.0, 7300.0, 100.0))
 
 
 @dataclass(frozen=True)
@@ -140,6 +157,9 @@ class Performer:
         radius_deg: angular radius at rest.
         phase: position within the voice's period at time 0, in [0, 1).
         level: linear gain of the voice.
+        rate_hz: pulses per second; None is the voice's own rate.
+        strikes: (time in seconds, strength), sorted; where given, the performer sounds and pulses at these times
+            instead of in its voice's rhythm.
     """
 
     colour: str
@@ -151,13 +171,32 @@ class Performer:
     radius_deg: float = 16.0
     phase: float = 0.0
     level: float = 1.0
+    rate_hz: float | None = None
+    strikes: tuple[tuple[float, float], ...] = ()
 
     def yaw_at(self, time_s: float | np.ndarray) -> float | np.ndarray:
         return (self.yaw_deg + self.yaw_rate_deg_s * time_s + 180.0) % 360.0 - 180.0
 
+    def envelope(self, time_s: np.ndarray) -> np.ndarray:
+        """Loudness at times `time_s` without the level, in [0, 1]; the shape pulses with it."""
+        if self.strikes:
+            return struck_envelope(self.strikes, time_s)
+        return voice_envelope(self.voice, time_s, self.phase, self.rate_hz)
+
+    def envelope_at(self, time_s: float) -> float:
+        return float(self.envelope(np.asarray([time_s]))[0])
+
+    def mono(self, time_s: np.ndarray) -> np.ndarray:
+        """Synthesise the performer's sound at times `time_s` (seconds)."""
+        if not self.strikes:
+            return self.level * voice_waveform(self.voice, time_s, self.phase, self.rate_hz)
+        times = np.array([time for time, _ in self.strikes])
+        last = times[np.clip(np.searchsorted(times, time_s, side="right") - 1, 0, None)]
+        position = np.clip((time_s - last) * VOICES[self.voice].rate_hz, 0, None)
+        return self.level * (0.25 * _carrier(self.voice, time_s, position) * self.envelope(time_s))
+
     def radius_at(self, time_s: float) -> float:
-        envelope = float(voice_envelope(self.voice, np.asarray([time_s]), self.phase)[0])
-        return self.radius_deg * (0.85 + 0.35 * envelope)
+        return self.radius_deg * (0.85 + 0.35 * self.envelope_at(time_s))
 
     @property
     def phrase(self) -> str:
@@ -242,7 +281,7 @@ class Scene:
         time_s = np.arange(spec.num_samples) / spec.sample_rate_hz
         total = torch.zeros(4, spec.num_samples)
         for p in self.performers:
-            mono = torch.from_numpy(p.level * voice_waveform(p.voice, time_s, p.phase)).float()
+            mono = torch.from_numpy(p.mono(time_s)).float()
             yaw = torch.from_numpy(np.broadcast_to(p.yaw_at(time_s), time_s.shape).copy()).float()
             total = total + encode(mono, yaw, torch.full_like(yaw, p.pitch_deg))
         return Sound(total, spec.sample_rate_hz, "ambix")
@@ -265,7 +304,7 @@ class Scene:
             centre = sphere_directions(p.yaw_at(time_s), p.pitch_deg)
             angle_sq = 2.0 * (1.0 - rays @ centre.to(rays)).clamp_min(0.0)
             # Pulsing draws the eye: the maps show it in and out of view.
-            envelope = float(voice_envelope(p.voice, np.asarray([time_s]), p.phase)[0])
+            envelope = p.envelope_at(time_s)
             spread = math.radians(0.6 * p.radius_at(time_s))
             total = torch.maximum(total, (0.6 + 0.4 * envelope) * torch.exp(-angle_sq / (2 * spread**2)))
         peak = total.max()
@@ -298,7 +337,7 @@ def _paint(image: Tensor, rays: Tensor, performer: Performer, time_s: float, pix
         / 2
     )
     alpha = (distance * radius / step + 0.5).clamp(0, 1) * (depth > 0.05)
-    brightness = 0.75 + 0.25 * float(voice_envelope(performer.voice, np.asarray([time_s]), performer.phase)[0])
+    brightness = 0.75 + 0.25 * performer.envelope_at(time_s)
     colour = torch.tensor(COLOURS[performer.colour]).view(3, 1, 1) * brightness
     return image * (1 - alpha) + colour * alpha
 

@@ -133,7 +133,7 @@ class Loop:
         total, unit = (self.steps, "step") if self.steps else (60 * config.minutes, "s")
         monitor = Monitor(config.folder, self.progress, total, unit, active, self.say)
         try:
-            with _signals() as received:
+            with held_signals() as received:
                 self._run(monitor, received)
         finally:
             monitor.close()
@@ -356,7 +356,7 @@ def _leave_signals(worker: int) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def held_signals() -> Iterator[list[int]]:
     """Collect SIGTERM and SIGINT instead of exiting; a second one of a kind acts as usual."""
     received: list[int] = []
     before: dict[int, Any] = {}

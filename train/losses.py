@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from con360.control.config import SALIENCY_AND_BASD
+from con360.control.time_channels import PRESENCE
 from con360.models.dual_unet import DualUNet
 from con360.protocols import Film
+from con360.records import MODALITIES
 from con360.sampling.joint import video_noise
 from con360.sampling.schedule import estimate_x0
 
@@ -64,6 +67,28 @@ def drop_maps(
     """Zero maps `[B, T, C, H, W]` at random, per sample and map, each with the probability of its name."""
     keep = torch.stack([keep_mask(dropout.of(name), maps.shape[0], generator) for name in channels], dim=1)
     return maps * keep.to(maps)[:, None, :, None, None]
+
+
+def drop_when(
+    when: Tensor, g: torch.Generator, channel: float = 0.3, whole: float = 0.2, part: float = 0.2
+) -> tuple[Tensor, Tensor]:
+    """Drop parts of time tracks `[B, 4, S]`: users draw onsets, an envelope, or both, and not everywhere.
+
+    Args:
+        channel: share of clips that lose the envelope, the impulses, the time since the last onset, each by itself.
+        whole: share that loses all. part: share that loses a span of up to half of the clip.
+
+    Returns:
+        The tracks, and a mask `[B]`: 1 where something is left.
+    """
+    count, _, frames = when.shape
+    kept = torch.stack([keep_mask(channel, count, g) for _ in range(PRESENCE)], dim=1)
+    keep = keep_mask(whole, count, g) * kept.amax(dim=1)
+    length = (torch.rand(count, generator=g) * frames / 2 * (1 - keep_mask(part, count, g)))[:, None]
+    start = torch.rand(count, 1, generator=g) * (frames - length)
+    at = torch.arange(frames)
+    drawn = ((at < start) | (at >= start + length)).float()[:, None]
+    return torch.cat([when[:, :PRESENCE] * kept[..., None], when[:, PRESENCE:]], dim=1) * drawn, keep
 
 
 def random_timesteps(
@@ -145,8 +170,9 @@ def joint_loss(
     g: torch.Generator,
     weight_v: Tensor | None = None,
     shared_noise: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """Compute (video loss, audio loss) of one joint step.
+    sides: Sequence[str] = MODALITIES,
+) -> tuple[Any, Any]:
+    """Compute (video loss, audio loss) of one joint step; None for a side that is not among `sides`.
 
     Args:
         schedulers, x0, text: (video, audio) pairs; latents `[B, 4, T, h, w]` and `[B, 8, R, F]`.
@@ -155,8 +181,11 @@ def joint_loss(
         shared_noise: see `SamplerSettings`.
     """
     draws = draw_joint(schedulers, x0, dropout, g, shared_noise)
-    out, targets = joint_predictions(unet, schedulers, x0, text, film, draws)
-    return squared_error(out[0], targets[0], weight_v), F.mse_loss(out[1], targets[1])
+    (video, audio), targets = joint_predictions(unet, schedulers, x0, text, film, draws, sides)
+    return (
+        None if video is None else squared_error(video, targets[0], weight_v),
+        None if audio is None else F.mse_loss(audio, targets[1]),
+    )
 
 
 @dataclass(frozen=True)
@@ -211,14 +240,17 @@ def joint_predictions(
     text: tuple[Tensor, Tensor],
     film: Film | None,
     draws: JointDraws,
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    sides: Sequence[str] = MODALITIES,
+) -> tuple[tuple[Any, Any], tuple[Tensor, Tensor]]:
     """Return ((video, audio) predictions, their targets) of one joint step; arguments as for `joint_loss`."""
     x_t = tuple(s.add_noise(x, n, draws.t) for s, x, n in zip(schedulers, x0, draws.noise, strict=True))
     noised = zip(schedulers, x0, draws.noise_con, draws.t_con, strict=True)
     x_con = tuple(s.add_noise(x, n, t) for s, x, n, t in noised)
-    estimate = _previous_estimate(unet, schedulers, x_con, draws, text, film)
-    cross = unet.encode_cross(x_con[0], x_con[1], *draws.t_con, *estimate)
-    out = unet(*x_t, draws.t, draws.t, *text, cross, film)
+    heard = [m for m in MODALITIES if any(side != m for side in sides)]
+    estimate = _previous_estimate(unet, schedulers, x_con, draws, text, film, heard)
+    said = _only(heard, x_con)
+    cross = unet.encode_cross(said[0], said[1], *draws.t_con, *estimate)
+    out = _predicted(unet, sides, x_t, (draws.t, draws.t), text, cross, film)
     targets = tuple(target_of(s, x, n, draws.t) for s, x, n in zip(schedulers, x0, draws.noise, strict=True))
     return out, targets
 
@@ -227,13 +259,34 @@ def _noise_pair(x0: tuple[Tensor, Tensor], shared: float, g: torch.Generator) ->
     return video_noise(tuple(x0[0].shape), g, shared), torch.randn(x0[1].shape, generator=g)
 
 
-def _previous_estimate(unet, schedulers, x_con, draws: JointDraws, text, film) -> tuple[Tensor | None, Tensor | None]:
-    """Estimate x0 as a previous step would, drop some; skip the computation if all are dropped."""
-    if not any(bool(k.any()) for k in draws.keep_x0):
+def _only(sides: Sequence[str], pair: tuple) -> tuple[Any, ...]:
+    """A (video, audio) pair with None in place of what is not among `sides`."""
+    return tuple(value if m in sides else None for m, value in zip(MODALITIES, pair, strict=True))
+
+
+def _predicted(unet: DualUNet, sides: Sequence[str], x: tuple, t: tuple, text: tuple, cross, film) -> tuple:
+    """The U-Nets' predictions of `sides`."""
+    forwards = zip(MODALITIES, (unet.forward_video, unet.forward_audio), x, t, text, strict=True)
+    return tuple(
+        forward(x_m, t_m, text_m, cross, film) if m in sides else None for m, forward, x_m, t_m, text_m in forwards
+    )
+
+
+def _previous_estimate(unet, schedulers, x_con, draws: JointDraws, text, film, heard: Sequence[str]) -> tuple[Any, ...]:
+    """Estimate x0 as a previous step would, drop some; skip the computation if all are dropped.
+
+    Args:
+        heard: the modalities whose estimates a side that is trained reads.
+    """
+    if not any(bool(k.any()) for m, k in zip(MODALITIES, draws.keep_x0, strict=True) if m in heard):
         return None, None
     with torch.no_grad():
-        cross = unet.encode_cross(*x_con, *draws.t_con)
-        out = unet(*x_con, *draws.t_con, *text, cross, film)
-        known = zip(schedulers, out, x_con, draws.t_con, strict=True)
-        estimates = (estimate_clean(s, o, x, t) for s, o, x, t in known)
-        return tuple(e * k.view(-1, *(1,) * (e.ndim - 1)) for e, k in zip(estimates, draws.keep_x0, strict=True))
+        told = [m for m in MODALITIES if any(other != m for other in heard)]
+        said = _only(told, x_con)
+        cross = unet.encode_cross(said[0], said[1], *draws.t_con)
+        out = _predicted(unet, heard, x_con, draws.t_con, text, cross, film)
+        known = zip(schedulers, out, x_con, draws.t_con, draws.keep_x0, strict=True)
+        return tuple(
+            None if o is None else estimate_clean(s, o, x, t) * k.view(-1, *(1,) * (x.ndim - 1))
+            for s, o, x, t, k in known
+        )

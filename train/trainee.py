@@ -6,7 +6,7 @@ Shape legend: B clips, T frames, h w latent rows and columns, R F audio latent r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from con360.control import ControlConfig, ControlModule, load_control
 from con360.errors import InputError
+from con360.models.connector_config import SITES
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
 from con360.protocols import Film
@@ -164,10 +165,13 @@ def make_trainee(model: JointModel, config: TrainConfig) -> Trainee:
 def new_control(model: JointModel, config: TrainConfig) -> ControlModule:
     """Make a zero-initialised control, by default shaped like the base's own, or load one to start from."""
     if config.init is not None:
-        return load_control(config.init).module.train().requires_grad_(True)
+        module = load_control(config.init).module.train().requires_grad_(True)
+        # Clips come without time tracks: those heads keep what they learned.
+        module.when.requires_grad_(False)
+        return module
     settings = control_settings(model, config)
     channels = {site: shape[0] for site, shape in model.site_shapes(config.spec()).items()}
-    if settings.site_channels != channels:
+    if not settings.site_channels.items() <= channels.items():
         raise InputError(f"the control file of {model.folder} was made for other networks; train over another base.")
     return ControlModule(settings)
 
@@ -178,12 +182,13 @@ def control_settings(model: JointModel, config: TrainConfig) -> ControlConfig:
     Pooled features (the paper) get no directions: nothing in them would tell where the view looks.
     """
     own = config.init or control_file(None, Path(model.folder)) if model.folder else config.init
-    channels = {site: shape[0] for site, shape in model.site_shapes(config.spec()).items()}
+    shapes = model.site_shapes(config.spec())
+    channels = {site: shapes[site][0] for site in SITES}
     found = load_control(own).module.config if own is not None else None
     geometry = config.geometry if config.geometry != "auto" else (found.geometry if found else "view")
     sound = config.sound if config.sound != "auto" else (found.sound if found else "view")
     if found is not None and (found.geometry, found.sound) == (geometry, sound):
-        return found
+        return found if config.init is not None else replace(found, time_folds={})
     return ControlConfig(channels, with_directions=geometry == "view", geometry=geometry, sound=sound)
 
 

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..sound.channels import check_ambisonics
 from ..timing import ClipSpec
 from .caption import captioning, face_facts, write_caption
+from .clip_sound import sound_of_clip
 from .common import check_saliency, face_detector, load, notice_missing
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 from .requests import GenerateRequest
@@ -78,9 +79,8 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     del report.seconds["generation"]
     report.notice(*made.notices)
     remarks = drawing_notices(model, conditions.caption, settings)
+    made = sound_of_clip(options, made, conditions.track, control, field, device, report)
     held = _write(options, out, picture, scene, conditions, made, remarks, report)
-    if field is not None:
-        _write_field(field, options, made, device, report)
     if options.json:
         facts = _facts(options, settings, model, control, scene, conditions, made, held, report)
         files = {"output": out, "conditions": picture, "field": field}
@@ -293,26 +293,6 @@ def _write_figure(
         write_figure(picture, figure)
 
 
-def _write_field(
-    path: Path, options: GenerateRequest, made: ViewpointClip, device: str, report: Report
-) -> None:  # fmt: skip
-    """Write the generated sound as Ambisonics in the panorama's directions."""
-    from ..media.info import probe
-    from ..media.reader import read_panorama
-    from ..media.writer import write_wav
-    from ..placing.generated import place_generated
-    from ..placing.movement import PICTURE_HEIGHT, movement_fps, movement_of_clip
-
-    with report.stage("placing the sound") as progress:
-        clip = read_panorama(
-            options.input, start_s=options.start, duration_s=options.duration, eye=options.eye, height=PICTURE_HEIGHT,
-            fps=movement_fps(probe(options.input).fps),
-        )  # fmt: skip
-        field, found = place_generated(made, movement_of_clip(clip, device=device, progress=progress))
-    report.notice(*found.notices)
-    report.notice(*write_wav(path, field))
-
-
 # The answer -----------------------------------------------------------------------------------------------------------
 
 
@@ -367,4 +347,6 @@ def _clip_facts(made: ViewpointClip) -> dict[str, Any]:
         "size_px": made.frames.shape[-1],
         "samples": made.sound.waveform.shape[-1],
         "sample_rate_hz": made.sound.sample_rate_hz,
+        "channels": made.sound.waveform.shape[0],
+        "has_directions": made.directions is not None,
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Literal
 
-    from ..choices import Eye, LooksTo, Quality, Ranking, SoundKind, StereoLaw, VideoCodec
+    from ..choices import ClipSound, Eye, LooksTo, Quality, Ranking, SoundKind, StereoLaw, VideoCodec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +172,7 @@ class GenerateRequest(
     memory: str | None
     conditions: str | None
     field: str | None
+    sound: ClipSound | None
 
 
 @dataclass(frozen=True, kw_only=True)

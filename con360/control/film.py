@@ -24,8 +24,9 @@ def apply_strength(film: Mapping[str, tuple[Tensor, Tensor]], strength: float) -
 
 
 def add_film(a: Mapping[str, tuple[Tensor, Tensor]], b: Mapping[str, tuple[Tensor, Tensor]]) -> Film:
-    """Add two modulations of the same sites."""
-    return {site: (a[site][0] + b[site][0], a[site][1] + b[site][1]) for site in a}
+    """Add two modulations; a site that one of them lacks is as in the other."""
+    both = {site: (a[site][0] + b[site][0], a[site][1] + b[site][1]) for site in a if site in b}
+    return {**a, **b, **both}
 
 
 class FilmHead(nn.Module):

@@ -1,4 +1,4 @@
-"""The trainable control module: map encoder, signal features, feature geometry, FiLM heads.
+"""The trainable control module: map encoder, signal and view features, time channels, feature geometry, FiLM heads.
 
 Source: paper section 2.2. Feature geometry `pooled` is the paper's: panorama features are average-pooled to the size of
 each site, whatever the view. `view` resamples them into the view first, so that a feature lies where its object is
@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..geometry.erp import erp_area_weights, erp_directions, sample_erp
 from ..records import Conditions, Signal
-from .config import ControlConfig
+from .config import WHEN, ControlConfig
 from .film import Film, FilmHead, add_film, apply_strength, pool_to_audio_site, pool_to_video_site
 from .inputs import stack_maps, stack_signals, view_rays
 from .map_encoder import MapEncoder
 from .signal_features import FEATURES, SignalFeatures
+from .time_channels import MEL_RATE_HZ, TimeHead, channels_of
+from .view_features import WIDTHS as VIEW_WIDTHS
+from .view_features import ViewFeatures
 
 
 class ControlModule(nn.Module):
@@ -53,6 +56,21 @@ class ControlModule(nn.Module):
                 for site, channels in config.site_channels.items()
             }
         )
+        if config.view_margin:
+            self.near = ViewFeatures(config.map_channels, config.view_margin)
+            self.near_heads = nn.ModuleDict(
+                {
+                    site.replace(".", "_"): FilmHead(VIEW_WIDTHS[-1], channels)
+                    for site, channels in config.site_channels.items()
+                    if site.startswith("video")
+                }
+            )
+        self.when = nn.ModuleDict(
+            {
+                site.replace(".", "_"): TimeHead(fold, config.site_channels[site])
+                for site, fold in config.time_folds.items()
+            }
+        )
 
     def forward(
         self,
@@ -65,23 +83,29 @@ class ControlModule(nn.Module):
         features: Tensor | None = None,
         signals: Mapping[str, Signal] | None = None,
         keep_signals: Mapping[str, Tensor] | None = None,
+        when: Tensor | None = None,
+        keep_when: Tensor | None = None,
     ) -> Film:
         """Compute the modulation of each site.
 
         Args:
             maps: `[B, T, map_channels, H, W]` in [0, 1].
             rays: `[B, T, g, g, 3]` directions of the view, for geometry `view`; None for `pooled`.
-            site_shapes: site to `(channels, T, h, w)` for video, `(channels, rows, freq)` for audio.
+            site_shapes: site to `(channels, T, h, w)` for video, `(channels, rows, freq)` for audio; sites at which
+                the control does not act are left out.
             fps: frame rate of the maps.
             audio_seconds: time that all audio latent rows span, padding included.
             features: the encoder's features of these maps, where they are known already. Audio sites need no more than
                 their mean over the panorama, `[B, T, hidden, 1, 1]`.
             signals: values `[B, T, ...]` by name; a signal that is left out is dropped.
             keep_signals: `[B]` by name, 0 where a clip drops the signal and 1 elsewhere; without its name, none does.
+            when: `[B, 4, S]`, channels of a time track from `channels_of`; None is no track.
+            keep_when: `[B]`, 0 where a clip drops its track and 1 elsewhere; None drops none.
 
         Returns:
             Site to `(scale, shift)`: `[B, C, T, h, w]` for video, `[B, C, rows, 1]` for audio.
         """
+        site_shapes = {site: shape for site, shape in site_shapes.items() if site in self.config.site_channels}
         features = self.encoder(maps) if features is None else features
         heard = self._with_sources(features, maps)
         # A sound trained alone asks for no picture, and resampling costs more than the heads.
@@ -99,6 +123,30 @@ class ControlModule(nn.Module):
             if self.config.signals:
                 pooled = _beside(pooled, self.signals.aligned(timed, pooled, row_seconds))
             film[site] = self.heads[site.replace(".", "_")](pooled)
+        parts: list[Film] = [film]
+        if self.config.view_margin and rays is not None:
+            parts.append(self._near(maps, rays, site_shapes))
+        if when is not None:
+            parts.append(self._timed(when, keep_when, site_shapes))
+        return reduce(add_film, parts)
+
+    def _near(self, maps: Tensor, rays: Tensor, site_shapes: Mapping[str, tuple[int, ...]]) -> Film:
+        """Modulation of the picture's sites by the maps in the view and beyond its edge."""
+        sites = {site: shape for site, shape in site_shapes.items() if site.startswith("video")}
+        if not sites:
+            return {}
+        seen = self.near(maps, rays)
+        heads = {site: self.near_heads[site.replace(".", "_")] for site in sites}
+        return {site: heads[site](pool_to_video_site(seen, (s[1], s[2], s[3]))) for site, s in sites.items()}
+
+    def _timed(self, when: Tensor, keep: Tensor | None, site_shapes: Mapping[str, tuple[int, ...]]) -> Film:
+        """Modulation of the sound's sites by a time track; the identity for clips that drop it."""
+        film: dict[str, tuple[Tensor, Tensor]] = {}
+        for site in self.config.time_folds:
+            if site in site_shapes:
+                made = self.when[site.replace(".", "_")](when, site_shapes[site][1])
+                weight = 1.0 if keep is None else keep.to(when)[:, None, None, None]
+                film[site] = (made[0] * weight, made[1] * weight)
         return film
 
     def _with_sources(self, features: Tensor, maps: Tensor) -> Tensor:
@@ -179,6 +227,8 @@ def extend_control(
     state = {**grown.state_dict(), **module.state_dict()}
     convolution, before, after = "encoder.convs.0.weight", old.map_channels, config.map_channels
     state[convolution] = _with_zeros(state[convolution], [before], after - before)
+    if config.view_margin:
+        state["near.convs.0.weight"] = _with_zeros(state["near.convs.0.weight"], [before], after - before)
     for site in config.site_channels:
         name = f"heads.{site.replace('.', '_')}.linear.weight"
         state[name] = _grown_head(state[name], old, config, site.startswith("audio"))
@@ -226,13 +276,16 @@ def encode_control(
     Args:
         fps: frame rate of the maps.
         audio_seconds: time that all audio latent rows span, padding included.
-        strengths: by name of map or signal, 0 is off and 1 as trained; names that are left out have 1.
+        strengths: by name of map or signal, `when` for the time track; 0 is off and 1 as trained; names that are left
+            out have 1.
 
     Raises:
         InputError: a strength is negative or of a name that the control does not read, or a map or signal whose
             strength is not 0 is absent or of another length.
     """
     wanted = _checked(strengths or {}, module.config)
+    if conditions.when is None:
+        wanted.pop(WHEN, None)
     device = next(module.parameters()).device
     dtype = next(module.parameters()).dtype
     rays = view_rays([conditions.track], module.config.view_grid).to(device, dtype)
@@ -245,7 +298,10 @@ def encode_control(
             name: replace(signal, values=signal.values.to(device, dtype))
             for name, signal in stack_signals(conditions, widths, seconds).items()
         }
-        return module(maps, rays, site_shapes, fps=fps, audio_seconds=audio_seconds, signals=signals)
+        when = None
+        if WHEN in kept and conditions.when is not None:
+            when = channels_of(conditions.when, round(seconds * MEL_RATE_HZ))[None].to(device, dtype)
+        return module(maps, rays, site_shapes, fps=fps, audio_seconds=audio_seconds, signals=signals, when=when)
 
     parts, below = [], 0.0
     for level in sorted({s for s in wanted.values() if s > 0}):
@@ -256,10 +312,10 @@ def encode_control(
 
 def _checked(strengths: Mapping[str, float], config: ControlConfig) -> dict[str, float]:
     """Strength of everything that a control reads."""
-    unknown = [name for name in strengths if name not in config.names]
+    unknown = [name for name in strengths if name not in config.dials]
     if unknown:
-        raise InputError(f"a strength is set for {unknown[0]!r}; this control reads {', '.join(config.names)}.")
-    wanted = {name: strengths.get(name, 1.0) for name in config.names}
+        raise InputError(f"a strength is set for {unknown[0]!r}; this control reads {', '.join(config.dials)}.")
+    wanted = {name: strengths.get(name, 1.0) for name in config.dials}
     if not all(strength >= 0 for strength in wanted.values()):  # NaN fails as well
         named = ", ".join(f"{name} {strength:g}" for name, strength in wanted.items())
         raise InputError(f"control strengths must not be negative; got {named}.")

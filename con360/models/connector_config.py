@@ -17,6 +17,8 @@ SITES = (
     "video.down.2", "video.down.3", "video.up.0", "video.up.1",
     "audio.down.2", "audio.down.3", "audio.up.0", "audio.up.1",
 )  # fmt: skip
+# Behind a U-Net's first convolution: no connector, the finest places in which a control can act.
+INPUTS = ("video.input", "audio.input")
 MODALITIES = ("video", "audio")
 # Levels with connectors, in the notation of published folders; the same levels as in SITES.
 WITH_CONNECTOR = (False, False, True, True)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..protocols import Film
 from ..records import AV
 from ..residency import resident
+from .connector_config import INPUTS
 from .connectors import Connectors, CrossFeatures, fold_frames
 from .cpu.feed_forward import by_rows
 from .cpu.winograd import by_winograd
@@ -188,15 +189,18 @@ class DualUNet(nn.Module):
     def _bridge(self, modality: str, num_frames: int, context: Tensor | None, film: Film | None, on: bool) -> Bridge:
         def bridge(site: str, h: Tensor) -> Tensor | None:
             name = f"{modality}.{site}"
+            own = film.get(name) if film and on else None
+            if name in INPUTS:
+                return None if own is None else modulated(h, own)
             connector = self.connectors.at(name) if on and self.connectors is not None else None
-            return None if connector is None else connector(h, num_frames, context, film.get(name) if film else None)
+            return None if connector is None else connector(h, num_frames, context, own)
 
         return bridge
 
     def site_shapes(
         self, latent_v: tuple[int, int, int] | None = None, latent_a: tuple[int, int] | None = None
     ) -> dict[str, tuple[int, ...]]:
-        """Derive the features' shape at each connector from configurations alone.
+        """Derive the features' shape at each place of a control from configurations alone: connectors and inputs.
 
         Args:
             latent_v: (T, h, w) of the video latent; None leaves its sites out.
@@ -208,8 +212,10 @@ class DualUNet(nn.Module):
         shapes: dict[str, tuple[int, ...]] = {}
         if latent_v is not None:
             shapes |= {f"video.{s}": (c, latent_v[0], *hw) for s, c, hw in _level_shapes(self.unet_v, latent_v[1:])}
+            shapes["video.input"] = (self.unet_v.config.block_out_channels[0], *latent_v)
         if latent_a is not None:
             shapes |= {f"audio.{s}": (c, *hw) for s, c, hw in _level_shapes(self.unet_a, latent_a)}
+            shapes["audio.input"] = (self.unet_a.config.block_out_channels[0], *latent_a)
         return shapes
 
 
@@ -222,6 +228,12 @@ def _level_shapes(unet: nn.Module, size: tuple[int, ...]) -> list[tuple[str, int
     down = [(f"down.{i}", widths[i], sizes[i + 1]) for i in (2, 3)]
     # An up block ends at the resolution of the skip that its successor reads.
     return down + [(f"up.{i}", widths[-1 - i], sizes[2 - i]) for i in (0, 1)]
+
+
+def modulated(h_NChw: Tensor, film: tuple[Tensor, Tensor]) -> Tensor:
+    """Apply `(1 + scale) * h + shift` of `[B, C, T, h, w]` to frames, of `[B, C, rows, 1 or freq]` to a sound."""
+    scale, shift = (fold_frames(t)[0].to(h_NChw) for t in film)
+    return h_NChw * (1 + scale) + shift
 
 
 def time_embedding(unet: nn.Module, t: Tensor | int | None, like: Tensor) -> Tensor:
@@ -250,11 +262,13 @@ def run_blocks(
         h: input `[N, c, h, w]`.
         temb: `[N, E]`.
         text: of the B clips, or None where the blocks attend to themselves.
-        bridge: called behind each down and up block; its return value replaces the block's output and, of a down block,
-            the last skip connection too.
+        bridge: called behind the first convolution (`input`) and behind each down and up block; its return value
+            replaces the features and, of a down block, the last skip connection too.
         block_args: for every block (`num_frames` of the motion U-Net).
     """
     h = unet.conv_in(h)
+    bridged = bridge("input", h)
+    h = h if bridged is None else bridged
     skips = (h,)
     for index, block in enumerate(unet.down_blocks):
         h, added = block(hidden_states=h, temb=temb, **_text_args(block, text), **block_args)

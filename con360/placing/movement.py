@@ -27,6 +27,7 @@ from ..geometry.erp import erp_area_weights, erp_directions, shrink_for
 from ..geometry.sphere import directions
 from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..records import PanoramaClip, Progress, SaliencyMaps, ViewTrack
+from ..saliency.colours import unusual_colours
 from ..saliency.predict import predict_saliency
 from ..viewpoint.choose import viewpoints
 from ..viewpoint.subjects import fill_path, small_maps
@@ -170,7 +171,7 @@ def _watched(frames: Tensor, maps: Tensor, fps: float, step: int, start_s: float
     """Find the regions of frames `[T, 3, H, W]` whose every `step`-th has a map."""
     height, width = frames.shape[-2:]
     area = erp_area_weights(height) / width
-    off = (frames - frames.median(-1, keepdim=True).values).square().sum(1).sqrt() * area
+    off = unusual_colours(frames) * area
     change = (frames[1:] - frames[:-1]).square().sum(1).sqrt() * area * fps
     found = viewpoints(SaliencyMaps(maps, ""), fps / step, mode="track", max_viewpoints=MOST_REGIONS)
     tracks = [one.track for one in found if one.region is not None]

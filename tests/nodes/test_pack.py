@@ -47,6 +47,7 @@ NAMES = {
     "Con360OmniAudioLoader": "OmniAudio Loader",
     "Con360VideoToAmbisonics": "360° Video→Ambisonics",
     "Con360Level360Video": "Level 360° Video",
+    "Con360SoundField": "Sound Field",
 }
 FORMER = {
     "ViewpointCrop": "Viewpoint Crop",

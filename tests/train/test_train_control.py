@@ -16,7 +16,7 @@ from con360.errors import InputError
 from con360.weights.save import save_joint_model
 from train.examples import SPLIT_FIRST_SEED, make_example, scene_of
 from train.losses import Dropout, drop_maps, estimate_clean, keep_mask, mask_film, target_of
-from train.tiny.cache import build_cache, take
+from train.tiny.cache import CacheSettings, build_cache, take
 from train.train import TrainConfig, train
 
 
@@ -86,15 +86,41 @@ def test_cache_is_built_once_and_read_back(tmp_path):
         calls.append(1)
         return frames[:, :1, :2, :2].expand(-1, 4, -1, -1)
 
-    request = dict(split="train", count=2, first=0, num_frames=1, spec=ClipSpec(0.5))
-    path = tmp_path / "cache.safetensors"
-    first = build_cache(path, encode_v, None, **request)
-    again = build_cache(path, encode_v, None, **request)
+    def encode_a(waveform):
+        return torch.zeros(1, 8, 16, 16)
+
+    codec, settings = torch.nn.Linear(1, 1), CacheSettings(0, 2, 1, estimate_every=9)
+    first, again = (
+        build_cache(tmp_path / "cache", encode_v, encode_a, settings, [codec], ClipSpec(0.5)) for _ in range(2)
+    )
     assert len(calls) == 2
     assert torch.equal(first.maps, again.maps) and first.captions == again.captions
-    assert take(again, [1]).latents_v.shape == (1, 4, 1, 2, 2)
-    build_cache(path, encode_v, None, **{**request, "first": 1})
+    batch = take(again, [1])
+    assert batch.latents_v.shape == (1, 4, 1, 2, 2) and batch.when.shape == (1, 4, 50)
+    build_cache(tmp_path / "cache", encode_v, encode_a, replace(settings, first=1), [codec], ClipSpec(0.5))
     assert len(calls) == 4, "another request must not be answered with this file"
+    with torch.no_grad():
+        codec.weight += 1
+    build_cache(tmp_path / "cache", encode_v, encode_a, replace(settings, first=1), [codec], ClipSpec(0.5))
+    assert len(calls) == 6, "latents of another codec must not be answered with either"
+
+
+def test_a_cache_goes_on_with_the_piece_that_is_missing(tmp_path, monkeypatch):
+    from con360.timing import ClipSpec
+    from train.tiny import cache
+
+    monkeypatch.setattr(cache, "PIECE", 1)
+    made = []
+
+    def encode_v(frames):
+        made.append(1)
+        return frames[:, :1, :2, :2].expand(-1, 4, -1, -1)
+
+    settings = CacheSettings(0, 3, 1, estimate_every=9, with_sound=False)
+    whole = build_cache(tmp_path, encode_v, None, settings, [], ClipSpec(0.5))
+    (tmp_path / "000001.safetensors").unlink()
+    again = build_cache(tmp_path, encode_v, None, settings, [], ClipSpec(0.5))
+    assert len(made) == 4 and len(again) == 3 and torch.equal(whole.views, again.views)
 
 
 def test_training_writes_a_file_that_controls_and_leaves_the_base_alone(model, tmp_path):

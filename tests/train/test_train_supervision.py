@@ -13,7 +13,7 @@ from con360.scenes import COLOURS, SHAPES, VOICES, Performer, Scene, voice_envel
 from con360.timing import ClipSpec
 from train.examples import make_example, scene_of
 from train.losses import random_timesteps, squared_error
-from train.tiny.cache import heard_voices, seen_performers
+from train.tiny.cache import CacheSettings, heard_voices, seen_performers
 from train.tiny.networks import make_scheduler, make_text_encoder_v, make_tokenizer
 from train.tiny.readers import KnownFeatures
 from train.tiny.text import EAR_YAWS_DEG, TRAITS, TokenReader, loudness, questions
@@ -24,7 +24,7 @@ ALONE = Scene((Performer("cyan", "square", "bell", 90.0),))
 @pytest.mark.parametrize("index", [0, 3, 8])
 def test_labelled_pixels_show_the_labelled_colour(index):
     spec = ClipSpec()
-    labels = seen_performers("train", index, num_frames=1, spec=spec, grid=64)[0]
+    labels = seen_performers(CacheSettings(0, 9, 1), index, spec=spec, grid=64)[0]
     example = make_example("train", index, num_frames=1, spec=spec, size=64, with_sound=False)
     for number, rgb in enumerate(COLOURS.values()):
         there = labels[0] == number
@@ -39,9 +39,9 @@ def test_labelled_voices_are_as_loud_as_in_the_sound(index):
     """Mean power of the sound in a voice's band is that of the label, scaled by the performer's level."""
     spec = ClipSpec()
     rows, seconds = spec.num_latent_rows_padded, spec.latent_seconds_a / spec.num_latent_rows_padded
-    levels = heard_voices("train", index, rows=rows, row_seconds=seconds, spec=spec)
+    levels = heard_voices(CacheSettings(0, 9, 32), index, rows=rows, row_seconds=seconds, spec=spec)
     assert levels.shape == (rows, len(VOICES)) and (levels[spec.num_latent_rows :] == 0).all()
-    waveform = make_example("train", index, num_frames=32, spec=spec, with_picture=False).waveform[None]
+    waveform = make_example("train", index, num_frames=32, spec=spec, with_picture=False, sound="omni").waveform[None]
     sound = Sound(waveform, spec.sample_rate_hz)
     performers = {p.voice: p for p in scene_of("train", index).performers}
     for number, (voice, kind) in enumerate(VOICES.items()):

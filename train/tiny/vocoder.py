@@ -249,12 +249,17 @@ def main() -> None:
     from diffusers import AutoencoderKL
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/tiny"), help="holds vae_a/; vocoder/ is written into it")
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny"), help="vocoder/ is written into it")
+    parser.add_argument("--codecs", type=Path, help="folder that holds vae_a/; OUT by default")
     parser.add_argument("--minutes", type=float, default=90.0, help="of one core")
     parser.add_argument("--pieces", type=int, default=PIECES, help="pieces of sound to learn from")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    vae_a = AutoencoderKL.from_pretrained(args.out / "vae_a").eval().requires_grad_(False)
+    vae_a = (
+        AutoencoderKL.from_pretrained((args.codecs or args.out) / "vae_a", torch_dtype=torch.float32)
+        .eval()
+        .requires_grad_(False)
+    )
     pieces = open_pieces(args.out / "cache" / "vocoder.safetensors", vae_a, args.pieces)
     torch.manual_seed(args.seed)
     run = new_run()

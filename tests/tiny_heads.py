@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from con360.control import FieldConfig, FieldHead
+from con360.control import FieldConfig, FieldHead, add_head
+from con360.control.field_file import save_head
 from con360.scenes import caption_vocabulary
 
 SMALL = FieldConfig(caption_vocabulary(), hidden=4, heads=2, width=8)
@@ -22,3 +25,11 @@ def seeing_head() -> FieldHead:
         torch.nn.init.zeros_(part.weight)
         torch.nn.init.zeros_(part.bias)
     return head
+
+
+def write_hearing_control(models: Path) -> str:
+    """Give the tiny control a head: write `con360_control/hearing.safetensors` beside it; return its name."""
+    folder, head = models / "con360_control", models / "head.safetensors"
+    save_head(head, seeing_head(), {})
+    add_head(folder / "random.safetensors", head, folder / "hearing.safetensors")
+    return "hearing.safetensors"

@@ -237,10 +237,10 @@ def measure_generated(
     """The same of a sound that the model makes of a scene, and of the true sound through its codec."""
     of = stage(scene_of("test", index))
     told, untold = captions(of.scene, index)
-    rows = {}
+    rows: dict[str, list[float]] = {}
     for name, sound in {
         "codec": through_codec(model, of.mono),
-        "generated": generated(model, of, steps, index),
+        "generated": generated(model, control, of, steps, index),
     }.items():
         voices = powers_of(sound, of.scene), of.voices[1]
         asking = {f"{words}, {maps} maps": asked(head, of, maps, caption, sound)

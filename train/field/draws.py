@@ -39,6 +39,7 @@ class Drawn:
         maps, words, powers_db: as in `Told`, without the batch.
         lobes: wanted distribution over the columns, `[R, K, C]`.
         vectors: wanted, `[R, K, 3]`. weights: of each band in the loss, `[R, K]`.
+        directed: 1 where the caption names directions.
     """
 
     maps: Tensor
@@ -47,6 +48,7 @@ class Drawn:
     lobes: Tensor
     vectors: Tensor
     weights: Tensor
+    directed: Tensor
 
     def to(self, device: torch.device) -> Drawn:
         return Drawn(*(getattr(self, f.name).to(device) for f in fields(self)))
@@ -71,18 +73,22 @@ def draw(
     heard = _with_floor(powers_db, rng)
     if rng.random() < config.drop_sound:
         heard = torch.full_like(heard, -200.0)
-    words = padded(words_of(_caption(scene, rng, config), vocabulary))
+    caption, directed = _caption(scene, rng, config)
+    words = padded(words_of(caption, vocabulary))
     words = torch.where(torch.from_numpy(rng.random(len(words)) < config.drop_words) & (words > 0), 1, words)
-    return Drawn(maps, words, heard, lobes, vectors, weights)
+    return Drawn(maps, words, heard, lobes, vectors, weights, torch.tensor(float(directed)))
 
 
 def padded(words: Tensor) -> Tensor:
     return F.pad(words[:MOST_WORDS], (0, max(0, MOST_WORDS - len(words))))
 
 
-def _caption(scene: Scene, rng: np.random.Generator, config: FieldRunConfig) -> str:
+def _caption(scene: Scene, rng: np.random.Generator, config: FieldRunConfig) -> tuple[str, bool]:
+    """A caption, and whether it names directions."""
     told, shuffled = rng.random() >= config.drop_directions, rng.random() < config.shuffle
-    return "" if rng.random() < config.drop_caption else caption_of(scene, rng, told=told, shuffled=shuffled)
+    if rng.random() < config.drop_caption:
+        return "", False
+    return caption_of(scene, rng, told=told, shuffled=shuffled), told
 
 
 def _looking_elsewhere(scene: Scene, rendered: Rendered, rng: np.random.Generator) -> tuple[Scene, Rendered]:

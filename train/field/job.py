@@ -21,7 +21,7 @@ from train.field.scenes import field_scene
 from train.field.settings import FieldRunConfig
 from train.monitor import Monitor
 
-VECTOR_WEIGHT = 2.0
+VECTOR_WEIGHT, WORDS_WEIGHT = 2.0, 0.5
 
 
 class Scenes:
@@ -55,6 +55,7 @@ class FieldErrors(NamedTuple):
 
     columns: Tensor
     vectors: Tensor
+    words: Tensor
 
 
 class FieldNet(nn.Module):
@@ -70,9 +71,17 @@ class FieldNet(nn.Module):
         columns = -(draws.lobes * logarithms).sum(-1)
         vectors = torch.einsum("brkc,brcd->brkd", logarithms.exp(), directions)
         off = (vectors - draws.vectors).square().sum(-1)
+        errors = (columns, VECTOR_WEIGHT * off, WORDS_WEIGHT * self._of_words(draws))
         whole = draws.weights.sum((1, 2))
-        means = ((error * draws.weights).sum((1, 2)) / whole for error in (columns, VECTOR_WEIGHT * off))
-        return FieldErrors(*means)
+        return FieldErrors(*((error * draws.weights).sum((1, 2)) / whole for error in errors))
+
+    def _of_words(self, draws: Drawn) -> Tensor:
+        """Errors `[B, R, K]` of what the caption says by itself.
+
+        Where the sound tells all, words would not be learned, and sound that keeps no phase needs them.
+        """
+        said = self.head.reading(draws.words).log_softmax(-1)
+        return -torch.einsum("brkc,bkc->brk", draws.lobes, said) * draws.directed[:, None, None]
 
 
 class FieldJob:

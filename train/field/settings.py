@@ -31,12 +31,12 @@ class FieldRunConfig(RunConfig):
     estimated: float = _option(0.5, "share of the clips that have estimated saliency")
     roll: float = _option(0.75, "share of the clips whose voices are rolled in time")
     shuffle: float = _option(0.3, "share of the captions with phrases in another order")
-    drop_directions: float = _option(0.4, "share of the captions without direction words")
+    drop_directions: float = _option(0.35, "share of the captions without direction words")
     drop_words: float = _option(0.03, "share of the words that are unknown")
     drop_caption: float = _option(0.1, "share of the clips without caption")
-    drop_sound: float = _option(0.1, "share of the clips with silence for their sound")
+    drop_sound: float = _option(0.2, "share of the clips with silence for their sound")
     drop_maps: float = _option(0.05, "share of the clips with flat saliency")
-    drop_colours: float = _option(0.25, "share of the clips without the map of colours")
+    drop_colours: float = _option(0.35, "share of the clips without the map of colours")
 
     def above_zero(self) -> list[str]:
         return ["pool", *super().above_zero()]

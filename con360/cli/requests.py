@@ -321,6 +321,7 @@ class ConvertRequest(Request):
     input: str
     output: str
     half: bool
+    tensors_only: bool
 
 
 REQUESTS: dict[str, type[Request]] = {

@@ -1,0 +1,74 @@
+"""Load networks that tell when a picture sounds: SyncFusion's onset network, Video-Foley's Video2RMS, and ours.
+
+Weights are strict: a missing, unknown, misshapen or non-finite one is named.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..models.envelope_networks import Video2Rms
+from ..models.onset_network import OnsetNetwork
+from .files import State, problems_of, read_tensors, short
+from .kinds import ONSETS, VIDEO2RMS, read_header_of
+
+# Of a Lightning checkpoint, names below this prefix are the network.
+TRAINERS_PREFIX = "model."
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_onset_network(path: str | Path, device: torch.device | str = "cpu") -> OnsetNetwork:
+    """Read SyncFusion's onset network.
+
+    Args:
+        path: a Lightning checkpoint as published, a bare state dict, or a safetensors made of either.
+
+    Raises:
+        InputError: another model, a damaged file, or one that names more than tensors; it says how to convert that.
+    """
+    path = Path(path).expanduser()
+    read_header_of(path, ONSETS, "the onset network")
+    with torch.device("meta"):
+        network = OnsetNetwork()
+    return _filled(network, _own(read_tensors(path)), path, device)
+
+
+def load_video2rms(path: str | Path, device: torch.device | str = "cpu") -> Video2Rms:
+    """Read Video-Foley's Video2RMS; sizes are read off the weights.
+
+    Raises:
+        InputError: as in `load_onset_network`.
+    """
+    path = Path(path).expanduser()
+    read_header_of(path, VIDEO2RMS, "the envelope network")
+    state = _own(read_tensors(path), "encoder.")
+    try:
+        values, frames = state["encoder.BiLSTM_projs.0.weight"].shape
+        features = len(state["encoder.convolutions.0.0.conv.bias"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{short(path)} tells no sizes ({error}): it is no whole Video2RMS; get it again.") from error
+    with torch.device("meta"):
+        network = Video2Rms(features, frames, values)
+    return _filled(network, state, path, device)
+
+
+def _own(state: State, start: str = "") -> State:
+    """Weights of the network alone, without a trainer's prefix; of those, names that begin with `start`."""
+    whole = any(name.startswith(TRAINERS_PREFIX) for name in state)
+    own = {name.removeprefix(TRAINERS_PREFIX): t for name, t in state.items() if name.startswith(TRAINERS_PREFIX)}
+    return {name: t for name, t in (own if whole else state).items() if name.startswith(start)}
+
+
+def _filled(network: Network, state: State, path: Path, device: torch.device | str) -> Network:
+    problems = list(problems_of(network.state_dict(), state))
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise InputError(f"{short(path)} does not fit: {'; '.join(problems[:3])}{more}. Get it again.")
+    floats = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    network.load_state_dict(floats, assign=True)
+    return network.to(device).eval().requires_grad_(False)

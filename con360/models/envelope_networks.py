@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..records import Envelope
-from ..sound.envelopes import CLASSES, from_classes
+from ..saliency.region_motion import FEATURES
+from ..sound.envelopes import CLASSES, RATE_HZ, from_classes
 
 KERNEL, LAYERS = 5, 3
 
@@ -62,6 +63,54 @@ class Video2Rms(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits `[B, K, N]` of `[B, T, F]`."""
         return self.encoder(x)
+
+
+class PictureEnvelope(nn.Module):
+    """A region's motion at 15 fps to classes at 125 Hz, for clips of any length.
+
+    Convolutions and BiLSTMs read frames; each value of the envelope is told by the two frames around it and the place
+    between them, so that a rise can lie between frames.
+
+    Args:
+        width: features inside. fps: of the motion that it reads.
+    """
+
+    def __init__(self, width: int = 48, fps: float = 15.0) -> None:
+        super().__init__()
+        self.width, self.fps = width, fps
+        channels = (FEATURES, *(width,) * LAYERS)
+        self.convolutions = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv1d(a, b, KERNEL, padding=KERNEL // 2), nn.SiLU())
+                for a, b in zip(channels[:-1], channels[1:], strict=True)
+            )
+        )
+        self.memory = nn.LSTM(width, width, 2, batch_first=True, bidirectional=True)
+        self.head = nn.Sequential(nn.Linear(4 * width + 1, 2 * width), nn.ReLU(), nn.Linear(2 * width, CLASSES))
+
+    def forward(self, motion: Tensor) -> Tensor:
+        """Compute logits `[B, K, N]` of `saliency.region_motion`, `[B, T, 4]`; N is T / fps x 125, rounded."""
+        x, _ = self.memory(self.convolutions(motion.transpose(1, 2)).transpose(1, 2))
+        last, count = x.shape[1] - 1, round(x.shape[1] / self.fps * RATE_HZ)
+        place = ((torch.arange(count, device=x.device) + 0.5) / RATE_HZ * self.fps).clamp_max(last)
+        before = place.floor().long()
+        between = (place - before).to(x.dtype)[None, :, None].expand(len(x), -1, -1)
+        pair = torch.cat((x[:, before], x[:, (before + 1).clamp_max(last)], between), dim=2)
+        return self.head(pair).transpose(1, 2)
+
+    @torch.no_grad()
+    def envelope(self, motion: Tensor) -> Envelope:
+        """Tell the envelope of one region `[T, 4]`."""
+        return self.decoded(self(motion.to(self.head[0].weight)[None])[0])
+
+    @staticmethod
+    def decoded(logits: Tensor) -> Envelope:
+        """Decode logits `[K, N]`: each value is the middle of the class at which half of the belief is reached.
+
+        The median has the least mean error, which the likeliest class has not.
+        """
+        reached = logits.float().softmax(0).cumsum(0) >= 0.5
+        return Envelope(from_classes(reached.long().argmax(0).cpu()))
 
 
 def envelope_of_logits(logits: Tensor, *, upper_edges: bool = False) -> Envelope:

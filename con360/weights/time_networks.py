@@ -1,24 +1,30 @@
-"""Load networks that tell when a picture sounds: SyncFusion's onset network, Video-Foley's Video2RMS, and ours.
+"""Load networks that tell when a picture sounds: SyncFusion's onset network, Video-Foley's Video2RMS, and our own.
 
 Weights are strict: a missing, unknown, misshapen or non-finite one is named.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ..errors import InputError
-from ..models.envelope_networks import Video2Rms
+from ..media.files import atomic_path
+from ..models.envelope_networks import PictureEnvelope, Video2Rms
 from ..models.onset_network import OnsetNetwork
 from .files import State, problems_of, read_tensors, short
-from .kinds import ONSETS, VIDEO2RMS, read_header_of
+from .kinds import ONSETS, PICTURE_ENVELOPE, VIDEO2RMS, read_header_of
 
 # Of a Lightning checkpoint, names below this prefix are the network.
 TRAINERS_PREFIX = "model."
+# Wider ones are no envelope networks of ours.
+MAX_WIDTH = 4096
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -55,6 +61,34 @@ def load_video2rms(path: str | Path, device: torch.device | str = "cpu") -> Vide
     with torch.device("meta"):
         network = Video2Rms(features, frames, values)
     return _filled(network, state, path, device)
+
+
+def load_picture_envelope(path: str | Path, device: torch.device | str = "cpu") -> PictureEnvelope:
+    """Read an envelope network that `train.when.run` wrote.
+
+    Raises:
+        InputError: another model, a damaged file, or one whose facts do not fit.
+    """
+    path = Path(path).expanduser()
+    header = read_header_of(path, PICTURE_ENVELOPE, "the envelope network")
+    try:
+        facts = json.loads(header.metadata["facts"])
+        width, fps = int(facts["width"]), float(facts["fps"])
+        if not 0 < width <= MAX_WIDTH or not 0 < fps < math.inf:
+            raise ValueError(f"width {width}, {fps:g} fps")
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{short(path)} does not say its width and frame rate ({error}); get it again.") from error
+    with torch.device("meta"):
+        network = PictureEnvelope(width, fps)
+    return _filled(network, read_tensors(path), path, device)
+
+
+def save_picture_envelope(network: PictureEnvelope, path: Path) -> None:
+    """Write an envelope network in half precision."""
+    state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    metadata = {"format": "con360-envelope", "facts": json.dumps({"width": network.width, "fps": network.fps})}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata=metadata)
 
 
 def _own(state: State, start: str = "") -> State:

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from con360.choices import VoiceFollows
 from con360.geometry.erp import erp_directions
+from con360.media.files import atomic_path
 from con360.models.onset_network import FPS
 from con360.records import View, ViewTrack
 from con360.saliency.region_motion import HEIGHT, region_motion
 from con360.scenes import Performer, Scene, random_scene, voice_waveform
 from con360.sound.envelopes import rms_curve
 from con360.timing import ClipSpec
+from con360.weights.files import read_header
 from train.examples import SPLIT_FIRST_SEED
 
 # A region that a picture suggests lies off its thing by about so many degrees.
@@ -79,14 +84,27 @@ def _emptiest(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
     return float(yaws[best]), float(pitches[best])
 
 
+def build(path: Path, split: str, count: int, voice_follows: VoiceFollows) -> Path:
+    """Render the regions of the first scenes of a split, where the file does not hold them yet; a resumed run reads."""
+    asked = {"split": split, "count": str(count), "voice_follows": voice_follows}
+    if not path.is_file() or read_header(path).metadata != asked:
+        seeds = range(SPLIT_FIRST_SEED[split], SPLIT_FIRST_SEED[split] + count)
+        scenes = (regions_of(random_scene(seed, voice_follows), seed) for seed in tqdm(seeds, desc=f"{split} scenes"))
+        columns = zip(*((one.motion, one.envelope) for regions in scenes for one in regions), strict=True)
+        motion, envelope = (torch.stack(column) for column in columns)
+        with atomic_path(path) as temporary:
+            save_file({"motion": motion, "envelope": envelope}, temporary, metadata=asked)
+    return path
+
+
 class SceneRegions:
-    """Hold the regions of the first scenes of a split."""
+    """Hold the regions of a file that `build` wrote."""
 
     reads_ahead = False
 
-    def __init__(self, split: str, count: int, voice_follows: VoiceFollows) -> None:
-        seeds = range(SPLIT_FIRST_SEED[split], SPLIT_FIRST_SEED[split] + count)
-        self.regions = [one for seed in seeds for one in regions_of(random_scene(seed, voice_follows), seed)]
+    def __init__(self, path: Path) -> None:
+        state = load_file(path)
+        self.regions = [Region(*one) for one in zip(state["motion"], state["envelope"], strict=True)]
         self.groups: Sequence[range] = [range(i, i + 1) for i in range(len(self.regions))]
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from con360.weights.time_networks import save_picture_envelope
 from train.config import RunConfig
 from train.stage import OnStep, Setup, stage_command, train_stage
 from train.when.envelope import EnvelopeJob
-from train.when.regions import SceneRegions
+from train.when.regions import SceneRegions, build
 from train.when.settings import EnvelopeConfig
 
 CONFIGS: dict[str, RunConfig] = {"envelope": EnvelopeConfig()}
@@ -25,10 +25,9 @@ CONFIGS: dict[str, RunConfig] = {"envelope": EnvelopeConfig()}
 def setup_of(config: RunConfig, device: torch.device) -> Setup:
     """Make the job of a configuration."""
     assert isinstance(config, EnvelopeConfig), "there is one kind of run"
-    source, held_out = (
-        SceneRegions(split, count, config.voice_follows)
-        for split, count in (("train", config.pool), ("validation", config.held_out))
-    )
+    counts, voices = {"train": config.pool, "validation": config.held_out}, config.voice_follows
+    files = (build(config.folder / f"{s}-{voices}.safetensors", s, count, voices) for s, count in counts.items())
+    source, held_out = map(SceneRegions, files)
     job = EnvelopeJob(config)
     return Setup(job, source, held_out, lambda path: save_picture_envelope(job.net.network, path))
 

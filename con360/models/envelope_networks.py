@@ -88,11 +88,15 @@ class PictureEnvelope(nn.Module):
         self.memory = nn.LSTM(width, width, 2, batch_first=True, bidirectional=True)
         self.head = nn.Sequential(nn.Linear(4 * width + 1, 2 * width), nn.ReLU(), nn.Linear(2 * width, CLASSES))
 
-    def forward(self, motion: Tensor) -> Tensor:
-        """Compute logits `[B, K, N]` of `saliency.region_motion`, `[B, T, 4]`; N is T / fps x 125, rounded."""
+    def forward(self, motion: Tensor, told: slice = slice(None)) -> Tensor:
+        """Compute logits `[B, K, N]` of `saliency.region_motion`, `[B, T, 4]`; N is T / fps x 125, rounded.
+
+        Args:
+            told: values that are wanted; training asks for a part.
+        """
         x, _ = self.memory(self.convolutions(motion.transpose(1, 2)).transpose(1, 2))
         last, count = x.shape[1] - 1, round(x.shape[1] / self.fps * RATE_HZ)
-        place = ((torch.arange(count, device=x.device) + 0.5) / RATE_HZ * self.fps).clamp_max(last)
+        place = ((torch.arange(count, device=x.device)[told] + 0.5) / RATE_HZ * self.fps).clamp_max(last)
         before = place.floor().long()
         between = (place - before).to(x.dtype)[None, :, None].expand(len(x), -1, -1)
         pair = torch.cat((x[:, before], x[:, (before + 1).clamp_max(last)], between), dim=2)

@@ -21,6 +21,10 @@ from train.when.regions import Region
 from train.when.settings import EnvelopeConfig
 
 
+# Neighbouring values say nearly the same: a step learns from one in so many.
+EVERY = 4
+
+
 class EnvelopeErrors(NamedTuple):
     """Error of each region, `[B]`."""
 
@@ -28,13 +32,14 @@ class EnvelopeErrors(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scales:
-    """Hold what each region's measures are multiplied by, `[B, 1, 4]`."""
+class Chance:
+    """Hold what each region's measures are multiplied by, `[B, 1, 4]`, and the first value that is learned from."""
 
-    values: Tensor
+    scales: Tensor
+    first: int
 
-    def to(self, device: torch.device) -> Scales:
-        return Scales(self.values.to(device))
+    def to(self, device: torch.device) -> Chance:
+        return Chance(self.scales.to(device), self.first)
 
 
 class EnvelopeNet(nn.Module):
@@ -44,8 +49,11 @@ class EnvelopeNet(nn.Module):
         super().__init__()
         self.network = PictureEnvelope(width)
 
-    def forward(self, batch: Region, draws: Scales) -> EnvelopeErrors:
-        return EnvelopeErrors(class_loss(self.network(batch.motion * draws.values), classes_of(batch.envelope)))
+    def forward(self, batch: Region, draws: Chance) -> EnvelopeErrors:
+        told = slice(draws.first, None, EVERY)
+        return EnvelopeErrors(
+            class_loss(self.network(batch.motion * draws.scales, told), classes_of(batch.envelope[:, told]))
+        )
 
 
 def classes_of(envelope: Tensor) -> Tensor:
@@ -71,15 +79,15 @@ class EnvelopeJob:
     def collate(self, samples: Sequence[Region]) -> Region:
         return Region(*(torch.stack(column) for column in zip(*((s.motion, s.envelope) for s in samples), strict=True)))
 
-    def draw(self, batch: Region, numbers: Sequence[int], stream: int, step: int) -> Scales:
-        generators = (generator_of(self.config.seed, stream, number) for number in numbers)
+    def draw(self, batch: Region, numbers: Sequence[int], stream: int, step: int) -> Chance:
+        generators = [generator_of(self.config.seed, stream, number) for number in numbers]
         drawn = torch.stack([torch.randn(1, batch.motion.shape[-1], generator=g) for g in generators])
-        return Scales(1 + self.config.jitter * drawn)
+        return Chance(1 + self.config.jitter * drawn, int(torch.randint(EVERY, (), generator=generators[0])))
 
-    def places(self, draws: Scales) -> None:
+    def places(self, draws: Chance) -> None:
         """There is no noise schedule."""
 
-    def bare(self, batch: Region, draws: Scales) -> EnvelopeErrors:
+    def bare(self, batch: Region, draws: Chance) -> EnvelopeErrors:
         """The same: there is no condition."""
         return self.net(batch, draws)
 

@@ -89,6 +89,6 @@ class OnsetNetwork(nn.Module):
 
 
 def normalised(frames: Tensor) -> Tensor:
-    """Turn frames `[T, 3, h, w]` in [0, 1] into what the network reads: `[3, T, h, w]`, by ImageNet's mean and spread."""
+    """Turn frames `[T, 3, h, w]` in [0, 1] into what the network reads, `[3, T, h, w]`, by ImageNet's statistics."""
     mean, std = (torch.tensor(values).view(3, 1, 1).to(frames) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return ((frames - mean) / std).transpose(0, 1)

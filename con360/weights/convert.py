@@ -153,7 +153,11 @@ def convert_folder(
 
 
 def _convert_into(
-    staging: Path, source: Path, pickles: list[Path], copied: list[Path], asked: Mapping[str, bool],
+    staging: Path,
+    source: Path,
+    pickles: list[Path],
+    copied: list[Path],
+    asked: Mapping[str, bool],
     progress: Progress | None,
 ) -> tuple[Converted, ...]:
     done: list[Converted] = []

@@ -31,8 +31,8 @@ PARTS = {"rms_envelope": "video2rms/"}
 PROVENANCE = (
     "Outputs of the official SVG, SalViT360, OmniAudio, SyncFusion and Video-Foley code, run unmodified on CPU in "
     "float32, one thread, with torch 2.11, diffusers 0.42.1, transformers 5.23, torchvision 0.26 and kornia 0.9 "
-    "(OmniAudio: transformers 5.24, OpenCV 5.0, Pillow 13.0). No trained weight is involved: weights and inputs come from their names (filler.py). "
-    "Each entry is reduced from the full recorded tensor by store.summarise."
+    "(OmniAudio: transformers 5.24, OpenCV 5.0, Pillow 13.0). No trained weight is involved: weights and inputs come "
+    "from their names (filler.py). Each entry is reduced from the full recorded tensor by store.summarise."
 )
 
 

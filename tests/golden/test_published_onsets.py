@@ -30,7 +30,7 @@ def test_shapes_inside_the_onset_network(case):
         x = torch.empty(runs_onsets.CASES.get(case, (1, 3, 30, 112, 112)))
     seen = {}
     parts = dict(network.net["model"].named_modules()) | {"features": network.net["model"], "fc.0": network.fc[0]}
-    for name, wanted in KEPT["shapes"][case].items():
+    for name in KEPT["shapes"][case]:
         parts[name].register_forward_hook(lambda _, args, out, name=name: seen.__setitem__(name, list(out.shape)))
     network(x)
     assert seen == KEPT["shapes"][case]

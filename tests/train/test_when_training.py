@@ -70,7 +70,9 @@ def test_the_judge_prints_trivial_guesses_beside_the_network(tmp_path, monkeypat
     found = {"hum": [regions[0]], judge.EMPTY: [regions[-1]]}
     monkeypatch.setattr(judge, "unseen", lambda *asked: found)
     assert judge.main([str(tmp_path / "a.safetensors"), "--scenes", "1"]) == 0
-    rows = {line.split("  ")[0].strip() or line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    rows = {
+        line.split("  ")[0].strip() or line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()
+    }
     silence = float(rows["hum"][-1])
     assert silence == pytest.approx(float(regions[0].envelope.mean()), abs=1e-4)
     assert 0 < float(rows["hum"][-3]) < silence, "motion at the best level is nearer than silence"

@@ -20,7 +20,6 @@ from train.when.losses import class_loss, near_classes
 from train.when.regions import Region
 from train.when.settings import EnvelopeConfig
 
-
 # Neighbouring values say nearly the same: a step learns from one in so many.
 EVERY = 4
 

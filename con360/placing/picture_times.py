@@ -7,6 +7,7 @@ Source: ours; the curve is that of `placing.movement`.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from ..sound.envelopes import curve_at, frame_times_s
 from ..sound.time_tracks import ONSET_RMS
 from .movement import SHORTEST_S, WINDOW_S, curve_along, movement_of_clip
 
-# Frames a second that a file is read at, at least: half a frame is the error of a time.
+# Frames a second that a file is read at, where it has them: half a frame is the error of a time.
 PICTURE_TIMES_FPS = 30.0
 # Of the curve's range: a rise that counts as an onset, and a change from frame to frame that goes on with a rise.
 LEAST_RISE, RISING = 0.25, 0.02
@@ -29,6 +30,13 @@ STILL = 0.05
 LEAST_FRAMES = 3
 
 Box = tuple[float, float, float, float]
+
+
+def picture_times_fps(recorded_fps: float | None) -> float:
+    """Choose frames per second to read a file at: a whole part of the recorded rate, 30 or more where it has them."""
+    if not recorded_fps:
+        return PICTURE_TIMES_FPS
+    return recorded_fps / max(1, math.floor(recorded_fps / PICTURE_TIMES_FPS + 0.01))
 
 
 def time_track_of_region(

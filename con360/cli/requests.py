@@ -304,6 +304,7 @@ class WhenRequest(Request, SoundOptions):
     region: int | None
     yaw: float | None
     pitch: float | None
+    network: str | None
     eye: Eye | None
     device: str
 

@@ -73,7 +73,12 @@ class PictureEnvelope(nn.Module):
 
     Args:
         width: features inside. fps: of the motion that it reads.
+
+    Attributes:
+        knows: sentence for people.
     """
+
+    knows = "This network was trained on procedural scenes alone, whose shapes pulse as they sound: take it as a draft."
 
     def __init__(self, width: int = 48, fps: float = 15.0) -> None:
         super().__init__()

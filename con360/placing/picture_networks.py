@@ -25,7 +25,7 @@ from ..geometry.perspective import erp_to_perspective
 from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..models.envelope_networks import PictureEnvelope
 from ..models.onset_network import CHUNK_FRAMES, FPS, SIDE_PX, OnsetNetwork
-from ..records import Envelope, OnsetTrack, PanoramaClip, Progress, View, ViewTrack
+from ..records import Envelope, OnsetTrack, PanoramaClip, Progress, TimeTrack, View, ViewTrack
 from ..saliency.region_motion import region_motion
 
 # A logit above this is an onset, as published: a probability of 0.62.
@@ -39,6 +39,22 @@ _ABOUT = 0.99
 
 Pictures = PanoramaClip | PanoramaStream
 Look = View | ViewTrack
+
+
+def time_track_by_network(
+    pictures: Pictures, view: Look, network: OnsetNetwork | PictureEnvelope, *, start_s: float = 0.0,
+    stop_s: float = math.inf, progress: Progress | None = None,
+) -> TimeTrack:  # fmt: skip
+    """Draft a track of what the network tells: onsets of a view, or the level of a region.
+
+    Args, raises: as `onsets_of_picture`.
+    """
+    if isinstance(network, OnsetNetwork):
+        found = onsets_of_picture(pictures, view, network, start_s=start_s, stop_s=stop_s, progress=progress)
+        return TimeTrack(onsets=found)
+    return TimeTrack(
+        envelope=envelope_of_picture(pictures, view, network, start_s=start_s, stop_s=stop_s, progress=progress)
+    )
 
 
 def onsets_of_picture(

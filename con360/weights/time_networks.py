@@ -18,14 +18,29 @@ from ..errors import InputError
 from ..media.files import atomic_path
 from ..models.envelope_networks import PictureEnvelope, Video2Rms
 from ..models.onset_network import OnsetNetwork
-from .files import State, problems_of, read_tensors, short
-from .kinds import ONSETS, PICTURE_ENVELOPE, VIDEO2RMS, read_header_of
+from .files import State, problems_of, read_header, read_tensors, short
+from .kinds import ONSETS, PICTURE_ENVELOPE, VIDEO2RMS, kind_of, read_header_of
 
 # Of a Lightning checkpoint, names below this prefix are the network.
 TRAINERS_PREFIX = "model."
 # Wider ones are no envelope networks of ours.
 MAX_WIDTH = 4096
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_time_network(path: str | Path, device: torch.device | str = "cpu") -> OnsetNetwork | PictureEnvelope:
+    """Read a network that watches a picture alone, of whichever kind the file holds.
+
+    Raises:
+        InputError: as in `load_onset_network`.
+    """
+    path = Path(path).expanduser()
+    kind = kind_of(read_header(path))
+    if kind not in _WATCHING:
+        raise InputError(
+            f"{short(path)} is {kind}; wanted {' or '.join(_WATCHING)}, which watch a picture. Choose another file."
+        )
+    return _WATCHING[kind](path, device)
 
 
 def load_onset_network(path: str | Path, device: torch.device | str = "cpu") -> OnsetNetwork:
@@ -89,6 +104,10 @@ def save_picture_envelope(network: PictureEnvelope, path: Path) -> None:
     metadata = {"format": "con360-envelope", "facts": json.dumps({"width": network.width, "fps": network.fps})}
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)
+
+
+# By kind: networks that need a picture and nothing else.
+_WATCHING = {ONSETS: load_onset_network, PICTURE_ENVELOPE: load_picture_envelope}
 
 
 def _own(state: State, start: str = "") -> State:

@@ -6,11 +6,13 @@ import pytest
 import torch
 from synthetic_clips import write_video
 
+from con360.cli import main
 from con360.errors import InputError
 from con360.geometry.erp import erp_directions
 from con360.media.info import probe
 from con360.media.reader import PanoramaStream
-from con360.models.envelope_networks import PictureEnvelope
+from con360.models.envelope_networks import PictureEnvelope, Video2Rms
+from con360.models.onset_network import OnsetNetwork
 from con360.placing.picture_networks import (
     envelope_of_picture,
     onsets_of_frames,
@@ -21,6 +23,8 @@ from con360.records import PanoramaClip, View, ViewTrack
 from con360.saliency.region_motion import region_motion
 from con360.scenes import Performer, Scene
 from con360.sound.onsets import check_onsets
+from con360.sound.time_tracks import time_track_from_text
+from con360.weights.time_networks import save_picture_envelope
 
 
 class Watcher:
@@ -130,6 +134,43 @@ def test_what_cannot_be_read_is_named():
             call()
     with pytest.raises(KeyboardInterrupt):
         onsets_of_picture(numbered(30, 15), View(0), watcher, progress=_stop)
+
+
+def test_the_command_drafts_a_track_by_a_network(tmp_path, monkeypatch, capsys):
+    clip = write_video(tmp_path / "a.mp4", [i / 30 for i in range(60)])
+    file = tmp_path / "envelope.safetensors"
+    save_picture_envelope(PictureEnvelope(8), file)
+    ask = ["when", str(clip), "--from", "picture", "--duration", "1.5", "--yaw", "20", "--network", str(file)]
+    assert main([*ask, "-o", str(tmp_path / "level.json")]) == 0
+    assert "procedural scenes alone" in capsys.readouterr().err
+    found = time_track_from_text((tmp_path / "level.json").read_text())
+    assert found.onsets is None and found.envelope is not None
+    monkeypatch.setattr(OnsetNetwork, "logits", lambda self, frames: frames.mean((1, 2, 3)) * 0 + 1)
+    with torch.device("meta"):
+        shapes = OnsetNetwork().state_dict()
+    state = {name: torch.zeros((), dtype=t.dtype).expand(t.shape) for name, t in shapes.items()}
+    torch.save({"state_dict": state}, tmp_path / "onsets.ckpt")
+    assert main([*ask[:-1], str(tmp_path / "onsets.ckpt"), "-o", str(tmp_path / "hits.json")]) == 0
+    assert "drumsticks" in capsys.readouterr().err
+    hits = time_track_from_text((tmp_path / "hits.json").read_text()).onsets
+    assert hits.times_s[:2] == pytest.approx((0.5 / 15, 2.5 / 15), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--network", "a.ckpt"], "--network look at the picture"),
+        (["--from", "picture", "--region", "1", "--network", "a.ckpt"], "instead of --region"),
+        (["--from", "picture", "--network", "{clip}"], "cannot be read"),
+        (["--from", "picture", "--network", "{folder}/rms.pt"], "is Video2RMS of Video-Foley; wanted"),
+    ],
+)
+def test_networks_that_cannot_watch_are_named(tmp_path, capsys, words, says):
+    clip = write_video(tmp_path / "a.mp4", [i / 30 for i in range(30)])
+    torch.save(Video2Rms(8, 4, 4).state_dict(), tmp_path / "rms.pt")
+    words = [word.format(clip=clip, folder=tmp_path) for word in words]
+    assert main(["when", str(clip), "-o", str(tmp_path / "t.json"), *words]) == 2
+    assert says in capsys.readouterr().err and not (tmp_path / "t.json").exists()
 
 
 def _stop(done: int, total: int, what: str) -> None:

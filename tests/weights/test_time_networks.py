@@ -42,6 +42,7 @@ def test_the_published_checkpoint_of_onsets_loads_once_converted(tmp_path, onset
     assert "found     onsets: SyncFusion's onset network" in listed and "none seen" in listed
 
 
+@pytest.mark.slow
 def test_tensors_alone_load_as_they_are(tmp_path, onsets):
     for path in (lightning(tmp_path / "plain.ckpt", onsets), tmp_path / "bare.safetensors"):
         if path.suffix == ".safetensors":
@@ -51,6 +52,8 @@ def test_tensors_alone_load_as_they_are(tmp_path, onsets):
 
 
 def test_files_that_do_not_fit_are_named(tmp_path, onsets):
+    # Files of one value each.
+    onsets = {name: t.new_zeros(()).expand(t.shape) for name, t in onsets.items()}
     small = {name: t for name, t in onsets.items() if not name.startswith("net.model.layer4")}
     for name, state, says in (
         ("cut", small, "layer4.0.conv1.0.0.weight is missing"),
@@ -61,7 +64,7 @@ def test_files_that_do_not_fit_are_named(tmp_path, onsets):
         with pytest.raises(InputError, match=says):
             load_onset_network(lightning(tmp_path / f"{name}.ckpt", state))
     whole = lightning(tmp_path / "whole.ckpt", onsets)
-    (tmp_path / "half.ckpt").write_bytes(whole.read_bytes()[:1_000_000])
+    (tmp_path / "half.ckpt").write_bytes(whole.read_bytes()[:-1000])
     with pytest.raises(InputError, match="half.ckpt cannot be read"):
         load_onset_network(tmp_path / "half.ckpt")
     with pytest.raises(InputError, match="there is no weight file"):

@@ -250,7 +250,7 @@ def test_refusals(tmp_path, capsys):
 def test_variants_differ_by_what_they_are_called_and_share_their_first_trainings():
     ablation = ablate.Ablation(Path("runs"), steps=100, first_steps=50, pool=10, batch=4)
     own = {name: ablation.runs(name)[-1] for name in ablate.VARIANTS}
-    assert len({config.out for config in own.values()}) == len(own) == 9
+    assert len({config.out for config in own.values()}) == len(own) == 10
     assert {config.steps for config in own.values()} == {100}
     assert ablation.runs("no pre-training")[:-1] == [] and own["no pre-training"].init is None
     assert [c.train for c in ablation.runs("published")] == ["coarse", "fine", "video"]
@@ -260,15 +260,18 @@ def test_variants_differ_by_what_they_are_called_and_share_their_first_trainings
 
 
 def test_tables_of_variants_hold_intervals(tmp_path):
-    stores = {name: ablate.Store(tmp_path / name, {}) for name in ("published", "beside")}
+    names = ("published", "no pictures", ablate.FLOOR, "beside")
+    stores = {name: ablate.Store(tmp_path / name, {}) for name in names}
     scenes = ablate.Scenes("colour", "still")
     for index in range(3):
         row = {"clip": 10.0 + index, "second": 1.0, "band": 2.0, "within": 1.0, "missing": 0.0, "log_mel": 3.0}
-        stores["published"].put(scenes.part, index, {"sources": 1, "rows": {"made": row}})
+        for name, distance in (("published", 3.0), ("no pictures", 5.0), (ablate.FLOOR, 1.0)):
+            stores[name].put(scenes.part, index, {"sources": 1, "rows": {"made": {**row, "log_mel": distance}}})
         stores["beside"].put(scenes.part, index, {"sources": 1, "rows": {"ahead": {**row, "clip": 90.0}}})
     text, values = ablate.report([scenes], stores, 3)
     assert "**published** | 11" in text and "[10" in text
     assert values[scenes.part]["published"]["clips"] == 3
+    assert "codec's floor, published to no pictures: 0.5 [0.5, 0.5]" in text and text.count("codec's floor") == 1
 
 
 def test_a_result_of_other_settings_is_refused(tmp_path):

@@ -14,12 +14,13 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 from con360.errors import InputError
 from con360.models.omniaudio import OmniAudio, PanoramaUse
+from con360.models.waveform_codec import WaveformCodec
 from con360.sounding.small_encoder import SmallEncoder
 from train.checkpoint import check_finished
 from train.evaluation.field_tables import DIRECTIONS, definitions, summaries, table
@@ -27,9 +28,19 @@ from train.evaluation.fields import figures
 from train.evaluation.store import Store, write_json
 from train.omniaudio.cache import FieldCache, features_of, whole_picture
 from train.omniaudio.flow import guidance, load_flow, made_sound, new_model, seen_by
-from train.omniaudio.judge import BANDS_HZ, RATES, Scenes, gathered, measure_beside, run
+from train.omniaudio.judge import (
+    BANDS_HZ,
+    RATES,
+    Job,
+    Scenes,
+    above_floor,
+    gathered,
+    measure_beside,
+    run,
+    through_codec,
+)
 from train.omniaudio.run import load_codec, load_pictures, train
-from train.omniaudio.settings import FEATURES, Branches, FlowConfig
+from train.omniaudio.settings import FEATURES, RATES_HZ, Branches, FlowConfig
 
 First = Literal["both", "fine", "coarse", "none"]
 
@@ -53,7 +64,12 @@ VARIANTS: dict[str, Variant] = {
     "EAC": Variant(branches="eac"),
     "ERP": Variant(branches="erp"),
     "panorama per frame": Variant(panorama="per_frame"),
+    "no pictures": Variant(branches="none"),
 }
+UNSEEING = "no pictures"
+SEEING = tuple(name for name in VARIANTS if name != UNSEEING)
+# The row of the true sound through the codec, which all variants share.
+FLOOR = "the codec alone"
 
 
 def file_of(name: str) -> str:
@@ -149,16 +165,20 @@ def entrant(config: FlowConfig, encoder: SmallEncoder) -> Entrant:
     return Entrant(config, model, encoder)
 
 
-def judge(ablation: Ablation, names: Sequence[str], scenes: int, say: Callable[[str], None]) -> str:
+def judge(
+    ablation: Ablation, names: Sequence[str], scenes: int, rates: Sequence[str], say: Callable[[str], None]
+) -> str:  # fmt: skip
     """Measure every variant on unseen scenes; write and return the tables."""
     encoder, folder = load_pictures(ablation.out / "pictures.safetensors"), ablation.folder / "judged"
-    jobs: dict[str, tuple[Store, Callable[[Scenes, int], dict]]] = {}
+    codec = WaveformCodec(load_codec("small", ablation.out / "codec.safetensors"), RATES_HZ["small"])
+    jobs: dict[str, Job] = {}
     for name in names:
         config = ablation.runs(name)[-1]
         request = {key: value for key, value in config.to_dict().items() if key in ("steps", "pool", "batch_size")}
         jobs[name] = Store(folder / config.out.stem, request), entrant(config, encoder).measure
+    jobs[FLOOR] = Store(folder / "codec", {"split": "test"}), partial(_measure_codec, codec)
     jobs["beside"] = Store(folder / "beside", {"split": "test"}), measure_beside
-    sets = [Scenes("colour", rate) for rate in RATES]
+    sets = [Scenes("colour", rate) for rate in rates]
     run(sets, scenes, float("inf"), jobs, say)
     text, values = report(sets, {name: store for name, (store, _) in jobs.items()}, scenes)
     write_json(ablation.folder / "ablations.json", values)
@@ -166,14 +186,21 @@ def judge(ablation: Ablation, names: Sequence[str], scenes: int, say: Callable[[
     return text
 
 
+def _measure_codec(codec: WaveformCodec, scenes: Scenes, index: int) -> dict[str, Any]:
+    true = scenes.true(index)
+    made = figures(through_codec(codec, true), true, BANDS_HZ)
+    return {"sources": len(scenes.scene(index).performers), "rows": {"made": made}}
+
+
 def report(sets: Sequence[Scenes], stores: dict[str, Store], count: int) -> tuple[str, dict[str, Any]]:
-    """Write a table for each kind of scenes, and the same as plain values."""
+    """Write a table for each kind of scenes, and the same as plain values; set each beside what saw no pictures."""
     parts, values = ["# Ablations on procedural scenes\n", "Intervals: 95 %, bootstrap over scenes.\n"], {}
     for scenes in sets:
         rows, names, _ = gathered(scenes, stores, count)
         found = summaries(rows, DIRECTIONS)
         values[scenes.part] = found
         parts += [f"## {scenes.title}\n", table(found, DIRECTIONS, names)]
+        parts += [above_floor(rows, name, UNSEEING, FLOOR) for name in rows if UNSEEING in rows and name in SEEING]
     return "\n".join([*parts, definitions(published=False)]), values
 
 
@@ -189,6 +216,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=FlowConfig().batch_size, help="clips of a step")
     add("--mixed-precision", choices=("no", "fp16", "bf16"), default="no", help="of the trainings (default: no)")
     add("--scenes", type=int, default=256, help="unseen scenes of each kind (default: 256)")
+    add("--rates", nargs="+", choices=tuple(RATES), default=list(RATES), help="how fast everything moves")
     add("--only", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS), help="variants to compare")
     return parser
 
@@ -200,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for name in args.only:
             train_missing(ablation.runs(name), print)
-        print(judge(ablation, args.only, args.scenes, lambda line: print(line, flush=True)))
+        print(judge(ablation, args.only, args.scenes, args.rates, lambda line: print(line, flush=True)))
     except InputError as error:
         print(f"ablate: {error}", file=sys.stderr)
         return 2

@@ -27,6 +27,7 @@ import torch
 from con360.choices import VOICE_FOLLOWS, VoiceFollows
 from con360.errors import InputError
 from con360.metrics.figure import bootstrap_interval
+from con360.models.waveform_codec import WaveformCodec
 from con360.placing.movement import MOVEMENT_FPS, PICTURE_HEIGHT, Movement, movement_of_clip
 from con360.records import Sound
 from con360.scenes import VOICES, Scene
@@ -125,7 +126,7 @@ class Judged:
         true, made = scenes.true(index), self.made(scenes, index)
         sounds = {
             "made": made, "shuffled": self.made(scenes, index + 1), "found": as_found(made, watched(scenes, index)),
-            "codec": self._through_codec(true),
+            "codec": through_codec(self.model.network.codec, true),
         }  # fmt: skip
         return _measured(scenes, index, true, sounds)
 
@@ -137,16 +138,16 @@ class Judged:
         settings = replace(self.settings, seed=self.settings.seed + index)
         return ambisonics_for_frames(pictures, FPS, self.model, settings)
 
-    @torch.no_grad()
-    def _through_codec(self, true: Sound) -> Sound:
-        codec = self.model.network.codec
-        mean, _ = codec.vae.moments(resample(true, codec.sample_rate_hz).waveform[None].to(codec.vae.device))
-        return replace(
-            true, waveform=torch.cat(list(codec.decode_tiles([mean[0]])), 1), sample_rate_hz=codec.sample_rate_hz
-        )
-
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+@torch.no_grad()
+def through_codec(codec: WaveformCodec, true: Sound) -> Sound:
+    """Encode a sound and decode it again: the best that a model over this codec could make."""
+    mean, _ = codec.vae.moments(resample(true, codec.sample_rate_hz).waveform[None].to(codec.vae.device))
+    waveform = torch.cat(list(codec.decode_tiles([mean[0]])), 1)
+    return replace(true, waveform=waveform, sample_rate_hz=codec.sample_rate_hz)
 
 
 # Results that are kept, and what makes those of a scene.
@@ -197,7 +198,8 @@ def report(sets: Sequence[Scenes], stores: dict[str, Store], count: int) -> tupl
         found = summaries(rows, (*DIRECTIONS, *MAPS))
         values[scenes.part] = {"scenes": len(sources), "figures": found}
         parts += [f"## {scenes.title}\n", table(found, DIRECTIONS, names), by_sources(rows, names, sources)]
-        parts += [table(found, MAPS, names), *(above_floor(rows, models[0], other) for other in models[1:])]
+        floor = f"{models[0]} codec" if models else ""
+        parts += [table(found, MAPS, names), *(above_floor(rows, models[0], other, floor) for other in models[1:])]
     return "\n".join([*parts, definitions(published=False)]), values
 
 
@@ -216,9 +218,9 @@ def by_sources(rows: Rows, names: dict[str, str], sources: Sequence[int]) -> str
     return "\n".join(lines) + "\n"
 
 
-def above_floor(rows: Rows, ours: str, other: str) -> str:
-    """Say how W's log-mel distances compare once the codec's own is taken off."""
-    mels = np.array([[clip["log_mel"] for clip in rows[name]] for name in (ours, other, f"{ours} codec")]).T
+def above_floor(rows: Rows, ours: str, other: str, floor: str) -> str:
+    """Say how W's log-mel distances compare once the codec's own, the row `floor`, is taken off."""
+    mels = np.array([[clip["log_mel"] for clip in rows[name]] for name in (ours, other, floor)]).T
 
     def ratio(table: np.ndarray) -> float:
         made, theirs, floor = table.mean(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from .common import check_saliency, face_detector, load, notice_missing
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 from .requests import GenerateRequest
 from .start import VIEW, check_start, read_start, start_settings, start_source
-from .when import time_facts, time_guide
+from .when import time_facts, time_guide, with_track
 
 if TYPE_CHECKING:
     from ..caption.by_models import CaptionModels
@@ -68,7 +68,8 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     model, control = load(options, device, report, rest="cpu" if options.memory == "low" else device)
     settings = default_settings(model, **given)
     read = _saliency_read(options, scene, control, device, report)
-    conditions = replace(conditions_of(scene.clip, read, scene.viewpoint, caption, control=control), when=track)
+    conditions = conditions_of(scene.clip, read, scene.viewpoint, caption, control=control)
+    conditions = with_track(conditions, options, track, spec)
     notice_missing(conditions, control, options, report)
     start, settings = read_start(options, settings, scene.clip, conditions.track, model, report)
     with report.stage("generation") as progress:

@@ -137,10 +137,11 @@ class StartOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeOptions:
-    """A file with the time track that the sound follows, and how firmly; None follows none, or as by default."""
+    """A file with the time track that the sound follows, how firmly, and where the picture does; None is none."""
 
     when: str | None
     when_strength: float | None
+    when_at: tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)

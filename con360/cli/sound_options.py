@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..choices import BUILT_IN_AMBISONICS, DTYPES, EYES, LOOKS_TO, TIMES_FROM
-from .options import DEVICES, add_saliency, add_sound, number, scale, whole
+from .options import DEVICES, add_saliency, add_sound, direction, number, scale, whole
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +62,10 @@ def add_time_track(group: Any) -> None:
     group.add_argument(
         "--when-strength", type=number, metavar="X",
         help="how firmly the sampler is guided, 0 (not at all) to 1 (0.1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--when-at", type=direction, metavar="YAW,PITCH",
+        help="what is there pulses with the track in the maps that the control reads, so that the picture does",
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from .report import Report, stage_table, table
 from .requests import TimeOptions, WhenRequest
 
 if TYPE_CHECKING:
-    from ..records import PanoramaClip, Sound, TimeTrack
+    from ..records import Conditions, PanoramaClip, Sound, TimeTrack
     from ..sampling.when import TimeGuideSettings
+    from ..timing import ClipSpec
 
 # `con360 generate` ----------------------------------------------------------------------------------------------------
 
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 def time_guide(options: TimeOptions, duration_s: float) -> tuple[TimeTrack | None, TimeGuideSettings | None]:
     """Read the track that the sound shall follow, and how firmly; None where none was named."""
     if options.when is None:
-        if options.when_strength is not None:
-            raise InputError("--when-strength needs a track to follow; give --when FILE.")
+        if options.when_strength is not None or options.when_at is not None:
+            raise InputError("--when-strength and --when-at need a track to follow; give --when FILE.")
         return None, None
     from ..media.timelines import read_time_track
     from ..sampling.when import TimeGuideSettings
@@ -32,6 +34,19 @@ def time_guide(options: TimeOptions, duration_s: float) -> tuple[TimeTrack | Non
     track = read_time_track(options.when, duration_s)
     fit_time_track(track, duration_s)  # a track that cannot be followed is named before the work
     return track, settings
+
+
+def with_track(conditions: Conditions, options: TimeOptions, track: TimeTrack | None, spec: ClipSpec) -> Conditions:
+    """Conditions with the track, painted on the saliency maps where `--when-at` says so."""
+    if track is None or options.when_at is None:
+        return replace(conditions, when=track)
+    from ..records import SourcePoint
+    from ..saliency.painting import paint_track
+    from ..sound.time_tracks import fit_time_track
+
+    fitted, _ = fit_time_track(track, spec.seconds)
+    painted = paint_track(conditions.saliency, SourcePoint(*options.when_at), fitted, spec.fps)
+    return replace(conditions, saliency=painted, when=track)
 
 
 def time_facts(options: TimeOptions, track: TimeTrack | None, sound: Sound, report: Report) -> dict[str, Any] | None:
@@ -97,6 +112,8 @@ def _of_sound(options: WhenRequest, report: Report) -> TimeTrack:
             options.input, start_s=options.start, duration_s=options.duration, audio_track=options.audio_track,
             ambisonics=options.ambisonics, head_locked=options.head_locked,
         )  # fmt: skip
+        if not sound.waveform.any():
+            raise InputError(f"{options.input} is silent from {options.start:g} s on; choose another part of it.")
         track = time_track_of_sound(sound)
     report.notice(*notices)
     return track

@@ -152,11 +152,10 @@ def check_module(name: str, arguments: list[str], parse_only) -> None:
         from train.config import from_arguments
 
         from_arguments(arguments)
-    elif name == "train.omniaudio.run":
+    elif name in ("train.omniaudio.run", "train.when.run"):
         from train.config import read_arguments
-        from train.omniaudio.run import CONFIGS
 
-        read_arguments(arguments[1:], CONFIGS[arguments[0]])
+        read_arguments(arguments[1:], import_module(name).CONFIGS[arguments[0]])
     elif "parse_args" in (ROOT / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8"):
         parse_only(name, arguments)
     else:

@@ -20,11 +20,12 @@ def run_convert(options: ConvertRequest, started: float) -> None:
 
     source, target = (Path(name).expanduser().absolute() for name in (options.input, options.output))
     report, folder = Report(started), FolderReport((), (), ())
+    asked = {"half": options.half, "tensors_only": options.tensors_only}
     with report.stage("converting", steps=source.is_dir()) as progress:
         if source.is_dir():
-            folder = convert_folder(source, target, half=options.half, progress=progress)
+            folder = convert_folder(source, target, **asked, progress=progress)
         else:
-            folder = FolderReport((convert_file(_existing(source), target, half=options.half),), (), ())
+            folder = FolderReport((convert_file(_existing(source), target, **asked),), (), ())
     report.notice(*notices_of(folder.files))
     if options.json:
         files = [one.to_dict() for one in folder.files]

@@ -224,6 +224,9 @@ def _add_convert(parser: Parser) -> None:
     parser.add_argument("input", metavar="INPUT", help="a pickled checkpoint, or a folder with some")
     parser.add_argument("output", metavar="OUTPUT", help="the .safetensors file, or the folder, to write")
     parser.add_argument("--half", action="store_true", help="store float32 as float16 (as it is)")
+    parser.add_argument(
+        "--tensors-only", action="store_true", help="drop objects that the checkpoint names besides tensors (refuse)"
+    )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
 
 

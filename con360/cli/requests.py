@@ -306,6 +306,7 @@ class WhenRequest(Request, SoundOptions):
     region: int | None
     yaw: float | None
     pitch: float | None
+    network: str | None
     eye: Eye | None
     device: str
 
@@ -351,6 +352,7 @@ class ConvertRequest(Request):
     input: str
     output: str
     half: bool
+    tensors_only: bool
 
 
 REQUESTS: dict[str, type[Request]] = {

@@ -100,8 +100,14 @@ def add_when(parser: argparse.ArgumentParser) -> None:
     look.add_argument("--region", type=whole, metavar="K", help="the K-th most salient region (1, the most salient)")
     look.add_argument("--yaw", type=number, metavar="DEG", help="look there instead; right is positive (0)")
     look.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")
+    look.add_argument(
+        "--network", metavar="FILE",
+        help="SyncFusion's onset network tells onsets there, or one of train/when.yaml the level (motion alone)",
+    )  # fmt: skip
     look.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (as the metadata says)")
-    look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
+    look.add_argument(
+        "--device", default="auto", metavar="NAME", help=f"where saliency and networks are computed: {DEVICES}"
+    )
     add_sound(parser.add_argument_group("sound of CLIP, with --from sound"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 

@@ -95,8 +95,10 @@ def run_when(options: WhenRequest, started: float) -> None:
 
 
 def _check_look(options: WhenRequest) -> None:
-    if options.times_from == "sound" and (options.by_hand or options.region is not None):
-        raise InputError("--region, --yaw and --pitch look at the picture; give --from picture.")
+    if options.times_from == "sound" and (options.by_hand or options.network or options.region is not None):
+        raise InputError("--region, --yaw, --pitch and --network look at the picture; give --from picture.")
+    if options.network is not None and options.region is not None:
+        raise InputError("a network looks in a direction; give --yaw and --pitch instead of --region.")
     if options.by_hand and options.region is not None:
         raise InputError("--region and --yaw or --pitch exclude each other; choose a region or a direction.")
 
@@ -122,6 +124,8 @@ def _of_picture(options: WhenRequest, report: Report) -> TimeTrack:
     from ..records import View, ViewTrack
 
     device = resolve_device(options.device)
+    if options.network is not None:
+        return _by_network(options, options.network, device, report)
     with report.stage("reading") as progress:
         clip = _read(options, progress)
     report.notice(*clip.notices)
@@ -134,6 +138,24 @@ def _of_picture(options: WhenRequest, report: Report) -> TimeTrack:
                 clip, 1 if options.region is None else options.region, device=device, progress=progress
             )
     report.notice(*notices)
+    return track
+
+
+def _by_network(options: WhenRequest, file: str, device: str, report: Report) -> TimeTrack:
+    """Tell onsets or level of a direction by the network in a file."""
+    from ..media.info import probe
+    from ..media.reader import PanoramaStream
+    from ..placing.picture_networks import time_track_by_network
+    from ..records import View
+    from ..weights.time_networks import load_time_network
+
+    network = load_time_network(file, device)
+    stream, view = PanoramaStream(probe(options.input), options.eye), View(options.yaw or 0.0, options.pitch or 0.0)
+    with report.stage("watching") as progress:
+        track = time_track_by_network(
+            stream, view, network, start_s=options.start, stop_s=options.start + options.duration, progress=progress
+        )
+    report.notice(*stream.sentences, network.knows)
     return track
 
 

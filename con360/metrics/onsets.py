@@ -117,6 +117,8 @@ def onset_average_precision(generated: OnsetTrack, target: OnsetTrack, tolerance
 PUBLISHED_RATE_HZ = 22050
 _WINDOW_S = 0.05
 _CERTAIN = 0.75
+# Of onsets as frames: how far off is right, and the sureness that a target without an onset counts with.
+_FRAMES_OFF, _SILENT = 2, 0.05
 
 
 @dataclass(frozen=True)
@@ -153,16 +155,8 @@ def published_clip(
     """
     if not len(target) or not len(generated):
         return PublishedScore(0.0, 0.0, 0.0)
-    reach = int(_WINDOW_S * PUBLISHED_RATE_HZ)
-    if min(generated) < reach:
-        raise InputError(f"an onset stands at sample {min(generated)}; SyncFusion's script needs {reach} before it.")
-    loudness = np.abs(waveform)
-    span = loudness.max() - loudness.min()
-    if not span > 0 or not np.isfinite(span):
-        raise InputError("the waveform is silent, or holds values that are not numbers; onsets in it cannot be ranked.")
-    loudness = (loudness - loudness.min()) / span
-    peaks = {at: float(loudness[at - reach : at + reach].max()) for at in generated}
-    free = _thinned(generated, [peaks[at] for at in generated])
+    peaks, loudness = published_peaks(generated, waveform), _loudness(waveform)
+    free = published_thinning(generated, [peaks[at] for at in generated])
     scored, hits = [], 0
     for wanted in target:
         near = [at for at in free if abs(at - wanted) < tolerance_s * PUBLISHED_RATE_HZ]
@@ -179,7 +173,25 @@ def published_clip(
     return PublishedScore(hits / len(target), ranked_precision(scored), float(len(target) == len(generated)))
 
 
-def _thinned(onsets: Sequence[int], peaks: Sequence[float]) -> list[int]:
+def _loudness(waveform: np.ndarray) -> np.ndarray:
+    loudness = np.abs(waveform)
+    span = loudness.max() - loudness.min()
+    if not span > 0 or not np.isfinite(span):
+        raise InputError("the waveform is silent, or holds values that are not numbers; onsets in it cannot be ranked.")
+    return (loudness - loudness.min()) / span
+
+
+def published_peaks(onsets: Sequence[int], waveform: np.ndarray) -> dict[int, float]:
+    """Rank onsets by the peak of |waveform| within 50 ms around each, from 0 to 1; arguments as in `published_clip`."""
+    reach = int(_WINDOW_S * PUBLISHED_RATE_HZ)
+    if min(onsets) < reach:
+        raise InputError(f"an onset stands at sample {min(onsets)}; SyncFusion's script needs {reach} before it.")
+    loudness = _loudness(waveform)
+    return {at: float(loudness[at - reach : at + reach].max()) for at in onsets}
+
+
+def published_thinning(onsets: Sequence[int], peaks: Sequence[float]) -> list[int]:
+    """Thin onsets to 50 ms apart, the loudest first, as published: one right behind a removed one stays."""
     left, kept = list(onsets), []
     for index in np.argsort(peaks)[::-1]:
         current = onsets[index]
@@ -192,6 +204,26 @@ def _thinned(onsets: Sequence[int], peaks: Sequence[float]) -> list[int]:
             if abs(current - other) < _WINDOW_S * PUBLISHED_RATE_HZ:
                 left.remove(other)
     return sorted(kept)
+
+
+def published_vectors(target: Sequence[int], generated: Sequence[int], sureness: Sequence[float]) -> PublishedScore:
+    """Score onsets as frames of a 30 fps picture, as Video-Foley and CondFoleyGen do: right within two frames.
+
+    Convention: a target takes the surest free onset in reach; one that gets none counts with the little sureness of
+    silence, 0.05. Left onsets are wrong ones.
+
+    Args:
+        target, generated: frames, sorted. sureness: of each generated onset, in [0, 1].
+
+    Source: Video-Foley (arXiv 2408.11915), its evaluation script.
+    """
+    free, scored = dict(zip(generated, sureness, strict=True)), []
+    for wanted in target:
+        near = [at for at in free if abs(at - wanted) <= _FRAMES_OFF]
+        scored.append((1.0, free.pop(max(near, key=lambda at: free[at])) if near else _SILENT))
+    scored += [(0.0, sure) for sure in free.values()]
+    accuracy = sum((sure > 0.5) == (truth == 1) for truth, sure in scored) / len(scored)
+    return PublishedScore(accuracy, ranked_precision(scored), float(len(target) == len(generated)))
 
 
 def published_frames(probabilities: np.ndarray, labels: np.ndarray) -> PublishedScore:

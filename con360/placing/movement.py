@@ -2,8 +2,7 @@
 
 Shape legend: T frames of a window, K regions, H W picture.
 
-Regions come from the saliency estimate. A region's curve is its area times how far its colours lie from the usual ones
-of their latitude: it rises where a thing grows, brightens or comes nearer.
+Regions come from the saliency estimate; a region's curve is how much stands out in it (`saliency.region_motion`).
 
 Source: ours; measured by `benchmarks/sound/finding.py`.
 """
@@ -27,8 +26,8 @@ from ..geometry.erp import erp_area_weights, erp_directions, shrink_for
 from ..geometry.sphere import directions
 from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..records import PanoramaClip, Progress, SaliencyMaps, ViewTrack
-from ..saliency.colours import unusual_colours
 from ..saliency.predict import predict_saliency
+from ..saliency.region_motion import HEIGHT, near, standing_out
 from ..viewpoint.choose import viewpoints
 from ..viewpoint.subjects import fill_path, small_maps
 from ..viewpoint.tracks import SMOOTHING_S, smooth_track
@@ -37,14 +36,12 @@ from ..viewpoint.tracks import SMOOTHING_S, smooth_track
 MOVEMENT_FPS = 15.0
 # Seconds of a window, and from one window to the next.
 WINDOW_S, HOP_S = 4.0, 2.0
-PICTURE_HEIGHT, MAP_HEIGHT, CURVE_HEIGHT = 128, 64, 64
+PICTURE_HEIGHT, MAP_HEIGHT = 128, 64
 # Maps a second that are estimated: regions move slowly. Of the block before, so many frames are seen for motion.
 MAP_FPS, OVERLAP = 5.0, 2
 # A picture shorter than this, or with fewer frames a second, is not compared with a sound.
 SHORTEST_S, SLOWEST_FPS = 2.0, 6.0
 MOST_REGIONS = 8
-# A region's curve counts what lies within this angle of its path.
-REACH_DEG = 25.0
 CENTRINGS = 2
 # Maps `[n, h, 2h]` of the next frames `[n, 3, H, 2H]` at a rate.
 Maps: TypeAlias = Callable[[Tensor, float], Tensor]
@@ -154,7 +151,7 @@ def _windows(
     while fresh := list(islice(pictures, hop)):
         block = torch.stack(fresh)
         maps = torch.cat((maps, saliency(block[::step], fps / step)))
-        frames = torch.cat((frames, shrink_for(block, 180.0 / CURVE_HEIGHT)))
+        frames = torch.cat((frames, shrink_for(block, 180.0 / HEIGHT)))
         seen += len(block)
         if progress is not None:
             progress(seen, max(seen, total), "watching what moves")
@@ -185,16 +182,14 @@ def curve_along(clip: PanoramaClip, track: ViewTrack) -> Tensor:
     Args:
         track: one view per frame.
     """
-    frames = shrink_for(clip.frames, 180.0 / CURVE_HEIGHT)
+    frames = shrink_for(clip.frames, 180.0 / HEIGHT)
     return _region(*_seen(frames, clip.fps), _path(track, 1, len(frames)), clip.fps)[1]
 
 
 def _seen(frames: Tensor, fps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Distance from the usual colours and change of colour per second, by area; and each pixel's area."""
-    height, width = frames.shape[-2:]
-    area = erp_area_weights(height) / width
-    off = unusual_colours(frames) * area
-    return off, (frames[1:] - frames[:-1]).square().sum(1).sqrt() * area * fps, area
+    area = erp_area_weights(frames.shape[-2]) / frames.shape[-1]
+    return standing_out(frames), (frames[1:] - frames[:-1]).square().sum(1).sqrt() * area * fps, area
 
 
 def _path(track: ViewTrack, step: int, count: int) -> Tensor:
@@ -212,12 +207,7 @@ def _region(off: Tensor, change: Tensor, area: Tensor, path: Tensor, fps: float)
     rays = erp_directions(off.shape[-2])
     for _ in range(CENTRINGS):
         # A plain surround leaves the path where it is.
-        centre = torch.einsum("thw,hwc->tc", off * _near(rays, path), rays) + 1e-6 * path
+        centre = torch.einsum("thw,hwc->tc", off * near(rays, path), rays) + 1e-6 * path
         path = torch.from_numpy(smooth_track(F.normalize(centre, dim=-1).numpy(), SMOOTHING_S * fps))
-    near = _near(rays, path)
-    return path, (off * near).sum((1, 2)), (change * near[1:]).sum() / (area * near[1:]).sum()
-
-
-def _near(rays: Tensor, path: Tensor) -> Tensor:
-    """Mask `[T, H, W]` of what lies within `REACH_DEG` of a path `[T, 3]`."""
-    return (rays @ path.T > math.cos(math.radians(REACH_DEG))).movedim(-1, 0)
+    inside = near(rays, path)
+    return path, (off * inside).sum((1, 2)), (change * inside[1:]).sum() / (area * inside[1:]).sum()

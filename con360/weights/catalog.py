@@ -13,7 +13,7 @@ from pathlib import Path
 from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
 from .files import read_header
-from .kinds import CONTROL, MOTION, OMNIAUDIO, SALVIT360, SD15, kind_of
+from .kinds import CONTROL, MOTION, OMNIAUDIO, ONSETS, SALVIT360, SD15, VIDEO2RMS, kind_of
 from .places import (
     CLIP_FOLDERS,
     CLIP_TYPES,
@@ -63,7 +63,8 @@ FOLDER_MODELS = {
 }  # fmt: skip
 
 
-UNKNOWN = "unknown"
+UNKNOWN, NONE_SEEN = "unknown", "none seen, neither of the code nor of the weights"
+TIME_FOLDER = "con360_onsets"
 I3D_FILE = "i3d_torchscript.pt"
 
 
@@ -215,6 +216,23 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
     KnownPart(
         "picture encoder", "reads the pictures for OmniAudio", FOLDER_MODELS["picture encoder"],
         CLIP_FOLDERS, "metaclip-h14-fullcc2.5b", _is_of_type(*CLIP_TYPES),
+    ),
+    KnownPart(
+        "onsets", "finds when a picture strikes; without it, motion alone tells",
+        PublishedWeights(
+            "SyncFusion's onset network", "https://zenodo.org/records/12634630 (arXiv 2310.15247)", NONE_SEEN,
+            "125 MB of weights in float32 (31.4 M); a training checkpoint is larger",
+            "trained on Greatest Hits, so it knows drumsticks that hit things",
+        ),
+        (TIME_FOLDER,), "onsets.ckpt", lambda path: _is_file_of(path, ONSETS),
+    ),
+    KnownPart(
+        "video2rms", "tells loudness over time from features that you bring (TSN, colour and flow)",
+        PublishedWeights(
+            "Video-Foley's Video2RMS", _HUB + "jnwnlee/video-foley (arXiv 2408.11915)", NONE_SEEN,
+            "321 MB of weights in float32 (80.2 M)",
+        ),
+        (TIME_FOLDER,), "video2rms.pt", lambda path: _is_file_of(path, VIDEO2RMS),
     ),
     KnownPart(
         "clap", "metric FAD",

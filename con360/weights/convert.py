@@ -76,13 +76,14 @@ class FolderReport:
     left_out: tuple[str, ...]
 
 
-def convert_file(source: Path, target: Path, *, half: bool = False) -> Converted:
+def convert_file(source: Path, target: Path, *, half: bool = False, tensors_only: bool = False) -> Converted:
     """Write the tensors of a pickled checkpoint as safetensors.
 
     OmniAudio's are written without its trainer's prefix and without what it never uses.
 
     Args:
         half: store float32 and float64 as float16, except tensors whose values float16 cannot hold.
+        tensors_only: as in `read_tensors`.
 
     Raises:
         InputError: `source` needs more than tensors to be unpickled, is damaged, or holds no weights; `target` is no
@@ -94,7 +95,7 @@ def convert_file(source: Path, target: Path, *, half: bool = False) -> Converted
         raise InputError(f"{source.name} is no pickled checkpoint; wanted one of {', '.join(PICKLE_SUFFIXES)}.")
     if target.suffix != ".safetensors":
         raise InputError(f"{target.name} does not end in .safetensors, the only format that is written; rename it.")
-    state = read_tensors(source)
+    state = read_tensors(source, tensors_only=tensors_only)
     if not state:
         raise InputError(f"{short(source)} holds no tensors; there is nothing to convert.")
     state, left_out = _used(state)
@@ -119,7 +120,9 @@ def _used(state: State) -> tuple[State, tuple[str, ...]]:
     return used, tuple(name for name in state if name.removeprefix(WHOLE) not in used)
 
 
-def convert_folder(source: Path, target: Path, *, half: bool = False, progress: Progress | None = None) -> FolderReport:
+def convert_folder(
+    source: Path, target: Path, *, half: bool = False, tensors_only: bool = False, progress: Progress | None = None
+) -> FolderReport:
     """Convert a folder of pickled checkpoints at any depth; the new folder appears whole or not at all.
 
     Text files are copied. A pickle whose safetensors lies beside it is left out, and so is any other file.
@@ -138,7 +141,8 @@ def convert_folder(source: Path, target: Path, *, half: bool = False, progress: 
     copied = [p for p in files if p.suffix in _COPIED_SUFFIXES]
     staging = target.with_name(f".{secrets.token_hex(6)}.part")
     try:
-        report = _convert_into(staging, source, pickles, copied, half, progress)
+        asked = {"half": half, "tensors_only": tensors_only}
+        report = _convert_into(staging, source, pickles, copied, asked, progress)
         if target.is_dir():
             target.rmdir()
         os.rename(staging, target)
@@ -149,14 +153,19 @@ def convert_folder(source: Path, target: Path, *, half: bool = False, progress: 
 
 
 def _convert_into(
-    staging: Path, source: Path, pickles: list[Path], copied: list[Path], half: bool, progress: Progress | None
+    staging: Path,
+    source: Path,
+    pickles: list[Path],
+    copied: list[Path],
+    asked: Mapping[str, bool],
+    progress: Progress | None,
 ) -> tuple[Converted, ...]:
     done: list[Converted] = []
     for path in copied:
         _copy(path, staging / path.relative_to(source))
     for index, path in enumerate(pickles):
         inner = _twin(path).relative_to(source)
-        one = convert_file(path, staging / inner, half=half)
+        one = convert_file(path, staging / inner, **asked)
         done.append(Converted(**{**asdict(one), "source": str(path.relative_to(source)), "target": str(inner)}))
         if progress is not None:
             progress(index + 1, len(pickles), "converting")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -96,11 +97,15 @@ def read_header(path: Path) -> Header:
     return Header(_unpickled(path, "meta"))
 
 
-def read_tensors(path: Path, keep: Callable[[str], bool] | None = None) -> State:
+def read_tensors(
+    path: Path, keep: Callable[[str], bool] | None = None, *, tensors_only: bool = False
+) -> State:  # fmt: skip
     """Read the tensors of a weight file.
 
     Args:
         keep: tells which names to read; None reads all. Nothing else of a safetensors file is read.
+        tensors_only: of a pickle that also names objects, read the state dict and drop them. None of their code is
+            imported or run: an empty dict stands for each. Programs of the system are refused all the same.
 
     Raises:
         InputError: as `read_header`.
@@ -116,7 +121,7 @@ def read_tensors(path: Path, keep: Callable[[str], bool] | None = None) -> State
     except Exception as error:
         raise _damaged(path, error) from error
     check_is_weights(path)
-    return {name: t for name, t in _unpickled(path, "cpu").items() if keep is None or keep(name)}
+    return {name: t for name, t in _unpickled(path, "cpu", tensors_only).items() if keep is None or keep(name)}
 
 
 def check_is_weights(path: Path) -> None:
@@ -214,19 +219,33 @@ def _cut(size: int, end: int) -> str:
 # ---- pickles
 
 
-def _unpickled(path: Path, device: str) -> State:
+def _unpickled(path: Path, device: str, tensors_only: bool = False) -> State:
     try:
-        loaded = _torch_load(path, device)
+        with torch.serialization.safe_globals(_stood_in(path) if tensors_only else []):
+            loaded = _torch_load(path, device)
     # A damaged file fails in torch with whatever its bytes happen to provoke.
     except Exception as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         if wanted:
             raise InputError(
                 f"{short(path)} wants to run {wanted[1]} while it is read, which is refused: only tensors are "
-                f"unpickled; get the weights as safetensors."
+                f"unpickled. Get the weights as safetensors, or convert the file once: con360 convert {path.name} "
+                f"{path.stem}.safetensors --tensors-only"
             ) from error
         raise _damaged(path, error) from error
     return _state_dict(path, loaded)
+
+
+class _Dropped:
+    """Stand for any object that a pickle names: whatever it is given, it is an empty dict."""
+
+    def __new__(cls, *args: Any, **named: Any) -> Any:
+        return OrderedDict()
+
+
+def _stood_in(path: Path) -> list[Any]:
+    """Name everything besides tensors and plain containers that a pickle names, with its stand-in."""
+    return [(_Dropped, name) for name in torch.serialization.get_unsafe_globals_in_checkpoint(path)]
 
 
 def _torch_load(path: Path, device: str) -> Any:

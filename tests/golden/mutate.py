@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import published_svg
-from golden import runs_omniaudio, runs_salvit, runs_sound, runs_svg, test_published
+from golden import runs_omniaudio, runs_onsets, runs_salvit, runs_sound, runs_svg, test_published
 
 # (module, what stands there, what would be wrong, group or test that must fail)
 MUTATIONS = [
@@ -105,6 +105,20 @@ MUTATIONS = [
     ("sounding.pictures", "Image.Resampling.BICUBIC", "Image.Resampling.NEAREST", "omniaudio filtered pictures"),
     ("sounding.pictures", "((bar, bar), (0, 0)) if width > height", "((0, 2 * bar), (0, 0)) if width > height",
      "omniaudio filtered pictures"),
+    ("models.onset_network", "channels_in * channels * 27 //", "channels_in * channels * 28 //", "onset case_s"),
+    ("models.onset_network", "F.relu(self.conv2(self.conv1(x)) + shortcut)", "self.conv2(self.conv1(x)) + shortcut",
+     "onset case_s"),
+    ("models.onset_network", "self.conv1(x)) + shortcut)", "self.conv1(x))) + shortcut", "onset case_m"),
+    ("models.onset_network", "nn.BatchNorm3d(channels), nn.ReLU())", "nn.BatchNorm3d(channels, 1e-3), nn.ReLU())",
+     "onset case_m"),
+    ("models.onset_network", "padding=(1, 0, 0), bias=False)", "padding=(2, 0, 0), dilation=(2, 1, 1), bias=False)",
+     "onset case_s"),
+    ("models.onset_network", "x.mean((-1, -2))", "x.amax((-1, -2))", "onset case_m"),
+    ("models.onset_network", "nn.ReLU(), nn.Linear(128, 1)", "nn.Identity(), nn.Linear(128, 1)", "onset case_s"),
+    ("models.onset_network", 'self.net["model"](x)', 'self.net["model"](x.flip(2))', "onset case_m"),
+    ("models.onset_network", "(frames - mean) / std", "(frames.flip(1) - mean) / std", "onset case_f"),
+    ("models.envelope_networks", "F.relu(convolution(x))", "convolution(F.relu(x))", "envelope of video"),
+    ("models.envelope_networks", "F.relu(over_features(x))", "over_features(F.relu(x))", "envelope of video"),
 ]  # fmt: skip
 
 
@@ -193,7 +207,7 @@ def _in_child(module: str, old: str, new: str, group: str) -> int:
     # Results of the unchanged code, but for what the group builds on.
     for run in (runs_svg.joint_forward, runs_svg.scheduler_steps, runs_sound.mels, runs_sound.encoded,
                 runs_salvit.geometry, runs_salvit.prediction, published_svg.tiny_dual_unet,
-                *vars(runs_omniaudio).values()):  # fmt: skip
+                *vars(runs_omniaudio).values(), *vars(runs_onsets).values()):  # fmt: skip
         if hasattr(run, "cache_clear"):
             run.cache_clear()
     if group == "decoding":

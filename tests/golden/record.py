@@ -23,14 +23,16 @@ from con360.media.files import atomic_path
 
 # Files whose tensors are kept, as samples and moments.
 FILES = (
-    "mel_vocoder", "omniaudio_tiny", "omniaudio_video", "pipeline_tiny", "salvit360", "scheduler", "svg_tiny_additive",
-    "svg_tiny_attn", "train_tiny",
+    "mel_vocoder", "omniaudio_tiny", "omniaudio_video", "pipeline_tiny", "rms_envelope", "salvit360", "scheduler",
+    "svg_tiny_additive", "svg_tiny_attn", "syncfusion_onset", "train_tiny",
 )  # fmt: skip
+# Of these files only what lies beneath a name; the rest is compared where it is computed (tests/sound).
+PARTS = {"rms_envelope": "video2rms/"}
 PROVENANCE = (
-    "Outputs of the official SVG, SalViT360 and OmniAudio code, run unmodified on CPU in float32, one thread, with "
-    "torch 2.11, diffusers 0.42.1, transformers 5.23, torchvision 0.26 and kornia 0.9 (OmniAudio: transformers 5.24, "
-    "OpenCV 5.0, Pillow 13.0). No trained weight is involved: weights and inputs come from their names (filler.py). "
-    "Each entry is reduced from the full recorded tensor by store.summarise."
+    "Outputs of the official SVG, SalViT360, OmniAudio, SyncFusion and Video-Foley code, run unmodified on CPU in "
+    "float32, one thread, with torch 2.11, diffusers 0.42.1, transformers 5.23, torchvision 0.26 and kornia 0.9 "
+    "(OmniAudio: transformers 5.24, OpenCV 5.0, Pillow 13.0). No trained weight is involved: weights and inputs come "
+    "from their names (filler.py). Each entry is reduced from the full recorded tensor by store.summarise."
 )
 
 
@@ -49,8 +51,10 @@ def main(folder: Path) -> None:
         "training": {kind: _training(part) for kind, part in _json(folder, "train_tiny").items()},
         "salvit360": _salvit(_json(folder, "salvit360")),
         "omniaudio": _omniaudio(folder),
+        "onsets": _onsets(folder),
         "tensors": {f"{path.stem}/{name}": summarise(f"{path.stem}/{name}", tensor)
-                    for path in files for name, tensor in sorted(load_file(path).items())},
+                    for path in files for name, tensor in sorted(load_file(path).items())
+                    if name.startswith(PARTS.get(path.stem, ""))},
     }  # fmt: skip
     with atomic_path(PATH) as temporary:
         temporary.write_text(_one_entry_per_line(values))
@@ -132,6 +136,18 @@ def _omniaudio(folder: Path) -> dict[str, Any]:
         "directions": metrics["pairs"],
         "intensities": _intensities(folder),
     }  # fmt: skip
+
+
+def _onsets(folder: Path) -> dict[str, Any]:
+    """Names, shapes and counts of SyncFusion's onset network and of Video-Foley's envelope network."""
+    onsets, envelopes = _json(folder, "syncfusion_onset"), _json(folder, "rms_envelope")
+    keys = {"syncfusion": onsets["keys"], "video2rms": envelopes["video2rms_full"]["keys"]}
+    return {
+        "keys": {name: key_digest({row[0]: row[1] for row in rows}) for name, rows in keys.items()},
+        "parameters": {"syncfusion": onsets["parameters"], "video2rms": envelopes["video2rms_full"]["parameters"]},
+        "clip": onsets["cases"]["case_f"]["clip_u8"],
+        "shapes": {case: values["mid_shapes"] for case, values in onsets["cases"].items()},
+    }
 
 
 def _sizes(config: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from golden import inputs, runs_omniaudio, runs_salvit, runs_sound, runs_svg
+from golden import inputs, runs_omniaudio, runs_onsets, runs_salvit, runs_sound, runs_svg
 from golden.filler import fill
 from golden.keys import key_digest
 from golden.store import PATH, bound_of, compare, names_matching, published, recorded, relative_error
@@ -144,10 +144,16 @@ GROUPS: dict[str, tuple[str, Produce]] = {
         )
         for activation in ("gelu", "quick_gelu")
     },
+    "onset inputs": (r"(syncfusion_onset|rms_envelope)/.*/x", runs_onsets.given),
+    **{
+        f"onset {case}": (rf"syncfusion_onset/{case}/(logits|mid/.*)", lambda case=case: runs_onsets.forward(case))
+        for case in ("case_s", "case_m", "case_f")
+    },
+    "envelope of video": (r"rms_envelope/video2rms/out", runs_onsets.envelope),
 }  # fmt: skip
 SLOW = {
     "additive case1", "attn case1", "sampling", "training step additive", "training step attn",
-    "saliency of one scale", "saliency of two scales", "saliency, sliding",
+    "saliency of one scale", "saliency of two scales", "saliency, sliding", "onset case_f",
 }  # fmt: skip
 PARAMETERS = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in GROUPS]
 

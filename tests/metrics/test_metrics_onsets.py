@@ -17,6 +17,9 @@ from con360.metrics.onsets import (
     onset_score,
     published_clip,
     published_frames,
+    published_peaks,
+    published_thinning,
+    published_vectors,
 )
 from con360.records import OnsetTrack, Sound
 
@@ -88,6 +91,9 @@ def test_published_clip_figures_are_exact():
         heard, name = bursts(case), case["case"]
         assert np.abs(heard[::64] - kept[f"clip/{name}/wave_stride64"].numpy()).max() < 1e-6
         target, made = ([int(t * 22050) for t in case[f"{kind}_onsets_s"]] for kind in ("target", "generated"))
+        peaks = [published_peaks(made, heard)[at] for at in made]
+        assert peaks == pytest.approx(case["confidence"], abs=1e-6), name
+        assert published_thinning(made, peaks) == case["after_nms_samples"], name
         for tolerance in (0.05, 0.1):
             score, wanted = published_clip(target, made, heard, tolerance), case[f"delta_{tolerance:g}"]
             assert score.accuracy == pytest.approx(wanted["acc"], abs=1e-6), (name, tolerance)
@@ -118,6 +124,16 @@ def test_published_frame_figures_are_exact(case):
     assert score.ap == pytest.approx(wanted["AP"], abs=1e-6)
     assert score.accuracy == pytest.approx(wanted["Acc"], abs=1e-6)
     assert score.count_matches == pytest.approx(wanted["OnsNumAcc"], abs=1e-6)
+
+
+def test_onsets_as_frames_are_scored_as_published():
+    cases = read_json("rms_envelope.json")["onset_vectors_30fps"]
+    for case in cases:
+        sureness = [0.6 + 0.05 * i for i in range(len(case["pred"]))]
+        score = published_vectors(case["target"], case["pred"], sureness)
+        assert score.accuracy == pytest.approx(case["acc"]), case["case"]
+        assert score.ap == pytest.approx(case["ap"]), case["case"]
+    assert {c["case"] for c in cases} == {"exact", "off1", "off2", "off3", "missing", "extra"}
 
 
 def test_energy_l1_is_the_published_one():

@@ -112,6 +112,7 @@ def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
     from con360.weights.convert import convert_file
     from con360.weights.files import read_header, read_tensors
     from con360.weights.load import load_joint_model
+    from con360.weights.time_networks import load_onset_network, load_picture_envelope, load_video2rms
     from train.checkpoint import read_state
 
     def part(*names: str) -> Callable[[Path], Any]:
@@ -129,9 +130,9 @@ def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
             # The error names the copy: give it the name of the original.
             raise type(error)(str(error).replace("diffusion_pytorch_model", file.stem)) from error
 
-    def convert(file: Path) -> Any:
+    def convert(file: Path, tensors_only: bool = False) -> Any:
         pickled = file if file.suffix != ".safetensors" else _renamed(file, place)
-        return convert_file(pickled, place / "converted.safetensors")
+        return convert_file(pickled, place / "converted.safetensors", tensors_only=tensors_only)
 
     def checkpoint(file: Path) -> Any:
         folder = place / f"step-{file.stem}"
@@ -143,6 +144,8 @@ def _readers(place: Path, good: Path) -> dict[str, Callable[[Path], Any]]:
         "read_header": read_header, "read_tensors": read_tensors, "convert": convert, "control": load_control,
         "SalViT360": load_salvit360, "video and motion": part("video", "motion"), "vae": part("vae"),
         "model folder": as_unet, "training checkpoint": checkpoint,
+        "convert, tensors only": lambda file: convert(file, tensors_only=True), "onsets": load_onset_network,
+        "Video2RMS": load_video2rms, "envelope of pictures": load_picture_envelope,
     }  # fmt: skip
 
 

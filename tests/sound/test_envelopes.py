@@ -58,6 +58,13 @@ def test_classes_are_the_published_ones():
     assert torch.equal(to_classes(kept["rms4/filtered"].float()), kept["rms4/index"])
     published = from_classes(kept["rms4/index"], upper_edges=True)
     assert (published - kept["rms4/restored"]).abs().max() < 1e-6
+    error = (published - kept["rms4/filtered"].float().clamp_min(0)).abs().mean().item()
+    assert error == pytest.approx(read_json("rms_envelope.json")["restored_l1"], rel=1e-3)
+    index = kept["mu/probe_index"]
+    decoded = from_classes(index, upper_edges=True)
+    assert (decoded - kept["mu/undiscretised_ignore_min"]).abs().max() < 1e-6
+    # The published code can also leave silence at its least value.
+    assert (torch.where(index == 0, 0.01, decoded) - kept["mu/undiscretised_keep_min"]).abs().max() < 1e-6
 
 
 def test_class_middles_are_nearer_than_the_published_edges():

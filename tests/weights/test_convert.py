@@ -179,3 +179,45 @@ def test_the_command_reports(tmp_path, capsys):
     assert main(["convert", str(tmp_path / "b.bin"), str(tmp_path / "b.safetensors"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["files"][0]["shared"] == [["w", "v"]] and report["files"][0]["dtypes"] == {"float32": 3}
+
+
+class Transform:
+    """An object of a trainer's, as published checkpoints hold them."""
+
+    def __init__(self) -> None:
+        self.sizes = [112, 112]
+
+
+class Settings(dict):
+    """A dict of a trainer's own class."""
+
+
+def test_objects_of_a_trainer_are_refused_and_dropped_on_demand(tmp_path):
+    path, out = tmp_path / "epoch=9.ckpt", tmp_path / "epoch=9.safetensors"
+    held = Settings(transform=Transform(), call=os.path.join)
+    torch.save({"state_dict": {"w": torch.ones(2)}, "datamodule_hyper_parameters": held}, path)
+    with pytest.raises(InputError, match=r"con360 convert epoch=9.ckpt epoch=9.safetensors --tensors-only"):
+        convert_file(path, out)
+    assert convert_file(path, out, tensors_only=True).tensors == 1
+    assert load_file(out)["w"].tolist() == [1, 1]
+    assert main(["convert", str(path), str(tmp_path / "again.safetensors"), "--tensors-only"]) == 0
+
+
+def test_programs_are_refused_when_objects_are_dropped(tmp_path):
+    proof = tmp_path / "was-run"
+    path = hostile(tmp_path / "evil.ckpt", proof)
+    with pytest.raises(InputError, match=r"evil.ckpt"):
+        convert_file(path, tmp_path / "out.safetensors", tensors_only=True)
+    torch.save({"state_dict": {"w": torch.ones(2)}, "epoch": Evaluated(proof)}, path)
+    convert_file(path, tmp_path / "out.safetensors", tensors_only=True)
+    assert not proof.exists(), "a stand-in calls nothing"
+
+
+class Evaluated:
+    """Runs through a name that is no program of the system."""
+
+    def __init__(self, proof):
+        self.proof = proof
+
+    def __reduce__(self):
+        return eval, (f"__import__('os').mkdir({str(self.proof)!r})",)

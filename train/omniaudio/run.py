@@ -10,10 +10,7 @@ Ctrl-C and SIGTERM write a checkpoint; the same command resumes from it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +21,7 @@ from con360.errors import InputError
 from con360.media.files import atomic_path
 from con360.models.oobleck import Oobleck
 from con360.sounding.small_encoder import SmallEncoder
-from train.checkpoint import RunProgress, checkpoint_to_resume
-from train.config import PROCEDURAL, RunConfig, describe, read_arguments
-from train.devices import make_accelerator
-from train.job import Job
-from train.locks import hold
-from train.loop import Loop, exit_status
+from train.config import PROCEDURAL, RunConfig
 from train.omniaudio.cache import Fields, build, build_poor, whole_picture
 from train.omniaudio.codec import CodecJob, new_codec
 from train.omniaudio.fields import PreparedFields, SoundFields
@@ -38,18 +30,9 @@ from train.omniaudio.pictures import PicturesJob, SceneMoments
 from train.omniaudio.settings import CODECS, FEATURES, RATES_HZ, SECONDS, CodecConfig, FlowConfig, PicturesConfig, Size
 from train.omniaudio.sounds import SceneSounds, SoundFiles
 from train.order import Source
+from train.stage import OnStep, Setup, stage_command, train_stage
 
 CONFIGS: dict[str, RunConfig] = {"pictures": PicturesConfig(), "codec": CodecConfig(), "flow": FlowConfig()}
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Hold what a run needs: its job, its clips, and how its result is written."""
-
-    job: Job
-    source: Source
-    held_out: Source
-    write: Callable[[Path], None]
 
 
 def setup_of(config: RunConfig, device: torch.device) -> Setup:
@@ -151,55 +134,13 @@ def _frozen(network: Any, path: Path, what: str) -> Any:
     return network.eval().requires_grad_(False)
 
 
-def train(
-    config: RunConfig, say: Callable[[str], None] = print, on_step: Callable[[RunProgress], None] | None = None
-) -> dict[str, float]:
-    """Train, and write the result.
-
-    Returns:
-        Validation figures of the weights that were written.
-
-    Raises:
-        InputError: unusable settings, data or checkpoint, or another run is writing there.
-        Interrupted: a signal ended the run.
-    """
-    accelerator = make_accelerator(config)
-    with hold(config.folder, "--out") if accelerator.is_main_process else nullcontext():
-        start = checkpoint_to_resume(config)
-        torch.manual_seed(config.seed)
-        setup = setup_of(config, accelerator.device)
-        loop = Loop(config, setup.job, setup.source, setup.held_out, accelerator, say, on_step)
-        if start is not None:
-            loop.load(start)
-            say(f"going on from {start}: step {loop.progress.step}")
-        loop.run()
-        return _finish(config, loop, setup, say)
-
-
-def _finish(config: RunConfig, loop: Loop, setup: Setup, say: Callable[[str], None]) -> dict[str, float]:
-    with loop.averaged():
-        figures = loop.validate()
-        if loop.accelerator.is_main_process:
-            setup.write(config.out)
-            said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            say(f"wrote {config.out} after {loop.progress.step} steps in {loop.progress.seconds:.0f} s; unseen: {said}")
-        loop.accelerator.wait_for_everyone()
-    return figures
+def train(config: RunConfig, say: Callable[[str], None] = print, on_step: OnStep = None) -> dict[str, float]:
+    """Train, and write the result (`train.stage.train_stage`)."""
+    return train_stage(config, setup_of, say, on_step)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        told = [f"settings of {name}:\n{describe(config)}" for name, config in CONFIGS.items()]
-        print("\n\n".join((str(__doc__), *told)))
-        return 0
-    return exit_status(lambda: _run(arguments))
-
-
-def _run(arguments: Sequence[str]) -> None:
-    if arguments[0] not in CONFIGS:
-        raise InputError(f"{arguments[0]!r} is no stage; choose one of {', '.join(CONFIGS)}.")
-    train(read_arguments(arguments[1:], CONFIGS[arguments[0]]))
+    return stage_command(argv, CONFIGS, str(__doc__), train)
 
 
 if __name__ == "__main__":

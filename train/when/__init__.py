@@ -1,0 +1,1 @@
+"""Train the networks that tell when a picture sounds."""

@@ -214,7 +214,8 @@ def generate(
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     said = drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said
-    return ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, stage_seconds=watch.seconds)
+    clean = latents.map(lambda one: one[0].cpu())
+    return ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, watch.seconds, clean)
 
 
 def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
@@ -235,11 +236,12 @@ def _decoded(
     model: AVSystem, latents: AV, given: StartClip, settings: SamplerSettings, spec: ClipSpec, there: Placement,
     progress: Progress | None,
 ) -> tuple[Tensor, Sound]:  # fmt: skip
-    """Frames and sound of the one clip; a held one as it was given."""
-    made = AV.of({m: latents.get(m)[0] for m in latents.present() if settings.hold != SAID.get(m)})
+    """Frames and sound of the one clip; a held one as it was given, where more than its latents were."""
+    kept = SAID.map(lambda name, own: settings.hold == name and own is not None, AV(given.frames, given.sound))
+    made = AV.of({m: latents.get(m)[0] for m in latents.present() if not kept.get(m)})
     frames, sound = model.decode(made, spec, placement=there, progress=progress)
     frames, sound = (given.frames if frames is None else frames), (given.sound if sound is None else sound)
-    assert frames is not None and sound is not None  # the sampler refuses to hold what is not given
+    assert frames is not None and sound is not None  # what is not given is decoded
     if not (torch.isfinite(frames).all() and torch.isfinite(sound.waveform).all()):
         raise RuntimeError(
             "the model produced values that are not finite; its weights or precision do not fit together"
@@ -286,7 +288,8 @@ def _fitted_start(model: AVSystem, start: StartClip | None, settings: SamplerSet
             raise InputError(f"the start's sound lasts {sound.duration_s:g} s; the clip needs {spec.seconds:g} s.")
         sound = _as_coded(sound, model.codecs.audio)
         sound = fit_length(resample(sound, spec.sample_rate_hz), spec.num_samples)
-    return StartClip(frames, sound)
+    latents = {m: start.latents.get(m) for m in start.latents.present() if settings.begins(m) > 0}
+    return StartClip(frames, sound, AV.of(latents))
 
 
 def _as_coded(sound: Sound, codec: SoundCodec) -> Sound:
@@ -313,15 +316,16 @@ def _square(frames: Tensor, size: int) -> Tensor:
 
 
 def _encoded_start(model: AVSystem, given: StartClip, spec: ClipSpec, there: Placement, watch: Stopwatch) -> AV:
-    """Clean latents of what is given, `[1, ...]` per modality."""
-    if given.frames is None and given.sound is None:
-        return AV()
-    codecs, known = model.codecs, {}
+    """Clean latents of what is given, `[1, ...]` per modality; latents that are given are not made again."""
+    codecs, known = model.codecs, {m: given.latents.get(m)[None] for m in given.latents.present()}
+    parts = AV(given.frames, given.sound)
+    if all(m in known for m in parts.present()):
+        return AV.of(known)
     modules = [module for codec in codecs if codec is not None for module in codec.modules()]
     with watch.stage("start"), torch.no_grad(), there.bring(*modules):
-        if given.frames is not None:
+        if given.frames is not None and "video" not in known:
             known["video"] = codecs.video.encode(given.frames, chunk=there.chunk(8))
-        if given.sound is not None:
+        if given.sound is not None and "audio" not in known:
             known["audio"] = codecs.audio.encode(given.sound, spec)
     return AV.of(known)
 

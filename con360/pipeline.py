@@ -165,6 +165,7 @@ def generate(
     seconds: float = 4.0,
     strengths: Mapping[str, float] | None = None,
     start: StartClip | None = None,
+    noise: AV = AV(),
     terms: Sequence[Term] = (),
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
@@ -181,6 +182,7 @@ def generate(
         strengths: of the control's maps and signals by name, 0 is off and 1 as trained; names left out have 1.
         start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
             true view (`crop_view`) is the natural one.
+        noise: to begin with, `[1, ...]` per modality (`sampling.joint.starting_noise`); the seed draws what is absent.
         terms: steering of each step (`sampling.steer`).
         device: where the model's parts visit one by one with `memory="low"`; None is the model's own.
         on_step, progress: told while it runs; both may raise to cancel.
@@ -198,7 +200,7 @@ def generate(
     settings = default_settings(model) if settings is None else settings
     spec, watch = model.clip_spec(seconds), Stopwatch()
     _check_model(model, control, spec)
-    _check_conditions(conditions, control, spec)
+    check_conditions(conditions, control, spec)
     conditions, said = _squared(conditions)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
@@ -209,7 +211,7 @@ def generate(
         inputs = replace(inputs, film=_film(model, control, conditions, spec, device, strengths or {}))
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
-        told, begin = _step_callback(on_step, progress), Given(known=known)
+        told, begin = _step_callback(on_step, progress), Given(noise, known)
         latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
@@ -395,7 +397,12 @@ def _check_model(model: AVSystem, control: LoadedControl | None, spec: ClipSpec)
         )
 
 
-def _check_conditions(conditions: Conditions, control: LoadedControl | None, spec: ClipSpec) -> None:
+def check_conditions(conditions: Conditions, control: LoadedControl | None, spec: ClipSpec) -> None:
+    """Check that maps fit a clip and that a control knows the field of view.
+
+    Raises:
+        InputError: they do not, or it does not.
+    """
     for name, count in (("saliency", len(conditions.saliency.maps)), ("BASD map", len(conditions.basd.maps))):
         if count != spec.num_frames:
             raise InputError(

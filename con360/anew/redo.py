@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,11 +15,15 @@ from ..errors import InputError
 from ..models.system import AVSystem
 from ..pipeline import OnStep, default_settings, generate
 from ..records import AV, MODALITIES, Conditions, DirectionField, Progress, Sound, StartClip, ViewpointClip
+from ..sampling.joint import Given, starting_noise
 from ..sampling.kept import Kept
 from ..sampling.settings import SAID, SamplerSettings
 from ..sampling.steer import Term
 from ..timing import ClipSpec
 from .span import JOIN_S, Span, check_span, joined_frames, joined_sound
+
+# Time in which the noise of a remade picture turns from the first seed's to its own, from each join inwards.
+TURN_S = 0.375
 
 
 def redo(
@@ -68,8 +73,8 @@ def redo(
     kept = Kept(first.latents.map(lambda one: one[None]), _rows_anew(model, span, spec, anew))
     made = generate(
         model, control, conditions, begun, seconds=seconds, strengths=strengths,
-        start=StartClip(first.frames, first.sound, first.latents), terms=(*terms, kept), device=device, on_step=on_step,
-        progress=progress,
+        start=StartClip(first.frames, first.sound, first.latents), noise=_noise(model, first, span, begun),
+        terms=(*terms, kept), device=device, on_step=on_step, progress=progress,
     )  # fmt: skip
     return _joined(first, made, span, anew)
 
@@ -124,6 +129,31 @@ def _mask(span: range, shape: tuple[int, ...]) -> Tensor:
     inside = torch.zeros(shape[1], dtype=torch.bool)
     inside[span.start : span.stop] = True
     return inside.reshape(-1, *[1] * (len(shape) - 2))
+
+
+def _noise(model: AVSystem, first: ViewpointClip, span: Span, settings: SamplerSettings) -> AV:
+    """Noise of the first seed outside the span and of the new one inside; the picture's turns from one to the other.
+
+    Where frames share their noise, another noise is another look: half of it would be seen as a jump.
+    """
+    if first.seed in (None, settings.seed):
+        return AV()
+    shapes = model.latent_shapes(model.clip_spec(first.sound.duration_s))
+    old, new = (starting_noise(shapes, replace(settings, seed=seed), Given()) for seed in (first.seed, settings.seed))
+    turned = _turned(span, shapes.video[1], first.fps).reshape(-1, *[1] * (len(shapes.video) - 2))
+    return AV(old.video * (1 - turned**2).sqrt() + new.video * turned, None)
+
+
+def _turned(span: Span, count: int, fps: float) -> Tensor:
+    """`[T]`, 0 outside a span, and sines of angles that rise to 1 from each join inwards."""
+    inside = span.inside(count, 1 / fps)
+    rise = min(round(TURN_S * fps), len(inside) // 2) + 1
+    turned = torch.zeros(count)
+    for frame in inside:
+        before, after = (frame - inside.start + 1, inside.stop - frame)
+        steps = min(before if inside.start > 0 else rise, after if inside.stop < count else rise, rise)
+        turned[frame] = math.sin(math.pi / 2 * steps / rise)
+    return turned
 
 
 def _joined(first: ViewpointClip, made: ViewpointClip, span: Span, anew: tuple[str, ...]) -> ViewpointClip:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Literal
 
-    from ..choices import Eye, LooksTo, Quality, Ranking, SoundKind, StereoLaw, VideoCodec
+    from ..choices import Eye, LooksTo, Quality, Ranking, RedoPart, SoundKind, StereoLaw, VideoCodec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +136,19 @@ class StartOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RedoOptions:
+    """A span to make anew, what of it and by what; files of latents that are written and read."""
+
+    redo: str | None
+    redo_seed: int | None
+    redo_what: RedoPart | None
+    redo_caption: str | None
+    redo_when: str | None
+    save_latents: str | None
+    latents: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """The model by name, folder or manifest, parts from elsewhere, its control, and where it computes."""
 
@@ -161,12 +174,13 @@ class DemoRequest(Request, ModelOptions):
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest(
     Request, ExcerptOptions, SoundOptions, SaliencyOptions, DirectionOptions, SamplingOptions, CaptioningOptions,
-    StartOptions, ModelOptions,
+    StartOptions, RedoOptions, ModelOptions,
 ):  # fmt: skip
     """`con360 generate`."""
 
     output: str
     viewpoint: int | None
+    viewpoints: str | None
     choose_by: Ranking
     track: str
     memory: str | None

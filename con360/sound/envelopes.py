@@ -91,8 +91,8 @@ def shape_sound(sound: Sound, envelope: Envelope) -> tuple[Sound, tuple[str, ...
     """
     check_envelope(envelope)
     own = envelope_of(sound).values
-    wanted = _at_rate(envelope.values, envelope.rate_hz, len(own))
-    meant = torch.ones_like(own) if envelope.present is None else _at_rate(envelope.present, envelope.rate_hz, len(own))
+    wanted = at_rate(envelope.values, envelope.rate_hz, len(own))
+    meant = torch.ones_like(own) if envelope.present is None else at_rate(envelope.present, envelope.rate_hz, len(own))
     gains = torch.where((meant > 0.5) & (own > _QUIETEST), wanted / own.clamp_min(_QUIETEST), 1.0)
     samples = (torch.arange(sound.waveform.shape[1]) + 0.5) / sound.sample_rate_hz * RATE_HZ - 0.5
     silent = int(((meant > 0.5) & (own <= _QUIETEST) & (wanted > _QUIETEST)).sum())
@@ -121,8 +121,8 @@ def check_envelope(envelope: Envelope) -> Envelope:
     return envelope
 
 
-def _at_rate(values: Tensor, rate_hz: float, count: int) -> Tensor:
-    """Values at the `count` centres of `RATE_HZ`."""
+def at_rate(values: Tensor, rate_hz: float, count: int) -> Tensor:
+    """Values of a curve at the `count` centres of `RATE_HZ`; the first and last one hold beyond."""
     return _interpolated(values, (torch.arange(count) + 0.5) / RATE_HZ * rate_hz - 0.5)
 
 

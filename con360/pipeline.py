@@ -165,7 +165,6 @@ def generate(
     seconds: float = 4.0,
     strengths: Mapping[str, float] | None = None,
     start: StartClip | None = None,
-    noise: AV = AV(),
     terms: Sequence[Term] = (),
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
@@ -182,7 +181,6 @@ def generate(
         strengths: of the control's maps and signals by name, 0 is off and 1 as trained; names left out have 1.
         start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
             true view (`crop_view`) is the natural one.
-        noise: to begin with, `[1, ...]` per modality (`sampling.joint.starting_noise`); the seed draws what is absent.
         terms: steering of each step (`sampling.steer`).
         device: where the model's parts visit one by one with `memory="low"`; None is the model's own.
         on_step, progress: told while it runs; both may raise to cancel.
@@ -211,13 +209,12 @@ def generate(
         inputs = replace(inputs, film=_film(model, control, conditions, spec, device, strengths or {}))
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
-        told, begin = _step_callback(on_step, progress), Given(noise, known)
+        told, begin = _step_callback(on_step, progress), Given(given.noise, known)
         latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     said = drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said
-    clean = latents.map(lambda one: one[0].cpu())
-    return ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, watch.seconds, clean)
+    return ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, watch.seconds, _alone(latents))
 
 
 def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
@@ -232,6 +229,11 @@ def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
         square = basd_maps(replace(track, aspect=1.0), basd.maps.shape[-2], basd.normalization)
         conditions = replace(conditions, basd=square)
     return conditions, said
+
+
+def _alone(latents: AV) -> AV:
+    """The one clip's latents, without the batch, on the CPU."""
+    return latents.map(lambda one: one[0].cpu())
 
 
 def _decoded(
@@ -291,7 +293,7 @@ def _fitted_start(model: AVSystem, start: StartClip | None, settings: SamplerSet
         sound = _as_coded(sound, model.codecs.audio)
         sound = fit_length(resample(sound, spec.sample_rate_hz), spec.num_samples)
     latents = {m: start.latents.get(m) for m in start.latents.present() if settings.begins(m) > 0}
-    return StartClip(frames, sound, AV.of(latents))
+    return StartClip(frames, sound, AV.of(latents), start.noise)
 
 
 def _as_coded(sound: Sound, codec: SoundCodec) -> Sound:

@@ -14,7 +14,7 @@ from ..control import LoadedControl
 from ..errors import InputError
 from ..models.system import AVSystem
 from ..pipeline import OnStep, default_settings, generate
-from ..records import AV, MODALITIES, Conditions, DirectionField, Progress, Sound, StartClip, ViewpointClip
+from ..records import AV, MODALITIES, Conditions, DirectionField, Progress, StartClip, ViewpointClip
 from ..sampling.joint import Given, starting_noise
 from ..sampling.kept import Kept
 from ..sampling.settings import SAID, SamplerSettings
@@ -58,7 +58,7 @@ def redo(
         strengths, terms, device, on_step, progress: as for `generate`.
 
     Returns:
-        The clip with the new span, its latents, and the seed of the span.
+        The clip with the new span and its latents; its seed stays the first clip's.
 
     Raises:
         InputError: a span outside the clip or too short, a first clip without latents or of another length, or as
@@ -66,38 +66,37 @@ def redo(
         TooLittleMemory: as `generate`.
     """
     settings = default_settings(model) if settings is None else settings
-    seconds, spec = check_first(model, first)
-    span = check_span(span if isinstance(span, Span) else Span(*span), seconds)
+    spec = check_first(model, first)
+    span = check_span(span if isinstance(span, Span) else Span(*span), spec.seconds)
     anew = _parts_anew(what)
     begun = replace(settings, hold=_held(anew), denoise_video=1.0, denoise_audio=1.0)
     kept = Kept(first.latents.map(lambda one: one[None]), _rows_anew(model, span, spec, anew))
     made = generate(
-        model, control, conditions, begun, seconds=seconds, strengths=strengths,
-        start=StartClip(first.frames, first.sound, first.latents), noise=_noise(model, first, span, begun),
+        model, control, conditions, begun, seconds=spec.seconds, strengths=strengths,
+        start=StartClip(first.frames, first.sound, first.latents, _noise(model, first, span, spec, begun)),
         terms=(*terms, kept), device=device, on_step=on_step, progress=progress,
     )  # fmt: skip
     return _joined(first, made, span, anew)
 
 
-def check_first(model: AVSystem, first: ViewpointClip) -> tuple[float, ClipSpec]:
-    """Check that a clip's latents are there and are this model's; return its seconds and lengths.
+def check_first(model: AVSystem, first: ViewpointClip) -> ClipSpec:
+    """Check that a clip's latents are there and are this model's; return its lengths.
 
     Raises:
         InputError: they are not.
     """
     if first.latents.present() != MODALITIES:
         raise InputError("the clip has no latents, so no span of it can be made anew; take one that was generated.")
-    seconds = round(first.sound.duration_s, 6)
-    spec = model.clip_spec(seconds)
+    spec = model.clip_spec(round(first.sound.duration_s, 6))
     wanted = model.latent_shapes(spec)
     for name in MODALITIES:
         found = tuple(first.latents.get(name).shape)
         if found != tuple(wanted.get(name)):
             raise InputError(
                 f"the clip's {SAID.get(name)} has latents of shape {found}, and '{model.name}' makes "
-                f"{tuple(wanted.get(name))} in {seconds:g} s; take the model that made the clip."
+                f"{tuple(wanted.get(name))} in {spec.seconds:g} s; take the model that made the clip."
             )
-    return seconds, spec
+    return spec
 
 
 def _parts_anew(what: str) -> tuple[str, ...]:
@@ -131,17 +130,18 @@ def _mask(span: range, shape: tuple[int, ...]) -> Tensor:
     return inside.reshape(-1, *[1] * (len(shape) - 2))
 
 
-def _noise(model: AVSystem, first: ViewpointClip, span: Span, settings: SamplerSettings) -> AV:
-    """Noise of the first seed outside the span and of the new one inside; the picture's turns from one to the other.
+def _noise(model: AVSystem, first: ViewpointClip, span: Span, spec: ClipSpec, settings: SamplerSettings) -> AV:
+    """Noise of the picture: the first seed's outside the span, which turns into the new seed's inside.
 
     Where frames share their noise, another noise is another look: half of it would be seen as a jump.
     """
-    if first.seed in (None, settings.seed):
+    if first.seed is None or first.seed == settings.seed:
         return AV()
-    shapes = model.latent_shapes(model.clip_spec(first.sound.duration_s))
-    old, new = (starting_noise(shapes, replace(settings, seed=seed), Given()) for seed in (first.seed, settings.seed))
-    turned = _turned(span, shapes.video[1], first.fps).reshape(-1, *[1] * (len(shapes.video) - 2))
-    return AV(old.video * (1 - turned**2).sqrt() + new.video * turned, None)
+    shapes = AV(model.latent_shapes(spec).video)
+    old, new = (starting_noise(shapes, replace(settings, seed=seed), Given()).video
+                for seed in (first.seed, settings.seed))  # fmt: skip
+    turned = _turned(span, shapes.video[1], spec.fps).reshape(-1, *[1] * (len(shapes.video) - 2))
+    return AV(old * (1 - turned**2).sqrt() + new * turned)
 
 
 def _turned(span: Span, count: int, fps: float) -> Tensor:
@@ -166,14 +166,18 @@ def _joined(first: ViewpointClip, made: ViewpointClip, span: Span, anew: tuple[s
         sound = replace(sound, waveform=joined_sound(sound.waveform, made.sound.waveform, inside, round(JOIN_S * rate)))
         field = _joined_field(field, made.directions, span)
     notices = tuple(dict.fromkeys((*first.notices, *made.notices)))
-    return replace(made, frames=frames, sound=sound, notices=notices, directions=field)
+    return replace(made, frames=frames, sound=sound, seed=first.seed, notices=notices, directions=field)
 
 
 def _joined_field(first: DirectionField | None, made: DirectionField | None, span: Span) -> DirectionField | None:
     """The first field with the span's rows of the new one."""
     if first is None or made is None:
         return first
-    vectors, residual, rows = first.vectors.clone(), first.residual.clone(), span.inside(len(first.vectors), first.row_s)
+    vectors, residual, rows = (
+        first.vectors.clone(),
+        first.residual.clone(),
+        span.inside(len(first.vectors), first.row_s),
+    )
     vectors[rows.start : rows.stop] = made.vectors[rows.start : rows.stop]
     residual[rows.start : rows.stop] = made.residual[rows.start : rows.stop]
     return replace(first, vectors=vectors, residual=residual)

@@ -57,7 +57,9 @@ def generate_views(
     if not 1 <= len(scene) <= MOST_VIEWS:
         raise InputError(f"{len(scene)} views were asked for; choose 1 to {MOST_VIEWS}.")
     if settings.hold is not None or settings.denoise_video < 1 or settings.denoise_audio < 1:
-        raise InputError("views of one scene are made from noise and share a sound; hold nothing, and leave out starts.")
+        raise InputError(
+            "views of one scene are made from noise and share a sound; hold nothing, and leave out starts."
+        )
     for conditions in scene:
         check_conditions(conditions, control, model.clip_spec(seconds))
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from ..anew.span import Span
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..models.system import Placement
-    from ..records import Conditions, TimeTrack, View, ViewpointClip
+    from ..records import Conditions, SceneCaption, TimeTrack, View, ViewpointClip
     from ..sampling.settings import SamplerSettings
 
 
@@ -84,7 +83,9 @@ def redo_seed(options: GenerateRequest, first: int | None) -> int:
 def _check_no_more(options: GenerateRequest) -> None:
     for name in ("redo_seed", "redo_what", "redo_caption", "redo_when", "latents"):
         if getattr(options, name) is not None:
-            raise InputError(f"--{name.replace('_', '-')} is for a span that is made anew; give --redo 1.5-2.5 as well.")
+            raise InputError(
+                f"--{name.replace('_', '-')} is for a span that is made anew; give --redo 1.5-2.5 as well."
+            )
 
 
 def _track(options: GenerateRequest, what: str) -> TimeTrack | None:
@@ -103,7 +104,9 @@ def _file(options: GenerateRequest) -> LatentsFile | None:
         return None
     for name in ("start_from", "hold", "denoise", "denoise_sound"):
         if getattr(options, name) is not None:
-            raise InputError(f"--latents brings the clip, so it starts from nothing; leave --{name.replace('_', '-')} out.")
+            raise InputError(
+                f"--latents brings the clip, so it starts from nothing; leave --{name.replace('_', '-')} out."
+            )
     from ..anew.latents_file import read_latents_header
     from ..media.files import check_not_read
 
@@ -116,3 +119,68 @@ def _file(options: GenerateRequest) -> LatentsFile | None:
             f"--duration {file.seconds:g}."
         )
     return file
+
+
+# Of the file's settings, those that belonged to the first run alone.
+_FIRST_ALONE = ("seed", "hold", "denoise_video", "denoise_audio", "memory")
+
+
+def settings_given(plan: RedoPlan | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The typed settings, over those of the clip's file."""
+    if plan is None or plan.file is None:
+        return dict(given)
+    kept = {name: value for name, value in plan.file.settings.items() if name not in _FIRST_ALONE}
+    return {**kept, **{name: value for name, value in given.items() if value != ""}}
+
+
+def caption_given(plan: RedoPlan | None, caption: SceneCaption | None) -> SceneCaption | None:
+    """The caption, else that of the clip's file."""
+    if caption is not None or plan is None or plan.file is None or not plan.file.caption:
+        return caption
+    from ..caption import typed_caption
+
+    return typed_caption(plan.file.caption)
+
+
+def first_clip(
+    file: LatentsFile, model: JointModel, view: View, device: str, settings: SamplerSettings, report: Report
+) -> ViewpointClip:
+    """Read the first result from its latents, which must be of the same view."""
+    import torch
+
+    from ..anew.latents_file import read_latents
+    from ..models.system import Placement
+
+    file.check_view(view)
+    with report.stage("reading the latents", steps=False):
+        return read_latents(file, model, Placement(torch.device(device), settings.memory == "low"))
+
+
+def remake(
+    plan: RedoPlan, options: GenerateRequest, model: JointModel, control: LoadedControl | None, conditions: Conditions,
+    first: ViewpointClip, settings: SamplerSettings, how: Mapping[str, Any], report: Report,
+) -> ViewpointClip:  # fmt: skip
+    """Make the span anew, `how` the first clip was made."""
+    from ..anew.redo import redo
+    from ..caption import typed_caption
+
+    if options.redo_caption is not None:
+        conditions = replace(conditions, caption=typed_caption(options.redo_caption))
+    if plan.track is not None:
+        conditions = replace(conditions, when=plan.track)
+    seed = redo_seed(options, first.seed)
+    with report.stage("redo") as progress:
+        return redo(
+            model, control, conditions, first, plan.span, replace(settings, seed=seed), what=plan.what,
+            strengths=how["strengths"], device=how["device"], progress=progress,
+        )  # fmt: skip
+
+
+def redo_facts(plan: RedoPlan | None, options: GenerateRequest, made: ViewpointClip) -> dict[str, Any] | None:
+    """What `--json` says of the span."""
+    if plan is None:
+        return None
+    return {
+        "from_s": plan.span.start_s, "to_s": plan.span.end_s, "what": plan.what, "seed": redo_seed(options, made.seed),
+        "caption": options.redo_caption, "latents": plan.file and str(plan.file.path),
+    }  # fmt: skip

@@ -177,7 +177,7 @@ def remake(
 
 
 def redo_facts(plan: RedoPlan | None, options: GenerateRequest, made: ViewpointClip) -> dict[str, Any] | None:
-    """What `--json` says of the span."""
+    """Tell `--json` of the span."""
     if plan is None:
         return None
     return {

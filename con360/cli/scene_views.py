@@ -104,7 +104,7 @@ def _written(view: SceneView, report: Report) -> SceneView:
 
 
 def view_facts(view: SceneView, picture: Path | None) -> dict[str, Any]:
-    """What `--json` says of a view."""
+    """Tell `--json` of a view."""
     track = view.viewpoint.track
     return {
         "output": str(view.path),

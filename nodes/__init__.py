@@ -15,6 +15,7 @@ from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
 from .omniaudio import Con360OmniAudioLoader, Con360VideoToAmbisonics
 from .place_sound import Con360PlaceSound
+from .redo import Con360RedoSpan
 from .reframe import Reframe360Video
 from .saliency import SalViT360Saliency
 from .sample_sound import Con360SampleSound
@@ -50,6 +51,7 @@ NODES: list[type[io.ComfyNode]] = [
     Con360OmniAudioLoader,
     Con360VideoToAmbisonics,
     Con360Level360Video,
+    Con360RedoSpan,
 ]
 
 

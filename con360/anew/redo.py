@@ -131,17 +131,16 @@ def _mask(span: range, shape: tuple[int, ...]) -> Tensor:
 
 
 def _noise(model: AVSystem, first: ViewpointClip, span: Span, spec: ClipSpec, settings: SamplerSettings) -> AV:
-    """Noise of the picture: the first seed's outside the span, which turns into the new seed's inside.
+    """Noise of the new seed; the picture's is the first seed's outside the span and turns into the new one inside.
 
     Where frames share their noise, another noise is another look: half of it would be seen as a jump.
     """
     if first.seed is None or first.seed == settings.seed:
         return AV()
-    shapes = AV(model.latent_shapes(spec).video)
-    old, new = (starting_noise(shapes, replace(settings, seed=seed), Given()).video
-                for seed in (first.seed, settings.seed))  # fmt: skip
+    shapes = model.latent_shapes(spec)
+    old, new = (starting_noise(shapes, replace(settings, seed=seed), Given()) for seed in (first.seed, settings.seed))
     turned = _turned(span, shapes.video[1], spec.fps).reshape(-1, *[1] * (len(shapes.video) - 2))
-    return AV(old * (1 - turned**2).sqrt() + new * turned)
+    return new._replace(video=old.video * (1 - turned**2).sqrt() + new.video * turned)
 
 
 def _turned(span: Span, count: int, fps: float) -> Tensor:

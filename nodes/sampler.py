@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..con360.models.joint import JointModel
     from ..con360.pipeline import OnStep
-    from ..con360.records import ViewpointClip
+    from ..con360.records import TimeTrack, ViewpointClip
     from .loaders import ManagedControl, ManagedModel
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -74,6 +74,12 @@ class JointAVSampler(io.ComfyNode):
                 runtime.advanced(io.Combo.Input(
                     "memory", options=MEMORY_MODES, default=MEMORY_MODES[0], optional=True,
                     tooltip="'low' keeps one network at a time on the device: slower, with less memory.")),
+                sockets.Con360TimeTrack.Input("when", optional=True, tooltip="When the sound is to strike, and how "
+                                              "loud it is to be: from Time Track."),
+                runtime.advanced(io.Float.Input(
+                    "when_strength", default=0.1, min=0.0, max=1.0, step=0.01, optional=True,
+                    tooltip="How much when steers the sound in every step; 0 is off, about 0.1 holds what was drawn, "
+                    "more changes the sound itself.")),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -99,8 +105,10 @@ class JointAVSampler(io.ComfyNode):
         control_start: float, control_end: float, control: ManagedControl | None = None,
         start_images: Tensor | None = None, start_audio: dict[str, Any] | None = None, denoise: float = 1.0,
         hold: str = NOTHING, sampler: str = SAMPLERS[0], memory: str = MEMORY_MODES[0],
+        when: TimeTrack | None = None, when_strength: float = 0.1,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
+        from ..con360.sampling.when import TimeGuideSettings
 
         _check_hold(hold, {"picture": start_images, "sound": start_audio}.get(hold, ()) is None)
         strengths = {"denoise_video": start_images, "denoise_audio": start_audio}
@@ -110,7 +118,7 @@ class JointAVSampler(io.ComfyNode):
             sampler=sampler, memory=memory, **{name: denoise for name, part in strengths.items() if part is not None},
         )  # fmt: skip
         fps = model.model.codecs.video.fps
-        conditions = _conditions(saliency, basd, caption, fps)
+        conditions, cut = _conditions(saliency, basd, caption, fps, when)
         if memory == "low":
             runtime.make_room()
         runtime.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
@@ -120,6 +128,7 @@ class JointAVSampler(io.ComfyNode):
                 model.model, control and control.control, conditions, settings,
                 seconds=len(conditions.track) / fps,
                 strengths={"saliency": saliency_strength, "basd": basd_strength},
+                when=TimeGuideSettings(strength=when_strength),
                 start=_start(start_images, start_audio, basd, len(conditions.track), fps),
                 device=runtime.device(), progress=report, on_step=_previews(model.model, report),
             )  # fmt: skip
@@ -132,7 +141,7 @@ class JointAVSampler(io.ComfyNode):
             image,
             sockets.audio_from_sound(clip.sound),
             sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
-            "\n".join((*clip.notices, *odd)),
+            "\n".join((*clip.notices, *cut, *odd)),
         )
 
 
@@ -182,15 +191,25 @@ def _nearest_frames(num_frames: int, have_fps: float, fps: float) -> list[int]:
     return [min(num_frames - 1, round(i / fps * have_fps)) for i in range(count)]
 
 
-def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: float) -> Conditions:
-    """Saliency, viewpoint and caption at the model's frame rate."""
+def _conditions(
+    saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: float, when: TimeTrack | None
+) -> tuple[Conditions, tuple[str, ...]]:
+    """Saliency, viewpoint, caption and times at the model's frame rate, and notices."""
     record = basd.maps
     maps = sockets.saliency_from_mask(saliency, len(record.track))
     if basd.fps != fps and maps.maps.shape[0] == len(record.track):
         index = _nearest_frames(len(record.track), basd.fps, fps)
         maps = replace(maps, maps=maps.maps[index])
         record = replace(record, maps=record.maps[index], track=record.track.at(index))
-    return Conditions(maps, record, _scene_or_typed(caption))
+    when, cut = (None, ()) if when is None else _fitted(when, len(record.track) / fps)
+    return Conditions(maps, record, _scene_or_typed(caption), when=when), cut
+
+
+def _fitted(when: TimeTrack, seconds: float) -> tuple[TimeTrack, tuple[str, ...]]:
+    """The part of a time track that the clip has room for."""
+    from ..con360.sound.time_tracks import fit_time_track
+
+    return fit_time_track(when, seconds)
 
 
 def _scene_or_typed(text: str) -> SceneCaption:

@@ -27,6 +27,7 @@ Con360Model = io.Custom("CON360_MODEL")
 Con360Control = io.Custom("CON360_CONTROL")
 Con360View = io.Custom("CON360_VIEW")
 Con360Omniaudio = io.Custom("CON360_OMNIAUDIO")
+Con360TimeTrack = io.Custom("CON360_TIME_TRACK")
 
 # Extra keys of an AUDIO dict that say what its channels mean; other packs ignore them.
 LAYOUT_KEY, SPEAKERS_KEY = "con360_layout", "con360_speakers"

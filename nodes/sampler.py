@@ -118,7 +118,7 @@ class JointAVSampler(io.ComfyNode):
             sampler=sampler, memory=memory, **{name: denoise for name, part in strengths.items() if part is not None},
         )  # fmt: skip
         fps = model.model.codecs.video.fps
-        conditions, cut = _conditions(saliency, basd, caption, fps, when)
+        conditions = replace(_conditions(saliency, basd, caption, fps), when=when)
         if memory == "low":
             runtime.make_room()
         runtime.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
@@ -141,7 +141,7 @@ class JointAVSampler(io.ComfyNode):
             image,
             sockets.audio_from_sound(clip.sound),
             sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
-            "\n".join((*clip.notices, *cut, *odd)),
+            "\n".join((*clip.notices, *odd)),
         )
 
 
@@ -191,25 +191,15 @@ def _nearest_frames(num_frames: int, have_fps: float, fps: float) -> list[int]:
     return [min(num_frames - 1, round(i / fps * have_fps)) for i in range(count)]
 
 
-def _conditions(
-    saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: float, when: TimeTrack | None
-) -> tuple[Conditions, tuple[str, ...]]:
-    """Saliency, viewpoint, caption and times at the model's frame rate, and notices."""
+def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: float) -> Conditions:
+    """Saliency, viewpoint and caption at the model's frame rate."""
     record = basd.maps
     maps = sockets.saliency_from_mask(saliency, len(record.track))
     if basd.fps != fps and maps.maps.shape[0] == len(record.track):
         index = _nearest_frames(len(record.track), basd.fps, fps)
         maps = replace(maps, maps=maps.maps[index])
         record = replace(record, maps=record.maps[index], track=record.track.at(index))
-    when, cut = (None, ()) if when is None else _fitted(when, len(record.track) / fps)
-    return Conditions(maps, record, _scene_or_typed(caption), when=when), cut
-
-
-def _fitted(when: TimeTrack, seconds: float) -> tuple[TimeTrack, tuple[str, ...]]:
-    """The part of a time track that the clip has room for."""
-    from ..con360.sound.time_tracks import fit_time_track
-
-    return fit_time_track(when, seconds)
+    return Conditions(maps, record, _scene_or_typed(caption))
 
 
 def _scene_or_typed(text: str) -> SceneCaption:

@@ -8,15 +8,12 @@ from comfy_api.v0_0_2 import io
 
 from . import sockets
 from .host import runtime
-from .time_track import playable, waveform
+from .time_track import VALUES, playable, waveform
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..con360.records import Envelope, OnsetTrack, Sound, TimeTrack
-
-# Levels that are drawn: at most so many.
-LEVELS = 1000
 
 
 class Con360TimeTrackPreview(io.ComfyNode):
@@ -54,11 +51,13 @@ class Con360TimeTrackPreview(io.ComfyNode):
         level, heard = envelope_of_track(asked, sound.duration_s), find_onsets(sound)
         said = [*_figures(asked, level, sound, heard), *notices]
         report(1, 2, "picture")
+        if images is not None:
+            images = images[: max(1, round(sound.duration_s * fps))]
         shown = {
             "asked": {"onsets": _onsets(asked.onsets), "levels": _levels(level)},
-            "came": {"onsets": _onsets(heard), "levels": _levels(envelope_of(sound))},
+            "came": {"onsets": list(heard.times_s), "levels": _levels(envelope_of(sound))},
             "wave": waveform(sound), "seconds": sound.duration_s, "notices": said,
-            **playable(sound, images, fps, sound.duration_s),
+            **playable(sound, images, fps),
         }  # fmt: skip
         report(2, 2, "picture")
         return io.NodeOutput("\n".join(said), ui={"con360": [shown]})
@@ -97,7 +96,7 @@ def _levels(envelope: Envelope) -> dict[str, Any]:
 
     present = torch.ones_like(envelope.values) if envelope.present is None else envelope.present
     values = torch.where(present > 0.5, envelope.values, torch.nan)
-    step = -(-len(values) // LEVELS)
+    step = -(-len(values) // VALUES)
     blocks = torch.nn.functional.pad(values, (0, -len(values) % step), value=torch.nan).view(-1, step)
     most = torch.where(blocks.isnan(), -1.0, blocks).amax(1)
     levels = [round(max(FLOOR_DB, db), 1) for db in (20 * most.clamp_min(1e-6).log10()).tolist()]

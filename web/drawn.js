@@ -3,7 +3,7 @@
 
 import { clamp } from "./geometry.js";
 import { isLinked, outputOf, setWidget, widgetOf } from "./parts.js";
-import { LAYERS, entryAt, put, readTrack, removed, snapped, writeTrack } from "./track.js";
+import { LAYERS, entryAt, put, readTrack, removed, snapped, toMilliseconds, writeTrack } from "./track.js";
 
 /** The widget that holds the track, and the value of `source` that takes it. */
 export const [TRACK, DRAWN] = ["track", "what is drawn"];
@@ -90,7 +90,7 @@ export class Drawn {
 
   /** Put an entry into the layer in use and choose it. */
   add(time, value) {
-    const [track, entry] = put(this.track, this.layer, { time, [LAYERS[this.layer].value]: value });
+    const [track, entry] = put(this.track, this.layer, { time: toMilliseconds(time), [LAYERS[this.layer].value]: value });
     this.store(track);
     this.choose(entry);
     return entry;
@@ -110,7 +110,7 @@ export class Drawn {
 
   /** Move the chosen entry by seconds. */
   shift(seconds) {
-    this.change({ time: clamp(this.selected.time + seconds, 0, this.seconds) });
+    this.change({ time: toMilliseconds(clamp(this.selected.time + seconds, 0, this.seconds)) });
   }
 
   /** Change the chosen entry's strength or level by steps. */
@@ -172,13 +172,13 @@ export class Drawn {
     return (isLinked(this.node, "fps") ? this.shown.fps : this.value("fps")) || 8;
   }
 
-  /** Onsets that the last run heard. */
+  /** Onsets that the last run found in the sound and the picture. */
   get marks() {
-    return this.shown.heard ?? [];
+    return this.shown.found ?? [];
   }
 
   /** A time on the clip, brought to the grid. */
   snap(time, reach) {
-    return clamp(snapped(time, { ...this.grid, reach }), 0, this.seconds);
+    return toMilliseconds(clamp(snapped(time, { ...this.grid, reach }), 0, this.seconds));
   }
 }

@@ -7,8 +7,6 @@ import { clamp } from "./geometry.js";
 export const FLOOR_DB = -60;
 /** Longest lists, as in con360/sound. */
 const [MOST_ONSETS, MOST_POINTS] = [100_000, 10_000];
-/** Two entries that stand nearer than this are one. */
-const SAME_TIME_S = 0.001;
 
 /** The two lists of a track: the number that each entry has, its range, its step by a key, and what a new one lacks. */
 export const LAYERS = {
@@ -21,7 +19,7 @@ export const EMPTY = { onsets: [], points: [], rest: {} };
 const byTime = (a, b) => a.time - b.time;
 const isTime = (time) => Number.isFinite(time) && time >= 0;
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-const toMilliseconds = (time) => Math.round(time * 1000) / 1000;
+export const toMilliseconds = (time) => Math.round(time * 1000) / 1000;
 
 /** How high an entry of a layer stands, from 0 to 1, and the value of a height. */
 export const heightOf = (layer, entry) => {
@@ -92,18 +90,17 @@ const without = (list, entry) => list.filter((other) => other !== entry);
 
 export const removed = (track, layer, entry) => ({ ...track, [layer]: without(track[layer], entry) });
 
-/** Put an entry into a layer; it replaces the one that stands at its time. Returns the track and the entry. */
+/** Put an entry into a layer; it replaces one that stands at its very time. Returns the track and the entry. */
 export function put(track, layer, { time, ...others }) {
   const { value, least, high, fresh } = LAYERS[layer];
-  const entry = { ...fresh, ...others, time: toMilliseconds(Math.max(0, time)) };
+  const entry = { ...fresh, ...others, time: Math.max(0, time) };
   entry[value] = clamp(Number(entry[value].toFixed(2)), least, high);
-  const free = track[layer].filter((other) => Math.abs(other.time - entry.time) >= SAME_TIME_S);
+  const free = track[layer].filter((other) => other.time !== entry.time);
   return [{ ...track, [layer]: [...free, entry].sort(byTime) }, entry];
 }
 
 /** The entry at a time, or undefined. */
-export const entryAt = (track, layer, time) =>
-  track[layer].find((entry) => Math.abs(entry.time - time) < SAME_TIME_S);
+export const entryAt = (track, layer, time) => track[layer].find((entry) => entry.time === time);
 
 // ---- grids
 

@@ -36,7 +36,8 @@ export class TrackBar {
       this.drawn.toggleFree();
       this.editor.done();
     });
-    this.entry = el("div", { class: "con360-bar con360-entry" }, this.time, this.amount, this.label, this.free);
+    this.unit = el("span");
+    this.entry = el("div", { class: "con360-bar" }, this.time, "s", this.amount, this.unit, this.label, this.free);
   }
 
   changeLayer() {
@@ -107,6 +108,7 @@ export class TrackBar {
     this.time.max = seconds;
     Object.assign(this.amount, { min: least, max: high, step: fine, title: t(value) });
     this.amount.setAttribute("aria-label", t(value));
+    this.unit.textContent = t({ strength: "ofOne", db: "inDb" }[value]);
     show(this.time, selected ? Number(selected.time.toFixed(4)) : "");
     show(this.amount, selected?.[value] ?? "");
     show(this.label, selected?.label ?? "");

@@ -8,7 +8,7 @@ import { Panel } from "./panel.js";
 import { pursue } from "./sphere.js";
 import { TrackBar } from "./track_bar.js";
 import { ASKED, CAME, TrackView } from "./track_view.js";
-import { LAYERS, heightOf, valueAt } from "./track.js";
+import { LAYERS, heightOf, toMilliseconds, valueAt } from "./track.js";
 import * as parts from "./parts.js";
 
 const { el, t } = parts;
@@ -102,7 +102,7 @@ class TrackEditor extends Panel {
   }
 
   snap(time, freely) {
-    return freely ? time : this.drawn.snap(time, SNAP_PX * this.view.secondsPerPixel);
+    return freely ? toMilliseconds(time) : this.drawn.snap(time, SNAP_PX * this.view.secondsPerPixel);
   }
 
   /** The entry under a pointer, and its layer; of the layer that is not in use, only heads of onsets can be held. */
@@ -286,7 +286,7 @@ class TrackEditor extends Panel {
     if (wave) view.drawWave(pen, wave);
     if (motion) view.drawMotion(pen, motion);
     if (grid.snap === "tempo") view.drawTempo(pen, grid);
-    if (grid.snap === "frames") view.drawGrid(pen, 0, 1 / grid.fps);
+    if (grid.snap === "frames") view.drawGrid(pen, 0, 1 / grid.fps, Math.round(grid.fps));
     if (grid.snap === "peaks") view.drawMarks(pen, grid.marks);
     if (layer === "points") view.drawLevelGrid(pen);
     const envelope = () => view.drawEnvelope(pen, points, CAME, selected, layer === "points");

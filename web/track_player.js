@@ -62,12 +62,11 @@ class TrackPlayer extends Panel {
   #paint(pen, wave, asked, came) {
     const { view } = this;
     view.drawWave(pen, wave);
-    view.drawLevelGrid(pen);
+    view.drawHeard(pen, came.onsets, CAME);
     view.drawLevels(pen, came.levels, CAME);
     view.drawLevels(pen, asked.levels, ASKED);
-    // What came hangs from the top, so that both stay in sight where they meet.
     view.drawOnsets(pen, asked.onsets, ASKED);
-    view.drawOnsets(pen, came.onsets, CAME, { hang: true });
+    view.drawLevelGrid(pen);
   }
 }
 

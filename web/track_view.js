@@ -19,8 +19,8 @@ const PAN_PX = 40;
 /** Shortest time that is shown. */
 const LEAST_S = 0.05;
 const HEAD_PX = 8;
-/** The strongest onset that hangs from the top reaches so far down. */
-const HANGS = 0.3;
+/** Half the width and the height of a mark. */
+const MARK_PX = [4, 7];
 const LEVELS_DB = [-12, -24, -36, -48];
 
 export class TrackView {
@@ -177,30 +177,47 @@ export class TrackView {
     const { context } = pen;
     context.save();
     context.font = "9px sans-serif";
+    context.textAlign = "right";
     for (const db of LEVELS_DB) {
       const y = (1 - heightOf("points", { db })) * pen.height;
       context.globalAlpha = 0.15;
       context.fillRect(0, y, pen.width, 1);
-      context.globalAlpha = 0.6;
-      context.fillText(`${db} dB`, 1, y - 2);
+      context.globalAlpha = 0.7;
+      context.fillText(`${db} dB`, pen.width + SIDE - 2, y - 2);
     }
     context.restore();
   }
 
   /** Marks at the bottom, at times that things can snap to. */
   drawMarks(pen, times) {
+    pen.context.save();
+    pen.context.globalAlpha = 0.7;
+    for (const time of times) this.#mark(pen, time, pen.height, -1);
+    pen.context.restore();
+  }
+
+  /** Marks at the top with a faint line down, at times that were heard. */
+  drawHeard(pen, times, colour) {
     const { context } = pen;
     context.save();
-    context.globalAlpha = 0.7;
+    context.fillStyle = colour;
     for (const time of times) {
-      const x = this.across(time) * pen.width;
-      context.beginPath();
-      context.moveTo(x - 4, pen.height);
-      context.lineTo(x, pen.height - 7);
-      context.lineTo(x + 4, pen.height);
-      context.fill();
+      context.globalAlpha = 0.25;
+      context.fillRect(this.across(time) * pen.width - 0.5, 0, 1, pen.height);
+      context.globalAlpha = 1;
+      this.#mark(pen, time, -TOP + 1, 1);
     }
     context.restore();
+  }
+
+  /** A triangle whose base lies at `y` and whose tip points up (-1) or down. */
+  #mark({ context, width }, time, y, way) {
+    const [x, [half, tall]] = [this.across(time) * width, MARK_PX];
+    context.beginPath();
+    context.moveTo(x - half, y);
+    context.lineTo(x, y + way * tall);
+    context.lineTo(x + half, y);
+    context.fill();
   }
 
   /** Levels in dB at a rate, the first at half a step; null is free. */
@@ -224,8 +241,8 @@ export class TrackView {
     pen.context.restore();
   }
 
-  /** Onsets as high as they are strong, standing or hanging from the top; of those on one pixel the strongest. */
-  drawOnsets(pen, onsets, colour, { chosen, dim = false, hang = false } = {}) {
+  /** Onsets as high as they are strong; of those on one pixel the strongest. */
+  drawOnsets(pen, onsets, colour, { chosen, dim = false } = {}) {
     const shown = new Map();
     for (const onset of onsets) {
       const x = Math.round(this.across(onset.time) * pen.width);
@@ -235,25 +252,16 @@ export class TrackView {
     const others = [...shown.values()];
     pen.context.save();
     pen.context.globalAlpha = dim ? 0.5 : 1;
-    const stem = hang ? (onset) => this.#hanging(onset) : (onset) => this.#standing(onset);
-    const draw = (some, ink, radius) => {
-      pen.lines(some.map(stem), ink, 1.5);
-      for (const onset of radius ? some : []) pen.dot(stem(onset)[1], ink, radius);
-    };
     // Heads that would cover each other stay away.
-    draw(others, colour, others.length * HEAD_PX < pen.width ? 4.5 : 0);
-    if (chosen && this.#sees(chosen.time)) draw([chosen], CHOSEN, 5.5);
+    this.#stems(pen, others, colour, others.length * HEAD_PX < pen.width ? 4.5 : 0);
+    if (chosen && this.#sees(chosen.time)) this.#stems(pen, [chosen], CHOSEN, 5.5);
     pen.context.restore();
   }
 
-  #standing(onset) {
-    const x = this.across(onset.time);
-    return [[x, 1], [x, 1 - heightOf("onsets", onset)]];
-  }
-
-  #hanging(onset) {
-    const x = this.across(onset.time);
-    return [[x, 0], [x, HANGS * heightOf("onsets", onset)]];
+  #stems(pen, onsets, colour, radius) {
+    const stem = (onset) => [1, 1 - heightOf("onsets", onset)].map((y) => [this.across(onset.time), y]);
+    pen.lines(onsets.map(stem), colour, 1.5);
+    for (const onset of radius ? onsets : []) pen.dot(stem(onset)[1], colour, radius);
   }
 
   #sees(time) {

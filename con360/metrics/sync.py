@@ -41,16 +41,11 @@ def video_peaks_s(frames: Tensor, fps: float) -> tuple[float, ...]:
     """Find the times, in seconds, at which the mean optical flow has a local maximum."""
     if len(frames) < 3:
         raise InputError(f"peaks of motion need 3 frames or more; got {len(frames)}.")
-    flow = flow_curve(frames)
+    grey = [cv2.cvtColor(to_uint8(frame), cv2.COLOR_RGB2GRAY) for frame in frames]
+    flow = [_mean_flow(a, b) for a, b in zip(grey[:-1], grey[1:], strict=True)]
     # The published script gives frame 0 the flow of the first pair, and frame i that of the pair (i - 1, i).
     curve = [flow[0], *flow]
     return tuple(i / fps for i in range(1, len(curve) - 1) if curve[i - 1] < curve[i] > curve[i + 1])
-
-
-def flow_curve(frames: Tensor) -> list[float]:
-    """Compute the mean optical flow from each frame to the next, in pixels: T - 1 values of frames `[T, 3, H, W]`."""
-    grey = [cv2.cvtColor(to_uint8(frame), cv2.COLOR_RGB2GRAY) for frame in frames]
-    return [_mean_flow(a, b) for a, b in zip(grey[:-1], grey[1:], strict=True)]
 
 
 def _mean_flow(before: np.ndarray, after: np.ndarray) -> float:

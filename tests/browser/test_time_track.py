@@ -129,7 +129,7 @@ def test_onsets_snap_and_are_nudged(page: ComfyPage) -> None:
     drag(page, spot(page, *onsets(page)[0]), spot(page, 3.02, 0.9))
     (heard,) = [time for time, _ in onsets(page)]
     assert heard == pytest.approx(2.99, abs=0.02)
-    shown = page.run("(kind) => window.app.graph._nodes.find((n) => n.type === kind).con360Outputs[0].heard", EDITOR)
+    shown = page.run("(kind) => window.app.graph._nodes.find((n) => n.type === kind).con360Outputs[0].found", EDITOR)
     assert min(abs(time - heard) for time in shown) < 0.001
     assert page.complaints == []
 
@@ -137,7 +137,7 @@ def test_onsets_snap_and_are_nudged(page: ComfyPage) -> None:
 @pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_drawing_is_saved_loaded_run_and_compared(page: ComfyPage) -> None:
     choose(page, 1, "frames")
-    for time in (0.25, 0.5, 1.5, 1.87, 3.12):
+    for time in (0.25, 0.5, 1.5, 1.98, 3.26):
         click(page, time, 0.9)
     page.panel(EDITOR).focus()
     press(page, "e")

@@ -75,17 +75,20 @@ def test_more_points_than_the_library_reads_are_refused() -> None:
 
 
 def test_entries_are_put_in_order_and_one_at_a_time() -> None:
+    """Those that are merely near stay, or a drag through a dense track would lose some."""
     script = """(() => {
       const [one, entry] = t.put(t.EMPTY, "onsets", { time: 2, strength: 0.333 });
-      const [two] = t.put(one, "onsets", { time: 1.00049, strength: 7 });
-      const [same] = t.put(two, "onsets", { time: 2.0004, strength: 0 });
+      const [two] = t.put(one, "onsets", { time: 1, strength: 7 });
+      const [same] = t.put(two, "onsets", { time: 2, strength: 0 });
+      const [dense] = t.put(two, "onsets", { time: 2.0004, strength: 1 });
       const [early] = t.put(two, "points", { time: -1, db: -99 });
-      return [entry, two.onsets, same.onsets, early.points, t.removed(two, "onsets", entry).onsets];
+      return [entry, two.onsets, same.onsets, dense.onsets, early.points, t.removed(two, "onsets", entry).onsets];
     })()"""
-    entry, two, same, early, left = node(script, None)
+    entry, two, same, dense, early, left = node(script, None)
     assert entry == {"time": 2, "strength": 0.33, "label": ""}
     assert [(onset["time"], onset["strength"]) for onset in two] == [(1, 1), (2, 0.33)]
     assert [(onset["time"], onset["strength"]) for onset in same] == [(1, 1), (2, 0.01)]
+    assert [onset["time"] for onset in dense] == [1, 2, 2.0004]
     assert early == [{"time": 0, "db": -60}] and [onset["time"] for onset in left] == [1]
 
 

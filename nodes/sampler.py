@@ -123,7 +123,8 @@ class JointAVSampler(io.ComfyNode):
             runtime.make_room()
         runtime.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
         report = runtime.progress()
-        with runtime.gives_way():
+        # A time track differentiates through the sound's decoder.
+        with runtime.gives_way(), runtime.outside_inference():
             clip = generate(
                 model.model, control and control.control, conditions, settings,
                 seconds=len(conditions.track) / fps,

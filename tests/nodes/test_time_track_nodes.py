@@ -128,30 +128,43 @@ def test_levels_that_are_free_are_not_drawn(run: Any) -> None:
     assert all(value >= -60 for value in data["came"]["levels"]["values"]) and len(data["notices"]) == 1
 
 
-class TestSampler:
-    """The sampler over a tiny untrained model."""
+# The sampler, over a tiny untrained model -----------------------------------------------------------------------------
 
-    @pytest.fixture(autouse=True, scope="class")
-    def _models(self, host: Host) -> None:
-        write_model_files(host.base / "models")
 
-    def prompt(self, text: str, **inputs: Any) -> dict[str, Any]:
-        return {**tiny_workflow(when=["22", 0], **inputs), "22": alone(text, duration=0.5)["2"]}
+@pytest.fixture(scope="module")
+def _models(host: Host) -> None:
+    write_model_files(host.base / "models")
 
-    def waveform(self, done: Run) -> torch.Tensor:
-        assert done.status == "done", (done.failed_node, done.error, done.complaints)
-        return done.outputs["7"][1]["waveform"]
 
-    def test_a_track_changes_the_sound_and_strength_zero_does_not(self, run: Any) -> None:
-        text = '{"onsets": [{"time": 0.2}]}'
-        free, off = self.waveform(run(tiny_workflow())), self.waveform(run(self.prompt(text, when_strength=0.0)))
-        held = self.waveform(run(self.prompt(text)))
-        assert torch.equal(free, off) and not torch.equal(free, held)
-        assert torch.equal(held, self.waveform(run(self.prompt(text))))
+def sampling(text: str, duration: float = 0.5, **inputs: Any) -> dict[str, Any]:
+    prompt = tiny_workflow(when=["22", 0], steps=1, **inputs)
+    kept = {name: prompt[name] for name in ("1", "2", "3", "4", "5", "6", "7", "10")}
+    return {**kept, "22": alone(text, duration=duration)["2"]}
 
-    def test_a_track_past_the_clip_is_cut_and_an_empty_one_refused(self, run: Any) -> None:
-        prompt = self.prompt('{"onsets": [{"time": 0.2}, {"time": 3}]}')
-        prompt["22"]["inputs"]["duration"] = 4.0
-        done = run(prompt)
-        assert done.status == "done" and "past the clip's end" in done.outputs["7"][3]
-        assert "the time track is empty" in refused(run(self.prompt("")))
+
+def waveform(done: Run) -> torch.Tensor:
+    assert done.status == "done", (done.failed_node, done.error, done.complaints)
+    return done.outputs["7"][1]["waveform"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_models")
+def test_a_track_changes_the_sound_and_strength_zero_does_not(host: Host) -> None:
+    """What lies past the clip's end is left out, which the notices say."""
+    host.free()
+    text = '{"onsets": [{"time": 0.2}, {"time": 3}]}'
+    free = host.run(sampling(text, duration=4.0))
+    off = host.run(sampling(text, duration=4.0, when_strength=0.0))
+    prompt = sampling(text)
+    del prompt["7"]["inputs"]["when"], prompt["22"]
+    none = host.run(prompt)
+    assert not torch.equal(waveform(free), waveform(none)) and torch.equal(waveform(off), waveform(none))
+    for done in (free, off):
+        assert "past the clip's end" in done.outputs["7"][3]
+    host.free()
+    assert torch.equal(waveform(free), waveform(host.run(sampling(text, duration=4.0)))), "the same seed, the same clip"
+
+
+@pytest.mark.usefixtures("_models")
+def test_the_sampler_refuses_an_empty_track(host: Host) -> None:
+    assert "the time track is empty" in refused(host.run(sampling("")))

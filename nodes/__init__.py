@@ -21,6 +21,8 @@ from .saliency import SalViT360Saliency
 from .sample_sound import Con360SampleSound
 from .sampler import JointAVSampler
 from .save import Save360Video
+from .time_preview import Con360TimeTrackPreview
+from .time_track import Con360TimeTrack
 from .viewpoint import CentroidToBASD, Con360Centroids, Con360ViewpointByHand
 from .views_around import Con360SoundsToField, Con360ViewsAround
 
@@ -51,6 +53,8 @@ NODES: list[type[io.ComfyNode]] = [
     Con360OmniAudioLoader,
     Con360VideoToAmbisonics,
     Con360Level360Video,
+    Con360TimeTrack,
+    Con360TimeTrackPreview,
     Con360RedoSpan,
 ]
 

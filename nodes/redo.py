@@ -13,6 +13,7 @@ from .host import runtime
 from .sampler import MAX_SEED, caption_of, previews
 
 if TYPE_CHECKING:
+    from ..con360.records import TimeTrack
     from .loaders import ManagedControl, ManagedModel
 
 
@@ -41,6 +42,8 @@ class Con360RedoSpan(io.ComfyNode):
                 io.String.Input("caption", default="", multiline=True, optional=True,
                                 tooltip="Another caption for the span; empty keeps the clip's."),
                 sockets.Con360Control.Input("control", optional=True, tooltip="The control that steered the clip."),
+                sockets.Con360TimeTrack.Input("when", optional=True, tooltip="A time track for the span's sound, in "
+                                              "seconds of the clip; without it the clip's own."),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -55,7 +58,7 @@ class Con360RedoSpan(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, model: ManagedModel, latents: sockets.LatentsRecord, start: float, end: float, seed: int, what: RedoPart,
-        caption: str = "", control: ManagedControl | None = None,
+        caption: str = "", control: ManagedControl | None = None, when: TimeTrack | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.anew.redo import redo
 
@@ -64,15 +67,17 @@ class Con360RedoSpan(io.ComfyNode):
         conditions, settings = first.conditions, replace(first.settings, seed=seed)
         if caption.strip():
             conditions = replace(conditions, caption=caption_of(caption))
+        if when is not None:
+            conditions = replace(conditions, when=when)
         if settings.memory == "low":
             runtime.make_room()
         patchers = [] if settings.memory == "low" else [model.patcher]
         runtime.bring_in(*patchers, *([control.patcher] if control else []))
         report = runtime.progress()
-        with runtime.gives_way():
+        with runtime.gives_way(), runtime.outside_inference():
             clip = redo(
                 model.model, control and control.control, conditions, first.clip, (start, end), settings, what=what,
-                strengths=first.strengths, device=runtime.device(), progress=report,
+                strengths=first.strengths, when=first.when, device=runtime.device(), progress=report,
                 on_step=previews(model.model, report),
             )  # fmt: skip
         image = sockets.image_from_frames(clip.frames)

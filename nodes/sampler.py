@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..con360.models.joint import JointModel
     from ..con360.pipeline import OnStep
-    from ..con360.records import ViewpointClip
+    from ..con360.records import TimeTrack, ViewpointClip
     from .loaders import ManagedControl, ManagedModel
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -74,6 +74,12 @@ class JointAVSampler(io.ComfyNode):
                 runtime.advanced(io.Combo.Input(
                     "memory", options=MEMORY_MODES, default=MEMORY_MODES[0], optional=True,
                     tooltip="'low' keeps one network at a time on the device: slower, with less memory.")),
+                sockets.Con360TimeTrack.Input("when", optional=True, tooltip="When the sound is to strike, and how "
+                                              "loud it is to be: from Time Track."),
+                runtime.advanced(io.Float.Input(
+                    "when_strength", default=0.1, min=0.0, max=1.0, step=0.01, optional=True,
+                    tooltip="How much when steers the sound in every step; 0 is off, about 0.1 holds what was drawn, "
+                    "more changes the sound itself.")),
                 sockets.Con360Latents.Input(
                     "start_latents", optional=True,
                     tooltip="Another clip in place of start_images and start_audio. Hold its sound for a further view "
@@ -106,9 +112,11 @@ class JointAVSampler(io.ComfyNode):
         control_start: float, control_end: float, control: ManagedControl | None = None,
         start_images: Tensor | None = None, start_audio: dict[str, Any] | None = None, denoise: float = 1.0,
         hold: str = NOTHING, sampler: str = SAMPLERS[0], memory: str = MEMORY_MODES[0],
+        when: TimeTrack | None = None, when_strength: float = 0.1,
         start_latents: sockets.LatentsRecord | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
+        from ..con360.sampling.when import TimeGuideSettings
 
         images, audio, latents = (start is not None for start in (start_images, start_audio, start_latents))
         _check_starts(hold, images, audio, latents)
@@ -119,21 +127,22 @@ class JointAVSampler(io.ComfyNode):
             sampler=sampler, memory=memory, **{name: denoise for name, given in begins.items() if given},
         )  # fmt: skip
         fps = model.model.codecs.video.fps
-        conditions = _conditions(saliency, basd, caption, fps)
+        conditions = replace(_conditions(saliency, basd, caption, fps), when=when)
         if memory == "low":
             runtime.make_room()
         runtime.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
         report = runtime.progress()
-        strengths = {"saliency": saliency_strength, "basd": basd_strength}
+        strengths, guided = {"saliency": saliency_strength, "basd": basd_strength}, TimeGuideSettings(when_strength)
         if start_latents is None:
             start = _start(start_images, start_audio, basd, len(conditions.track), fps)
         else:
             first = start_latents.of_model(model.model.name).clip
             start = StartClip(first.frames, first.sound, first.latents)
-        with runtime.gives_way():
+        # A time track differentiates through the sound's decoder.
+        with runtime.gives_way(), runtime.outside_inference():
             clip = generate(
                 model.model, control and control.control, conditions, settings,
-                seconds=len(conditions.track) / fps, strengths=strengths, start=start,
+                seconds=len(conditions.track) / fps, strengths=strengths, when=guided, start=start,
                 device=runtime.device(), progress=report, on_step=previews(model.model, report),
             )  # fmt: skip
         if hold == choices.HOLDS[0] and start_images is not None:
@@ -146,7 +155,7 @@ class JointAVSampler(io.ComfyNode):
             sockets.audio_from_sound(clip.sound),
             sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
             "\n".join((*clip.notices, *odd)),
-            sockets.LatentsRecord(clip, model.model.name, conditions, settings, strengths),
+            sockets.LatentsRecord(clip, model.model.name, conditions, settings, strengths, guided),
         )
 
 

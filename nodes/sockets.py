@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
     from ..con360.records import Conditions, ViewpointClip
     from ..con360.sampling.settings import SamplerSettings
+    from ..con360.sampling.when import TimeGuideSettings
 
 Con360Basd = io.Custom("CON360_BASD")
 Con360Model = io.Custom("CON360_MODEL")
 Con360Control = io.Custom("CON360_CONTROL")
 Con360View = io.Custom("CON360_VIEW")
 Con360Omniaudio = io.Custom("CON360_OMNIAUDIO")
+Con360TimeTrack = io.Custom("CON360_TIME_TRACK")
 Con360Latents = io.Custom("CON360_LATENTS")
 
 # Extra keys of an AUDIO dict that say what its channels mean; other packs ignore them.
@@ -60,6 +62,7 @@ class LatentsRecord:
     conditions: Conditions
     settings: SamplerSettings
     strengths: Mapping[str, float]
+    when: TimeGuideSettings
 
     def of_model(self, model: str) -> LatentsRecord:
         """The record itself.

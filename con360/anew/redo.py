@@ -19,6 +19,7 @@ from ..sampling.joint import Given, starting_noise
 from ..sampling.kept import Kept
 from ..sampling.settings import SAID, SamplerSettings
 from ..sampling.steer import Term
+from ..sampling.when import TimeGuideSettings
 from ..timing import ClipSpec
 from .span import JOIN_S, Span, check_span, joined_frames, joined_sound
 
@@ -36,6 +37,7 @@ def redo(
     *,
     what: RedoPart = "both",
     strengths: Mapping[str, float] | None = None,
+    when: TimeGuideSettings | None = None,
     terms: Sequence[Term] = (),
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
@@ -55,7 +57,7 @@ def redo(
         settings: sampler settings, the span's seed included; None takes `default_settings`. What they start from or
             hold counts for the first clip alone.
         what: `picture`, `sound` or `both`; what is not made anew is held.
-        strengths, terms, device, on_step, progress: as for `generate`.
+        strengths, when, terms, device, on_step, progress: as for `generate`.
 
     Returns:
         The clip with the new span and its latents; its seed stays the first clip's.
@@ -72,7 +74,7 @@ def redo(
     begun = replace(settings, hold=_held(anew), denoise_video=1.0, denoise_audio=1.0)
     kept = Kept(first.latents.map(lambda one: one[None]), _rows_anew(model, span, spec, anew))
     made = generate(
-        model, control, conditions, begun, seconds=spec.seconds, strengths=strengths,
+        model, control, conditions, begun, seconds=spec.seconds, strengths=strengths, when=when,
         start=StartClip(first.frames, first.sound, first.latents, _noise(model, first, span, spec, begun)),
         terms=(*terms, kept), device=device, on_step=on_step, progress=progress,
     )  # fmt: skip

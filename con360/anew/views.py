@@ -15,6 +15,7 @@ from ..pipeline import OnStep, check_conditions, default_settings, generate
 from ..records import AV, Conditions, Progress, StartClip, ViewpointClip, ViewTrack
 from ..sampling.settings import SamplerSettings
 from ..sampling.steer import Term
+from ..sampling.when import TimeGuideSettings
 from ..sound.fields import synthesise
 from ..sound.levels import to_mono
 from ..sound.views import view_sound
@@ -31,6 +32,7 @@ def generate_views(
     *,
     seconds: float = 4.0,
     strengths: Mapping[str, float] | None = None,
+    when: TimeGuideSettings | None = None,
     terms: Sequence[Term] = (),
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
@@ -43,7 +45,7 @@ def generate_views(
     Args:
         scene: conditions of 1 to 16 views of the same panorama.
         settings: sampler settings, the same for each view; they hold nothing and start from noise.
-        model, control, seconds, strengths, terms, device, on_step, progress: as for `generate`.
+        model, control, seconds, strengths, when, terms, device, on_step, progress: as for `generate`.
 
     Returns:
         A clip per view; all have the one sound and its directions (`heard_from` renders it).
@@ -65,8 +67,8 @@ def generate_views(
 
     def made(conditions: Conditions, settings: SamplerSettings, start: StartClip | None) -> ViewpointClip:
         return generate(
-            model, control, conditions, settings, seconds=seconds, strengths=strengths, start=start, terms=terms,
-            device=device, on_step=on_step, progress=progress,
+            model, control, conditions, settings, seconds=seconds, strengths=strengths, when=when, start=start,
+            terms=terms, device=device, on_step=on_step, progress=progress,
         )  # fmt: skip
 
     def views() -> Iterator[ViewpointClip]:

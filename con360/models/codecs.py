@@ -196,6 +196,16 @@ class MelCodec:
         waveform = vocode(self.vocoder, decode_mel(self.vae, latents[None]), spec.num_samples)
         return Sound(waveform, self.sample_rate_hz)
 
+    def log_mel(self, latents: Tensor, *, frugal: bool = False) -> Tensor:
+        """`[B, 8, R, F]` to natural-log mels `[B, S, M]`, differentiable (`protocols.MelDecoder`)."""
+        if frugal:
+            self.vae.enable_gradient_checkpointing()
+        try:
+            return decode_mel(self.vae, latents)
+        finally:
+            if frugal:
+                self.vae.disable_gradient_checkpointing()
+
     def _decode_mended(self, latents: Tensor, spec: ClipSpec) -> Tensor:
         rows = _held(latents[:, :, : spec.num_latent_rows], 0, HELD_ROWS, dim=2)
         mel = mend_mel_edges(decode_mel(self.vae, rows)[:, : spec.num_mel])

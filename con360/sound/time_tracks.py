@@ -17,7 +17,7 @@ import torch
 from ..errors import InputError
 from ..moments import moments_from_json
 from ..records import Envelope, OnsetTrack, TimeTrack
-from .envelopes import DECAY_S, RATE_HZ, at_rate, check_envelope, envelope_of_onsets
+from .envelopes import DECAY_S, RATE_HZ, check_envelope, curve_at, envelope_of_onsets, frame_times_s
 from .onset_text import envelope_from_text, onsets_from_text, onsets_to_text
 from .onsets import check_onsets
 
@@ -153,9 +153,9 @@ def envelope_of_track(track: TimeTrack, duration_s: float) -> Envelope:
         return replace(drawn, values=drawn.values * ONSET_RMS)
     given = track.envelope
     present = torch.ones_like(given.values) if given.present is None else given.present.float()
-    within = (torch.arange(count) + 0.5) / RATE_HZ <= given.duration_s
-    present = (at_rate(present, given.rate_hz, count) > 0.5) & within
-    return Envelope(at_rate(given.values, given.rate_hz, count), RATE_HZ, present.float())
+    times = frame_times_s(count)
+    present = (curve_at(present, given.rate_hz, times) > 0.5) & (times <= given.duration_s)
+    return Envelope(curve_at(given.values, given.rate_hz, times), RATE_HZ, present.float())
 
 
 # Text to curves -------------------------------------------------------------------------------------------------------

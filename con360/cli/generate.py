@@ -23,6 +23,7 @@ from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 from .requests import GenerateRequest
 from .scene_views import SceneView, ranks_of, view_facts, write_views
 from .start import check_start, read_start, start_settings
+from .when import time_facts, time_guide, with_track
 
 if TYPE_CHECKING:
     from ..caption.by_models import CaptionModels
@@ -69,6 +70,7 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     working_dtype(options.dtype, device)
     caption_models = _caption_models(options)
     given = settings_given(plan, _given_settings(options))
+    track, guide = time_guide(options, spec.seconds)
     SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
     report = Report(started, device)
     scene = _look(options, ranks, spec, device, detector, report)
@@ -77,21 +79,25 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     model, control = load(options, device, report, rest="cpu" if options.memory == "low" else device)
     settings = default_settings(model, **given)
     read = _saliency_read(options, scene, control, device, report)
-    conditions = [conditions_of(scene.clip, read, viewpoint, caption, control=control) for viewpoint in scene.chosen]
+    conditions = [
+        with_track(conditions_of(scene.clip, read, viewpoint, caption, control=control), options, track, spec)
+        for viewpoint in scene.chosen
+    ]
     notice_missing(conditions[0], control, options, report)
-    how: dict[str, Any] = {"seconds": spec.seconds, "strengths": strengths, "device": device}
+    how: dict[str, Any] = {"seconds": spec.seconds, "strengths": strengths, "when": guide, "device": device}
+    held = None
     if options.viewpoints is not None:
         making = partial(generate_views, model, control, conditions, settings, **how)
         views = write_views(making, scene.chosen, conditions, places.out, report)
-        held = None
     else:
         made, settings = _one_clip(options, plan, model, control, scene.clip, conditions[0], settings, how, report)
         views = [SceneView(scene.viewpoint, conditions[0], made, places.out)]
         held = write_view(options, places.out, conditions[0].track, made, report)
+    timed = time_facts(options, track, views[0].clip.sound, report)
     _write_more(options, places, scene, views, model, settings, device, report)
     if options.json:
         facts = _facts(options, settings, model, control, scene, views, places, held, report)
-        print(json.dumps({**facts, "redo": redo_facts(plan, options, views[0].clip)}))
+        print(json.dumps({**facts, "when": timed, "redo": redo_facts(plan, options, views[0].clip)}))
         return
     _tell(scene, [*(view.path for view in views), *places.more(views)], report)
 

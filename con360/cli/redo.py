@@ -94,9 +94,11 @@ def _track(options: GenerateRequest, what: str) -> TimeTrack | None:
     if what == "picture":
         raise InputError("--redo-when says when the sound strikes, and --redo-what picture keeps the sound; drop one.")
     from ..media.timelines import read_time_track
-    from ..sound.time_tracks import check_time_track
+    from ..sound.time_tracks import fit_time_track
 
-    return check_time_track(read_time_track(options.redo_when, options.duration), options.duration)
+    track = read_time_track(options.redo_when, options.duration)
+    fit_time_track(track, options.duration)  # a track that cannot be followed is named before the work
+    return track
 
 
 def _file(options: GenerateRequest) -> LatentsFile | None:
@@ -172,7 +174,7 @@ def remake(
     with report.stage("redo") as progress:
         return redo(
             model, control, conditions, first, plan.span, replace(settings, seed=seed), what=plan.what,
-            strengths=how["strengths"], device=how["device"], progress=progress,
+            strengths=how["strengths"], when=how["when"], device=how["device"], progress=progress,
         )  # fmt: skip
 
 

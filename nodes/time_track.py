@@ -178,7 +178,7 @@ def _seen(images: Tensor | None, fps: float, wanted: bool) -> Found:
 
 
 def _behind(found: dict[str, Found]) -> dict[str, Any]:
-    """What stands behind the drawing for the browser: times to snap to, and the picture's curve, 1 at its most."""
+    """Collect what stands behind the drawing: times to snap to, and the picture's curve, 1 at its most."""
     onsets = [track.onsets for track, _ in found.values() if track.onsets is not None]
     shown: dict[str, Any] = {"found": sorted(time for one in onsets for time in one.times_s)}
     curve = found[SEEN][0].envelope

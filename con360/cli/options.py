@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from ..choices import QUALITIES, VIDEO_CODECS
@@ -71,6 +72,15 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"a number is wanted, got {text!r}") from None
+
+
+def direction(text: str) -> tuple[float, float]:
+    """Read a direction, YAW,PITCH in degrees."""
+    yaw, comma, pitch = text.partition(",")
+    found = number(yaw), number(pitch) if comma else 0.0
+    if not (math.isfinite(found[0]) and -90 <= found[1] <= 90):
+        raise argparse.ArgumentTypeError(f"YAW,PITCH are degrees, and the pitch -90 to 90; got {text!r}")
+    return found
 
 
 def front(text: str) -> float | str:

@@ -10,8 +10,7 @@ from ..errors import InputError
 from ..records import Envelope, OnsetTrack, TimeTrack
 from ..sound.envelopes import envelope_of
 from ..sound.onset_text import TextKind, envelope_from_text, envelope_to_text, onsets_from_text, onsets_to_text
-from ..sound.onsets import find_onsets
-from ..sound.time_tracks import time_track_from_text, time_track_to_text
+from ..sound.time_tracks import time_track_from_text, time_track_of_sound, time_track_to_text
 from .files import atomic_path, existing_file
 from .reader import read_sound
 
@@ -26,7 +25,7 @@ def read_onsets(path: str | os.PathLike) -> OnsetTrack:
     Raises:
         InputError: no such file, another suffix, or content that cannot be used.
     """
-    return onsets_from_text(_text(path), _kind(path))
+    return onsets_from_text(_text(path), kind_of_file(path))
 
 
 def write_onsets(path: str | os.PathLike, track: OnsetTrack) -> None:
@@ -35,7 +34,7 @@ def write_onsets(path: str | os.PathLike, track: OnsetTrack) -> None:
     Raises:
         InputError: another suffix, a track that cannot be used, or a place that cannot be written to.
     """
-    _write(path, onsets_to_text(track, _kind(path)))
+    _write(path, onsets_to_text(track, kind_of_file(path)))
 
 
 def read_envelope(path: str | os.PathLike) -> Envelope:
@@ -81,7 +80,7 @@ def read_time_track(path: str | os.PathLike, duration_s: float | None = None) ->
     sound, _ = read_sound(path)
     if duration_s is not None:
         sound = replace(sound, waveform=sound.waveform[:, : round(duration_s * sound.sample_rate_hz)])
-    return TimeTrack(find_onsets(sound), envelope_of(sound))
+    return time_track_of_sound(sound)
 
 
 def write_time_track(path: str | os.PathLike, track: TimeTrack) -> None:
@@ -91,14 +90,19 @@ def write_time_track(path: str | os.PathLike, track: TimeTrack) -> None:
         InputError: another suffix, no onsets where they alone are written, a track that cannot be used, or a place
             that cannot be written to.
     """
-    if _kind(path) == "json":
+    if kind_of_file(path) == "json":
         return _write(path, time_track_to_text(track))
     if track.onsets is None:
         raise InputError(f"the track has no onsets, and {Path(path).name} would hold nothing else; choose .json.")
     write_onsets(path, track.onsets)
 
 
-def _kind(path: str | os.PathLike) -> TextKind:
+def kind_of_file(path: str | os.PathLike) -> TextKind:
+    """Tell the kind of onsets, or of a time track, that a file's suffix names.
+
+    Raises:
+        InputError: another suffix.
+    """
     kind = KINDS.get(Path(path).suffix.lower())
     if kind is None:
         raise InputError(f"{Path(path).name} is no file of onsets by its name; wanted one of {', '.join(KINDS)}.")

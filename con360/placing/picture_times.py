@@ -7,6 +7,7 @@ Source: ours; the curve is that of `placing.movement`.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -17,18 +18,27 @@ from ..errors import InputError
 from ..records import Envelope, OnsetTrack, PanoramaClip, Progress, Signal, TimeTrack, ViewTrack
 from ..sound.envelopes import curve_at, frame_times_s
 from ..sound.time_tracks import ONSET_RMS
-from .movement import SHORTEST_S, WINDOW_S, curve_along, movement_of_clip
+from .movement import REACH_DEG, SHORTEST_S, WINDOW_S, curve_along, movement_of_clip
 
-# Frames a second that a file is read at, at least: half a frame is the error of a time.
+# Frames a second that a file is read at, where it has them: half a frame is the error of a time.
 PICTURE_TIMES_FPS = 30.0
 # Of the curve's range: a rise that counts as an onset, and a change from frame to frame that goes on with a rise.
 LEAST_RISE, RISING = 0.25, 0.02
-# A curve whose range is below this share of its mean stands still.
-STILL = 0.05
+# A curve whose range is below this mean distance of colours, or below this share of its mean, stands still.
+STILL, STILL_SHARE = 0.01, 0.05
+# Share of the sphere that a region's curve counts.
+REACH = (1 - math.cos(math.radians(REACH_DEG))) / 2
 # Onsets fewer frames apart than this may be any rhythm.
 LEAST_FRAMES = 3
 
 Box = tuple[float, float, float, float]
+
+
+def picture_times_fps(recorded_fps: float | None) -> float:
+    """Choose frames per second to read a file at: a whole part of the recorded rate, 30 or more where it has them."""
+    if not recorded_fps:
+        return PICTURE_TIMES_FPS
+    return recorded_fps / max(1, math.floor(recorded_fps / PICTURE_TIMES_FPS + 0.01))
 
 
 def time_track_of_region(
@@ -56,7 +66,7 @@ def time_track_of_region(
     window = next(iter(movement_of_clip(clip, method=method, device=device, progress=progress)))
     if not 1 <= rank <= len(window.curves):
         raise InputError(f"region {rank} was asked for and {len(window.curves)} were found; choose one of them.")
-    return time_track_of_curve(Signal(window.curves[rank - 1], clip.fps))
+    return time_track_of_curve(Signal(window.curves[rank - 1] / REACH, clip.fps))
 
 
 def time_track_of_direction(clip: PanoramaClip, track: ViewTrack) -> tuple[TimeTrack, tuple[str, ...]]:
@@ -69,7 +79,7 @@ def time_track_of_direction(clip: PanoramaClip, track: ViewTrack) -> tuple[TimeT
     """
     if len(track) != clip.num_frames:
         raise InputError(f"the view has {len(track)} frames and the clip {clip.num_frames}; give one per frame.")
-    return time_track_of_curve(Signal(curve_along(clip, track), clip.fps))
+    return time_track_of_curve(Signal(curve_along(clip, track) / REACH, clip.fps))
 
 
 def time_track_of_view(
@@ -100,13 +110,13 @@ def time_track_of_curve(curve: Signal) -> tuple[TimeTrack, tuple[str, ...]]:
     the level of an onset of strength 1.
 
     Args:
-        curve: `[T]`, at least 0.
+        curve: `[T]`, mean distance of the colours there from the usual ones, 0 to 1.73.
 
     Returns, raises: as `time_track_of_region`.
     """
     values, fps = curve.values.double(), curve.rate_hz
     low, high = float(values.min()), float(values.max())
-    if len(values) < 2 or not high - low > STILL * float(values.mean()):
+    if len(values) < 2 or not high - low > max(STILL, STILL_SHARE * float(values.mean())):
         raise InputError("nothing grows or brightens there; choose another region or direction, or take the sound.")
     shares = (values - low) / (high - low)
     runs = _risen(shares)

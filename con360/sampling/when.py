@@ -134,7 +134,8 @@ class TimeGuide(Term):
         """Distance of a clip's log-mel `[1, S, M]` from the track, summed over frames."""
         target = self.target.to(mel.device)
         mel = mel[0, : len(target.levels)]
-        levels = (target.present * (log_rms_of_mel(mel) - target.levels).square()).sum()
+        heard = log_rms_of_mel(mel).clamp_min(math.log(QUIETEST_RMS))
+        levels = (target.present * (heard - target.levels).square()).sum()
         undrawn = (target.undrawn * (rises(mel) - LEAST_RISE).clamp_min(0).square()).sum()
         return levels + self.settings.rises * undrawn
 

@@ -16,10 +16,18 @@ import torch
 
 from ..errors import InputError
 from ..moments import moments_from_json
-from ..records import Envelope, OnsetTrack, TimeTrack
-from .envelopes import DECAY_S, RATE_HZ, check_envelope, curve_at, envelope_of_onsets, frame_times_s
+from ..records import Envelope, OnsetTrack, Sound, TimeTrack
+from .envelopes import (
+    DECAY_S,
+    RATE_HZ,
+    check_envelope,
+    curve_at,
+    envelope_of,
+    envelope_of_onsets,
+    frame_times_s,
+)
 from .onset_text import envelope_from_text, onsets_from_text, onsets_to_text
-from .onsets import check_onsets
+from .onsets import check_onsets, find_onsets
 
 # An onset of strength 1 rises to this RMS (-14 dB), as loud as a struck thing is in a clip.
 ONSET_RMS = 0.2
@@ -70,6 +78,16 @@ def time_track_from_text(text: str, duration_s: float | None = None) -> TimeTrac
         _envelope(found.get("envelope"), duration_s),
         None if decay_s is None else _decay(decay_s),
     )
+
+
+def time_track_of_sound(sound: Sound) -> TimeTrack:
+    """Take the track from a sound: its onsets and its envelope.
+
+    Raises:
+        InputError: as `find_onsets` and `envelope_of`.
+    """
+    onsets = find_onsets(sound)
+    return TimeTrack(onsets if onsets.times_s else None, envelope_of(sound))
 
 
 def time_track_to_text(track: TimeTrack) -> str:

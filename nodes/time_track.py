@@ -156,10 +156,9 @@ def waveform(sound: Sound) -> dict[str, Any]:
 def _heard(sound: Sound | None) -> Found:
     """The onsets and the envelope of a sound."""
     from ..con360.records import TimeTrack
-    from ..con360.sound.envelopes import envelope_of
-    from ..con360.sound.onsets import find_onsets
+    from ..con360.sound.time_tracks import time_track_of_sound
 
-    return TimeTrack() if sound is None else TimeTrack(find_onsets(sound), envelope_of(sound)), ()
+    return TimeTrack() if sound is None else time_track_of_sound(sound), ()
 
 
 def _seen(images: Tensor | None, fps: float, wanted: bool) -> Found:

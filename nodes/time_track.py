@@ -156,10 +156,9 @@ def waveform(sound: Sound) -> dict[str, Any]:
 def _heard(sound: Sound | None) -> Found:
     """The onsets and the envelope of a sound."""
     from ..con360.records import TimeTrack
-    from ..con360.sound.envelopes import envelope_of
-    from ..con360.sound.onsets import find_onsets
+    from ..con360.sound.time_tracks import time_track_of_sound
 
-    return TimeTrack() if sound is None else TimeTrack(find_onsets(sound), envelope_of(sound)), ()
+    return TimeTrack() if sound is None else time_track_of_sound(sound), ()
 
 
 def _seen(images: Tensor | None, fps: float, wanted: bool) -> Found:
@@ -178,7 +177,7 @@ def _seen(images: Tensor | None, fps: float, wanted: bool) -> Found:
 
 
 def _behind(found: dict[str, Found]) -> dict[str, Any]:
-    """What stands behind the drawing for the browser: times to snap to, and the picture's curve, 1 at its most."""
+    """Collect what stands behind the drawing: times to snap to, and the picture's curve, 1 at its most."""
     onsets = [track.onsets for track, _ in found.values() if track.onsets is not None]
     shown: dict[str, Any] = {"found": sorted(time for one in onsets for time in one.times_s)}
     curve = found[SEEN][0].envelope

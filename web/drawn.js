@@ -53,9 +53,10 @@ export class Drawn {
     return this.known.track;
   }
 
-  /** True if a hand may change the track. */
+  /** True if a hand may change the track. One that was found only where no drawing would be lost. */
   get open() {
-    return !this.linked && !this.track.wrong;
+    const spare = !this.found || (this.text && !this.value(TRACK));
+    return !this.linked && !this.track.wrong && Boolean(spare);
   }
 
   /** Write a track; one that was found becomes a drawing. */

@@ -20,7 +20,7 @@ const STRAY_PX = 6;
 const SNAP_PX = 12;
 const NUDGE_S = 0.01;
 /** Least height of the panel: that of .con360-track, and the widget's own margins. */
-const HEIGHT = 340;
+const HEIGHT = 420;
 const WATCHED = [TRACK, "source", "duration", "fps"];
 
 export function addTrackEditor(node) {
@@ -92,6 +92,7 @@ class TrackEditor extends Panel {
 
   /** Turn what a run found into a drawing. */
   handOver() {
+    if (this.drawn.track.wrong) return;
     this.drawn.store(this.drawn.track);
     this.done();
   }

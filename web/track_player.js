@@ -7,7 +7,7 @@ import * as parts from "./parts.js";
 
 const { el, t } = parts;
 /** Least height of the panel: that of .con360-came, and the widget's own margins. */
-const HEIGHT = 300;
+const HEIGHT = 360;
 
 class TrackPlayer extends Panel {
   constructor(node) {

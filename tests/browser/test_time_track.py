@@ -105,7 +105,7 @@ def test_onsets_are_added_dragged_removed_and_undone(page: ComfyPage) -> None:
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+@pytest.mark.parametrize("comfy", ENDS[1:], indirect=True)
 def test_onsets_snap_and_are_nudged(page: ComfyPage) -> None:
     choose(page, 1, "frames")
     click(page, 1.04, 0.9)
@@ -181,7 +181,7 @@ def play(page: ComfyPage, kind: str) -> None:
     press(page, "Space")
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+@pytest.mark.parametrize("comfy", ENDS[:1], indirect=True)
 def test_a_wrong_text_stays_and_a_long_one_is_drawn(page: ComfyPage) -> None:
     wrong = '{"onsets": [{"time": 1}'
     page.set_value(EDITOR, "track", wrong)
@@ -197,7 +197,7 @@ def test_a_wrong_text_stays_and_a_long_one_is_drawn(page: ComfyPage) -> None:
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
+@pytest.mark.parametrize("comfy", ENDS[1:], indirect=True)
 def test_files_are_read_and_written(page: ComfyPage, tmp_path: Path) -> None:
     for name, text in (("a.csv", "0.5,hit\n1.25,\n"), ("b.txt", "0.5\t0.6\thit\n1.25\t1.25\t\n")):
         (tmp_path / name).write_text(text, encoding="utf-8")

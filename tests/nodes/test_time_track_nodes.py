@@ -150,7 +150,7 @@ def waveform(done: Run) -> torch.Tensor:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_models")
 def test_a_track_changes_the_sound_and_strength_zero_does_not(host: Host) -> None:
-    """What lies past the clip's end is left out, which the notices say."""
+    """Notices say that onsets past the clip's end were left out."""
     host.free()
     text = '{"onsets": [{"time": 0.2}, {"time": 3}]}'
     free = host.run(sampling(text, duration=4.0))

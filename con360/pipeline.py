@@ -195,36 +195,23 @@ def generate(
     _check_model(model, control, spec)
     check_conditions(conditions, control, spec)
     conditions, said = _squared(conditions)
-    conditions, guides, cut = _timed(model, conditions, spec, settings, when, progress)
+    track, cut = (None, ()) if conditions.when is None else fit_time_track(conditions.when, spec.seconds)
+    conditions = replace(conditions, when=track)
+    guides = time_terms(model.codecs.audio, track, spec, settings, when, progress)
     given = _fitted_start(model, start, settings, spec)
-    there = _placement(model, settings, device)
+    device = torch.device(device if device is not None and settings.memory == "low" else model.device)
+    there = Placement(device, settings.memory == "low")
     inputs = _inputs(model, control, conditions, settings, spec, strengths or {}, there, watch)
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
         told, begin = _step_callback(on_step, progress), Given(given.noise, known)
         terms = (*guides, *terms)
-        latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=there.device, callback=told)
+        latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     said = (*inputs.notices, *_mismatch(model, control), *said, *cut)
     said = model.notices + drawing_notices(model, conditions.caption, settings) + said
     return ViewpointClip(frames, spec.fps, sound, settings.seed, said, watch.seconds, _alone(latents))
-
-
-def _timed(
-    model: AVSystem, conditions: Conditions, spec: ClipSpec, settings: SamplerSettings, when: TimeGuideSettings | None,
-    progress: Progress | None,
-) -> tuple[Conditions, tuple[Term, ...], tuple[str, ...]]:  # fmt: skip
-    """Cut the time track to the clip: conditions with it, the terms that follow it, and notices."""
-    track, cut = (None, ()) if conditions.when is None else fit_time_track(conditions.when, spec.seconds)
-    guides = time_terms(model.codecs.audio, track, spec, settings, when, progress)
-    return replace(conditions, when=track), guides, cut
-
-
-def _placement(model: AVSystem, settings: SamplerSettings, device: torch.device | str | None) -> Placement:
-    """Place parts at home, or as visitors on a device while memory is low."""
-    low = settings.memory == "low"
-    return Placement(torch.device(device if device is not None and low else model.device), low)
 
 
 def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:

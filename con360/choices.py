@@ -59,6 +59,9 @@ LOOKS_TO: tuple[LooksTo, ...] = get_args(LooksTo)
 SAMPLERS = ("ddim", "dpm++")
 HOLDS = ("picture", "sound")
 MEMORY_MODES = ("normal", "low")
+# Of a span that is made anew.
+RedoPart = Literal["both", "picture", "sound"]
+REDO_PARTS: tuple[RedoPart, ...] = get_args(RedoPart)
 
 # Number formats of the networks; `auto` depends on the device.
 DTYPES = ("auto", "float32", "float16", "bfloat16")

@@ -23,7 +23,7 @@ from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .memory import in_smaller_pieces
 from .models.system import AVSystem, Placement
-from .protocols import Film, SoundCodec
+from .protocols import Film, Inputs, SoundCodec
 from .records import (
     AV,
     MODALITIES,
@@ -197,7 +197,7 @@ def generate(
     settings = default_settings(model) if settings is None else settings
     spec, watch = model.clip_spec(seconds), Stopwatch()
     _check_model(model, control, spec)
-    _check_conditions(conditions, control, spec)
+    check_conditions(conditions, control, spec)
     conditions, said = _squared(conditions)
     track, cut = (None, ()) if conditions.when is None else fit_time_track(conditions.when, spec.seconds)
     conditions = replace(conditions, when=track)
@@ -205,22 +205,17 @@ def generate(
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = Placement(device, settings.memory == "low")
-    with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
-        inputs = model.encode(conditions, settings.negative_prompt)
-    with watch.stage("control"), torch.no_grad():
-        inputs = replace(inputs, film=_film(model, control, conditions, spec, device, strengths or {}))
+    inputs = _inputs(model, control, conditions, settings, spec, strengths or {}, there, watch)
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
-        told, begin = _step_callback(on_step, progress), Given(known=known)
-        latents = model.sample(
-            inputs, spec, settings, given=begin, terms=(*guides, *terms), device=device, callback=told
-        )
+        told, begin = _step_callback(on_step, progress), Given(given.noise, known)
+        terms = (*guides, *terms)
+        latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
-    said = (
-        drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said + cut
-    )
-    made = ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, watch.seconds)
+    said = (*inputs.notices, *_mismatch(model, control), *said, *cut)
+    said = model.notices + drawing_notices(model, conditions.caption, settings) + said
+    made = ViewpointClip(frames, spec.fps, sound, settings.seed, said, watch.seconds, _alone(latents))
     return _with_directions(made, control, conditions, watch)
 
 
@@ -249,15 +244,21 @@ def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
     return conditions, said
 
 
+def _alone(latents: AV) -> AV:
+    """The one clip's latents, without the batch, on the CPU."""
+    return latents.map(lambda one: one[0].cpu())
+
+
 def _decoded(
     model: AVSystem, latents: AV, given: StartClip, settings: SamplerSettings, spec: ClipSpec, there: Placement,
     progress: Progress | None,
 ) -> tuple[Tensor, Sound]:  # fmt: skip
-    """Frames and sound of the one clip; a held one as it was given."""
-    made = AV.of({m: latents.get(m)[0] for m in latents.present() if settings.hold != SAID.get(m)})
+    """Frames and sound of the one clip; a held one as it was given, where more than its latents were."""
+    kept = SAID.map(lambda name, own: settings.hold == name and own is not None, AV(given.frames, given.sound))
+    made = AV.of({m: latents.get(m)[0] for m in latents.present() if not kept.get(m)})
     frames, sound = model.decode(made, spec, placement=there, progress=progress)
     frames, sound = (given.frames if frames is None else frames), (given.sound if sound is None else sound)
-    assert frames is not None and sound is not None  # the sampler refuses to hold what is not given
+    assert frames is not None and sound is not None  # what is not given is decoded
     if not (torch.isfinite(frames).all() and torch.isfinite(sound.waveform).all()):
         raise RuntimeError(
             "the model produced values that are not finite; its weights or precision do not fit together"
@@ -304,7 +305,8 @@ def _fitted_start(model: AVSystem, start: StartClip | None, settings: SamplerSet
             raise InputError(f"the start's sound lasts {sound.duration_s:g} s; the clip needs {spec.seconds:g} s.")
         sound = _as_coded(sound, model.codecs.audio)
         sound = fit_length(resample(sound, spec.sample_rate_hz), spec.num_samples)
-    return StartClip(frames, sound)
+    latents = {m: start.latents.get(m) for m in start.latents.present() if settings.begins(m) > 0}
+    return StartClip(frames, sound, AV.of(latents), start.noise)
 
 
 def _as_coded(sound: Sound, codec: SoundCodec) -> Sound:
@@ -331,15 +333,16 @@ def _square(frames: Tensor, size: int) -> Tensor:
 
 
 def _encoded_start(model: AVSystem, given: StartClip, spec: ClipSpec, there: Placement, watch: Stopwatch) -> AV:
-    """Clean latents of what is given, `[1, ...]` per modality."""
-    if given.frames is None and given.sound is None:
-        return AV()
-    codecs, known = model.codecs, {}
+    """Clean latents of what is given, `[1, ...]` per modality; latents that are given are not made again."""
+    codecs, known = model.codecs, {m: given.latents.get(m)[None] for m in given.latents.present()}
+    parts = AV(given.frames, given.sound)
+    if all(m in known for m in parts.present()):
+        return AV.of(known)
     modules = [module for codec in codecs if codec is not None for module in codec.modules()]
     with watch.stage("start"), torch.no_grad(), there.bring(*modules):
-        if given.frames is not None:
+        if given.frames is not None and "video" not in known:
             known["video"] = codecs.video.encode(given.frames, chunk=there.chunk(8))
-        if given.sound is not None:
+        if given.sound is not None and "audio" not in known:
             known["audio"] = codecs.audio.encode(given.sound, spec)
     return AV.of(known)
 
@@ -359,6 +362,17 @@ def preview_frame(model: AVSystem, x0: AV) -> Tensor:
             lambda chunk: codec.decode(x0.video[0, :, middle : middle + 1], chunk=chunk)[0].cpu(),
             1, 1, what="decoding a step's preview", advice="set memory to 'low', or shorten the clip",
         )  # fmt: skip
+
+
+def _inputs(
+    model: AVSystem, control: LoadedControl | None, conditions: Conditions, settings: SamplerSettings, spec: ClipSpec,
+    strengths: Mapping[str, float], there: Placement, watch: Stopwatch,
+) -> Inputs:  # fmt: skip
+    """Encode captions and, with a control, maps and signals."""
+    with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
+        inputs = model.encode(conditions, settings.negative_prompt)
+    with watch.stage("control"), torch.no_grad():
+        return replace(inputs, film=_film(model, control, conditions, spec, there.device, strengths))
 
 
 def _film(
@@ -409,7 +423,12 @@ def _check_model(model: AVSystem, control: LoadedControl | None, spec: ClipSpec)
         )
 
 
-def _check_conditions(conditions: Conditions, control: LoadedControl | None, spec: ClipSpec) -> None:
+def check_conditions(conditions: Conditions, control: LoadedControl | None, spec: ClipSpec) -> None:
+    """Check that maps fit a clip and that a control knows the field of view.
+
+    Raises:
+        InputError: they do not, or it does not.
+    """
     for name, count in (("saliency", len(conditions.saliency.maps)), ("BASD map", len(conditions.basd.maps))):
         if count != spec.num_frames:
             raise InputError(

@@ -399,10 +399,14 @@ class StartClip:
     Args:
         frames: `[T, 3, H, W]` in [0, 1], at the model's frame rate. What is not square is cut to its middle.
         sound: of any rate and channels.
+        latents: clean latents per modality, without the batch; they are read in place of encoding the other two.
+        noise: to begin with, `[1, ...]` per modality (`sampling.joint.starting_noise`); the seed draws what is absent.
     """
 
     frames: Tensor | None = None
     sound: Sound | None = None
+    latents: AV = AV()
+    noise: AV = AV()
 
 
 @dataclass(frozen=True)

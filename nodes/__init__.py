@@ -15,12 +15,15 @@ from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
 from .omniaudio import Con360OmniAudioLoader, Con360VideoToAmbisonics
 from .place_sound import Con360PlaceSound
+from .redo import Con360RedoSpan
 from .reframe import Reframe360Video
 from .saliency import SalViT360Saliency
 from .sample_sound import Con360SampleSound
 from .sampler import JointAVSampler
 from .save import Save360Video
 from .sound_field import Con360SoundField
+from .time_preview import Con360TimeTrackPreview
+from .time_track import Con360TimeTrack
 from .viewpoint import CentroidToBASD, Con360Centroids, Con360ViewpointByHand
 from .views_around import Con360SoundsToField, Con360ViewsAround
 
@@ -52,6 +55,9 @@ NODES: list[type[io.ComfyNode]] = [
     Con360VideoToAmbisonics,
     Con360Level360Video,
     Con360SoundField,
+    Con360TimeTrack,
+    Con360TimeTrackPreview,
+    Con360RedoSpan,
 ]
 
 

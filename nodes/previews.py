@@ -37,7 +37,7 @@ def panorama_preview(
     """
     from ..con360.records import SaliencyMaps
 
-    stride = _stride(len(image))
+    stride = stride_of(len(image))
     maps = saliency and SaliencyMaps(saliency.maps[::stride], saliency.method)
     track = track and track.at(range(0, len(track), stride))
     plain, drawn = drawn_panorama(image[::stride], height, maps, track)
@@ -59,12 +59,13 @@ def halves_preview(plain: Tensor, drawn: Tensor, fps: float, height: int, sound:
     """Write frames `[T, 3, h, 2h]` above their drawn ones, as `panorama_preview` does, at most `height` rows each."""
     import torch
 
-    stride, rows = _stride(len(plain)), min(height, plain.shape[-2])
+    stride, rows = stride_of(len(plain)), min(height, plain.shape[-2])
     halves = [_resized(half[::stride], rows) for half in (plain, drawn)]
     return clip_preview(torch.cat(halves, dim=-2), fps / stride, sound, turns=True)
 
 
-def _stride(num_frames: int) -> int:
+def stride_of(num_frames: int) -> int:
+    """Return n where every n-th frame of a clip is enough for a preview."""
     return -(-num_frames // MAX_FRAMES)
 
 
@@ -86,6 +87,32 @@ def clip_preview(frames: Tensor, fps: float, sound: Sound | None = None, turns: 
     for notice in write_clip(path, even, fps, sound, coding=PictureCoding(quick=True)):
         runtime.log.warning("a preview: %s", notice)
     return {**saved, "fps": fps, "frames": len(frames), "sound": sound is not None, "ambisonic": ambisonic}
+
+
+def sound_preview(sound: Sound) -> dict[str, Any]:
+    """Write a sound as a WAV, mixed to channels that a browser can play."""
+    from ..con360.media.wav import wav_stream
+    from ..con360.sound.levels import for_clip, to_mono
+
+    plain = to_mono(sound) if sound.layout == "ambix" else for_clip(sound)[0]
+    path, saved = files.temp_file("con360_preview", ".wav")
+    with wav_stream(path, len(plain.waveform), plain.sample_rate_hz) as wav:
+        wav.add(plain.waveform.numpy())
+    return {**saved, "sound": True}
+
+
+def small_clip(image: Tensor, height: int) -> Tensor:
+    """IMAGE of any shape to frames `[T, 3, h, w]`, h at most `height`; frame by frame, as 4K clips are large."""
+    import torch
+    import torch.nn.functional as F
+
+    rows, columns = image.shape[1:3]
+    size = (height, max(2, round(columns / rows * height))) if rows > height else (rows, columns)
+    frames = []
+    for frame in image:
+        runtime.check_interrupt()
+        frames.append(F.interpolate(sockets.frames_from_image(frame[None]), size, mode="bilinear", antialias=True))
+    return torch.cat(frames).clamp(0, 1)
 
 
 def file_facts(info: MediaInfo, ambisonics: str = "auto", head_locked: bool = False) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..con360.models.joint import JointModel
     from ..con360.pipeline import OnStep
-    from ..con360.records import ViewpointClip
+    from ..con360.records import TimeTrack, ViewpointClip
     from .loaders import ManagedControl, ManagedModel
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -74,6 +74,16 @@ class JointAVSampler(io.ComfyNode):
                 runtime.advanced(io.Combo.Input(
                     "memory", options=MEMORY_MODES, default=MEMORY_MODES[0], optional=True,
                     tooltip="'low' keeps one network at a time on the device: slower, with less memory.")),
+                sockets.Con360TimeTrack.Input("when", optional=True, tooltip="When the sound is to strike, and how "
+                                              "loud it is to be: from Time Track."),
+                runtime.advanced(io.Float.Input(
+                    "when_strength", default=0.1, min=0.0, max=1.0, step=0.01, optional=True,
+                    tooltip="How much when steers the sound in every step; 0 is off, about 0.1 holds what was drawn, "
+                    "more changes the sound itself.")),
+                sockets.Con360Latents.Input(
+                    "start_latents", optional=True,
+                    tooltip="Another clip in place of start_images and start_audio. Hold its sound for a further view "
+                    "of the scene."),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -81,15 +91,18 @@ class JointAVSampler(io.ComfyNode):
                 io.Video.Output(display_name="video"),
                 io.String.Output(display_name="notices",
                                  tooltip="Remarks, such as words of the caption that the model does not know."),
+                sockets.Con360Latents.Output(
+                    display_name="latents", tooltip="The clip for Redo Span, and for further views over its sound."),
             ],
         )  # fmt: skip
 
     @classmethod
     def validate_inputs(
-        cls, hold: str | None = NOTHING, start_images: Any = runtime.ABSENT, start_audio: Any = runtime.ABSENT
-    ) -> bool | str:
-        starts = dict(zip(choices.HOLDS, (start_images, start_audio), strict=True))
-        return runtime.verdict(hold=lambda: _check_hold(hold, starts.get(hold or NOTHING) is runtime.ABSENT))
+        cls, hold: str | None = NOTHING, start_images: Any = runtime.ABSENT, start_audio: Any = runtime.ABSENT,
+        start_latents: Any = runtime.ABSENT,
+    ) -> bool | str:  # fmt: skip
+        given = [start is not runtime.ABSENT for start in (start_images, start_audio, start_latents)]
+        return runtime.verdict(hold=lambda: _check_starts(hold, *given))
 
     @classmethod
     @runtime.needs_packages
@@ -99,29 +112,38 @@ class JointAVSampler(io.ComfyNode):
         control_start: float, control_end: float, control: ManagedControl | None = None,
         start_images: Tensor | None = None, start_audio: dict[str, Any] | None = None, denoise: float = 1.0,
         hold: str = NOTHING, sampler: str = SAMPLERS[0], memory: str = MEMORY_MODES[0],
+        when: TimeTrack | None = None, when_strength: float = 0.1,
+        start_latents: sockets.LatentsRecord | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
+        from ..con360.sampling.when import TimeGuideSettings
 
-        _check_hold(hold, {"picture": start_images, "sound": start_audio}.get(hold, ()) is None)
-        strengths = {"denoise_video": start_images, "denoise_audio": start_audio}
+        images, audio, latents = (start is not None for start in (start_images, start_audio, start_latents))
+        _check_starts(hold, images, audio, latents)
+        begins = {"denoise_video": images or latents, "denoise_audio": audio or latents}
         settings = default_settings(
             model.model, steps=steps, seed=seed, cfg_video=cfg_video, cfg_audio=cfg_audio, negative_prompt=negative,
             control_start=control_start, control_end=control_end, hold=None if hold == NOTHING else hold,
-            sampler=sampler, memory=memory, **{name: denoise for name, part in strengths.items() if part is not None},
+            sampler=sampler, memory=memory, **{name: denoise for name, given in begins.items() if given},
         )  # fmt: skip
         fps = model.model.codecs.video.fps
-        conditions = _conditions(saliency, basd, caption, fps)
+        conditions = replace(_conditions(saliency, basd, caption, fps), when=when)
         if memory == "low":
             runtime.make_room()
         runtime.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
         report = runtime.progress()
-        with runtime.gives_way():
+        strengths, guided = {"saliency": saliency_strength, "basd": basd_strength}, TimeGuideSettings(when_strength)
+        if start_latents is None:
+            start = _start(start_images, start_audio, basd, len(conditions.track), fps)
+        else:
+            first = start_latents.of_model(model.model.name).clip
+            start = StartClip(first.frames, first.sound, first.latents)
+        # A time track differentiates through the sound's decoder.
+        with runtime.gives_way(), runtime.outside_inference():
             clip = generate(
                 model.model, control and control.control, conditions, settings,
-                seconds=len(conditions.track) / fps,
-                strengths={"saliency": saliency_strength, "basd": basd_strength},
-                start=_start(start_images, start_audio, basd, len(conditions.track), fps),
-                device=runtime.device(), progress=report, on_step=_previews(model.model, report),
+                seconds=len(conditions.track) / fps, strengths=strengths, when=guided, start=start,
+                device=runtime.device(), progress=report, on_step=previews(model.model, report),
             )  # fmt: skip
         if hold == choices.HOLDS[0] and start_images is not None:
             image, rate = _held(start_images, basd, clip)
@@ -133,16 +155,24 @@ class JointAVSampler(io.ComfyNode):
             sockets.audio_from_sound(clip.sound),
             sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
             "\n".join((*clip.notices, *odd)),
+            sockets.LatentsRecord(clip, model.model.name, conditions, settings, strengths, guided),
         )
 
 
-def _check_hold(hold: str | None, missing: bool) -> None:
-    """Refuse an unknown word, and to hold what is not connected; None, a linked widget, has no value yet."""
+def _check_starts(hold: str | None, images: bool, audio: bool, latents: bool) -> None:
+    """Refuse an unknown word, to hold what is not connected, and two starts; None, a linked widget, has no value yet.
+
+    Args:
+        images, audio, latents: whether they are connected.
+    """
+    if latents and (images or audio):
+        other = "start_images" if images else "start_audio"
+        raise InputError(f"start_latents bring picture and sound, and {other} is connected too; disconnect one.")
     if hold is None:
         return
     runtime.check_choice(hold, HOLDS, "hold")
-    if missing:
-        socket = "start_images" if hold == "picture" else "start_audio"
+    socket, given = {"picture": ("start_images", images), "sound": ("start_audio", audio)}.get(hold, ("", True))
+    if not (given or latents):
         raise InputError(f"there is no {hold} to hold: {socket} is not connected. Connect it, or hold '{NOTHING}'.")
 
 
@@ -153,7 +183,7 @@ def _held(images: Tensor, basd: sockets.BasdRecord, clip: ViewpointClip) -> tupl
     return images, basd.fps if len(images) == len(basd.maps.track) else clip.fps
 
 
-def _previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:
+def previews(model: JointModel, report: runtime.NodeProgress) -> OnStep:
     """Show the present estimate of the middle frame on the node, a few times per clip."""
     from ..con360.pipeline import preview_frame
 
@@ -190,10 +220,10 @@ def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: f
         index = _nearest_frames(len(record.track), basd.fps, fps)
         maps = replace(maps, maps=maps.maps[index])
         record = replace(record, maps=record.maps[index], track=record.track.at(index))
-    return Conditions(maps, record, _scene_or_typed(caption))
+    return Conditions(maps, record, caption_of(caption))
 
 
-def _scene_or_typed(text: str) -> SceneCaption:
+def caption_of(text: str) -> SceneCaption:
     """Recognise the sample's caption by its form, because a link carries the words alone."""
     from ..con360.caption import typed_caption
     from ..con360.scenes import is_scene_caption

@@ -7,6 +7,7 @@ Library: frames `[T, 3, H, W]`, maps `[T, H, W]`, `Sound`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,17 @@ from .host.words import Words
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.records import Conditions, ViewpointClip
+    from ..con360.sampling.settings import SamplerSettings
+    from ..con360.sampling.when import TimeGuideSettings
+
 Con360Basd = io.Custom("CON360_BASD")
 Con360Model = io.Custom("CON360_MODEL")
 Con360Control = io.Custom("CON360_CONTROL")
 Con360View = io.Custom("CON360_VIEW")
 Con360Omniaudio = io.Custom("CON360_OMNIAUDIO")
+Con360TimeTrack = io.Custom("CON360_TIME_TRACK")
+Con360Latents = io.Custom("CON360_LATENTS")
 
 # Extra keys of an AUDIO dict that say what its channels mean; other packs ignore them.
 LAYOUT_KEY, SPEAKERS_KEY = "con360_layout", "con360_speakers"
@@ -44,6 +51,28 @@ class BasdRecord:
     @property
     def first_view(self) -> View:
         return self.maps.track.views[0]
+
+
+@dataclass(frozen=True)
+class LatentsRecord:
+    """Value of a CON360_LATENTS link: a generated clip with its latents, and how it was made."""
+
+    clip: ViewpointClip
+    model: str
+    conditions: Conditions
+    settings: SamplerSettings
+    strengths: Mapping[str, float]
+    when: TimeGuideSettings
+
+    def of_model(self, model: str) -> LatentsRecord:
+        """The record itself.
+
+        Raises:
+            InputError: another model made the clip, by its name.
+        """
+        if model != self.model:
+            raise InputError(f"the latents are of '{self.model}', and '{model}' is connected; connect the same model.")
+        return self
 
 
 # ---- IMAGE

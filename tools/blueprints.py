@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.workflow_form import Column, Node, Note, Part, Subgraph, To, Workflow, edge
 
-SAMPLER_HEIGHT = 820
+SAMPLER_HEIGHT = 870
 
 # Numbers of nodes differ from those of the templates and of each other: the frontend would give new ones.
 

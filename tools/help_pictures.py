@@ -18,7 +18,16 @@ from comfyui.server import PACK, ComfyServer, find_comfyui
 from PIL import Image
 
 from tools.workflow_form import Column, Node, To, Workflow, ui_format
-from tools.workflows import AMBISONICS, ANY_GENERATOR, CENTROIDS, HEADPHONES, PLACE_SOUND, REFRAME, VIEWPOINT
+from tools.workflows import (
+    AMBISONICS,
+    ANY_GENERATOR,
+    CENTROIDS,
+    HEADPHONES,
+    PLACE_SOUND,
+    REFRAME,
+    TIME_TRACK,
+    VIEWPOINT,
+)
 
 FOLDER = PACK / "web" / "docs" / "images"
 SCALE, EDGE = 0.8, 8
@@ -55,6 +64,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),
     (AMBISONICS, False, ["Con360OmniAudioLoader", "Con360VideoToAmbisonics"]),
     (FIELD, False, ["Con360SoundField"]),
+    (TIME_TRACK, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

@@ -28,7 +28,7 @@ SIDE, MOMENT = 400, 0.5
 # Workflows of sound, and the node whose picture shows its energy.
 LISTENED = {"con360_place_sound": "6", "con360_headphones": "6", "con360_any_generator": "4",
             "con360_ambisonics": "4"}  # fmt: skip
-PAPER, INK = (24, 27, 33), (235, 238, 242)
+PAPER, INK, MARK = (24, 27, 33), (235, 238, 242), (255, 214, 0)
 
 
 def picture(frame: Tensor, size: tuple[int, int]) -> Image.Image:
@@ -81,6 +81,8 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         return [(picture(source, (SIDE, half)), (0, 0), "360°"), (flat, (half // 2, half), "flat")]
     if name in LISTENED:
         return heard(name, outputs)
+    if name == "con360_time_track":
+        return [(picture(overlay(outputs), (SIDE, half)), (0, 0), ""), (struck(outputs), (0, half), "asked, and came")]
     top = (picture(overlay(outputs), (SIDE, half)), (0, 0), "")
     if name == "con360_every_centroid":
         views = [middle(frames) for frames in outputs["7"][0]]
@@ -107,19 +109,32 @@ def heard(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tuple[i
     if name in ("con360_place_sound", "con360_ambisonics"):
         return [top, (picture(outputs[LISTENED[name]][1][0], (SIDE, half)), (0, half), "")]
     if name == "con360_headphones":
-        return [top, (two_ears(outputs["4"][0]["waveform"][0], (SIDE, half)), (0, half), "left and right")]
+        return [top, (ears_of(outputs["4"][0]["waveform"][0], (SIDE, half)), (0, half), "left and right")]
     views = [picture(middle(frames), (sixth - 4, sixth - 4)) for frames in outputs["2"][0]]
     return [top, *((view, (i * sixth + 4, half + (half - sixth) // 2), "") for i, view in enumerate(views))]
 
 
-def two_ears(waveform: Tensor, size: tuple[int, int]) -> Image.Image:
-    """The peaks of a stereo sound over time, left above right."""
+def struck(outputs: dict[str, Any]) -> Image.Image:
+    """The sound that came, and the moments that were asked for."""
+    page = ears_of(outputs["7"][1]["waveform"][0], (SIDE, SIDE // 2))
+    draw, onsets = ImageDraw.Draw(page), outputs["9"][0].onsets
+    seconds = outputs["7"][1]["waveform"].shape[-1] / outputs["7"][1]["sample_rate"]
+    for time, strength in zip(onsets.times_s, onsets.strengths, strict=True):
+        x, top = time / seconds * page.width, page.height * (1 - 0.95 * strength)
+        draw.line((x, top, x, page.height), MARK, 2)
+        draw.ellipse((x - 4, top - 4, x + 4, top + 4), MARK)
+    return page
+
+
+def ears_of(waveform: Tensor, size: tuple[int, int]) -> Image.Image:
+    """The peaks of a sound over time, its channels below each other."""
     page = Image.new("RGB", size, PAPER)
     draw, (width, height) = ImageDraw.Draw(page), size
     columns = waveform.abs().unfold(1, waveform.shape[1] // width, waveform.shape[1] // width).amax(2)
-    reach = columns / columns.max() * height / 4
-    for ear in (0, 1):
-        line = height * (1 + 2 * ear) // 4
+    ears = len(columns)
+    reach = columns / columns.max() * height / 2 / ears
+    for ear in range(ears):
+        line = height * (1 + 2 * ear) // (2 * ears)
         for x, tall in enumerate(reach[ear, :width].tolist()):
             draw.line((x, line - tall, x, line + tall), INK)
     return page

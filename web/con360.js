@@ -6,6 +6,8 @@ import { chain, el, labelChoices, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
 import { followRuns, showLast } from "./results.js";
 import { addLeveller } from "./level.js";
+import { addTrackEditor } from "./track_editor.js";
+import { addTrackPlayer } from "./track_player.js";
 import { addViewer } from "./viewer.js";
 
 /** Old workflows lack the last widget and knew only centroids: set `choose_by` to centroid for them. */
@@ -29,6 +31,8 @@ const WIDGETS = {
   Con360AmbisonicsPreview: addViewer,
   Con360Level360Video: addLeveller,
   Con360Compare: addPlayer,
+  Con360TimeTrack: addTrackEditor,
+  Con360TimeTrackPreview: addTrackPlayer,
   Con360Centroids: keepCentroids,
   // Former ids.
   ViewpointByHand: addEditor,

@@ -13,7 +13,7 @@ const SNAP_PX = 6;
 /** Where no frame rate is known, keyframes keep to so many seconds. */
 const GRID_S = 0.1;
 /** Seconds between numbers on the ruler, and the room for a number. */
-const RULERS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
+const RULERS_S = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
 const NUMBER_PX = 44;
 
 export class Timeline {
@@ -191,28 +191,37 @@ export class Timeline {
   #drawRuler() {
     const { ruler } = this;
     const [context, sharp] = [ruler.getContext("2d"), ruler.width / Math.max(1, ruler.clientWidth)];
-    const { duration } = this.transport;
+    context.resetTransform();
     context.clearRect(0, 0, ruler.width, ruler.height);
-    if (!duration) return;
-    const room = ruler.width - THUMB_PX * sharp;
-    const step = RULERS_S.find((seconds) => (seconds / duration) * room >= NUMBER_PX * sharp) ?? RULERS_S.at(-1);
+    context.scale(sharp, sharp);
     context.fillStyle = getComputedStyle(this.root).color;
-    context.font = `${10 * sharp}px sans-serif`;
-    context.textBaseline = "top";
-    for (let i = 0; i * step <= duration; i++) {
-      const x = (THUMB_PX / 2) * sharp + ((i * step) / duration) * room;
-      context.globalAlpha = 0.4;
-      context.fillRect(x, 0, sharp, ruler.height * 0.4);
-      context.globalAlpha = 0.8;
-      const text = clock(i * step, step);
-      const left = x + 3 * sharp;
-      if (left + context.measureText(text).width <= ruler.width) context.fillText(text, left, 2 * sharp);
-    }
+    const { clientWidth: width, clientHeight: height } = ruler;
+    drawRuler(context, { left: THUMB_PX / 2, right: width - THUMB_PX / 2, width, height }, 0, this.transport.duration);
   }
 }
 
-/** Seconds as on a ruler of such steps: 0.5, 12, 1:05. */
+/** Draw the times from `start` to `end` between `left` and `right`, with numbers up to `width`, all in pixels. */
+export function drawRuler(context, { left, right, width, height }, start, end) {
+  const perSecond = (right - left) / (end - start);
+  if (!(perSecond > 0 && perSecond < Infinity)) return;
+  const step = RULERS_S.find((seconds) => seconds * perSecond >= NUMBER_PX) ?? RULERS_S.at(-1);
+  context.save();
+  context.font = "10px sans-serif";
+  context.textAlign = "left";
+  context.textBaseline = "top";
+  for (let i = Math.ceil(start / step - 1e-6); i * step <= end + 1e-6; i++) {
+    const x = left + (i * step - start) * perSecond;
+    context.globalAlpha = 0.4;
+    context.fillRect(x, 0, 1, height * 0.4);
+    context.globalAlpha = 0.8;
+    const text = clock(i * step, step);
+    if (x + 3 + context.measureText(text).width <= width) context.fillText(text, x + 3, 2);
+  }
+  context.restore();
+}
+
+/** Seconds as on a ruler of such steps: 0.05, 0.5, 12, 1:05. */
 function clock(seconds, step) {
-  if (seconds < 60) return seconds.toFixed(step < 1 ? 1 : 0);
+  if (seconds < 60) return seconds.toFixed(step < 0.1 ? 2 : step < 1 ? 1 : 0);
   return `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}`;
 }

@@ -1,10 +1,9 @@
-"""Sound of a generated clip: what its file holds, and the field around the listener."""
+"""Sounds of generated clips: what each file holds, and the field around the listener."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import ClipSound
@@ -12,31 +11,45 @@ from .report import Report
 from .requests import GenerateRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..control import LoadedControl
     from ..placing.movement import Movement
-    from ..records import Progress, ViewpointClip, ViewTrack
+    from ..records import Progress, Sound, ViewpointClip, ViewTrack
 
 
-def sound_of_clip(
-    options: GenerateRequest, made: ViewpointClip, track: ViewTrack, control: LoadedControl | None,
-    field: Path | None, device: str, report: Report,
-) -> ViewpointClip:  # fmt: skip
-    """Write the field where it is asked for; return the clip with the sound that its own file is to hold."""
-    kind = options.sound or _usual(control)
-    learned = None if control is None else control.module.config.sound
-    as_made = kind == "omni" or (kind == "view" and learned == "view")
-    if as_made and field is None:
-        return made
-    from ..placing.generated import heard_from, sound_around
+class Hearing:
+    """Render what is heard of a scene, whose clips share one sound."""
 
-    with report.stage("placing the sound") as progress:
-        around, notices = sound_around(made, lambda: _movement(options, device, progress))
-    report.notice(*notices)
-    if field is not None:
+    def __init__(self, options: GenerateRequest, control: LoadedControl | None, device: str, report: Report) -> None:
+        self.options, self.device, self.report = options, device, report
+        self.kind = options.sound or _usual(control)
+        learned = None if control is None else control.module.config.sound
+        self.as_made = self.kind == "omni" or (self.kind == "view" and learned == "view")
+        self._around: Sound | None = None
+
+    def of(self, made: ViewpointClip, track: ViewTrack) -> ViewpointClip:
+        """The clip with the sound that its own file is to hold."""
+        if self.as_made:
+            return made
+        from ..placing.generated import heard_from
+
+        return replace(made, sound=heard_from(self.around(made), self.kind, track, made.fps))
+
+    def around(self, made: ViewpointClip) -> Sound:
+        """The scene's sound as Ambisonics in the panorama's directions; placed once."""
+        if self._around is None:
+            from ..placing.generated import sound_around
+
+            with self.report.stage("placing the sound") as progress:
+                self._around, notices = sound_around(made, lambda: _movement(self.options, self.device, progress))
+            self.report.notice(*notices)
+        return self._around
+
+    def write_field(self, path: Path, made: ViewpointClip) -> None:
         from ..media.writer import write_wav
 
-        report.notice(*write_wav(field, around))
-    return made if as_made else replace(made, sound=heard_from(around, kind, track, made.fps))
+        self.report.notice(*write_wav(path, self.around(made)))
 
 
 def _usual(control: LoadedControl | None) -> ClipSound:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +16,21 @@ from ..errors import InputError
 from ..sound.channels import check_ambisonics
 from ..timing import ClipSpec
 from .caption import captioning, face_facts, write_caption
-from .clip_sound import sound_of_clip
+from .clip_files import Places, check_places, write_figure_of, write_view
+from .clip_sound import Hearing
 from .common import check_saliency, face_detector, load, notice_missing
+from .redo import RedoPlan, caption_given, check_redo, first_clip, redo_facts, remake, settings_given
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 from .requests import GenerateRequest
-from .start import VIEW, check_start, read_start, start_settings, start_source
+from .scene_views import SceneView, ranks_of, view_facts, write_views
+from .start import check_start, read_start, start_settings
 from .when import time_facts, time_guide, with_track
 
 if TYPE_CHECKING:
     from ..caption.by_models import CaptionModels
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint, ViewpointClip, ViewTrack
+    from ..records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint, ViewpointClip
     from ..reframing.held import HeldPicture
     from ..saliency.human_faces import FaceDetector
     from ..sampling.settings import SamplerSettings
@@ -35,87 +40,70 @@ MAX_STRENGTH = 10.0
 
 @dataclass(frozen=True)
 class _Scene:
-    """The panorama, its saliency, the viewpoints found in it, and the chosen one."""
+    """The panorama, its saliency, the viewpoints found in it, and the chosen ones."""
 
     clip: PanoramaClip
     saliency: SaliencyMaps
     found: tuple[Viewpoint, ...]
-    viewpoint: Viewpoint
+    chosen: tuple[Viewpoint, ...]
+
+    @property
+    def viewpoint(self) -> Viewpoint:
+        return self.chosen[0]
 
 
 def run_generate(options: GenerateRequest, started: float) -> None:
     """Check every option, then look, generate and write."""
-    out, picture, field = _check_places(options)
+    places = check_places(options)
     _check_view(options)
+    ranks, plan = ranks_of(options), check_redo(options)
     strengths = _strengths(options)
     spec = ClipSpec(options.duration)
     _check_files(options)
     check_start(options)
     check_ambisonics(options.ambisonics, options.head_locked)
     device, detector = resolve_device(options.device), face_detector(options.faces)
+    from ..anew.views import generate_views
     from ..models.precision import working_dtype
-    from ..pipeline import conditions_of, default_settings, drawing_notices, generate
+    from ..pipeline import conditions_of, default_settings
     from ..sampling.settings import SamplerSettings
 
     working_dtype(options.dtype, device)
     caption_models = _caption_models(options)
-    given = _given_settings(options)
+    given = settings_given(plan, _given_settings(options))
     track, guide = time_guide(options, spec.seconds)
     SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
     report = Report(started, device)
-    scene = _look(options, spec, device, detector, report)
+    scene = _look(options, ranks, spec, device, detector, report)
     # The caption models go before the joint model comes: memory need not hold both.
-    caption = _caption(options, caption_models, scene.clip, device, report)
+    caption = caption_given(plan, _caption(options, caption_models, scene.clip, device, report))
     model, control = load(options, device, report, rest="cpu" if options.memory == "low" else device)
     settings = default_settings(model, **given)
     read = _saliency_read(options, scene, control, device, report)
-    conditions = conditions_of(scene.clip, read, scene.viewpoint, caption, control=control)
-    conditions = with_track(conditions, options, track, spec)
-    notice_missing(conditions, control, options, report)
-    start, settings = read_start(options, settings, scene.clip, conditions.track, model, report)
-    with report.stage("generation") as progress:
-        made = generate(
-            model, control, conditions, settings, seconds=spec.seconds, strengths=strengths, start=start,
-            when=guide, device=device, progress=progress,
-        )  # fmt: skip
-    report.seconds.update(made.stage_seconds)
-    del report.seconds["generation"]
-    report.notice(*made.notices)
-    timed = time_facts(options, track, made.sound, report)
-    remarks = drawing_notices(model, conditions.caption, settings)
-    made = sound_of_clip(options, made, conditions.track, control, field, device, report)
-    held = _write(options, out, picture, scene, conditions, made, remarks, report)
+    conditions = [
+        with_track(conditions_of(scene.clip, read, viewpoint, caption, control=control), options, track, spec)
+        for viewpoint in scene.chosen
+    ]
+    notice_missing(conditions[0], control, options, report)
+    how: dict[str, Any] = {"seconds": spec.seconds, "strengths": strengths, "when": guide, "device": device}
+    hearing, held = Hearing(options, control, device, report), None
+    if options.viewpoints is not None:
+        making = partial(generate_views, model, control, conditions, settings, **how)
+        views = write_views(making, scene.chosen, conditions, places.out, hearing, report)
+    else:
+        made, settings = _one_clip(options, plan, model, control, scene.clip, conditions[0], settings, how, report)
+        views = [SceneView(scene.viewpoint, conditions[0], made, hearing.of(made, conditions[0].track), places.out)]
+        held = write_view(options, places.out, conditions[0].track, views[0].heard, report)
+    timed = time_facts(options, track, views[0].clip.sound, report)
+    _write_more(options, places, scene, views, model, settings, hearing, report)
     if options.json:
-        facts = {**_facts(options, settings, model, control, scene, conditions, made, held, report), "when": timed}
-        files = {"output": out, "conditions": picture, "field": field}
-        print(json.dumps({**facts, **{name: path and str(path) for name, path in files.items()}}))
+        facts = _facts(options, settings, model, control, scene, views, places, held, report)
+        print(json.dumps({**facts, "when": timed, "redo": redo_facts(plan, options, views[0].clip)}))
         return
-    _tell(scene, [path for path in (out, picture, field) if path], report)
+    _tell(scene, [*(view.path for view in views), *places.more(views)], report)
 
 
 # Before the work ------------------------------------------------------------------------------------------------------
-
-
-def _check_places(options: GenerateRequest) -> tuple[Path, Path | None, Path | None]:
-    """Check where to write: suffix, permission, and not the input itself."""
-    from ..media.files import existing_file
-
-    source = existing_file(options.input)
-    out = _check_place(options.output, ".mp4", "-o", source)
-    picture = _check_place(options.conditions, ".png", "--conditions", source) if options.conditions else None
-    field = _check_place(options.field, ".wav", "--field", source) if options.field else None
-    return out, picture, field
-
-
-def _check_place(name: str, suffix: str, option: str, source: Path) -> Path:
-    from ..media.files import check_writable
-
-    path = Path(name).expanduser().absolute()
-    if path.suffix.lower() != suffix:
-        raise InputError(f"{option} {name} does not end in {suffix}, the only format that is written there; rename it.")
-    if path.exists() and path.samefile(source):
-        raise InputError(f"{option} {name} is the input itself, which is never overwritten; choose another name.")
-    return check_writable(path)
 
 
 def _check_view(options: GenerateRequest) -> None:
@@ -169,9 +157,10 @@ def _caption_models(options: GenerateRequest) -> CaptionModels | None:
 
 
 def _look(
-    options: GenerateRequest, spec: ClipSpec, device: str, detector: FaceDetector | None, report: Report
+    options: GenerateRequest, ranks: tuple[int, ...], spec: ClipSpec, device: str, detector: FaceDetector | None,
+    report: Report,
 ) -> _Scene:  # fmt: skip
-    """Read the panorama, find what is salient, and choose the viewpoint."""
+    """Read the panorama, find what is salient, and choose the viewpoints."""
     from ..media.reader import read_panorama
     from ..saliency.predict import clip_saliency
     from ..viewpoint.choose import DEFAULT_FOV_DEG, check_fov_deg, manual_viewpoint, viewpoint_notices, viewpoints
@@ -197,15 +186,14 @@ def _look(
             saliency, spec.fps, fov_deg=fov_deg, mode="track" if follow else "still", ranking=options.choose_by
         )
     if manual is not None:
-        return _Scene(clip, saliency, found, manual)
-    rank = options.viewpoint or 1
-    if rank > len(found):
+        return _Scene(clip, saliency, found, (manual,))
+    if max(ranks) > len(found):
         raise InputError(
-            f"viewpoint {rank} was asked for and {len(found)} {'was' if len(found) == 1 else 'were'} found in "
+            f"viewpoint {max(ranks)} was asked for and {len(found)} {'was' if len(found) == 1 else 'were'} found in "
             f"{clip.source}; choose a rank up to {len(found)}, or a direction with --yaw and --pitch."
         )
     report.notice(*viewpoint_notices(found))
-    return _Scene(clip, saliency, found, found[rank - 1])
+    return _Scene(clip, saliency, found, tuple(found[rank - 1] for rank in ranks))
 
 
 def _caption(
@@ -239,62 +227,44 @@ def _saliency_read(
     return read
 
 
-def _write(
-    options: GenerateRequest, out: Path, picture: Path | None, scene: _Scene, conditions: Conditions,
-    made: ViewpointClip, remarks: tuple[str, ...], report: Report,
-) -> HeldPicture | None:  # fmt: skip
-    """Write the clip and, where it is asked for, the picture of how its view was found; tell of a held picture."""
-    from ..media.writer import write_clip
+def _one_clip(
+    options: GenerateRequest, plan: RedoPlan | None, model: JointModel, control: LoadedControl | None,
+    clip: PanoramaClip, conditions: Conditions, settings: SamplerSettings, how: dict[str, Any], report: Report,
+) -> tuple[ViewpointClip, SamplerSettings]:  # fmt: skip
+    """Generate the one view, or read it; make the span anew that was asked for."""
+    from ..pipeline import generate
 
-    held = None
-    if options.hold == "picture":
-        held = _write_held(options, out, conditions.track, made, report)
+    if plan is not None and plan.file is not None:
+        made = first_clip(plan.file, model, conditions.track.views[0], how["device"], settings, report)
     else:
-        with report.stage("writing", steps=False):
-            report.notice(*write_clip(out, made.frames, made.fps, made.sound))
-    if picture is not None:
-        _write_figure(out, picture, scene, conditions, made, remarks, report)
-    return held
+        start, settings = read_start(options, settings, clip, conditions.track, model, report)
+        with report.stage("generation") as progress:
+            made = generate(model, control, conditions, settings, start=start, progress=progress, **how)
+        report.seconds.update(made.stage_seconds)
+        del report.seconds["generation"]
+    if plan is not None:
+        made = remake(plan, options, model, control, conditions, made, settings, how, report)
+    report.notice(*made.notices)
+    return made, settings
 
 
-def _write_held(
-    options: GenerateRequest, out: Path, track: ViewTrack, made: ViewpointClip, report: Report
-) -> HeldPicture:  # fmt: skip
-    """Write the held picture from its own source: the model's few pixels are for the model alone."""
-    from ..reframing.held import write_held_file, write_held_view
-    from ..reframing.run import ReframeSettings
-
-    source = start_source(options)
-    with report.stage("writing") as progress:
-        if source != VIEW:
-            assert source is not None  # there is no hold without a start
-            held = write_held_file(source, out, made.sound, progress=progress)
-        else:
-            settings = ReframeSettings(
-                sound="none", start_s=options.start, duration_s=made.sound.duration_s, eye=options.eye
-            )
-            held = write_held_view(options.input, out, track, made.fps, made.sound, settings, progress=progress)
-    report.notice(*held.notices)
-    return held
-
-
-def _write_figure(
-    out: Path, picture: Path, scene: _Scene, conditions: Conditions, made: ViewpointClip, remarks: tuple[str, ...],
-    report: Report,
+def _write_more(
+    options: GenerateRequest, places: Places, scene: _Scene, views: Sequence[SceneView], model: JointModel,
+    settings: SamplerSettings, hearing: Hearing, report: Report,
 ) -> None:  # fmt: skip
-    from ..drawing.figure import INK, LookingView, Panel, conditions_figure, write_figure
-    from ..drawing.panorama import VIEW_COLOURS
-    from ..pipeline import crop_view
+    """Write what was asked for beside the clips."""
+    from ..pipeline import drawing_notices
 
-    with report.stage("picture", steps=False):
-        true = crop_view(scene.clip, conditions.track, max(256, made.frames.shape[-1]))
-        panels = [
-            Panel(f"generated: {out.name}", made, VIEW_COLOURS[0], "; ".join(remarks)),
-            Panel("the same view in the panorama", true, INK),
-        ]
-        views = [LookingView("view", conditions.track)]
-        figure = conditions_figure(scene.clip, scene.saliency, scene.found, views, conditions.caption, panels)
-        write_figure(picture, figure)
+    for view, picture in zip(views, places.pictures(views), strict=False):
+        remarks = drawing_notices(model, view.conditions.caption, settings)
+        write_figure_of(view, picture, scene.clip, scene.saliency, scene.found, remarks, report)
+    first = views[0]
+    if places.field is not None:
+        hearing.write_field(places.field, first.clip)
+    if places.latents is not None:
+        from ..anew.latents_file import save_latents
+
+        save_latents(places.latents, first.clip, model, settings, first.conditions)
 
 
 # The answer -----------------------------------------------------------------------------------------------------------
@@ -302,7 +272,8 @@ def _write_figure(
 
 def _tell(scene: _Scene, files: list[Path], report: Report) -> None:
     rank = scene.viewpoint.rank
-    print(viewpoint_table(scene.found, [rank]) if rank else _by_hand(scene.viewpoint), end="\n\n")
+    chosen = [viewpoint.rank for viewpoint in scene.chosen]
+    print(viewpoint_table(scene.found, chosen) if rank else _by_hand(scene.viewpoint), end="\n\n")
     print(stage_table(report), end="\n\n")
     print(*files, sep="\n")
 
@@ -314,9 +285,10 @@ def _by_hand(viewpoint: Viewpoint) -> str:
 
 def _facts(
     options: GenerateRequest, settings: SamplerSettings, model: JointModel, control: LoadedControl | None,
-    scene: _Scene, conditions: Conditions, made: ViewpointClip, held: HeldPicture | None, report: Report,
+    scene: _Scene, views: Sequence[SceneView], places: Places, held: HeldPicture | None, report: Report,
 ) -> dict[str, Any]:  # fmt: skip
-    memory, track = peak_memory_mb(), scene.viewpoint.track
+    memory, track, pictures = peak_memory_mb(), scene.viewpoint.track, places.pictures(views)
+    conditions, made = views[0].conditions, views[0].clip
     return {
         "con360": __version__,
         "input": options.input,
@@ -337,6 +309,11 @@ def _facts(
         "total_s": round(report.total_seconds, 3),
         "peak_memory_mb": None if memory is None else round(memory, 1),
         "warnings": report.notices,
+        "output": str(views[0].path),
+        "conditions": str(pictures[0]) if pictures else None,
+        "field": places.field and str(places.field),
+        "latents": places.latents and str(places.latents),
+        "views": [view_facts(view, pictures[i] if pictures else None) for i, view in enumerate(views)],
     }
 
 

@@ -41,6 +41,7 @@ from .manual import (
     WHEN_NOTES,
 )
 from .options import DEVICES, add_coding, add_saliency, add_sound, front, number, scale, whole
+from .redo import add_redo
 from .requests import Request, request_of
 from .sound_options import add_ambisonics, add_clip_sound, add_listen, add_page, add_place, add_time_track, add_when
 
@@ -128,6 +129,7 @@ def _add_generate(parser: Parser) -> None:
     _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
     _add_start(parser.add_argument_group("start from picture and sound"))
     add_time_track(parser.add_argument_group("when it sounds"))
+    add_redo(parser.add_argument_group("make a span anew"))
     model = parser.add_argument_group("model")
     _add_model(model)
     model.add_argument("--memory", choices=MEMORY_MODES, help="low keeps one network at a time on the device (normal)")
@@ -278,6 +280,9 @@ def _add_part(group: Any, eye: str = "as the metadata says") -> None:
 def _add_view(group: Any) -> None:
     group.add_argument(
         "--viewpoint", type=whole, metavar="K", help="rank of the salient region to look at (1, the most salient)"
+    )
+    group.add_argument(
+        "--viewpoints", metavar="K,L,...", help="several ranks, a file each: OUT-K.mp4, OUT-L.mp4, over one sound"
     )
     group.add_argument("--yaw", type=number, metavar="DEG", help="look there instead; right is positive (0)")
     group.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Literal
 
-    from ..choices import ClipSound, Eye, LooksTo, Quality, Ranking, SoundKind, StereoLaw, TimesFrom, VideoCodec
+    from ..choices import (
+        ClipSound,
+        Eye,
+        LooksTo,
+        Quality,
+        Ranking,
+        RedoPart,
+        SoundKind,
+        StereoLaw,
+        TimesFrom,
+        VideoCodec,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +156,19 @@ class TimeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RedoOptions:
+    """A span to make anew, what of it and by what; files of latents that are written and read."""
+
+    redo: str | None
+    redo_seed: int | None
+    redo_what: RedoPart | None
+    redo_caption: str | None
+    redo_when: str | None
+    save_latents: str | None
+    latents: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """The model by name, folder or manifest, parts from elsewhere, its control, and where it computes."""
 
@@ -170,12 +194,13 @@ class DemoRequest(Request, ModelOptions):
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest(
     Request, ExcerptOptions, SoundOptions, SaliencyOptions, DirectionOptions, SamplingOptions, CaptioningOptions,
-    StartOptions, TimeOptions, ModelOptions,
+    StartOptions, TimeOptions, RedoOptions, ModelOptions,
 ):  # fmt: skip
     """`con360 generate`."""
 
     output: str
     viewpoint: int | None
+    viewpoints: str | None
     choose_by: Ranking
     track: str
     memory: str | None

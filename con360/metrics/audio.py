@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..records import Sound
-from ..sound.envelopes import HOP, WINDOW, envelope_of
+from ..records import Envelope, Sound
+from ..sound.envelopes import HOP, WINDOW, check_envelope, envelope_of
 from ..sound.intensity import heard_angles_deg
 from ..sound.levels import resample, to_mono
 from ..sound.mels import SAMPLE_RATE_HZ, log_mel
@@ -63,6 +63,25 @@ def energy_l1(generated: Sound, target: Sound) -> float:
     a, b = (envelope_of(sound).values for sound in (generated, target))
     frames = min(len(a), len(b))
     return float((a[:frames] - b[:frames]).abs().mean())
+
+
+def energy_l1_to(sound: Sound, asked: Envelope) -> tuple[float, float]:
+    """Compute E-L1 of a sound to an envelope, where that is meant, and the same of silence.
+
+    Args:
+        asked: at the rate of `envelope_of`; the longer one's end is left out.
+
+    Raises:
+        InputError: an envelope that is nowhere meant, or that cannot be used.
+    """
+    wanted, meant = check_envelope(asked).values, asked.present
+    came = envelope_of(sound).values
+    frames = min(len(came), len(wanted))
+    there = torch.ones(frames, dtype=torch.bool) if meant is None else meant[:frames] > 0.5
+    if not there.any():
+        raise InputError("the envelope is free everywhere, so nothing can be compared with it; draw a level.")
+    came, wanted = came[:frames][there], wanted[:frames][there]
+    return float((came - wanted).abs().mean()), float(wanted.mean())
 
 
 def mel_levels_db(sound: Sound) -> Tensor:

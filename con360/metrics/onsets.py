@@ -78,6 +78,19 @@ def onset_score(found: OnsetTrack, true: OnsetTrack, tolerance_s: float = TOLERA
     return OnsetScore(len(offsets), len(found.times_s), len(true.times_s), tuple(offsets))
 
 
+def chance_f(found: OnsetTrack, true: OnsetTrack, duration_s: float, turns: int = 64) -> float:
+    """Average the F-measure of the found onsets turned round the clip: the same rhythm at other moments.
+
+    Args:
+        duration_s: of the clip, in which `turns` turns lie evenly; none of them is the found onsets themselves.
+    """
+    scores = []
+    for turn in range(1, turns):
+        times = sorted((time + turn / turns * duration_s) % duration_s for time in found.times_s)
+        scores.append(onset_score(OnsetTrack(tuple(times)), true).f)
+    return sum(scores) / len(scores)
+
+
 def onset_count_matches(generated: OnsetTrack, target: OnsetTrack) -> float:
     """Return 1.0 where the numbers of onsets agree, else 0.0; the mean over clips is the onset accuracy.
 

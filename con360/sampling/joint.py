@@ -110,7 +110,7 @@ def _advance(
         _set(sides, now.active, "x0", steered_estimates(terms, now))
     for m in predictions:
         side = sides[m]
-        side.move(step, _noise(None, side.x.shape, generator, side.x.device) if settings.eta > 0 else None)
+        side.move(step, _noise(side.x.shape, generator).to(side.x.device) if settings.eta > 0 else None)
     if terms:
         moved = replace(now, x0=_estimates(sides), moved=_latents(sides))
         _set(sides, now.active, "x", steered_latents(terms, moved))
@@ -120,16 +120,29 @@ def _sides(
     denoiser: Denoiser, schedules: AV, shapes: AV, settings: SamplerSettings, given: Given, batch: int,
     device: torch.device,
 ) -> dict[str, Side]:  # fmt: skip
-    exponents, noise = AV(*adjustment_exponents(settings.gamma)), {}
+    exponents = AV(*adjustment_exponents(settings.gamma))
+    noise = starting_noise(shapes, settings, given, batch).map(lambda drawn: drawn.to(device))
+    return {
+        m: Side(m, denoiser, schedules.get(m), exponents.get(m), settings, noise.get(m), given.known.get(m))
+        for m in noise.present()
+    }
+
+
+def starting_noise(shapes: AV, settings: SamplerSettings, given: Given, batch: int = 1) -> AV:
+    """Draw the noise `[B, ...]` that a run begins with, on the CPU; what is given is taken.
+
+    Args:
+        shapes: per modality the latents' shape without the batch.
+        given: its generator goes on from here; without one the settings' seed draws.
+    """
+    generator, noise = given.generator or settings.generator(), {}
     # Video noise is drawn before audio noise, always: the same seed gives the same clip.
     for m in shapes.present():
         start, shape = given.noise.get(m), (batch, *shapes.get(m))
         if start is None and m == "video":
-            start = video_noise(shape, given.generator, settings.shared_noise)
-        noise[m] = _noise(start, shape, given.generator, device)
-    return {
-        m: Side(m, denoiser, schedules.get(m), exponents.get(m), settings, noise[m], given.known.get(m)) for m in noise
-    }
+            start = video_noise(shape, generator, settings.shared_noise)
+        noise[m] = _noise(shape, generator) if start is None else start.float()
+    return AV.of(noise)
 
 
 def _latents(sides: Mapping[str, Side]) -> AV:
@@ -172,6 +185,6 @@ def video_noise(shape: tuple[int, ...], generator: torch.Generator, shared: floa
     return math.sqrt(shared) * common + math.sqrt(1 - shared) * own
 
 
-def _noise(given: Tensor | None, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+def _noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Noise from the CPU's generator, so that a seed means the same on every device."""
-    return (torch.randn(shape, generator=generator) if given is None else given.float()).to(device)
+    return torch.randn(shape, generator=generator)

@@ -15,6 +15,7 @@ from con360.metrics.audio import (
     class_divergence,
     codec_sound_embedding,
     energy_l1,
+    energy_l1_to,
     foa_angles_deg,
     inception_score,
     load_clap,
@@ -22,7 +23,7 @@ from con360.metrics.audio import (
     log_mel_distance,
     sound_distance,
 )
-from con360.records import Sound
+from con360.records import Envelope, Sound
 from con360.sound.ambisonics import encode
 
 RATE = 16000
@@ -37,6 +38,18 @@ def tone(hz: float, amplitude: float = 0.5, seconds: float = 1.0, gate=None) -> 
 def test_energy_l1_of_two_amplitudes_is_the_difference_of_their_rms():
     assert energy_l1(tone(1000, 0.5), tone(1000, 0.2)) == pytest.approx(0.3 / math.sqrt(2), rel=1e-3)
     assert energy_l1(tone(1000), tone(1000)) == 0.0
+
+
+def test_energy_l1_to_an_envelope_counts_where_that_is_meant():
+    sound = tone(1000, 0.5)
+    asked = torch.full((125,), 0.2 / math.sqrt(2))
+    assert energy_l1_to(sound, Envelope(asked)) == pytest.approx((0.3 / math.sqrt(2), 0.2 / math.sqrt(2)), rel=1e-3)
+    half = torch.arange(125) < 60
+    wild = torch.where(half, asked, 9.0)
+    whole = energy_l1_to(sound, Envelope(asked))
+    assert energy_l1_to(sound, Envelope(wild, 125.0, half.float())) == pytest.approx(whole, rel=1e-2)
+    with pytest.raises(InputError, match="free everywhere"):
+        energy_l1_to(sound, Envelope(asked, 125.0, torch.zeros(125)))
 
 
 def test_energy_l1_uses_windows_of_512_every_128():

@@ -12,6 +12,7 @@ from con360.errors import InputError
 from con360.metrics.audio import energy_l1
 from con360.metrics.onsets import (
     OnsetScore,
+    chance_f,
     onset_average_precision,
     onset_count_matches,
     onset_score,
@@ -31,6 +32,15 @@ def track(*times_s: float) -> OnsetTrack:
 def test_onset_accuracy_counts():
     two, three = track(0.1, 0.5), track(0.1, 0.5, 0.9)
     assert (onset_count_matches(two, two), onset_count_matches(two, three)) == (1.0, 0.0)
+
+
+def test_chance_is_the_same_rhythm_at_other_moments():
+    """One onset of a clip of 2 s meets another one within 50 ms on either side in 100 of 2000 ms."""
+    assert chance_f(track(0.5), track(0.5), 2.0, turns=2000) == pytest.approx(100 / 1999)
+    # A rhythm that comes round to itself is found again at each of its beats.
+    four = track(0.25, 0.75, 1.25, 1.75)
+    assert chance_f(four, four, 2.0, turns=4) == 1.0
+    assert chance_f(track(), four, 2.0) == 0.0 and chance_f(track(), track(), 2.0) == 1.0
 
 
 def test_onset_average_precision_by_hand():

@@ -13,6 +13,7 @@ from tools.host import Host, graph
 TOGETHER = [
     {"ambisonics", "head_locked"}, {"choose_by", "keyframes"}, {"mode", "keyframes"}, {"choose_by", "saliency"},
     {"hold"}, {"video", "auto"}, {"model", "pictures"},
+    {"source", "track"},
 ]  # fmt: skip
 
 

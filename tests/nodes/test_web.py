@@ -47,7 +47,7 @@ WHOLE = '({ time, yaw, pitch, fov, roll = 0, ease = "linear" }) => ({ time, yaw,
 
 
 # Scripts that need no page.
-MODULES = ("geometry.js", "hearing.js", "ears.js", "placed.js", "field.js", "keyframes.js")
+MODULES = ("geometry.js", "hearing.js", "ears.js", "placed.js", "field.js", "keyframes.js", "track.js")
 
 
 def node(script: str, argument: Any) -> Any:

@@ -19,7 +19,8 @@ from tools.host.run import PACK
 pytestmark = pytest.mark.standin
 
 # Our own nodes that a workflow may end in.
-ENDS = ("Con360OverlayPreview", "Con360Compare", "Con360AmbisonicsPreview", "Save360Video")
+ENDS = ("Con360OverlayPreview", "Con360Compare", "Con360AmbisonicsPreview", "Save360Video", "Con360TimeTrack",
+        "Con360TimeTrackPreview")  # fmt: skip
 
 each = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 

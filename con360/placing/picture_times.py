@@ -16,9 +16,10 @@ from torch import Tensor
 from ..choices import MULTICUE
 from ..errors import InputError
 from ..records import Envelope, OnsetTrack, PanoramaClip, Progress, Signal, TimeTrack, ViewTrack
+from ..saliency.region_motion import REACH_DEG
 from ..sound.envelopes import curve_at, frame_times_s
 from ..sound.time_tracks import ONSET_RMS
-from .movement import REACH_DEG, SHORTEST_S, WINDOW_S, curve_along, movement_of_clip
+from .movement import SHORTEST_S, WINDOW_S, curve_along, movement_of_clip
 
 # Frames a second that a file is read at, where it has them: half a frame is the error of a time.
 PICTURE_TIMES_FPS = 30.0

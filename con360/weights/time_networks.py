@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,7 +108,10 @@ def save_picture_envelope(network: PictureEnvelope, path: Path) -> None:
 
 
 # By kind: networks that need a picture and nothing else.
-_WATCHING = {ONSETS: load_onset_network, PICTURE_ENVELOPE: load_picture_envelope}
+_WATCHING: dict[str, Callable[[Path, torch.device | str], OnsetNetwork | PictureEnvelope]] = {
+    ONSETS: load_onset_network,
+    PICTURE_ENVELOPE: load_picture_envelope,
+}
 
 
 def _own(state: State, start: str = "") -> State:

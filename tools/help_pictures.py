@@ -42,6 +42,8 @@ OTHERS = Workflow("others", [Column("others", 420, [
     Node(6, "Con360RotateAmbisonics", 260, audio=To(1, "audio"), yaw=30),
     Node(7, "Con360Level360Video", 620, roll=12),
 ])], app=([], []))  # fmt: skip
+# One that needs no run to be shown, and a long one to run.
+SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
 # (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (VIEWPOINT, True, ["Load360Video", "SalViT360Saliency", "CentroidToBASD", "CubemapCaption", "Con360ModelLoader",
@@ -51,6 +53,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (CENTROIDS, False, ["Con360Centroids"]),
     (OTHERS, True, ["Con360ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics",
                     "Con360Level360Video"]),
+    (SPAN, False, ["Con360RedoSpan"]),
     (PLACE_SOUND, True, ["Con360PlaceSound", "Con360MixAmbisonics", "Con360AmbisonicsPreview", "Con360SampleSound"]),
     (HEADPHONES, False, ["Con360AmbisonicsToHeadphones"]),
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),

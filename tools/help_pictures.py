@@ -50,6 +50,8 @@ FIELD = Workflow("field", [Column("field", 420, [
     Node(5, "Con360SoundField", 240, control=To(4, "control"), saliency=To(2, "for_control"), basd=To(3, "basd"),
          audio=To(1, "audio"), frames=To(1, "frames"), caption="a red disc hums on the left"),
 ])], app=([], []))  # fmt: skip
+# One that needs no run to be shown, and a long one to run.
+SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
 # (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (VIEWPOINT, True, ["Load360Video", "SalViT360Saliency", "CentroidToBASD", "CubemapCaption", "Con360ModelLoader",
@@ -59,6 +61,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (CENTROIDS, False, ["Con360Centroids"]),
     (OTHERS, True, ["Con360ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics",
                     "Con360Level360Video"]),
+    (SPAN, False, ["Con360RedoSpan"]),
     (PLACE_SOUND, True, ["Con360PlaceSound", "Con360MixAmbisonics", "Con360AmbisonicsPreview", "Con360SampleSound"]),
     (HEADPHONES, False, ["Con360AmbisonicsToHeadphones"]),
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),

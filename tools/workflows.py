@@ -241,9 +241,37 @@ any length.
 ], app=([(1, "video"), (1, "mode"), (1, "yaw"), (1, "pitch"), (1, "fov")], [2]))  # fmt: skip
 
 
+MANY_VIEWS = Workflow("con360_many_views", [
+    Column("The 360° clip", 320, [load(), Note(16, 380, "What this does", """\
+Two viewpoints of **one** scene over **one** sound. The first sampler makes picture and sound; the second one takes its \
+*latents*, holds the sound and makes a further picture for it.
+
+Runs as it is, without downloads.
+
+- **Another pair**: change *rank* in the two *Centroid→BASD* nodes, or choose by *yaw and pitch*.
+- **More views**: copy the second branch. Each takes *latents* of the first sampler and holds its *sound*.
+- **A moment that went wrong**: link *latents* of a sampler into *Redo Span*; it makes a span anew, and the rest stays.
+- **From where each view hears it**: the small model's sound has no directions, so both views have the same.
+- **Your own clip**: choose a video in *Load 360° Video* and write what is seen and heard into *Cubemap Caption*.
+""")]),
+    Column("Scene", 420, [saliency(), caption(), *loaders()]),
+    Column("Two viewpoints", 420, [
+        viewpoint(3, "Centroid→BASD: first"), viewpoint(9, "Centroid→BASD: second", rank=2),
+    ]),
+    Column("Generation", 320, [
+        sampler(7, 3, "Joint AV Sampler: picture and sound"),
+        sampler(10, 9, "Joint AV Sampler: further picture", start_latents=To(7, "latents"), hold="sound"),
+    ]),
+    Column("Results", 480, [
+        compare(12, generated=To(7, "video"), real=To(10, "video")),
+        save(8, 7, "many_views_1", "Save Video: first"), save(11, 10, "many_views_2", "Save Video: second"),
+    ]),
+], app=([(1, "video"), (3, "rank"), (9, "rank"), (7, "seed")], [8, 11]))  # fmt: skip
+
+
 SHIPPED = [
     STARTS_HERE, VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, PUBLIC_WEIGHTS, CENTROIDS, REFRAME,
-    PLACE_SOUND, HEADPHONES, ANY_GENERATOR, AMBISONICS, TIME_TRACK,
+    PLACE_SOUND, HEADPHONES, ANY_GENERATOR, AMBISONICS, TIME_TRACK, MANY_VIEWS,
 ]  # fmt: skip
 
 

@@ -48,6 +48,7 @@ NAMES = {
     "Con360VideoToAmbisonics": "360° Video→Ambisonics",
     "Con360Level360Video": "Level 360° Video",
     "Con360SoundField": "Sound Field",
+    "Con360RedoSpan": "Redo Span",
     "Con360TimeTrack": "Time Track",
     "Con360TimeTrackPreview": "Time Track Preview",
 }
@@ -97,7 +98,7 @@ SEARCHED = {
     "equirectangular": "Reframe360Video", "spatial audio": "Con360PlaceSound", "vr": "Save360Video",
     "horizon": "Con360Level360Video", "360": "Con360AmbisonicsToHeadphones",
     "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
-    "video to sound": "Con360VideoToAmbisonics", "onsets": "Con360TimeTrack",
+    "video to sound": "Con360VideoToAmbisonics", "retake": "Con360RedoSpan", "onsets": "Con360TimeTrack",
 }  # fmt: skip
 
 

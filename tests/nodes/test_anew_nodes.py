@@ -1,0 +1,110 @@
+"""Further views over one sound, and spans made anew, in the stand-in over a small untrained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_workflow import tiny_workflow as workflow
+from tiny_workflow import write_model_files
+
+from tools.host import Host
+
+pytestmark = pytest.mark.standin
+
+
+@pytest.fixture(scope="module")
+def models(host: Host) -> Path:
+    write_model_files(host.base / "models")
+    return host.base / "models"
+
+
+def two_views(**second: Any) -> dict[str, Any]:
+    """Return the workflow with a second sampler, node 21, for the view to the right."""
+    prompt = workflow()
+    look, sampler = prompt["3"], prompt["7"]
+    prompt["20"] = {**look, "inputs": {**look["inputs"], "choose_by": "yaw and pitch", "yaw": 90.0}}
+    inputs = {**sampler["inputs"], "basd": ["20", 0], "start_latents": ["7", 4], "hold": "sound", **second}
+    prompt["21"] = {**sampler, "inputs": inputs}
+    prompt["22"] = {"class_type": "PreviewImage", "inputs": {"images": ["21", 0]}}
+    return prompt
+
+
+def redone(**widgets: Any) -> dict[str, Any]:
+    """Return the workflow with Redo Span, node 21, behind the sampler."""
+    inputs = {"model": ["5", 0], "latents": ["7", 4], "control": ["6", 0], "start": 0.25, "end": 0.5, "seed": 9,
+              "what": "both", **widgets}  # fmt: skip
+    return {
+        **workflow(),
+        "21": {"class_type": "Con360RedoSpan", "inputs": inputs},
+        "22": {"class_type": "PreviewImage", "inputs": {"images": ["21", 0]}},
+    }
+
+
+def outputs(done: Any, node: str = "21") -> tuple[Any, ...]:
+    assert done.status == "done", (done.failed_node, done.error, done.complaints)
+    return done.outputs[node]
+
+
+@pytest.mark.usefixtures("models")
+class TestViews:
+    def test_a_further_view_has_the_first_ones_very_sound(self, run: Any) -> None:
+        done = run(two_views())
+        first, second = outputs(done, "7"), outputs(done)
+        assert torch.equal(second[1]["waveform"], first[1]["waveform"])
+        assert torch.equal(second[4].clip.latents.audio, first[4].clip.latents.audio)
+        assert not torch.equal(second[0], first[0])
+
+    @pytest.mark.parametrize(
+        ("second", "says"),
+        [
+            ({"start_audio": ["1", 1]}, "start_audio is connected too; disconnect one"),
+            ({"hold": "nothing", "start_images": ["1", 0]}, "start_images is connected too; disconnect one"),
+        ],
+    )
+    def test_two_starts_are_refused_before_anything_runs(self, run: Any, second: dict, says: str) -> None:
+        done = run(two_views(**second))
+        assert done.status == "refused" and says in str(done.complaints)
+
+    def test_latents_of_another_model_are_named(self, host: Host, run: Any, pack: Any) -> None:
+        record = outputs(run(two_views()))[4]
+        with pytest.raises(pack("con360.errors").InputError, match="connect the same model"):
+            record.of_model("another")
+
+
+@pytest.mark.usefixtures("models")
+class TestRedo:
+    def test_the_span_alone_is_another(self, run: Any) -> None:
+        done = run(redone())
+        first, made = outputs(done, "7"), outputs(done)
+        assert torch.equal(made[0][:2], first[0][:2]) and not torch.equal(made[0][2:], first[0][2:])
+        before, after = first[1]["waveform"], made[1]["waveform"]
+        assert torch.equal(after[..., :4000], before[..., :4000]) and not torch.equal(after, before)
+        assert made[2].get_duration() == 0.5 and made[4].clip.seed == first[4].clip.seed
+        assert torch.equal(outputs(run(redone()))[0], made[0])
+
+    @pytest.mark.parametrize(("what", "kept"), [("picture", 1), ("sound", 0)])
+    def test_the_other_part_is_held(self, run: Any, what: str, kept: int) -> None:
+        done = run(redone(what=what))
+        pairs = [(made["waveform"], first["waveform"]) if i else (made, first)
+                 for i, (first, made) in enumerate(zip(outputs(done, "7")[:2], outputs(done)[:2], strict=True))]  # fmt: skip
+        assert [torch.equal(*pair) for pair in pairs] == [kept == 0, kept == 1]
+
+    def test_a_remade_clip_is_remade(self, run: Any) -> None:
+        prompt = redone()
+        prompt["23"] = {**prompt["21"], "inputs": {**prompt["21"]["inputs"], "latents": ["21", 4], "start": 0.0,
+                                                   "end": 0.25, "caption": "a green ring"}}  # fmt: skip
+        prompt["22"]["inputs"] = {"images": ["23", 0]}
+        done = run(prompt)
+        once, twice = outputs(done), outputs(done, "23")
+        assert torch.equal(twice[0][2:], once[0][2:]) and not torch.equal(twice[0][:2], once[0][:2])
+
+    @pytest.mark.parametrize(
+        ("widgets", "says"),
+        [({"start": 0.4, "end": 0.1}, "ends before it begins"), ({"end": 9.0}, "reaches outside the clip")],
+    )
+    def test_a_span_that_cannot_be_is_named(self, run: Any, widgets: dict, says: str) -> None:
+        done = run(redone(**widgets))
+        assert (done.status, done.failed_node) == ("error", "21") and says in str(done.error)

@@ -27,6 +27,7 @@ from con360.saliency.predict import clip_saliency
 from con360.sampling.joint import Given, video_noise
 from con360.sampling.settings import SamplerSettings
 from con360.scenes import Scene
+from con360.sound.levels import omni_sound
 from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
 from con360.viewpoint.basd import basd_maps
@@ -89,9 +90,15 @@ class Bench:
         return Ask(scene.caption().short, track, saliency, seed, use)
 
     def truth(self, scene: Scene, track: ViewTrack, seconds: float = 4.0) -> Clip:
-        """Render the true picture and sound of the view."""
+        """Render the true picture of the view, and the true sound of the kind that the control was trained towards."""
         spec = self.spec(seconds)
-        return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
+        return Clip(scene.view_frames(track, self.size, spec), self.true_sound(scene, track, spec))
+
+    def true_sound(self, scene: Scene, track: ViewTrack, spec: ClipSpec) -> Sound:
+        """Make the scene's downmix, or what the view's microphone hears, as the control's file says."""
+        if self.control.module.config.sound == "omni":
+            return omni_sound(scene.foa(spec))
+        return scene.view_sound(track, spec)
 
     @torch.no_grad()
     def generate(self, asks: Sequence[Ask], seconds: float = 4.0) -> list[Clip]:
@@ -144,7 +151,7 @@ class Bench:
         maps = stack_maps(conditions, module.config.channels)
         sites = shapes
         if ask.use == "saliency":
-            maps[:, :, 1] = 0.0
+            maps[:, :, module.config.channels.index("basd")] = 0.0
             if module.config.geometry == "view":
                 # Video sites read features resampled into the view, which would replace the BASD: leave them out.
                 sites = {site: shape for site, shape in shapes.items() if not site.startswith("video")}

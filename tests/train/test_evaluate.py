@@ -17,7 +17,7 @@ from con360.control import load_control
 from con360.errors import InputError
 from con360.metrics.figure import Definition
 from con360.pipeline import default_settings, generate
-from con360.records import Conditions, SaliencyMaps, View, ViewTrack
+from con360.records import Conditions, View, ViewTrack
 from con360.viewpoint.basd import basd_maps
 from train import evaluate
 from train.evaluation.bench import MAP_HEIGHT, Bench
@@ -58,9 +58,7 @@ def track() -> ViewTrack:
 def test_a_clip_is_the_pipelines_own(bench, track):
     scene = scene_of("test", 0)
     ask = bench.ask(scene, track, seed=3, seconds=SECONDS)
-    conditions = Conditions(
-        SaliencyMaps(ask.saliency, "scene truth"), basd_maps(track, MAP_HEIGHT), typed_caption(ask.caption)
-    )
+    conditions = Conditions(ask.conditions.saliency, basd_maps(track, MAP_HEIGHT), typed_caption(ask.caption))
     expected = generate(bench.model, bench.control, conditions, replace(bench.settings, seed=3), seconds=SECONDS)
     made = bench.generate([ask], SECONDS)[0]
     assert torch.allclose(made.frames, expected.frames, atol=1e-4)
@@ -78,7 +76,7 @@ def test_clips_do_not_depend_on_their_batch_and_the_caption_alone_is_no_control(
         assert torch.allclose(bench.generate([ask], SECONDS)[0].frames, clip.frames, atol=1e-3)
     differ = [float((a.frames - together[0].frames).abs().max()) for a in together[1:]]
     assert min(differ) > 1e-2
-    plain = Conditions(SaliencyMaps(maps.saliency, ""), basd_maps(track, MAP_HEIGHT), typed_caption(maps.caption))
+    plain = Conditions(maps.conditions.saliency, basd_maps(track, MAP_HEIGHT), typed_caption(maps.caption))
     alone = generate(bench.model, None, plain, replace(bench.settings, seed=3), seconds=SECONDS)
     assert torch.allclose(alone.frames, together[1].frames, atol=1e-3)
 

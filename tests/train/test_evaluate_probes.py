@@ -19,7 +19,10 @@ from train.examples import scene_of
 
 @dataclass(frozen=True)
 class KnownAsk(Ask):
+    """Say the scene and the track themselves instead of conditions."""
+
     scene: Scene | None = None
+    track: ViewTrack | None = None
 
 
 class TruthTeller:
@@ -32,7 +35,7 @@ class TruthTeller:
         return ClipSpec(seconds)
 
     def ask(self, scene, track, seed, use="maps", seconds=4.0):
-        return KnownAsk(scene.caption().short, track, torch.zeros(1), seed, use, scene)
+        return KnownAsk(None, seed, use, scene, track)
 
     def truth(self, scene, track, seconds=4.0):
         spec = self.spec(seconds)

@@ -54,7 +54,7 @@ def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Compute median absolute errors of levels in dB, with and without BASD, and how well levels follow the turn."""
     errors: dict[str, list[list[float]]] = {"": [], "_no_basd": [], "_codecs": [], "_behind_codecs": []}
     centred: dict[str, list[list[float]]] = {"": [], "_no_basd": []}
-    true_gain, made_gain = [], []
+    true_levels, made_levels = [], []
     for row in rows:
         scene: dict[str, list[float]] = {name: [] for name in errors}
         around: dict[str, list[float]] = {name: [] for name in centred}
@@ -67,8 +67,8 @@ def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
             scene["_behind_codecs"] += list(np.abs(made - (true + lost)))
             around[""] += list(np.abs((made - made.mean()) - (true - true.mean())))
             around["_no_basd"] += list(np.abs(true - true.mean()))
-            true_gain += list(true - true.mean())
-            made_gain += list(made - made.mean())
+            true_levels.append(true)
+            made_levels.append(made)
         for table, values in ((errors, scene), (centred, around)):
             for name, of_scene in values.items():
                 table[name].append(of_scene)
@@ -81,13 +81,18 @@ def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
     for label, table in (("level", errors), ("followed", centred)):
         for name, rows_of_scenes in table.items():
-            padded = _padded(rows_of_scenes)
-            figure[f"{label}_abs_db_median{name}"] = float(np.nanmedian(padded))
-            interval = bootstrap_interval(padded, lambda t: float(np.nanmedian(t)))
+            filled = padded(rows_of_scenes)
+            figure[f"{label}_abs_db_median{name}"] = float(np.nanmedian(filled))
+            interval = bootstrap_interval(filled, lambda t: float(np.nanmedian(t)))
             figure[f"{label}_abs_db_median{name}_interval"] = interval
-    x, y = np.array(true_gain), np.array(made_gain)
-    figure["slope"] = float(x @ y / (x @ x))
+    figure["slope"] = slope_on_truth(np.array(true_levels), np.array(made_levels))
     return figure
+
+
+def slope_on_truth(true: np.ndarray, made: np.ndarray) -> float:
+    """Fit levels made on true ones `[..., views]`, each source's mean over views subtracted: 1 follows, 0 ignores."""
+    x, y = (levels - levels.mean(-1, keepdims=True) for levels in (true, made))
+    return float(np.nansum(x * y) / np.nansum(x * x))
 
 
 def rows_level(figure: Metrics) -> list[Row]:
@@ -108,7 +113,8 @@ def rows_level(figure: Metrics) -> list[Row]:
     ]  # fmt: skip
 
 
-def _padded(rows: list[list[float]]) -> np.ndarray:
+def padded(rows: list[list[float]]) -> np.ndarray:
+    """Fill rows with NaN to the length of the longest."""
     width = max(len(row) for row in rows)
     return np.array([row + [np.nan] * (width - len(row)) for row in rows])
 

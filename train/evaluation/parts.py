@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.evaluation import off_screen, paired, probes
+from train.evaluation import field_levels, named, off_screen, paired, probes, two_views
 from train.evaluation.part import Part
 
 PARTS: tuple[Part, ...] = (
@@ -10,6 +10,9 @@ PARTS: tuple[Part, ...] = (
     probes.TURN,
     probes.MOVING,
     probes.ENTRY_EXIT,
+    named.PART,
+    field_levels.FIELD,
     off_screen.LEVEL,
     off_screen.PRESENCE,
+    two_views.TWO_VIEWS,
 )

@@ -30,8 +30,8 @@ from train.examples import scene_of
 AIM_DEG = 15.0
 FOV_DEG = (80.0, 100.0)
 CLIP_SECONDS = 4.0
-TRAINED_ON, TRIED_ON = 8000, 512
-STEPS, BATCH, RATE = 2500, 64, 2e-3
+TRAINED_ON, TRIED_ON = 5000, 512
+STEPS, BATCH, RATE = 1500, 64, 2e-3
 # Below this share right on true views the network's answers say nothing of a model.
 LEAST_RIGHT = 0.97
 CODED_AT_ONCE = 64
@@ -110,7 +110,9 @@ def train(data: Named, say: Callable[[str], object]) -> ShapeReader:
         rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / STEPS))
         for step in range(STEPS):
             chosen = torch.randint(len(data.colour), (BATCH,))
-            colour, shape = network(data.pictures[chosen])
+            # Every shape is its own mirror image.
+            pictures = data.pictures[chosen].flip(-1) if step % 2 else data.pictures[chosen]
+            colour, shape = network(pictures)
             loss = F.cross_entropy(colour, data.colour[chosen]) + F.cross_entropy(shape, data.shape[chosen])
             optimiser.zero_grad()
             loss.backward()

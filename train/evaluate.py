@@ -4,6 +4,7 @@
     python train/evaluate.py --out runs/evaluation --probes all --minutes 120
     python train/evaluate.py --out runs/evaluation --scenes 256 --probes all
     python train/evaluate.py --out runs/evaluation --only turn --scenes 64
+    python train/evaluate.py --out runs/evaluation --scenes 256 --probes all --before runs/earlier   # two side by side
     python train/evaluate.py --out runs/evaluation --scenes 256 --share 1/2 & # two processes (or machines) on one
     python train/evaluate.py --out runs/evaluation --scenes 256 --share 2/2   # folder; the last writes the full table
     python train/evaluate.py --out runs/evaluation --minutes 0          # only write the table of the results so far
@@ -300,8 +301,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(field_clips.evaluate_folder(args, say))
             return 0
         plots.check_matplotlib()
+        before = read_before(args.before)
         bench, request, baseline_is = make_bench(args)
-        store, before = Store(args.out, request), read_before(args.before)
+        store = Store(args.out, request)
         tools = Tools(bench, make_judges(args, bench, say), args.out, say)
         wanted = args.only or ("paired", *args.probes)
         parts = {part.name: part for part in PARTS if part.name in wanted}

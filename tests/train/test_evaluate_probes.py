@@ -2,65 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from known_models import Blind, TruthTeller
 
 from con360.records import Sound, View, ViewTrack
-from con360.scenes import Scene
 from con360.timing import ClipSpec
 from train.evaluation import off_screen, probes
-from train.evaluation.bench import Ask, Clip
+from train.evaluation.bench import Clip
 from train.examples import scene_of
-
-
-@dataclass(frozen=True)
-class KnownAsk(Ask):
-    """Say the scene and the track themselves instead of conditions."""
-
-    scene: Scene | None = None
-    track: ViewTrack | None = None
-
-
-class TruthTeller:
-    """Give the true clip where maps are given, else the true clip of another direction."""
-
-    size = 32
-    model = SimpleNamespace(vae_v=None)
-
-    def spec(self, seconds: float) -> ClipSpec:
-        return ClipSpec(seconds)
-
-    def ask(self, scene, track, seed, use="maps", seconds=4.0):
-        return KnownAsk(None, seed, use, scene, track)
-
-    def truth(self, scene, track, seconds=4.0):
-        spec = self.spec(seconds)
-        return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
-
-    def generate(self, asks, seconds=4.0):
-        return [self.truth(a.scene, self.track_for(a, seconds), seconds) for a in asks]
-
-    def sound_through_codec(self, sound):
-        return sound
-
-    def track_for(self, ask, seconds):
-        return ask.track if ask.use == "maps" else self.somewhere(ask, seconds)
-
-    def somewhere(self, ask, seconds):
-        # Away from the first view, and still, so that it follows nothing.
-        view = replace(ask.track.views[0], yaw_deg=(ask.track.views[0].yaw_deg + 330.0) % 360.0 - 180.0)
-        return ViewTrack.still(view, self.spec(seconds).num_frames)
-
-
-class Blind(TruthTeller):
-    """Always gives the same view of a scene: ignores the maps."""
-
-    def track_for(self, ask, seconds):
-        return ViewTrack.still(View(10.0, 0.0, 90.0), self.spec(seconds).num_frames)
 
 
 @pytest.fixture(autouse=True)

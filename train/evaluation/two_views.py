@@ -111,8 +111,8 @@ def _ratio(sets: np.ndarray) -> Metrics:
     """Reduce embeddings `[scenes, (first, second, first's truth, second's truth), D]`."""
     between, own = _between(sets), _own(sets)
     true = frechet_distance(sets[:, 2], sets[:, 3])
-    interval = bootstrap_interval(sets, lambda drawn: _between(drawn) / _own(drawn), resamples=200)
-    return {"ratio": between / own, "ratio_interval": interval, "between": between, "own": own, "between_true": true}
+    interval = bootstrap_interval(sets, _over_own, resamples=200)
+    return {"ratio": _over_own(sets), "ratio_interval": interval, "between": between, "own": own, "between_true": true}
 
 
 def _between(sets: np.ndarray) -> float:
@@ -121,6 +121,11 @@ def _between(sets: np.ndarray) -> float:
 
 def _own(sets: np.ndarray) -> float:
     return 0.5 * (frechet_distance(sets[:, 0], sets[:, 2]) + frechet_distance(sets[:, 1], sets[:, 3]))
+
+
+def _over_own(sets: np.ndarray) -> float:
+    # Views that equal their truth have no ratio.
+    return _between(sets) / own if (own := _own(sets)) > 0 else math.nan
 
 
 def rows_two_views(figure: Metrics) -> list[Row]:

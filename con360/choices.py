@@ -59,6 +59,10 @@ MEMORY_MODES = ("normal", "low")
 # Number formats of the networks; `auto` depends on the device.
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
+# What a time track is drafted from.
+TimesFrom = Literal["sound", "picture"]
+TIMES_FROM: tuple[TimesFrom, ...] = get_args(TimesFrom)
+
 # Laws by which a field becomes stereo: two virtual cardioids, or panning between two loudspeakers.
 StereoLaw = Literal["cardioids", "tangent", "constant-power"]
 STEREO_LAWS: tuple[StereoLaw, ...] = get_args(StereoLaw)

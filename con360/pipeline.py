@@ -43,8 +43,10 @@ from .saliency.predict import clip_saliency
 from .sampling.joint import Given, StepCallback
 from .sampling.settings import SAID, SamplerSettings
 from .sampling.steer import Term
+from .sampling.when import TimeGuideSettings, time_terms
 from .sound.channels import first_order_notice
 from .sound.levels import fit_length, omni_sound, resample, to_mono
+from .sound.time_tracks import fit_time_track
 from .sound.views import view_ears, view_sound
 from .timing import ClipSpec
 from .viewpoint.basd import basd_maps
@@ -165,6 +167,7 @@ def generate(
     seconds: float = 4.0,
     strengths: Mapping[str, float] | None = None,
     start: StartClip | None = None,
+    when: TimeGuideSettings | None = None,
     terms: Sequence[Term] = (),
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
@@ -175,13 +178,14 @@ def generate(
     Args:
         model: the joint model.
         control: control module; None generates from the caption alone.
-        conditions: saliency and BASD maps of the whole clip, and the caption.
+        conditions: saliency and BASD maps of the whole clip, the caption, and the time track that the sound follows.
         settings: sampler settings, seed included; None takes `default_settings`.
         seconds: duration in [0.5, 4]; the maps must have that many frames at the model's rate.
         strengths: of the control's maps and signals by name, 0 is off and 1 as trained; names left out have 1.
         start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
             true view (`crop_view`) is the natural one.
-        terms: steering of each step (`sampling.steer`).
+        when: how the time track guides the sampler; None takes the defaults, strength 0 leaves it to the control.
+        terms: further steering of each step (`sampling.steer`), after the time track's.
         device: where the model's parts visit one by one with `memory="low"`; None is the model's own.
         on_step, progress: told while it runs; both may raise to cancel.
 
@@ -189,8 +193,8 @@ def generate(
         `[T, 3, s, s]` frames at the model's rate, of the square around the view, with sound of exactly `seconds`.
 
     Raises:
-        InputError: maps of another length, a field of view that the control never saw, or a control that this model
-            has no place for.
+        InputError: maps of another length, a field of view that the control never saw, a control that this model has
+            no place for, or a time track that the clip or the model cannot follow.
         TooLittleMemory: a step or the decoding does not fit, in smaller pieces either.
 
     Source: paper sections 2.2 and 2.3.
@@ -200,6 +204,9 @@ def generate(
     _check_model(model, control, spec)
     _check_conditions(conditions, control, spec)
     conditions, said = _squared(conditions)
+    track, cut = (None, ()) if conditions.when is None else fit_time_track(conditions.when, spec.seconds)
+    conditions = replace(conditions, when=track)
+    guides = time_terms(model.codecs.audio, track, spec, settings, when, progress)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = Placement(device, settings.memory == "low")
@@ -210,10 +217,14 @@ def generate(
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
         told, begin = _step_callback(on_step, progress), Given(known=known)
-        latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
+        latents = model.sample(
+            inputs, spec, settings, given=begin, terms=(*guides, *terms), device=device, callback=told
+        )
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
-    said = drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said
+    said = (
+        drawing_notices(model, conditions.caption, settings) + inputs.notices + _mismatch(model, control) + said + cut
+    )
     return ViewpointClip(frames, spec.fps, sound, settings.seed, model.notices + said, stage_seconds=watch.seconds)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -157,3 +157,15 @@ class SoundCodec(Protocol):
 
     def decode(self, latents: Tensor, spec: ClipSpec) -> Sound:
         """Latents of one clip, without the batch, to a sound of exactly the clip's length."""
+
+
+@runtime_checkable
+class MelDecoder(SoundCodec, Protocol):
+    """A codec of sound whose latents stand for a log-mel; through it a sound is guided in time (`sampling.when`)."""
+
+    def log_mel(self, latents: Tensor, *, frugal: bool = False) -> Tensor:
+        """Log-mels `[B, S, M]` of latents `[B, ...]`, one frame in 10 ms; gradients pass through.
+
+        Args:
+            frugal: compute again what the gradient needs, in less memory and about a third more time.
+        """

@@ -198,11 +198,13 @@ class TimeTrack:
 
     Args:
         onsets: beginnings; None asks for none in particular.
-        envelope: loudness of all sound together; None follows from the onsets (`sound.envelopes.envelope_of_onsets`).
+        envelope: loudness of all sound together; None follows from the onsets (`sound.time_tracks.envelope_of_track`).
+        decay_s: time in which a sound dies away, where the envelope follows from the onsets; None is 0.25.
     """
 
     onsets: OnsetTrack | None = None
     envelope: Envelope | None = None
+    decay_s: float | None = None
 
 
 @dataclass(frozen=True)

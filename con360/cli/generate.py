@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .common import check_saliency, face_detector, load, notice_missing
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 from .requests import GenerateRequest
 from .start import VIEW, check_start, read_start, start_settings, start_source
+from .when import time_facts, time_guide
 
 if TYPE_CHECKING:
     from ..caption.by_models import CaptionModels
@@ -58,6 +59,7 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     working_dtype(options.dtype, device)
     caption_models = _caption_models(options)
     given = _given_settings(options)
+    track, guide = time_guide(options, spec.seconds)
     SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
     report = Report(started, device)
     scene = _look(options, spec, device, detector, report)
@@ -66,23 +68,24 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     model, control = load(options, device, report, rest="cpu" if options.memory == "low" else device)
     settings = default_settings(model, **given)
     read = _saliency_read(options, scene, control, device, report)
-    conditions = conditions_of(scene.clip, read, scene.viewpoint, caption, control=control)
+    conditions = replace(conditions_of(scene.clip, read, scene.viewpoint, caption, control=control), when=track)
     notice_missing(conditions, control, options, report)
     start, settings = read_start(options, settings, scene.clip, conditions.track, model, report)
     with report.stage("generation") as progress:
         made = generate(
             model, control, conditions, settings, seconds=spec.seconds, strengths=strengths, start=start,
-            device=device, progress=progress,
+            when=guide, device=device, progress=progress,
         )  # fmt: skip
     report.seconds.update(made.stage_seconds)
     del report.seconds["generation"]
     report.notice(*made.notices)
+    timed = time_facts(options, track, made.sound, report)
     remarks = drawing_notices(model, conditions.caption, settings)
     held = _write(options, out, picture, scene, conditions, made, remarks, report)
     if field is not None:
         _write_field(field, options, made, device, report)
     if options.json:
-        facts = _facts(options, settings, model, control, scene, conditions, made, held, report)
+        facts = {**_facts(options, settings, model, control, scene, conditions, made, held, report), "when": timed}
         files = {"output": out, "conditions": picture, "field": field}
         print(json.dumps({**facts, **{name: path and str(path) for name, path in files.items()}}))
         return

@@ -15,6 +15,7 @@ commands:
   place       put sounds around the listener: on a 360° video, or into a field by itself
   ambisonics  make sound around the listener that fits a 360° video, by a model
   listen      make of Ambisonics what both ears hear on headphones
+  when        draft a track of when things sound, from a clip's sound or picture
   page        write one HTML file to look around in, with hot spots, to send to anyone
   views       cut views all around, for any model that makes a sound for a video
   caption     describe a 360° video with a captioner and a language model of yours
@@ -179,6 +180,19 @@ KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0}, ...], in sec
 degrees; keyframes of reframe fit. The ears are those of MIT KEMAR, or your own from a
 SOFA file (pip install h5py). Loudspeakers are heard at their places, mono from
 everywhere. Where peaks would clip, both ears are turned down alike.
+"""
+
+WHEN = """\
+Drafts a time track: the onsets and the level of a clip's sound, or of what grows and
+brightens in its picture (--from picture). Edit the file, then let a generated sound
+follow it: con360 generate CLIP --when TRACK.json.
+"""
+
+WHEN_NOTES = """\
+TRACK.json is like {"onsets": [{"time": 0.5, "strength": 1, "label": "hit"}],
+"envelope": {"points": [{"time": 0, "db": -20}, {"time": 1, "db": -60}]}}; both parts
+may be absent. Decibels count from full scale, and -60 is silence. TRACK.csv has lines
+of TIME,LABEL. Times from a picture are known to half a frame of the video.
 """
 
 PAGE = """\

@@ -37,10 +37,12 @@ from .manual import (
     REFRAME_NOTES,
     VIEWS,
     VIEWS_NOTES,
+    WHEN,
+    WHEN_NOTES,
 )
 from .options import DEVICES, add_coding, add_saliency, add_sound, front, number, scale, whole
 from .requests import Request, request_of
-from .sound_options import add_ambisonics, add_listen, add_page, add_place
+from .sound_options import add_ambisonics, add_listen, add_page, add_place, add_time_track, add_when
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,6 +101,7 @@ def build_parser() -> Parser:
     add_place(command("place", PLACE, PLACE_NOTES, "SOUND[@PLACE] ... [--on CLIP] -o OUT"))
     add_ambisonics(command("ambisonics", AMBISONICS, AMBISONICS_NOTES, "CLIP -o OUT.mp4"))
     add_listen(command("listen", LISTEN, LISTEN_NOTES, "INPUT -o OUT.wav"))
+    add_when(command("when", WHEN, WHEN_NOTES, "CLIP -o TRACK.json"))
     add_page(command("page", PAGE, PAGE_NOTES, "CLIP -o OUT.html"))
     _add_views(command("views", VIEWS, VIEWS_NOTES, "INPUT --out FOLDER"))
     _add_caption(command("caption", CAPTION, CAPTION_NOTES, "INPUT --captioner FOLDER"))
@@ -124,6 +127,7 @@ def _add_generate(parser: Parser) -> None:
     _add_sampling(parser.add_argument_group("generation"))
     _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
     _add_start(parser.add_argument_group("start from picture and sound"))
+    add_time_track(parser.add_argument_group("when it sounds"))
     model = parser.add_argument_group("model")
     _add_model(model)
     model.add_argument("--memory", choices=MEMORY_MODES, help="low keeps one network at a time on the device (normal)")

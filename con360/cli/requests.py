@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Literal
 
-    from ..choices import Eye, LooksTo, Quality, Ranking, SoundKind, StereoLaw, VideoCodec
+    from ..choices import Eye, LooksTo, Quality, Ranking, SoundKind, StereoLaw, TimesFrom, VideoCodec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +136,14 @@ class StartOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimeOptions:
+    """A file with the time track that the sound follows, and how firmly; None follows none, or as by default."""
+
+    when: str | None
+    when_strength: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """The model by name, folder or manifest, parts from elsewhere, its control, and where it computes."""
 
@@ -161,7 +169,7 @@ class DemoRequest(Request, ModelOptions):
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest(
     Request, ExcerptOptions, SoundOptions, SaliencyOptions, DirectionOptions, SamplingOptions, CaptioningOptions,
-    StartOptions, ModelOptions,
+    StartOptions, TimeOptions, ModelOptions,
 ):  # fmt: skip
     """`con360 generate`."""
 
@@ -285,6 +293,26 @@ class ViewsRequest(Request, SoundOptions, SaliencyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WhenRequest(Request, SoundOptions):
+    """`con360 when`; `region` of None is the most salient."""
+
+    input: str
+    output: str
+    times_from: TimesFrom
+    start: float
+    duration: float
+    region: int | None
+    yaw: float | None
+    pitch: float | None
+    eye: Eye | None
+    device: str
+
+    @property
+    def by_hand(self) -> bool:
+        return self.yaw is not None or self.pitch is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PageRequest(Request, SoundOptions):
     """`con360 page`; `duration` None goes to the end."""
 
@@ -331,6 +359,7 @@ REQUESTS: dict[str, type[Request]] = {
     "place": PlaceRequest,
     "ambisonics": AmbisonicsRequest,
     "listen": ListenRequest,
+    "when": WhenRequest,
     "page": PageRequest,
     "views": ViewsRequest,
     "caption": CaptionRequest,

@@ -1,10 +1,11 @@
-"""Options of the commands that place sound and hear it."""
+"""Options of the commands that place sound, hear it, and say when it strikes."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from ..choices import BUILT_IN_AMBISONICS, DTYPES, EYES, LOOKS_TO
+from ..choices import BUILT_IN_AMBISONICS, DTYPES, EYES, LOOKS_TO, TIMES_FROM
 from .options import DEVICES, add_saliency, add_sound, number, scale, whole
 
 
@@ -49,6 +50,41 @@ def add_listen(parser: argparse.ArgumentParser) -> None:
     head.add_argument("--path", metavar="KEYFRAMES.json", help="turn along keyframes")
     parser.add_argument("--hrtf", metavar="FILE.sofa", help="your own ears, measured (MIT KEMAR's)")
     add_sound(parser.add_argument_group("sound of INPUT"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def add_time_track(group: Any) -> None:
+    """Add the options of `con360 generate` with which its sound follows a track."""
+    group.add_argument(
+        "--when", metavar="FILE",
+        help="onsets and level that the sound follows: .json, .csv, Audacity's labels as .txt, or any file with sound",
+    )  # fmt: skip
+    group.add_argument(
+        "--when-strength", type=number, metavar="X",
+        help="how firmly the sampler is guided, 0 (not at all) to 1 (0.1)",
+    )  # fmt: skip
+
+
+def add_when(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `con360 when`."""
+    parser.add_argument("input", metavar="CLIP", help="a 360° video, or with --from sound any file with sound")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="TRACK",
+        help="TRACK.json with onsets and level; TRACK.csv, or TRACK.txt with Audacity's labels, with onsets alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from", dest="times_from", choices=TIMES_FROM, default=TIMES_FROM[0],
+        help="sounds that begin, or what grows or brightens in the picture (sound)",
+    )  # fmt: skip
+    parser.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
+    parser.add_argument("--duration", type=number, default=4.0, metavar="S", help="how long (4)")
+    look = parser.add_argument_group("where to look, with --from picture")
+    look.add_argument("--region", type=whole, metavar="K", help="the K-th most salient region (1, the most salient)")
+    look.add_argument("--yaw", type=number, metavar="DEG", help="look there instead; right is positive (0)")
+    look.add_argument("--pitch", type=number, metavar="DEG", help="-90 down to 90 up (0)")
+    look.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (as the metadata says)")
+    look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
+    add_sound(parser.add_argument_group("sound of CLIP, with --from sound"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
 

@@ -1,14 +1,16 @@
-"""Read and write files that say when something sounds: onset tracks and envelopes."""
+"""Read and write files that say when something sounds: onset tracks, envelopes, and both in one."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..records import Envelope, OnsetTrack
+from ..records import Envelope, OnsetTrack, TimeTrack
 from ..sound.envelopes import envelope_of
 from ..sound.onset_text import TextKind, envelope_from_text, envelope_to_text, onsets_from_text, onsets_to_text
+from ..sound.time_tracks import time_track_from_text, time_track_of_sound, time_track_to_text
 from .files import atomic_path, existing_file
 from .reader import read_sound
 
@@ -23,7 +25,7 @@ def read_onsets(path: str | os.PathLike) -> OnsetTrack:
     Raises:
         InputError: no such file, another suffix, or content that cannot be used.
     """
-    return onsets_from_text(_text(path), _kind(path))
+    return onsets_from_text(_text(path), kind_of_file(path))
 
 
 def write_onsets(path: str | os.PathLike, track: OnsetTrack) -> None:
@@ -32,7 +34,7 @@ def write_onsets(path: str | os.PathLike, track: OnsetTrack) -> None:
     Raises:
         InputError: another suffix, a track that cannot be used, or a place that cannot be written to.
     """
-    _write(path, onsets_to_text(track, _kind(path)))
+    _write(path, onsets_to_text(track, kind_of_file(path)))
 
 
 def read_envelope(path: str | os.PathLike) -> Envelope:
@@ -58,7 +60,49 @@ def write_envelope(path: str | os.PathLike, envelope: Envelope) -> None:
     _write(path, envelope_to_text(envelope))
 
 
-def _kind(path: str | os.PathLike) -> TextKind:
+def read_time_track(path: str | os.PathLike, duration_s: float | None = None) -> TimeTrack:
+    """Read a time track by the file's suffix.
+
+    Convention: .json is what `sound.time_tracks.time_track_from_text` reads, .csv and .txt are onsets as `read_onsets`
+    reads them, and any other file's own sound gives its onsets and its envelope.
+
+    Args:
+        duration_s: of the clip that shall follow; no more is read of a sound. Onsets past it stay in the track.
+
+    Raises:
+        InputError: no such file, no sound in it, or content that cannot be used.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".json":
+        return time_track_from_text(_text(path), duration_s)
+    if suffix in KINDS:
+        return TimeTrack(read_onsets(path))
+    sound, _ = read_sound(path)
+    if duration_s is not None:
+        sound = replace(sound, waveform=sound.waveform[:, : round(duration_s * sound.sample_rate_hz)])
+    return time_track_of_sound(sound)
+
+
+def write_time_track(path: str | os.PathLike, track: TimeTrack) -> None:
+    """Write a time track as .json, or its onsets alone as .csv or .txt.
+
+    Raises:
+        InputError: another suffix, no onsets where they alone are written, a track that cannot be used, or a place
+            that cannot be written to.
+    """
+    if kind_of_file(path) == "json":
+        return _write(path, time_track_to_text(track))
+    if track.onsets is None:
+        raise InputError(f"the track has no onsets, and {Path(path).name} would hold nothing else; choose .json.")
+    write_onsets(path, track.onsets)
+
+
+def kind_of_file(path: str | os.PathLike) -> TextKind:
+    """Tell the kind of onsets, or of a time track, that a file's suffix names.
+
+    Raises:
+        InputError: another suffix.
+    """
     kind = KINDS.get(Path(path).suffix.lower())
     if kind is None:
         raise InputError(f"{Path(path).name} is no file of onsets by its name; wanted one of {', '.join(KINDS)}.")

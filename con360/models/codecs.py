@@ -9,10 +9,15 @@ latents have been multiplied by the VAE's scaling factor. Networks run in their 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..records import Progress, Sound, SoundLayout
 from ..sound.mels import MEL_HOP, log_mel
@@ -130,6 +135,18 @@ def _decode(vae: nn.Module, latents: Tensor) -> Tensor:
     return vae.decode((latents / vae.config.scaling_factor).to(vae.device, vae.dtype)).sample.float()
 
 
+@contextmanager
+def _recomputed(decoder: nn.Module) -> Iterator[None]:
+    """Let diffusers' decoder keep the borders of its blocks alone, and compute their inside again for the gradient."""
+    # The blocks' own switches stay off: inside a block that is computed again, they would have to stand as before.
+    decoder._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+    decoder.gradient_checkpointing = True
+    try:
+        yield
+    finally:
+        decoder.gradient_checkpointing = False
+
+
 class FrameCodec:
     """Frames one by one through diffusers' AutoencoderKL (`protocols.PictureCodec`).
 
@@ -195,6 +212,11 @@ class MelCodec:
             return Sound(self._decode_mended(latents[None], spec), self.sample_rate_hz)
         waveform = vocode(self.vocoder, decode_mel(self.vae, latents[None]), spec.num_samples)
         return Sound(waveform, self.sample_rate_hz)
+
+    def log_mel(self, latents: Tensor, *, frugal: bool = False) -> Tensor:
+        """`[B, 8, R, F]` to natural-log mels `[B, S, M]`, differentiable (`protocols.MelDecoder`)."""
+        with _recomputed(self.vae.decoder) if frugal else nullcontext():
+            return decode_mel(self.vae, latents)
 
     def _decode_mended(self, latents: Tensor, spec: ClipSpec) -> Tensor:
         rows = _held(latents[:, :, : spec.num_latent_rows], 0, HELD_ROWS, dim=2)

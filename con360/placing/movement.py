@@ -168,10 +168,7 @@ def _windows(
 
 def _watched(frames: Tensor, maps: Tensor, fps: float, step: int, start_s: float) -> Movement:
     """Find the regions of frames `[T, 3, H, W]` whose every `step`-th has a map."""
-    height, width = frames.shape[-2:]
-    area = erp_area_weights(height) / width
-    off = (frames - frames.median(-1, keepdim=True).values).square().sum(1).sqrt() * area
-    change = (frames[1:] - frames[:-1]).square().sum(1).sqrt() * area * fps
+    off, change, area = _seen(frames, fps)
     found = viewpoints(SaliencyMaps(maps, ""), fps / step, mode="track", max_viewpoints=MOST_REGIONS)
     tracks = [one.track for one in found if one.region is not None]
     regions = [_region(off, change, area, _path(track, step, len(frames)), fps) for track in tracks]
@@ -179,6 +176,24 @@ def _watched(frames: Tensor, maps: Tensor, fps: float, step: int, start_s: float
     if not regions:
         return Movement(start_s, fps, torch.zeros(0, len(frames), 3), torch.zeros(0, len(frames)), torch.zeros(0))
     return Movement(start_s, fps, torch.stack(paths), torch.stack(curves), torch.stack(movement))
+
+
+def curve_along(clip: PanoramaClip, track: ViewTrack) -> Tensor:
+    """Return the curve `[T]` of what lies in the views' middle, as `Movement.curves` has it for regions.
+
+    Args:
+        track: one view per frame.
+    """
+    frames = shrink_for(clip.frames, 180.0 / CURVE_HEIGHT)
+    return _region(*_seen(frames, clip.fps), _path(track, 1, len(frames)), clip.fps)[1]
+
+
+def _seen(frames: Tensor, fps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance from the usual colours and change of colour per second, by area; and each pixel's area."""
+    height, width = frames.shape[-2:]
+    area = erp_area_weights(height) / width
+    off = (frames - frames.median(-1, keepdim=True).values).square().sum(1).sqrt() * area
+    return off, (frames[1:] - frames[:-1]).square().sum(1).sqrt() * area * fps, area
 
 
 def _path(track: ViewTrack, step: int, count: int) -> Tensor:

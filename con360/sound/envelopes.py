@@ -91,13 +91,14 @@ def shape_sound(sound: Sound, envelope: Envelope) -> tuple[Sound, tuple[str, ...
     """
     check_envelope(envelope)
     own = envelope_of(sound).values
-    wanted = _at_rate(envelope.values, envelope.rate_hz, len(own))
-    meant = torch.ones_like(own) if envelope.present is None else _at_rate(envelope.present, envelope.rate_hz, len(own))
+    times, present = frame_times_s(len(own)), envelope.present
+    wanted = curve_at(envelope.values, envelope.rate_hz, times)
+    meant = torch.ones_like(own) if present is None else curve_at(present, envelope.rate_hz, times)
     gains = torch.where((meant > 0.5) & (own > _QUIETEST), wanted / own.clamp_min(_QUIETEST), 1.0)
-    samples = (torch.arange(sound.waveform.shape[1]) + 0.5) / sound.sample_rate_hz * RATE_HZ - 0.5
+    samples = (torch.arange(sound.waveform.shape[1]) + 0.5) / sound.sample_rate_hz
     silent = int(((meant > 0.5) & (own <= _QUIETEST) & (wanted > _QUIETEST)).sum())
     said = f"the sound is silent for {silent / RATE_HZ:.2f} s in which the envelope is not; a gain makes no sound"
-    waveform = sound.waveform * _interpolated(gains, samples)
+    waveform = sound.waveform * curve_at(gains, RATE_HZ, samples)
     return replace(sound, waveform=waveform), (said,) if silent else ()
 
 
@@ -121,14 +122,14 @@ def check_envelope(envelope: Envelope) -> Envelope:
     return envelope
 
 
-def _at_rate(values: Tensor, rate_hz: float, count: int) -> Tensor:
-    """Values at the `count` centres of `RATE_HZ`."""
-    return _interpolated(values, (torch.arange(count) + 0.5) / RATE_HZ * rate_hz - 0.5)
+def frame_times_s(count: int) -> Tensor:
+    """Times of an envelope's first `count` values."""
+    return (torch.arange(count) + 0.5) / RATE_HZ
 
 
-def _interpolated(values: Tensor, places: Tensor) -> Tensor:
-    """Values between the entries of `[N]`; the first and last one hold beyond."""
-    places = places.clamp(0, len(values) - 1)
+def curve_at(values: Tensor, rate_hz: float, times_s: Tensor) -> Tensor:
+    """Values of a curve `[N]` at given times; the first and last one hold beyond."""
+    places = (times_s * rate_hz - 0.5).clamp(0, len(values) - 1)
     before = places.floor().long().clamp_max(max(len(values) - 2, 0))
     after = (before + 1).clamp_max(len(values) - 1)
     return torch.lerp(values[before], values[after], (places - before).to(values.dtype))

@@ -19,6 +19,9 @@ MEL_HOP = 160
 MEL_BANDS = 64
 MEL_MAX_HZ = 8000.0
 MEL_FLOOR = 1e-5
+MEL_FRAME_S = MEL_HOP / SAMPLE_RATE_HZ
+# Of procedural scenes' mels, natural logarithm; its spread over sounds is 0.24, or 2 dB.
+_LEVEL_OVER_RMS = 2.22
 # Slaney's scale: 15 equal steps to 1 kHz; from there, 27 steps multiply by 6.4.
 _LINEAR_HZ, _LINEAR_MELS = 1000.0, 15.0
 _LOG_STEP = math.log(6.4) / 27
@@ -49,6 +52,11 @@ def log_mel(waveform_BN: Tensor, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor
     spectrum = torch.stft(x, MEL_N_FFT, MEL_HOP, window=window, center=True, pad_mode="reflect", return_complex=True)
     frames = spectrum.abs().transpose(1, 2)[:, : x.shape[-1] // MEL_HOP]
     return (frames @ mel_filters().to(x.device)).clamp_min(MEL_FLOOR).log()
+
+
+def log_rms_of_mel(mel: Tensor) -> Tensor:
+    """Estimate the natural logarithm of the RMS of each frame, `[..., S]`, from its log-mel `[..., S, 64]`."""
+    return 0.5 * torch.logsumexp(2 * mel, dim=-1) - _LEVEL_OVER_RMS
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Files of onsets and envelopes."""
+"""Files of onsets, envelopes and time tracks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import pytest
 import torch
 
 from con360.errors import InputError
-from con360.media.timelines import read_envelope, read_onsets, write_envelope, write_onsets
+from con360.media.timelines import (
+    read_envelope,
+    read_onsets,
+    read_time_track,
+    write_envelope,
+    write_onsets,
+    write_time_track,
+)
 from con360.media.writer import write_wav
-from con360.records import Envelope, OnsetTrack, Sound
+from con360.records import Envelope, OnsetTrack, Sound, TimeTrack
 from con360.sound.envelopes import envelope_of
 
 TRACK = OnsetTrack((0.5, 2.0), (1.0, 0.5), ("hit", "hit"), source="file")
@@ -42,3 +49,21 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     with pytest.raises(InputError, match="order"):
         write_onsets(tmp_path / "b.csv", OnsetTrack((2.0, 1.0)))
     assert not (tmp_path / "b.csv").exists()
+
+
+def test_time_tracks_come_from_every_kind_of_file(tmp_path):
+    for name in ("a.json", "a.csv", "a.txt"):
+        write_time_track(tmp_path / name, TimeTrack(TRACK))
+        found = read_time_track(tmp_path / name, 4.0)
+        assert (found.onsets.times_s, found.onsets.labels, found.envelope) == (TRACK.times_s, TRACK.labels, None)
+    times = torch.arange(48000) / 16000
+    clicks = sum(torch.exp(-(times - at) / 0.05) * (times >= at) for at in (0.5, 2.0))
+    write_wav(tmp_path / "s.wav", Sound((clicks * torch.sin(times * 6000))[None] / 2, 16000))
+    heard = read_time_track(tmp_path / "s.wav", 1.0)
+    assert heard.onsets.times_s == pytest.approx((0.5,), abs=0.02) and len(heard.envelope.values) == 125
+
+
+def test_a_track_without_onsets_is_no_table(tmp_path):
+    with pytest.raises(InputError, match="no onsets"):
+        write_time_track(tmp_path / "a.csv", TimeTrack(envelope=Envelope(torch.ones(5))))
+    assert not list(tmp_path.iterdir())

@@ -49,6 +49,9 @@ class Store:
                 save_file({name: t.contiguous() for name, t in clips.items()}, temporary)
         write_json(self.path(part, index), result)
 
+    def get(self, part: str, index: int) -> dict[str, Any]:
+        return read_json(self.path(part, index))
+
     def rows(self, part: str) -> list[dict[str, Any]]:
         """Read all results of a part, in the scenes' order."""
         return [read_json(path) for path in sorted((self.folder / "scenes" / part).glob("*.json"))]

@@ -1,0 +1,133 @@
+"""`con360 when`: draft a time track from a clip; and `con360 generate --when`: have the sound follow one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..devices import resolve_device
+from ..errors import InputError
+from .report import Report, stage_table, table
+from .requests import TimeOptions, WhenRequest
+
+if TYPE_CHECKING:
+    from ..records import PanoramaClip, Sound, TimeTrack
+    from ..sampling.when import TimeGuideSettings
+
+# `con360 generate` ----------------------------------------------------------------------------------------------------
+
+
+def time_guide(options: TimeOptions, duration_s: float) -> tuple[TimeTrack | None, TimeGuideSettings | None]:
+    """Read the track that the sound shall follow, and how firmly; None where none was named."""
+    if options.when is None:
+        if options.when_strength is not None:
+            raise InputError("--when-strength needs a track to follow; give --when FILE.")
+        return None, None
+    from ..media.timelines import read_time_track
+    from ..sampling.when import TimeGuideSettings
+    from ..sound.time_tracks import fit_time_track
+
+    settings = TimeGuideSettings() if options.when_strength is None else TimeGuideSettings(options.when_strength)
+    track = read_time_track(options.when, duration_s)
+    fit_time_track(track, duration_s)  # a track that cannot be followed is named before the work
+    return track, settings
+
+
+def time_facts(options: TimeOptions, track: TimeTrack | None, sound: Sound, report: Report) -> dict[str, Any] | None:
+    """Compare the onsets that were drawn with those that came; tell where some did not."""
+    if track is None:
+        return None
+    from ..metrics.onsets import onset_score
+    from ..sound.onsets import find_onsets
+    from ..sound.time_tracks import fit_time_track
+
+    drawn, _ = fit_time_track(track, sound.duration_s)
+    if drawn.onsets is None:
+        return {"file": options.when, "onsets": None}
+    score = onset_score(find_onsets(sound), drawn.onsets)
+    if score.hits < score.true:
+        report.notice(f"{score.hits} of {score.true} drawn onsets are heard within 50 ms")
+    return {"file": options.when, "onsets": score.true, "heard": score.found, "within_50_ms": score.hits}
+
+
+# `con360 when` --------------------------------------------------------------------------------------------------------
+
+
+def run_when(options: WhenRequest, started: float) -> None:
+    """Check every option, find the track, write it."""
+    _check_look(options)
+    from ..media.files import check_not_read, check_writable, existing_file
+    from ..media.timelines import kind_of_file, write_time_track
+
+    source, out = existing_file(options.input), Path(options.output).expanduser().absolute()
+    kind_of_file(out)
+    check_not_read(out, [source])
+    check_writable(out)
+    report = Report(started)
+    track = _of_sound(options, report) if options.times_from == "sound" else _of_picture(options, report)
+    if track.onsets is None or not track.onsets.times_s:
+        report.notice("nothing begins there: the track has a level and no onset")
+    write_time_track(out, track)
+    times = () if track.onsets is None else track.onsets.times_s
+    if options.json:
+        facts = {"path": str(out), "onsets_s": [round(time, 4) for time in times]}
+        print(json.dumps({**facts, "notices": report.notices, "seconds": report.seconds}))
+        return
+    print(table([("onset", "s"), *((str(i), f"{time:.3f}") for i, time in enumerate(times, 1))]), end="\n\n")
+    print(stage_table(report), end="\n\n")
+    print(out)
+
+
+def _check_look(options: WhenRequest) -> None:
+    if options.times_from == "sound" and (options.by_hand or options.region is not None):
+        raise InputError("--region, --yaw and --pitch look at the picture; give --from picture.")
+    if options.by_hand and options.region is not None:
+        raise InputError("--region and --yaw or --pitch exclude each other; choose a region or a direction.")
+
+
+def _of_sound(options: WhenRequest, report: Report) -> TimeTrack:
+    from ..media.reader import read_sound
+    from ..sound.time_tracks import time_track_of_sound
+
+    with report.stage("listening", steps=False):
+        sound, notices = read_sound(
+            options.input, start_s=options.start, duration_s=options.duration, audio_track=options.audio_track,
+            ambisonics=options.ambisonics, head_locked=options.head_locked,
+        )  # fmt: skip
+        track = time_track_of_sound(sound)
+    report.notice(*notices)
+    return track
+
+
+def _of_picture(options: WhenRequest, report: Report) -> TimeTrack:
+    from ..placing.picture_times import time_track_of_direction, time_track_of_region
+    from ..records import View, ViewTrack
+
+    device = resolve_device(options.device)
+    with report.stage("reading") as progress:
+        clip = _read(options, progress)
+    report.notice(*clip.notices)
+    with report.stage("looking") as progress:
+        if options.by_hand:
+            view = View(options.yaw or 0.0, options.pitch or 0.0)
+            track, notices = time_track_of_direction(clip, ViewTrack.still(view, clip.num_frames))
+        else:
+            track, notices = time_track_of_region(
+                clip, 1 if options.region is None else options.region, device=device, progress=progress
+            )
+    report.notice(*notices)
+    return track
+
+
+def _read(options: WhenRequest, progress: Any) -> PanoramaClip:
+    """Read the small picture at its own frame rate, or a whole part of it."""
+    from ..media.info import probe
+    from ..media.reader import read_panorama
+    from ..placing.movement import PICTURE_HEIGHT
+    from ..placing.picture_times import picture_times_fps
+
+    return read_panorama(
+        options.input, start_s=options.start, duration_s=options.duration, eye=options.eye, height=PICTURE_HEIGHT,
+        fps=picture_times_fps(probe(options.input).fps), progress=progress,
+    )  # fmt: skip

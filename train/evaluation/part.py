@@ -48,7 +48,7 @@ class Part:
         reduce: maps tools and the values of all scenes to entries of `metrics.json`.
         rows: maps `metrics.json`, which may lack these entries, to rows of the table.
         share: share of the time, if time limits the number of scenes.
-        one_in: this part measures one in this many of `--scenes`.
+        one_in: this part measures one in this many of `--scenes`; below 1 for several results of a scene.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Part:
     reduce: Callable[[Tools, list[dict[str, Any]]], Metrics]
     rows: Callable[[Metrics], Sequence[Row]]
     share: float
-    one_in: int = 1
+    one_in: float = 1
 
     def count(self, scenes: int) -> int:
         return math.ceil(scenes / self.one_in)
@@ -64,7 +64,7 @@ class Part:
 
 def probe(
     name: str, measure: Callable[[Bench, int], Measured], reduce: Callable[[list[dict[str, Any]]], Metrics],
-    rows: Callable[[Metrics], Sequence[Row]], share: float, one_in: int = 1,
+    rows: Callable[[Metrics], Sequence[Row]], share: float, one_in: float = 1,
 ) -> Part:  # fmt: skip
     """Describe a part that needs no more than the bench.
 

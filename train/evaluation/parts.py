@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.evaluation import field_levels, named, off_screen, paired, probes, two_views
+from train.evaluation import drawn_rows, field_levels, named, off_screen, paired, probes, two_views
 from train.evaluation.part import Part
 
 PARTS: tuple[Part, ...] = (
@@ -15,4 +15,5 @@ PARTS: tuple[Part, ...] = (
     off_screen.LEVEL,
     off_screen.PRESENCE,
     two_views.TWO_VIEWS,
+    drawn_rows.PART,
 )

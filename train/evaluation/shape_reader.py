@@ -30,8 +30,8 @@ from train.examples import scene_of
 AIM_DEG = 15.0
 FOV_DEG = (80.0, 100.0)
 CLIP_SECONDS = 4.0
-TRAINED_ON, TRIED_ON = 5000, 512
-STEPS, BATCH, RATE = 1500, 64, 2e-3
+TRAINED_ON, TRIED_ON = 4000, 512
+STEPS, BATCH, RATE = 1200, 64, 2e-3
 # Below this share right on true views the network's answers say nothing of a model.
 LEAST_RIGHT = 0.97
 CODED_AT_ONCE = 64
@@ -40,7 +40,7 @@ CODED_AT_ONCE = 64
 class ShapeReader(nn.Module):
     """Name colour and shape: pictures `[N, 3, s, s]` in [0, 1] to logits `[N, colours]` and `[N, shapes]`."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 24) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in ((3, width), (width, 2 * width), (2 * width, 2 * width)):

@@ -13,11 +13,13 @@ from tiny_workflow import write_model_files
 
 from con360.control import load_control
 from con360.pipeline import default_settings
-from con360.records import View, ViewTrack
+from con360.records import Sound, View, ViewTrack
+from con360.sound.envelopes import envelope_of_onsets, shape_sound
 from con360.sound.levels import to_mono
 from train import evaluate
-from train.evaluation import embeddings, field_levels, shape_reader, two_views
+from train.evaluation import drawn_rows, embeddings, field_levels, shape_reader, two_views
 from train.evaluation.bench import Bench
+from train.evaluation.part import Tools
 from train.evaluation.parts import PARTS
 from train.evaluation.row import Bar, Row, decibels, interval, percent, table
 from train.examples import scene_of
@@ -114,3 +116,26 @@ def test_the_true_sound_is_the_downmix_for_a_control_that_learned_it(models):
     assert torch.equal(first, second) and torch.equal(first, to_mono(scene.foa(spec)).waveform)
     seen = view.truth(scene, tracks[0], 0.5).sound.waveform
     assert torch.equal(seen, scene.view_sound(tracks[0], spec).waveform) and not torch.equal(seen, first)
+
+
+def test_drawn_onsets_stand_in_the_table_seed_by_seed(models, monkeypatch, tmp_path):
+    """A model that makes exactly what was drawn, where a way guides it, and steady noise elsewhere."""
+
+    def sound(self, index, seed, track, way=None):
+        noise = Sound(0.2 * torch.randn(1, 64000, generator=torch.Generator().manual_seed(seed)), 16000)
+        return noise if way is None else shape_sound(noise, envelope_of_onsets(track.onsets, 4.0))[0]
+
+    monkeypatch.setattr(drawn_rows.Subject, "sound", sound)
+    control = load_control(models / "con360_control" / "random.safetensors")
+    bench = Bench(None, control, None, None)
+    part = drawn_rows.PART
+    assert part.count(256) == 192 and part.count(1) == 1
+    tools = Tools(bench, lambda: None, tmp_path, print)
+    results = [part.measure(tools, index)[0] for index in (2, 3)]
+    assert [(r["scene"], r["seed"]) for r in results] == [(0, 2), (1, 0)]
+    rows = {row.name: row for row in part.rows(part.reduce(tools, results))}
+    found = {name: row.ours for name, row in rows.items() if "training-free" in name}
+    assert found["drawn onsets, training-free: F within 50 ms"] > 0.9
+    assert found["drawn onsets, training-free: lag of a sound drawn 200 ms later, s"] == pytest.approx(0.2, abs=0.01)
+    trained = rows["drawn onsets, trained: F within 50 ms"]
+    assert trained.ours is None and trained.beside.startswith("the control reads no time tracks; unguided ")

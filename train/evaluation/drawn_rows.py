@@ -30,8 +30,8 @@ def reduce(_: Tools, results: list[dict[str, Any]]) -> Metrics:
     return {
         "drawn_onsets": {
             "text": f"onsets drawn at random times in {SECONDS:g} s clips; F by our detector within 50 ms, and by "
-            "rises of the RMS, which the guidance's loss does not share; E-L1 to the drawn level over that of the unguided "
-            "clip; levels: most that a voice's band changes; shift: lag between clips whose onsets lie "
+            "rises of the RMS, which the guidance's loss does not share; E-L1 to the drawn level over that of the "
+            "unguided clip; levels: most that a voice's band changes; shift: lag between clips whose onsets lie "
             f"{1000 * SHIFT_S:g} ms apart",
             "clips": len(results),
             "ways": drawn_onsets.summary({(r["scene"], r["seed"]): r["rows"] for r in results}),

@@ -123,12 +123,10 @@ def train(data: Named, say: Callable[[str], object]) -> ShapeReader:
     return network.eval().requires_grad_(False)
 
 
-def shares_right(network: ShapeReader, data: Named) -> tuple[float, float]:
+def shares_right(network: ShapeReader, data: Named) -> list[float]:
     """Return the shares of colours and of shapes that a network names rightly."""
-    colour, shape = network(data.pictures)
-    return tuple(
-        float((said.argmax(1) == true).float().mean()) for said, true in ((colour, data.colour), (shape, data.shape))
-    )  # type: ignore[return-value]
+    answers = zip(network(data.pictures), (data.colour, data.shape), strict=True)
+    return [float((logits.argmax(1) == true).float().mean()) for logits, true in answers]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Eye(torch.nn.Module):
 @pytest.fixture(autouse=True)
 def no_codec(monkeypatch):
     for module in (named, shape_reader):
-        monkeypatch.setattr(module, "through_codec", lambda bench, pictures: pictures)
+        monkeypatch.setattr(module, "through_vae", lambda bench, pictures: pictures)
 
 
 def tools_of(bench, folder, said=None) -> Tools:

@@ -13,9 +13,9 @@ from con360.metrics.figure import bootstrap_interval
 from con360.records import ViewTrack
 from con360.scenes import COLOURS, SHAPES
 from train.evaluation.part import Measured, Metrics, Part, Tools
-from train.evaluation.probes import FOV_DEG, rng_of, true_views
+from train.evaluation.probes import FOV_DEG, rng_of, through_vae, true_views
 from train.evaluation.row import Bar, Row, percent
-from train.evaluation.shape_reader import Reading, ShapeReader, aimed_view, shape_reader, through_codec, truth_of
+from train.evaluation.shape_reader import Reading, ShapeReader, aimed_view, shape_reader, truth_of
 from train.examples import scene_of
 
 SECONDS = 0.5
@@ -36,7 +36,7 @@ def measure_named(tools: Tools, index: int) -> Measured:
     asks = [bench.ask(scene, track, index, seconds=SECONDS) for track in tracks]
     # Without maps, the first view's clip shows what a caption alone gives.
     *ours, baseline = bench.generate([*asks, replace(asks[0], use="caption")], SECONDS)
-    true = [through_codec(bench, frames) for frames in true_views(scene, tracks, bench.size, spec)]
+    true = [through_vae(bench, frames) for frames in true_views(scene, tracks, bench.size, spec)]
     clips = {"con360": [clip.frames for clip in ours], "baseline": [baseline.frames] * len(views), "codec": true}
     wanted = [truth_of(p) for p in performers]
     right = {who: _right(reading.network, clips[who], wanted) for who in WHO}

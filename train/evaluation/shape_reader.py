@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from con360.geometry.perspective import view_directions
 from con360.media.files import atomic_path
-from con360.models.codecs import decode_frames, encode_frames
 from con360.records import View
 from con360.scenes import COLOURS, SHAPES, Performer, Scene
 from train.evaluation.bench import Bench
+from train.evaluation.probes import through_vae
 from train.examples import scene_of
 
 # A view looks so near to its performer; others are at least 50 degrees away from that one.
@@ -34,7 +34,6 @@ TRAINED_ON, TRIED_ON = 4000, 512
 STEPS, BATCH, RATE = 1200, 64, 2e-3
 # Below this share right on true views the network's answers say nothing of a model.
 LEAST_RIGHT = 0.97
-CODED_AT_ONCE = 64
 
 
 class ShapeReader(nn.Module):
@@ -92,13 +91,6 @@ def _drawn(scene: Scene, rng: np.random.Generator, size: int, answers: list[tupl
     view = aimed_view(performer, time_s, rng, float(rng.uniform(*FOV_DEG)))
     answers.append(truth_of(performer))
     return scene.render(view_directions(view.yaw_deg, view.pitch_deg, view.fov_deg, size), time_s)
-
-
-@torch.no_grad()
-def through_codec(bench: Bench, pictures: Tensor) -> Tensor:
-    """Encode and decode pictures `[N, 3, s, s]` in [0, 1]."""
-    vae = bench.model.vae_v
-    return torch.cat([decode_frames(vae, encode_frames(vae, part)) for part in pictures.split(CODED_AT_ONCE)])
 
 
 def train(data: Named, say: Callable[[str], object]) -> ShapeReader:
@@ -167,4 +159,4 @@ def shape_reader(bench: Bench, path: Path, say: Callable[[str], object]) -> Read
 
 
 def _coded(bench: Bench, data: Named) -> Named:
-    return Named(through_codec(bench, data.pictures), data.colour, data.shape)
+    return Named(through_vae(bench, data.pictures), data.colour, data.shape)

@@ -4,6 +4,7 @@
     python train/evaluate.py --out runs/evaluation --probes all --minutes 120
     python train/evaluate.py --out runs/evaluation --scenes 256 --probes all
     python train/evaluate.py --out runs/evaluation --only turn --scenes 64
+    python train/evaluate.py --out runs/evaluation --scenes 256 --probes all --before runs/earlier   # two side by side
     python train/evaluate.py --out runs/evaluation --scenes 256 --share 1/2 & # two processes (or machines) on one
     python train/evaluate.py --out runs/evaluation --scenes 256 --share 2/2   # folder; the last writes the full table
     python train/evaluate.py --out runs/evaluation --minutes 0          # only write the table of the results so far
@@ -32,18 +33,22 @@ if __name__ == "__main__":
 from con360.choices import BUILT_IN_MODEL  # noqa: E402
 from con360.control import fingerprint, load_control  # noqa: E402
 from con360.errors import InputError  # noqa: E402
+from con360.media.files import existing_file  # noqa: E402
 from con360.metrics.audio import load_clap, load_classifier  # noqa: E402
 from con360.metrics.saliency import load_tempsal  # noqa: E402
 from con360.metrics.video import load_i3d  # noqa: E402
 from con360.pipeline import default_settings  # noqa: E402
 from con360.weights.find import control_file, model_folder  # noqa: E402
 from con360.weights.load import load_joint_model  # noqa: E402
-from train.evaluation import field_clips, off_screen, paired, plots, probes  # noqa: E402
+from train.evaluation import field_clips, plots  # noqa: E402
 from train.evaluation.bench import Bench  # noqa: E402
 from train.evaluation.embeddings import joint_space  # noqa: E402
-from train.evaluation.paired import Judges  # noqa: E402
+from train.evaluation.judges import BAND_CLASSIFIER, Judges  # noqa: E402
+from train.evaluation.part import Metrics, Part, Tools  # noqa: E402
+from train.evaluation.parts import PARTS  # noqa: E402
 from train.evaluation.report import markdown  # noqa: E402
-from train.evaluation.store import Store, write_json  # noqa: E402
+from train.evaluation.row import Row  # noqa: E402
+from train.evaluation.store import Store, read_json, write_json  # noqa: E402
 
 DEFAULT_MINUTES = 15.0
 MAPS_OFF = "the same model with maps off (it was trained with its maps dropped in part of the examples)"
@@ -53,36 +58,7 @@ TEMPSAL = (
 )
 
 
-@dataclass(frozen=True)
-class Part:
-    """Describe a kind of measurement.
-
-    Args:
-        measure: maps a scene's index to its values and clips.
-        share: share of the time, if time limits the number of scenes.
-        one_in: this part measures one in this many of `--scenes`.
-    """
-
-    measure: Callable[[int], probes.Measured]
-    share: float
-    one_in: int = 1
-
-    def count(self, scenes: int) -> int:
-        return math.ceil(scenes / self.one_in)
-
-
-PART_NAMES = ("paired", "turn", "level", "presence", "entry_exit", "moving")
-
-
-def parts_of(bench: Bench, judges: Callable[[], Judges]) -> dict[str, Part]:
-    return {
-        "paired": Part(lambda i: paired.measure(bench, judges(), i), 0.50),
-        "turn": Part(lambda i: probes.measure_turn(bench, i), 0.15),
-        "level": Part(lambda i: off_screen.measure_level(bench, i), 0.15, 8),
-        "presence": Part(lambda i: off_screen.measure_presence(bench, i), 0.06, 8),
-        "entry_exit": Part(lambda i: probes.measure_entry_exit(bench, i), 0.09, 4),
-        "moving": Part(lambda i: probes.measure_moving(bench, i), 0.05, 8),
-    }
+PART_NAMES = tuple(part.name for part in PARTS)
 
 
 @dataclass(frozen=True)
@@ -134,40 +110,28 @@ class Clock:
 
 
 def run(
-    store: Store, parts: dict[str, Part], scenes: int | None, minutes: float | None, say: Callable,
-    share: Share = WHOLE,
-) -> None:  # fmt: skip
+    store: Store, parts: dict[str, Part], tools: Tools, scenes: int | None, minutes: float | None, share: Share = WHOLE
+) -> None:
     """Measure until the scenes or the time are used up."""
     clock = Clock(store, parts, scenes, minutes, share)
     while (job := clock.next()) is not None:
         name, index = job
         before = time.monotonic()
-        result, clips = parts[name].measure(index)
+        result, clips = parts[name].measure(tools, index)
         seconds = time.monotonic() - before
         store.put(name, index, {**result, "seconds": seconds}, clips)
         clock.spent[name].append(seconds)
-        say(f"{name} {index}: {seconds:.1f} s, {clock.elapsed_s / 60:.1f} min in all")
+        tools.say(f"{name} {index}: {seconds:.1f} s, {clock.elapsed_s / 60:.1f} min in all")
 
 
-def collect(store: Store, judges: Callable[[], Judges], request: dict[str, Any], baseline_is: str) -> dict[str, Any]:
+def collect(store: Store, tools: Tools, request: dict[str, Any], baseline_is: str) -> Metrics:
     """Build `metrics.json` from all results in the folder."""
-    metrics: dict[str, Any] = {"num_scenes": 0, "baseline_is": baseline_is, "request": request}
-    rows = {name: store.rows(name) for name in PART_NAMES}
-    if rows["paired"]:
-        metrics |= paired.reduce(rows["paired"], judges(), baseline_is)
-    metrics["off_screen"] = {}
-    for name, reduce in (("level", off_screen.reduce_level), ("presence", off_screen.reduce_presence)):
-        if rows[name]:
-            metrics["off_screen"] |= reduce(rows[name])
-    reducers = {
-        "turn": ("turn", probes.reduce_turn), "entry_exit": ("entry_exit", probes.reduce_entry_exit),
-        "moving": ("moving_view", probes.reduce_moving),
-    }  # fmt: skip
-    for name, (key, reduce) in reducers.items():
-        if rows[name]:
-            metrics[key] = reduce(rows[name])
+    metrics: Metrics = {"num_scenes": 0, "baseline_is": baseline_is, "request": request, "seconds": {}}
+    for part in PARTS:
+        if found := store.rows(part.name):
+            metrics |= part.reduce(tools, found)
+            metrics["seconds"][part.name] = round(sum(row["seconds"] for row in found), 1)
     metrics["not_measured"] = _not_measured(request)
-    metrics["seconds"] = {name: round(sum(row["seconds"] for row in found), 1) for name, found in rows.items()}
     return metrics
 
 
@@ -178,15 +142,16 @@ def _not_measured(request: dict[str, Any]) -> dict[str, str]:
     if not request["i3d"]:
         missing["FVD, FAVD"] = "no I3D was given (--i3d FILE); fvd_tiny stands in"
     if not request["classifier"]:
-        missing["KL and IS by a trained classifier"] = f"none was given (--classifier FOLDER); {paired.BAND_CLASSIFIER}"
+        missing["KL and IS by a trained classifier"] = f"none was given (--classifier FOLDER); {BAND_CLASSIFIER}"
     return missing
 
 
-def write(store: Store, metrics: dict[str, Any]) -> list[Path]:
+def write(store: Store, metrics: Metrics, before: Metrics) -> list[Path]:
     """Write metrics.json, table.md and the pictures; return their paths."""
     out = store.folder
     write_json(out / "metrics.json", metrics)
-    (out / "table.md").write_text(markdown(metrics), encoding="utf-8")
+    text = markdown(metrics, rows_of(metrics), {row.name: row for row in rows_of(before)})
+    (out / "table.md").write_text(text, encoding="utf-8")
     written = [out / "metrics.json", out / "table.md"]
     shown, turned = store.clips("paired"), store.clips("turn")
     pictures: list[tuple[str, Callable[[Path], None]]] = [("metrics.png", lambda p: plots.metrics_plot(metrics, p))]
@@ -199,6 +164,20 @@ def write(store: Store, metrics: dict[str, Any]) -> list[Path]:
         draw(out / name)
         written.append(out / name)
     return written
+
+
+def rows_of(metrics: Metrics) -> list[Row]:
+    """Give the table's rows of what was measured, part by part."""
+    return [row for part in PARTS for row in part.rows(metrics)]
+
+
+def read_before(folder: Path | None) -> Metrics:
+    """Read the figures of an earlier evaluation; none without a folder.
+
+    Raises:
+        InputError: the folder holds no `metrics.json`, or a damaged one.
+    """
+    return {} if folder is None else read_json(existing_file(folder / "metrics.json"))
 
 
 def make_bench(args: argparse.Namespace) -> tuple[Bench, dict[str, Any], str]:
@@ -250,7 +229,7 @@ def make_judges(args: argparse.Namespace, bench: Bench, say: Callable) -> Callab
                     joint_space(bench, args.out / "joint_space.safetensors"),
                     clap=load_clap(args.clap) if args.clap else None,
                     i3d=load_i3d(args.i3d) if args.i3d else None, i3d_name=_name(args.i3d), classifier=classifier,
-                    classifier_name=_name(args.classifier) or paired.BAND_CLASSIFIER, **estimator,
+                    classifier_name=_name(args.classifier) or BAND_CLASSIFIER, **estimator,
                 )
             )  # fmt: skip
         return made[0]
@@ -268,6 +247,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--model", help=f"model name or folder (default: the configuration's, else {BUILT_IN_MODEL})")
     add("--control", help="control file (default: the model's own)")
     add("--baseline", type=Path, help="model folder of a baseline (default: the same model with maps off)")
+    add("--before", type=Path, help="folder of an earlier evaluation, whose figures stand in the table, too")
     add("--scenes", type=int, help="paired scenes and turns; the other probes take one in four or eight of them")
     add("--minutes", type=float, help=f"time of this run (default: {DEFAULT_MINUTES:g}; no limit with --scenes)")
     add("--only", type=_part_list, help=f"measure only these parts, separated by commas: {', '.join(PART_NAMES)}")
@@ -321,13 +301,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(field_clips.evaluate_folder(args, say))
             return 0
         plots.check_matplotlib()
+        before = read_before(args.before)
         bench, request, baseline_is = make_bench(args)
-        store, judges = Store(args.out, request), make_judges(args, bench, say)
+        store = Store(args.out, request)
+        tools = Tools(bench, make_judges(args, bench, say), args.out, say)
         wanted = args.only or ("paired", *args.probes)
-        parts = {name: part for name, part in parts_of(bench, judges).items() if name in wanted}
+        parts = {part.name: part for part in PARTS if part.name in wanted}
         minutes = DEFAULT_MINUTES if args.minutes is None and args.scenes is None else args.minutes
-        run(store, parts, args.scenes, minutes, say, args.share)
-        written = write(store, collect(store, judges, request, baseline_is))
+        run(store, parts, tools, args.scenes, minutes, args.share)
+        written = write(store, collect(store, tools, request, baseline_is), before)
     except InputError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2

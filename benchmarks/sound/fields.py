@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from con360.media.reader import read_sound
+from con360.metrics.sectors import sector_errors_db
 from con360.records import Sound
 from con360.scenes import VOICES, random_scene
 from con360.sound.fields import analyse, synthesise, synthesise_blocks
@@ -27,18 +28,17 @@ from .row import Row
 ROOT = Path(__file__).resolve().parent.parent.parent
 OCTAVES_HZ = tuple(125.0 * 2**k for k in range(7))
 FIRST_SEED = 2_000_000_000
-# Weaker intensity has no direction to be compared; sectors this far below the loudest are its nulls.
-LEAST_INTENSITY, NULL_DB = 0.1, -20.0
+# Weaker intensity has no direction to be compared.
+LEAST_INTENSITY = 0.1
 Remake = Callable[[Sound], Tensor]
 Edges = list[tuple[float, float]]
 
 
 class Seen(NamedTuple):
-    """Figures of a sound's bands: `[bands]`, sectors `[bands, 10]`."""
+    """Figures of a sound's bands: `[bands]`."""
 
     azimuth_deg: Tensor
     intensity: Tensor
-    sectors: Tensor
     dipoles: Tensor
 
 
@@ -121,10 +121,10 @@ def compare(truth: Tensor, made: Tensor, rate_hz: int, edges: Edges) -> Errors:
     """Compare two sounds `[4, N]` band by band."""
     one, two = _seen(truth, rate_hz, edges), _seen(made, rate_hz, edges)
     turned = ((two.azimuth_deg - one.azimuth_deg + 180.0) % 360.0 - 180.0).abs()
-    heard = _db(one.sectors) > _db(one.sectors.amax(1, keepdim=True)) + NULL_DB
+    sounds = (Sound(waveform, rate_hz, "ambix") for waveform in (made, truth))
     return Errors(
         turned[one.intensity >= LEAST_INTENSITY],
-        (_db(two.sectors) - _db(one.sectors)).abs().clamp_max(60.0)[heard],
+        sector_errors_db(*sounds, edges),
         (_db(two.dipoles) - _db(one.dipoles)).abs().clamp_max(60.0),
     )
 
@@ -137,18 +137,11 @@ def _seen(waveform: Tensor, rate_hz: int, edges: Edges) -> Seen:
         inside = (frequency >= low) & (frequency < high)
         w, dipoles = spectrum[:1, inside], spectrum[1:, inside]
         intensity = (w.conj() * dipoles).real.sum(1)
-        sectors = (0.5 * (w + _sectors().to(dipoles.dtype) @ dipoles)).abs().square().sum(1)
         omni = w.abs().square().sum()
         strength = intensity[[0, 2]].norm() / omni.clamp_min(1e-30)
         azimuth = torch.rad2deg(torch.atan2(intensity[0], intensity[2]))
-        found.append((azimuth, strength, sectors, dipoles.abs().square().sum()))
+        found.append((azimuth, strength, dipoles.abs().square().sum()))
     return Seen(*map(torch.stack, zip(*found, strict=True)))
-
-
-def _sectors() -> Tensor:
-    azimuth = torch.arange(8, dtype=torch.float64) * (math.pi / 4)
-    around = torch.stack((azimuth.sin(), torch.zeros(8, dtype=torch.float64), azimuth.cos()), 1)
-    return torch.cat((around, torch.tensor([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64)))
 
 
 def _joined(parts: list[Errors]) -> Errors:

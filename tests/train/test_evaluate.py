@@ -17,12 +17,13 @@ from con360.control import load_control
 from con360.errors import InputError
 from con360.metrics.figure import Definition
 from con360.pipeline import default_settings, generate
-from con360.records import Conditions, SaliencyMaps, View, ViewTrack
+from con360.records import Conditions, View, ViewTrack
 from con360.viewpoint.basd import basd_maps
 from train import evaluate
 from train.evaluation.bench import MAP_HEIGHT, Bench
 from train.evaluation.embeddings import fit
 from train.evaluation.paired import compare
+from train.evaluation.part import Part, Tools
 from train.evaluation.store import Store
 from train.examples import scene_of
 
@@ -57,9 +58,7 @@ def track() -> ViewTrack:
 def test_a_clip_is_the_pipelines_own(bench, track):
     scene = scene_of("test", 0)
     ask = bench.ask(scene, track, seed=3, seconds=SECONDS)
-    conditions = Conditions(
-        SaliencyMaps(ask.saliency, "scene truth"), basd_maps(track, MAP_HEIGHT), typed_caption(ask.caption)
-    )
+    conditions = Conditions(ask.conditions.saliency, basd_maps(track, MAP_HEIGHT), typed_caption(ask.caption))
     expected = generate(bench.model, bench.control, conditions, replace(bench.settings, seed=3), seconds=SECONDS)
     made = bench.generate([ask], SECONDS)[0]
     assert torch.allclose(made.frames, expected.frames, atol=1e-4)
@@ -77,7 +76,7 @@ def test_clips_do_not_depend_on_their_batch_and_the_caption_alone_is_no_control(
         assert torch.allclose(bench.generate([ask], SECONDS)[0].frames, clip.frames, atol=1e-3)
     differ = [float((a.frames - together[0].frames).abs().max()) for a in together[1:]]
     assert min(differ) > 1e-2
-    plain = Conditions(SaliencyMaps(maps.saliency, ""), basd_maps(track, MAP_HEIGHT), typed_caption(maps.caption))
+    plain = Conditions(maps.conditions.saliency, basd_maps(track, MAP_HEIGHT), typed_caption(maps.caption))
     alone = generate(bench.model, None, plain, replace(bench.settings, seed=3), seconds=SECONDS)
     assert torch.allclose(alone.frames, together[1].frames, atol=1e-3)
 
@@ -123,12 +122,13 @@ def test_metrics_json_has_the_promised_keys_and_plots_are_pictures(evaluated):
             metrics[name]
         )
     assert {"best_of_12_fraction", "baseline_fraction"} <= set(metrics["turn"])
-    assert {"fad", "fvd", "favd_tiny"} <= set(metrics["frechet"]) and "off_screen" in metrics
+    assert {"fad", "fvd", "favd_tiny"} <= set(metrics["frechet"])
     assert "TempSAL" in metrics["not_measured"]["S_KL by TempSAL"]
     for name in ("metrics.png", "contact_sheet.png", "spectrograms.png", "turn.png"):
         assert (evaluated / name).read_bytes()[:4] == b"\x89PNG"
     table = (evaluated / "table.md").read_text()
     assert "maps off" in table and "S_KL (generated_to_target)" in table and "| turn" in table
+    assert "| sound distance" not in table and "mean levels is no row" in table
 
 
 def test_paired_figures_alone_unless_probes_are_asked_for():
@@ -161,15 +161,15 @@ def test_a_folder_of_another_request_is_refused_by_name(evaluated, models, capsy
 def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(models, tmp_path, monkeypatch):
     options = ("--only", "turn", "--scenes", "3")
     assert evaluate.main(arguments(models, tmp_path / "whole", *options)) == 0
-    calls, real = [], evaluate.probes.measure_turn
+    calls, turn = [], next(part for part in evaluate.PARTS if part.name == "turn")
 
-    def killed(bench, index):
+    def killed(tools, index):
         calls.append(index)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(bench, index)
+        return turn.measure(tools, index)
 
-    monkeypatch.setattr(evaluate.probes, "measure_turn", killed)
+    monkeypatch.setattr(evaluate, "PARTS", (replace(turn, measure=killed),))
     with pytest.raises(KeyboardInterrupt):
         evaluate.main(arguments(models, tmp_path / "parts", *options))
     assert evaluate.main(arguments(models, tmp_path / "parts", *options)) == 0
@@ -180,9 +180,17 @@ def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(models, tmp_path, 
     assert not list((tmp_path / "parts").rglob("*.part*"))
 
 
+def part_of(name: str, share: float, one_in: int = 1) -> Part:
+    return Part(name, lambda tools, i: ({"index": i}, {}), lambda tools, rows: {}, lambda metrics: (), share, one_in)
+
+
+def quiet(folder) -> Tools:
+    return Tools(None, lambda: None, folder, lambda line: None)
+
+
 def test_the_time_budget_is_split_between_parts(tmp_path):
     store, made = Store(tmp_path, {}), []
-    part = evaluate.Part(lambda i: ({"index": i}, {}), 0.75), evaluate.Part(lambda i: ({"index": i}, {}), 0.25)
+    part = part_of("a", 0.75), part_of("b", 0.25)
     clock = evaluate.Clock(store, dict(zip(("a", "b"), part, strict=True)), None, 1.0)
     for _ in range(8):
         name, index = clock.next()
@@ -195,16 +203,16 @@ def test_the_time_budget_is_split_between_parts(tmp_path):
 
 
 def test_the_number_of_scenes_ends_a_run(tmp_path):
-    parts = {"paired": evaluate.Part(lambda i: ({}, {}), 0.5), "level": evaluate.Part(lambda i: ({}, {}), 0.5, 8)}
-    evaluate.run(Store(tmp_path, {}), parts, 9, None, lambda line: None)
+    parts = {"paired": part_of("paired", 0.5), "level": part_of("level", 0.5, 8)}
+    evaluate.run(Store(tmp_path, {}), parts, quiet(tmp_path), 9, None)
     counts = [len(list((tmp_path / "scenes" / name).glob("*.json"))) for name in ("paired", "level")]
     assert counts == [9, 2]
 
 
 def test_shares_make_up_the_whole(tmp_path):
-    parts = {"paired": evaluate.Part(lambda i: ({"index": i}, {}), 1.0)}
+    parts = {"paired": part_of("paired", 1.0)}
     for text, counts in (("2/3", 3), ("3/3", 5), ("1/3", 8)):
-        evaluate.run(Store(tmp_path, {}), parts, 8, None, lambda line: None, evaluate._share(text))
+        evaluate.run(Store(tmp_path, {}), parts, quiet(tmp_path), 8, None, evaluate._share(text))
         assert len(Store(tmp_path, {}).rows("paired")) == counts
     assert [row["index"] for row in Store(tmp_path, {}).rows("paired")] == list(range(8))
 

@@ -13,23 +13,33 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from con360.control import Film, LoadedControl
-from con360.control.inputs import stack_maps, view_rays
+from con360.control import Film, LoadedControl, encode_control
 from con360.geometry.erp import erp_directions
 from con360.metrics.audio import codec_sound_embedding
 from con360.metrics.video import codec_video_embedding
 from con360.models.codecs import decode_frames, encode_frames, encode_mel
 from con360.models.joint import JointModel
 from con360.models.text import encode_captions
+from con360.pipeline import conditions_of, generate
 from con360.protocols import Inputs
-from con360.records import AV, Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
+from con360.records import (
+    AV,
+    Conditions,
+    PanoramaClip,
+    SaliencyMaps,
+    Sound,
+    StartClip,
+    Viewpoint,
+    ViewpointClip,
+    ViewTrack,
+)
 from con360.saliency.predict import clip_saliency
 from con360.sampling.joint import Given, video_noise
-from con360.sampling.settings import SamplerSettings
+from con360.sampling.settings import SAID, SamplerSettings
 from con360.scenes import Scene
+from con360.sound.levels import omni_sound
 from con360.sound.mels import log_mel
 from con360.timing import ClipSpec
-from con360.viewpoint.basd import basd_maps
 from train.examples import MAP_HEIGHT
 
 EMBEDDED_FRAMES = 8
@@ -48,13 +58,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class Ask:
-    """Describe a clip to generate. `saliency [T, H, W]` and `track` cover its frames; use "caption" ignores both."""
+    """Describe a clip to generate. Of its conditions, use "caption" reads the caption alone."""
 
-    caption: str
-    track: ViewTrack
-    saliency: Tensor
+    conditions: Conditions
     seed: int
     use: Use = "maps"
+
+    @property
+    def caption(self) -> str:
+        return self.conditions.caption.short
 
 
 @dataclass
@@ -84,14 +96,25 @@ class Bench:
         return self.model.clip_spec(seconds)
 
     def ask(self, scene: Scene, track: ViewTrack, seed: int, use: Use = "maps", seconds: float = 4.0) -> Ask:
-        """Ask for a clip of a scene, with its own caption and saliency."""
-        saliency = saliency_maps(scene, self.spec(seconds), self.saliency, self.control.saliency)
-        return Ask(scene.caption().short, track, saliency, seed, use)
+        """Ask for a clip of a scene, with its own caption and all that the control reads."""
+        spec = self.spec(seconds)
+        saliency = SaliencyMaps(saliency_maps(scene, spec, self.saliency, self.control.saliency), self.saliency)
+        viewpoint = Viewpoint(0, None, track)
+        conditions = conditions_of(
+            scene_panorama(scene, spec), saliency, viewpoint, scene.caption(), control=self.control
+        )
+        return Ask(conditions, seed, use)
 
     def truth(self, scene: Scene, track: ViewTrack, seconds: float = 4.0) -> Clip:
-        """Render the true picture and sound of the view."""
+        """Render the true picture of the view, and the true sound of the kind that the control was trained towards."""
         spec = self.spec(seconds)
-        return Clip(scene.view_frames(track, self.size, spec), scene.view_sound(track, spec))
+        return Clip(scene.view_frames(track, self.size, spec), self.true_sound(scene, track, spec))
+
+    def true_sound(self, scene: Scene, track: ViewTrack, spec: ClipSpec) -> Sound:
+        """Make the scene's downmix, or what the view's microphone hears, as the control's file says."""
+        if self.control.module.config.sound == "omni":
+            return omni_sound(scene.foa(spec))
+        return scene.view_sound(track, spec)
 
     @torch.no_grad()
     def generate(self, asks: Sequence[Ask], seconds: float = 4.0) -> list[Clip]:
@@ -111,6 +134,16 @@ class Bench:
         inputs = Inputs(_batch(texts), self.text(model, self.settings.negative_prompt), self.film(asks, spec))
         latents = model.sample(inputs, spec, self.settings, given=Given(noise=_batch(noise)))
         return [decode(model, AV(v, a), spec) for v, a in zip(*latents, strict=True)]
+
+    def clip(self, ask: Ask, seconds: float = 4.0, sound: Sound | None = None) -> ViewpointClip:
+        """Generate an asked clip by the pipeline, with the directions of its sound where the control gives any.
+
+        Args:
+            sound: held; the picture alone is made for it.
+        """
+        settings = replace(self.settings, seed=self.settings.seed + ask.seed, hold=SAID.audio if sound else None)
+        start = None if sound is None else StartClip(sound=sound)
+        return generate(self.model, self.control, ask.conditions, settings, seconds=seconds, start=start)
 
     def _noise(self, model: JointModel, seed: int, spec: ClipSpec) -> AV:
         g, shapes = replace(self.settings, seed=self.settings.seed + seed).generator(), model.latent_shapes(spec)
@@ -139,17 +172,16 @@ class Bench:
         nothing = {site: (_identity(site, shape),) * 2 for site, shape in shapes.items()}
         if ask.use == "caption":
             return nothing
-        saliency = SaliencyMaps(ask.saliency, self.saliency)
-        conditions = Conditions(saliency, basd_maps(ask.track, MAP_HEIGHT), SceneCaption(ask.caption))
-        maps = stack_maps(conditions, module.config.channels)
-        sites = shapes
+        sites, strengths = shapes, {}
         if ask.use == "saliency":
-            maps[:, :, 1] = 0.0
+            strengths = {"basd": 0.0}
             if module.config.geometry == "view":
                 # Video sites read features resampled into the view, which would replace the BASD: leave them out.
                 sites = {site: shape for site, shape in shapes.items() if not site.startswith("video")}
-        rays = view_rays([ask.track], module.config.view_grid)
-        return nothing | module(maps, rays, sites, fps=spec.fps, audio_seconds=spec.latent_seconds_a)
+        film = encode_control(
+            module, ask.conditions, sites, fps=spec.fps, audio_seconds=spec.latent_seconds_a, strengths=strengths
+        )
+        return nothing | (film or {})
 
     @torch.no_grad()
     def through_codecs(self, clip: Clip) -> Clip:
@@ -194,12 +226,17 @@ def decode(model: JointModel, latents: AV, spec: ClipSpec) -> Clip:
     return Clip(frames, sound)
 
 
+@lru_cache(maxsize=4)
+def scene_panorama(scene: Scene, spec: ClipSpec) -> PanoramaClip:
+    """Render a scene as users load their clips, at twice the maps' height."""
+    return scene.panorama(2 * MAP_HEIGHT, spec)
+
+
 @lru_cache(maxsize=8)
 def saliency_maps(scene: Scene, spec: ClipSpec, kind: Saliency, method: str) -> Tensor:
     """Return a scene's saliency `[T, 64, 128]`: the truth, or an estimate by a method of `predict_saliency`."""
     if kind == "truth":
         rays = erp_directions(MAP_HEIGHT)
         return torch.stack([scene.saliency_at(rays, t) for t in spec.frame_times_s()])
-    panorama = torch.stack([scene.render(erp_directions(2 * MAP_HEIGHT), t) for t in spec.frame_times_s()])
-    maps = clip_saliency(PanoramaClip(panorama, spec.fps, scene.foa(spec)), method).maps
+    maps = clip_saliency(scene_panorama(scene, spec), method).maps
     return torch.nn.functional.interpolate(maps[:, None], (MAP_HEIGHT, 2 * MAP_HEIGHT), mode="area")[:, 0]

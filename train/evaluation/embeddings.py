@@ -18,9 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from con360.media.files import atomic_path
-from con360.records import Sound
 from train.evaluation.bench import Bench, Clip
-from train.examples import make_example
+from train.examples import make_example, staging
 
 NAME = "con360-tiny linear"
 FITTED_ON = 96
@@ -60,9 +59,9 @@ def joint_space(bench: Bench, path: Path) -> JointSpace:
         rows: dict[str, list[Tensor]] = {"picture": [], "sound": [], "sentence": []}
         spec = bench.spec(4.0)
         for index in range(FITTED_ON):
-            e = make_example("train", index, num_frames=4, spec=spec, size=bench.size)
-            clip = Clip(e.frames, Sound(e.waveform[None], spec.sample_rate_hz))
-            picture, sound = bench.embeddings(clip)
+            e = make_example("train", index, num_frames=4, spec=spec, size=bench.size, with_sound=False)
+            scene, track, _ = staging("train", index, 4, spec)
+            picture, sound = bench.embeddings(Clip(e.frames, bench.true_sound(scene, track, spec)))
             sentence = bench.text(bench.model, e.caption)[1][0]
             still = picture[: len(picture) * 8 // 9]
             for name, value in (("picture", still), ("sound", sound), ("sentence", sentence)):

@@ -16,7 +16,7 @@ from con360.metrics.energy_maps import AUC, CC
 from con360.metrics.figure import Definition, bootstrap_interval
 from con360.metrics.frechet import frechet_distance
 from train.evaluation.fields import WITHIN_DEG
-from train.evaluation.report import number
+from train.evaluation.row import number
 
 # Figures of each clip, by sound.
 Rows: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]

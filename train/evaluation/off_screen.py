@@ -12,17 +12,9 @@ from con360.metrics.video import picture_correlation
 from con360.records import View, ViewTrack
 from con360.scenes import Scene
 from train.evaluation.bench import Ask, Bench
-from train.evaluation.probes import (
-    CANDIDATES,
-    FOV_DEG,
-    LEVEL_FLOOR_DB,
-    STEP_DEG,
-    Measured,
-    holds,
-    level,
-    rng_of,
-    yaws_from,
-)
+from train.evaluation.part import Measured, Metrics, probe
+from train.evaluation.probes import CANDIDATES, FOV_DEG, LEVEL_FLOOR_DB, STEP_DEG, holds, level, rng_of, yaws_from
+from train.evaluation.row import Row, decibels, percent
 from train.examples import scene_of
 
 # 2 s hold whole periods of the slowest rhythms (chirps 3, hum and bell 2); 1 s holds one and a half chirps.
@@ -35,7 +27,10 @@ PRESENCE_SEEDS = 4
 
 
 def measure_level(bench: Bench, index: int) -> Measured:
-    """Turn only the BASD through twelve yaws; measure each source's level in its band, true and generated."""
+    """Turn only the BASD through twelve yaws; measure each source's level in its band, generated and true.
+
+    The true level is always what the view's microphone hears, whatever the control was trained towards.
+    """
     scene, spec = scene_of("test", index), bench.spec(LEVEL_SECONDS)
     yaws = yaws_from(rng_of(index, 2).uniform(0, STEP_DEG))
     tracks = [ViewTrack.still(View(y, 0.0, FOV_DEG), spec.num_frames) for y in yaws]
@@ -59,7 +54,7 @@ def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Compute median absolute errors of levels in dB, with and without BASD, and how well levels follow the turn."""
     errors: dict[str, list[list[float]]] = {"": [], "_no_basd": [], "_codecs": [], "_behind_codecs": []}
     centred: dict[str, list[list[float]]] = {"": [], "_no_basd": []}
-    true_gain, made_gain = [], []
+    true_levels, made_levels = [], []
     for row in rows:
         scene: dict[str, list[float]] = {name: [] for name in errors}
         around: dict[str, list[float]] = {name: [] for name in centred}
@@ -72,13 +67,13 @@ def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
             scene["_behind_codecs"] += list(np.abs(made - (true + lost)))
             around[""] += list(np.abs((made - made.mean()) - (true - true.mean())))
             around["_no_basd"] += list(np.abs(true - true.mean()))
-            true_gain += list(true - true.mean())
-            made_gain += list(made - made.mean())
+            true_levels.append(true)
+            made_levels.append(made)
         for table, values in ((errors, scene), (centred, around)):
             for name, of_scene in values.items():
                 table[name].append(of_scene)
     figure: dict[str, Any] = {
-        "level_text": f"|level made - true level| of each source's band, median over sources and {CANDIDATES} yaws; "
+        "text": f"|level made - true level| of each source's band, median over sources and {CANDIDATES} yaws; "
         f"{LEVEL_SECONDS:g} s clips; no_basd: the same model with the saliency alone; codecs: the true sound encoded "
         "and decoded; behind_codecs: against the true level as it comes out of the codecs; followed: each source's "
         "mean over yaws subtracted on both sides; slope: of the level made on the true level (1 follows, 0 ignores)",
@@ -86,16 +81,40 @@ def reduce_level(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
     for label, table in (("level", errors), ("followed", centred)):
         for name, rows_of_scenes in table.items():
-            padded = _padded(rows_of_scenes)
-            figure[f"{label}_abs_db_median{name}"] = float(np.nanmedian(padded))
-            interval = bootstrap_interval(padded, lambda t: float(np.nanmedian(t)))
+            filled = padded(rows_of_scenes)
+            figure[f"{label}_abs_db_median{name}"] = float(np.nanmedian(filled))
+            interval = bootstrap_interval(filled, lambda t: float(np.nanmedian(t)))
             figure[f"{label}_abs_db_median{name}_interval"] = interval
-    x, y = np.array(true_gain), np.array(made_gain)
-    figure["slope"] = float(x @ y / (x @ x))
+    figure["slope"] = slope_on_truth(np.array(true_levels), np.array(made_levels))
     return figure
 
 
-def _padded(rows: list[list[float]]) -> np.ndarray:
+def slope_on_truth(true: np.ndarray, made: np.ndarray) -> float:
+    """Fit levels made on true ones `[..., views]`, each source's mean over views subtracted: 1 follows, 0 ignores."""
+    x, y = (levels - levels.mean(-1, keepdims=True) for levels in (true, made))
+    return float(np.nansum(x * y) / np.nansum(x * x))
+
+
+def rows_level(figure: Metrics) -> list[Row]:
+    n = f"{figure['level_num_sources']} sources of {figure['level_num_scenes']} scenes"
+    error, away = (f"level_abs_db_median{key}" for key in ("", "_no_basd"))
+    beside = (
+        f"against the truth behind the codecs {decibels(figure['level_abs_db_median_behind_codecs'])}; each source's "
+        f"mean subtracted {decibels(figure['followed_abs_db_median'])}, without BASD "
+        f"{decibels(figure['followed_abs_db_median_no_basd'])}"
+    )
+    return [
+        Row("off-screen level, generated for each view: slope on truth", figure["slope"], n=n),
+        Row(
+            "off-screen level, generated for each view: median error", figure[error], decibels,
+            figure[f"{error}_interval"], floor=figure["level_abs_db_median_codecs"],
+            beside=f"without BASD {decibels(figure[away])}; {beside}", n=n,
+        ),
+    ]  # fmt: skip
+
+
+def padded(rows: list[list[float]]) -> np.ndarray:
+    """Fill rows with NaN to the length of the longest."""
     width = max(len(row) for row in rows)
     return np.array([row + [np.nan] * (width - len(row)) for row in rows])
 
@@ -144,7 +163,7 @@ def reduce_presence(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Average over scenes the change that the source makes."""
     answered = [row for row in rows if "no_answer" not in row]
     if not answered:
-        return {"presence": {"num_scenes": 0, "not_measured": "no scene had a performer to hide"}}
+        return {"num_scenes": 0, "not_measured": "no scene had a performer to hide"}
     figure: dict[str, Any] = {
         "text": "a source added off screen, same seed: change of the level in its band; maps_and_caption against "
         f"caption_only; levels not below {LEVEL_FLOOR_DB:g} dB; picture: correlation with the true view, inside the "
@@ -164,4 +183,22 @@ def reduce_presence(rows: list[dict[str, Any]]) -> dict[str, Any]:
     figure["picture_inside_seed_interval_fraction"] = float(np.mean(inside))
     for name in ("correlation_with", "correlation_without"):
         figure[name] = float(np.mean([row[name] for row in answered]))
-    return {"presence": figure}
+    return figure
+
+
+def rows_presence(figure: Metrics) -> list[Row]:
+    name = "off-screen presence: what an added source gains in its band"
+    if not figure["num_scenes"]:
+        return [Row(name, None, beside=figure["not_measured"])]
+    inside = percent(figure["picture_inside_seed_interval_fraction"])
+    return [
+        Row(
+            name, figure["maps_and_caption_db"], decibels, figure["maps_and_caption_db_interval"],
+            baseline=figure["caption_only_db"], beside=f"picture inside the seeds' interval in {inside}",
+            n=f"{figure['num_scenes']} scenes",
+        )
+    ]  # fmt: skip
+
+
+LEVEL = probe("level", measure_level, reduce_level, rows_level, share=0.15, one_in=8)
+PRESENCE = probe("presence", measure_presence, reduce_presence, rows_presence, share=0.06, one_in=8)

@@ -7,8 +7,7 @@ scene's target (the ceiling).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,57 +15,36 @@ import torch
 from torch import Tensor
 
 from con360.metrics import audio, onsets, saliency, video
-from con360.metrics.audio import Clap
 from con360.metrics.figure import Definition, bootstrap_interval, summary
 from con360.metrics.frechet import frechet_distance
 from con360.metrics.gram import gram_volume
 from con360.metrics.sync import AV_ALIGN, av_align
 from con360.models.codecs import encode_frames, encode_mel
-from con360.records import Sound
-from con360.scenes import VOICES
+from con360.records import Sound, ViewTrack
+from con360.scenes import VOICES, Scene
 from con360.sound.mels import log_mel
 from con360.sound.onsets import find_onsets
 from train.evaluation.bench import Bench, Clip, saliency_maps
-from train.evaluation.embeddings import JointSpace
-from train.examples import make_example, scene_of
+from train.evaluation.judges import BAND_CLASSIFIER, Judges
+from train.evaluation.part import Measured, Metrics, Part
+from train.evaluation.row import Bar, Row, number
+from train.examples import staging
 from train.losses import Dropout, joint_loss
 
 SECONDS = 4.0
 SHOWN = 6
 WHO = ("baseline", "con360", "floor", "ceiling")
 BANDS_HZ = tuple(v.band_hz for v in VOICES.values())
-BAND_CLASSIFIER = "energy in the voices' bands (con360/scenes.py), no weights"
 
 
-@dataclass(frozen=True)
-class Judges:
-    """Hold the models that judge clips; None where the user gave none.
-
-    Args:
-        space: caption, sound and picture in one space, trained here.
-        clap, i3d, classifier: the user's LAION-CLAP, I3D and audio classifier.
-        saliency_method, saliency_name: estimator of S_KL.
-    """
-
-    space: JointSpace
-    clap: Clap | None = None
-    i3d: Callable[[Tensor], Tensor] | None = None
-    i3d_name: str = ""
-    classifier: Callable[[Sound], np.ndarray] | None = None
-    classifier_name: str = BAND_CLASSIFIER
-    saliency_method: saliency.SaliencyMethod = saliency.TRAINING_FREE
-    saliency_name: str = saliency.TRAINING_FREE
-
-
-def measure(bench: Bench, judges: Judges, index: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def measure(bench: Bench, judges: Judges, index: int) -> Measured:
     """Measure all paired figures of test scene `index`; also return its clips, for the contact sheets."""
-    example = make_example("test", index, num_frames=32, spec=bench.spec(SECONDS), size=bench.size)
-    scene, target = scene_of("test", index), _target(bench, index)
-    ours = bench.ask(scene, example.track, seed=index)
+    scene, track, target = _target(bench, index)
+    ours = bench.ask(scene, track, seed=index)
     con360, baseline = bench.generate([ours, replace(ours, use="caption")])
     clips = {
         "target": target, "baseline": baseline, "con360": con360, "floor": bench.through_codecs(target),
-        "ceiling": _target(bench, index + 1),
+        "ceiling": _target(bench, index + 1)[2],
     }  # fmt: skip
     result: dict[str, Any] = {"index": index, "caption": ours.caption}
     target_saliency = saliency.saliency_of(target.frames, judges.saliency_method)
@@ -85,10 +63,11 @@ def measure(bench: Bench, judges: Judges, index: int) -> tuple[dict[str, Any], d
     return result, kept
 
 
-def _target(bench: Bench, index: int) -> Clip:
+def _target(bench: Bench, index: int) -> tuple[Scene, ViewTrack, Clip]:
+    """Stage a test scene as training stages its own; return its true clip, too."""
     spec = bench.spec(SECONDS)
-    e = make_example("test", index, num_frames=spec.num_frames, spec=spec, size=bench.size)
-    return Clip(e.frames, Sound(e.waveform[None], spec.sample_rate_hz))
+    scene, track, _ = staging("test", index, spec.num_frames, spec)
+    return scene, track, bench.truth(scene, track, SECONDS)
 
 
 def _distances(clip: Clip, target: Clip, target_saliency: Tensor, judges: Judges) -> dict[str, float]:
@@ -193,14 +172,14 @@ def definitions(judges: Judges) -> dict[str, Definition]:
     }  # fmt: skip
 
 
-def reduce(rows: list[dict[str, Any]], judges: Judges, baseline_name: str) -> dict[str, Any]:
+def reduce(rows: list[dict[str, Any]], judges: Judges) -> Metrics:
     """Build the paired part of `metrics.json`."""
     figures = {}
     for name, definition in definitions(judges).items():
         if any(name in row["con360"] for row in rows):
             figures[name] = compare(rows, name, definition)
     figures["is"] = _inception(rows, judges)
-    return {"num_scenes": len(rows), "baseline_is": baseline_name, **figures, "frechet": _frechet(rows, judges)}
+    return {"num_scenes": len(rows), **figures, "frechet": _frechet(rows, judges)}
 
 
 def compare(rows: list[dict[str, Any]], name: str, definition: Definition) -> dict[str, Any]:
@@ -302,3 +281,32 @@ def _set_distances(sets: dict[str, np.ndarray] | None, text: str, checkpoint: st
         worse, lambda s: frechet_distance(s[:, 0], s[:, 2]) - frechet_distance(s[:, 1], s[:, 2]), resamples=200
     )
     return figure
+
+
+# The table ------------------------------------------------------------------------------------------------------------
+
+
+def table_rows(metrics: Metrics) -> list[Row]:
+    """Give the figures that have a mark, as ratios to the baseline."""
+    if "s_kl" not in metrics:
+        return []
+    n = f"{metrics['num_scenes']} scenes"
+    return [
+        _ratio_row(metrics["s_kl"], "ratio", "S_KL, ratio to the baseline", Bar(better="lower"), n),
+        _ratio_row(metrics["picture"], "ratio_above_floor", "picture above the floor, ratio", Bar(better="lower"), n),
+        _ratio_row(
+            metrics["sound_over_time"], "ratio_above_floor", "sound over time above the floor, ratio", Bar(high=0.5), n
+        ),
+    ]
+
+
+def _ratio_row(figure: Metrics, key: str, name: str, bar: Bar, n: str) -> Row:
+    said = "; ".join(f"{who} {number(figure[who])}" for who in ("con360", *WHO[:1], *WHO[2:]))
+    unit = f", {figure['unit']}" if figure["unit"] else ""
+    return Row(name, figure[key], around=figure[f"{key}_interval"], bar=bar, baseline=1.0, beside=f"{said}{unit}", n=n)
+
+
+PART = Part(
+    "paired", lambda tools, index: measure(tools.bench, tools.judges(), index),
+    lambda tools, found: reduce(found, tools.judges()), table_rows, share=0.5,
+)  # fmt: skip

@@ -20,7 +20,7 @@ ROWS = {
     "target": ("TRUE VIEW", "#1b7837"), "baseline": ("BASELINE\ncaption only", "#777777"),
     "con360": ("CON360-AV\nmaps and caption", "#c51b7d"),
 }  # fmt: skip
-BARS = {"s_kl": "S_KL", "picture": "picture", "sound": "sound", "sound_over_time": "log-mel"}
+BARS = {"s_kl": "S_KL", "picture": "picture", "sound_over_time": "log-mel"}
 SHEET_FRAMES = 8
 
 
@@ -53,7 +53,7 @@ def _shares(axes: Any, metrics: dict[str, Any]) -> None:
     if "turn" in metrics:
         turn = metrics["turn"]
         bars += [("turn", turn["best_of_12_fraction"], "con360"), ("", turn["baseline_fraction"], "baseline")]
-    for key, name, part in (("entry_exit", "entry/exit", "fraction"), ("moving_view", "moving", "best_of_12_fraction")):
+    for key, name, part in (("entry_exit", "entry/exit", "fraction"), ("moving", "moving", "best_of_12_fraction")):
         if key in metrics:
             bars += [(name, metrics[key]["con360"][part], "con360"), ("", metrics[key]["baseline"][part], "baseline")]
     for i, (_, value, who) in enumerate(bars):

@@ -1,7 +1,7 @@
 """Probe the control on scenes of known truth: turn, entry and exit, moving view. Sound probes: `off_screen.py`.
 
 Each `measure_*` generates the clips of one test scene and returns (plain values, clips to show).
-Each `reduce_*` turns the values of all scenes into figures.
+Each `reduce_*` turns the values of all scenes into figures, each `rows_*` those into rows of the table.
 """
 
 from __future__ import annotations
@@ -17,18 +17,14 @@ from con360.geometry.perspective import inside_view, view_directions
 from con360.geometry.sphere import directions
 from con360.metrics.audio import band_level_db
 from con360.metrics.figure import bootstrap_interval
-from con360.metrics.frechet import frechet_distance
-from con360.metrics.video import (
-    codec_video_embedding,
-    first_and_last_crossing,
-    match_candidates,
-    picture_distance,
-)
+from con360.metrics.video import first_and_last_crossing, match_candidates
 from con360.models.codecs import decode_frames, encode_frames
 from con360.records import Sound, View, ViewTrack
 from con360.scenes import VOICES, Performer, Scene
 from con360.timing import ClipSpec
 from train.evaluation.bench import Bench, Clip
+from train.evaluation.part import Measured, Metrics, probe
+from train.evaluation.row import Bar, Row, percent
 from train.examples import scene_of
 
 FOV_DEG = 90.0
@@ -46,8 +42,6 @@ LEAST_AREA = 0.3
 BROKEN_DB = 6.0
 PAN_RATE_DEG_S = 14.0
 PAN_EVERY = 2
-
-Measured = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def rng_of(index: int, probe: int) -> np.random.Generator:
@@ -104,8 +98,6 @@ def measure_turn(bench: Bench, index: int) -> Measured:
         "baseline": [_rank(baseline, candidates, k) for k in chosen],
         "vae": [_rank(f, candidates, k) for f, k in zip(through, chosen, strict=True)],
     }
-    if len(chosen) == 2:
-        result["viewpoints"] = _viewpoints(bench, ours, [candidates[k] for k in chosen])
     kept = {}
     if index < SHOWN:
         rows = {"true views": candidates[:, 0], "con360": torch.stack([f[0] for f in ours]), "baseline": baseline[:1]}
@@ -117,18 +109,6 @@ def _rank(frames: Tensor, candidates: Tensor, right: int) -> int:
     """Return the rank of the right candidate; 1 is the best fit."""
     cosines = match_candidates(frames, candidates)
     return 1 + int((cosines > cosines[right]).sum())
-
-
-@torch.no_grad()
-def _viewpoints(bench: Bench, ours: list[Tensor], true: list[Tensor]) -> dict[str, Any]:
-    """Compare two viewpoints of one scene as the paper does: same saliency and caption, another BASD."""
-    own = [picture_distance(f, t) for f, t in zip(ours, true, strict=True)]
-    other = [picture_distance(f, t) for f, t in zip(ours, reversed(true), strict=True)]
-    embeddings = [codec_video_embedding(encode_frames(bench.model.vae_v, f)).tolist() for f in (*ours, *true)]
-    return {
-        "to_own_target": float(np.mean(own)), "to_other_target": float(np.mean(other)),
-        "between": picture_distance(*ours), "between_true": picture_distance(*true), "embeddings": embeddings,
-    }  # fmt: skip
 
 
 def reduce_turn(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -144,24 +124,18 @@ def reduce_turn(rows: list[dict[str, Any]]) -> dict[str, Any]:
         figure[name], figure[f"{name}_interval"] = float(shares.mean()), bootstrap_interval(shares)
     figure["within_one_step_note"] = "neighbouring views overlap by two thirds"
     figure["mean_rank"] = float(np.mean([rank for row in rows for rank in row["con360"]]))
-    figure["viewpoints"] = _reduce_viewpoints([r["viewpoints"] for r in rows if "viewpoints" in r])
     return figure
 
 
-def _reduce_viewpoints(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    if not rows:
-        return {"not_measured": "no scene had two views that hold a source"}
-    names = ("to_own_target", "to_other_target", "between", "between_true")
-    figure: dict[str, Any] = {
-        "text": "two viewpoints of one scene, same saliency, caption and seed, another BASD: picture distances, and "
-        "Frechet distance between the two sets (tiny bundle's VAE embeddings)",
-        "num_scenes": len(rows), **{name: float(np.mean([row[name] for row in rows])) for name in names},
-    }  # fmt: skip
-    if len(rows) > 1:
-        sets = np.array([row["embeddings"] for row in rows])
-        figure["frechet_between"] = frechet_distance(sets[:, 0], sets[:, 1])
-        figure["frechet_between_true"] = frechet_distance(sets[:, 2], sets[:, 3])
-    return figure
+def rows_turn(figure: Metrics) -> list[Row]:
+    around = figure["best_of_12_fraction_interval"]
+    return [
+        Row(
+            "turn: true view best of 12", figure["best_of_12_fraction"], percent, around,
+            Bar(), figure["baseline_fraction"], figure["true_views_through_vae_fraction"], figure["chance"],
+            n=f"{figure['num_views']} views",
+        )
+    ]  # fmt: skip
 
 
 # Entry and exit -------------------------------------------------------------------------------------------------------
@@ -266,6 +240,21 @@ def reduce_entry_exit(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return figure
 
 
+def rows_entry_exit(figure: Metrics) -> list[Row]:
+    ours = figure["con360"]
+    beside = (
+        f"in time {percent(ours['in_time_fraction'])}, sound unbroken {percent(ours['sound_unbroken_fraction'])}, "
+        f"never seen {ours['never_seen']}"
+    )
+    return [
+        Row(
+            f"entry and exit within {CROSSING_FRAMES} frames", ours["fraction"], percent, ours["interval"],
+            Bar(low=0.8), figure["baseline"]["fraction"], figure["codecs"]["fraction"], beside=beside,
+            n=f"{figure['num_scenes']} scenes",
+        )
+    ]  # fmt: skip
+
+
 # Moving view ----------------------------------------------------------------------------------------------------------
 
 
@@ -316,3 +305,22 @@ def reduce_moving(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "interval": bootstrap_interval(shares), "follows_fraction": float(np.mean(follows)) if follows else None,
         }  # fmt: skip
     return figure
+
+
+def rows_moving(figure: Metrics) -> list[Row]:
+    ours, base = figure["con360"], figure["baseline"]
+    beside = (
+        f"follows rather than rests {percent(ours['follows_fraction'])}, baseline {percent(base['follows_fraction'])}"
+    )
+    return [
+        Row(
+            "moving view: frames whose true view is best of 12", ours["best_of_12_fraction"], percent,
+            ours["interval"], Bar(), base["best_of_12_fraction"], chance=figure["chance"], beside=beside,
+            n=f"{figure['num_frames']} frames",
+        )
+    ]  # fmt: skip
+
+
+TURN = probe("turn", measure_turn, reduce_turn, rows_turn, share=0.15)
+ENTRY_EXIT = probe("entry_exit", measure_entry_exit, reduce_entry_exit, rows_entry_exit, share=0.09, one_in=4)
+MOVING = probe("moving", measure_moving, reduce_moving, rows_moving, share=0.05, one_in=8)

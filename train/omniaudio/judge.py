@@ -39,7 +39,7 @@ from con360.timing import ClipSpec
 from train.evaluation.field_clips import Clips, clips_of, evaluate, from_model
 from train.evaluation.field_tables import DIRECTIONS, MAPS, Rows, definitions, degrees, summaries, table
 from train.evaluation.fields import BESIDE, as_found, beside, figures
-from train.evaluation.report import interval, number
+from train.evaluation.row import interval, number
 from train.evaluation.store import Store, write_json
 from train.examples import SPLIT_FIRST_SEED
 from train.omniaudio.scenes import moving_scene

@@ -1,0 +1,19 @@
+"""List the parts of the evaluation, in the order of their rows in the table. A new part is one line here."""
+
+from __future__ import annotations
+
+from train.evaluation import drawn_rows, field_levels, named, off_screen, paired, probes, two_views
+from train.evaluation.part import Part
+
+PARTS: tuple[Part, ...] = (
+    paired.PART,
+    probes.TURN,
+    probes.MOVING,
+    probes.ENTRY_EXIT,
+    named.PART,
+    field_levels.FIELD,
+    off_screen.LEVEL,
+    off_screen.PRESENCE,
+    two_views.TWO_VIEWS,
+    drawn_rows.PART,
+)

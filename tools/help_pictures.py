@@ -6,6 +6,7 @@ They are taken in a browser on a real ComfyUI after a run. Take them again after
 from __future__ import annotations
 
 import io
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -25,7 +26,6 @@ from tools.workflows import (
     HEADPHONES,
     PLACE_SOUND,
     REFRAME,
-    TIME_TRACK,
     VIEWPOINT,
 )
 
@@ -52,6 +52,19 @@ FIELD = Workflow("field", [Column("field", 420, [
 ])], app=([], []))  # fmt: skip
 # One that needs no run to be shown, and a long one to run.
 SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
+# A drawing beside a sound that needs no model.
+DRAWN = json.dumps(
+    {
+        "onsets": [{"time": 1}, {"time": 2, "strength": 0.7}, {"time": 2.5}, {"time": 3.03}],
+        "envelope": {"points": [{"time": 0, "db": -48}, {"time": 1.5, "db": -14}, {"time": 4, "db": -30}]},
+    }
+)
+TRACKED = Workflow("tracked", [Column("tracked", 420, [
+    Node(1, "Load360Video", 600, height=128, fps=15),
+    Node(2, "Con360SampleSound", 110, voice="bell"),
+    Node(3, "Con360TimeTrack", 760, audio=To(2, "audio"), images=To(1, "frames"), fps=To(1, "fps"), track=DRAWN),
+    Node(4, "Con360TimeTrackPreview", 640, track=To(3, "track"), audio=To(2, "audio")),
+])], app=([], []))  # fmt: skip
 # (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (VIEWPOINT, True, ["Load360Video", "SalViT360Saliency", "CentroidToBASD", "CubemapCaption", "Con360ModelLoader",
@@ -67,7 +80,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),
     (AMBISONICS, False, ["Con360OmniAudioLoader", "Con360VideoToAmbisonics"]),
     (FIELD, False, ["Con360SoundField"]),
-    (TIME_TRACK, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
+    (TRACKED, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

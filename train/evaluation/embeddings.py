@@ -60,8 +60,8 @@ def joint_space(bench: Bench, path: Path) -> JointSpace:
         spec = bench.spec(4.0)
         for index in range(FITTED_ON):
             e = make_example("train", index, num_frames=4, spec=spec, size=bench.size, with_sound=False)
-            scene, track, _ = staging("train", index, 4, spec)
-            picture, sound = bench.embeddings(Clip(e.frames, bench.true_sound(scene, track, spec)))
+            staged = staging("train", index, 4, spec)
+            picture, sound = bench.embeddings(Clip(e.frames, bench.true_sound(staged.seen, staged.track, spec)))
             sentence = bench.text(bench.model, e.caption)[1][0]
             still = picture[: len(picture) * 8 // 9]
             for name, value in (("picture", still), ("sound", sound), ("sentence", sentence)):

@@ -66,8 +66,8 @@ def measure(bench: Bench, judges: Judges, index: int) -> Measured:
 def _target(bench: Bench, index: int) -> tuple[Scene, ViewTrack, Clip]:
     """Stage a test scene as training stages its own; return its true clip, too."""
     spec = bench.spec(SECONDS)
-    scene, track, _ = staging("test", index, spec.num_frames, spec)
-    return scene, track, bench.truth(scene, track, SECONDS)
+    staged = staging("test", index, spec.num_frames, spec)
+    return staged.seen, staged.track, bench.truth(staged.seen, staged.track, SECONDS)
 
 
 def _distances(clip: Clip, target: Clip, target_saliency: Tensor, judges: Judges) -> dict[str, float]:

@@ -15,7 +15,7 @@ class EnvelopeConfig(RunConfig):
 
     out: Path = _option(Path("runs/when/envelope.safetensors"), "weights to write")
     voice_follows: VoiceFollows = _option("none", "what tells which voice a performer has")
-    pool: int = _option(600, "number of scenes to train on, all regions of each")
+    pool: int = _option(100, "number of scenes to train on, all regions of each")
     width: int = _option(48, "features inside the network")
     jitter: float = _option(0.05, "deviation by which a region's measures are scaled, as chance")
 

@@ -41,9 +41,9 @@ from con360.placing.movement import MOVEMENT_FPS, PICTURE_HEIGHT, movement_of_cl
 from con360.records import Conditions, DirectionField, PanoramaClip, SaliencyMaps, Sound, View, ViewTrack
 from con360.saliency.colours import unusual_colours
 from con360.saliency.predict import predict_saliency
-from con360.scenes import DIRECTION_WORDS, VOICES, Performer, Scene
+from con360.scenes import DIRECTION_WORDS, Scene
 from con360.sound.band_powers import band_powers
-from con360.sound.bands import BANDS, band_centres_hz
+from con360.sound.bands import BANDS
 from con360.sound.fields import ROW_S, analyse, synthesise
 from con360.sound.levels import fit_length
 from con360.sound.views import view_sound
@@ -55,7 +55,7 @@ from train.evaluation.store import Store, write_json
 from train.examples import ESTIMATOR, MAP_HEIGHT, random_view, scene_of
 from train.field.cache import SILENT_DB, render, voices_of
 from train.field.draws import azimuth_errors_deg
-from train.field.scenes import with_other_rates, words_of
+from train.field.scenes import bands_of, with_other_rates, words_of
 from train.loop import exit_status
 
 SPEC = ClipSpec()
@@ -178,13 +178,6 @@ def field_of_words(of: Stage) -> DirectionField:
         yaw = np.radians(45.0 * sector)
         vectors[:, bands_of(performer)] = torch.tensor([-np.sin(yaw), 0.0, np.cos(yaw)]).float()
     return DirectionField(vectors, (1.0 - vectors.square().sum(-1)).clamp(0.0, 1.0), ROW_S)
-
-
-def bands_of(performer: Performer) -> Tensor:
-    """Bands `[K]` bool that a voice occupies."""
-    low, high = VOICES[performer.voice].band_hz
-    centres = band_centres_hz()
-    return (centres >= 0.95 * low) & (centres <= 1.05 * high)
 
 
 def another_field(head: FieldHead, index: int) -> DirectionField:

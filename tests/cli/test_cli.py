@@ -140,7 +140,7 @@ def test_a_control_with_a_head_places_the_sound(generate, hearing: Path) -> None
     status, out, err = generate("-o", "view.mp4", "--field", "around.wav", "--json", *asked)
     assert status == 0, err
     facts = json.loads(out)
-    assert facts["has_directions"] and "directions" in facts["stages_s"] and "find the place" not in err
+    assert facts["clip"]["has_directions"] and "directions" in facts["stages_s"] and "find the place" not in err
     around, _ = read_sound("around.wav")
     left, _, front = (around.waveform[1:] * around.waveform[0]).sum(1) / around.waveform[0].square().sum()
     assert torch.hypot(left, front) > 0.2
@@ -159,7 +159,7 @@ def test_the_clips_sound_is_rendered_as_asked(generate, hearing: Path, kind: str
 def test_without_a_head_the_place_is_found_by_name(generate) -> None:
     status, _, err = generate("-o", "view.mp4", "--sound", "headphones")
     assert status == 0, err
-    assert "the control gives no directions: 'find the place'" in err and streams(Path("view.mp4"))[-1] == 2
+    assert "gives no directions: 'find the place'" in err and streams(Path("view.mp4"))[-1] == 2
 
 
 def test_a_narrow_models_note_is_in_the_notices_and_in_the_picture(

@@ -30,6 +30,7 @@ from con360.control import LoadedControl
 from con360.control.directions import directions_of
 from con360.control.field_file import load_head
 from con360.control.field_head import FieldHead
+from con360.door import load_model
 from con360.geometry.erp import erp_directions
 from con360.media.info import probe
 from con360.media.reader import read_panorama
@@ -375,17 +376,8 @@ def evaluate(args: argparse.Namespace, say: Callable[[str], object] = print) -> 
     store = Store(args.out, {"control": args.control.name, "bytes": args.control.stat().st_size, "steps": args.steps})
     _fill(store, "scenes", range(args.scenes), functools.partial(measure_scene, head), say)
     if args.generated:
-        from con360.weights.find import model_folder
-        from con360.weights.load import load_joint_model
-
-        model = load_joint_model(model_folder(args.model))
-        _fill(
-            store,
-            "generated",
-            range(args.generated),
-            functools.partial(measure_generated, head, model, args.steps),
-            say,
-        )
+        making = functools.partial(measure_generated, head, *load_model(args.model), args.steps)
+        _fill(store, "generated", range(args.generated), making, say)
     paths = clips_of([args.data]) if args.data else []
     paths = [path for path in paths if probe(path).width]
     _fill(store, "real", range(len(paths)), lambda index: measure_clip(head, paths[index]), say)

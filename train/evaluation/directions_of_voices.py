@@ -30,6 +30,7 @@ from con360.control import LoadedControl
 from con360.control.directions import directions_of
 from con360.control.field_file import load_head
 from con360.control.field_head import FieldHead
+from con360.door import load_model
 from con360.geometry.erp import erp_directions
 from con360.media.info import probe
 from con360.media.reader import read_panorama
@@ -41,9 +42,9 @@ from con360.placing.movement import MOVEMENT_FPS, PICTURE_HEIGHT, movement_of_cl
 from con360.records import Conditions, DirectionField, PanoramaClip, SaliencyMaps, Sound, View, ViewTrack
 from con360.saliency.colours import unusual_colours
 from con360.saliency.predict import predict_saliency
-from con360.scenes import DIRECTION_WORDS, VOICES, Performer, Scene
+from con360.scenes import DIRECTION_WORDS, Scene
 from con360.sound.band_powers import band_powers
-from con360.sound.bands import BANDS, band_centres_hz
+from con360.sound.bands import BANDS
 from con360.sound.fields import ROW_S, analyse, synthesise
 from con360.sound.levels import fit_length
 from con360.sound.views import view_sound
@@ -55,7 +56,7 @@ from train.evaluation.store import Store, write_json
 from train.examples import ESTIMATOR, MAP_HEIGHT, random_view, scene_of
 from train.field.cache import SILENT_DB, render, voices_of
 from train.field.draws import azimuth_errors_deg
-from train.field.scenes import with_other_rates, words_of
+from train.field.scenes import bands_of, with_other_rates, words_of
 from train.loop import exit_status
 
 SPEC = ClipSpec()
@@ -178,13 +179,6 @@ def field_of_words(of: Stage) -> DirectionField:
         yaw = np.radians(45.0 * sector)
         vectors[:, bands_of(performer)] = torch.tensor([-np.sin(yaw), 0.0, np.cos(yaw)]).float()
     return DirectionField(vectors, (1.0 - vectors.square().sum(-1)).clamp(0.0, 1.0), ROW_S)
-
-
-def bands_of(performer: Performer) -> Tensor:
-    """Bands `[K]` bool that a voice occupies."""
-    low, high = VOICES[performer.voice].band_hz
-    centres = band_centres_hz()
-    return (centres >= 0.95 * low) & (centres <= 1.05 * high)
 
 
 def another_field(head: FieldHead, index: int) -> DirectionField:
@@ -382,17 +376,8 @@ def evaluate(args: argparse.Namespace, say: Callable[[str], object] = print) -> 
     store = Store(args.out, {"control": args.control.name, "bytes": args.control.stat().st_size, "steps": args.steps})
     _fill(store, "scenes", range(args.scenes), functools.partial(measure_scene, head), say)
     if args.generated:
-        from con360.weights.find import model_folder
-        from con360.weights.load import load_joint_model
-
-        model = load_joint_model(model_folder(args.model))
-        _fill(
-            store,
-            "generated",
-            range(args.generated),
-            functools.partial(measure_generated, head, model, args.steps),
-            say,
-        )
+        making = functools.partial(measure_generated, head, *load_model(args.model), args.steps)
+        _fill(store, "generated", range(args.generated), making, say)
     paths = clips_of([args.data]) if args.data else []
     paths = [path for path in paths if probe(path).width]
     _fill(store, "real", range(len(paths)), lambda index: measure_clip(head, paths[index]), say)

@@ -151,12 +151,20 @@ def targets(rendered: Rendered, powers_db: Tensor) -> tuple[Tensor, Tensor, Tens
         torch.deg2rad(rendered.pitches_deg)[:, None].expand_as(rendered.yaws_deg),
     )
     units = torch.stack((-yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()), -1)
-    columns_deg = ((torch.arange(COLUMNS) + 0.5) / COLUMNS * 2 - 1) * 180.0
-    apart = (columns_deg - rendered.yaws_deg[..., None] + 180.0) % 360.0 - 180.0
-    lobes = (-0.5 * (apart / LOBE_DEG) ** 2).softmax(-1)
     weights = (energy / energy.amax()).clamp_min(1e-12) ** WEIGHT_POWER
     weights = weights * (weights > 10 ** (-RANGE_DB / 10 * WEIGHT_POWER))
-    return torch.einsum("vrk,vrc->rkc", shares, lobes), torch.einsum("vrk,vrd->rkd", shares, units), weights
+    return (
+        torch.einsum("vrk,vrc->rkc", shares, lobes_of(rendered.yaws_deg)),
+        torch.einsum("vrk,vrd->rkd", shares, units),
+        weights,
+    )
+
+
+def lobes_of(yaws_deg: Tensor) -> Tensor:
+    """Lobes of 9 degrees around yaws `[...]`, over the columns: `[..., C]`."""
+    columns_deg = ((torch.arange(COLUMNS) + 0.5) / COLUMNS * 2 - 1) * 180.0
+    apart = (columns_deg - yaws_deg[..., None] + 180.0) % 360.0 - 180.0
+    return (-0.5 * (apart / LOBE_DEG) ** 2).softmax(-1)
 
 
 def azimuth_errors_deg(vectors: Tensor, powers_db: Tensor, yaws_deg: Tensor) -> Tensor:

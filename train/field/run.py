@@ -27,6 +27,7 @@ from train.devices import make_accelerator
 from train.field.cache import build
 from train.field.job import FieldJob, Scenes
 from train.field.settings import FieldRunConfig
+from train.field.words import learn_words
 from train.locks import hold
 from train.loop import Loop, exit_status
 
@@ -55,7 +56,10 @@ def train(
             Scenes(split, build(folder / f"scenes-{split}", split, count))
             for split, count in (("train", config.pool), ("validation", config.held_out))
         )
-        job = FieldJob(config, FieldHead(FieldConfig(caption_vocabulary())))
+        head = FieldHead(FieldConfig(caption_vocabulary()))
+        if start is None:
+            learn_words(head.reading, head.config.words, config.word_steps, config.seed, say)
+        job = FieldJob(config, head)
         loop = Loop(config, job, source, held_out, accelerator, say, on_step)
         if start is not None:
             loop.load(start)

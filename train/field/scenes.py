@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
 from con360.choices import VOICE_FOLLOWS, VoiceFollows
 from con360.scenes import VOICES, Performer, Scene, random_scene
+from con360.sound.bands import band_centres_hz
 from train.examples import SPLIT_FIRST_SEED
 
 # Pulses per second of a redrawn voice, and the least ratio between two of a scene.
@@ -35,6 +37,13 @@ def with_other_rates(scene: Scene, rng: np.random.Generator) -> Scene:
     return replace(
         scene, performers=tuple(replace(p, rate_hz=float(r)) for p, r in zip(scene.performers, rates, strict=True))
     )
+
+
+def bands_of(performer: Performer) -> Tensor:
+    """Bands `[K]` bool that a performer's voice occupies."""
+    low, high = VOICES[performer.voice].band_hz
+    centres = band_centres_hz()
+    return (centres >= 0.95 * low) & (centres <= 1.05 * high)
 
 
 def turned(scene: Scene, by_deg: float) -> Scene:

@@ -26,6 +26,7 @@ class FieldRunConfig(RunConfig):
     ema_decay: float = _option(0.99, "decay of the weights' moving average, which is saved; 0: save the last weights")
     held_out: int = _option(20, "number of unseen scenes for validation losses")
     num_samples: int = _option(20, "unseen scenes per validation of directions")
+    word_steps: int = _option(1200, "steps over captions alone, before the others")
     pool: int = _option(320, "number of scenes to train on; each is turned, mirrored and played otherwise")
 
     estimated: float = _option(0.5, "share of the clips that have estimated saliency")

@@ -18,6 +18,10 @@ SOUND_KINDS: tuple[SoundKind, ...] = get_args(SoundKind)
 ViewSound = Literal["view", "omni", "headphones"]
 VIEW_SOUNDS: tuple[ViewSound, ...] = get_args(ViewSound)
 
+# Sound of a generated clip: as above, and two cardioids that turn with the view.
+ClipSound = Literal["view", "omni", "stereo", "headphones"]
+CLIP_SOUNDS: tuple[ClipSound, ...] = get_args(ClipSound)
+
 # Codecs of a picture that is written, and how many bytes it gets.
 VideoCodec = Literal["H.264", "H.265"]
 VIDEO_CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from .caption import plain_caption
 from .choices import NAMED_METHODS, ViewSound
-from .control import LoadedControl, encode_control, fingerprint, with_named
+from .control import LoadedControl, encode_control, fingerprint, with_maps, with_named
+from .control.directions import control_directions
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .memory import in_smaller_pieces
 from .models.system import AVSystem, Placement
-from .protocols import Film, Inputs, SoundCodec
+from .protocols import Film, SoundCodec
 from .records import (
     AV,
     MODALITIES,
@@ -91,7 +92,10 @@ def conditions_of(
     """
     basd = basd_maps(viewpoint.track, saliency.maps.shape[-2], normalization)
     made = Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
-    return made if control is None else with_named(made, clip, control.module.config)
+    if control is None:
+        return made
+    made = with_named(made, clip, control.module.config)
+    return made if control.field_head is None else with_maps(made, clip, control.field_head.config.channels)
 
 
 def control_saliency(
@@ -181,7 +185,7 @@ def generate(
         on_step, progress: told while it runs; both may raise to cancel.
 
     Returns:
-        `[T, 3, s, s]` frames at the model's rate, of the square around the view, with sound of exactly `seconds`.
+        `[T, 3, s, s]` frames of the square around the view, sound of exactly `seconds`, and with a head its directions.
 
     Raises:
         InputError: maps of another length, a field of view that the control never saw, a control that this model has
@@ -201,7 +205,10 @@ def generate(
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = Placement(device, settings.memory == "low")
-    inputs = _inputs(model, control, conditions, settings, spec, strengths or {}, there, watch)
+    with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
+        inputs = model.encode(conditions, settings.negative_prompt)
+    with watch.stage("control"), torch.no_grad():
+        inputs = replace(inputs, film=_film(model, control, conditions, spec, device, strengths or {}))
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
         told, begin = _step_callback(on_step, progress), Given(given.noise, known)
@@ -211,7 +218,19 @@ def generate(
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     said = (*inputs.notices, *_mismatch(model, control), *said, *cut)
     said = model.notices + drawing_notices(model, conditions.caption, settings) + said
-    return ViewpointClip(frames, spec.fps, sound, settings.seed, said, watch.seconds, _alone(latents))
+    made = ViewpointClip(frames, spec.fps, sound, settings.seed, said, watch.seconds, _alone(latents))
+    return _with_directions(made, control, conditions, watch)
+
+
+def _with_directions(
+    made: ViewpointClip, control: LoadedControl | None, conditions: Conditions, watch: Stopwatch
+) -> ViewpointClip:
+    """The clip with the directions of its sound, where the control has a head for them."""
+    if control is None or control.field_head is None:
+        return made
+    with watch.stage("directions"):
+        directions, said = control_directions(control, conditions, made.sound, made.fps)
+    return replace(made, directions=directions, notices=made.notices + said)
 
 
 def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
@@ -346,17 +365,6 @@ def preview_frame(model: AVSystem, x0: AV) -> Tensor:
             lambda chunk: codec.decode(x0.video[0, :, middle : middle + 1], chunk=chunk)[0].cpu(),
             1, 1, what="decoding a step's preview", advice="set memory to 'low', or shorten the clip",
         )  # fmt: skip
-
-
-def _inputs(
-    model: AVSystem, control: LoadedControl | None, conditions: Conditions, settings: SamplerSettings, spec: ClipSpec,
-    strengths: Mapping[str, float], there: Placement, watch: Stopwatch,
-) -> Inputs:  # fmt: skip
-    """Encode captions and, with a control, maps and signals."""
-    with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
-        inputs = model.encode(conditions, settings.negative_prompt)
-    with watch.stage("control"), torch.no_grad():
-        return replace(inputs, film=_film(model, control, conditions, spec, there.device, strengths))
 
 
 def _film(

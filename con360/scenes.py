@@ -90,9 +90,14 @@ def _smooth_gate(phase: np.ndarray, duty: float, edge: float) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(np.pi * np.minimum(rise, fall))
 
 
-def voice_envelope(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
+def _position(voice: str, time_s: np.ndarray, phase: float, rate_hz: float | None) -> np.ndarray:
+    """Place within the voice's period, in [0, 1)."""
+    return (time_s * (VOICES[voice].rate_hz if rate_hz is None else rate_hz) + phase) % 1.0
+
+
+def voice_envelope(voice: str, time_s: np.ndarray, phase: float, rate_hz: float | None = None) -> np.ndarray:
     """Compute a voice's loudness over time, in [0, 1]; the shape pulses with the same curve."""
-    position = (time_s * VOICES[voice].rate_hz + phase) % 1.0
+    position = _position(voice, time_s, phase, rate_hz)
     if voice == "hum":
         return 0.6 - 0.4 * np.cos(2 * np.pi * position)
     if voice == "bell":
@@ -101,7 +106,7 @@ def voice_envelope(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
     return _smooth_gate(position, duty, 0.1 * duty if voice == "tick" else 0.06)
 
 
-def voice_waveform(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
+def voice_waveform(voice: str, time_s: np.ndarray, phase: float, rate_hz: float | None = None) -> np.ndarray:
     """Synthesise a voice's mono waveform at times `time_s` (seconds), peak about 0.25.
 
     Every partial is a multiple of 100 Hz with a fixed phase at time 0. A mel frame is 10 ms, so each partial has the
@@ -121,12 +126,12 @@ def voice_waveform(voice: str, time_s: np.ndarray, phase: float) -> np.ndarray:
         carrier = tones(((1500.0, 0.7), (2000.0, 0.35)))
     elif voice == "chirp":
         # A rise in seven steps within each pulse, as a fast arpeggio.
-        position = (time_s * VOICES[voice].rate_hz + phase) % 1.0
+        position = _position(voice, time_s, phase, rate_hz)
         step = np.minimum(position / 0.6 * 7, 6).astype(int)
         carrier = np.sin(2 * np.pi * (2400.0 + 200.0 * step) * time_s)
     else:  # tick: a dense cluster of partials, noise to the ear
         carrier = tones((f, 0.25) for f in np.arange(5000.0, 7300.0, 100.0))
-    return 0.25 * carrier * voice_envelope(voice, time_s, phase)
+    return 0.25 * carrier * voice_envelope(voice, time_s, phase, rate_hz)
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class Performer:
         radius_deg: angular radius at rest.
         phase: position within the voice's period at time 0, in [0, 1).
         level: linear gain of the voice.
+        rate_hz: pulses per second; None is the voice's own rate.
     """
 
     colour: str
@@ -151,13 +157,20 @@ class Performer:
     radius_deg: float = 16.0
     phase: float = 0.0
     level: float = 1.0
+    rate_hz: float | None = None
 
     def yaw_at(self, time_s: float | np.ndarray) -> float | np.ndarray:
         return (self.yaw_deg + self.yaw_rate_deg_s * time_s + 180.0) % 360.0 - 180.0
 
+    def envelope_at(self, time_s: float) -> float:
+        return float(voice_envelope(self.voice, np.asarray([time_s]), self.phase, self.rate_hz)[0])
+
+    def mono(self, time_s: np.ndarray) -> np.ndarray:
+        """Synthesise the performer's sound at times `time_s` (seconds)."""
+        return self.level * voice_waveform(self.voice, time_s, self.phase, self.rate_hz)
+
     def radius_at(self, time_s: float) -> float:
-        envelope = float(voice_envelope(self.voice, np.asarray([time_s]), self.phase)[0])
-        return self.radius_deg * (0.85 + 0.35 * envelope)
+        return self.radius_deg * (0.85 + 0.35 * self.envelope_at(time_s))
 
     @property
     def phrase(self) -> str:
@@ -242,7 +255,7 @@ class Scene:
         time_s = np.arange(spec.num_samples) / spec.sample_rate_hz
         total = torch.zeros(4, spec.num_samples)
         for p in self.performers:
-            mono = torch.from_numpy(p.level * voice_waveform(p.voice, time_s, p.phase)).float()
+            mono = torch.from_numpy(p.mono(time_s)).float()
             yaw = torch.from_numpy(np.broadcast_to(p.yaw_at(time_s), time_s.shape).copy()).float()
             total = total + encode(mono, yaw, torch.full_like(yaw, p.pitch_deg))
         return Sound(total, spec.sample_rate_hz, "ambix")
@@ -265,7 +278,7 @@ class Scene:
             centre = sphere_directions(p.yaw_at(time_s), p.pitch_deg)
             angle_sq = 2.0 * (1.0 - rays @ centre.to(rays)).clamp_min(0.0)
             # Pulsing draws the eye: the maps show it in and out of view.
-            envelope = float(voice_envelope(p.voice, np.asarray([time_s]), p.phase)[0])
+            envelope = p.envelope_at(time_s)
             spread = math.radians(0.6 * p.radius_at(time_s))
             total = torch.maximum(total, (0.6 + 0.4 * envelope) * torch.exp(-angle_sq / (2 * spread**2)))
         peak = total.max()
@@ -298,7 +311,7 @@ def _paint(image: Tensor, rays: Tensor, performer: Performer, time_s: float, pix
         / 2
     )
     alpha = (distance * radius / step + 0.5).clamp(0, 1) * (depth > 0.05)
-    brightness = 0.75 + 0.25 * float(voice_envelope(performer.voice, np.asarray([time_s]), performer.phase)[0])
+    brightness = 0.75 + 0.25 * performer.envelope_at(time_s)
     colour = torch.tensor(COLOURS[performer.colour]).view(3, 1, 1) * brightness
     return image * (1 - alpha) + colour * alpha
 

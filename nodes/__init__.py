@@ -21,6 +21,7 @@ from .saliency import SalViT360Saliency
 from .sample_sound import Con360SampleSound
 from .sampler import JointAVSampler
 from .save import Save360Video
+from .sound_field import Con360SoundField
 from .time_preview import Con360TimeTrackPreview
 from .time_track import Con360TimeTrack
 from .viewpoint import CentroidToBASD, Con360Centroids, Con360ViewpointByHand
@@ -53,6 +54,7 @@ NODES: list[type[io.ComfyNode]] = [
     Con360OmniAudioLoader,
     Con360VideoToAmbisonics,
     Con360Level360Video,
+    Con360SoundField,
     Con360TimeTrack,
     Con360TimeTrackPreview,
     Con360RedoSpan,

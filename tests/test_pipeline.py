@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_heads import random_head
 from tiny_model import make_tiny_joint_model
 from tiny_workflow import write_model_files
 
@@ -268,3 +269,19 @@ def test_stopwatch_adds_up_what_runs_twice() -> None:
         with watch.stage(name):
             pass
     assert list(watch.seconds) == ["a", "b"] and all(s >= 0 for s in watch.seconds.values())
+
+
+def test_a_control_with_a_head_gives_the_sound_its_directions(model, control, panorama):
+    given = conditions(panorama)
+    settings = default_settings(model, steps=1, seed=3)
+    plain = generate(model, control, given, settings, seconds=SECONDS)
+    hearing = replace(control, field_head=random_head())
+    made = generate(model, hearing, given, settings, seconds=SECONDS)
+    assert plain.directions is None and "directions" not in plain.stage_seconds
+    assert torch.equal(made.frames, plain.frames) and torch.equal(made.sound.waveform, plain.sound.waveform)
+    assert made.directions.vectors.shape == (13, 64, 3) and made.stage_seconds["directions"] > 0
+    assert any("reads the map 'colours'" in notice for notice in made.notices)
+    viewpoint = manual_viewpoint(0.0, 0.0, 90.0, panorama.num_frames)
+    maps = demo_scene().saliency(64, SPEC)
+    named = conditions_of(panorama, maps, viewpoint, typed_caption("a red disc"), control=hearing)
+    assert set(named.maps) == {"colours"} and not conditions_of(panorama, maps, viewpoint, control=control).maps

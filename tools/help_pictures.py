@@ -44,6 +44,14 @@ OTHERS = Workflow("others", [Column("others", 420, [
 ])], app=([], []))  # fmt: skip
 # One that needs no run to be shown, and a long one to run.
 SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
+FIELD = Workflow("field", [Column("field", 420, [
+    Node(1, "Load360Video", 600, height=256),
+    Node(2, "SalViT360Saliency", 200, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps")),
+    Node(3, "CentroidToBASD", 880, saliency=To(2, "saliency"), frames=To(1, "frames"), fps=To(1, "fps")),
+    Node(4, "Con360ControlLoader", 110),
+    Node(5, "Con360SoundField", 240, control=To(4, "control"), saliency=To(2, "for_control"), basd=To(3, "basd"),
+         audio=To(1, "audio"), frames=To(1, "frames"), caption="a red disc hums on the left"),
+])], app=([], []))  # fmt: skip
 # (workflow, must it run first, nodes to show)
 TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (VIEWPOINT, True, ["Load360Video", "SalViT360Saliency", "CentroidToBASD", "CubemapCaption", "Con360ModelLoader",
@@ -59,6 +67,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (ANY_GENERATOR, False, ["Con360ViewsAround", "Con360SoundsToField"]),
     (AMBISONICS, False, ["Con360OmniAudioLoader", "Con360VideoToAmbisonics"]),
     (TIME_TRACK, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
+    (FIELD, False, ["Con360SoundField"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

@@ -243,8 +243,8 @@ any length.
 
 MANY_VIEWS = Workflow("con360_many_views", [
     Column("The 360° clip", 320, [load(), Note(16, 380, "What this does", """\
-Two viewpoints of **one** scene over **one** sound. The first sampler makes picture and sound; the second one takes its \
-*latents*, holds the sound and makes a further picture for it.
+Two viewpoints of **one** scene over **one** sound. The first sampler makes picture and sound; the second one takes \
+its *latents*, holds the sound and makes a further picture for it.
 
 Runs as it is, without downloads.
 

@@ -12,13 +12,10 @@ from ..control import LoadedControl
 from ..errors import InputError
 from ..models.system import AVSystem
 from ..pipeline import OnStep, check_conditions, default_settings, generate
-from ..records import AV, Conditions, Progress, StartClip, ViewpointClip, ViewTrack
+from ..records import AV, Conditions, Progress, StartClip, ViewpointClip
 from ..sampling.settings import SamplerSettings
 from ..sampling.steer import Term
 from ..sampling.when import TimeGuideSettings
-from ..sound.fields import synthesise
-from ..sound.levels import to_mono
-from ..sound.views import view_sound
 
 MOST_VIEWS = 16
 SAME_SOUND = "the sound has no directions, so it is the same for every view"
@@ -48,7 +45,7 @@ def generate_views(
         model, control, seconds, strengths, when, terms, device, on_step, progress: as for `generate`.
 
     Returns:
-        A clip per view; all have the one sound and its directions (`heard_from` renders it).
+        A clip per view; all have the one sound and its directions, which `placing.generated` renders for each.
 
     Raises:
         InputError: too few or too many views, settings that hold or start from something, or as `generate`; all of it
@@ -79,15 +76,3 @@ def generate_views(
             yield replace(made(conditions, held, heard), directions=first.directions)
 
     return views()
-
-
-def heard_from(clip: ViewpointClip, track: ViewTrack) -> ViewpointClip:
-    """Give a clip its sound as the view's microphone hears it; without directions it stays, and a notice says so.
-
-    Args:
-        clip: with mono sound and its directions in the panorama.
-        track: one view per frame.
-    """
-    if clip.directions is None:
-        return replace(clip, notices=(*clip.notices, SAME_SOUND))
-    return replace(clip, sound=view_sound(synthesise(to_mono(clip.sound), clip.directions), track, clip.fps))

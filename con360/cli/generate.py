@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..sound.channels import check_ambisonics
 from ..timing import ClipSpec
 from .caption import captioning, face_facts, write_caption
 from .clip_files import Places, check_places, write_figure_of, write_view
+from .clip_sound import sound_of_clip
 from .common import check_saliency, face_detector, load, notice_missing
 from .redo import RedoPlan, caption_given, check_redo, first_clip, redo_facts, remake, settings_given
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..caption.by_models import CaptionModels
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint, ViewpointClip
+    from ..records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Viewpoint, ViewpointClip, ViewTrack
     from ..reframing.held import HeldPicture
     from ..saliency.human_faces import FaceDetector
     from ..sampling.settings import SamplerSettings
@@ -85,16 +86,17 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     ]
     notice_missing(conditions[0], control, options, report)
     how: dict[str, Any] = {"seconds": spec.seconds, "strengths": strengths, "when": guide, "device": device}
+    heard = _hearing(options, control, places.field, device, report)
     held = None
     if options.viewpoints is not None:
         making = partial(generate_views, model, control, conditions, settings, **how)
-        views = write_views(making, scene.chosen, conditions, places.out, report)
+        views = write_views(making, scene.chosen, conditions, places.out, heard, report)
     else:
         made, settings = _one_clip(options, plan, model, control, scene.clip, conditions[0], settings, how, report)
-        views = [SceneView(scene.viewpoint, conditions[0], made, places.out)]
-        held = write_view(options, places.out, conditions[0].track, made, report)
+        views = [SceneView(scene.viewpoint, conditions[0], made, heard(made, conditions[0].track), places.out)]
+        held = write_view(options, places.out, conditions[0].track, views[0].heard, report)
     timed = time_facts(options, track, views[0].clip.sound, report)
-    _write_more(options, places, scene, views, model, settings, device, report)
+    _write_more(places, scene, views, model, settings, report)
     if options.json:
         facts = _facts(options, settings, model, control, scene, views, places, held, report)
         print(json.dumps({**facts, "when": timed, "redo": redo_facts(plan, options, views[0].clip)}))
@@ -247,9 +249,21 @@ def _one_clip(
     return made, settings
 
 
+def _hearing(
+    options: GenerateRequest, control: LoadedControl | None, field: Path | None, device: str, report: Report
+) -> Callable[[ViewpointClip, ViewTrack], ViewpointClip]:
+    """Give clips the sound of their files; the first of them writes the field, for all have one sound."""
+    fields = [field]
+
+    def heard(made: ViewpointClip, track: ViewTrack) -> ViewpointClip:
+        return sound_of_clip(options, made, track, control, fields.pop() if fields else None, device, report)
+
+    return heard
+
+
 def _write_more(
-    options: GenerateRequest, places: Places, scene: _Scene, views: Sequence[SceneView], model: JointModel,
-    settings: SamplerSettings, device: str, report: Report,
+    places: Places, scene: _Scene, views: Sequence[SceneView], model: JointModel, settings: SamplerSettings,
+    report: Report,
 ) -> None:  # fmt: skip
     """Write what was asked for beside the clips."""
     from ..pipeline import drawing_notices
@@ -258,32 +272,10 @@ def _write_more(
         remarks = drawing_notices(model, view.conditions.caption, settings)
         write_figure_of(view, picture, scene.clip, scene.saliency, scene.found, remarks, report)
     first = views[0]
-    if places.field is not None:
-        _write_field(places.field, options, first.clip, device, report)
     if places.latents is not None:
         from ..anew.latents_file import save_latents
 
         save_latents(places.latents, first.clip, model, settings, first.conditions)
-
-
-def _write_field(
-    path: Path, options: GenerateRequest, made: ViewpointClip, device: str, report: Report
-) -> None:  # fmt: skip
-    """Write the generated sound as Ambisonics in the panorama's directions."""
-    from ..media.info import probe
-    from ..media.reader import read_panorama
-    from ..media.writer import write_wav
-    from ..placing.generated import place_generated
-    from ..placing.movement import PICTURE_HEIGHT, movement_fps, movement_of_clip
-
-    with report.stage("placing the sound") as progress:
-        clip = read_panorama(
-            options.input, start_s=options.start, duration_s=options.duration, eye=options.eye, height=PICTURE_HEIGHT,
-            fps=movement_fps(probe(options.input).fps),
-        )  # fmt: skip
-        field, found = place_generated(made, movement_of_clip(clip, device=device, progress=progress))
-    report.notice(*found.notices)
-    report.notice(*write_wav(path, field))
 
 
 # The answer -----------------------------------------------------------------------------------------------------------
@@ -307,7 +299,7 @@ def _facts(
     scene: _Scene, views: Sequence[SceneView], places: Places, held: HeldPicture | None, report: Report,
 ) -> dict[str, Any]:  # fmt: skip
     memory, track, pictures = peak_memory_mb(), scene.viewpoint.track, places.pictures(views)
-    conditions, made = views[0].conditions, views[0].clip
+    conditions, made = views[0].conditions, views[0].heard
     return {
         "con360": __version__,
         "input": options.input,
@@ -347,4 +339,6 @@ def _clip_facts(made: ViewpointClip) -> dict[str, Any]:
         "size_px": made.frames.shape[-1],
         "samples": made.sound.waveform.shape[-1],
         "sample_rate_hz": made.sound.sample_rate_hz,
+        "channels": made.sound.waveform.shape[0],
+        "has_directions": made.directions is not None,
     }

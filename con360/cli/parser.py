@@ -43,7 +43,7 @@ from .manual import (
 from .options import DEVICES, add_coding, add_saliency, add_sound, front, number, scale, whole
 from .redo import add_redo
 from .requests import Request, request_of
-from .sound_options import add_ambisonics, add_listen, add_page, add_place, add_time_track, add_when
+from .sound_options import add_ambisonics, add_clip_sound, add_listen, add_page, add_place, add_time_track, add_when
 
 
 class Parser(argparse.ArgumentParser):
@@ -133,10 +133,7 @@ def _add_generate(parser: Parser) -> None:
     model = parser.add_argument_group("model")
     _add_model(model)
     model.add_argument("--memory", choices=MEMORY_MODES, help="low keeps one network at a time on the device (normal)")
-    sphere = parser.add_argument_group("sound around the listener")
-    sphere.add_argument(
-        "--field", metavar="WAV", help="also write the sound as Ambisonics, each band at the region with its rhythm"
-    )
+    add_clip_sound(parser.add_argument_group("sound around the listener"))
     report = parser.add_argument_group("report")
     report.add_argument("--conditions", metavar="PNG", help="draw saliency, views, BASD, caption and spectrograms")
     report.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")

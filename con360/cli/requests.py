@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Literal
 
-    from ..choices import Eye, LooksTo, Quality, Ranking, RedoPart, SoundKind, StereoLaw, TimesFrom, VideoCodec
+    from ..choices import (
+        ClipSound,
+        Eye,
+        LooksTo,
+        Quality,
+        Ranking,
+        RedoPart,
+        SoundKind,
+        StereoLaw,
+        TimesFrom,
+        VideoCodec,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +206,7 @@ class GenerateRequest(
     memory: str | None
     conditions: str | None
     field: str | None
+    sound: ClipSound | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..choices import BUILT_IN_AMBISONICS, DTYPES, EYES, LOOKS_TO, TIMES_FROM
+from ..choices import BUILT_IN_AMBISONICS, CLIP_SOUNDS, DTYPES, EYES, LOOKS_TO, TIMES_FROM
 from .options import DEVICES, add_saliency, add_sound, direction, number, scale, whole
 
 
@@ -38,6 +38,20 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     look.add_argument("--device", default="auto", metavar="NAME", help=f"where saliency is computed: {DEVICES}")
     add_sound(parser.add_argument_group("sound of CLIP"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def add_clip_sound(group: Any) -> None:
+    """Add the options of a generated clip's sound."""
+    group.add_argument(
+        "--sound", choices=CLIP_SOUNDS,
+        help="of the clip: what the view's microphone hears, all of the scene, stereo or headphones that turn with the "
+        "view (view where the control places sound, else as the model makes it)",
+    )  # fmt: skip
+    group.add_argument(
+        "--field", metavar="WAV",
+        help="also write the sound as Ambisonics: where the control hears it, else each band at the region with its "
+        "rhythm",
+    )  # fmt: skip
 
 
 def add_listen(parser: argparse.ArgumentParser) -> None:

@@ -2,15 +2,19 @@
 
 from ..protocols import Film
 from .config import ControlConfig
-from .file import LoadedControl, fingerprint, load_control, save_control
-from .inputs import map_maker, signal_maker, with_named
+from .field_head import FieldConfig, FieldHead
+from .file import LoadedControl, add_head, fingerprint, load_control, save_control
+from .inputs import map_maker, signal_maker, with_maps, with_named
 from .module import ControlModule, encode_control, extend_control
 
 __all__ = [
     "ControlConfig",
     "ControlModule",
+    "FieldConfig",
+    "FieldHead",
     "Film",
     "LoadedControl",
+    "add_head",
     "encode_control",
     "extend_control",
     "fingerprint",
@@ -18,5 +22,6 @@ __all__ = [
     "map_maker",
     "save_control",
     "signal_maker",
+    "with_maps",
     "with_named",
 ]

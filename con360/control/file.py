@@ -2,7 +2,8 @@
 
 Metadata keys: `format` ("con360-control"), `format_version`, `config` (JSON of `ControlConfig`), `base` (name of the
 base model), `base_fingerprint`, `saliency` (method of the maps that it was trained with; the first files lack it and
-were trained with "training-free"), `training` (JSON record: data, steps, seed, losses).
+were trained with "training-free"), `training` (JSON record: data, steps, seed, losses); a direction head's are in
+`field_file`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from ..errors import InputError
 from ..media.files import atomic_path
 from ..weights.files import problems_of
 from .config import ControlConfig
+from .field_file import PREFIX, TRAINING, contents_of, head_in, load_head, metadata_of, tensors_of
+from .field_head import FieldHead
 from .module import ControlModule
 
 FORMAT = "con360-control"
@@ -31,7 +34,11 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class LoadedControl:
-    """A control module and the metadata of its file."""
+    """A control module and the metadata of its file.
+
+    Args:
+        field_head: gives the generated sound its directions; stays on the CPU. None where the file has none.
+    """
 
     module: ControlModule
     base: str = ""
@@ -39,6 +46,7 @@ class LoadedControl:
     training: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     saliency: str = TRAINING_FREE
+    field_head: FieldHead | None = None
 
     def mismatch(self, base_name: str, base_fingerprint: str) -> str | None:
         """Warn when this module was trained over another base model: a sentence, else None."""
@@ -91,6 +99,26 @@ def save_control(
         save_file(tensors, temporary, metadata=metadata)
 
 
+def add_head(control: str | Path, source: str | Path, out: str | Path) -> None:
+    """Copy a control file and let the copy carry the direction head of another file; the rest stays bit for bit.
+
+    Args:
+        source: file with the head, a control or a head by itself. out: file to write.
+
+    Raises:
+        InputError: a file is missing or damaged, the first is no control, or the second has no head.
+    """
+    head = load_head(source)
+    load_control(control)  # says what is wrong with it
+    metadata, tensors = contents_of(Path(control))
+    kept = {name: t for name, t in tensors.items() if not name.startswith(PREFIX)}
+    record = _read_json(Path(source), contents_of(Path(source))[0].get(TRAINING, "{}"))
+    # In the precision of the file that carries it.
+    dtype = next(t.dtype for t in kept.values() if t.is_floating_point())
+    with atomic_path(out) as temporary:
+        save_file({**kept, **tensors_of(head, dtype)}, temporary, metadata={**metadata, **metadata_of(head, record)})
+
+
 def load_control(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedControl:
     """Read a control file.
 
@@ -110,7 +138,8 @@ def load_control(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = 
         raise InputError(
             f"{path.name} cannot be read as safetensors ({error}); it may be cut or of another kind."
         ) from error
-    module = _build(path, metadata, tensors)
+    head = head_in(path, metadata, tensors)
+    module = _build(path, metadata, {name: t for name, t in tensors.items() if not name.startswith(PREFIX)})
     return LoadedControl(
         module.to(device=device, dtype=dtype).eval().requires_grad_(False),
         base=metadata.get("base", ""),
@@ -118,6 +147,7 @@ def load_control(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = 
         training=_read_json(path, metadata.get("training", "{}")),
         path=str(path),
         saliency=metadata.get("saliency", TRAINING_FREE),
+        field_head=head,
     )
 
 

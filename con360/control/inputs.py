@@ -16,13 +16,18 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..geometry.erp import shrink_for
 from ..geometry.perspective import view_directions
 from ..records import Conditions, PanoramaClip, Signal, ViewTrack
+from ..saliency.colours import unusual_colours
 from .config import SALIENCY_AND_BASD, ControlConfig
 
 MapMaker = Callable[[PanoramaClip], Tensor]
 SignalMaker = Callable[[PanoramaClip], Signal]
 Maker = TypeVar("Maker", MapMaker, SignalMaker)
+
+# Rows of the pictures whose colours are compared.
+COLOURS_HEIGHT = 64
 
 _MAP_MAKERS: dict[str, MapMaker] = {}
 _SIGNAL_MAKERS: dict[str, SignalMaker] = {}
@@ -80,6 +85,18 @@ def with_named(conditions: Conditions, clip: PanoramaClip, config: ControlConfig
     """
     maps, signals = make_named(config, clip, (*SALIENCY_AND_BASD, *conditions.maps, *conditions.signals))
     return replace(conditions, maps={**conditions.maps, **maps}, signals={**conditions.signals, **signals})
+
+
+def with_maps(conditions: Conditions, clip: PanoramaClip, names: Sequence[str]) -> Conditions:
+    """Add the named maps that the conditions lack, made from the clip; a name without a maker stays absent."""
+    absent = [n for n in names if n not in SALIENCY_AND_BASD and n not in conditions.maps and n in _MAP_MAKERS]
+    return replace(conditions, maps={**conditions.maps, **{n: _MAP_MAKERS[n](clip) for n in absent}})
+
+
+@map_maker("colours")
+def _colours(clip: PanoramaClip) -> Tensor:
+    """Distance of colours from the usual ones of their latitude, at most 1."""
+    return unusual_colours(shrink_for(clip.frames, 180.0 / COLOURS_HEIGHT)).clamp_max(1.0)
 
 
 def view_rays(tracks: Sequence[ViewTrack], grid: int) -> Tensor:

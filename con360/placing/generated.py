@@ -1,14 +1,20 @@
-"""Place the sound of a generated clip around the listener."""
+"""Place the sound of a generated clip around the listener, and hear it from a view.
+
+Ambisonics, the view's sound, stereo and headphones are renderings of one mono sound and its directions: every view of a
+scene hears the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from ..choices import CLIP_SOUNDS, ClipSound
 from ..errors import InputError
-from ..records import Sound, ViewpointClip
+from ..records import Sound, ViewpointClip, ViewTrack
 from ..sound.fields import synthesise
-from ..sound.levels import to_mono
+from ..sound.levels import omni_sound, to_mono
+from ..sound.views import view_ears, view_sound, view_stereo
 from .finding import RHYTHM_CONFIDENCE, Found, find_rhythms
 from .movement import Movement
 
@@ -34,6 +40,53 @@ def place_generated(
     """
     if clip.sound.layout == "ambix":
         raise InputError("the clip's sound is Ambisonic already; turn it with the view instead of placing it again.")
-    mono = to_mono(clip.sound)
+    placed, found = place_mono(clip.sound, windows, confidence)
+    return placed, replace(found, notices=(*clip.notices, *found.notices))
+
+
+def place_mono(sound: Sound, windows: Iterable[Movement], confidence: float = RHYTHM_CONFIDENCE) -> tuple[Sound, Found]:
+    """Place a generated sound, mixed to mono, as `place_generated` does."""
+    mono = to_mono(sound)
     found = find_rhythms(windows, mono, confidence)
-    return synthesise(mono, found.field), replace(found, notices=(*clip.notices, *found.notices))
+    return synthesise(mono, found.field), found
+
+
+# A control without a direction head falls back to this, by name.
+FALLBACK = "the control gives no directions: 'find the place' puts the sound where the picture has its rhythm"
+
+
+def sound_around(clip: ViewpointClip, windows: Callable[[], Iterable[Movement]]) -> tuple[Sound, tuple[str, ...]]:
+    """Turn a generated clip's sound into Ambisonics: by the clip's directions, or else by `place_generated`.
+
+    Args:
+        windows: called where the clip has no directions; returns `place_generated`'s windows.
+
+    Returns:
+        First-order AmbiX as long as the clip's sound, in the panorama's directions, and notices.
+
+    Raises:
+        InputError: as `place_generated` and `synthesise`.
+    """
+    if clip.directions is not None:
+        return synthesise(to_mono(clip.sound), clip.directions), ()
+    placed, found = place_generated(replace(clip, notices=()), windows())
+    return placed, (FALLBACK, *found.notices)
+
+
+def heard_from(around: Sound, kind: ClipSound, track: ViewTrack, fps: float) -> Sound:
+    """Render Ambisonics as a clip's sound.
+
+    Args:
+        around: of `sound_around`. kind: `view` is the view's microphone, `omni` the sound without directions, `stereo`
+            two cardioids and `headphones` two ears that turn with the view.
+        track, fps: of the clip.
+
+    Raises:
+        InputError: an unknown kind, or sound that is not Ambisonic.
+    """
+    if kind == "omni":
+        return omni_sound(around)
+    render = {"view": view_sound, "stereo": view_stereo, "headphones": view_ears}.get(kind)
+    if render is None:
+        raise InputError(f"a clip's sound is one of {', '.join(CLIP_SOUNDS)}; got {kind!r}.")
+    return render(around, track, fps)

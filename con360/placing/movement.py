@@ -27,6 +27,7 @@ from ..geometry.erp import erp_area_weights, erp_directions, shrink_for
 from ..geometry.sphere import directions
 from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..records import PanoramaClip, Progress, SaliencyMaps, ViewTrack
+from ..saliency.colours import unusual_colours
 from ..saliency.predict import predict_saliency
 from ..viewpoint.choose import viewpoints
 from ..viewpoint.subjects import fill_path, small_maps
@@ -192,7 +193,7 @@ def _seen(frames: Tensor, fps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Distance from the usual colours and change of colour per second, by area; and each pixel's area."""
     height, width = frames.shape[-2:]
     area = erp_area_weights(height) / width
-    off = (frames - frames.median(-1, keepdim=True).values).square().sum(1).sqrt() * area
+    off = unusual_colours(frames) * area
     return off, (frames[1:] - frames[:-1]).square().sum(1).sqrt() * area * fps, area
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..choices import StereoLaw
 from ..errors import InputError
 from ..geometry.sphere import rotation
 from ..records import Sound, View, ViewTrack
@@ -20,6 +21,7 @@ from .channels import FIRST_ORDER
 from .headphones import EarFilters, to_ears
 from .levels import pair_in_mono
 from .rotation import turn_blocks
+from .stereo import to_stereo
 
 # 0.75 W + 0.25 X': a source at angle a from the view has gain 0.75 + 0.25 cos a, so what is behind is heard at -6 dB.
 VIEW_OMNI_GAIN = 0.75
@@ -74,11 +76,30 @@ def view_ears(sound: Sound, track: ViewTrack | View, fps: float, ears: EarFilter
     Raises:
         InputError: as `to_ears`.
     """
-    if not sound.ambisonic_order:
-        return to_ears(sound, ears)
+    return to_ears(_turned(sound, track, fps), ears)
 
+
+def view_stereo(sound: Sound, track: ViewTrack | View, fps: float, law: StereoLaw = "cardioids") -> Sound:
+    """Make stereo of Ambisonics that turns with the view.
+
+    Args:
+        sound, track, fps: as in `view_ears`. law: as in `to_stereo`.
+
+    Returns:
+        Stereo, `[2, N]`.
+
+    Raises:
+        InputError: as `to_stereo`.
+    """
+    return to_stereo(_turned(sound, track, fps), law)
+
+
+def _turned(sound: Sound, track: ViewTrack | View, fps: float) -> Sound:
+    """Ambisonics turned so that the view looks to the front; other sound as it is."""
+    if not sound.ambisonic_order:
+        return sound
     turned = turn_blocks([sound.waveform], sound.sample_rate_hz, cameras_of(track, fps), sound.ambisonic_order)
-    return to_ears(replace(sound, waveform=torch.cat([*turned, sound.waveform[:, :0]], 1)), ears)
+    return replace(sound, waveform=torch.cat([*turned, sound.waveform[:, :0]], 1))
 
 
 def cameras_of(track: ViewTrack | View, fps: float) -> Callable[[np.ndarray], Tensor]:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from shared_data import ROOT, data_path
+from tiny_heads import write_hearing_control
 from tiny_onnx import write_face_detector
 from tiny_workflow import write_model_files
 
@@ -33,6 +34,7 @@ from con360.media.writer import write_clip, write_wav
 from con360.records import Sound, View, Viewpoint, ViewTrack
 from con360.saliency.human_faces import FaceDetector
 from con360.scenes import demo_scene
+from con360.sound.views import view_sound
 from con360.timing import ClipSpec
 from con360.weights.find import model_folder
 
@@ -125,6 +127,39 @@ def test_the_sound_of_a_clip_becomes_ambisonics_too(generate) -> None:
     assert out.splitlines()[-2:] == [str(Path("view.mp4").absolute()), str(Path("around.wav").absolute())]
     # Half a second shows no rhythm: the sound comes from everywhere, and that is said.
     assert "diffuse" in err or "everywhere" in err
+
+
+@pytest.fixture(scope="module")
+def hearing(model: Path) -> Path:
+    """A control beside the model's that carries a head."""
+    return model.parent.parent / "con360_control" / write_hearing_control(model.parent.parent)
+
+
+def test_a_control_with_a_head_places_the_sound(generate, hearing: Path) -> None:
+    asked = ("--control", hearing, "--caption", "a red disc", "--yaw", "90")
+    status, out, err = generate("-o", "view.mp4", "--field", "around.wav", "--json", *asked)
+    assert status == 0, err
+    facts = json.loads(out)
+    assert facts["has_directions"] and "directions" in facts["stages_s"] and "find the place" not in err
+    around, _ = read_sound("around.wav")
+    left, _, front = (around.waveform[1:] * around.waveform[0]).sum(1) / around.waveform[0].square().sum()
+    assert torch.hypot(left, front) > 0.2
+    # The clip's own sound is the view's, of the same field.
+    heard, wanted = read_sound("view.mp4")[0], view_sound(around, View(90.0), 8.0)
+    assert abs(float(10 * (heard.waveform.square().mean() / wanted.waveform.square().mean()).log10())) < 1.0
+
+
+@pytest.mark.parametrize("kind, channels", [("omni", 1), ("stereo", 2), ("headphones", 2)])
+def test_the_clips_sound_is_rendered_as_asked(generate, hearing: Path, kind: str, channels: int) -> None:
+    status, _, err = generate("-o", "view.mp4", "--sound", kind, "--conditions", "why.png", "--control", hearing)
+    assert status == 0, err
+    assert streams(Path("view.mp4"))[-1] == channels
+
+
+def test_without_a_head_the_place_is_found_by_name(generate) -> None:
+    status, _, err = generate("-o", "view.mp4", "--sound", "headphones")
+    assert status == 0, err
+    assert "the control gives no directions: 'find the place'" in err and streams(Path("view.mp4"))[-1] == 2
 
 
 def test_a_narrow_models_note_is_in_the_notices_and_in_the_picture(

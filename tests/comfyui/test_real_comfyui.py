@@ -21,6 +21,7 @@ import pytest
 import torch
 from comfyui.server import PACK, ComfyServer, Outcome, version_of
 from shipped_runs import FOLDER, RUNNABLE, SHIPPED, prepared, write_sample
+from tiny_heads import write_hearing_control
 from tiny_workflow import tiny_workflow
 
 from con360.media.writer import write_clip
@@ -321,6 +322,23 @@ def test_sounds_are_placed_turned_heard_and_gathered(server: ComfyServer) -> Non
     assert probe(saved).audio_tracks[0].layout == "ambix"
     with av.open(str(saved)) as container:
         assert json.loads(container.metadata["prompt"])["30"]["class_type"] == "Save360Video"
+
+
+def test_a_generated_sound_gets_its_directions(server: ComfyServer) -> None:
+    prompt = {key: node for key, node in tiny_workflow().items() if key in "12346"}
+    prompt["6"]["inputs"]["control"] = write_hearing_control(server.base / "models")
+    linked = {"control": ["6", 0], "saliency": ["2", 0], "basd": ["3", 0], "caption": ["4", 0], "audio": ["20", 0],
+              "frames": ["1", 0]}  # fmt: skip
+    for key, kind, inputs in (
+        ("20", "Con360SampleSound", {"voice": "bell", "duration": 0.5}),
+        ("21", "Con360SoundField", linked),
+        ("22", "Con360AmbisonicsPreview", {"audio": ["21", 0], "fps": 8.0, "height": 64, "frames": ["1", 0]}),
+    ):
+        prompt[key] = {"class_type": kind, "inputs": inputs}
+    outcome = done(server.run(prompt))
+    (heard,) = outcome.outputs["22"]["con360"]
+    with av.open(str(server.file(heard["panorama"]["field"]))) as container:
+        assert container.streams.audio[0].codec_context.channels == 4
 
 
 def made_sound_prompt(seconds: float, server: ComfyServer, **settings: Any) -> dict[str, Any]:

@@ -50,6 +50,7 @@ NAMES = {
     "Con360RedoSpan": "Redo Span",
     "Con360TimeTrack": "Time Track",
     "Con360TimeTrackPreview": "Time Track Preview",
+    "Con360SoundField": "Sound Field",
 }
 FORMER = {
     "ViewpointCrop": "Viewpoint Crop",

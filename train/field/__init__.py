@@ -1,0 +1,1 @@
+"""Train the head that gives a sound its directions, and add it to a control file."""

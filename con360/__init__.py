@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .anew.redo import redo
+    from .anew.views import generate_views
     from .door import ambisonics, load_model, make_conditions, place
     from .errors import InputError
     from .media.reader import read_panorama
@@ -54,6 +56,8 @@ _HOMES = {
     "make_conditions": ".door",
     "default_settings": ".pipeline",
     "generate": ".pipeline",
+    "generate_views": ".anew.views",
+    "redo": ".anew.redo",
     "crop_view": ".pipeline",
     "reframe": ".reframing.run",
     "level": ".reframing.level",
@@ -113,6 +117,7 @@ __all__ = [
     "default_settings",
     "field_of_views",
     "generate",
+    "generate_views",
     "level",
     "listen",
     "load_model",
@@ -121,6 +126,7 @@ __all__ = [
     "place",
     "read_panorama",
     "read_time_track",
+    "redo",
     "reframe",
     "viewpoints",
     "views_around",

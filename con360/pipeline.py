@@ -23,7 +23,7 @@ from .errors import InputError
 from .geometry.perspective import erp_to_perspective
 from .memory import in_smaller_pieces
 from .models.system import AVSystem, Placement
-from .protocols import Film, Inputs, SoundCodec
+from .protocols import Film, SoundCodec
 from .records import (
     AV,
     MODALITIES,
@@ -205,7 +205,10 @@ def generate(
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = Placement(device, settings.memory == "low")
-    inputs = _inputs(model, control, conditions, settings, spec, strengths or {}, there, watch)
+    with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
+        inputs = model.encode(conditions, settings.negative_prompt)
+    with watch.stage("control"), torch.no_grad():
+        inputs = replace(inputs, film=_film(model, control, conditions, spec, device, strengths or {}))
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
         told, begin = _step_callback(on_step, progress), Given(given.noise, known)
@@ -362,17 +365,6 @@ def preview_frame(model: AVSystem, x0: AV) -> Tensor:
             lambda chunk: codec.decode(x0.video[0, :, middle : middle + 1], chunk=chunk)[0].cpu(),
             1, 1, what="decoding a step's preview", advice="set memory to 'low', or shorten the clip",
         )  # fmt: skip
-
-
-def _inputs(
-    model: AVSystem, control: LoadedControl | None, conditions: Conditions, settings: SamplerSettings, spec: ClipSpec,
-    strengths: Mapping[str, float], there: Placement, watch: Stopwatch,
-) -> Inputs:  # fmt: skip
-    """Encode captions and, with a control, maps and signals."""
-    with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
-        inputs = model.encode(conditions, settings.negative_prompt)
-    with watch.stage("control"), torch.no_grad():
-        return replace(inputs, film=_film(model, control, conditions, spec, there.device, strengths))
 
 
 def _film(

@@ -42,6 +42,8 @@ OTHERS = Workflow("others", [Column("others", 420, [
     Node(6, "Con360RotateAmbisonics", 260, audio=To(1, "audio"), yaw=30),
     Node(7, "Con360Level360Video", 620, roll=12),
 ])], app=([], []))  # fmt: skip
+# One that needs no run to be shown, and a long one to run.
+SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
 FIELD = Workflow("field", [Column("field", 420, [
     Node(1, "Load360Video", 600, height=256),
     Node(2, "SalViT360Saliency", 200, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps")),

@@ -18,6 +18,7 @@ from ..sampling.steer import Term
 from ..sampling.when import TimeGuideSettings
 
 MOST_VIEWS = 16
+SAME_SOUND = "the sound has no directions, so it is the same for every view"
 
 
 def generate_views(
@@ -44,7 +45,7 @@ def generate_views(
         model, control, seconds, strengths, when, terms, device, on_step, progress: as for `generate`.
 
     Returns:
-        A clip per view; all have the one sound and its directions (`placing.generated` renders it).
+        A clip per view; all have the one sound and its directions, which `placing.generated` renders for each.
 
     Raises:
         InputError: too few or too many views, settings that hold or start from something, or as `generate`; all of it

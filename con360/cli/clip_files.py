@@ -110,7 +110,7 @@ def write_figure_of(
     from ..drawing.panorama import VIEW_COLOURS
     from ..pipeline import crop_view
 
-    conditions, made = view.conditions, view.clip
+    conditions, made = view.conditions, view.heard
     with report.stage("picture", steps=False):
         true = crop_view(clip, conditions.track, max(256, made.frames.shape[-1]))
         panels = [

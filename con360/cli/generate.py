@@ -89,13 +89,13 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     hearing, held = Hearing(options, control, device, report), None
     if options.viewpoints is not None:
         making = partial(generate_views, model, control, conditions, settings, **how)
-        views = write_views(making, scene.chosen, conditions, places.out, hearing, report)
+        views = write_views(making, scene.chosen, conditions, places.out, hearing.of, report)
     else:
         made, settings = _one_clip(options, plan, model, control, scene.clip, conditions[0], settings, how, report)
         views = [SceneView(scene.viewpoint, conditions[0], made, hearing.of(made, conditions[0].track), places.out)]
         held = write_view(options, places.out, conditions[0].track, views[0].heard, report)
     timed = time_facts(options, track, views[0].clip.sound, report)
-    _write_more(options, places, scene, views, model, settings, hearing, report)
+    _write_more(places, scene, views, model, settings, hearing, report)
     if options.json:
         facts = _facts(options, settings, model, control, scene, views, places, held, report)
         print(json.dumps({**facts, "when": timed, "redo": redo_facts(plan, options, views[0].clip)}))
@@ -249,8 +249,8 @@ def _one_clip(
 
 
 def _write_more(
-    options: GenerateRequest, places: Places, scene: _Scene, views: Sequence[SceneView], model: JointModel,
-    settings: SamplerSettings, hearing: Hearing, report: Report,
+    places: Places, scene: _Scene, views: Sequence[SceneView], model: JointModel, settings: SamplerSettings,
+    hearing: Hearing, report: Report,
 ) -> None:  # fmt: skip
     """Write what was asked for beside the clips."""
     from ..pipeline import drawing_notices
@@ -288,7 +288,7 @@ def _facts(
     scene: _Scene, views: Sequence[SceneView], places: Places, held: HeldPicture | None, report: Report,
 ) -> dict[str, Any]:  # fmt: skip
     memory, track, pictures = peak_memory_mb(), scene.viewpoint.track, places.pictures(views)
-    conditions, made = views[0].conditions, views[0].clip
+    conditions, made = views[0].conditions, views[0].heard
     return {
         "con360": __version__,
         "input": options.input,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,16 +13,12 @@ from .report import Report
 from .requests import GenerateRequest
 
 if TYPE_CHECKING:
-    from ..records import Conditions, Viewpoint, ViewpointClip
-    from .clip_sound import Hearing
-
-
-SAME_SOUND = "every view has the scene's sound as it was made; --sound view turns it"
+    from ..records import Conditions, Progress, Viewpoint, ViewpointClip, ViewTrack
 
 
 @dataclass(frozen=True)
 class SceneView:
-    """One view: `clip` has the scene's sound, `heard` the file's own."""
+    """One written view: `clip` has the scene's own sound, `heard` that of the file."""
 
     viewpoint: Viewpoint
     conditions: Conditions
@@ -76,40 +71,36 @@ def numbered(path: Path, rank: int) -> Path:
 
 def write_views(
     views: Callable[..., Iterator[ViewpointClip]], chosen: Sequence[Viewpoint], scene: Sequence[Conditions], out: Path,
-    hearing: Hearing, report: Report,
+    heard: Callable[[ViewpointClip, ViewTrack], ViewpointClip], report: Report,
 ) -> list[SceneView]:  # fmt: skip
     """Generate the views and write each as soon as it is there; where one fails, say which are written.
 
     Args:
-        views: makes the clips of `scene`, with `progress`.
-        hearing: renders what is heard from each.
+        views: makes the clips of `scene`, with `progress`. heard: gives a clip the sound of its file.
     """
+    from ..anew.views import SAME_SOUND
+    from ..media.writer import write_clip
+
     written: list[SceneView] = []
+    bar: list[Progress] = []
+    making = views(progress=lambda *told: bar[-1](*told))
     try:
-        with report.stage("generation") as progress:
-            for viewpoint, conditions, clip in zip(chosen, scene, views(progress=progress), strict=True):
-                heard = hearing.of(clip, conditions.track)
-                view = SceneView(viewpoint, conditions, clip, heard, numbered(out, viewpoint.rank))
-                written.append(_written(view, report))
+        for viewpoint, conditions in zip(chosen, scene, strict=True):
+            with report.stage("generation") as progress:
+                bar.append(progress)
+                clip = next(making)
+            del report.seconds["generation"]
+            for name, seconds in clip.stage_seconds.items():
+                report.seconds[name] = report.seconds.get(name, 0.0) + seconds
+            report.notice(*clip.notices, *((SAME_SOUND,) if clip.directions is None else ()))
+            view = SceneView(viewpoint, conditions, clip, heard(clip, conditions.track), numbered(out, viewpoint.rank))
+            with report.stage("writing", steps=False):
+                report.notice(*write_clip(view.path, view.heard.frames, view.heard.fps, view.heard.sound))
+            written.append(view)
     except BaseException:
         report.notice(f"written before this failed: {', '.join(view.path.name for view in written) or 'no view'}")
         raise
-    del report.seconds["generation"]
-    if hearing.as_made:
-        report.notice(SAME_SOUND)
     return written
-
-
-def _written(view: SceneView, report: Report) -> SceneView:
-    from ..media.writer import write_clip
-
-    for name, seconds in view.clip.stage_seconds.items():
-        report.seconds[name] = report.seconds.get(name, 0.0) + seconds
-    began, heard = time.perf_counter(), view.heard
-    said = write_clip(view.path, heard.frames, heard.fps, heard.sound)
-    report.seconds["writing"] = report.seconds.get("writing", 0.0) + time.perf_counter() - began
-    report.notice(*heard.notices, *said)
-    return view
 
 
 def view_facts(view: SceneView, picture: Path | None) -> dict[str, Any]:
@@ -120,6 +111,6 @@ def view_facts(view: SceneView, picture: Path | None) -> dict[str, Any]:
         "conditions": picture and str(picture),
         "view": {"rank": view.viewpoint.rank, "still": track.is_still, **asdict(track.views[0])},
         "caption": view.conditions.caption.short,
-        "sound": "the scene's own" if view.heard.sound is view.clip.sound else "heard from the view",
+        "sound": "the scene's own" if view.heard is view.clip else "heard from the view",
         "stages_s": {name: round(seconds, 3) for name, seconds in view.clip.stage_seconds.items()},
     }

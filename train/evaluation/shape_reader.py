@@ -30,8 +30,8 @@ from train.examples import scene_of
 AIM_DEG = 15.0
 FOV_DEG = (80.0, 100.0)
 CLIP_SECONDS = 4.0
-# Rows and columns of the last maps; weighings of their pixels.
-PLACES, LOOKS = 8, 4
+# Side at which pictures are read; rows and columns of the last maps; weighings of their pixels.
+SIDE_PX, PLACES, LOOKS = 64, 8, 4
 TRAINED_ON, TRIED_ON = 4000, 512
 STEPS, BATCH, RATE = 1200, 64, 2e-3
 # Below this share right on true views the network's answers say nothing of a model.
@@ -48,8 +48,8 @@ class ShapeReader(nn.Module):
     def __init__(self, width: int = 24) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after, stride in ((3, width, 2), (width, 2 * width, 2), (2 * width, 3 * width, 2),
-                                      (3 * width, 4 * width, 1)):  # fmt: skip
+        widths = (3, width, 2 * width, 3 * width, 4 * width)
+        for before, after, stride in zip(widths, widths[1:], (2, 2, 2, 1), strict=False):
             layers += [nn.Conv2d(before, after, 3, stride, padding=1), nn.BatchNorm2d(after), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(PLACES))
         self.looks = nn.Conv2d(4 * width, LOOKS, 1)
@@ -57,7 +57,8 @@ class ShapeReader(nn.Module):
         self.answers = nn.ModuleList(nn.Linear(LOOKS * 4 * width, len(words)) for words in (COLOURS, SHAPES))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.layers(pictures * 2 - 1)
+        small = F.adaptive_avg_pool2d(pictures, min(SIDE_PX, pictures.shape[-1]))
+        features = self.layers(small * 2 - 1)
         weights = (self.looks(features) + self.places).flatten(2).softmax(-1)
         pooled = torch.einsum("nkp,ncp->nkc", weights, features.flatten(2)).flatten(1)
         colour, shape = (answer(pooled) for answer in self.answers)

@@ -30,6 +30,8 @@ from train.examples import scene_of
 AIM_DEG = 15.0
 FOV_DEG = (80.0, 100.0)
 CLIP_SECONDS = 4.0
+# Side at which pictures are read; rows and columns of the last maps; weighings of their pixels.
+SIDE_PX, PLACES, LOOKS = 64, 8, 4
 TRAINED_ON, TRIED_ON = 4000, 512
 STEPS, BATCH, RATE = 1200, 64, 2e-3
 # Below this share right on true views the network's answers say nothing of a model.
@@ -37,19 +39,29 @@ LEAST_RIGHT = 0.97
 
 
 class ShapeReader(nn.Module):
-    """Name colour and shape: pictures `[N, 3, s, s]` in [0, 1] to logits `[N, colours]` and `[N, shapes]`."""
+    """Name colour and shape: pictures `[N, 3, s, s]` in [0, 1] to logits `[N, colours]` and `[N, shapes]`.
+
+    Each of the last maps' pixels sees as much as a shape covers. The answers read their mean, weighed by what a pixel
+    holds and where it lies: a shape may stand anywhere, and the one in the middle is meant.
+    """
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in ((3, width), (width, 2 * width), (2 * width, 2 * width)):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Dropout(0.2))
-        self.answers = nn.ModuleList(nn.Linear(2 * width * 64, len(words)) for words in (COLOURS, SHAPES))
+        widths = (3, width, 2 * width, 3 * width, 4 * width)
+        for before, after, stride in zip(widths, widths[1:], (2, 2, 2, 1), strict=False):
+            layers += [nn.Conv2d(before, after, 3, stride, padding=1), nn.BatchNorm2d(after), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(PLACES))
+        self.looks = nn.Conv2d(4 * width, LOOKS, 1)
+        self.places = nn.Parameter(torch.zeros(LOOKS, PLACES, PLACES))
+        self.answers = nn.ModuleList(nn.Linear(LOOKS * 4 * width, len(words)) for words in (COLOURS, SHAPES))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.layers(pictures * 2 - 1)
-        colour, shape = (answer(features) for answer in self.answers)
+        small = F.adaptive_avg_pool2d(pictures, min(SIDE_PX, pictures.shape[-1]))
+        features = self.layers(small * 2 - 1)
+        weights = (self.looks(features) + self.places).flatten(2).softmax(-1)
+        pooled = torch.einsum("nkp,ncp->nkc", weights, features.flatten(2)).flatten(1)
+        colour, shape = (answer(pooled) for answer in self.answers)
         return colour, shape
 
 

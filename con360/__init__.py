@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .door import ambisonics, load_model, make_conditions, place
     from .errors import InputError
     from .media.reader import read_panorama
+    from .media.timelines import read_time_track
     from .media.writer import write_clip
     from .pipeline import crop_view, default_settings, generate
     from .placing.listen import listen
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from .placing.views import field_of_views, views_around
     from .records import (
         Conditions,
+        Envelope,
+        OnsetTrack,
         PanoramaClip,
         SaliencyMaps,
         Sound,
         SourcePoint,
         SourceTrack,
+        TimeTrack,
         View,
         Viewpoint,
         ViewpointClip,
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from .reframing.run import ReframeSettings, reframe
     from .saliency.predict import clip_saliency
     from .sampling.settings import SamplerSettings
+    from .sampling.when import TimeGuideSettings
     from .sounding.settings import AmbisonicsSettings
     from .viewpoint.choose import manual_viewpoint, viewpoints
 
@@ -57,15 +62,19 @@ _HOMES = {
     "listen": ".placing.listen",
     "views_around": ".placing.views",
     "field_of_views": ".placing.views",
+    "read_time_track": ".media.timelines",
     "write_clip": ".media.writer",
     "InputError": ".errors",
     "Conditions": ".records",
+    "Envelope": ".records",
+    "OnsetTrack": ".records",
     "PanoramaClip": ".records",
     "SaliencyMaps": ".records",
     "Sound": ".records",
     "PlacedSound": ".placing.sources",
     "SourcePoint": ".records",
     "SourceTrack": ".records",
+    "TimeTrack": ".records",
     "View": ".records",
     "Viewpoint": ".records",
     "ViewpointClip": ".records",
@@ -73,15 +82,18 @@ _HOMES = {
     "ReframeSettings": ".reframing.run",
     "LevelSettings": ".reframing.level",
     "SamplerSettings": ".sampling.settings",
+    "TimeGuideSettings": ".sampling.when",
     "AmbisonicsSettings": ".sounding.settings",
 }
 
 __all__ = [
     "AmbisonicsSettings",
     "Conditions",
+    "Envelope",
     "Follow",
     "InputError",
     "LevelSettings",
+    "OnsetTrack",
     "PanoramaClip",
     "PlacedSound",
     "ReframeSettings",
@@ -90,6 +102,8 @@ __all__ = [
     "Sound",
     "SourcePoint",
     "SourceTrack",
+    "TimeGuideSettings",
+    "TimeTrack",
     "View",
     "Viewpoint",
     "ViewpointClip",
@@ -106,6 +120,7 @@ __all__ = [
     "manual_viewpoint",
     "place",
     "read_panorama",
+    "read_time_track",
     "reframe",
     "viewpoints",
     "views_around",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .caption import typed_caption
@@ -16,7 +17,7 @@ from .pipeline import conditions_of
 from .placing.folder import open_views
 from .placing.run import Placed, PlaceSettings, place_alone, place_on_clip
 from .placing.sources import PlacedSound
-from .records import Conditions, PanoramaClip, Progress, SaliencyMaps, SceneCaption, Viewpoint
+from .records import Conditions, PanoramaClip, Progress, SaliencyMaps, SceneCaption, TimeTrack, Viewpoint
 from .saliency.predict import clip_saliency
 from .sounding.model import AmbisonicsModel, load_ambisonics_model
 from .sounding.run import MadeAmbisonics, ambisonics_for_clip
@@ -98,15 +99,16 @@ def ambisonics(
 
 def make_conditions(
     clip: PanoramaClip, viewpoint: Viewpoint, control: LoadedControl | None = None, *,
-    caption: str | SceneCaption | None = None, saliency: SaliencyMaps | None = None,
+    caption: str | SceneCaption | None = None, saliency: SaliencyMaps | None = None, when: TimeTrack | None = None,
 ) -> Conditions:  # fmt: skip
-    """Assemble the conditions of one viewpoint: saliency as the control reads it, BASD maps and caption.
+    """Assemble the conditions of one viewpoint: saliency as the control reads it, BASD maps, caption and time track.
 
     Args:
         clip: the panorama. viewpoint: of the same clip.
         control: it names the saliency method that it was trained with; None takes `multi-cue`.
         caption: None states plainly what was found.
         saliency: `[T, H, W]` maps of the clip, in place of new ones.
+        when: times at which the sound shall strike, and its level (`read_time_track`).
 
     Raises:
         InputError: the control was trained with a method that needs weights, and `saliency` is not given.
@@ -120,4 +122,4 @@ def make_conditions(
             )
         saliency = clip_saliency(clip, method)
     words = typed_caption(caption) if isinstance(caption, str) else caption
-    return conditions_of(clip, saliency, viewpoint, words, control=control)
+    return replace(conditions_of(clip, saliency, viewpoint, words, control=control), when=when)

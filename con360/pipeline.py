@@ -159,20 +159,11 @@ def _heard(clip: PanoramaClip, track: ViewTrack, kind: ViewSound) -> tuple[Sound
 
 
 def generate(
-    model: AVSystem,
-    control: LoadedControl | None,
-    conditions: Conditions,
-    settings: SamplerSettings | None = None,
-    *,
-    seconds: float = 4.0,
-    strengths: Mapping[str, float] | None = None,
-    start: StartClip | None = None,
-    when: TimeGuideSettings | None = None,
-    terms: Sequence[Term] = (),
-    device: torch.device | str | None = None,
-    on_step: OnStep | None = None,
-    progress: Progress | None = None,
-) -> ViewpointClip:
+    model: AVSystem, control: LoadedControl | None, conditions: Conditions, settings: SamplerSettings | None = None, *,
+    seconds: float = 4.0, strengths: Mapping[str, float] | None = None, start: StartClip | None = None,
+    when: TimeGuideSettings | None = None, terms: Sequence[Term] = (), device: torch.device | str | None = None,
+    on_step: OnStep | None = None, progress: Progress | None = None,
+) -> ViewpointClip:  # fmt: skip
     """Generate one viewpoint clip: picture and sound together.
 
     Args:

@@ -27,8 +27,8 @@ from ..timing import ClipSpec
 from .settings import SAID, SamplerSettings
 from .steer import Step, Term, gradient
 
-# Quieter than this is silence; the level term asks for no less.
-QUIETEST_RMS = 1e-3
+# Quieter than this (-40 dB) is silence: the level term asks for no less, and hears no less.
+QUIETEST_RMS = 0.01
 # Rises are seen so far below the loudest band and frame (40 dB), over two frames, in the strongest bands; those of less
 # than 2 dB are no onsets.
 RANGE, STRONGEST, LEAST_RISE = 4.6, 3, 0.23

@@ -74,6 +74,7 @@ def test_wrong_options_are_named(con360, struck, arguments, says):  # noqa: F811
 # con360 generate --when -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_clip_follows_a_file(generate, struck, monkeypatch):  # noqa: F811
     Path("drawn.json").write_text('{"onsets": [{"time": 0.1}, {"time": 0.3}]}')
     Path("drawn.csv").write_text("0.1,hit\n0.3,hit\n0.9,past the end\n")

@@ -82,7 +82,7 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
     if name in LISTENED:
         return heard(name, outputs)
     if name == "con360_time_track":
-        return [(picture(overlay(outputs), (SIDE, half)), (0, 0), ""), (struck(outputs), (0, half), "asked, and came")]
+        return [(picture(overlay(outputs), (SIDE, half)), (0, 0), ""), (struck(outputs), (0, half), "drawn")]
     top = (picture(overlay(outputs), (SIDE, half)), (0, 0), "")
     if name == "con360_every_centroid":
         views = [middle(frames) for frames in outputs["7"][0]]
@@ -116,10 +116,10 @@ def heard(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tuple[i
 
 
 def struck(outputs: dict[str, Any]) -> Image.Image:
-    """The sound that came, and the moments that were asked for."""
-    page = ears_of(outputs["7"][1]["waveform"][0], (SIDE, SIDE // 2))
-    draw, onsets = ImageDraw.Draw(page), outputs["9"][0].onsets
-    seconds = outputs["7"][1]["waveform"].shape[-1] / outputs["7"][1]["sample_rate"]
+    """The drawn moments over the real view's sound, as the editor shows them."""
+    sound, onsets = outputs["10"][1], outputs["9"][0].onsets
+    page = ears_of(sound["waveform"][0], (SIDE, SIDE // 2))
+    draw, seconds = ImageDraw.Draw(page), sound["waveform"].shape[-1] / sound["sample_rate"]
     for time, strength in zip(onsets.times_s, onsets.strengths, strict=True):
         x, top = time / seconds * page.width, page.height * (1 - 0.95 * strength)
         draw.line((x, top, x, page.height), MARK, 2)

@@ -175,7 +175,7 @@ class TrackEditor extends Panel {
       Enter: () => this.addHere(), Delete: () => this.removeChosen(), Backspace: () => this.removeChosen(),
       e: () => this.bar.changeLayer(), f: () => this.toggleFree(), " ": () => this.transport.toggle(),
       "+": () => this.zoomBy(0.8), "=": () => this.zoomBy(0.8), "-": () => this.zoomBy(1.25),
-      Escape: this.drawn.selected && (() => this.drawn.choose(undefined) ?? this.update()),
+      Escape: this.drawn.selected && (() => this.release()),
     };
     // Shift makes the letters large.
     return actions[key] ?? actions[key.toLowerCase()];
@@ -184,7 +184,8 @@ class TrackEditor extends Panel {
   #copyOrPaste({ key, ctrlKey, metaKey, shiftKey, altKey }) {
     if (!(ctrlKey || metaKey) || shiftKey || altKey) return undefined;
     if (key === "c" && this.drawn.selected) return () => this.drawn.copy();
-    return key === "v" && this.drawn.open ? () => this.drawn.paste(this.transport.time) && this.done() : undefined;
+    if (key !== "v" || !this.drawn.open) return undefined;
+    return () => this.drawn.paste(this.transport.time) && this.done();
   }
 
   /** Move what is chosen, or the playhead where nothing is. */
@@ -206,6 +207,11 @@ class TrackEditor extends Panel {
     if (!this.drawn.open) return;
     this.drawn.toggleFree();
     this.done();
+  }
+
+  release() {
+    this.drawn.choose(undefined);
+    this.update();
   }
 
   zoomBy(factor) {

@@ -28,7 +28,7 @@ def test_a_track_is_followed_and_compared(server: ComfyServer) -> None:
     outcome = server.run(prompt(text))
     assert outcome.status == "success", outcome.messages[-1]
     (editor,), (preview,) = (outcome.outputs[node]["con360"] for node in ("21", "22"))
-    assert editor["track"] == text and server.file(editor["clip"]).is_file() and editor["motion"]
+    assert editor["track"] == text and editor["picture"] and server.file(editor["clip"]).is_file()
     assert [onset["time"] for onset in preview["asked"]["onsets"]] == [0.1, 0.3]
     onsets, loudness = preview["notices"]
     assert "of 2 asked came within 50 ms" in onsets and "silence: " in loudness

@@ -1,7 +1,7 @@
 """Train the tiny bundle's denoisers, connectors and control together, in stages.
 
     python -m train.tiny.codecs --out runs/tiny                       # autoencoders
-    python -m train.tiny.vocoder --out runs/tiny --minutes 90
+    python -m train.tiny.vocoder --out runs/tiny --minutes 20
     python -m train.tiny.text --out runs/tiny                         # text encoders
     python -m train.tiny.joint read    --out runs/tiny --minutes 8
     python -m train.tiny.joint picture --out runs/tiny --minutes 30

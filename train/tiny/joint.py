@@ -9,7 +9,7 @@ From the built-in model on, picture and sound each on a core (train/tiny.yaml ru
     python -m train.tiny.joint sound   --out runs/tiny/sound $FROM
     python -m train.tiny.joint clip    --out runs/tiny/sound $FROM --side sound
     python -m train.tiny.joint join    --out runs/tiny --picture runs/tiny/picture --sound runs/tiny/sound
-    python -m train.tiny.vocoder --out runs/tiny --minutes 90
+    python -m train.tiny.vocoder --out runs/tiny --codecs con360/bundle --minutes 20
     python -m train.tiny.joint export  --out runs/tiny --codecs con360/bundle --vocoder runs/tiny/vocoder \\
                                        --bundle runs/tiny/bundle
 

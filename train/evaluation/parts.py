@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.evaluation import drawn_rows, field_levels, named, off_screen, paired, probes, two_views
+from train.evaluation import directions_rows, drawn_rows, field_levels, named, off_screen, paired, probes, two_views
 from train.evaluation.part import Part
 
 PARTS: tuple[Part, ...] = (
@@ -11,6 +11,7 @@ PARTS: tuple[Part, ...] = (
     probes.MOVING,
     probes.ENTRY_EXIT,
     named.PART,
+    directions_rows.PART,
     field_levels.FIELD,
     off_screen.LEVEL,
     off_screen.PRESENCE,

@@ -1,4 +1,4 @@
-"""Open one page for each frontend: ComfyUI's own and the current one, the latter in both ways to draw nodes.
+"""Open one page for each frontend: the oldest and the newest way to draw nodes.
 
 Frontend 1.27, which ComfyUI 0.3.64 brings, has an early Nodes 2.0 that draws no widgets of packs: it is left out.
 """
@@ -11,10 +11,9 @@ from functools import cache
 from typing import Any
 
 import pytest
+from browser.hands import ENDS
 from browser.page import SIZE, ComfyPage, browser, current_frontend, missing
 from comfyui.server import ComfyServer, describe_installation, find_comfyui
-
-FRONTENDS = ["pinned-classic", "current-classic", "current-nodes2"]
 
 
 # Playwright's event loop runs as long as its browser: close it with the module, since other tests start their own.
@@ -52,7 +51,7 @@ def servers(chromium: Any, running_servers: Callable[[str], ComfyServer]) -> Cal
     return server_of
 
 
-@pytest.fixture(scope="module", params=FRONTENDS)
+@pytest.fixture(scope="module", params=ENDS)
 def comfy(request: Any, chromium: Any, servers: Callable[[str], ComfyServer]) -> Iterator[ComfyPage]:
     """An open page, in the dark theme."""
     which, drawing = request.param.split("-")

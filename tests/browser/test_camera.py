@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from browser.hands import ENDS, at, drag, on_strip, tick, wait
+from browser.hands import at, drag, on_strip, tick, wait
 from browser.page import ComfyPage
 
 from con360.media.writer import write_clip
@@ -67,7 +67,6 @@ def press(page: ComfyPage, *names: str) -> None:
     page.page.wait_for_timeout(300)
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_reframes_panel_is_the_camera(page: ComfyPage) -> None:
     assert view(page)["mode"] == "follow"
     drag(page, at(page, NODE, 0, 0), at(page, NODE, 60, -10))
@@ -126,7 +125,6 @@ def cut(page: ComfyPage) -> list[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_timeline_moves_copies_eases_and_deletes_keyframes(page: ComfyPage) -> None:
     page.panel(NODE).focus()
     press(page, "Enter")
@@ -159,7 +157,6 @@ def test_the_timeline_moves_copies_eases_and_deletes_keyframes(page: ComfyPage) 
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_followed_path_is_shown_and_handed_over_as_keyframes(page: ComfyPage) -> None:
     hand_over = page.panel(NODE, "button[aria-label^='Turn the path']")
     assert not hand_over.is_visible()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser.hands import ENDS, choose_file, drag, show_help, wait
+from browser.hands import choose_file, drag, show_help, wait
 from browser.page import ComfyPage
 from shipped_runs import write_sample
 
@@ -61,7 +61,6 @@ def measured(page: ComfyPage) -> dict[str, Any]:
     return page.run(MEASURE)
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_no_button_of_a_panel_is_cut_when_new_or_as_narrow_as_can_be(comfy: ComfyPage) -> None:
     for kind in PANELS:
         comfy.run(CLEAR)
@@ -76,7 +75,6 @@ def test_no_button_of_a_panel_is_cut_when_new_or_as_narrow_as_can_be(comfy: Comf
     assert comfy.complaints == []
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_saved_width_is_kept_unless_it_is_below_the_least(comfy: ComfyPage) -> None:
     for saved, shown in ((200, LEAST_WIDTH), (LEAST_WIDTH, LEAST_WIDTH), (500, 500)):
         comfy.run(CLEAR)
@@ -85,7 +83,6 @@ def test_a_saved_width_is_kept_unless_it_is_below_the_least(comfy: ComfyPage) ->
         assert (found["width"], found["cut"]) == (shown, [])
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_whole_session_leaves_the_console_quiet(comfy: ComfyPage, tmp_path: Path) -> None:
     add_by_search_and_paste(comfy)
     comfy.open_template("con360_reframe")

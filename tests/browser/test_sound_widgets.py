@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser.hands import ENDS, RECORD, at, drag, wait
+from browser.hands import RECORD, at, drag, wait
 from browser.page import ComfyPage
 from comfyui.server import PACK
 from shipped_runs import read
@@ -85,7 +85,6 @@ def seek(page: ComfyPage, time_s: float) -> None:
     page.page.wait_for_timeout(600)
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_new_node_has_room_for_its_panel_and_all_buttons(comfy: ComfyPage) -> None:
     comfy.run(
         """(kind) => {
@@ -110,7 +109,6 @@ def test_a_new_node_has_room_for_its_panel_and_all_buttons(comfy: ComfyPage) -> 
         assert box["y"] + box["height"] <= canvas + top + height * scale
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_loudspeaker_is_dragged_and_the_wheel_is_its_distance(page: ComfyPage) -> None:
     before = place(page)
     assert (before["mode"], before["distance"]) == ("subject", 1.5) and "run once" in status(page)
@@ -139,7 +137,6 @@ def test_the_loudspeaker_is_dragged_and_the_wheel_is_its_distance(page: ComfyPag
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_path_of_keyframes_with_distances(page: ComfyPage) -> None:
     drag(page, at(page, EDITOR, 40, 10), at(page, EDITOR, -60, 10))
     page.panel(EDITOR).focus()
@@ -161,7 +158,6 @@ def test_a_path_of_keyframes_with_distances(page: ComfyPage) -> None:
     wait(page, lambda: status(page).split(" · ")[1], "yaw 175°, pitch 0°, 2 m")
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_sound_follows_the_hand_and_the_field_the_view(page: ComfyPage) -> None:
     page.queue()
     page.show(EDITOR)
@@ -220,7 +216,6 @@ def look_around(page: ComfyPage) -> None:
     play.click()
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_sound_that_a_model_made_turns_with_the_view(comfy: ComfyPage) -> None:
     """Runs the template in a second of small frames; what is heard is the field's stereo for the view."""
     comfy.load(read(PACK / "workflows" / "con360_ambisonics.json"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser.hands import ENDS, RECORD, at, drag, show_help, wait
+from browser.hands import RECORD, at, drag, show_help, wait
 from browser.page import ComfyPage
 from comfyui.server import PACK
 from shipped_runs import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, read
@@ -120,7 +120,6 @@ def test_after_undo_the_panel_is_still_dragged(page: ComfyPage) -> None:
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_view_is_dragged_off_the_key_and_the_number_that_lie_under_it(page: ComfyPage) -> None:
     page.run(
         """(subject) => window.app.graph._nodes.find((n) => n.type === 'CentroidToBASD')
@@ -141,7 +140,6 @@ def test_a_view_is_dragged_off_the_key_and_the_number_that_lie_under_it(page: Co
     wait(page, lambda: (view(page)["choose_by"], view(page)["rank"]), ("subject", 1))
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -> None:
     page.page.mouse.move(*at(page, EDITOR, 0, 0))
     page.page.mouse.wheel(0, 100)
@@ -158,7 +156,6 @@ def test_the_wheel_changes_the_field_of_view_within_its_range(page: ComfyPage) -
     wait(page, lambda: view(page)["fov"], 150)
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_keyboard_alone_is_enough(page: ComfyPage) -> None:
     page.panel(EDITOR).focus()
     for key in ("ArrowRight", "Shift+ArrowRight", "ArrowUp", "-", "Enter"):
@@ -174,14 +171,12 @@ def test_the_keyboard_alone_is_enough(page: ComfyPage) -> None:
     assert page.run("() => window.app.graph._nodes.length") == 13, "the key must not delete nodes"
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_typed_numbers_are_the_editors_numbers(page: ComfyPage) -> None:
     page.set_value(EDITOR, "choose_by", "yaw and pitch")
     page.set_value(EDITOR, "yaw", -45)
     wait(page, lambda: "-45°" in page.panel(EDITOR, "[role=status]").inner_text(), True)
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_text_that_is_no_keyframes_never_becomes_html(page: ComfyPage) -> None:
     page.set_value(EDITOR, "keyframes", '<img src=x onerror="window.hacked = 1">')
     page.set_value(EDITOR, "choose_by", "keyframes")
@@ -190,7 +185,6 @@ def test_text_that_is_no_keyframes_never_becomes_html(page: ComfyPage) -> None:
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> None:
     page.queue()
     page.show(EDITOR)
@@ -229,7 +223,6 @@ def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> 
     page.shot("reloaded")
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_last_picture_comes_back_after_a_reload_and_from_the_cache(page: ComfyPage) -> None:
     def shown() -> list[str]:
         """The hints over two pictures, empty where there is a picture; one of them may be outside the window."""
@@ -280,7 +273,6 @@ def choose_by_either_ranking(page: ComfyPage, rankings: dict[str, Any]) -> None:
     assert page.run("() => window.app.graph._nodes.length") == 13
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_list_saved_before_subjects_existed_keeps_its_centroids(comfy: ComfyPage) -> None:
     workflow = read(PACK / "workflows" / "con360_every_centroid.json")
     comfy.load(workflow)
@@ -393,7 +385,6 @@ def look_around(page: ComfyPage) -> None:
     assert picture.screenshot() != plain
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_results_of_a_list_are_shown_one_at_a_time(page: ComfyPage) -> None:
     """A node fed with a list runs once for each item; its widget shows one result at a time."""
     give = """(count) => {
@@ -460,7 +451,6 @@ def test_a_file_is_streamed_by_its_address(page: ComfyPage, tmp_path: Path) -> N
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_a_saved_file_is_looked_around_in_and_its_notices_stand_below(page: ComfyPage, tmp_path: Path) -> None:
     write_clip(tmp_path / "saved.mp4", torch.rand(8, 3, 64, 128), 8.0, None)
     shutil.copy(tmp_path / "saved.mp4", page.server.base / "output" / "saved.mp4")
@@ -495,7 +485,6 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
 
 
 @pytest.mark.parametrize("language", ["zh"])
-@pytest.mark.parametrize("comfy", ENDS, indirect=True)
 def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str) -> None:
     nodes2 = comfy.name.endswith("nodes2")
     comfy.open(**{"Comfy.Locale": language, "Comfy.ColorPalette": "light", "Comfy.VueNodes.Enabled": nodes2})

@@ -201,8 +201,7 @@ def generate(
     """
     settings = default_settings(model) if settings is None else settings
     spec, watch = model.clip_spec(seconds), Stopwatch()
-    _check_model(model, control, spec)
-    _check_conditions(conditions, control, spec)
+    _check(model, control, conditions, spec)
     conditions, said = _squared(conditions)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
@@ -381,6 +380,11 @@ def _step_callback(on_step: OnStep | None, progress: Progress | None) -> StepCal
             on_step(step, total, x0)
 
     return callback
+
+
+def _check(model: AVSystem, control: LoadedControl | None, conditions: Conditions, spec: ClipSpec) -> None:
+    _check_model(model, control, spec)
+    _check_conditions(conditions, control, spec)
 
 
 def _check_model(model: AVSystem, control: LoadedControl | None, spec: ClipSpec) -> None:

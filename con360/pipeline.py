@@ -196,12 +196,9 @@ def generate(
     """
     settings = default_settings(model) if settings is None else settings
     spec, watch = model.clip_spec(seconds), Stopwatch()
-    _check_model(model, control, spec)
-    check_conditions(conditions, control, spec)
-    conditions, said = _squared(conditions)
-    track, cut = (None, ()) if conditions.when is None else fit_time_track(conditions.when, spec.seconds)
-    conditions = replace(conditions, when=track)
-    guides = time_terms(model.codecs.audio, track, spec, settings, when, progress)
+    _check(model, control, conditions, spec)
+    conditions, said = _fitted(conditions, spec)
+    guides = time_terms(model.codecs.audio, conditions.when, spec, settings, when, progress)
     given = _fitted_start(model, start, settings, spec)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = Placement(device, settings.memory == "low")
@@ -216,7 +213,7 @@ def generate(
         latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
-    said = (*inputs.notices, *_mismatch(model, control), *said, *cut)
+    said = (*inputs.notices, *_mismatch(model, control), *said)
     said = model.notices + drawing_notices(model, conditions.caption, settings) + said
     made = ViewpointClip(frames, spec.fps, sound, settings.seed, said, watch.seconds, _alone(latents))
     return _with_directions(made, control, conditions, watch)
@@ -231,6 +228,15 @@ def _with_directions(
     with watch.stage("directions"):
         directions, said = control_directions(control, conditions, made.sound, made.fps)
     return replace(made, directions=directions, notices=made.notices + said)
+
+
+def _fitted(conditions: Conditions, spec: ClipSpec) -> tuple[Conditions, tuple[str, ...]]:
+    """Conditions of square views with a time track as long as the clip, and notices of what was changed."""
+    conditions, said = _squared(conditions)
+    if conditions.when is None:
+        return conditions, said
+    track, cut = fit_time_track(conditions.when, spec.seconds)
+    return replace(conditions, when=track), (*said, *cut)
 
 
 def _squared(conditions: Conditions) -> tuple[Conditions, tuple[str, ...]]:
@@ -389,6 +395,11 @@ def _step_callback(on_step: OnStep | None, progress: Progress | None) -> StepCal
             on_step(step, total, x0)
 
     return callback
+
+
+def _check(model: AVSystem, control: LoadedControl | None, conditions: Conditions, spec: ClipSpec) -> None:
+    _check_model(model, control, spec)
+    check_conditions(conditions, control, spec)
 
 
 def _check_model(model: AVSystem, control: LoadedControl | None, spec: ClipSpec) -> None:

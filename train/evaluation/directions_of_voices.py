@@ -267,7 +267,7 @@ def powers_of(sound: Sound, scene: Scene) -> Tensor:
 
 
 def found_field(scene: Scene, sound: Sound) -> DirectionField:
-    """What a control without a head falls back to, at 15 frames a second."""
+    """Field of 'find the place' by rhythm, at 15 frames a second; each band goes somewhere."""
     rays, count = erp_directions(PICTURE_HEIGHT), round(SPEC.seconds * MOVEMENT_FPS)
     frames = torch.stack([scene.render(rays, i / MOVEMENT_FPS) for i in range(count)])
     return find_rhythms(movement_of_clip(PanoramaClip(frames, MOVEMENT_FPS)), sound, 0.01).field

@@ -79,6 +79,7 @@ def test_the_rest_stays_bit_for_bit_and_a_seed_is_a_span(model, conditions, firs
         assert torch.equal(after[:, kept], before[:, kept]) and not torch.equal(after[:, ~kept], before[:, ~kept])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_nearly_the_same_span(model, conditions, first) -> None:
     same, other = (redo(model, None, conditions, first, SPAN, settings(model, seed=seed)) for seed in (SEED, 7))
     frames = [(clip.frames - first.frames).abs().mean() for clip in (same, other)]
@@ -91,6 +92,7 @@ def test_what_is_not_made_anew_is_held(model, conditions, first, what, wanted) -
     assert changed(first, redo(model, None, conditions, first, SPAN, settings(model, seed=7), what=what)) == wanted
 
 
+@pytest.mark.slow
 def test_another_caption_changes_the_span(model, conditions, first) -> None:
     same = redo(model, None, conditions, first, SPAN, settings(model))
     asked = replace(conditions, caption=typed_caption("a green ring ticking"))
@@ -98,12 +100,14 @@ def test_another_caption_changes_the_span(model, conditions, first) -> None:
     assert changed(first, other) == (True, True) and not torch.equal(other.frames, same.frames)
 
 
+@pytest.mark.slow
 def test_the_whole_clip_made_anew_is_that_seeds_clip(model, conditions, first) -> None:
     whole = redo(model, None, conditions, first, (0.0, SECONDS), settings(model, seed=7))
     fresh = generate(model, None, conditions, settings(model, seed=7), seconds=SECONDS)
     assert torch.equal(whole.frames, fresh.frames) and torch.equal(whole.sound.waveform, fresh.sound.waveform)
 
 
+@pytest.mark.slow
 def test_a_span_of_a_remade_clip_is_made_anew(model, conditions, first) -> None:
     once = redo(model, None, conditions, first, SPAN, settings(model, seed=7))
     twice = redo(model, None, conditions, once, (0.0, 0.25), settings(model, seed=9))

@@ -70,6 +70,7 @@ def test_views_come_one_by_one(model, scene) -> None:
     assert len(steps) == 2
 
 
+@pytest.mark.slow
 def test_every_view_has_the_one_sounds_directions(model, scene, monkeypatch) -> None:
     straight = field_of_track(SourceTrack.still(SourcePoint(0.0)), SECONDS)
 

@@ -79,6 +79,7 @@ def test_options_that_contradict_are_one_sentence_and_nothing_is_written(generat
     assert not list(Path().glob("*.mp4"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_views_that_are_finished_and_says_which(generate, monkeypatch) -> None:  # noqa: F811
     write, seen = writer.write_clip, []
 
@@ -94,6 +95,7 @@ def test_a_full_disk_leaves_the_views_that_are_finished_and_says_which(generate,
     assert [path.name for path in Path().glob("*.mp4")] == ["views-1.mp4"]
 
 
+@pytest.mark.slow
 def test_a_span_is_made_anew_from_settings_or_from_latents(generate) -> None:  # noqa: F811
     first = facts(generate("-o", "first.mp4", "--save-latents", "first.safetensors", "--seed", "3", *WORDS))
     assert Path(first["latents"]).is_file() and first["redo"] is None

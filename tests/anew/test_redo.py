@@ -56,7 +56,7 @@ def outside(span: range, count: int) -> Tensor:
 
 
 def changed(first: ViewpointClip, made: ViewpointClip) -> tuple[bool, bool]:
-    """Whether picture and sound of the span are others; what lies outside must be the same bit for bit."""
+    """Tell whether picture and sound of the span are others; what lies outside must be the same bit for bit."""
     frames, samples = outside(FRAMES, 8), outside(SAMPLES, 16000)
     assert torch.equal(made.frames[frames], first.frames[frames])
     assert torch.equal(made.sound.waveform[:, samples], first.sound.waveform[:, samples])

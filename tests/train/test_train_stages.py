@@ -46,7 +46,7 @@ def test_only_modules_of_train_are_run(tmp_path):
 def test_stages_of_the_preset_are_modules_with_their_options():
     """Each module's parser takes its stage's options."""
     stages = from_yaml(ROOT / "train" / "tiny.yaml").stages
-    assert len(stages) == 8
+    assert len(stages) == 9
     assert [stage for stage in stages if not is_stage(stage)] == []
     # One stage of each module: every parser costs an import of torch.
     for stage in {stage.split()[0]: stage for stage in stages}.values():

@@ -142,7 +142,9 @@ def fit_time_track(track: TimeTrack, duration_s: float) -> tuple[TimeTrack, tupl
     if onsets is not None:
         kept = sum(time <= duration_s for time in check_onsets(onsets).times_s)
         if kept < len(onsets.times_s):
-            said.append(f"{len(onsets.times_s) - kept} onsets lie past the clip's end and were left out")
+            past = len(onsets.times_s) - kept
+            lie = "onset lies" if past == 1 else "onsets lie"
+            said.append(f"{past} {lie} past the clip's end and {'was' if past == 1 else 'were'} left out")
             onsets = OnsetTrack(
                 onsets.times_s[:kept], onsets.strengths[:kept], onsets.labels[:kept], duration_s, onsets.source
             )

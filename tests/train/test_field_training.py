@@ -102,7 +102,8 @@ def test_a_run_writes_a_head_and_a_control_that_carries_it(tmp_path: Path, capsy
     module = ControlModule(ControlConfig({"video.up.0": 8}, widths=(4,), strides=(2,), hidden=4))
     save_control(control, module, base="b", base_fingerprint="f", training={}, saliency="multi-cue")
     out = tmp_path / "head.safetensors"
-    settings = ["steps=2", "pool=2", "held_out=1", "num_samples=1", "batch=2", "sample_every=2", "log_every=1"]
+    few = ("steps", "word_steps", "pool", "batch", "sample_every")
+    settings = [*(f"{name}=2" for name in few), "held_out=1", "num_samples=1", "log_every=1"]
     assert run.main([f"out={out}", f"control={control}", *settings]) == 0
     assert "wrote" in capsys.readouterr().out
     assert load_head(out).config.words == caption_vocabulary()

@@ -35,6 +35,7 @@ from con360.geometry.erp import erp_directions
 from con360.media.info import probe
 from con360.media.reader import read_panorama
 from con360.metrics.directions import angular_errors
+from con360.metrics.sectors import sector_errors_db
 from con360.models.joint import JointModel
 from con360.pipeline import default_settings, generate
 from con360.placing.finding import find_rhythms, most_moving
@@ -60,7 +61,9 @@ from train.field.scenes import bands_of, with_other_rates, words_of
 from train.loop import exit_status
 
 SPEC = ClipSpec()
-SECTORS, VIEWS = 8, 6
+VIEWS = 6
+# Sectors are compared over the whole band.
+ALL_HZ = (0.0, 8000.0)
 FOV_DEG = 90.0
 # Names of rows: who is asked, with which words, which maps and which sound.
 WORD, ANOTHER, FOUND = "the caption's word alone", "another scene's field", "phase-free find the place"
@@ -197,20 +200,11 @@ def another_field(head: FieldHead, index: int) -> DirectionField:
 
 def level_errors_db(field: DirectionField, of: Stage) -> list[float]:
     """Differences of each sector's level relative to W from the truth, absolute."""
-    made, true = (sector_levels_db(sound) for sound in (synthesise(of.mono, field), of.scene.foa(SPEC)))
-    return (made - true).abs().tolist()
+    return sector_errors_db(synthesise(of.mono, field), of.scene.foa(SPEC), [ALL_HZ]).tolist()
 
 
 def floor_db(of: Stage) -> list[float]:
     return level_errors_db(analyse(of.scene.foa(SPEC)), of)
-
-
-def sector_levels_db(sound: Sound) -> Tensor:
-    """Level of cardioids in eight directions over that of W: `[8]`."""
-    w, y, _, x = sound.waveform[:4].double()
-    azimuth = torch.arange(SECTORS, dtype=torch.float64)[:, None] * (2 * torch.pi / SECTORS)
-    beams = 0.5 * (w + azimuth.cos() * x + azimuth.sin() * y)
-    return 10 * (beams.square().mean(-1) / w.square().mean()).log10()
 
 
 def view_levels(field: DirectionField, of: Stage) -> dict[str, list[float]]:

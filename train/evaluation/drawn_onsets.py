@@ -75,7 +75,7 @@ class Subject:
 
     @property
     def reads_tracks(self) -> bool:
-        return self.control is not None and bool(getattr(self.control.module.config, "time_channels", 0))
+        return self.control is not None and self.control.module.config.time_channels > 0
 
     @property
     def ways(self) -> dict[str, Way]:

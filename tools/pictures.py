@@ -92,7 +92,7 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         "con360_1_starts_here": [("7", 0, "")],
         "con360_viewpoint": [("7", 0, "generated"), ("10", 0, "real view")],
         "con360_two_viewpoints": [("7", 0, "first"), ("10", 0, "second")],
-        "con360_many_views": [("7", 0, "first"), ("10", 0, "second, over the same sound")],
+        "con360_many_views": [("7", 0, "first"), ("10", 0, "second, same sound")],
         "con360_own_footage": [("7", 0, "")],
         FULL_SIZE.name: [("10", 0, "view"), ("3", 1, "BASD")],
         PUBLIC_WEIGHTS.name: [("2", 0, "saliency"), ("3", 1, "BASD")],

@@ -8,7 +8,8 @@ from typing import Any
 
 from browser.page import ComfyPage
 
-# The oldest and the newest way to draw nodes: ComfyUI's own frontend, and Nodes 2.0 of the current one.
+# The oldest and the newest way to draw nodes: ComfyUI's own frontend, and Nodes 2.0 of the current one. The longest
+# tests run on one of them.
 ENDS = ["pinned-classic", "current-nodes2"]
 # The playhead keeps so far inside a timeline's strip, as in web/timeline.js.
 THUMB_PX = 12

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from browser.hands import at, choose_file, drag, on_strip, tick, wait
+from browser.hands import ENDS, at, choose_file, drag, on_strip, tick, wait
 from browser.page import ComfyPage
 from PIL import Image
 
@@ -143,6 +143,7 @@ def of_ambisonics(info: MediaInfo) -> tuple[str, str, tuple[float, ...], int]:
     return info.spherical.projection, track.heard.layout, info.spherical.pose_deg, track.channels
 
 
+@pytest.mark.parametrize("comfy", ENDS[1:], indirect=True)
 def test_an_artists_hour(page: ComfyPage, tmp_path: Path) -> None:
     upload(page, record(tmp_path))
     page.queue()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser.hands import choose_file, drag, show_help, wait
+from browser.hands import ENDS, choose_file, drag, show_help, wait
 from browser.page import ComfyPage
 from shipped_runs import write_sample
 
@@ -83,6 +83,7 @@ def test_a_saved_width_is_kept_unless_it_is_below_the_least(comfy: ComfyPage) ->
         assert (found["width"], found["cut"]) == (shown, [])
 
 
+@pytest.mark.parametrize("comfy", ENDS[:1], indirect=True)
 def test_a_whole_session_leaves_the_console_quiet(comfy: ComfyPage, tmp_path: Path) -> None:
     add_by_search_and_paste(comfy)
     comfy.open_template("con360_reframe")

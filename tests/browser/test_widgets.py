@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser.hands import RECORD, at, drag, show_help, wait
+from browser.hands import ENDS, RECORD, at, drag, show_help, wait
 from browser.page import ComfyPage
 from comfyui.server import PACK
 from shipped_runs import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, read
@@ -185,6 +185,7 @@ def test_text_that_is_no_keyframes_never_becomes_html(page: ComfyPage) -> None:
     assert page.complaints == []
 
 
+@pytest.mark.parametrize("comfy", ENDS[1:], indirect=True)
 def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> None:
     page.queue()
     page.show(EDITOR)
@@ -223,6 +224,7 @@ def test_run_choose_a_subject_set_keyframes_reload_and_play(page: ComfyPage) -> 
     page.shot("reloaded")
 
 
+@pytest.mark.parametrize("comfy", ENDS[1:], indirect=True)
 def test_the_last_picture_comes_back_after_a_reload_and_from_the_cache(page: ComfyPage) -> None:
     def shown() -> list[str]:
         """The hints over two pictures, empty where there is a picture; one of them may be outside the window."""
@@ -484,6 +486,7 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
     page.shot("help")
 
 
+@pytest.mark.parametrize("comfy", ENDS[1:], indirect=True)
 @pytest.mark.parametrize("language", ["zh"])
 def test_the_users_language_and_the_light_theme(comfy: ComfyPage, language: str) -> None:
     nodes2 = comfy.name.endswith("nodes2")

@@ -206,7 +206,10 @@ def test_json_is_one_line_that_says_everything(generate) -> None:
     assert facts["view"]["yaw_deg"] == pytest.approx(chosen["yaw_deg"])
     assert {"reading", "saliency", "sampling", "decoding", "writing"} <= set(facts["stages_s"])
     assert sum(facts["stages_s"].values()) == pytest.approx(facts["total_s"], rel=0.2)
-    assert facts["clip"] == {"frames": 4, "fps": 8.0, "size_px": 32, "samples": 8000, "sample_rate_hz": 16000}
+    assert facts["clip"] == {
+        "frames": 4, "fps": 8.0, "size_px": 32, "samples": 8000, "sample_rate_hz": 16000, "channels": 1,
+        "has_directions": False,
+    }  # fmt: skip
     assert any("No caption was typed" in w for w in facts["warnings"])
     assert Path(facts["output"]).samefile("view.mp4") and facts["conditions"] is None
 

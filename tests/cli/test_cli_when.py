@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_cli import con360, footage, generate, model  # noqa: F401  (fixtures)
 
-from con360.media.reader import read_sound
 from con360.media.timelines import read_time_track
 from con360.media.writer import write_clip, write_wav
 from con360.records import Sound
@@ -78,19 +78,21 @@ def test_wrong_options_are_named(con360, struck, arguments, says):  # noqa: F811
 def test_a_clip_follows_a_file(generate, struck, monkeypatch):  # noqa: F811
     Path("drawn.json").write_text('{"onsets": [{"time": 0.1}, {"time": 0.3}]}')
     Path("drawn.csv").write_text("0.1,hit\n0.3,hit\n0.9,past the end\n")
-    status, out, err = generate("-o", "a.mp4", "--when", "drawn.json", "--json")
+    status, out, err = generate("-o", "a.mp4", "--when", "drawn.json", "--save-latents", "a.safetensors", "--json")
     assert status == 0, err
     assert json.loads(out)["when"]["onsets"] == 2
     assert "drawn onsets are heard within 50 ms" in err, "an untrained model strikes nothing"
-    status, _, err = generate("-o", "b.mp4", "--when", "drawn.csv")
+    status, _, err = generate("-o", "b.mp4", "--when", "drawn.csv", "--save-latents", "b.safetensors")
     assert status == 0 and "past the clip's end" in err
     seen = []
     monkeypatch.setattr(
         "con360.saliency.painting.paint_track",
         lambda maps, place, *_: seen.append((place.yaw_deg, place.pitch_deg)) or maps,
     )
-    assert generate("-o", "c.mp4", "--when", struck, "--when-at=-30,10")[0] == 0 and seen == [(-30.0, 10.0)]
-    a, b, c = (read_sound(f"{name}.mp4")[0].waveform for name in "abc")
+    painted = ("--when-at=-30,10", "--save-latents", "c.safetensors")
+    assert generate("-o", "c.mp4", "--when", struck, *painted)[0] == 0 and seen == [(-30.0, 10.0)]
+    # An untrained model's sound is silence, whatever its latents.
+    a, b, c = (load_file(f"{name}.safetensors")["audio"] for name in "abc")
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 

@@ -337,7 +337,8 @@ def test_a_generated_sound_gets_its_directions(server: ComfyServer) -> None:
         prompt[key] = {"class_type": kind, "inputs": inputs}
     outcome = done(server.run(prompt))
     (heard,) = outcome.outputs["22"]["con360"]
-    with av.open(str(server.file(heard["panorama"]["field"]))) as container:
+    assert heard["panorama"]["ambisonic"]
+    with av.open(str(server.file(heard["panorama"]))) as container:
         assert container.streams.audio[0].codec_context.channels == 4
 
 

@@ -89,12 +89,12 @@ GUARDS = (
           "        if True:"),
     Guard("two_at_once", "one training per folder", "train/train.py",
           'hold(config.folder, "--out") if accelerator.is_main_process else nullcontext()', "nullcontext()"),
-    Guard("prompts", "nothing is kept of a clip", "con360/pipeline.py", "    said = drawing_notices(",
+    Guard("prompts", "nothing is kept of a clip", "con360/pipeline.py", "    said = model.notices + drawing_notices(",
           "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n"
-          "    said = drawing_notices("),
-    Guard("soak", "nothing is kept of a clip", "con360/pipeline.py", "    said = drawing_notices(",
+          "    said = model.notices + drawing_notices("),
+    Guard("soak", "nothing is kept of a clip", "con360/pipeline.py", "    said = model.notices + drawing_notices(",
           "    globals().setdefault('kept', []).append(torch.ones(8_000_000))\n"
-          "    said = drawing_notices("),
+          "    said = model.notices + drawing_notices("),
     Guard("determinism", "noise from the seed alone", "con360/sampling/settings.py",
           "        return torch.Generator().manual_seed(self.seed)",
           "        own = torch.Generator()\n        own.seed()\n        return own"),

@@ -59,7 +59,8 @@ def time_track_of_region(
         InputError: a clip of another length, no such region, or one that neither grows nor brightens.
     """
     seconds = clip.num_frames / clip.fps
-    if not SHORTEST_S <= seconds <= WINDOW_S:
+    # Four seconds at 29.97 frames a second are a little more.
+    if not SHORTEST_S <= seconds <= WINDOW_S + 1 / clip.fps:
         raise InputError(
             f"the clip lasts {seconds:g} s; a region is watched for {SHORTEST_S:g} to {WINDOW_S:g} s. Take a part of "
             f"it, or give a direction."

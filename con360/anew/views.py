@@ -18,7 +18,6 @@ from ..sampling.steer import Term
 from ..sampling.when import TimeGuideSettings
 
 MOST_VIEWS = 16
-SAME_SOUND = "the sound has no directions, so it is the same for every view"
 
 
 def generate_views(

@@ -255,7 +255,7 @@ def _write_more(
     """Write what was asked for beside the clips."""
     from ..pipeline import drawing_notices
 
-    for view, picture in zip(views, places.pictures(views), strict=False):
+    for view, picture in zip(views if places.picture else (), places.pictures(views), strict=True):
         remarks = drawing_notices(model, view.conditions.caption, settings)
         write_figure_of(view, picture, scene.clip, scene.saliency, scene.found, remarks, report)
     first = views[0]

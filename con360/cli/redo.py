@@ -11,6 +11,7 @@ from ..errors import InputError
 from .options import whole
 from .report import Report
 from .requests import GenerateRequest
+from .when import track_to_follow
 
 if TYPE_CHECKING:
     from ..anew.latents_file import LatentsFile
@@ -93,12 +94,7 @@ def _track(options: GenerateRequest, what: str) -> TimeTrack | None:
         return None
     if what == "picture":
         raise InputError("--redo-when says when the sound strikes, and --redo-what picture keeps the sound; drop one.")
-    from ..media.timelines import read_time_track
-    from ..sound.time_tracks import fit_time_track
-
-    track = read_time_track(options.redo_when, options.duration)
-    fit_time_track(track, options.duration)  # a track that cannot be followed is named before the work
-    return track
+    return track_to_follow(options.redo_when, options.duration)
 
 
 def _file(options: GenerateRequest) -> LatentsFile | None:

@@ -15,6 +15,8 @@ from .requests import GenerateRequest
 if TYPE_CHECKING:
     from ..records import Conditions, Progress, Viewpoint, ViewpointClip, ViewTrack
 
+SAME_SOUND = "every view has the scene's sound as it was made; --sound view turns it with the view"
+
 
 @dataclass(frozen=True)
 class SceneView:
@@ -78,7 +80,6 @@ def write_views(
     Args:
         views: makes the clips of `scene`, with `progress`. heard: gives a clip the sound of its file.
     """
-    from ..anew.views import SAME_SOUND
     from ..media.writer import write_clip
 
     written: list[SceneView] = []
@@ -92,8 +93,8 @@ def write_views(
             del report.seconds["generation"]
             for name, seconds in clip.stage_seconds.items():
                 report.seconds[name] = report.seconds.get(name, 0.0) + seconds
-            report.notice(*clip.notices, *((SAME_SOUND,) if clip.directions is None else ()))
             view = SceneView(viewpoint, conditions, clip, heard(clip, conditions.track), numbered(out, viewpoint.rank))
+            report.notice(*clip.notices, *((SAME_SOUND,) if view.heard is clip else ()))
             with report.stage("writing", steps=False):
                 report.notice(*write_clip(view.path, view.heard.frames, view.heard.fps, view.heard.sound))
             written.append(view)

@@ -26,14 +26,20 @@ def time_guide(options: TimeOptions, duration_s: float) -> tuple[TimeTrack | Non
         if options.when_strength is not None or options.when_at is not None:
             raise InputError("--when-strength and --when-at need a track to follow; give --when FILE.")
         return None, None
-    from ..media.timelines import read_time_track
     from ..sampling.when import TimeGuideSettings
-    from ..sound.time_tracks import fit_time_track
 
     settings = TimeGuideSettings() if options.when_strength is None else TimeGuideSettings(options.when_strength)
-    track = read_time_track(options.when, duration_s)
-    fit_time_track(track, duration_s)  # a track that cannot be followed is named before the work
-    return track, settings
+    return track_to_follow(options.when, duration_s), settings
+
+
+def track_to_follow(path: str, duration_s: float) -> TimeTrack:
+    """Read a track; one that cannot be followed is named before the work."""
+    from ..media.timelines import read_time_track
+    from ..sound.time_tracks import fit_time_track
+
+    track = read_time_track(path, duration_s)
+    fit_time_track(track, duration_s)
+    return track
 
 
 def with_track(conditions: Conditions, options: TimeOptions, track: TimeTrack | None, spec: ClipSpec) -> Conditions:

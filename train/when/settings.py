@@ -1,4 +1,4 @@
-"""Define the runs that make networks which tell when a picture sounds; defaults are the shipped one's."""
+"""Define the runs that make networks which tell when a picture sounds; none ships."""
 
 from __future__ import annotations
 

@@ -24,12 +24,16 @@ OnStep = Callable[[RunProgress], None] | None
 
 @dataclass(frozen=True)
 class Setup:
-    """Hold what a run needs: its job, its clips, and how its result is written."""
+    """Hold what a run needs: its job, its clips, and how its result is written.
+
+    Args:
+        write: writes the averaged weights; it is given the file, the loop and the validation figures.
+    """
 
     job: Job
     source: Source
     held_out: Source
-    write: Callable[[Path], None]
+    write: Callable[[Path, Loop, dict[str, float]], None]
 
 
 # Makes the job of a configuration; of what encodes clips while another learns, the device counts.
@@ -65,7 +69,7 @@ def _finish(config: RunConfig, loop: Loop, setup: Setup, say: Callable[[str], No
     with loop.averaged():
         figures = loop.validate()
         if loop.accelerator.is_main_process:
-            setup.write(config.out)
+            setup.write(config.out, loop, figures)
             said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
             say(f"wrote {config.out} after {loop.progress.step} steps in {loop.progress.seconds:.0f} s; unseen: {said}")
         loop.accelerator.wait_for_everyone()

@@ -11,8 +11,8 @@ it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -21,69 +21,47 @@ from con360.control.field_head import FieldConfig, FieldHead
 from con360.control.file import add_head
 from con360.errors import InputError
 from con360.scenes import caption_vocabulary
-from train.checkpoint import RunProgress, checkpoint_to_resume
-from train.config import describe, read_arguments
-from train.devices import make_accelerator
+from train.checkpoint import checkpoint_to_resume
+from train.config import RunConfig, describe, read_arguments
 from train.field.cache import build
 from train.field.job import FieldJob, Scenes
 from train.field.settings import FieldRunConfig
 from train.field.words import learn_words
-from train.locks import hold
 from train.loop import Loop, exit_status
+from train.stage import Setup, train_stage
 
 
-def train(
-    config: FieldRunConfig, say: Callable[[str], None] = print, on_step: Callable[[RunProgress], None] | None = None
-) -> dict[str, float]:
-    """Train, and write the head.
-
-    Returns:
-        Validation figures of the weights that were written.
+def setup_of(config: RunConfig, device: torch.device) -> Setup:
+    """Make the job of a configuration; without a checkpoint to go on from, learn captions alone first.
 
     Raises:
-        InputError: unusable settings or checkpoint, another run is writing there, or no control to add the head to.
-        Interrupted: a signal ended the run.
+        InputError: there is no control to add the head to.
     """
+    assert isinstance(config, FieldRunConfig), "there is one kind of run"
     if config.control is not None and not config.control.is_file():
         raise InputError(f"there is no control file {config.control}; name one, or leave control out.")
-    accelerator = make_accelerator(config)
-    with hold(config.folder, "--out") if accelerator.is_main_process else nullcontext():
-        start = checkpoint_to_resume(config)
-        torch.manual_seed(config.seed)
-        folder = config.scenes or config.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        source, held_out = (
-            Scenes(split, build(folder / f"scenes-{split}", split, count))
-            for split, count in (("train", config.pool), ("validation", config.held_out))
-        )
-        head = FieldHead(FieldConfig(caption_vocabulary()))
-        if start is None:
-            learn_words(head.reading, head.config.words, config.word_steps, config.seed, say)
-        job = FieldJob(config, head)
-        loop = Loop(config, job, source, held_out, accelerator, say, on_step)
-        if start is not None:
-            loop.load(start)
-            say(f"going on from {start}: step {loop.progress.step}")
-        loop.run()
-        return _finish(config, loop, job, say)
+    folder = config.scenes or config.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    source, held_out = (
+        Scenes(split, build(folder / f"scenes-{split}", split, count))
+        for split, count in (("train", config.pool), ("validation", config.held_out))
+    )
+    head = FieldHead(FieldConfig(caption_vocabulary()))
+    if checkpoint_to_resume(config) is None:
+        learn_words(head.reading, head.config.words, config.word_steps, config.seed, print)
+    job = FieldJob(config, head)
+    return Setup(job, source, held_out, lambda path, loop, figures: _write(path, config, job, loop, figures))
 
 
-def _finish(config: FieldRunConfig, loop: Loop, job: FieldJob, say: Callable[[str], None]) -> dict[str, float]:
-    with loop.averaged():
-        figures = loop.validate()
-        deaf = sum(loop.validate(bare=True).values())
-        if loop.accelerator.is_main_process:
-            record = {
-                "data": "procedural", "scenes": config.pool, "steps": loop.progress.step, "seed": config.seed,
-                "seconds": round(loop.progress.seconds), "validation": figures, "validation without sound": deaf,
-            }  # fmt: skip
-            save_head(config.out, job.net.head, record)
-            if config.control is not None:
-                add_head(config.control, config.out, config.out.with_name("control.safetensors"))
-            said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            say(f"wrote {config.out} after {loop.progress.step} steps in {loop.progress.seconds:.0f} s; unseen: {said}")
-        loop.accelerator.wait_for_everyone()
-    return figures
+def _write(path: Path, config: FieldRunConfig, job: FieldJob, loop: Loop, figures: dict[str, float]) -> None:
+    record = {
+        "data": "procedural", "scenes": config.pool, "steps": loop.progress.step, "seed": config.seed,
+        "seconds": round(loop.progress.seconds), "validation": figures,
+        "validation without sound": sum(loop.validate(bare=True).values()),
+    }  # fmt: skip
+    save_head(path, job.net.head, record)
+    if config.control is not None:
+        add_head(config.control, path, path.with_name("control.safetensors"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] != ["add"]:
-        train(read_arguments(arguments, FieldRunConfig()))
+        train_stage(read_arguments(arguments, FieldRunConfig()), setup_of)
         return
     if len(arguments) != 4:
         raise InputError("add takes three files: the control, the head, and the file to write.")

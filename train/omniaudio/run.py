@@ -55,7 +55,7 @@ def setup_of(config: RunConfig, device: torch.device) -> Setup:
 def _pictures(config: PicturesConfig) -> Setup:
     source, held_out = SceneMoments("train", config.pool), SceneMoments("validation", config.held_out)
     job = PicturesJob(config)
-    return Setup(job, source, held_out, lambda path: save_weights(job.encoder, path))
+    return Setup(job, source, held_out, lambda path, *_: save_weights(job.encoder, path))
 
 
 def _codec(config: CodecConfig) -> Setup:
@@ -68,7 +68,7 @@ def _codec(config: CodecConfig) -> Setup:
         rate, seconds = RATES_HZ[config.size], SECONDS[config.size]
         source, held_out = (SoundFiles(config.data, split, rate, seconds) for split in ("train", "validation"))
     vae = new_codec(config, source)
-    return Setup(CodecJob(config, vae), source, held_out, lambda path: save_weights(vae, path))
+    return Setup(CodecJob(config, vae), source, held_out, lambda path, *_: save_weights(vae, path))
 
 
 def _flow(config: FlowConfig, device: torch.device) -> Setup:
@@ -78,7 +78,7 @@ def _flow(config: FlowConfig, device: torch.device) -> Setup:
     if config.init is not None:
         load_flow(model, config.init)
     close_unseen(model, config.branches)
-    return Setup(FlowJob(config, model), source, held_out, lambda path: save_flow(model, path))
+    return Setup(FlowJob(config, model), source, held_out, lambda path, *_: save_flow(model, path))
 
 
 def _fields(config: FlowConfig, codec: Oobleck) -> tuple[Source, Source, int]:

@@ -29,7 +29,7 @@ def setup_of(config: RunConfig, device: torch.device) -> Setup:
     files = (build(config.folder / f"{s}-{voices}.safetensors", s, count, voices) for s, count in counts.items())
     source, held_out = map(SceneRegions, files)
     job = EnvelopeJob(config)
-    return Setup(job, source, held_out, lambda path: save_picture_envelope(job.net.network, path))
+    return Setup(job, source, held_out, lambda path, *_: save_picture_envelope(job.net.network, path))
 
 
 def train(config: RunConfig, say: Callable[[str], None] = print, on_step: OnStep = None) -> dict[str, float]:

@@ -188,8 +188,8 @@ class _Faces(_ByDirection):
     @property
     def axes(self) -> np.ndarray:
         """Right, up and forward axes of the faces, `[6, 3, 3]`."""
-        names = [name for row in self.grid for name in row.split()]
-        return np.array([[_AXES[right], _AXES[up], _AXES[middle]] for middle, right, up in names], float)
+        names = [[_AXES[side] for side in name] for row in self.grid for name in row.split()]
+        return np.array([[right, up, middle] for middle, right, up in names], float)
 
     def on_faces(self, dirs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Number of the face that each direction `[..., 3]` meets, and its place there: -1 to 1 right and up."""

@@ -170,7 +170,7 @@ class Painter:
         if eye == "whole":
             return whole
         if eye is None and self.both_eyes:
-            self.packing = packing or "mono"
+            self.packing = "left-right" if packing == "left-right" else "top-bottom"
             return whole
         if eye is None:
             eye = "left"

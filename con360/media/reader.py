@@ -355,7 +355,8 @@ def _check_picture(info: MediaInfo, eye: str | None) -> None:
         raise InputError(f"{name} is only {size} pixels, too small for a panorama. Give a larger one.")
     if info.spherical.projection == "flat":
         raise InputError(
-            f"{name} is a flat video, as its metadata says; a 360° video is wanted. If it is one, choose its projection."
+            f"{name} is a flat video, as its metadata says; a 360° video is wanted. If it is one, choose its "
+            f"projection by hand."
         )
     if info.projection == "flat?" and info.stereo == "mono" and eye is None:
         low, high = PANORAMA_ASPECT

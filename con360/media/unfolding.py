@@ -36,7 +36,7 @@ def unfolding_of(info: MediaInfo) -> Unfolding | None:
         InputError: as in `projections_of`.
     """
     found = projections_of(info.spherical, info.reading.upright, info.path.name)
-    return found and Unfolding(info, found)
+    return None if found is None else Unfolding(info, found)
 
 
 def check_copied(info: MediaInfo) -> None:

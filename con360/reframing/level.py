@@ -25,6 +25,7 @@ from ..geometry.sphere import angles, directions, rotation, rotation_angles
 from ..media.coders import PictureCoding, check_codec
 from ..media.files import check_not_read
 from ..media.info import MediaInfo, pose_notices, probe
+from ..media.layouts import AS_TAGGED, Reading
 from ..media.reader import PanoramaStream, check_times
 from ..media.spherical import SphericalTags
 from ..media.writer import aac_notices, check_clip_path, clip_stream
@@ -50,7 +51,7 @@ class LevelSettings:
             players to begin with; None leaves it.
         start_s: where to begin. duration_s: how long; None goes to the end.
         eye: one eye of stereo video, or `whole`; None keeps both where metadata says stereo, each turned by itself.
-        audio_track, ambisonics, head_locked: as in `read_panorama`. These and the eye are about files.
+        audio_track, ambisonics, head_locked, reading: as in `read_panorama`. These and the eye are about files.
         coding: codec and quality of the picture.
 
     Raises:
@@ -69,6 +70,7 @@ class LevelSettings:
     ambisonics: str = "auto"
     head_locked: bool = False
     coding: PictureCoding = PictureCoding()
+    reading: Reading = AS_TAGGED
 
     def __post_init__(self) -> None:
         number = 0.0 if self.recentre in (None, INITIAL) else self.recentre
@@ -76,6 +78,8 @@ class LevelSettings:
             if not isinstance(angle, int | float) or not math.isfinite(angle):
                 raise InputError(f"a turn by {angle!r} degrees was asked for; wanted a finite number.")
         check_times(self.start_s, self.duration_s)
+        if self.reading.upright:
+            raise InputError("a tilt that the file states is undone by auto here; leave upright out.")
 
     @property
     def stop_s(self) -> float:
@@ -136,7 +140,7 @@ def _open(
 ) -> PanoramaStream:  # fmt: skip
     if isinstance(source, PanoramaClip):
         return HeldPanorama(source)
-    info = probe(source)
+    info = probe(source).taken_as(settings.reading)
     check_not_read(out, [info.path])
     # `turn_of` says more of the tilt.
     others = tuple(notice for notice in info.notices if notice not in pose_notices(info.spherical))

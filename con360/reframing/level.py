@@ -28,6 +28,7 @@ from ..media.info import MediaInfo, pose_notices, probe
 from ..media.layouts import AS_TAGGED, Reading
 from ..media.reader import PanoramaStream, check_times
 from ..media.spherical import SphericalTags
+from ..media.unfolding import unfolding_of
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import PanoramaClip, Progress, View
 from .in_memory import HeldPanorama
@@ -247,7 +248,9 @@ def _write(
 
 def _told(stream: PanoramaStream, turn: View, sound: str) -> tuple[str, ...]:
     """Notices about the turn, once the picture's eyes and the sound are known."""
-    said = [] if _is_turned(turn) else ["Nothing is turned: the angles are 0, and the file is coded again as it is."]
+    is_plain = unfolding_of(stream.info) is None
+    plain = "the file is coded again as it is" if is_plain else "the picture is laid out as a panorama"
+    said = [] if _is_turned(turn) else [f"Nothing is turned: the angles are 0, and {plain}."]
     if _is_turned(turn) and sound not in ("ambisonics", "none"):
         said.append(f"The sound ({sound}) has no directions that could turn with the picture.")
     if stream.packing != "mono" and max(abs(turn.pitch_deg), abs(turn.roll_deg)) > NO_TURN_DEG:

@@ -65,8 +65,11 @@ class Mesh:
     def size(self, rows: int, columns: int) -> tuple[int, int]:
         first, second = (self.texture[self._solid, i] - self.texture[self._solid, 0] for i in (1, 2))
         areas = 0.5 * np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) * rows * columns
-        # Pixels per radian that the middle one of the triangles has.
-        fineness = math.sqrt(float(np.median(areas / np.maximum(self._solid_angles, 1e-12))))
+        # Pixels per radian in the middle of all, by how much of the sphere has fewer.
+        finest = areas / np.maximum(self._solid_angles, 1e-12)
+        rising = np.argsort(finest)
+        below = np.cumsum(self._solid_angles[rising])
+        fineness = math.sqrt(float(finest[rising][np.searchsorted(below, below[-1] / 2)]))
         height = max(2, 2 * round(math.pi * fineness / 2))
         return height, 2 * height
 

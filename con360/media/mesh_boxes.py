@@ -47,10 +47,10 @@ def _unpacked(body: bytes) -> bytes:
         return data
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = stream.decompress(data, MAX_BYTES)
+        whole = stream.decompress(data, MAX_BYTES + 1)
     except zlib.error as error:
         raise InputError(f"the mesh is damaged ({error})") from error
-    if stream.unconsumed_tail:
+    if len(whole) > MAX_BYTES:
         raise InputError(f"the mesh unpacks to more than {MAX_BYTES >> 20} MiB")
     if not stream.eof:
         raise InputError("the mesh is cut off")

@@ -122,7 +122,7 @@ def _limited(size: tuple[int, int]) -> tuple[int, int]:
 
 
 class _Table:
-    """Where a panorama's pixels lie in a picture, made once for all frames."""
+    """Places of a panorama's pixels in a picture, found once for all frames."""
 
     def __init__(
         self, projection: Projection, size: tuple[int, int], picture: tuple[int, int], turn: np.ndarray

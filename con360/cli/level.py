@@ -19,7 +19,7 @@ def run_level(options: LevelRequest, started: float) -> None:
         yaw_deg=options.yaw, pitch_deg=options.pitch, roll_deg=options.roll, auto=options.auto,
         recentre=options.recentre, start_s=options.start, duration_s=options.duration, eye=options.eye,
         audio_track=options.audio_track, ambisonics=options.ambisonics, head_locked=options.head_locked,
-        coding=PictureCoding(options.codec, options.quality),
+        coding=PictureCoding(options.codec, options.quality), reading=options.reading,
     )  # fmt: skip
     report = Report(started)
     with report.stage("level") as progress:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ..choices import (
         ClipSound,
         Eye,
+        Layout,
         LooksTo,
+        ProjectionWord,
         Quality,
         Ranking,
         RedoPart,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         TimesFrom,
         VideoCodec,
     )
+    from ..media.layouts import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +41,28 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExcerptOptions:
-    """Part of INPUT: from `start`, for `duration` seconds; `eye` of stereo video, None as the metadata says."""
+class PictureOptions:
+    """Picture of INPUT: `eye` of stereo video, None as the metadata says; layout, projection and pose."""
+
+    eye: Eye | None
+    layout: Layout
+    projection: ProjectionWord
+    upright: bool
+
+    @property
+    def reading(self) -> Reading:
+        from ..media.layouts import Reading
+
+        return Reading(self.layout, self.projection, self.upright)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcerptOptions(PictureOptions):
+    """Part of INPUT: from `start`, for `duration` seconds."""
 
     input: str
     start: float
     duration: float
-    eye: Eye | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +228,7 @@ class GenerateRequest(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
+class ReframeRequest(Request, PictureOptions, SoundOptions, SaliencyOptions, DirectionOptions):
     """`con360 reframe`; `duration` None goes to the end."""
 
     input: str
@@ -220,7 +238,6 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     device: str
     start: float
     duration: float | None
-    eye: Eye | None
     size: str | None
     fps: float | None
     sound: SoundKind
@@ -232,7 +249,7 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelRequest(Request, SoundOptions):
+class LevelRequest(Request, PictureOptions, SoundOptions):
     """`con360 level`; `recentre` is a yaw, "initial" or None."""
 
     input: str
@@ -244,7 +261,6 @@ class LevelRequest(Request, SoundOptions):
     recentre: float | Literal["initial"] | None
     start: float
     duration: float | None
-    eye: Eye | None
     codec: VideoCodec
     quality: Quality
 
@@ -301,7 +317,7 @@ class ListenRequest(Request, SoundOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewsRequest(Request, SoundOptions, SaliencyOptions):
+class ViewsRequest(Request, PictureOptions, SoundOptions, SaliencyOptions):
     """`con360 views`; `count` None and `regions` None take the default count, `duration` None goes to the end."""
 
     input: str
@@ -313,7 +329,6 @@ class ViewsRequest(Request, SoundOptions, SaliencyOptions):
     device: str
     start: float
     duration: float | None
-    eye: Eye | None
     size: str | None
     fps: float | None
     with_sound: bool

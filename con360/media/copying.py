@@ -16,6 +16,7 @@ from .files import atomic_path
 from .info import MediaInfo, open_media, video_stream
 from .reader import EXCERPT_TOLERANCE_S
 from .spherical_tags import Packing, tag_file
+from .unfolding import check_copied
 from .writer import SoundCoder, add_sound_track, check_clip_path
 
 if TYPE_CHECKING:
@@ -48,11 +49,14 @@ def copied_clip(
         start_s, stop_s: part of the picture; `stop_s` may be infinite.
 
     Raises:
-        InputError: an MP4 does not hold the picture's codec, or a place that cannot be written to.
+        InputError: an MP4 does not hold the picture's codec, it is tagged and no panorama as it is stored, or a place
+            that cannot be written to.
     """
     import av
 
     check_clip_path(path)
+    if packing:
+        check_copied(info)
     options = {"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
     with atomic_path(path) as temporary, open_media(info.path) as source:
         clock = _picture(source).time_base

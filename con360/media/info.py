@@ -14,6 +14,7 @@ from ..records import SoundLayout
 from ..sound.channels import AmbisonicTags, Channels, channel_meaning
 from .early import early_times
 from .files import existing_file
+from .layouts import AS_TAGGED, Reading, tags_as
 from .limits import max_pixels
 from .spherical import SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
 
@@ -107,6 +108,7 @@ class MediaInfo:
         spherical: projection and stereo packing that the metadata states.
         origin_s: file time that counts as 0; below 0 where Matroska stores more (`early_times`).
         notices: sentences for people.
+        reading: how the picture is taken where that is not as its metadata says.
     """
 
     path: Path
@@ -123,6 +125,7 @@ class MediaInfo:
     audio_tracks: tuple[AudioTrack, ...] = ()
     origin_s: float = 0.0
     notices: tuple[str, ...] = ()
+    reading: Reading = AS_TAGGED
 
     @property
     def aspect(self) -> float:
@@ -137,6 +140,14 @@ class MediaInfo:
     @property
     def stereo(self) -> str:
         return self.spherical.stereo or "mono"
+
+    def taken_as(self, reading: Reading) -> MediaInfo:
+        """Return the file with its picture taken as a reading says."""
+        said = pose_notices(self.spherical) if reading.upright else ()
+        return replace(
+            self, spherical=tags_as(self.spherical, reading), reading=reading,
+            notices=tuple(notice for notice in self.notices if notice not in said),
+        )  # fmt: skip
 
 
 @contextmanager

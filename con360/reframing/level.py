@@ -25,8 +25,10 @@ from ..geometry.sphere import angles, directions, rotation, rotation_angles
 from ..media.coders import PictureCoding, check_codec
 from ..media.files import check_not_read
 from ..media.info import MediaInfo, pose_notices, probe
+from ..media.layouts import AS_TAGGED, Reading
 from ..media.reader import PanoramaStream, check_times
 from ..media.spherical import SphericalTags
+from ..media.unfolding import unfolding_of
 from ..media.writer import aac_notices, check_clip_path, clip_stream
 from ..records import PanoramaClip, Progress, View
 from .in_memory import HeldPanorama
@@ -50,7 +52,7 @@ class LevelSettings:
             players to begin with; None leaves it.
         start_s: where to begin. duration_s: how long; None goes to the end.
         eye: one eye of stereo video, or `whole`; None keeps both where metadata says stereo, each turned by itself.
-        audio_track, ambisonics, head_locked: as in `read_panorama`. These and the eye are about files.
+        audio_track, ambisonics, head_locked, reading: as in `read_panorama`. These and the eye are about files.
         coding: codec and quality of the picture.
 
     Raises:
@@ -69,6 +71,7 @@ class LevelSettings:
     ambisonics: str = "auto"
     head_locked: bool = False
     coding: PictureCoding = PictureCoding()
+    reading: Reading = AS_TAGGED
 
     def __post_init__(self) -> None:
         number = 0.0 if self.recentre in (None, INITIAL) else self.recentre
@@ -76,6 +79,8 @@ class LevelSettings:
             if not isinstance(angle, int | float) or not math.isfinite(angle):
                 raise InputError(f"a turn by {angle!r} degrees was asked for; wanted a finite number.")
         check_times(self.start_s, self.duration_s)
+        if self.reading.upright:
+            raise InputError("a tilt that the file states is undone by auto here; leave upright out.")
 
     @property
     def stop_s(self) -> float:
@@ -136,7 +141,7 @@ def _open(
 ) -> PanoramaStream:  # fmt: skip
     if isinstance(source, PanoramaClip):
         return HeldPanorama(source)
-    info = probe(source)
+    info = probe(source).taken_as(settings.reading)
     check_not_read(out, [info.path])
     # `turn_of` says more of the tilt.
     others = tuple(notice for notice in info.notices if notice not in pose_notices(info.spherical))
@@ -243,7 +248,9 @@ def _write(
 
 def _told(stream: PanoramaStream, turn: View, sound: str) -> tuple[str, ...]:
     """Notices about the turn, once the picture's eyes and the sound are known."""
-    said = [] if _is_turned(turn) else ["Nothing is turned: the angles are 0, and the file is coded again as it is."]
+    is_plain = unfolding_of(stream.info) is None
+    plain = "the file is coded again as it is" if is_plain else "the picture is laid out as a panorama"
+    said = [] if _is_turned(turn) else [f"Nothing is turned: the angles are 0, and {plain}."]
     if _is_turned(turn) and sound not in ("ambisonics", "none"):
         said.append(f"The sound ({sound}) has no directions that could turn with the picture.")
     if stream.packing != "mono" and max(abs(turn.pitch_deg), abs(turn.roll_deg)) > NO_TURN_DEG:

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..geometry.degrees import DEG
 from ..media.files import check_not_read
 from ..media.info import probe
+from ..media.layouts import AS_TAGGED, Reading
 from ..media.planes import Planes
 from ..media.reader import PanoramaStream, check_times, shown_at_rate
 from ..media.writer import ClipStream, aac_notices, check_clip_path, clip_stream
@@ -94,7 +95,7 @@ class ReframeSettings:
         stereo: law by which Ambisonics becomes stereo (`sound.stereo`).
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
-        eye, audio_track, ambisonics, head_locked: as in `read_panorama`, for files.
+        eye, audio_track, ambisonics, head_locked, reading: as in `read_panorama`, for files.
         saliency: method of `predict_saliency`, for `Follow`.
 
     Raises:
@@ -114,6 +115,7 @@ class ReframeSettings:
     head_locked: bool = False
     saliency: str | Path = MULTICUE
     aspect: float | None = None
+    reading: Reading = AS_TAGGED
 
     def __post_init__(self) -> None:
         low, high = SIDE_RANGE_PX
@@ -199,7 +201,7 @@ def _open(
                 f"the eye {settings.eye!r} is for files; cut the frames of that eye out of the clip first."
             )
         return HeldPanorama(source)
-    info = probe(source)
+    info = probe(source).taken_as(settings.reading)
     check_not_read(out, [info.path])
     return PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ..choices import (
         ClipSound,
         Eye,
+        Hdr,
         LooksTo,
+        PresetName,
         Quality,
         Ranking,
         RedoPart,
@@ -62,6 +64,13 @@ class SaliencyOptions:
 
     saliency: str | None
     faces: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetOptions:
+    """Kind of the written file; None for an MP4 of H.264 with AAC or Opus."""
+
+    preset: PresetName | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +219,7 @@ class GenerateRequest(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
+class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions, PresetOptions):
     """`con360 reframe`; `duration` None goes to the end."""
 
     input: str
@@ -229,11 +238,12 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     roll: float | None
     aspect: str | None
     write_keyframes: str | None
+    hdr: Hdr
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelRequest(Request, SoundOptions):
-    """`con360 level`; `recentre` is a yaw, "initial" or None."""
+class LevelRequest(Request, SoundOptions, PresetOptions):
+    """`con360 level`; `recentre` is a yaw, "initial" or None; `codec` None is the preset's, else H.264."""
 
     input: str
     output: str
@@ -245,12 +255,13 @@ class LevelRequest(Request, SoundOptions):
     start: float
     duration: float | None
     eye: Eye | None
-    codec: VideoCodec
+    codec: VideoCodec | None
     quality: Quality
+    hdr: Hdr
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
+class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions, PresetOptions):
     """`con360 place`; `order` of None is the clip's own, else 1; `views` is a folder with sounds of views."""
 
     sounds: tuple[str, ...]
@@ -264,7 +275,7 @@ class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmbisonicsRequest(Request, SoundOptions, SaliencyOptions):
+class AmbisonicsRequest(Request, SoundOptions, SaliencyOptions, PresetOptions):
     """`con360 ambisonics`; `duration` None goes to the end, `steps` and `cfg` None are the model's own."""
 
     input: str

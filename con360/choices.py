@@ -30,7 +30,7 @@ MasterCodec = Literal["ProRes"]
 SoundCodec = Literal["AAC", "Opus", "PCM"]
 Quality = Literal["high", "medium", "small"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
-# What becomes of HDR: it is mapped to SDR, or stays HDR in a file of 10 bits; frames in memory may hold its bare values.
+# HDR is mapped to SDR, or stays HDR in a file of 10 bits; frames in memory may hold its bare values.
 Hdr = Literal["tone-map", "keep", "values"]
 WRITTEN_HDR: tuple[Hdr, ...] = ("tone-map", "keep")
 LOADED_HDR: tuple[Hdr, ...] = ("tone-map", "values")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 # Of red, green and blue on HDR's way to SDR.
 HDR_BITS = 10
-# FFmpeg's number of the matrix, which PyAV has no name for.
-BT_2020 = 9
 
 # Halves of top-bottom stereo correlate at 0.96 and above in real clips, upper and lower half of a panorama below 0.5.
 SAME_PICTURE = 0.8
@@ -231,6 +229,8 @@ def upright_pixels(frame: VideoFrame, info: MediaInfo, hdr: Hdr = "tone-map") ->
 def _sdr_pixels(frame: VideoFrame, colour: Colour, is_full: bool) -> np.ndarray:
     from .tone import sdr_of
 
+    # PyAV has no name for BT.2020's matrix: what the frame itself says counts.
+    frame.colorspace = colour.matrix
     if frame.format.is_rgb:
         values = frame.reformat(format="rgb48le").to_ndarray() >> (16 - HDR_BITS)
     else:
@@ -250,7 +250,7 @@ def _rgb(frame: VideoFrame, planes: str, matrix: int, is_full: bool, bits: int =
     picture = frame.reformat(
         # FFmpeg has fast code for planes alone: half the time of rgb24, the same levels.
         format=planes,
-        src_colorspace=getattr(Colorspace, name, BT_2020),
+        src_colorspace=getattr(Colorspace, name, None),
         dst_colorspace=Colorspace.ITU601,
         src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,

@@ -60,7 +60,10 @@ class FileKind:
 
     def showing(self, colour: Colour, hdr: Hdr) -> FileKind:
         """Return the kind that keeps HDR of this colour where it is to be kept; itself for any other picture."""
-        return replace(self, picture=self.picture.keeping(colour)) if colour.hdr and hdr == "keep" else self
+        if not colour.hdr or hdr != "keep":
+            return self
+        picture = self.picture.keeping(colour)
+        return replace(self, picture=picture, copied=self.copied | {_NAMES[picture.codec]})
 
     def copied_notices(self, codec: str) -> tuple[str, ...]:
         """Say that a picture is copied in another codec (FFmpeg's name) than the preset's players are sure to show."""
@@ -81,7 +84,8 @@ _KINDS: dict[PresetName, FileKind] = {
     "youtube": FileKind(PictureCoding("H.264"), SoundCoding("AAC", 48000), FieldShape(1, False), ".mp4",
                         PLAYED_BY_ALL | {"av1"}),
     "quest": FileKind(PictureCoding("H.265"), OPUS, FieldShape(1), ".mp4", PLAYED_BY_ALL),
-    "headlocked": FileKind(PictureCoding("H.264"), OPUS, FieldShape(1, True), ".mp4", PLAYED_BY_ALL | {"av1"}),
+    "headlocked": FileKind(PictureCoding("H.264"), replace(OPUS, steady=True), FieldShape(1, True), ".mp4",
+                           PLAYED_BY_ALL | {"av1"}),
     "third-order": FileKind(PictureCoding("H.264"), OPUS, FieldShape(3, needs_field=True), ".mp4", PLAYED_BY_ALL),
     "master": FileKind(PictureCoding("ProRes"), SoundCoding("PCM"), KEPT, ".mov", frozenset({"prores"})),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Codecs of the sound in clips that are written: AAC, Opus and PCM, with the rates, channels and levels that each holds."""
+"""Codecs of the sound in clips that are written: the rates, channels and levels that AAC, Opus and PCM hold."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ class SoundCoding:
     Args:
         codec: None takes AAC where it has the channels, else Opus.
         rate_hz: of the result; None keeps the sound's own where the codec has it.
-        bit_rate: of each channel of Opus, in bits a second.
+        bit_rate: of each channel of Opus, in bits a second. steady: at every moment, in silence too.
     """
 
     codec: SoundCodec | None = None
     rate_hz: int | None = None
     bit_rate: int = OPUS_BIT_RATE
+    steady: bool = False
 
     def codec_for(self, channels: int) -> SoundCodec:
         return self.codec or ("AAC" if channels in LAYOUTS else "Opus")
@@ -103,7 +104,8 @@ class SoundCoding:
             audio = _stream(container, "pcm_s24le", rate_hz, layout, {})
             audio.codec_context.format = "s32"
             return SoundCoder(container, audio, PCM_BLOCK, lead=0)
-        audio = _stream(container, "libopus", rate_hz, layout, {"mapping_family": "2"} if channels > 2 else {})
+        options = {"mapping_family": "2"} if channels > 2 else {}
+        audio = _stream(container, "libopus", rate_hz, layout, options | ({"vbr": "off"} if self.steady else {}))
         audio.codec_context.format, audio.codec_context.bit_rate = "flt", channels * self.bit_rate
         return SoundCoder(container, audio, OPUS_BLOCK)
 

@@ -18,8 +18,7 @@ from .sources import SoundFile, Source
 class HeadLocked:
     """Give the pair of a clip's own sound.
 
-    Its own head-locked pair where it has one; mono, stereo and loudspeakers as stereo; silence for Ambisonics alone, for
-    channels of unknown places and for no sound.
+    Its own head-locked pair where it has one; mono, stereo and loudspeakers as stereo; else silence.
     """
 
     file: SoundFile | None

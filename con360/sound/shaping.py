@@ -1,4 +1,4 @@
-"""Bring a sound to the channels that a kind of file holds: an order of Ambisonics, with or without a head-locked pair."""
+"""Bring a sound to the channels that a kind of file holds: Ambisonics of an order, perhaps with a head-locked pair."""
 
 from __future__ import annotations
 

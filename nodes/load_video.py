@@ -58,6 +58,11 @@ class Load360Video(io.ComfyNode):
                     "marked as stereo.",
                 ),
                 *sockets.channel_inputs(),
+                io.Combo.Input(
+                    "hdr", options=list(choices.LOADED_HDR), default=choices.LOADED_HDR[0], optional=True,
+                    tooltip="HDR10 and HLG videos: tone-mapped to ordinary frames, or the file's own values as they "
+                    "are.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -81,9 +86,10 @@ class Load360Video(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, video: str, start: float, duration: float, fps: float, height: int, eye: Eye | Literal["auto"],
-        ambisonics: str = "auto", head_locked: bool = False,
+        ambisonics: str = "auto", head_locked: bool = False, hdr: choices.Hdr = "tone-map",
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(eye, EYES, "the eye")
+        runtime.check_choice(hdr, choices.LOADED_HDR, "what becomes of HDR")
         height, odd = runtime.even(height, *HEIGHT_RANGE)
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
         caption, shown = "", dict[str, Any](video=video)
@@ -101,7 +107,7 @@ class Load360Video(io.ComfyNode):
             clip = read_panorama(
                 source, start_s=start, duration_s=duration, fps=fps, height=height,
                 eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
-                progress=runtime.progress(),
+                hdr=hdr, progress=runtime.progress(),
             )  # fmt: skip
         shown["notices"] = notices = [*odd, *clip.notices]
         return io.NodeOutput(

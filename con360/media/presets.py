@@ -11,14 +11,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..choices import PRESETS, Hdr, PresetName
 from ..errors import InputError
-from ..sound.shaping import KEPT, FieldShape
+from ..sound.shaping import KEPT, FieldShape, shape_matrix
 from .coders import PictureCoding, check_codec
 from .colour import Colour
 from .sound_coders import USUAL_SOUND, SoundCoding
-from .writer import check_clip_path
+from .writer import check_clip_path, fit_sound
+
+if TYPE_CHECKING:
+    from ..records import Sound
 
 # FFmpeg's names of what the codecs write.
 _NAMES = {"H.264": "h264", "H.265": "hevc", "ProRes": "prores"}
@@ -108,3 +112,21 @@ def file_kind(preset: PresetName | None, coding: PictureCoding | None = None) ->
         raise InputError(f"the preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}.")
     kind = _KINDS[preset]
     return replace(kind, name=preset, picture=replace(kind.picture, quality=coding.quality))
+
+
+def sound_for(kind: FileKind, sound: Sound) -> tuple[Sound, tuple[str, ...]]:
+    """Bring a sound to the channels, rate and level of a kind of file; notices say what was done.
+
+    Raises:
+        InputError: the kind needs Ambisonics, and the sound has no directions.
+    """
+    from ..sound.levels import for_clip
+
+    said: tuple[str, ...] = ()
+    if sound.layout != "ambix" or not kind.name:
+        sound, said = for_clip(sound)
+    matrix, shaped = shape_matrix(kind.shape, sound.layout, sound.waveform.shape[0])
+    if matrix is not None:
+        sound = replace(sound, waveform=matrix.to(sound.waveform) @ sound.waveform, layout="ambix", speakers=())
+    fitted, changed = fit_sound(sound, kind.sound)
+    return fitted, (*said, *shaped, *changed)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..records import SoundLayout, order_of
+from ..records import Sound, SoundLayout, order_of
 from .channels import ORDERS, PAIR
 
 if TYPE_CHECKING:
@@ -94,3 +94,38 @@ def _told(own: int, order: int, has_pair: bool, with_pair: bool) -> tuple[str, .
 def shaped(blocks: Iterator[Tensor], matrix: Tensor | None) -> Iterator[Tensor]:
     """Yield blocks `[D, n]` of blocks `[C, n]`; None leaves them as they are."""
     return blocks if matrix is None else (matrix.to(block) @ block for block in blocks)
+
+
+def with_pair(sound: Sound | None, pair: Sound) -> Sound:
+    """Add a head-locked pair to Ambisonics, at its rate; a pair that is there is replaced.
+
+    Args:
+        sound: Ambisonics; None is a silent field. pair: any sound; it becomes stereo.
+
+    Returns:
+        As long as the longer of both.
+
+    Raises:
+        InputError: the sound is no Ambisonics.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from .ambisonics import field_and_pair
+    from .levels import for_clip, resample
+
+    if sound is not None and sound.layout != "ambix":
+        raise InputError(
+            f"a head-locked pair goes beside Ambisonics, and the sound is {sound.layout} with "
+            f"{sound.waveform.shape[0]} channels. Place it first, or leave one of both out."
+        )
+    sides = pair.waveform[-PAIR:] if pair.layout == "ambix" and order_of(len(pair.waveform)) is None else None
+    mixed = for_clip(pair)[0] if sides is None else replace(pair, waveform=sides, layout="stereo")
+    if sound is None:
+        sound = Sound(torch.zeros(4, 1), pair.sample_rate_hz, "ambix")
+    sides = resample(mixed, sound.sample_rate_hz).waveform
+    field = field_and_pair(sound.waveform)[0].cpu().float()
+    count = max(field.shape[1], sides.shape[1])
+    parts = (field, sides[:1].expand(PAIR, -1) if len(sides) == 1 else sides[:PAIR])
+    joined = torch.cat([F.pad(part, (0, count - part.shape[1])) for part in parts])
+    return replace(sound, waveform=joined)

@@ -12,6 +12,7 @@ import pytest
 
 from con360.media.colour import Colour
 from con360.media.info import probe
+from con360.media.painting import upright_pixels
 from con360.media.planes import values_of
 from con360.media.reader import PanoramaStream, read_panorama
 from con360.media.tone import nits_of_pq, pq_of_nits, sdr_of
@@ -82,7 +83,7 @@ def test_matrices_and_ranges_keep_their_colours(tmp_path: Path) -> None:
         assert np.abs(patches(first_of(tmp_path / "turned.mp4")) - turned).max() <= 2, (matrix, full)
         reframe(source, tmp_path / "cut.mp4", View(-135.0, 45.0, 30.0), ReframeSettings(size=(64, 64)))
         with av.open(str(tmp_path / "cut.mp4")) as container:
-            cut = next(container.decode(video=0)).to_ndarray(format="rgb24")
+            cut = upright_pixels(next(container.decode(video=0)), probe(tmp_path / "cut.mp4"))
         assert np.abs(cut[32, 32].astype(float) - COLOURS[0]).max() <= 2, (matrix, full)
 
 

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..records import Progress
 from .edit_lists import end_picture
 from .files import atomic_path
-from .info import MediaInfo, open_media, video_stream
+from .info import AudioTrack, MediaInfo, open_media, video_stream
 from .reader import EXCERPT_TOLERANCE_S
 from .sound_coders import USUAL_SOUND, SoundCoder, SoundCoding
 from .spherical_tags import Packing, tag_file
@@ -36,7 +36,7 @@ TIMED = {"mp4", "matroska", "mpegts", "flv"}
 def copied_clip(
     info: MediaInfo, path: str | os.PathLike, sound: tuple[int, int] | None, packing: Packing | None = None,
     start_s: float = 0.0, stop_s: float = math.inf, *, sound_coding: SoundCoding = USUAL_SOUND,
-    tags: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None, track: AudioTrack | None = None,
 ) -> Iterator[CopiedClip]:  # fmt: skip
     """Write a clip with the picture of another one, bit for bit, and new sound; it gets its name when the block ends.
 
@@ -50,6 +50,7 @@ def copied_clip(
             is kept.
         start_s, stop_s: part of the picture; `stop_s` may be infinite.
         sound_coding: of the sound. tags: further metadata of the file.
+        track: sound track of the file whose packets are copied, too (`CopiedClip.copy_all`); `sound` is None then.
 
     Raises:
         InputError: an MP4 does not hold the picture's codec, or a place that cannot be written to.
@@ -67,12 +68,13 @@ def copied_clip(
         with av.open(str(temporary), "w", options=options) as target:
             target.metadata.update(tags or {})
             packets = _packets(info, source, start_s, stop_s)
-            clip = CopiedClip(info, source, target, sound, packets, stop_s - start_s, sound_coding)
+            clip = CopiedClip(info, source, target, sound, packets, stop_s - start_s, sound_coding, track)
             yield clip
             clip.finish()
         if stop_s < math.inf:
             end_picture(temporary, stop_s - start_s)
-        is_ambisonic, mastering = sound is not None and sound[0] > 2, info.colour.mastering
+        channels = track.channels if track is not None else sound[0] if sound is not None else 0
+        is_ambisonic, mastering = channels > 2, info.colour.mastering
         if is_ambisonic or packing or mastering:
             tag_file(
                 temporary, panorama=packing, ambisonic=is_ambisonic, pose_deg=info.spherical.pose_deg,
@@ -88,7 +90,7 @@ class CopiedClip:
 
     def __init__(
         self, info: MediaInfo, source: InputContainer, target: OutputContainer, sound: tuple[int, int] | None,
-        packets: Iterator[Packet], longest_s: float, sound_coding: SoundCoding,
+        packets: Iterator[Packet], longest_s: float, sound_coding: SoundCoding, track: AudioTrack | None = None,
     ) -> None:  # fmt: skip
         self._info, self._target, self._shape = info, target, sound or (0, 1)
         self._packets, self._longest_s = packets, longest_s
@@ -109,6 +111,10 @@ class CopiedClip:
         if codec == "hevc":  # Apple's players know hvc1 alone; FFmpeg would write hev1
             own = self._from.codec_context.codec_tag
             self._to.codec_context.codec_tag = own if own == "hev1" else "hvc1"
+        self._track = track
+        self._track_to: Any = None
+        if track is not None:
+            self._track_to = target.add_stream_from_template(source.streams[track.stream_index], opaque=True)
         self._sound: SoundCoder | None = None if sound is None else sound_coding.add_to(target, *sound)
 
     def picture(self) -> Iterator[float]:
@@ -150,10 +156,26 @@ class CopiedClip:
                 self.add_sound(held)
                 at += held.shape[1]
                 held = next(waiting, np.zeros((channels, rate), np.float32))
-            if progress is not None:
-                progress(int(end_s), max(int(end_s), int(self._info.duration_s or 0), 1), "copying")
+            _tell(progress, end_s, self._info)
         if self._sound is not None:
             self.add_sound(held[:, : round(end_s * rate) - at])
+        return end_s
+
+    def copy_all(self, progress: Progress | None = None) -> float:
+        """Copy the whole picture, and the packets of its sound track beside it; returns where the picture ends."""
+        assert self._track is not None
+        end_s, sound_s = 0.0, -math.inf
+        with open_media(self._info.path) as file:
+            stream = file.streams[self._track.stream_index]
+            shift = round(self._info.origin_s / stream.time_base)
+            waiting = _readable(file.demux(stream))
+            for end_s in self.picture():
+                while sound_s <= end_s and (packet := next(waiting, None)) is not None:
+                    packet.pts, packet.dts = (at if at is None else at - shift for at in (packet.pts, packet.dts))
+                    sound_s = sound_s if packet.pts is None else float(packet.pts * packet.time_base)
+                    packet.stream = self._track_to
+                    self._target.mux(packet)
+                _tell(progress, end_s, self._info)
         return end_s
 
     def add_sound(self, block: np.ndarray) -> None:
@@ -165,6 +187,11 @@ class CopiedClip:
         """Flush the sound's coder."""
         if self._sound is not None:
             self._sound.finish()
+
+
+def _tell(progress: Progress | None, end_s: float, info: MediaInfo) -> None:
+    if progress is not None:
+        progress(int(end_s), max(int(end_s), int(info.duration_s or 0), 1), "copying")
 
 
 def _packets(info: MediaInfo, source: InputContainer, start_s: float, stop_s: float) -> Iterator[Packet]:

@@ -30,6 +30,8 @@ LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0"}
 # Fields, and fields with a head-locked pair, as Opus and PCM hold them.
 _FIELDS = {channels: f"ambisonic {order}" for channels, order in ORDERS.items()}
 FIELD_LAYOUTS = _FIELDS | {channels + PAIR: f"{name}+stereo" for channels, name in _FIELDS.items()}
+# FFmpeg's names of what the codecs write.
+_NAMES = {"AAC": "aac", "Opus": "opus", "PCM": "pcm_s24le"}
 # Channels of every sound that a clip can hold.
 CLIP_CHANNELS = (1, 2, *FIELD_LAYOUTS)
 
@@ -60,6 +62,19 @@ class SoundCoding:
     def holds(self, channels: int) -> bool:
         """Tell whether a clip can hold so many channels."""
         return channels in (LAYOUTS if self.codec_for(channels) == "AAC" else CLIP_CHANNELS)
+
+    def copies(self, codec: str, label: str, channels: int, rate_hz: int) -> bool:
+        """Tell whether a track can go into a file as it is coded.
+
+        Args:
+            codec, label: FFmpeg's names of its codec and of its layout.
+        """
+        own = self.codec_for(channels)
+        layout = LAYOUTS.get(channels, "") if own == "AAC" else FIELD_LAYOUTS.get(channels) or LAYOUTS.get(channels, "")
+        return (
+            not self.steady and codec == _NAMES[own] and label == layout
+            and self.rate_for(channels, rate_hz) == rate_hz
+        )  # fmt: skip
 
     def gain_for(self, peak: float) -> float:
         """Return the factor for all channels of a sound with this true peak (`sound.peaks`); 1 where none is needed.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from ..geometry.sphere import angles, directions, rotation, rotation_angles
 from ..media.coders import PictureCoding
 from ..media.copying import copied_clip
 from ..media.files import check_not_read
-from ..media.info import MediaInfo, pose_notices, probe
+from ..media.info import AudioTrack, MediaInfo, pose_notices, probe
 from ..media.presets import FileKind, file_kind
 from ..media.reader import PanoramaStream, check_times
 from ..media.spherical import LEVEL, SphericalTags
@@ -242,21 +242,19 @@ def _write(
     shape, shots = job.shots()
     turner = Turner(stream.packing)
     size = turner.size(shape)
-    gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
-    blocks = sound_blocks(stream, mix, aim, start_s, stop_s)
     if _stays(stream, turn, settings, kind) and size == shape[::-1]:
-        facts = _copied(stream, out, mix, kind, (gain * block for block in blocks), tags, progress)
-        said: tuple[str, ...] = ("Nothing is turned: the picture is copied as it is.",)
-    else:
-        with clip_stream(
-            out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, tags=tags, coding=kind.picture,
-            sound_coding=kind.sound,
-        ) as clip:  # fmt: skip
-            heard = Heard(blocks, mix, gain, clip)
-            job.write(shots, clip, heard, lambda shot: turner.picture(shot.pixels, turn))
-        facts, said = (job.count, job.end_s), (*job.notices(), *_told(stream, turn, mix.name))
+        facts, said = _copied(stream, out, mix, kind, tags, progress)
+        return Levelled(Path(out), *size, *facts, mix.name, turn, (*stream.sentences, said))
+    gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
+    with clip_stream(
+        out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, tags=tags, coding=kind.picture,
+        sound_coding=kind.sound,
+    ) as clip:  # fmt: skip
+        heard = Heard(sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
+        job.write(shots, clip, heard, lambda shot: turner.picture(shot.pixels, turn))
     stream.notices += mix.coding.notices(mix.rate_hz, gain, mix.channels) if mix.shape else ()
-    return Levelled(Path(out), *size, *facts, mix.name, turn, (*stream.sentences, *said))
+    notices = (*stream.sentences, *job.notices(), *_told(stream, turn, mix.name))
+    return Levelled(Path(out), *size, job.count, job.end_s, mix.name, turn, notices)
 
 
 def _stays(stream: PanoramaStream, turn: View, settings: LevelSettings, kind: FileKind) -> bool:
@@ -270,15 +268,34 @@ def _stays(stream: PanoramaStream, turn: View, settings: LevelSettings, kind: Fi
 
 
 def _copied(
-    stream: PanoramaStream, out: str | os.PathLike[str], mix: Mix, kind: FileKind, sound: Iterator[Tensor],
-    tags: Mapping[str, str], progress: Progress | None,
-) -> tuple[int, float]:  # fmt: skip
-    """Write the file with its picture copied; return the number of frames and the length in seconds."""
+    stream: PanoramaStream, out: str | os.PathLike[str], mix: Mix, kind: FileKind, tags: Mapping[str, str],
+    progress: Progress | None,
+) -> tuple[tuple[int, float], str]:  # fmt: skip
+    """Write the file with its picture copied, and its sound where that fits; return frames, seconds and a sentence."""
     # A tilt that the file states is dropped, as it is of pictures that are coded anew.
     info = replace(stream.info, spherical=replace(stream.info.spherical, pose_deg=LEVEL))
+    track = stream.track
+    if track is not None and _sound_stays(track, mix, kind, info):
+        with copied_clip(info, out, None, stream.packing, tags=tags, track=track) as clip:
+            end_s = clip.copy_all(progress)
+        return (clip.count, end_s), "Nothing is turned: picture and sound are copied as they are."
+    gain = sound_gain(stream, mix, _ahead, 0.0, math.inf, progress)
+    blocks = sound_blocks(stream, mix, _ahead, 0.0, math.inf)
     with copied_clip(info, out, mix.shape, stream.packing, sound_coding=kind.sound, tags=tags) as clip:
-        end_s = clip.copy_with((block.numpy() for block in sound), progress)
-    return clip.count, end_s
+        end_s = clip.copy_with(((gain * block).numpy() for block in blocks), progress)
+    stream.notices += mix.coding.notices(mix.rate_hz, gain, mix.channels) if mix.shape else ()
+    return (clip.count, end_s), "Nothing is turned: the picture is copied as it is."
+
+
+def _ahead(time_s: float) -> View:
+    return View(0.0)
+
+
+def _sound_stays(track: AudioTrack, mix: Mix, kind: FileKind, info: MediaInfo) -> bool:
+    """Tell whether the file's sound can go into the new file as it is; WebM's has no edit list to cut its beginning."""
+    as_stored = track.heard.picks is None and mix.flat is None and mix.channels == track.channels
+    is_mp4 = info.path.suffix.lower() in (".mp4", ".m4v", ".mov")
+    return as_stored and is_mp4 and kind.sound.copies(track.codec, track.label, track.channels, track.sample_rate_hz)
 
 
 def _told(stream: PanoramaStream, turn: View, sound: str) -> tuple[str, ...]:

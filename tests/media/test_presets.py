@@ -101,7 +101,13 @@ def test_a_picture_that_nothing_changes_is_copied(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", 4)
     for preset in (None, "quest"):
         made = level(source, tmp_path / "out.mp4", LevelSettings(preset=preset))
-        assert "Nothing is turned: the picture is copied as it is." in made.notices
+        heard = [read_sound(path)[0].waveform for path in (source, made.path)]
+        if preset is None:
+            assert made.notices[-1] == "Nothing is turned: picture and sound are copied as they are."
+            assert torch.equal(*heard)
+        else:
+            assert made.notices[-1] == "Nothing is turned: the picture is copied as it is."
+            assert (heard[0] - heard[1]).square().mean().sqrt() < 0.01
         assert packets(made.path) == packets(source) and (made.num_frames, made.duration_s) == (10, 1.0)
         assert probe(made.path).spherical.projection == "equirectangular"
     level(source, tmp_path / "anew.mp4", LevelSettings(yaw_deg=1.0))

@@ -69,7 +69,7 @@ def _steps(x: float, y: float) -> str:
 
 @dataclass(frozen=True)
 class Colour:
-    """How numbers become light: matrix, primaries and transfer; BT.709 by default."""
+    """Matrix, primaries and transfer of a picture; BT.709 by default."""
 
     matrix: int = 1
     primaries: int = 1

@@ -33,7 +33,7 @@ OPUS = SoundCoding("Opus", 48000, 128_000)
 
 @dataclass(frozen=True)
 class FileKind:
-    """How a clip's file is written.
+    """Codings, channels and name of a kind of file.
 
     Args:
         picture, sound: their codings. shape: of the sound's channels.

@@ -11,6 +11,12 @@ from .errors import InputError
 Eye = Literal["whole", "left", "right"]
 EYES: tuple[Eye, ...] = get_args(Eye)
 
+# How the eyes lie in a file's picture, and its projection, in place of what the metadata says.
+Layout = Literal["auto", "mono", "top-bottom", "left-right"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+ProjectionWord = Literal["auto", "equirectangular", "vr180", "cubemap-3x2", "cubemap-6x1", "eac"]
+PROJECTIONS: tuple[ProjectionWord, ...] = get_args(ProjectionWord)
+
 # Sound of a reframed video. `auto` leaves mono and stereo as they are and makes stereo of the rest.
 SoundKind = Literal["auto", "stereo", "mono", "foa", "headphones", "none"]
 SOUND_KINDS: tuple[SoundKind, ...] = get_args(SoundKind)

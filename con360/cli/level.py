@@ -24,6 +24,7 @@ def run_level(options: LevelRequest, started: float) -> None:
         recentre=options.recentre, start_s=options.start, duration_s=options.duration, eye=options.eye,
         audio_track=options.audio_track, ambisonics=options.ambisonics, head_locked=options.head_locked,
         coding=PictureCoding(options.codec or VIDEO_CODECS[0], options.quality), preset=options.preset, hdr=options.hdr,
+        reading=options.reading,
     )  # fmt: skip
     report = Report(started)
     with report.stage("level") as progress:

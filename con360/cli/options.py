@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import Any
 
-from ..choices import PRESETS, QUALITIES, VIDEO_CODECS, WRITTEN_HDR
+from ..choices import EYES, LAYOUTS, PRESETS, PROJECTIONS, QUALITIES, VIDEO_CODECS, WRITTEN_HDR
 from ..sound.channels import AMBISONICS
 
 DEVICES = "cuda, cuda:1, mps or cpu; auto takes the first available (auto)"
@@ -31,6 +31,22 @@ def add_sound(group: Any) -> None:
         "--head-locked", action="store_true",
         help="the last two of 6, 11 or 18 channels are a stereo pair that does not turn",
     )  # fmt: skip
+
+
+def add_picture(group: Any, eye: str = "as the metadata says", upright: bool = True) -> None:
+    """Add the options of how a file's picture is read."""
+    group.add_argument("--eye", choices=EYES, help=f"stereo video: one eye, or the whole picture ({eye})")
+    group.add_argument(
+        "--layout", choices=LAYOUTS, default="auto", help="how the eyes lie in the picture (as the metadata says)"
+    )
+    group.add_argument(
+        "--projection", choices=PROJECTIONS, default="auto", help="of the picture (as the metadata says)"
+    )
+    group.set_defaults(upright=False)
+    if upright:
+        group.add_argument(
+            "--upright", action="store_true", help="turn picture and sound as the metadata says that the camera leant"
+        )
 
 
 def add_saliency(group: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
-from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
+from ..choices import BUILT_IN_MODEL, DTYPES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
 from .manual import (
     AMBISONICS,
     AMBISONICS_NOTES,
@@ -40,7 +40,19 @@ from .manual import (
     WHEN,
     WHEN_NOTES,
 )
-from .options import DEVICES, add_coding, add_hdr, add_preset, add_saliency, add_sound, front, number, scale, whole
+from .options import (
+    DEVICES,
+    add_coding,
+    add_hdr,
+    add_picture,
+    add_preset,
+    add_saliency,
+    add_sound,
+    front,
+    number,
+    scale,
+    whole,
+)
 from .redo import add_redo
 from .requests import Request, request_of
 from .sound_options import add_ambisonics, add_clip_sound, add_listen, add_page, add_place, add_time_track, add_when
@@ -194,7 +206,7 @@ def _add_level(parser: Parser) -> None:
         "--recentre", type=front, metavar="DEG|initial",
         help="then make this yaw the front; 'initial' is where the file asks players to begin (as it is)",
     )  # fmt: skip
-    _add_part(parser.add_argument_group("which part of INPUT"), "both, each turned by itself")
+    _add_part(parser.add_argument_group("which part of INPUT"), eye="both, each turned by itself", upright=False)
     made = parser.add_argument_group("result")
     add_preset(made)
     add_coding(made)
@@ -270,16 +282,13 @@ def _add_captioning(group: Any, required: bool = False) -> None:
 def _add_source(group: Any) -> None:
     group.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
-    group.add_argument(
-        "--eye", choices=EYES,
-        help="stereo video: one eye, or the whole picture (as the metadata says)",
-    )  # fmt: skip
+    add_picture(group)
 
 
-def _add_part(group: Any, eye: str = "as the metadata says") -> None:
+def _add_part(group: Any, **picture: Any) -> None:
     group.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=number, metavar="S", help="how long (to the end)")
-    group.add_argument("--eye", choices=EYES, help=f"stereo video: one eye, or the whole picture ({eye})")
+    add_picture(group, **picture)
 
 
 def _add_view(group: Any) -> None:

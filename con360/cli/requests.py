@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         ClipSound,
         Eye,
         Hdr,
+        Layout,
         LooksTo,
         PresetName,
+        ProjectionWord,
         Quality,
         Ranking,
         RedoPart,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         TimesFrom,
         VideoCodec,
     )
+    from ..media.layouts import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +43,28 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExcerptOptions:
-    """Part of INPUT: from `start`, for `duration` seconds; `eye` of stereo video, None as the metadata says."""
+class PictureOptions:
+    """Picture of INPUT: `eye` of stereo video, None as the metadata says; layout, projection and pose."""
+
+    eye: Eye | None
+    layout: Layout
+    projection: ProjectionWord
+    upright: bool
+
+    @property
+    def reading(self) -> Reading:
+        from ..media.layouts import Reading
+
+        return Reading(self.layout, self.projection, self.upright)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcerptOptions(PictureOptions):
+    """Part of INPUT: from `start`, for `duration` seconds."""
 
     input: str
     start: float
     duration: float
-    eye: Eye | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +237,7 @@ class GenerateRequest(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions, PresetOptions):
+class ReframeRequest(Request, PictureOptions, SoundOptions, SaliencyOptions, DirectionOptions, PresetOptions):
     """`con360 reframe`; `duration` None goes to the end."""
 
     input: str
@@ -229,7 +247,6 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions, P
     device: str
     start: float
     duration: float | None
-    eye: Eye | None
     size: str | None
     fps: float | None
     sound: SoundKind
@@ -242,7 +259,7 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions, P
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelRequest(Request, SoundOptions, PresetOptions):
+class LevelRequest(Request, PictureOptions, SoundOptions, PresetOptions):
     """`con360 level`; `recentre` is a yaw, "initial" or None; `codec` None is the preset's, else H.264."""
 
     input: str
@@ -254,7 +271,6 @@ class LevelRequest(Request, SoundOptions, PresetOptions):
     recentre: float | Literal["initial"] | None
     start: float
     duration: float | None
-    eye: Eye | None
     codec: VideoCodec | None
     quality: Quality
     hdr: Hdr
@@ -312,7 +328,7 @@ class ListenRequest(Request, SoundOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewsRequest(Request, SoundOptions, SaliencyOptions):
+class ViewsRequest(Request, PictureOptions, SoundOptions, SaliencyOptions):
     """`con360 views`; `count` None and `regions` None take the default count, `duration` None goes to the end."""
 
     input: str
@@ -324,7 +340,6 @@ class ViewsRequest(Request, SoundOptions, SaliencyOptions):
     device: str
     start: float
     duration: float | None
-    eye: Eye | None
     size: str | None
     fps: float | None
     with_sound: bool

@@ -18,6 +18,7 @@ from .info import AudioTrack, MediaInfo, open_media, video_stream
 from .reader import EXCERPT_TOLERANCE_S
 from .sound_coders import USUAL_SOUND, SoundCoder, SoundCoding
 from .spherical_tags import Packing, tag_file
+from .unfolding import check_copied
 from .writer import check_clip_path
 
 if TYPE_CHECKING:
@@ -53,11 +54,14 @@ def copied_clip(
         track: sound track of the file whose packets are copied, too (`CopiedClip.copy_all`); `sound` is None then.
 
     Raises:
-        InputError: an MP4 does not hold the picture's codec, or a place that cannot be written to.
+        InputError: an MP4 does not hold the picture's codec, it is tagged and no panorama as it is stored, or a place
+            that cannot be written to.
     """
     import av
 
     check_clip_path(path, sound_coding)
+    if packing:
+        check_copied(info)
     # MP4 drops names that it does not know, unless told.
     flags = "+faststart+use_metadata_tags" if tags else "+faststart"
     options = {"movflags": flags, "movie_timescale": str(MOVIE_TIMESCALE)}

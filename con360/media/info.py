@@ -15,6 +15,7 @@ from ..sound.channels import AmbisonicTags, Channels, channel_meaning
 from .colour import BT_709_COLOUR, Colour, colour_of
 from .early import early_times
 from .files import existing_file
+from .layouts import AS_TAGGED, Reading, tags_as
 from .limits import max_pixels
 from .spherical import SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
 
@@ -108,6 +109,7 @@ class MediaInfo:
         colour: of a video's picture.
         origin_s: file time that counts as 0; below 0 where Matroska stores more (`early_times`).
         notices: sentences for people.
+        reading: how the picture is taken where that is not as its metadata says.
     """
 
     path: Path
@@ -124,6 +126,7 @@ class MediaInfo:
     audio_tracks: tuple[AudioTrack, ...] = ()
     origin_s: float = 0.0
     notices: tuple[str, ...] = ()
+    reading: Reading = AS_TAGGED
     colour: Colour = BT_709_COLOUR
 
     @property
@@ -139,6 +142,14 @@ class MediaInfo:
     @property
     def stereo(self) -> str:
         return self.spherical.stereo or "mono"
+
+    def taken_as(self, reading: Reading) -> MediaInfo:
+        """Return the file with its picture taken as a reading says."""
+        said = pose_notices(self.spherical) if reading.upright else ()
+        return replace(
+            self, spherical=tags_as(self.spherical, reading), reading=reading,
+            notices=tuple(notice for notice in self.notices if notice not in said),
+        )  # fmt: skip
 
 
 @contextmanager
@@ -241,7 +252,7 @@ def _video_info(
     rate = stream.average_rate or stream.guessed_rate
     return MediaInfo(
         path, "video", shown[0], shown[1], width, height, rotation, float(rate) if rate else None, seconds,
-        context.name, spherical, tracks, origin_s, pose_notices(spherical), colour_of(context, frame),
+        context.name, spherical, tracks, origin_s, pose_notices(spherical), colour=colour_of(context, frame),
     )  # fmt: skip
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..choices import Eye, Hdr
+from ..errors import InputError
 from .colour import Colour
 from .info import MediaInfo, open_picture
 from .planes import ACCURATE, HD_ROWS, Planes, frame_of, is_full_range, values_of
 from .spherical_tags import Packing
+from .unfolding import Unfolding, eye_parts, unfolding_of
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -81,6 +83,16 @@ class Painter:
     packing: Packing = "mono"
     _part: tuple[slice, slice] | None = None
     _shape: tuple[int, ...] = ()
+    _eyes: tuple[int, ...] = ()
+    _unfolding: Unfolding | None = None
+
+    def __post_init__(self) -> None:
+        """Read the file's projection.
+
+        Raises:
+            InputError: as in `unfolding_of`.
+        """
+        self._unfolding = unfolding_of(self.info)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,7 +102,9 @@ class Painter:
         return _resized(self.part(pixels), self.size)
 
     def part(self, pixels: np.ndarray) -> np.ndarray:
-        """Cut out the pixels of one eye."""
+        """Cut out the pixels of one eye, as a panorama."""
+        if self._unfolding is not None:
+            return self._unfolded(pixels, self._unfolding)
         if self._part is None:
             self._part, self._shape = self._choose_part(pixels), pixels.shape
             part = pixels[self._part]
@@ -99,6 +113,35 @@ class Painter:
             # A recording can change its size; a damaged one can claim it.
             pixels = self._as_before(pixels)
         return pixels[self._part]
+
+    def _unfolded(self, pixels: np.ndarray, unfolding: Unfolding) -> np.ndarray:
+        """Make panoramas of the eyes, packed as in the file where there are two."""
+        if not self._shape:
+            self._shape, self._eyes = pixels.shape, self._choose_eyes(unfolding, len(unfolding.parts(pixels.shape)))
+        if pixels.shape != self._shape:
+            pixels = self._as_before(pixels)
+        parts = unfolding.parts(pixels.shape)
+        made = [unfolding.panorama(pixels[parts[eye]], eye) for eye in self._eyes]
+        return made[0] if len(made) == 1 else np.concatenate(made, axis=1 if self.packing == "left-right" else 0)
+
+    def _choose_eyes(self, unfolding: Unfolding, count: int) -> tuple[int, ...]:
+        """Numbers of the eyes to keep, in the order of the file's layout, left 0; settles `packing`."""
+        if not unfolding.is_whole:
+            self.notices.append(f"the file shows a part of the sphere ({self.info.projection}): the rest is black")
+        if count == 1:
+            if self.eye in ("left", "right"):
+                raise InputError(
+                    f"{self.info.path.name} holds one picture, and its {self.eye} eye was asked for. Choose its "
+                    f"layout, or no eye."
+                )
+            return (0,)
+        if self.eye == "whole" or self.eye is None and self.both_eyes:
+            # Eyes that a mesh finds in the file have no layout there.
+            self.packing = unfolding.packing() if unfolding.packing() != "mono" else "top-bottom"
+            return (0, 1)
+        if self.eye is None:
+            self.notices.append(f"{self.info.spherical.stereo or unfolding.packing()} stereo: the left eye is used")
+        return (1,) if self.eye == "right" else (0,)
 
     def part_of_planes(self, planes: Planes) -> Planes | None:
         """Cut the eye out of planes as `part` did out of pixels; None before it did, and where planes differ."""
@@ -127,7 +170,7 @@ class Painter:
         if eye == "whole":
             return whole
         if eye is None and self.both_eyes:
-            self.packing = packing or "mono"
+            self.packing = "left-right" if packing == "left-right" else "top-bottom"
             return whole
         if eye is None:
             eye = "left"
@@ -151,18 +194,6 @@ class Painter:
         stored = (self.info.coded_height, self.info.coded_width)
         turned = self.info.rotation_deg in (90, 270) or self.info.kind == "picture" and self.info.width != stored[1]
         return stored[::-1] if turned else stored
-
-
-def eye_parts(shape: tuple[int, ...], packing: Packing) -> tuple[tuple[slice, slice], ...]:
-    """Rows and columns of the eyes in a picture of `shape`, the upper or left one first."""
-    rows, columns = (slice(0, size) for size in shape[:2])
-    if packing == "top-bottom":
-        return tuple((half, columns) for half in _halves(rows.stop))
-    return tuple((rows, half) for half in _halves(columns.stop)) if packing == "left-right" else ((rows, columns),)
-
-
-def _halves(size: int) -> tuple[slice, slice]:
-    return slice(0, size // 2), slice(size - size // 2, size)
 
 
 def pixels_of(planes: Planes) -> np.ndarray:

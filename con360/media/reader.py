@@ -23,11 +23,13 @@ from ..records import PanoramaClip, Progress, Sound, StartClip
 from .colour import hdr_notices
 from .decoding import Tally, decode_from, pick_by_time
 from .info import MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, probe
+from .layouts import AS_TAGGED, Reading
 from .limits import CLIP_VARIABLE, MAX_TIME_S, PIXELS_VARIABLE, max_clip_bytes, max_pixels
 from .painting import Painter, Paints, SquarePainter, picture_pixels, upright_pixels
 from .planes import Planes, planes_of
 from .spherical_tags import Packing
 from .track import choose_track, read_track, stream_track
+from .upright import upright_blocks, upright_sound
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -52,6 +54,7 @@ def read_panorama(
     ambisonics: str = "auto",
     head_locked: bool = False,
     hdr: Hdr = "tone-map",
+    reading: Reading = AS_TAGGED,
     progress: Progress | None = None,
 ) -> PanoramaClip:
     """Read `duration_s` of a 360° video (or a still panorama) as an equirectangular clip with its sound.
@@ -59,7 +62,8 @@ def read_panorama(
     Convention:
         A picture counts as a full panorama when its metadata says equirectangular, or when nothing is said and its
         displayed width / height lies in `PANORAMA_ASPECT` (1.55 to 2.3); it is stretched to 2:1 where needed, with a
-        notice. Cropped, mesh and cubemap projections, and flat shapes, are refused by name.
+        notice. Cropped, mesh and cubemap projections are laid out as panoramas, black where they show nothing. Flat
+        pictures and shapes are refused.
 
     Args:
         start_s: where to begin, in seconds.
@@ -72,6 +76,7 @@ def read_panorama(
         audio_track: which sound track, from 1; None takes the default one.
         ambisonics, head_locked: what its channels are, as in `channels.channel_meaning`.
         hdr: HDR is tone-mapped to SDR, or its `values` are taken as they are; a notice says which.
+        reading: how the picture is taken where the metadata is missing or wrong.
         progress: called per output frame; may raise to cancel.
 
     Returns:
@@ -81,7 +86,7 @@ def read_panorama(
         InputError: the file, the range or the options cannot be used, or it is above a limit (`limits`).
     """
     num_frames = _check_request(start_s, duration_s, fps, height, eye)
-    info = probe(path)
+    info = probe(path).taken_as(reading)
     _check_picture(info, eye)
     # Before the picture, which takes longer: impossible options of the sound fail at once.
     sound, sound_notices = read_track(info, start_s, duration_s, audio_track, ambisonics, head_locked)
@@ -91,6 +96,7 @@ def read_panorama(
         painter.notices.append(f"a still picture: the same frame for {duration_s:g} s")
     else:
         frames = _read_frames(info, start_s + np.arange(num_frames) / fps, painter, progress, hdr)
+    sound = upright_sound(sound, info)
     return PanoramaClip(frames, fps, sound, start_s, info.path.name, _sentences(*painter.notices, *sound_notices))
 
 
@@ -170,7 +176,7 @@ class PanoramaStream:
     hdr: Hdr = "tone-map"
 
     def __post_init__(self) -> None:
-        """Refuse every projection that is no full panorama, by its name.
+        """Refuse flat pictures, and projections that cannot be read.
 
         Raises:
             InputError: as in `read_panorama`.
@@ -256,7 +262,8 @@ class PanoramaStream:
         """
         track = self.track
         if track is not None:
-            yield from stream_track(self.info, track, start_s, stop_s, self.notices)
+            blocks = stream_track(self.info, track, start_s, stop_s, self.notices)
+            yield from upright_blocks(blocks, self.info, track)
 
     @property
     def sound_channels(self) -> int:
@@ -345,22 +352,18 @@ def _check_pixels(info: MediaInfo) -> None:
 
 
 def _check_picture(info: MediaInfo, eye: str | None) -> None:
-    """Refuse every projection that is no full panorama, by its name, before anything is decoded."""
+    """Refuse what is no panorama before anything is decoded."""
     name, size = info.path.name, f"{info.width}x{info.height}"
     if info.kind == "sound":
         raise InputError(f"{name} has no video, only sound. Give a 360° video.")
     _check_pixels(info)
     if 0 < info.height < MIN_HEIGHT_PX or 0 < info.width < 2 * MIN_HEIGHT_PX:
         raise InputError(f"{name} is only {size} pixels, too small for a panorama. Give a larger one.")
-    refused = {
-        "cropped": "covers only a part of the sphere (cropped equirectangular, such as VR180)",
-        "mesh": "is stored through a mesh (VR180 or another camera format)",
-        "cubemap": "is stored as a cubemap",
-        "flat": "is a flat video, as its metadata says",
-    }
-    if info.spherical.projection in refused:
-        what = refused[info.spherical.projection]
-        raise InputError(f"{name} {what}; a full 360° equirectangular video is wanted. Convert it first.")
+    if info.spherical.projection == "flat":
+        raise InputError(
+            f"{name} is a flat video, as its metadata says; a 360° video is wanted. If it is one, choose its "
+            f"projection by hand."
+        )
     if info.projection == "flat?" and info.stereo == "mono" and eye is None:
         low, high = PANORAMA_ASPECT
         raise InputError(

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..media.files import atomic_path, check_not_read, check_writable, existing_file, existing_text
 from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
+from ..media.unfolding import unfolding_of
 from ..records import Progress
 from ..sound.headphones import EARS_FILE
 from .folder import CLIP, clip_of, sound_file
@@ -231,6 +232,8 @@ def _reason_to_remake(stream: PanoramaStream, settings: PageSettings) -> str:
         return "one eye of stereo is shown"
     if info.rotation_deg:
         return "its picture is turned"
+    if unfolding_of(info) is not None:
+        return f"its projection ({info.projection}) is laid out as a panorama"
     if why := _why_not_played(info):
         return why
     number = settings.audio_track

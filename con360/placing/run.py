@@ -287,8 +287,11 @@ def _track_along(path: np.ndarray, place: Following) -> SourceTrack:
 
 def packing_of(info: MediaInfo, eye: Eye | None) -> Packing:
     """Packing of the eyes: as the file says, else as the chosen eye tells."""
-    if info.spherical.stereo or eye in (None, "whole"):
-        return info.spherical.stereo or "mono"
+    said = info.spherical.stereo
+    if said == "custom":  # a mesh would tell, and only panoramas are labelled
+        return "mono"
+    if said or eye in (None, "whole"):
+        return said or "mono"
     return "left-right" if info.aspect >= 3 else "top-bottom"
 
 

@@ -26,9 +26,11 @@ from ..media.coders import PictureCoding
 from ..media.copying import copied_clip
 from ..media.files import check_not_read
 from ..media.info import AudioTrack, MediaInfo, pose_notices, probe
+from ..media.layouts import AS_TAGGED, Reading
 from ..media.presets import FileKind, file_kind
 from ..media.reader import PanoramaStream, check_times
 from ..media.spherical import LEVEL, SphericalTags
+from ..media.unfolding import unfolding_of
 from ..media.writer import clip_stream
 from ..records import PanoramaClip, Progress, View
 from .in_memory import HeldPanorama
@@ -52,7 +54,7 @@ class LevelSettings:
             players to begin with; None leaves it.
         start_s: where to begin. duration_s: how long; None goes to the end.
         eye: one eye of stereo video, or `whole`; None keeps both where metadata says stereo, each turned by itself.
-        audio_track, ambisonics, head_locked: as in `read_panorama`. These and the eye are about files.
+        audio_track, ambisonics, head_locked, reading: as in `read_panorama`. These and the eye are about files.
         coding: codec and quality of the picture; a preset has a codec of its own.
         preset: kind of file (`media.presets`); None writes what `coding` says, with AAC or Opus.
         hdr: tone-map HDR, or keep it with 10 bits.
@@ -73,6 +75,7 @@ class LevelSettings:
     ambisonics: str = "auto"
     head_locked: bool = False
     coding: PictureCoding = PictureCoding()
+    reading: Reading = AS_TAGGED
     preset: PresetName | None = None
     hdr: Hdr = "tone-map"
 
@@ -83,6 +86,8 @@ class LevelSettings:
                 raise InputError(f"a turn by {angle!r} degrees was asked for; wanted a finite number.")
         check_times(self.start_s, self.duration_s)
         check_hdr(self.hdr)
+        if self.reading.upright:
+            raise InputError("a tilt that the file states is undone by auto here; leave upright out.")
 
     @property
     def is_whole(self) -> bool:
@@ -149,7 +154,7 @@ def _open(
 ) -> PanoramaStream:  # fmt: skip
     if isinstance(source, PanoramaClip):
         return HeldPanorama(source)
-    info = probe(source)
+    info = probe(source).taken_as(settings.reading)
     check_not_read(out, [info.path])
     # `turn_of` says more of the tilt.
     others = tuple(notice for notice in info.notices if notice not in pose_notices(info.spherical))
@@ -260,7 +265,7 @@ def _write(
 def _stays(stream: PanoramaStream, turn: View, settings: LevelSettings, kind: FileKind) -> bool:
     """Tell whether the file's picture can go into the new file as it is."""
     info = stream.info
-    as_stored = not info.rotation_deg and info.spherical.projection in ("", "equirectangular")
+    as_stored = not info.rotation_deg and unfolding_of(info) is None
     return (
         not _is_turned(turn) and settings.is_whole and as_stored and not isinstance(stream, HeldPanorama)
         and kind.copies(info.codec, info.colour)
@@ -300,7 +305,9 @@ def _sound_stays(track: AudioTrack, mix: Mix, kind: FileKind, info: MediaInfo) -
 
 def _told(stream: PanoramaStream, turn: View, sound: str) -> tuple[str, ...]:
     """Notices about the turn, once the picture's eyes and the sound are known."""
-    said = [] if _is_turned(turn) else ["Nothing is turned: the angles are 0, and the file is coded again as it is."]
+    is_plain = unfolding_of(stream.info) is None
+    plain = "the file is coded again as it is" if is_plain else "the picture is laid out as a panorama"
+    said = [] if _is_turned(turn) else [f"Nothing is turned: the angles are 0, and {plain}."]
     if _is_turned(turn) and sound not in ("ambisonics", "none"):
         said.append(f"The sound ({sound}) has no directions that could turn with the picture.")
     if stream.packing != "mono" and max(abs(turn.pitch_deg), abs(turn.roll_deg)) > NO_TURN_DEG:

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..geometry.degrees import DEG
 from ..media.files import check_not_read
 from ..media.info import probe
+from ..media.layouts import AS_TAGGED, Reading
 from ..media.planes import Planes
 from ..media.presets import file_kind
 from ..media.reader import PanoramaStream, check_times, shown_at_rate
@@ -95,7 +96,7 @@ class ReframeSettings:
         stereo: law by which Ambisonics becomes stereo (`sound.stereo`).
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
-        eye, audio_track, ambisonics, head_locked: as in `read_panorama`, for files.
+        eye, audio_track, ambisonics, head_locked, reading: as in `read_panorama`, for files.
         saliency: method of `predict_saliency`, for `Follow`.
         preset: kind of file (`media.presets`); None writes H.264 and AAC.
         hdr: tone-map HDR, or keep it with 10 bits.
@@ -117,6 +118,7 @@ class ReframeSettings:
     head_locked: bool = False
     saliency: str | Path = MULTICUE
     aspect: float | None = None
+    reading: Reading = AS_TAGGED
     preset: PresetName | None = None
     hdr: Hdr = "tone-map"
 
@@ -209,7 +211,7 @@ def _open(
                 f"the eye {settings.eye!r} is for files; cut the frames of that eye out of the clip first."
             )
         return HeldPanorama(source)
-    info = probe(source)
+    info = probe(source).taken_as(settings.reading)
     check_not_read(out, [info.path])
     return PanoramaStream(
         info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked, hdr=settings.hdr

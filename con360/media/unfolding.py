@@ -122,24 +122,36 @@ def _limited(size: tuple[int, int]) -> tuple[int, int]:
 
 
 class _Table:
-    """Where a panorama's pixels lie in a picture, made once for all frames."""
+    """Places of a panorama's pixels in a picture, found once for all frames."""
 
     def __init__(
         self, projection: Projection, size: tuple[int, int], picture: tuple[int, int], turn: np.ndarray
     ) -> None:
         import cv2
 
-        self._projection = projection
+        self._projection, self._size = projection, size
         x, y = projection.places(size, picture, turn)
-        self._black = np.isnan(x)
-        for place in (x, y):
-            place[self._black] = 0.0
-        self._maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
+        shown = ~np.isnan(x)
+        # Of a picture that shows a part of the sphere, the rest costs no time.
+        self._part = tuple(_span(shown.any(axis)) for axis in (1, 0))
+        self._black = None if shown[self._part].all() else ~shown[self._part]
+        self._maps = cv2.convertMaps(*(np.nan_to_num(place[self._part]) for place in (x, y)), cv2.CV_16SC2)
 
     def read(self, picture: np.ndarray) -> np.ndarray:
         import cv2
 
         source = np.ascontiguousarray(self._projection.bordered(picture))
         made = cv2.remap(source, *self._maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        made[self._black] = 0
-        return made
+        if self._black is not None:
+            made[self._black] = 0
+        if made.shape[:2] == self._size:
+            return made
+        whole = np.zeros((*self._size, *made.shape[2:]), made.dtype)
+        whole[self._part] = made
+        return whole
+
+
+def _span(shown: np.ndarray) -> slice:
+    """From the first to the last that is shown; all where nothing is."""
+    found = np.flatnonzero(shown)
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, len(shown))

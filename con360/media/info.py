@@ -252,7 +252,8 @@ def _video_info(
     rate = stream.average_rate or stream.guessed_rate
     return MediaInfo(
         path, "video", shown[0], shown[1], width, height, rotation, float(rate) if rate else None, seconds,
-        context.name, spherical, tracks, origin_s, pose_notices(spherical), colour=colour_of(context, frame),
+        context.codec.canonical_name, spherical, tracks, origin_s, pose_notices(spherical),
+        colour=colour_of(context, frame),
     )  # fmt: skip
 
 

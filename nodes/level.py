@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import InputImpl, io
 
-from ..con360.choices import QUALITIES, VIDEO_CODECS, Eye, Quality, VideoCodec
+from ..con360.choices import QUALITIES, VIDEO_CODECS, Eye, Layout, ProjectionWord, Quality, VideoCodec
 from ..con360.errors import InputError
 from ..con360.media.coders import PictureCoding, check_codec
 from . import panorama_source, previews, sockets
@@ -95,8 +95,8 @@ class Con360Level360Video(io.ComfyNode):
         cls, video: str, yaw: float, pitch: float, roll: float, auto: bool, filename_prefix: str,
         clip: Any = None, frames: Tensor | None = None, audio: dict[str, Any] | None = None, fps: float = 8.0,
         recentre: float = 0.0, eye: Eye | Literal["auto"] = "auto", codec: VideoCodec = "H.264",
-        quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False, layout: str = "auto",
-        projection: str = "auto",
+        quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False, layout: Layout = "auto",
+        projection: ProjectionWord = "auto",
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
         from ..con360.reframing.level import LevelSettings, level

@@ -88,7 +88,8 @@ class Load360Video(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, video: str, start: float, duration: float, fps: float, height: int, eye: Eye | Literal["auto"],
-        ambisonics: str = "auto", head_locked: bool = False, layout: str = "auto", projection: str = "auto",
+        ambisonics: str = "auto", head_locked: bool = False, layout: choices.Layout = "auto",
+        projection: choices.ProjectionWord = "auto",
         upright: bool = False, hdr: choices.Hdr = "tone-map",
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(eye, EYES, "the eye")
@@ -153,7 +154,7 @@ def reading_inputs(upright: bool = True) -> list[io.Input]:
     return [runtime.advanced(widget) for widget in widgets]
 
 
-def reading_of(layout: str, projection: str, upright: bool = False) -> Reading:
+def reading_of(layout: choices.Layout, projection: choices.ProjectionWord, upright: bool = False) -> Reading:
     """Read those widgets."""
     from ..con360.media.layouts import Reading
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import InputImpl, io
 
-from ..con360.choices import ASPECTS, SOUND_KINDS, Eye, SoundKind, aspect_of
+from ..con360.choices import ASPECTS, SOUND_KINDS, Eye, Layout, ProjectionWord, SoundKind, aspect_of
 from ..con360.errors import InputError
 from . import panorama_source, sockets
 from .host import files, runtime
@@ -136,7 +136,8 @@ class Reframe360Video(io.ComfyNode):
         channels: str = "AmbiX", constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
         roll: float = 0.0, aspect: str = ASPECTS[0], method: str = MULTICUE, clip: Any = None,
         frames: Tensor | None = None, audio: dict[str, Any] | None = None, fps: float = 8.0,
-        saliency: Tensor | None = None, layout: str = "auto", projection: str = "auto", upright: bool = False,
+        saliency: Tensor | None = None, layout: Layout = "auto", projection: ProjectionWord = "auto",
+        upright: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.reframing.run import ReframeSettings, reframe
 

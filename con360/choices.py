@@ -31,8 +31,18 @@ CLIP_SOUNDS: tuple[ClipSound, ...] = get_args(ClipSound)
 # Codecs of a picture that is written, and how many bytes it gets.
 VideoCodec = Literal["H.264", "H.265"]
 VIDEO_CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)
+# Codec of a picture to edit, and codecs of a clip's sound.
+MasterCodec = Literal["ProRes"]
+SoundCodec = Literal["AAC", "Opus", "PCM"]
 Quality = Literal["high", "medium", "small"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
+# HDR is mapped to SDR, or stays HDR in a file of 10 bits; frames in memory may hold its bare values.
+Hdr = Literal["tone-map", "keep", "values"]
+WRITTEN_HDR: tuple[Hdr, ...] = ("tone-map", "keep")
+LOADED_HDR: tuple[Hdr, ...] = ("tone-map", "values")
+# Kinds of files, each for players that need it (`media.presets`).
+PresetName = Literal["youtube", "quest", "headlocked", "third-order", "master"]
+PRESETS: tuple[PresetName, ...] = get_args(PresetName)
 
 # What a viewpoint looks at: a subject, or the paper's centroid of a region cut out by a threshold.
 Ranking = Literal["subject", "centroid"]

@@ -60,6 +60,11 @@ class Load360Video(io.ComfyNode):
                 ),
                 *sockets.channel_inputs(),
                 *reading_inputs(),
+                io.Combo.Input(
+                    "hdr", options=list(choices.LOADED_HDR), default=choices.LOADED_HDR[0], optional=True,
+                    tooltip="HDR10 and HLG videos: tone-mapped to ordinary frames, or the file's own values as they "
+                    "are.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -85,9 +90,10 @@ class Load360Video(io.ComfyNode):
         cls, video: str, start: float, duration: float, fps: float, height: int, eye: Eye | Literal["auto"],
         ambisonics: str = "auto", head_locked: bool = False, layout: choices.Layout = "auto",
         projection: choices.ProjectionWord = "auto",
-        upright: bool = False,
+        upright: bool = False, hdr: choices.Hdr = "tone-map",
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(eye, EYES, "the eye")
+        runtime.check_choice(hdr, choices.LOADED_HDR, "what becomes of HDR")
         height, odd = runtime.even(height, *HEIGHT_RANGE)
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
         reading = reading_of(layout, projection, upright)
@@ -108,7 +114,7 @@ class Load360Video(io.ComfyNode):
             clip = read_panorama(
                 source, start_s=start, duration_s=duration, fps=fps, height=height,
                 eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked, reading=reading,
-                progress=runtime.progress(),
+                hdr=hdr, progress=runtime.progress(),
             )  # fmt: skip
             if unfolding_of(info) is not None:
                 # The viewer cannot show the file itself.

@@ -40,7 +40,19 @@ from .manual import (
     WHEN,
     WHEN_NOTES,
 )
-from .options import DEVICES, add_coding, add_picture, add_saliency, add_sound, front, number, scale, whole
+from .options import (
+    DEVICES,
+    add_coding,
+    add_hdr,
+    add_picture,
+    add_preset,
+    add_saliency,
+    add_sound,
+    front,
+    number,
+    scale,
+    whole,
+)
 from .redo import add_redo
 from .requests import Request, request_of
 from .sound_options import add_ambisonics, add_clip_sound, add_listen, add_page, add_place, add_time_track, add_when
@@ -167,6 +179,8 @@ def _add_reframe(parser: Parser) -> None:
         help="law that makes Ambisonics stereo: two microphones, or panning each band between two loudspeakers "
         "(cardioids)",
     )  # fmt: skip
+    add_preset(made)
+    add_hdr(made)
     made.add_argument(
         "--write-keyframes", metavar="KEYFRAMES.json", help="write the camera's path too, to edit it for --keyframes"
     )
@@ -193,7 +207,10 @@ def _add_level(parser: Parser) -> None:
         help="then make this yaw the front; 'initial' is where the file asks players to begin (as it is)",
     )  # fmt: skip
     _add_part(parser.add_argument_group("which part of INPUT"), eye="both, each turned by itself", upright=False)
-    add_coding(parser.add_argument_group("result"))
+    made = parser.add_argument_group("result")
+    add_preset(made)
+    add_coding(made)
+    add_hdr(made)
     add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 

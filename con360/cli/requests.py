@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from ..choices import (
         ClipSound,
         Eye,
+        Hdr,
         Layout,
         LooksTo,
+        PresetName,
         ProjectionWord,
         Quality,
         Ranking,
@@ -80,6 +82,13 @@ class SaliencyOptions:
 
     saliency: str | None
     faces: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetOptions:
+    """Kind of the written file; None for an MP4 of H.264 with AAC or Opus."""
+
+    preset: PresetName | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +237,7 @@ class GenerateRequest(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReframeRequest(Request, PictureOptions, SoundOptions, SaliencyOptions, DirectionOptions):
+class ReframeRequest(Request, PictureOptions, SoundOptions, SaliencyOptions, DirectionOptions, PresetOptions):
     """`con360 reframe`; `duration` None goes to the end."""
 
     input: str
@@ -246,11 +255,12 @@ class ReframeRequest(Request, PictureOptions, SoundOptions, SaliencyOptions, Dir
     roll: float | None
     aspect: str | None
     write_keyframes: str | None
+    hdr: Hdr
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelRequest(Request, PictureOptions, SoundOptions):
-    """`con360 level`; `recentre` is a yaw, "initial" or None."""
+class LevelRequest(Request, PictureOptions, SoundOptions, PresetOptions):
+    """`con360 level`; `recentre` is a yaw, "initial" or None; `codec` None is the preset's, else H.264."""
 
     input: str
     output: str
@@ -261,12 +271,13 @@ class LevelRequest(Request, PictureOptions, SoundOptions):
     recentre: float | Literal["initial"] | None
     start: float
     duration: float | None
-    codec: VideoCodec
+    codec: VideoCodec | None
     quality: Quality
+    hdr: Hdr
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
+class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions, PresetOptions):
     """`con360 place`; `order` of None is the clip's own, else 1; `views` is a folder with sounds of views."""
 
     sounds: tuple[str, ...]
@@ -280,7 +291,7 @@ class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmbisonicsRequest(Request, SoundOptions, SaliencyOptions):
+class AmbisonicsRequest(Request, SoundOptions, SaliencyOptions, PresetOptions):
     """`con360 ambisonics`; `duration` None goes to the end, `steps` and `cfg` None are the model's own."""
 
     input: str

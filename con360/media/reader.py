@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..choices import EYES, Eye
+from ..choices import EYES, Eye, Hdr
 from ..errors import InputError
 from ..records import PanoramaClip, Progress, Sound, StartClip
+from .colour import hdr_notices
 from .decoding import Tally, decode_from, pick_by_time
 from .info import MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, probe
 from .layouts import AS_TAGGED, Reading
@@ -52,6 +53,7 @@ def read_panorama(
     audio_track: int | None = None,
     ambisonics: str = "auto",
     head_locked: bool = False,
+    hdr: Hdr = "tone-map",
     reading: Reading = AS_TAGGED,
     progress: Progress | None = None,
 ) -> PanoramaClip:
@@ -73,6 +75,7 @@ def read_panorama(
             whatever its shape.
         audio_track: which sound track, from 1; None takes the default one.
         ambisonics, head_locked: what its channels are, as in `channels.channel_meaning`.
+        hdr: HDR is tone-mapped to SDR, or its `values` are taken as they are; a notice says which.
         reading: how the picture is taken where the metadata is missing or wrong.
         progress: called per output frame; may raise to cancel.
 
@@ -87,12 +90,12 @@ def read_panorama(
     _check_picture(info, eye)
     # Before the picture, which takes longer: impossible options of the sound fail at once.
     sound, sound_notices = read_track(info, start_s, duration_s, audio_track, ambisonics, head_locked)
-    painter = Painter(info, height, eye, notices=list(info.notices))
+    painter = Painter(info, height, eye, notices=[*info.notices, *hdr_notices(info.colour, hdr)])
     if info.kind == "picture":
         frames = painter.paint(picture_pixels(info)).expand(num_frames, -1, -1, -1)
         painter.notices.append(f"a still picture: the same frame for {duration_s:g} s")
     else:
-        frames = _read_frames(info, start_s + np.arange(num_frames) / fps, painter, progress)
+        frames = _read_frames(info, start_s + np.arange(num_frames) / fps, painter, progress, hdr)
     sound = upright_sound(sound, info)
     return PanoramaClip(frames, fps, sound, start_s, info.path.name, _sentences(*painter.notices, *sound_notices))
 
@@ -114,6 +117,7 @@ def read_view(
         InputError: the file cannot be used.
     """
     num_frames, info, painter = _check_request(0.0, duration_s, fps, size, None), probe(path), SquarePainter(size)
+    painter.notices += hdr_notices(info.colour, "tone-map")
     _check_pixels(info)
     frames = None
     if info.kind == "picture":
@@ -159,6 +163,7 @@ class PanoramaStream:
         eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
         notices: filled while frames and sound pass.
         both_eyes: keep both eyes of a stereo file where no eye was chosen, as they are packed.
+        hdr: what becomes of HDR; to `keep` it, `stored_frames` gives it as planes.
     """
 
     info: MediaInfo
@@ -168,6 +173,7 @@ class PanoramaStream:
     head_locked: bool = False
     notices: list[str] = field(default_factory=list)
     both_eyes: bool = False
+    hdr: Hdr = "tone-map"
 
     def __post_init__(self) -> None:
         """Refuse flat pictures, and projections that cannot be read.
@@ -180,7 +186,7 @@ class PanoramaStream:
         if self.info.kind == "picture":
             raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
         _check_picture(self.info, self.eye)
-        self.notices += self.info.notices
+        self.notices += [*self.info.notices, *hdr_notices(self.info.colour, self.hdr)]
         self._painter = Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices, self.both_eyes)
         self.end_s, self.ended = 0.0, False
 
@@ -231,10 +237,10 @@ class PanoramaStream:
         return self._painter.packing
 
     def _pixels(self, frame: VideoFrame) -> np.ndarray:
-        return self._painter.part(upright_pixels(frame, self.info))
+        return self._painter.part(upright_pixels(frame, self.info, self.hdr))
 
     def _stored(self, frame: VideoFrame) -> np.ndarray | Planes:
-        planes = planes_of(frame, self.info)
+        planes = None if self.hdr == "values" else planes_of(frame, self.info)
         found = planes and self._painter.part_of_planes(planes)
         if found is None:
             # The first pixels settle which part is shown, for planes too.
@@ -367,7 +373,9 @@ def _check_picture(info: MediaInfo, eye: str | None) -> None:
         )
 
 
-def _read_frames(info: MediaInfo, times: np.ndarray, painter: Paints, progress: Progress | None) -> Tensor:
+def _read_frames(
+    info: MediaInfo, times: np.ndarray, painter: Paints, progress: Progress | None, hdr: Hdr = "tone-map"
+) -> Tensor:
     """Read one frame per time; convert only frames that are shown."""
     import torch
 
@@ -376,7 +384,7 @@ def _read_frames(info: MediaInfo, times: np.ndarray, painter: Paints, progress: 
     with decode_from(info, None, times[0], tally) as (timed, stream):
         tolerance = float(stream.time_base) / 2
         for i, frame in enumerate(pick_by_time(timed, times, tolerance)):
-            frames[i] = frames[i - 1] if frame is shown else painter.paint(upright_pixels(frame, info))
+            frames[i] = frames[i - 1] if frame is shown else painter.paint(upright_pixels(frame, info, hdr))
             shown = frame
             if progress is not None:
                 progress(i + 1, len(times), "reading frames")

@@ -237,10 +237,14 @@ def _with_bounds(tags: SphericalTags, body: bytes) -> SphericalTags:
     return replace(tags, projection="cropped", bounds=(top, bottom, left, right))
 
 
+# Further bytes of a sound's entry in QuickTime, by its version.
+QUICKTIME_FIELDS = {1: 16, 2: 36}
+
+
 def _sound_entry(file: BinaryIO, entry: Span) -> AmbisonicTags | None:
     """Read SA3D, which follows the 28 fixed bytes of a sound's sample entry (more in QuickTime's versions 1 and 2)."""
     version = int.from_bytes(read_at(file, entry[0] + 8, 2), "big")
-    children = (entry[0] + 28 + {1: 16, 2: 36}.get(version, 0), entry[1])
+    children = (entry[0] + 28 + QUICKTIME_FIELDS.get(version, 0), entry[1])
     wrapped = (found for wave in _inside(file, children, b"wave") for found in _boxes(file, wave))
     for kind, (start, stop) in (*_boxes(file, children), *wrapped):
         body = read_at(file, start, min(stop - start, 12 + 4 * 64))

@@ -37,7 +37,7 @@ FOLDER = Path(__file__).with_name("page_files")
 MAX_BYTES = 200_000_000
 MAX_VIEWS = 64
 # Browsers of every kind play these, inside MP4 and WebM.
-PICTURE_CODECS = ("h264", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d")
+PICTURE_CODECS = ("h264", "vp8", "vp9", "av1")
 SOUND_CODECS = ("aac", "opus", "libopus", "mp3", "mp3float", "vorbis")
 # A multiple of 3, so that pieces of base64 join without padding.
 _PIECE = 3 << 20

@@ -1,0 +1,139 @@
+"""Read a few pictures and seconds of sound of a file, spread over its length, in seconds of work and little memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from ..media.decoding import Tally, decode_from
+from ..media.info import AudioTrack, MediaInfo
+from ..media.painting import picture_pixels, upright_pixels
+from ..media.reader import check_pixels
+from ..media.track import stream_track
+from ..sound.channels import Channels
+
+PICTURES = 8
+# Files up to this long are decoded whole, once; of longer ones each moment is sought.
+WHOLE_S = 12.0
+# Pictures are held no larger: 25 MB for all of a file.
+SIDE_PX = 1024
+# Seconds of sound: all of a short file, else so many parts of this length.
+SOUND_S, PARTS, PART_S = 24.0, 12, 2.0
+# A picture that ends earlier than the file says, by more than this, is damage.
+SHORT_S = 0.25
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures `[h, w, 3]` uint8 in order of time, at most `SIDE_PX` on a side, and notices of damage."""
+
+    images: tuple[np.ndarray, ...]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Samples of a sound track.
+
+    Args:
+        waveform: `[C, N]` float32, channels as the file stores them; parts of a long file one after another.
+        rate_hz: samples per second. part: samples of each part. notices: of damage.
+    """
+
+    waveform: np.ndarray
+    rate_hz: int
+    part: int
+    notices: tuple[str, ...] = ()
+
+
+def sampled_pictures(info: MediaInfo) -> Pictures:
+    """Read up to `PICTURES` pictures of a video, or the one of a still.
+
+    Raises:
+        InputError: nothing can be decoded, or a picture is above `limits.max_pixels`.
+    """
+    check_pixels(info)
+    if info.kind == "picture":
+        return Pictures((reduced(picture_pixels(info)),))
+    if info.duration_s is not None and info.duration_s > WHOLE_S:
+        return _sought(info, info.duration_s)
+    return _passed(info)
+
+
+def reduced(pixels: np.ndarray) -> np.ndarray:
+    """Average a picture `[h, w, 3]` down to at most `SIDE_PX` on each side."""
+    import cv2
+
+    height, width = (min(side, SIDE_PX) for side in pixels.shape[:2])
+    pixels = np.ascontiguousarray(pixels)
+    same = (height, width) == pixels.shape[:2]
+    return pixels if same else cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _passed(info: MediaInfo) -> Pictures:
+    """Decode a short video once and keep pictures by their times."""
+    length_s = info.duration_s or WHOLE_S
+    step_s = length_s / PICTURES
+    images: list[np.ndarray] = []
+    tally = Tally()
+    with decode_from(info, None, 0.0, tally) as (timed, _):
+        for time_s, frame in timed:
+            if time_s > WHOLE_S:
+                break
+            if len(images) < PICTURES and time_s >= (len(images) + 0.5) * step_s - 1e-3 or not images:
+                images.append(reduced(upright_pixels(frame, info)))
+    _check_some(images, info, tally)
+    notices = [f"damaged pieces of the picture: {tally.damaged}"] if tally.damaged else []
+    if info.duration_s is not None and tally.at_end and tally.end_s < info.duration_s - SHORT_S:
+        notices.append(f"the picture ends at {tally.end_s:.2f} s, and the file says {info.duration_s:.2f} s")
+    return Pictures(tuple(images), tuple(notices))
+
+
+def _sought(info: MediaInfo, length_s: float) -> Pictures:
+    """Seek each moment of a long video; the nearest picture that decodes at once is enough."""
+    step_s = length_s / PICTURES
+    images: list[np.ndarray] = []
+    missing, tally = 0, Tally()
+    for i in range(PICTURES):
+        time_s = (i + 0.5) * step_s
+        with decode_from(info, None, time_s, tally) as (timed, _):
+            found = next((frame for at_s, frame in timed if at_s >= time_s - step_s / 2), None)
+        if found is None:
+            missing += 1
+        else:
+            images.append(reduced(upright_pixels(found, info)))
+    _check_some(images, info, tally)
+    lacks = f"{missing} of {PICTURES} moments of the video have no picture that decodes"
+    return Pictures(tuple(images), (lacks,) if missing else ())
+
+
+def _check_some(images: list[np.ndarray], info: MediaInfo, tally: Tally) -> None:
+    if not images:
+        raise InputError(
+            f"{info.path.name} has no frame that can be decoded{tally.after}. It is damaged or incomplete."
+        )
+
+
+def sampled_sound(info: MediaInfo, track: AudioTrack) -> Heard:
+    """Read up to `SOUND_S` seconds of a track, channels as stored."""
+    raw, rate = replace(track, heard=Channels("other")), track.sample_rate_hz
+    notices: list[str] = []
+    parts = [_joined(stream_track(info, raw, a, b, notices), track.channels) for a, b in _spans(info.duration_s)]
+    return Heard(np.concatenate(parts, 1), rate, round(PART_S * rate), tuple(dict.fromkeys(notices)))
+
+
+def _spans(length_s: float | None) -> Iterator[tuple[float, float]]:
+    if length_s is None or length_s <= SOUND_S:
+        yield 0.0, SOUND_S if length_s is None else math.inf
+        return
+    for i in range(PARTS):
+        middle_s = (i + 0.5) * length_s / PARTS
+        yield middle_s - PART_S / 2, middle_s + PART_S / 2
+
+
+def _joined(blocks: Iterator[np.ndarray], channels: int) -> np.ndarray:
+    return np.concatenate((np.zeros((channels, 0), np.float32), *blocks), 1)

@@ -250,6 +250,14 @@ class LevelRequest(Request, SoundOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckRequest(Request):
+    """`con360 check`; `all` shows what is good or cannot be told too."""
+
+    input: str
+    all: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
     """`con360 place`; `order` of None is the clip's own, else 1; `views` is a folder with sounds of views."""
 
@@ -385,6 +393,7 @@ REQUESTS: dict[str, type[Request]] = {
     "generate": GenerateRequest,
     "reframe": ReframeRequest,
     "level": LevelRequest,
+    "check": CheckRequest,
     "place": PlaceRequest,
     "ambisonics": AmbisonicsRequest,
     "listen": ListenRequest,

@@ -251,8 +251,8 @@ def _with_pair(left: float, right: float) -> torch.Tensor:
 FAULTS = (
     _seen("cut at one side", "seam", _cut_columns(0.12, 1.0)),
     _seen("front half alone, as of VR180", "seam", _cut_columns(0.25, 0.75)),
-    _seen("cut above and below", "poles", _cut_rows(0.22, 0.78)),
-    _seen("cut below", "poles", _cut_rows(0.0, 0.75)),
+    _seen("cut above and below", "poles", _cut_rows(0.28, 0.72)),
+    _seen("cut below", "poles", _cut_rows(0.0, 0.7)),
     _seen("a flat view", "projection", _flat, None),
     _seen("a flat view said to be 360°", "metadata", _flat),
     _seen("cubemap, 3 by 2", "projection", _projected("c3x2", (3, 2)), None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from .base import RECORDING, ROOT, Base
 from .faults import FAULTS, fuma, good_file, n3d
 
 GOOD = "no fault"
-# Findings that say of both bases, without any fault: the recording's Ambisonics is real and its order may not be told.
 BAD = ("mend", "look")
 
 
@@ -61,7 +60,9 @@ def confusion(results: list[Result]) -> str:
     for fault in dict.fromkeys(result.fault for result in results):
         rows = [result for result in results if result.fault == fault]
         cells = (_cell([row.checked.state(name) for row in rows]) for name in NAMES)
-        bold = [f"**{cell}**" if name == rows[0].finding and cell else cell for name, cell in zip(NAMES, cells)]
+        bold = [
+            f"**{cell}**" if name == rows[0].finding and cell else cell for name, cell in zip(NAMES, cells, strict=True)
+        ]
         lines.append(f"| {fault} | {rows[0].finding or '-'} | " + " | ".join(bold) + " |")
     return "\n".join(lines)
 
@@ -99,8 +100,6 @@ def recoded() -> str:
 
 
 def _order_of(clip: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> str:
-    from dataclasses import replace
-
     info = probe(clip)
     track = info.audio_tracks[0]
     heard = sampled_sound(info, track)

@@ -71,7 +71,7 @@ class Checked:
 
 def unreadable(path: Path, error: Exception) -> Checked:
     """Report a file that cannot be read, by the sentence of its error."""
-    return Checked(path.name, "", (Finding("file", "mend", sentence(str(error))),))
+    return Checked(path.name, "", (Finding("file", "mend", str(error)),))
 
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:

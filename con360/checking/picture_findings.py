@@ -19,8 +19,9 @@ from .horizon import Tilt, find_tilt
 from .shape import Bars, black_bars, gray, is_fisheye, pole_steps, seam_step
 from .tiles import Tiles, find_tiles
 
-# Seams: 0.1 to 2.0 in 38 real panoramas, 2.7 in one night sky; 3.6 and more in flat and cropped pictures and faces.
-JOINS, OPEN = 2.3, 3.0
+# Steps at the seam: 0.1 to 2.0 in 38 real panoramas, up to 3.0 in a dark or poorly coded one; 3.6 and more in flat
+# pictures, faces of a cube and a panorama that was cut.
+JOINS, OPEN = 2.3, 3.4
 # Rows at the poles: up to 0.23 in the same panoramas; 0.9 and more at flat edges.
 POINT, NO_POINT = 0.3, 0.5
 ASPECT_TOLERANCE = 0.02
@@ -30,8 +31,8 @@ LEAST_BAR = 0.02
 # in all real clips that were turned; below it was anywhere.
 TRUST, LEVEL_DEG, TILTED_DEG, TOO_FAR_DEG = 1.25, 4.0, 5.0, 28.0
 TILT_PICTURES = 3
-# Largest mean squared difference of a block between two moments: up to STILL in still pictures that were coded as H.264,
-# from 115 on in 20 real videos; a calm lake lies between, with 13.
+# Largest mean squared difference of a block between two moments: up to 8 in still pictures that were coded as H.264, from
+# 115 on in 20 real videos; a calm lake lies between, with 13.
 STILL, MOVES, BLOCK = 9.0, 25.0, 16
 PLAIN_PICTURE = 2.0
 STATED = {
@@ -51,7 +52,7 @@ class Look:
 
     @cached_property
     def seen(self) -> tuple[Packing | None, dict[str, float]]:
-        return seen_packing(self.images)
+        return seen_packing(self.images, self.info.aspect)
 
     @property
     def packing(self) -> Packing:
@@ -206,7 +207,10 @@ def _poles(look: Look) -> Finding:
         said = f"The {' and '.join(flat)} row is no single point, as a pole is: it is cut off."
         return Finding("poles", "mend", said, "Give the picture from pole to pole.", figures)
     if max(look.bars.top, look.bars.bottom) > LEAST_BAR and look.bars.top < 1:
-        places = (("above", 90 - 180 * look.bars.top, look.bars.top), ("below", 180 * look.bars.bottom - 90, look.bars.bottom))
+        places = (
+            ("above", 90 - 180 * look.bars.top, look.bars.top),
+            ("below", 180 * look.bars.bottom - 90, look.bars.bottom),
+        )
         dark = " and ".join(f"{side} {edge:.0f}°" for side, edge, bar in places if bar > LEAST_BAR)
         return Finding("poles", "look", f"The picture is dark {dark}: a part of the sphere, or night.", "", figures)
     if max(top, bottom) > POINT:

@@ -9,10 +9,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import InputError
 from ..media.info import AudioTrack, MediaInfo, pose_notices, probe
-from ..records import PanoramaClip
-from ..reframing.in_memory import HeldPanorama
+from ..records import PanoramaClip, Sound
+from ..reframing.in_memory import HeldPanorama, track_of
 from .findings import Checked, Finding, in_order, sentence, unreadable
 from .metadata import metadata_finding
 from .picture_findings import Look, picture_findings
@@ -76,15 +78,23 @@ def check_clip(clip: PanoramaClip) -> Checked:
     Raises:
         InputError: no frame, or values that are not finite.
     """
-    held = HeldPanorama(clip)
-    at = {round((i + 0.5) * clip.num_frames / PICTURES - 0.5) for i in range(PICTURES)}
-    images = [pixels() for i, (_, pixels) in enumerate(held.frames()) if i in at]
-    look = Look(held.info, tuple(map(reduced, images)))
-    heard = None
-    if clip.sound is not None:
-        heard = Heard(clip.sound.waveform.float().cpu().numpy(), clip.sound.sample_rate_hz)
-    findings = [*picture_findings(look), *sound_findings(held.track, heard)]
-    return Checked(held.info.path.name, "video", in_order(findings))
+    sounds = findings_of_sound(clip.sound)
+    return Checked(HeldPanorama(clip).info.path.name, "video", in_order([*findings_of_pictures(clip), *sounds]))
+
+
+def findings_of_pictures(clip: PanoramaClip) -> tuple[Finding, ...]:
+    """Check the frames of a clip that is held."""
+    held, at = HeldPanorama(clip), np.unique(np.linspace(0, clip.num_frames - 1, PICTURES).round())
+    images = [reduced(pixels()) for i, (_, pixels) in enumerate(held.frames()) if i in at]
+    return tuple(picture_findings(Look(held.info, tuple(images))))
+
+
+def findings_of_sound(sound: Sound | None) -> tuple[Finding, ...]:
+    """Check a sound that is held: it says itself what its channels are."""
+    if sound is None:
+        return tuple(sound_findings(None, None))
+    heard = Heard(sound.waveform.float().cpu().numpy(), sound.sample_rate_hz)
+    return tuple(sound_findings(track_of(sound), heard))
 
 
 def _check_readable(info: MediaInfo) -> Checked:
@@ -93,7 +103,9 @@ def _check_readable(info: MediaInfo) -> Checked:
     if info.kind != "picture":
         sounds = list(sound_findings(track, None if track is None else sampled_sound(info, track)))
     if info.kind == "sound":
-        return Checked(info.path.name, info.kind, in_order([_file(info, ("there is no picture, only sound",)), *sounds]))
+        return Checked(
+            info.path.name, info.kind, in_order([_file(info, ("there is no picture, only sound",)), *sounds])
+        )
     pictures = sampled_pictures(info)
     look = Look(info, pictures.images)
     findings = [_damage(pictures) or _file(info), *picture_findings(look), *sounds]

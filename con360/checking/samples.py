@@ -19,11 +19,13 @@ from ..sound.channels import Channels
 PICTURES = 8
 # Files up to this long are decoded whole, once; of longer ones each moment is sought.
 WHOLE_S = 12.0
+# Live recordings do not say how long they are: look at their beginning.
+UNKNOWN_S = 2.0
 # Pictures are held no larger: 25 MB for all of a file.
 SIDE_PX = 1024
 # Seconds of sound: all of a short file, else so many parts of this length.
 SOUND_S, PARTS, PART_S = 24.0, 12, 2.0
-# A picture that ends earlier than the file says, by more than this, is damage.
+# Picture or sound that ends earlier than the file says, by more than this, is told.
 SHORT_S = 0.25
 
 
@@ -41,12 +43,11 @@ class Heard:
 
     Args:
         waveform: `[C, N]` float32, channels as the file stores them; parts of a long file one after another.
-        rate_hz: samples per second. part: samples of each part. notices: of damage.
+        rate_hz: samples per second. notices: of damage.
     """
 
     waveform: np.ndarray
     rate_hz: int
-    part: int
     notices: tuple[str, ...] = ()
 
 
@@ -76,7 +77,7 @@ def reduced(pixels: np.ndarray) -> np.ndarray:
 
 def _passed(info: MediaInfo) -> Pictures:
     """Decode a short video once and keep pictures by their times."""
-    length_s = info.duration_s or WHOLE_S
+    length_s = info.duration_s or UNKNOWN_S
     step_s = length_s / PICTURES
     images: list[np.ndarray] = []
     tally = Tally()
@@ -123,7 +124,10 @@ def sampled_sound(info: MediaInfo, track: AudioTrack) -> Heard:
     raw, rate = replace(track, heard=Channels("other")), track.sample_rate_hz
     notices: list[str] = []
     parts = [_joined(stream_track(info, raw, a, b, notices), track.channels) for a, b in _spans(info.duration_s)]
-    return Heard(np.concatenate(parts, 1), rate, round(PART_S * rate), tuple(dict.fromkeys(notices)))
+    waveform = np.concatenate(parts, 1)
+    if len(parts) == 1 and info.duration_s is not None and waveform.shape[1] < (info.duration_s - SHORT_S) * rate:
+        notices.append(f"the sound ends at {waveform.shape[1] / rate:.2f} s, the file at {info.duration_s:.2f} s")
+    return Heard(waveform, rate, tuple(dict.fromkeys(notices)))
 
 
 def _spans(length_s: float | None) -> Iterator[tuple[float, float]]:

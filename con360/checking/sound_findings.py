@@ -37,7 +37,9 @@ LOST = {"Y": "left and right", "Z": "up and down", "X": "front and back"}
 def sound_findings(track: AudioTrack | None, heard: Heard | None) -> Iterator[Finding]:
     """Yield what is found of a track and its samples; both None where there is no sound."""
     if track is None or heard is None:
-        yield Finding("sound", "look", "There is no sound track.", "Add one with `con360 place` or `con360 ambisonics`.")
+        yield Finding(
+            "sound", "look", "There is no sound track.", "Add one with `con360 place` or `con360 ambisonics`."
+        )
         return
     wave = heard.waveform
     bad = int(wave.size - np.isfinite(wave).sum())
@@ -87,7 +89,9 @@ def _channels(track: AudioTrack, wave: np.ndarray) -> Finding:
         return Finding("channels", "mend", copied, "Take one of them, and place it with `con360 place`.", figures)
     if track.heard.speakers:
         said = f"The sound is {track.label} for loudspeakers ({', '.join(track.heard.speakers)}), no Ambisonics."
-        return Finding("channels", "look", said, "It does not turn with the view; `con360 place` makes a field.", figures)
+        return Finding(
+            "channels", "look", said, "It does not turn with the view; `con360 place` makes a field.", figures
+        )
     if track.layout != "ambix":
         said = f"The meaning of the sound's {count} channels is not known."
         return Finding("channels", "look", said, "Say it with --ambisonics and --head-locked.", figures)
@@ -154,7 +158,9 @@ def _order(track: AudioTrack, wave: np.ndarray, rate_hz: int) -> Finding:
 
 def _named(kind: str | None, gains: Gains | None, figures: dict[str, float]) -> Finding:
     if kind == "AmbiX":
-        return Finding("order", "good", f"The gains are those of AmbiX ({figures['ratio']:.2f}; wanted 1).", "", figures)
+        return Finding(
+            "order", "good", f"The gains are those of AmbiX ({figures['ratio']:.2f}; wanted 1).", "", figures
+        )
     if kind is not None:
         said = f"The gains are those of {kind} ({figures['ratio']:.2f}; AmbiX has 1)."
         mend = f"Say --ambisonics {kind.lower()}, or correct the metadata."

@@ -82,4 +82,4 @@ def third_order(rate_hz: int = 48000) -> torch.Tensor:
     voices = torch.randn(2, round(SECONDS * rate_hz), generator=g) * 0.05
     voices[0, : voices.shape[1] // 2] = 0
     voices[1, voices.shape[1] // 2 :] = 0
-    return sum(encode(voice, yaw, pitch, order=3) for voice, yaw, pitch in zip(voices, (40.0, -120.0), (10.0, -20.0)))
+    return encode(voices[0], 40.0, 10.0, order=3) + encode(voices[1], -120.0, -20.0, order=3)

@@ -31,8 +31,8 @@ LEAST_BAR = 0.02
 # in all real clips that were turned; below it was anywhere.
 TRUST, LEVEL_DEG, TILTED_DEG, TOO_FAR_DEG = 1.25, 4.0, 5.0, 28.0
 TILT_PICTURES = 3
-# Largest mean squared difference of a block between two moments: up to 8 in still pictures that were coded as H.264, from
-# 115 on in 20 real videos; a calm lake lies between, with 13.
+# Largest mean squared difference of a block between two moments: up to 8 in still pictures that were coded as H.264,
+# from 115 on in 20 real videos; a calm lake lies between, with 13.
 STILL, MOVES, BLOCK = 9.0, 25.0, 16
 PLAIN_PICTURE = 2.0
 STATED = {

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..media.info import AudioTrack, MediaInfo, pose_notices, probe
+from ..media.info import MediaInfo, pose_notices, probe
+from ..media.track import choose_track
 from ..records import PanoramaClip, Sound
 from ..reframing.in_memory import HeldPanorama, track_of
+from ..sound.channels import check_ambisonics
 from .findings import Checked, Finding, in_order, sentence, unreadable
 from .metadata import metadata_finding
 from .picture_findings import Look, picture_findings
@@ -27,35 +29,49 @@ SUFFIXES = frozenset(
 )
 
 
-def check(path: str | os.PathLike[str]) -> Checked:
+def check(
+    path: str | os.PathLike[str], *, audio_track: int | None = None, ambisonics: str = "auto", head_locked: bool = False
+) -> Checked:
     """Check one file: a video, still picture or sound.
 
     Args:
         path: of the file. What cannot be read of it becomes the finding `file`.
+        audio_track, ambisonics, head_locked: as in `read_panorama`; what a file's sound cannot be is its finding too.
 
     Returns:
         The findings.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or an unknown word.
     """
+    check_ambisonics(ambisonics, head_locked)
     try:
-        return _check_readable(probe(path))
+        return _check_readable(probe(path), audio_track, ambisonics, head_locked)
     except InputError as error:
         if not Path(path).is_file():
             raise
         return unreadable(Path(path), error)
 
 
-def check_folder(folder: str | os.PathLike[str]) -> Iterator[Checked]:
+def check_folder(
+    folder: str | os.PathLike[str],
+    *,
+    audio_track: int | None = None,
+    ambisonics: str = "auto",
+    head_locked: bool = False,
+) -> Iterator[Checked]:
     """Check the media files of a folder, sorted by name, one after another; the folders inside are left out.
 
+    Args:
+        audio_track, ambisonics, head_locked: as in `check`, of every file.
+
     Raises:
-        InputError: no such folder, or it holds no media file.
+        InputError: no such folder, it holds no media file, or an unknown word.
     """
+    check_ambisonics(ambisonics, head_locked)
     paths = media_files(Path(folder))
     for path in paths:
-        yield check(path)
+        yield check(path, audio_track=audio_track, ambisonics=ambisonics, head_locked=head_locked)
 
 
 def media_files(folder: Path) -> list[Path]:
@@ -97,8 +113,8 @@ def findings_of_sound(sound: Sound | None) -> tuple[Finding, ...]:
     return tuple(sound_findings(track_of(sound), heard))
 
 
-def _check_readable(info: MediaInfo) -> Checked:
-    track = _usable_track(info)
+def _check_readable(info: MediaInfo, audio_track: int | None, ambisonics: str, head_locked: bool) -> Checked:
+    track, _ = choose_track(info, audio_track, ambisonics, head_locked)
     sounds = []
     if info.kind != "picture":
         sounds = list(sound_findings(track, None if track is None else sampled_sound(info, track)))
@@ -111,12 +127,6 @@ def _check_readable(info: MediaInfo) -> Checked:
     findings = [_damage(pictures) or _file(info), *picture_findings(look), *sounds]
     named = {finding.name: finding for finding in findings}
     return Checked(info.path.name, info.kind, in_order([*findings, metadata_finding(look, named, track)]))
-
-
-def _usable_track(info: MediaInfo) -> AudioTrack | None:
-    """Return the default sound track, else the first one; None where it cannot be decoded."""
-    track = next((track for track in info.audio_tracks if track.is_default), next(iter(info.audio_tracks), None))
-    return None if track is None or track.channels < 1 or track.sample_rate_hz < 1 else track
 
 
 def _damage(pictures: Pictures) -> Finding | None:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .requests import CheckRequest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run_check(options: CheckRequest, started: float) -> bool:
     """Check one file or a folder, and print each file's lines as they come; return if anything must be mended."""
     found = []
-    for checked in _checked(options.input):
+    for checked in _checked(options):
         found.append(checked)
         if not options.json:
             print(_text(checked, options.all), flush=True)
@@ -31,13 +31,18 @@ def run_check(options: CheckRequest, started: float) -> bool:
     return bool(broken)
 
 
-def _checked(path: str) -> Iterator[Checked]:
+def _checked(options: CheckRequest) -> Iterator[Checked]:
     from ..checking.run import check, check_folder
 
-    if os.path.isdir(path):
-        yield from check_folder(path)
+    said: dict[str, Any] = {
+        "audio_track": options.audio_track,
+        "ambisonics": options.ambisonics,
+        "head_locked": options.head_locked,
+    }
+    if os.path.isdir(options.input):
+        yield from check_folder(options.input, **said)
     else:
-        yield check(path)
+        yield check(options.input, **said)
 
 
 def _text(checked: Checked, show_all: bool) -> str:

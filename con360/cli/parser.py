@@ -204,6 +204,7 @@ def _add_level(parser: Parser) -> None:
 def _add_check(parser: Parser) -> None:
     parser.add_argument("input", metavar="FILE|FOLDER", help="a video, picture or sound, or a folder of them")
     parser.add_argument("--all", action="store_true", help="show lines that are good or unknown too (the others)")
+    add_sound(parser.add_argument_group("sound of FILE"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
 
 

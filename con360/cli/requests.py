@@ -250,7 +250,7 @@ class LevelRequest(Request, SoundOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckRequest(Request):
+class CheckRequest(Request, SoundOptions):
     """`con360 check`; `all` shows what is good or cannot be told too."""
 
     input: str

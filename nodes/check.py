@@ -26,6 +26,7 @@ class Con360CheckClip(io.ComfyNode):
                 "Con360CheckClip", "is it 360", "validate", "inspect", "equirectangular", "cubemap", "stereo",
                 "horizon", "metadata", *runtime.SOUND_WORDS,
             ),
+            **runtime.sent_again(),
             is_output_node=True,
             description="Says if a clip is really 360°: shape, eyes, projection, seam, poles, horizon, movement, "
             "metadata, and what the sound's channels are; one line each, with what to mend. Needs no weights.",
@@ -57,7 +58,7 @@ class Con360CheckClip(io.ComfyNode):
         held = isinstance(source, PanoramaClip)
         found = check_clip(source) if held else check(source, ambisonics=ambisonics, head_locked=head_locked)
         report(1, 1, "checking")
-        text = "\n".join((found.name, *(f"{f.state}  {f.name}: {f.line}" for f in found.findings)))
-        return io.NodeOutput(
-            text, json.dumps(found.as_json(), ensure_ascii=False), found.must_mend, ui={"text": (text,)}
-        )
+        lines = [{"state": f.state, "name": f.name, "line": f.line} for f in found.findings]
+        text = "\n".join((found.name, *(f"{one['state']}  {one['name']}: {one['line']}" for one in lines)))
+        told = json.dumps(found.as_json(), ensure_ascii=False)
+        return io.NodeOutput(text, told, found.must_mend, ui={"con360": [{"findings": lines}]})

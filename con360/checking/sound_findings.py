@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ SAME, SAME_DB = 0.995, 0.3
 # Plane waves in so many of the louder cells, with ratios that agree so far, make a claim. Real AmbiX has 0.56 to 1.2
 # with a spread of 1.2 and more, so only a narrow spread tells the kinds apart.
 LEAST_SHARE, NARROW, WIDE = 0.3, 1.2, 1.35
+EXACT = {"AmbiX": 1.0, "FuMa": 2.0, "N3D": 3.0}
 RATIOS = {"AmbiX": (0.8, 1.25), "FuMa": (1.75, 2.3), "N3D": (2.65, 3.4)}
 # No field, of whatever kind, has a channel so far above its first one (N3D: 4.8 dB).
 ABOVE_W_DB = 7.0
@@ -142,29 +144,36 @@ def _order(track: AudioTrack, wave: np.ndarray, rate_hz: int) -> Finding:
     above = float(levels[1:].max() - levels[0])
     figures = {"above the first dB": min(above, 200.0)}
     if said_ambix and above > ABOVE_W_DB:
-        said = f"A later channel is {min(above, 200.0):.0f} dB louder than the first, which no field allows."
-        return Finding("order", "mend", said, "The first channel is not W: put the channels in order.", figures)
+        louder = f"A later channel is {min(above, 200.0):.0f} dB louder than the first, which no field allows."
+        return Finding("order", "mend", louder, "The first channel is not W: put the channels in order.", figures)
+    said = said_kind(track)
     gains = plane_wave_gains(field, rate_hz)
     if gains is not None:
+        gains = replace(gains, ratio=gains.ratio * EXACT[said])  # as stored
         figures |= {"plane waves": gains.share, "ratio": gains.ratio, "spread": gains.spread}
     kind = kind_of(gains)
     if _are_loudspeakers(field) and kind is None:
-        said = "The four channels are alike in level and independent, as of four loudspeakers (or diffuse N3D)."
-        return Finding("order", "look", said, "If they are loudspeakers, say --ambisonics none.", figures)
+        alike = "The four channels are alike in level and independent, as of four loudspeakers (or diffuse N3D)."
+        return Finding("order", "look", alike, "If they are loudspeakers, say --ambisonics none.", figures)
     if not said_ambix:
         return _unnamed(kind, len(wave), figures)
-    return _named(kind, gains, figures)
+    return _named(kind, said, gains, figures)
 
 
-def _named(kind: str | None, gains: Gains | None, figures: dict[str, float]) -> Finding:
-    if kind == "AmbiX":
-        return Finding(
-            "order", "good", f"The gains are those of AmbiX ({figures['ratio']:.2f}; wanted 1).", "", figures
-        )
+def said_kind(track: AudioTrack) -> str:
+    """Name the kind of Ambisonics as which a track is read: by what its W gains over Y."""
+    picks = track.heard.picks or ((0, 1.0), (1, 1.0))
+    square = (picks[0][1] / picks[1][1]) ** 2
+    return min(EXACT, key=lambda kind: abs(EXACT[kind] - square))
+
+
+def _named(kind: str | None, said: str, gains: Gains | None, figures: dict[str, float]) -> Finding:
+    if kind == said:
+        return Finding("order", "good", f"The gains are those of {kind} ({figures['ratio']:.2f}).", "", figures)
     if kind is not None:
-        said = f"The gains are those of {kind} ({figures['ratio']:.2f}; AmbiX has 1)."
+        against = f"The gains are those of {kind} ({figures['ratio']:.2f}; {said} has {EXACT[said]:g})."
         mend = f"Say --ambisonics {kind.lower()}, or correct the metadata."
-        return Finding("order", "mend", said, mend, figures)
+        return Finding("order", "mend", against, mend, figures)
     few = gains is None or not gains.share >= LEAST_SHARE
     if gains is not None and not few and gains.ratio < NEARLY_MONO:
         return Finding("order", "unknown", "The field is nearly mono: its order cannot be told.", "", figures)

@@ -27,8 +27,8 @@ POINT, NO_POINT = 0.3, 0.5
 ASPECT_TOLERANCE = 0.02
 # Bars of less than this share are a coder's edge.
 LEAST_BAR = 0.02
-# The vote's best zenith over the best elsewhere: at 1.25 and above the found tilt was within 3 degrees of the true one
-# in all real clips that were turned; below it was anywhere.
+# The vote's best zenith over the best elsewhere: at 1.25 and above the tilt was within 2 degrees of the true one in all
+# real clips that were turned; below it was anywhere.
 TRUST, LEVEL_DEG, TILTED_DEG, TOO_FAR_DEG = 1.25, 4.0, 5.0, 28.0
 TILT_PICTURES = 3
 # Largest mean squared difference of a block between two moments: up to 8 in still pictures that were coded as H.264,

@@ -21,11 +21,13 @@ SILENT_DB, QUIET_DB, QUIET_SHARE, QUIET_S = -70.0, -35.0, 0.9, 0.1
 DEAD_DB = 55.0
 # Copies: correlation and difference of levels. Coders keep the one above 0.999 and the other below 0.1 dB.
 SAME, SAME_DB = 0.995, 0.3
-# Plane waves in so many of the louder cells, with ratios that agree so far, make a claim. Real AmbiX has 0.56 to 1.2
-# with a spread of 1.2 and more, so only a narrow spread tells the kinds apart.
-LEAST_SHARE, NARROW, WIDE = 0.3, 1.2, 1.35
+# Plane waves in so many of the louder cells, whose ratios agree so far, make a claim. Real AmbiX has 0.5 to 1.31 there,
+# so that a ratio between the kinds tells nothing.
+LEAST_SHARE, AGREE = 0.3, 1.35
 EXACT = {"AmbiX": 1.0, "FuMa": 2.0, "N3D": 3.0}
-RATIOS = {"AmbiX": (0.8, 1.25), "FuMa": (1.75, 2.3), "N3D": (2.65, 3.4)}
+RATIOS = {"AmbiX": (0.8, 1.25), "FuMa": (1.75, 2.4), "N3D": (2.7, 3.6)}
+# To contradict loudspeakers, the gains must be as exact as encoders make them.
+ENCODED, ENCODED_AGREE = 0.05, 1.2
 # No field, of whatever kind, has a channel so far above its first one (N3D: 4.8 dB).
 ABOVE_W_DB = 7.0
 # With less than this beside W a field is nearly mono.
@@ -156,7 +158,7 @@ def _order(track: AudioTrack, wave: np.ndarray, rate_hz: int) -> Finding:
         alike = "The four channels are alike in level and independent, as of four loudspeakers (or diffuse N3D)."
         return Finding("order", "look", alike, "If they are loudspeakers, say --ambisonics none.", figures)
     if not said_ambix:
-        return _unnamed(kind, len(wave), figures)
+        return _unnamed(kind, gains, len(wave), figures)
     return _named(kind, said, gains, figures)
 
 
@@ -181,8 +183,9 @@ def _named(kind: str | None, said: str, gains: Gains | None, figures: dict[str, 
     return Finding("order", "unknown", f"AmbiX or FuMa cannot be told of this sound: {why}.", "", figures)
 
 
-def _unnamed(kind: str | None, count: int, figures: dict[str, float]) -> Finding:
-    if kind is None or figures.get("spread", 9.0) > NARROW:
+def _unnamed(kind: str | None, gains: Gains | None, count: int, figures: dict[str, float]) -> Finding:
+    exact = gains is not None and kind is not None and abs(gains.ratio / EXACT[kind] - 1) < ENCODED
+    if gains is None or not exact or gains.spread > ENCODED_AGREE:
         return Finding("order", "good", "Nothing in the sound contradicts loudspeakers.", "", figures)
     said = f"The first four of {count} channels behave as {kind}, not as loudspeakers."
     pair = count - PAIR in ORDERS
@@ -195,7 +198,7 @@ def kind_of(gains: Gains | None) -> str | None:
     if gains is None or gains.share < LEAST_SHARE:
         return None
     for kind, (low, high) in RATIOS.items():
-        if low <= gains.ratio <= high and gains.spread <= (WIDE if kind == "AmbiX" else NARROW):
+        if low <= gains.ratio <= high and gains.spread <= AGREE:
             return kind
     return None
 

@@ -56,7 +56,7 @@ class Look:
 
     @property
     def packing(self) -> Packing:
-        """How the eyes lie: as the pictures show, else as the file says."""
+        """Packing of the eyes: as the pictures show, else as the file says."""
         return self.seen[0] or self.info.spherical.stereo or "mono"
 
     @cached_property

@@ -23,10 +23,9 @@ class Con360CheckClip(io.ComfyNode):
             display_name="Check 360° Clip",
             category=runtime.CATEGORY,
             **runtime.search_words(
-                "Con360CheckClip", "is it 360", "validate", "inspect", "equirectangular", "cubemap", "stereo",
+                "Con360CheckClip", "is it 360", "validate", "inspect", "cubemap", "stereo",
                 "horizon", "metadata", *runtime.SOUND_WORDS,
             ),
-            **runtime.sent_again(),
             is_output_node=True,
             description="Says if a clip is really 360°: shape, eyes, projection, seam, poles, horizon, movement, "
             "metadata, and what the sound's channels are; one line each, with what to mend. Needs no weights.",
@@ -55,8 +54,10 @@ class Con360CheckClip(io.ComfyNode):
         report = runtime.progress()
         report(0, 1, "checking")
         source = panorama_source.source_of(video, 0.0, 0.0, ambisonics, head_locked, clip, frames, audio, fps).panorama
-        held = isinstance(source, PanoramaClip)
-        found = check_clip(source) if held else check(source, ambisonics=ambisonics, head_locked=head_locked)
+        if isinstance(source, PanoramaClip):
+            found = check_clip(source)
+        else:
+            found = check(source, ambisonics=ambisonics, head_locked=head_locked)
         report(1, 1, "checking")
         lines = [{"state": f.state, "name": f.name, "line": f.line} for f in found.findings]
         text = "\n".join((found.name, *(f"{one['state']}  {one['name']}: {one['line']}" for one in lines)))

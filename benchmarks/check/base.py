@@ -19,7 +19,7 @@ from con360.timing import ClipSpec
 ROOT = Path(__file__).resolve().parent.parent.parent
 FPS, SECONDS = 4, 2.0
 # Street with a passing train, level, with real Ambisonics; its edges join.
-RECORDING = "data/video_unlicensed/sph360_G8pABGosD38l_17.webm"
+RECORDING = "video_unlicensed/sph360_G8pABGosD38l_17.webm"
 SCENE = 7
 
 
@@ -65,9 +65,14 @@ def posts(pixels: np.ndarray) -> None:
         pixels[:, top : round(0.62 * height), at : at + wide] = rng.integers(30, 220, 3)
 
 
+def shared_data() -> Path:
+    """Folder of the shared test data, which may be absent."""
+    return Path(os.environ.get("CON360_TEST_DATA") or ROOT.parent / "shared") / "data"
+
+
 def recorded(height: int) -> Base | None:
     """Read the real clip; None where the data is not here."""
-    path = Path(os.environ.get("CON360_TEST_DATA") or ROOT.parent / "shared") / RECORDING
+    path = shared_data() / RECORDING
     if not path.exists():
         return None
     clip = read_panorama(path, start_s=2.0, duration_s=SECONDS, fps=FPS, height=height)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from con360.checking.samples import sampled_sound
 from con360.checking.sound_findings import sound_findings
 from con360.media.info import MediaInfo, probe
 
-from .base import RECORDING, ROOT, Base
+from .base import RECORDING, Base, shared_data
 from .faults import FAULTS, fuma, good_file, n3d
 
 GOOD = "no fault"
@@ -86,8 +85,7 @@ def summary(results: list[Result]) -> str:
 
 def recoded() -> str:
     """Re-code real recordings as FuMa and N3D, and count the verdicts on their order, as a Markdown table."""
-    folder = Path(os.environ.get("CON360_TEST_DATA") or ROOT.parent / "shared") / Path(RECORDING).parent
-    clips = sorted(folder.glob("sph360_*.webm"))
+    clips = sorted((shared_data() / RECORDING).parent.glob("sph360_*.webm"))
     lines = ["| real recordings | AmbiX | to mend | cannot tell |", "|---|---|---|---|"]
     kinds: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "as they are, AmbiX": lambda field: field, "re-coded as FuMa": fuma, "re-coded as N3D": n3d,

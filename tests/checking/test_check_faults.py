@@ -29,13 +29,15 @@ def test_faults_are_told_and_nothing_is_made_up(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_every_fault_is_told(tmp_path: Path) -> None:
+def test_every_other_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [fault for fault in FAULTS if fault.name not in QUICK]
+    assert len(FAULTS) >= 30
+    monkeypatch.setattr("benchmarks.check.table.FAULTS", others)
     results = list(measure(procedural(256), tmp_path))
-    assert len(FAULTS) >= 30 and len(results) == 1 + len(FAULTS)
+    assert len(results) == 1 + len(others)
     assert [result.fault for result in results if result.fault != GOOD and not is_found(result)] == []
-    told = {result.finding for result in results if result.fault != GOOD}
-    # A pair is judged in test_check_sound.py, for no MP4 of ours loses a side of it.
-    assert set(NAMES) - told == {"pair"}
+    # A pair is judged in test_check_sound.py.
+    assert set(NAMES) - {fault.finding for fault in FAULTS} == {"pair"}
     # What was put into the sound is not seen in the picture.
     heard = [result for result in results if result.finding in ("sound", "channels", "order")]
     assert all(result.checked.state("seam") in ("good", None) for result in heard)

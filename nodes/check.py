@@ -38,6 +38,10 @@ class Con360CheckClip(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, ambisonics: str | None = None, head_locked: bool | None = None) -> bool | str:
+        return sockets.channels_verdict(ambisonics, head_locked)
+
+    @classmethod
     def fingerprint_inputs(cls, video: str | None, **kwargs: Any) -> str:
         return identity_of(video)
 

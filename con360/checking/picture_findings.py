@@ -57,7 +57,8 @@ class Look:
     @property
     def packing(self) -> Packing:
         """Packing of the eyes: as the pictures show, else as the file says."""
-        return self.seen[0] or self.info.spherical.stereo or "mono"
+        stated = self.info.spherical.stereo
+        return self.seen[0] or (stated if stated in ("top-bottom", "left-right") else "mono")
 
     @cached_property
     def eyes(self) -> tuple[np.ndarray, ...]:
@@ -128,8 +129,8 @@ def _projection(look: Look) -> Finding:
     figures = {name: value for name, value in figures.items() if math.isfinite(value)}
     other = figures | {"another layout": 1.0}
     stated = look.info.spherical.projection
-    if stated in STATED:
-        said = f"The file says that it is stored as {STATED[stated]}."
+    if stated not in ("", "equirectangular"):
+        said = f"The file says that it is stored as {STATED.get(stated, stated)}."
         return Finding("projection", "mend", said, "Convert it to a full equirectangular picture.", other)
     circles = next((n for n in (1, 2) if is_fisheye(look.images[0], n)), 0)
     if circles:

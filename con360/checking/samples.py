@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +17,14 @@ from ..media.reader import check_pixels
 from ..media.track import stream_track
 from ..sound.channels import Channels
 
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
 PICTURES = 8
 # Files up to this long are decoded whole, once; of longer ones each moment is sought.
 WHOLE_S = 12.0
+# At these moments of a long video a second picture is taken soon after: moments far apart can look alike, as in a loop.
+TWICE, LATER_S = (2, 5), 0.5
 # Live recordings do not say how long they are: look at their beginning.
 UNKNOWN_S = 2.0
 # Pictures are held no larger: 25 MB for all of a file.
@@ -101,15 +107,26 @@ def _sought(info: MediaInfo, length_s: float) -> Pictures:
     missing, tally = 0, Tally()
     for i in range(PICTURES):
         time_s = (i + 0.5) * step_s
+        later_s = (0.0, LATER_S) if i in TWICE else (0.0,)
         with decode_from(info, None, time_s, tally) as (timed, _):
-            found = next((frame for at_s, frame in timed if at_s >= time_s - step_s / 2), None)
-        if found is None:
-            missing += 1
-        else:
-            images.append(reduced(upright_pixels(found, info)))
+            found = [reduced(upright_pixels(frame, info)) for frame in _at(timed, time_s - step_s / 2, later_s)]
+        missing += not found
+        images += found
     _check_some(images, info, tally)
     lacks = f"{missing} of {PICTURES} moments of the video have no picture that decodes"
     return Pictures(tuple(images), (lacks,) if missing else ())
+
+
+def _at(timed: Iterator[tuple[float, VideoFrame]], from_s: float, later_s: tuple[float, ...]) -> Iterator[VideoFrame]:
+    """Yield the first frame from `from_s` on, and those that follow it by so many seconds."""
+    waits, first_s = list(later_s), None
+    for at_s, frame in timed:
+        first_s = at_s if first_s is None and at_s >= from_s else first_s
+        if first_s is not None and at_s >= first_s + waits[0] - 1e-3:
+            yield frame
+            del waits[0]
+        if not waits:
+            return
 
 
 def _check_some(images: list[np.ndarray], info: MediaInfo, tally: Tally) -> None:

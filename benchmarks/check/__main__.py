@@ -3,7 +3,7 @@
 Each fault is put into a procedural scene and, where the test data is here, into a real recording. The table shows for
 each fault the findings that are not good: of how many of the files, and "?" for "cannot tell". The baseline knows what
 `probe` reads without looking at a picture or listening: the metadata and the shape. Further tables count real
-recordings that were re-coded, and the files of the test data that are judged as their notes say.
+recordings that were re-coded or turned, and the files of the test data that are judged as their notes say.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 
 from .base import Base, procedural, recorded, shared_data
 from .known import judged
-from .table import Result, confusion, measure, recoded, summary
+from .recordings import recoded, turned
+from .table import Result, confusion, measure, summary
 
 
 def main() -> int:
@@ -35,8 +36,8 @@ def main() -> int:
     print(confusion(results), end="\n\n")
     print(summary(results), end="\n\n")
     if real is not None:
-        print(recoded(), end="\n\n")
-        print(judged(shared_data()), end="\n\n")
+        for table in (recoded(), turned(), judged(shared_data())):
+            print(table, end="\n\n")
     print(f"{time.perf_counter() - started:.0f} s")
     return 0
 

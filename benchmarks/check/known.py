@@ -9,7 +9,17 @@ from pathlib import Path
 
 from con360.checking.run import check, media_files
 
-FOLDERS = ("video", "video_unlicensed", "photo", "saliency", "foa", "foa/s3a_audiobooth", "sfx", "bad")
+FOLDERS = (
+    "video",
+    "video_unlicensed",
+    "photo",
+    "photo/psv_cubemap",
+    "saliency",
+    "foa",
+    "foa/s3a_audiobooth",
+    "sfx",
+    "bad",
+)
 MEND: dict[str, set[str]] = {
     "congo_eye_1024x512_vp9_foa_opus_family2.webm": {"metadata"},
     "congo_eye_960x480_24fps_av1_opus.webm": {"metadata"},
@@ -19,6 +29,9 @@ MEND: dict[str, set[str]] = {
     "md360_stereo_1280x720_TB.jpg": {"stereo"},
     "md360_matrix_1024x507.jpg": {"seam"},
     "md360_fisheye_NOT_equirect_638x651.jpg": {"aspect", "projection"},
+    **{f"{face}.jpg": {"aspect", "projection", "seam", "poles"} for face in ("px", "nx", "ny", "pz", "nz")},
+    # The sky alone: too plain for its poles.
+    "py.jpg": {"aspect", "seam"},
     "violin_FuMa_az135_el0.wav": {"order"},
     "violin_N3D_ACN_az135_el0.wav": {"order"},
     # Impulse responses of a room, all in FuMa: of eleven others the order cannot be told.

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from con360.checking.findings import NAMES, Checked
 from con360.checking.run import check
-from con360.checking.samples import sampled_sound
-from con360.checking.sound_findings import sound_findings
 from con360.media.info import MediaInfo, probe
 
-from .base import RECORDING, Base, shared_data
-from .faults import FAULTS, fuma, good_file, n3d
+from .base import Base
+from .faults import FAULTS, good_file
 
 GOOD = "no fault"
 BAD = ("mend", "look")
@@ -81,25 +76,3 @@ def summary(results: list[Result]) -> str:
         good = "yes" if any(row.checked.must_mend for row in rows if row.fault == GOOD) else "no"
         lines.append(f"| {base} | {told} of {len(faults)} | {probed} of {len(faults)} | {good} |")
     return "\n".join(lines)
-
-
-def recoded() -> str:
-    """Re-code real recordings as FuMa and N3D, and count the verdicts on their order, as a Markdown table."""
-    clips = sorted((shared_data() / RECORDING).parent.glob("sph360_*.webm"))
-    lines = ["| real recordings | AmbiX | to mend | cannot tell |", "|---|---|---|---|"]
-    kinds: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-        "as they are, AmbiX": lambda field: field, "re-coded as FuMa": fuma, "re-coded as N3D": n3d,
-    }  # fmt: skip
-    for name, change in kinds.items():
-        states = [_order_of(clip, change) for clip in clips]
-        counts = [states.count(state) for state in ("good", "mend", "unknown")]
-        lines.append(f"| {len(clips)} {name} | " + " | ".join(map(str, counts)) + " |")
-    return "\n".join(lines)
-
-
-def _order_of(clip: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> str:
-    info = probe(clip)
-    track = info.audio_tracks[0]
-    heard = sampled_sound(info, track)
-    field = np.ascontiguousarray(change(torch.from_numpy(heard.waveform)).numpy())
-    return next(f.state for f in sound_findings(track, replace(heard, waveform=field)) if f.name == "order")

@@ -22,7 +22,7 @@ from .table import Result, confusion, measure, summary
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.check", description=__doc__)
-    parser.add_argument("--height", type=int, default=512, help="rows of the panoramas (default 512)")
+    parser.add_argument("--height", type=int, default=256, help="rows of the panoramas (default 256)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the files there")
     args = parser.parse_args()
     started = time.perf_counter()

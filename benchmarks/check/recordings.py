@@ -66,7 +66,7 @@ def turned() -> str:
         errors = [_error(tilt, turn, before) for turn, tilt in found if tilt is not None and _is_claimed(tilt)]
         known = f"{before.tilt_deg:.1f}" if before is not None and _is_claimed(before) else "?"
         said = ", ".join(f"{error:.1f}" for error in errors) or "-"
-        lines.append(f"| {clip.stem.split('_')[1][:11]} | {known} | {said} | {len(TURNS) - len(errors)} |")
+        lines.append(f"| {clip.stem.removeprefix('sph360_')[:11]} | {known} | {said} | {len(TURNS) - len(errors)} |")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .anew.redo import redo
     from .anew.views import generate_views
+    from .checking.run import check
     from .door import ambisonics, load_model, make_conditions, place
     from .errors import InputError
     from .media.reader import read_panorama
@@ -61,6 +62,7 @@ _HOMES = {
     "crop_view": ".pipeline",
     "reframe": ".reframing.run",
     "level": ".reframing.level",
+    "check": ".checking.run",
     "place": ".door",
     "ambisonics": ".door",
     "listen": ".placing.listen",
@@ -112,6 +114,7 @@ __all__ = [
     "Viewpoint",
     "ViewpointClip",
     "ambisonics",
+    "check",
     "clip_saliency",
     "crop_view",
     "default_settings",

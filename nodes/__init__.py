@@ -4,6 +4,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .ambisonics import Con360AmbisonicsToHeadphones, Con360MixAmbisonics, Con360RotateAmbisonics
 from .caption import CubemapCaption
+from .check import Con360CheckClip
 from .compare import Con360Compare, Con360OverlayPreview
 from .crop import Con360ViewpointCrop
 from .field_preview import Con360AmbisonicsPreview
@@ -58,6 +59,7 @@ NODES: list[type[io.ComfyNode]] = [
     Con360TimeTrack,
     Con360TimeTrackPreview,
     Con360RedoSpan,
+    Con360CheckClip,
 ]
 
 

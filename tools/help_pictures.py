@@ -54,6 +54,7 @@ FIELD = Workflow("field", [Column("field", 420, [
 ])], app=([], []))  # fmt: skip
 # One that needs no run to be shown, and a long one to run.
 SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
+CHECKED = Workflow("checked", [Column("checked", 420, [Node(1, "Con360CheckClip", 420)])], app=([], []))
 # A drawing beside a sound that needs no model.
 DRAWN = json.dumps(
     {
@@ -83,6 +84,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (AMBISONICS, False, ["Con360OmniAudioLoader", "Con360VideoToAmbisonics"]),
     (FIELD, False, ["Con360SoundField"]),
     (TRACKED, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
+    (CHECKED, True, ["Con360CheckClip"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

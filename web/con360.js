@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { addEditor } from "./editor.js";
+import { addFindings } from "./findings.js";
 import { chain, el, labelChoices, loadWords, setWidget } from "./parts.js";
 import { addPlayer } from "./player.js";
 import { followRuns, showLast } from "./results.js";
@@ -31,6 +32,7 @@ const WIDGETS = {
   Con360AmbisonicsPreview: addViewer,
   Con360Level360Video: addLeveller,
   Con360Compare: addPlayer,
+  Con360CheckClip: addFindings,
   Con360TimeTrack: addTrackEditor,
   Con360TimeTrackPreview: addTrackPlayer,
   Con360Centroids: keepCentroids,

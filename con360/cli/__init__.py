@@ -19,7 +19,7 @@ from .requests import Request
 NO_MEMORY = "memory ran out; ask for a shorter clip, set --memory low, or close other programs."
 # Load averages, then running/existing tasks (proc_loadavg(5)); Linux alone has it.
 LOADAVG = Path("/proc/loadavg")
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_INPUT, MUST_MEND, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes the process's own.
 
     Returns:
-        Exit status: 0 done, 1 the machine failed (disk full, ...), 2 wrong input, 130 interrupted.
+        Exit status: 0 done, 1 the machine failed (disk full, ...), 2 wrong input, 3 a check found something to mend,
+        130 interrupted.
     """
     started = time.perf_counter()
     for stream in (sys.stdout, sys.stderr):
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     request = parse(arguments)
     _yield_to_others()
     try:
-        _run(request, started)
+        return _run(request, started)
     except InputError as error:
         return _complain(request, str(error), WRONG_INPUT)
     except MemoryError as error:
@@ -56,7 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(request, f"{error}; nothing more was written.", FAILED)
     except KeyboardInterrupt:
         return _complain(request, "interrupted; unfinished files were removed.", INTERRUPTED)
-    return DONE
 
 
 def _yield_to_others() -> None:
@@ -71,10 +71,11 @@ def _yield_to_others() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-def _run(request: Request, started: float) -> None:
-    """Run the command's own module, imported only now."""
+def _run(request: Request, started: float) -> int:
+    """Run the command's own module, imported only now; a check alone has a status of its own."""
     module = import_module(f".{request.command}", __package__)
-    getattr(module, f"run_{request.command}")(request, started)
+    must_mend = getattr(module, f"run_{request.command}")(request, started)
+    return MUST_MEND if must_mend else DONE
 
 
 def _complain(request: Request, sentence: str, status: int) -> int:

@@ -12,6 +12,7 @@ commands:
   generate    make a viewpoint clip from a 360° video or panorama of your own
   reframe     make a flat video: follow what is salient, hold a view or move along a path
   level       turn, level or re-centre a 360° video, which stays one, with its sound
+  check       say if a file, or each of a folder, is really 360°, and what to mend
   place       put sounds around the listener: on a 360° video, or into a field by itself
   ambisonics  make sound around the listener that fits a 360° video, by a model
   listen      make of Ambisonics what both ears hear on headphones
@@ -52,6 +53,7 @@ exit status:
   0    done
   1    the machine failed: disk full, a defect, ...
   2    an input cannot be used; one sentence says which and what to do
+  3    check: something must be mended
   130  interrupted
 Files are written under a temporary name and renamed when complete, so that a failure
 leaves no half file. Warnings go to standard error.
@@ -132,6 +134,21 @@ initial takes their heading. The new file states no tilt. Mono and stereo sound 
 head-locked pair do not turn; 5.1 and 7.1 become stereo. Sound of order 2 or 3, and with
 a head-locked pair, is written as Opus, the rest as AAC.
 An existing OUT.mp4 is replaced when the new one is complete.
+"""
+
+CHECK = """\
+Says of a file, or of each media file of a folder, if it is really 360°: shape, eyes,
+projection, seam, poles, horizon, movement, metadata that contradicts the picture, and
+what the sound's channels are. One line each: what was found, and what to mend. Videos,
+pictures and sounds of any length; nothing is written and no weights are needed.
+"""
+
+CHECK_NOTES = """\
+good  fits             look     may be meant so
+mend  is a fault       unknown  the measure cannot tell
+A few pictures and seconds of sound are read, spread over the file. A file that cannot be
+read is one line, and the folder goes on. The exit status is 3 where anything is "mend".
+docs/check.md says what each line measures, and how often it was right.
 """
 
 PLACE = """\

@@ -16,6 +16,8 @@ from .manual import (
     AMBISONICS_NOTES,
     CAPTION,
     CAPTION_NOTES,
+    CHECK,
+    CHECK_NOTES,
     CONVERT,
     CONVERT_NOTES,
     DEMO,
@@ -111,6 +113,7 @@ def build_parser() -> Parser:
     _add_generate(command("generate", GENERATE, GENERATE_NOTES, "INPUT -o OUT.mp4"))
     _add_reframe(command("reframe", REFRAME, REFRAME_NOTES, "INPUT -o OUT.mp4"))
     _add_level(command("level", LEVEL, LEVEL_NOTES, "INPUT -o OUT.mp4"))
+    _add_check(command("check", CHECK, CHECK_NOTES, "FILE|FOLDER"))
     add_place(command("place", PLACE, PLACE_NOTES, "SOUND[@PLACE] ... [--on CLIP] -o OUT"))
     add_ambisonics(command("ambisonics", AMBISONICS, AMBISONICS_NOTES, "CLIP -o OUT.mp4"))
     add_listen(command("listen", LISTEN, LISTEN_NOTES, "INPUT -o OUT.wav"))
@@ -213,6 +216,13 @@ def _add_level(parser: Parser) -> None:
     add_hdr(made)
     add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def _add_check(parser: Parser) -> None:
+    parser.add_argument("input", metavar="FILE|FOLDER", help="a video, picture or sound, or a folder of them")
+    parser.add_argument("--all", action="store_true", help="show lines that are good or unknown too (the others)")
+    add_sound(parser.add_argument_group("sound of FILE"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
 
 
 def _add_views(parser: Parser) -> None:

@@ -277,6 +277,14 @@ class LevelRequest(Request, PictureOptions, SoundOptions, PresetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckRequest(Request, SoundOptions):
+    """`con360 check`; `all` shows what is good or cannot be told too."""
+
+    input: str
+    all: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions, PresetOptions):
     """`con360 place`; `order` of None is the clip's own, else 1; `views` is a folder with sounds of views."""
 
@@ -411,6 +419,7 @@ REQUESTS: dict[str, type[Request]] = {
     "generate": GenerateRequest,
     "reframe": ReframeRequest,
     "level": LevelRequest,
+    "check": CheckRequest,
     "place": PlaceRequest,
     "ambisonics": AmbisonicsRequest,
     "listen": ListenRequest,

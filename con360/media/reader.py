@@ -118,7 +118,7 @@ def read_view(
     """
     num_frames, info, painter = _check_request(0.0, duration_s, fps, size, None), probe(path), SquarePainter(size)
     painter.notices += hdr_notices(info.colour, "tone-map")
-    _check_pixels(info)
+    check_pixels(info)
     frames = None
     if info.kind == "picture":
         frames = painter.paint(picture_pixels(info)).expand(num_frames, -1, -1, -1)
@@ -343,7 +343,7 @@ def check_times(start_s: float, duration_s: float | None) -> None:
         raise InputError(f"{longest:g} s were asked for, longer than any recording; choose up to {MAX_TIME_S:g} s.")
 
 
-def _check_pixels(info: MediaInfo) -> None:
+def check_pixels(info: MediaInfo) -> None:
     if info.coded_width * info.coded_height > max_pixels():
         raise InputError(
             f"{info.path.name} is {info.coded_width}x{info.coded_height} pixels; at most {max_pixels()} pixels are "
@@ -356,7 +356,7 @@ def _check_picture(info: MediaInfo, eye: str | None) -> None:
     name, size = info.path.name, f"{info.width}x{info.height}"
     if info.kind == "sound":
         raise InputError(f"{name} has no video, only sound. Give a 360° video.")
-    _check_pixels(info)
+    check_pixels(info)
     if 0 < info.height < MIN_HEIGHT_PX or 0 < info.width < 2 * MIN_HEIGHT_PX:
         raise InputError(f"{name} is only {size} pixels, too small for a panorama. Give a larger one.")
     if info.spherical.projection == "flat":

@@ -31,6 +31,8 @@ MAX_GAP_S = 600.0
 # Seconds that decoders need before the first wanted sample (AAC overlap, Opus pre-roll).
 SOUND_PREROLL_S = 0.1
 
+NOT_NUMBERS = "samples of the sound are not numbers (NaN or infinite): they are silenced"
+
 # FFmpeg's sample formats, packed and planar ("p") alike.
 SAMPLES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 
@@ -139,7 +141,7 @@ def stream_track(
 
 
 def silenced_notice(count: int) -> str:
-    return f"{count} samples of the sound are not numbers (NaN or infinite): they are silenced"
+    return f"{count} {NOT_NUMBERS}"
 
 
 @dataclass

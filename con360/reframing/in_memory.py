@@ -79,7 +79,7 @@ class HeldPanorama(PanoramaStream):
     def track(self) -> AudioTrack | None:
         """The clip's sound as a track; None without sound."""
         sound = self._clip.sound
-        return None if sound is None else _track_of(sound)
+        return None if sound is None else track_of(sound)
 
     def sound(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[np.ndarray]:
         """Yield blocks `[C, n]`, as `PanoramaStream.sound`."""
@@ -93,7 +93,8 @@ class HeldPanorama(PanoramaStream):
             yield sound.waveform[:, at : min(at + block, int(end))].float().cpu().numpy()
 
 
-def _track_of(sound: Sound) -> AudioTrack:
+def track_of(sound: Sound) -> AudioTrack:
+    """Describe a sound that is held as a file's track."""
     count = sound.waveform.shape[0]
     return AudioTrack(
         1, 0, count, sound.sample_rate_hz, f"{count} channels", "", True, 1 / sound.sample_rate_hz,

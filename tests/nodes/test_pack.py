@@ -49,6 +49,7 @@ NAMES = {
     "Con360Level360Video": "Level 360° Video",
     "Con360SoundField": "Sound Field",
     "Con360RedoSpan": "Redo Span",
+    "Con360CheckClip": "Check 360° Clip",
     "Con360TimeTrack": "Time Track",
     "Con360TimeTrackPreview": "Time Track Preview",
 }

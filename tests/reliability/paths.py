@@ -89,7 +89,7 @@ def _reading(world: _World) -> Figure:
 
 _INSIDE = {
     "Load360Video.video": "sub/inside.mp4", "Reframe360Video.video": "sub/inside.mp4",
-    "Con360Level360Video.video": "sub/inside.mp4",
+    "Con360Level360Video.video": "sub/inside.mp4", "Con360CheckClip.video": "sub/inside.mp4",
     "Con360ModelLoader.model": "inside-model", "Con360ControlLoader.control": "inside.safetensors",
 }  # fmt: skip
 
@@ -111,6 +111,7 @@ def _doors(world: _World) -> Iterator[tuple[str, str, Callable[[str], Any]]]:
     yield "Reframe360Video.video", "secret.mp4", _use(world, classes["Reframe360Video"], "video", look)
     turn = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "auto": False, "filename_prefix": "levelled"}
     yield "Con360Level360Video.video", "secret.mp4", _use(world, classes["Con360Level360Video"], "video", turn)
+    yield "Con360CheckClip.video", "secret.mp4", _use(world, classes["Con360CheckClip"], "video", {})
     model = {"model": "con360-tiny", "precision": "auto"}
     yield "Con360ModelLoader.model", "secret-model", _use(world, classes["Con360ModelLoader"], "model", model)
     for part in parts:

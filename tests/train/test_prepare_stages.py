@@ -15,10 +15,13 @@ from shared_data import data_path
 from synthetic_clips import write_video
 from tiny_captioners import write_blip
 
+from benchmarks.check.base import procedural
+from benchmarks.check.faults import fuma
 from con360.control import fingerprint
 from con360.errors import InputError
+from con360.media.writer import write_clip
 from con360.models.codecs import decode_frames
-from con360.records import Sound, View, ViewTrack
+from con360.records import PanoramaClip, Sound, View, ViewTrack
 from con360.sound.ambisonics import encode
 from con360.sound.views import view_sound
 from con360.viewpoint.basd import basd_maps
@@ -28,6 +31,8 @@ from con360.weights.load import load_joint_model
 from train.examples import make_example
 from train.preparation.cleaning import (
     Rejected,
+    check_is_360,
+    check_is_foa,
     check_match,
     check_rules,
     check_speech,
@@ -278,6 +283,24 @@ def test_cleaning_is_asked_for_and_says_why(rule, clip, tmp_path):
     assert outcome.status == "rejected" and outcome.stage == "clean" and outcome.reason.startswith(f"{rule}: ")
     other = {"static": "silent", "silent": "static"}[rule]
     assert prepare_views(segment, replace(one, clean=(other,))).outcome is None
+
+
+def test_the_data_sets_filters_ask_the_check(tmp_path):
+    """A flat view at 2:1 with FuMa, and the scene that it was cut from."""
+    base = procedural(64)
+    flat = torch.from_numpy(base.frames[:, 20:44, 40:88].copy()).movedim(-1, 1).float() / 255
+    flat = torch.nn.functional.interpolate(flat, (64, 128), mode="bilinear")
+    fumas = replace(base.sound, waveform=fuma(base.sound.waveform))
+    check_is_360(PanoramaClip(torch.from_numpy(base.frames).movedim(-1, 1).float() / 255, 4.0))
+    check_is_foa(base.sound)
+    for wrong in (fumas, Sound(base.sound.waveform[:2], base.sound.sample_rate_hz)):
+        with pytest.raises(Rejected, match="notfoa: "):
+            check_is_foa(wrong)
+    write_clip(tmp_path / "flat.mp4", flat, 4.0, fumas, panorama="mono")
+    segment = Segment(SourceClip("flat", str(tmp_path / "flat.mp4"), "flat", "train"), 0.0, "train")
+    for rule in ("not360", "notfoa"):
+        outcome = prepare_views(segment, quick(seconds=1.0, clean=(rule,))).outcome
+        assert outcome.status == "rejected" and outcome.reason.startswith(f"{rule}: ")
 
 
 @pytest.mark.parametrize(("rule", "word"), [("speech", "AST|ast-finetuned"), ("match", "CLAP")])

@@ -1,9 +1,12 @@
-"""Reject segments that are not worth training on, by OmniAudio's rules for Sphere360; each is optional.
+"""Reject segments that are not worth training on, by OmniAudio's rules for Sphere360 and our own; each is optional.
 
 Source: OmniAudio (arXiv 2504.14906) and its cleaning scripts. Static: more than 85 % of frame pairs at 2 fps differ by
 a gray mean squared error below 5. Silent: below -35 dBFS for more than 90 % of the time. OmniAudio detects speech with
 SenseVoice and compares sound and picture with ImageBind. transformers loads neither, so an AudioSet classifier and CLAP
 replace them, from folders that the user names.
+
+The rules `not360` and `notfoa` are those of `con360 check`: what it would mend of the picture's projection, edges and
+poles, and of the sound's channels and their order.
 
 A signal-processing voice detector is no replacement. WebRTC's strictest mode finds speech in 95 % of a bird recording,
 92 % of a piano and 70 % of a drum kit, beside 96 % of a speech recording.
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor
 
 from con360.errors import InputError
-from con360.records import Sound
+from con360.records import PanoramaClip, Sound
 
 STATIC_FPS = 2.0
 STATIC_MSE = 5.0
@@ -28,7 +31,9 @@ SILENT_DBFS = -35.0
 SILENT_SHARE = 0.9
 SILENT_WINDOW_S = 0.1
 SPEECH_PROBABILITY = 0.5
-RULES = ("static", "silent", "speech", "match")
+RULES = ("static", "silent", "speech", "match", "not360", "notfoa")
+# Findings of a check that a whole panorama must not have to mend.
+NOT_360 = ("projection", "seam", "poles")
 
 
 class Rejected(Exception):
@@ -102,6 +107,30 @@ def check_match(mono: Sound, caption: str, folder: str, least: float) -> None:
     cosine = sound_caption_cosine(mono, caption, folder)
     if cosine < least:
         raise Rejected(f"match: the cosine of sound and caption is {cosine:.3f}, below {least:g}")
+
+
+def check_is_360(clip: PanoramaClip) -> None:
+    """Raise Rejected for a picture that is no whole panorama."""
+    from con360.checking.run import findings_of_pictures
+
+    _reject("not360", [f.says for f in findings_of_pictures(clip) if f.name in NOT_360 and f.state == "mend"])
+
+
+def check_is_foa(sound: Sound) -> None:
+    """Raise Rejected for sound that is no Ambisonics, or Ambisonics of another order or gain than it is read as."""
+    from con360.checking.run import findings_of_sound
+
+    if sound.layout != "ambix":
+        raise Rejected(f"notfoa: the sound is {sound.layout}")
+    found = findings_of_sound(sound)
+    # What is good in a file with loudspeakers, four independent channels, teaches nothing as a field.
+    wrong = (("channels", "mend"), ("order", "mend"), ("order", "look"))
+    _reject("notfoa", [f.says for f in found if (f.name, f.state) in wrong])
+
+
+def _reject(rule: str, sentences: list[str]) -> None:
+    if sentences:
+        raise Rejected(f"{rule}: {' '.join(sentences)}")
 
 
 @torch.no_grad()

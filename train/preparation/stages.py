@@ -42,7 +42,15 @@ from con360.sounding.pictures import clip_picture, clip_values, front_view, squa
 from con360.viewpoint.basd import basd_maps
 from con360.viewpoint.choose import viewpoint_notices, viewpoints
 from train.examples import MAP_HEIGHT, make_example, scene_of
-from train.preparation.cleaning import Rejected, check_match, check_silent, check_speech, check_static
+from train.preparation.cleaning import (
+    Rejected,
+    check_is_360,
+    check_is_foa,
+    check_match,
+    check_silent,
+    check_speech,
+    check_static,
+)
 from train.preparation.model import load_encoders, load_field_model
 from train.preparation.plan import Segment, is_scene
 from train.preparation.settings import SALIENCY_HEIGHT, TRUTH, Settings
@@ -161,6 +169,10 @@ def clean(work: Work, settings: Settings) -> Work:
         check_silent(mono)
     if "speech" in settings.clean:
         check_speech(mono, settings.speech_model)
+    if "not360" in settings.clean:
+        check_is_360(clip)
+    if "notfoa" in settings.clean:
+        check_is_foa(sound)
     if "match" in settings.clean:
         check_match(mono, work.caption, settings.match_model, settings.min_match)
     return work

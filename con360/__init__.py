@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from .reframing.aim import Follow
     from .reframing.level import LevelSettings, level
+    from .reframing.project import ProjectSettings, project
     from .reframing.run import ReframeSettings, reframe
     from .saliency.predict import clip_saliency
     from .sampling.settings import SamplerSettings
@@ -61,6 +62,7 @@ _HOMES = {
     "crop_view": ".pipeline",
     "reframe": ".reframing.run",
     "level": ".reframing.level",
+    "project": ".reframing.project",
     "place": ".door",
     "ambisonics": ".door",
     "listen": ".placing.listen",
@@ -85,6 +87,7 @@ _HOMES = {
     "Follow": ".reframing.aim",
     "ReframeSettings": ".reframing.run",
     "LevelSettings": ".reframing.level",
+    "ProjectSettings": ".reframing.project",
     "SamplerSettings": ".sampling.settings",
     "TimeGuideSettings": ".sampling.when",
     "AmbisonicsSettings": ".sounding.settings",
@@ -100,6 +103,7 @@ __all__ = [
     "OnsetTrack",
     "PanoramaClip",
     "PlacedSound",
+    "ProjectSettings",
     "ReframeSettings",
     "SaliencyMaps",
     "SamplerSettings",
@@ -124,6 +128,7 @@ __all__ = [
     "make_conditions",
     "manual_viewpoint",
     "place",
+    "project",
     "read_panorama",
     "read_time_track",
     "redo",

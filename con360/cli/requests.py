@@ -250,6 +250,27 @@ class LevelRequest(Request, SoundOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProjectRequest(Request):
+    """`con360 project`; the place is the front where nothing was typed."""
+
+    input: str
+    output: str
+    panorama: str | None
+    yaw: float | None
+    pitch: float | None
+    roll: float | None
+    fov: float | None
+    path: str | None
+    feather: float
+    begin: float
+    height: int | None
+    mask: str | None
+    sound: str | None
+    codec: VideoCodec
+    quality: Quality
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
     """`con360 place`; `order` of None is the clip's own, else 1; `views` is a folder with sounds of views."""
 
@@ -385,6 +406,7 @@ REQUESTS: dict[str, type[Request]] = {
     "generate": GenerateRequest,
     "reframe": ReframeRequest,
     "level": LevelRequest,
+    "project": ProjectRequest,
     "place": PlaceRequest,
     "ambisonics": AmbisonicsRequest,
     "listen": ListenRequest,

@@ -79,7 +79,7 @@ def read_panorama(
     """
     num_frames = _check_request(start_s, duration_s, fps, height, eye)
     info = probe(path)
-    _check_picture(info, eye)
+    check_picture(info, eye)
     # Before the picture, which takes longer: impossible options of the sound fail at once.
     sound, sound_notices = read_track(info, start_s, duration_s, audio_track, ambisonics, head_locked)
     painter = Painter(info, height, eye, notices=list(info.notices))
@@ -108,7 +108,7 @@ def read_view(
         InputError: the file cannot be used.
     """
     num_frames, info, painter = _check_request(0.0, duration_s, fps, size, None), probe(path), SquarePainter(size)
-    _check_pixels(info)
+    check_pixels(info)
     frames = None
     if info.kind == "picture":
         frames = painter.paint(picture_pixels(info)).expand(num_frames, -1, -1, -1)
@@ -173,7 +173,7 @@ class PanoramaStream:
             raise InputError(f"eye '{self.eye}' is unknown; choose left, right or whole.")
         if self.info.kind == "picture":
             raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
-        _check_picture(self.info, self.eye)
+        check_picture(self.info, self.eye)
         self.notices += self.info.notices
         self._painter = Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices, self.both_eyes)
         self.end_s, self.ended = 0.0, False
@@ -330,7 +330,12 @@ def check_times(start_s: float, duration_s: float | None) -> None:
         raise InputError(f"{longest:g} s were asked for, longer than any recording; choose up to {MAX_TIME_S:g} s.")
 
 
-def _check_pixels(info: MediaInfo) -> None:
+def check_pixels(info: MediaInfo) -> None:
+    """Check that a picture is not too large to be decoded.
+
+    Raises:
+        InputError: it is above `max_pixels`.
+    """
     if info.coded_width * info.coded_height > max_pixels():
         raise InputError(
             f"{info.path.name} is {info.coded_width}x{info.coded_height} pixels; at most {max_pixels()} pixels are "
@@ -338,12 +343,16 @@ def _check_pixels(info: MediaInfo) -> None:
         )
 
 
-def _check_picture(info: MediaInfo, eye: str | None) -> None:
-    """Refuse every projection that is no full panorama, by its name, before anything is decoded."""
+def check_picture(info: MediaInfo, eye: str | None) -> None:
+    """Refuse every projection that is no full panorama, by its name, before anything is decoded.
+
+    Raises:
+        InputError: it is no full panorama, is too small or too large.
+    """
     name, size = info.path.name, f"{info.width}x{info.height}"
     if info.kind == "sound":
         raise InputError(f"{name} has no video, only sound. Give a 360° video.")
-    _check_pixels(info)
+    check_pixels(info)
     if 0 < info.height < MIN_HEIGHT_PX or 0 < info.width < 2 * MIN_HEIGHT_PX:
         raise InputError(f"{name} is only {size} pixels, too small for a panorama. Give a larger one.")
     refused = {

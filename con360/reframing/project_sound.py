@@ -1,0 +1,50 @@
+"""Give a written picture the sound of a file: copied where an MP4 holds it, else coded again."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from ..media.copying import copied_clip
+from ..media.info import probe
+from ..media.joining import can_copy, join_sound
+from ..media.reader import PanoramaStream
+from ..media.writer import aac_notices
+from ..records import Progress, View
+from .sound import Heard, sound_blocks, sound_gain, whole_mix
+
+
+def add_sound(silent: Path, out: Path, stream: PanoramaStream | None, progress: Progress | None) -> str:
+    """Write the picture of `silent` with the sound of a stream, both from their beginnings.
+
+    Args:
+        silent: is moved or read. out: written as it is named, without another step. stream: None gives no sound.
+
+    Returns:
+        Name of the sound, as in `Projected.sound`.
+    """
+    track = None if stream is None else stream.track
+    if stream is None or track is None:
+        os.replace(silent, out)
+        return "none"
+    if can_copy(stream.info, track):
+        stream.notices += track.notices
+        join_sound(silent, stream.info, track, out)
+        return "copied"
+    mix, front = whole_mix(stream), View(0.0)
+    assert mix.shape is not None  # the track has channels
+    gain = sound_gain(stream, mix, lambda _: front, 0.0, math.inf, progress)
+    with copied_clip(probe(silent), out, mix.shape) as clip:
+        heard = Heard(sound_blocks(stream, mix, lambda _: front, 0.0, math.inf), mix, gain, clip)
+        for end_s in clip.picture():
+            heard.advance(end_s)
+        heard.advance(math.inf)
+    stream.notices += aac_notices(mix.rate_hz, gain, mix.channels)
+    return mix.name
+
+
+def is_ambisonic(stream: PanoramaStream | None) -> bool:
+    """Tell whether a stream's sound is Ambisonics."""
+    track = None if stream is None else stream.track
+    return track is not None and track.layout == "ambix"

@@ -6,7 +6,7 @@ Shape legend: N pictures, M panoramas, h w the picture, H W the panorama (W = 2H
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..geometry.degrees import DEG
 from ..geometry.perspective import check_view
 from ..media.limits import PIXELS_VARIABLE, max_pixels
-from ..records import View, ViewTrack
+from ..records import Progress, View, ViewTrack
 from ..viewpoint.keyframes import Keyframe
 from .onto_sphere import Projector, check_feather
 from .run import MAX_DEFAULT_SIDE_PX
@@ -31,7 +31,7 @@ Place: TypeAlias = View | Sequence[Keyframe]
 
 def project_frames(
     pictures: Tensor, track: ViewTrack, panorama: Tensor | None = None, *, height: int | None = None,
-    feather_deg: float = DEFAULT_FEATHER_DEG, progress: Callable[[int, int], None] | None = None,
+    feather_deg: float = DEFAULT_FEATHER_DEG, progress: Progress | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Lay pictures onto panoramas, frame by frame, as `project` does with files.
 
@@ -40,7 +40,7 @@ def project_frames(
         track: where they lie. panorama: `[M, 3, H, W]`; None is black.
         height: H of black panoramas; None makes them as fine as the pictures are at their middle.
         feather_deg: as in `ProjectSettings`.
-        progress: told of frames done and of all; may raise to cancel.
+        progress: told of each frame; may raise to cancel.
 
     Returns:
         Panoramas `[T, 3, H, W]`, and masks `[T, H, W]`, 1 where no picture lies. T is the largest number of frames;
@@ -69,7 +69,7 @@ def project_frames(
         laid[i] = torch.from_numpy(drawn).permute(2, 0, 1)
         masks[i] = 1 - torch.from_numpy(projector.weight(view, *drawn.shape[:2]))
         if progress is not None:
-            progress(i + 1, total)
+            progress(i + 1, total, "projecting")
     return laid, masks
 
 

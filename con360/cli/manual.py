@@ -147,8 +147,9 @@ that moves, in seconds of the result. The mask is white where FLAT does not lie:
 that paint panoramas paint what is white. On black, FLAT keeps its colours up to its edge,
 and the mask alone is feathered: darkened colours would leave a dark rim. With --panorama
 both are blended. Frame times are the panorama's, or FLAT's where the panorama is black or
-a picture. Two pictures give a PNG. Sound is the panorama's; of a black one, FLAT's. It is
-coded again where an MP4 does not hold it. For several flat clips, lay one after the other.
+a picture. Two pictures give a PNG. Sound is the panorama's; of a black or still one,
+FLAT's. It is coded again where an MP4 does not hold it. For several flat clips, lay one
+after the other.
 """
 
 PLACE = """\

@@ -22,7 +22,12 @@ def run_project(options: ProjectRequest, started: float) -> None:
     from ..reframing.project import ProjectSettings, project
 
     settings = ProjectSettings(
-        options.feather, options.height, options.begin, options.sound, PictureCoding(options.codec, options.quality)
+        options.feather,
+        options.height,
+        options.begin,
+        options.sound,
+        options.eye,
+        PictureCoding(options.codec, options.quality),
     )
     report = Report(started)
     with report.stage("project") as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..choices import EYES
 from .options import add_coding, number, whole
 
 
@@ -22,11 +23,18 @@ def add_project(parser: argparse.ArgumentParser) -> None:
     place.add_argument(
         "--begin", type=number, default=0.0, metavar="S", help="time of the panorama at which FLAT begins (0)"
     )
+    place.add_argument(
+        "--eye", choices=EYES, help="stereo panorama: one eye, or the whole picture (both, each with FLAT)"
+    )
     made = parser.add_argument_group("result")
     made.add_argument("--feather", type=number, default=2.0, metavar="DEG", help="angle over which its edge fades (2)")
     made.add_argument(
         "--height", type=whole, metavar="PX", help="rows of a black panorama (as fine as FLAT at its middle)"
     )
-    made.add_argument("--sound", metavar="FILE|none", help="take the sound of a file (the panorama's, or FLAT's)")
+    made.add_argument(
+        "--sound",
+        metavar="FILE|none",
+        help="take the sound of a file (the panorama's; of a black or still one, FLAT's)",
+    )
     add_coding(made)
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")

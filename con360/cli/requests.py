@@ -264,6 +264,7 @@ class ProjectRequest(Request):
     feather: float
     begin: float
     height: int | None
+    eye: Eye | None
     mask: str | None
     sound: str | None
     codec: VideoCodec

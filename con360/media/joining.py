@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,10 @@ def can_copy(info: MediaInfo, track: AudioTrack) -> bool:
         return bool(TIMED & set(container.format.name.split(",")))
 
 
-def join_sound(picture: Path, info: MediaInfo, track: AudioTrack, out: Path) -> None:
+def join_sound(picture: Path, info: MediaInfo, track: AudioTrack, out: Path, stop_s: float = math.inf) -> None:
     """Write the picture of one file and a sound track of another, packet by packet, as an MP4.
 
-    Convention: both begin at time 0 of their files. The sound may outlast the picture.
+    Convention: both begin at time 0 of their files. The sound may outlast the picture, up to `stop_s` and a packet.
 
     Args:
         picture: a file of our own. info, track: the other file. out: written as it is named, without another step.
@@ -49,8 +50,9 @@ def join_sound(picture: Path, info: MediaInfo, track: AudioTrack, out: Path) -> 
                 _packets(source, stream, origin_s, target.add_stream_from_template(stream, opaque=True))
                 for source, stream, origin_s in ways
             ]
-            for _, _, packet in heapq.merge(*joined, key=lambda timed: timed[:2]):
-                target.mux(packet)
+            for at_s, _, packet in heapq.merge(*joined, key=lambda timed: timed[:2]):
+                if at_s < stop_s or packet.stream.type == "video":
+                    target.mux(packet)
 
 
 def _packets(

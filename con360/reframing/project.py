@@ -17,17 +17,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
+from ..choices import Eye
 from ..errors import InputError
 from ..geometry.degrees import wrap_yaw_deg
 from ..media.coders import PictureCoding, check_codec
 from ..media.files import atomic_path, check_not_read, check_writable
 from ..media.flat import FlatStream, Shown
-from ..media.info import MediaInfo, probe
-from ..media.painting import as_planes, eye_parts, picture_pixels, pixels_of
+from ..media.info import MIN_HEIGHT_PX, MediaInfo, probe
+from ..media.painting import Painter, as_planes, eye_parts, picture_pixels, pixels_of
 from ..media.planes import Planes
 from ..media.reader import PanoramaStream, check_picture
 from ..media.spherical import LEVEL
@@ -52,8 +54,9 @@ class ProjectSettings:
         feather_deg: angle over which the picture's edge fades, inside the picture.
         height: rows of a black panorama, twice as many columns; None makes it as fine as the picture is at its middle.
         begin_s: time of the panorama at which the flat video begins.
-        sound: a file whose sound the result takes, "none", or None: the panorama's own; of a black one, the flat
-            video's.
+        sound: a file whose sound the result takes, as long as its picture; "none"; or None: the panorama's own, and
+            where that is black or a picture, the flat video's.
+        eye: of a stereo panorama, as in `read_panorama`; None keeps both, each with the picture.
         coding: codec and quality of both files.
 
     Raises:
@@ -64,6 +67,7 @@ class ProjectSettings:
     height: int | None = None
     begin_s: float = 0.0
     sound: str | os.PathLike[str] | None = None
+    eye: Eye | None = None
     coding: PictureCoding = PictureCoding()
 
     def __post_init__(self) -> None:
@@ -137,7 +141,7 @@ def _heard(picture: FlatStream, base: MediaInfo | None, settings: ProjectSetting
     if settings.sound == SILENT:
         return None
     if settings.sound is None:
-        return picture if base is None else SoundStream(base)
+        return picture if base is None or base.kind == "picture" else SoundStream(base)
     stream = SoundStream(probe(settings.sound))
     if stream.track is None:
         raise InputError(f"{stream.info.path.name} has no sound track that can be read; choose another file or 'none'.")
@@ -168,7 +172,9 @@ class _Work:
         self.picture, self.base, self.place, self.settings = picture, base, place, settings
         self._projector = Projector(picture.info.aspect, settings.feather_deg, blend=base is not None)
         self._shown = Shown(picture, settings.begin_s)
-        self.stream = self.pixels = None
+        self.stream: PanoramaStream | None = None
+        self.pixels: np.ndarray | None = None
+        self.said, self.packing, self.seen = list[str](), cast(Packing, "mono"), 0
         if base is None:
             longer, finest = max(picture.info.width, picture.info.height), min(v.fov_deg for v in checked_views(place))
             height = check_height(settings.height or default_height(longer, finest))
@@ -176,50 +182,51 @@ class _Work:
         elif settings.height is not None:
             raise InputError("the panorama has its own height; leave the height out, or leave the panorama out.")
         elif base.kind == "picture":
-            check_picture(base, None)
-            self.pixels = picture_pixels(base)
+            check_picture(base, settings.eye)
+            painter = Painter(base, MIN_HEIGHT_PX, settings.eye, self.said, both_eyes=True)
+            self.pixels, self.packing = painter.part(picture_pixels(base)), painter.packing
         else:
-            self.stream = PanoramaStream(base, both_eyes=True)
-        self.seen = 0
-
-    @property
-    def packing(self) -> Packing:
-        """Packing of the panorama's eyes; known once its first pixels were asked for."""
-        return "mono" if self.stream is None else self.stream.packing
+            self.stream = PanoramaStream(base, settings.eye, both_eyes=True)
 
     def view(self, time_s: float) -> View:
         """The place at a time."""
         view = self.place if isinstance(self.place, View) else view_at(self.place, time_s)
         return replace(view, yaw_deg=float(wrap_yaw_deg(view.yaw_deg)))
 
-    def frame(self, shot: Shot, still: Planes | None) -> tuple[Planes, np.ndarray]:
-        """Draw the panorama with the picture, and the picture's weight `[H, W]`.
+    def frame(self, shot: Shot, still: Planes | None) -> tuple[Planes, View | None]:
+        """Draw the panorama with the picture; say where the picture lies, None where it does not.
 
         Args:
             shot: a frame of the panorama or, where that is `still`, of the flat video.
         """
         if still is None:
+            assert self.stream is not None  # its first pixels were asked for, which settles the packing
+            self.packing = self.stream.packing
             whole, seen = as_planes(shot.pixels), self._shown.at(shot.time_s)
         else:
             whole, seen = still, as_planes(shot.pixels)
         if seen is None:
-            return whole, np.zeros(whole.shape, np.float32)
-        self.seen += 1
-        view, parts = self.view(shot.time_s), eye_parts(whole.shape, self.packing)
-        if len(parts) == 1:
-            return self._projector.lay(whole, seen, view), self._projector.weight(view, *whole.shape)
+            return whole, None
+        self.seen, view = self.seen + 1, self.view(shot.time_s)
+        if self.packing == "mono":
+            return self._projector.lay(whole, seen, view), view
         # Colour has no half samples, by which an eye of odd size would begin.
-        pixels, weight = pixels_of(whole), np.zeros(whole.shape, np.float32)
-        for part in parts:
-            pixels[part] = self._projector.lay(pixels[part], pixels_of(seen), view)
-            weight[part] = self._projector.weight(view, *weight[part].shape)
-        return as_planes(pixels), weight
+        return as_planes(self.lay(pixels_of(whole), pixels_of(seen), view)), view
 
-    def picture_at_once(self) -> tuple[np.ndarray, np.ndarray]:
-        """Draw the panorama, a still one, with a still picture: `[H, W, 3]` uint8, and the weight."""
-        assert self.pixels is not None
-        view, pixels = self.view(0.0), picture_pixels(self.picture.info)
-        return self._projector.lay(self.pixels, pixels, view), self._projector.weight(view, *self.pixels.shape[:2])
+    def lay(self, whole: np.ndarray, seen: np.ndarray, view: View) -> np.ndarray:
+        """Lay a picture into both eyes, or the one that is there, of `[H, W, 3]` uint8."""
+        laid = whole.copy()
+        for part in eye_parts(whole.shape, self.packing):
+            laid[part] = self._projector.lay(whole[part], seen, view)
+        return laid
+
+    def mask(self, view: View | None, height: int, width: int) -> np.ndarray:
+        """The mask of a place, `[H, W]` float32: 1 where no picture lies."""
+        mask = np.ones((height, width), np.float32)
+        if view is not None:
+            for part in eye_parts(mask.shape, self.packing):
+                mask[part] -= self._projector.weight(view, *mask[part].shape)
+        return mask
 
     def notices(self, columns: int) -> tuple[str, ...]:
         """Say what is lost by sizes, rates and lengths that differ."""
@@ -255,13 +262,14 @@ def _time_notices(flat: MediaInfo, panorama: MediaInfo, begin_s: float) -> list[
 
 
 def _write_picture(work: _Work, outs: list[Path]) -> Projected:
-    laid, weight = work.picture_at_once()
-    height, width = weight.shape
-    white = np.repeat(np.rint(255 * (1 - weight)).astype(np.uint8)[..., None], 3, -1)
+    assert work.pixels is not None  # both are still
+    view, (height, width) = work.view(0.0), work.pixels.shape[:2]
+    laid = work.lay(work.pixels, picture_pixels(work.picture.info), view)
+    white = np.repeat(np.rint(255 * work.mask(view, height, width)).astype(np.uint8)[..., None], 3, -1)
     with ExitStack() as stack:
         for out, pixels in zip([stack.enter_context(atomic_path(path)) for path in outs], (laid, white), strict=False):
             write_png(out, torch.from_numpy(pixels).permute(2, 0, 1))
-    said = (*work.picture.notices, *work.notices(width))
+    said = (*work.picture.notices, *work.said, *work.notices(width))
     return Projected(outs[0], outs[1] if outs[1:] else None, width, height, 1, 0.0, "none", _sentences(said))
 
 
@@ -283,28 +291,41 @@ def _write_clip(
         with ExitStack() as pictures:
             clip, *others = [pictures.enter_context(stream(path)) for path in (silent, *masks)]
             nothing = Heard(iter(()), choose_mix(job.stream, "none"), 1.0, clip)
-            job.write(shots, clip, nothing, partial(_draw, work, still, others))
+            masks_of = _Masks(work, others)
+
+            def draw(shot: Shot) -> Planes:
+                laid, view = work.frame(shot, still)
+                masks_of.add(view, laid.shape, shot.tick)
+                return laid
+
+            job.write(shots, clip, nothing, draw)
         _check_seen(work)
-        sound = add_sound(silent, out, heard, progress)
+        # Sound of the clip itself may outlast its picture.
+        stop_s = math.inf if work.settings.sound is None else job.end_s
+        sound = add_sound(silent, out, heard, stop_s, progress)
         for path in (out, *masks):
             tag_file(path, panorama=work.packing, ambisonic=path == out and is_ambisonic(heard), pose_deg=pose)
     heard_notices = [] if heard in (None, work.stream, work.picture) else heard.notices
-    said = (*job.stream.notices, *heard_notices, *job.notices(), *work.notices(width))
+    said = (*job.stream.notices, *work.said, *heard_notices, *job.notices(), *work.notices(width))
     mask = outs[1] if outs[1:] else None
     return Projected(outs[0], mask, width, height, job.count, job.end_s, sound, _sentences(said))
 
 
-def _draw(work: _Work, still: Planes | None, masks: list[ClipStream], shot: Shot) -> Planes:
-    laid, weight = work.frame(shot, still)
-    for mask in masks:
-        mask.add_frame(_mask_planes(weight), shot.tick)
-    return laid
+class _Masks:
+    """Write a mask beside each frame; one that stays is drawn once."""
 
+    def __init__(self, work: _Work, clips: list[ClipStream]) -> None:
+        self._work, self._clips = work, clips
+        self._last: tuple[View | None, Planes] | None = None
 
-def _mask_planes(weight: np.ndarray) -> Planes:
-    """The mask of a weight in levels of limited range: white, 235, where it is 0."""
-    grey = np.full((weight.shape[0] // 2, weight.shape[1] // 2), 128, np.uint8)
-    return Planes(np.rint(16 + 219 * (1 - weight)).astype(np.uint8), grey, grey)
+    def add(self, view: View | None, shape: tuple[int, ...], tick: int) -> None:
+        if self._clips and (self._last is None or self._last[0] != view):
+            mask = self._work.mask(view, shape[0], shape[1])
+            grey = np.full((shape[0] // 2, shape[1] // 2), 128, np.uint8)
+            self._last = view, Planes(np.rint(16 + 219 * mask).astype(np.uint8), grey, grey)
+        for clip in self._clips:
+            assert self._last is not None
+            clip.add_frame(self._last[1], tick)
 
 
 def _check_seen(work: _Work) -> None:

@@ -15,11 +15,14 @@ from ..records import Progress, View
 from .sound import Heard, sound_blocks, sound_gain, whole_mix
 
 
-def add_sound(silent: Path, out: Path, stream: PanoramaStream | None, progress: Progress | None) -> str:
+def add_sound(
+    silent: Path, out: Path, stream: PanoramaStream | None, stop_s: float, progress: Progress | None
+) -> str:  # fmt: skip
     """Write the picture of `silent` with the sound of a stream, both from their beginnings.
 
     Args:
         silent: is moved or read. out: written as it is named, without another step. stream: None gives no sound.
+        stop_s: where the sound is cut; infinite keeps all of it.
 
     Returns:
         Name of the sound, as in `Projected.sound`.
@@ -30,13 +33,13 @@ def add_sound(silent: Path, out: Path, stream: PanoramaStream | None, progress: 
         return "none"
     if can_copy(stream.info, track):
         stream.notices += track.notices
-        join_sound(silent, stream.info, track, out)
+        join_sound(silent, stream.info, track, out, stop_s)
         return "copied"
     mix, front = whole_mix(stream), View(0.0)
     assert mix.shape is not None  # the track has channels
-    gain = sound_gain(stream, mix, lambda _: front, 0.0, math.inf, progress)
+    gain = sound_gain(stream, mix, lambda _: front, 0.0, stop_s, progress)
     with copied_clip(probe(silent), out, mix.shape) as clip:
-        heard = Heard(sound_blocks(stream, mix, lambda _: front, 0.0, math.inf), mix, gain, clip)
+        heard = Heard(sound_blocks(stream, mix, lambda _: front, 0.0, stop_s), mix, gain, clip)
         for end_s in clip.picture():
             heard.advance(end_s)
         heard.advance(math.inf)

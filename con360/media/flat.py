@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .painting import as_planes, picture_pixels, upright_pixels
+from .painting import picture_pixels, upright_pixels
 from .planes import Planes, planes_of
 from .reader import EXCERPT_TOLERANCE_S, GivesStored, PanoramaStream, check_pixels
 from .spherical_tags import Packing
+from .writer import as_planes
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

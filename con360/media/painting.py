@@ -175,27 +175,6 @@ def pixels_of(planes: Planes) -> np.ndarray:
     )  # fmt: skip
 
 
-def frame_of_pixels(pixels: np.ndarray) -> VideoFrame:
-    """Convert `[h, w, 3]` uint8 of even sides to a frame `yuv420p` of BT.709 and limited range."""
-    import av
-    from av.video.reformatter import ColorRange, Colorspace
-
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
-    )
-
-
-def as_planes(picture: np.ndarray | Planes) -> Planes:
-    """Bring a picture to planes of 8 bits and limited range, of even sides: an odd last row or column is left out."""
-    height, width = (side // 2 * 2 for side in picture.shape[:2])
-    if isinstance(picture, Planes):
-        part = picture.part(slice(height), slice(width))
-        assert part is not None  # its corner is the picture's own
-        return Planes(*part.limited())
-    luma, blue, red = map(values_of, frame_of_pixels(picture[:height, :width]).planes)
-    return Planes(luma, blue, red)
-
-
 def _halves_alike(pixels: np.ndarray) -> bool | None:
     """Tell whether the upper and lower half show the same scene; None where one of them is plain."""
     import cv2

@@ -24,13 +24,14 @@ from ..records import Sound
 from ..sound.channels import ORDERS, PAIR
 from .coders import PictureCoding
 from .files import atomic_path, check_writable, put_folder
-from .painting import frame_of_pixels
-from .planes import Planes, frame_of
+from .painting import ACCURATE
+from .planes import Planes, frame_of, values_of
 from .spherical_tags import Packing, tag_file
 from .wav import wav_stream
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.video.frame import VideoFrame
     from torch import Tensor
 
 AAC_BLOCK = 1024
@@ -306,7 +307,7 @@ class ClipStream:
 
     def add_frame(self, pixels: np.ndarray | Planes, tick: int) -> None:
         """Add `pixels [h, w, 3]` uint8 or planes, shown from `tick` times the time base on; ticks rise."""
-        frame = frame_of(pixels) if isinstance(pixels, Planes) else frame_of_pixels(pixels)
+        frame = frame_of(pixels) if isinstance(pixels, Planes) else _frame_of_pixels(pixels)
         frame.pts, frame.time_base = tick, self._time_base
         self._container.mux(self._video.encode(frame))
 
@@ -320,6 +321,26 @@ class ClipStream:
         self._container.mux(self._video.encode(None))
         if self._audio is not None:
             self._audio.finish()
+
+
+def _frame_of_pixels(pixels: np.ndarray) -> VideoFrame:
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
+    )
+
+
+def as_planes(picture: np.ndarray | Planes) -> Planes:
+    """Bring a picture to planes as clips hold them, of 8 bits; an odd last row or column is left out."""
+    height, width = (side // 2 * 2 for side in picture.shape[:2])
+    if isinstance(picture, Planes):
+        part = picture.part(slice(height), slice(width))
+        assert part is not None  # its corner is the picture's own
+        return Planes(*part.limited())
+    luma, blue, red = map(values_of, _frame_of_pixels(picture[:height, :width]).planes)
+    return Planes(luma, blue, red)
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ..media.joining import can_copy, join_sound
 from ..media.reader import PanoramaStream
 from ..media.writer import aac_notices
 from ..records import Progress, View
-from .sound import Heard, sound_blocks, sound_gain, whole_mix
+from .sound import sound_blocks, sound_gain, whole_mix
 
 
 def add_sound(
@@ -22,7 +21,7 @@ def add_sound(
 
     Args:
         silent: is moved or read. out: written as it is named, without another step. stream: None gives no sound.
-        stop_s: where the sound is cut; infinite keeps all of it.
+        stop_s: where copied sound is cut; infinite keeps all of it. Sound that is coded again ends with the picture.
 
     Returns:
         Name of the sound, as in `Projected.sound`.
@@ -38,11 +37,9 @@ def add_sound(
     mix, front = whole_mix(stream), View(0.0)
     assert mix.shape is not None  # the track has channels
     gain = sound_gain(stream, mix, lambda _: front, 0.0, stop_s, progress)
+    blocks = sound_blocks(stream, mix, lambda _: front, 0.0, stop_s)
     with copied_clip(probe(silent), out, mix.shape) as clip:
-        heard = Heard(sound_blocks(stream, mix, lambda _: front, 0.0, stop_s), mix, gain, clip)
-        for end_s in clip.picture():
-            heard.advance(end_s)
-        heard.advance(math.inf)
+        clip.copy_with((block * gain).numpy() for block in blocks)
     stream.notices += aac_notices(mix.rate_hz, gain, mix.channels)
     return mix.name
 

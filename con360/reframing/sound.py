@@ -11,7 +11,6 @@ import numpy as np
 
 from ..choices import StereoLaw
 from ..errors import InputError
-from ..media.copying import CopiedClip
 from ..media.reader import PanoramaStream
 from ..media.writer import ClipStream, aac_gain, sound_rate_hz
 from ..records import Progress, order_of
@@ -173,7 +172,7 @@ def sound_gain(
 class Heard:
     """Write the sound as far as the picture has come."""
 
-    def __init__(self, blocks: Iterator[Tensor], mix: _Mix, gain: float, clip: ClipStream | CopiedClip) -> None:
+    def __init__(self, blocks: Iterator[Tensor], mix: _Mix, gain: float, clip: ClipStream) -> None:
         self._blocks, self._mix, self._gain, self._clip, self._at = blocks, mix, gain, clip, 0
         self._more = mix.shape is not None
 

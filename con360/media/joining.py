@@ -21,16 +21,19 @@ COPIED = {"aac", "opus", "alac", "mp3", "ac3", "eac3", "flac"}
 
 def can_copy(info: MediaInfo, track: AudioTrack) -> bool:
     """Tell whether a sound track can go into an MP4 as it is, its channels included."""
-    if track.heard.picks is not None or track.codec not in COPIED:
+    if track.heard.picks is not None:
         return False
     with open_media(info.path) as container:
-        return bool(TIMED & set(container.format.name.split(",")))
+        sound: Any = container.streams[track.stream_index]
+        is_timed = bool(TIMED & set(container.format.name.split(",")))
+        return is_timed and sound.codec_context.codec.canonical_name in COPIED
 
 
 def join_sound(picture: Path, info: MediaInfo, track: AudioTrack, out: Path, stop_s: float = math.inf) -> None:
     """Write the picture of one file and a sound track of another, packet by packet, as an MP4.
 
-    Convention: both begin at time 0 of their files. The sound may outlast the picture, up to `stop_s` and a packet.
+    Convention: both begin at time 0 of their files, within the half millisecond to which Matroska rounds. The sound may
+    outlast the picture, up to `stop_s` and a packet.
 
     Args:
         picture: a file of our own. info, track: the other file. out: written as it is named, without another step.

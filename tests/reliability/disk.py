@@ -33,7 +33,14 @@ def figures(effort: Effort) -> Iterator[Figure]:
         tiny_model_folder(place)
         (place / "disk").mkdir()
         mounts = apart(mount, place / "disk").trace == ""
-        jobs = {"generate": generate, "reframe": reframe, "project": project, "convert": convert, "train": train, "write_frames": frames}
+        jobs = {
+            "generate": generate,
+            "reframe": reframe,
+            "project": project,
+            "convert": convert,
+            "train": train,
+            "write_frames": frames,
+        }
         if effort.name == "test":
             jobs = {name: jobs[name] for name in ("generate", "convert")}
         yield _full(place, jobs, mounts)

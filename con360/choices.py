@@ -11,6 +11,12 @@ from .errors import InputError
 Eye = Literal["whole", "left", "right"]
 EYES: tuple[Eye, ...] = get_args(Eye)
 
+# How the eyes lie in a file's picture, and its projection, in place of what the metadata says.
+Layout = Literal["auto", "mono", "top-bottom", "left-right"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+ProjectionWord = Literal["auto", "equirectangular", "vr180", "cubemap-3x2", "cubemap-6x1", "eac"]
+PROJECTIONS: tuple[ProjectionWord, ...] = get_args(ProjectionWord)
+
 # Sound of a reframed video. `auto` leaves mono and stereo as they are and makes stereo of the rest.
 SoundKind = Literal["auto", "stereo", "mono", "foa", "headphones", "none"]
 SOUND_KINDS: tuple[SoundKind, ...] = get_args(SoundKind)
@@ -25,8 +31,18 @@ CLIP_SOUNDS: tuple[ClipSound, ...] = get_args(ClipSound)
 # Codecs of a picture that is written, and how many bytes it gets.
 VideoCodec = Literal["H.264", "H.265"]
 VIDEO_CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)
+# Codec of a picture to edit, and codecs of a clip's sound.
+MasterCodec = Literal["ProRes"]
+SoundCodec = Literal["AAC", "Opus", "PCM"]
 Quality = Literal["high", "medium", "small"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
+# HDR is mapped to SDR, or stays HDR in a file of 10 bits; frames in memory may hold its bare values.
+Hdr = Literal["tone-map", "keep", "values"]
+WRITTEN_HDR: tuple[Hdr, ...] = ("tone-map", "keep")
+LOADED_HDR: tuple[Hdr, ...] = ("tone-map", "values")
+# Kinds of files, each for players that need it (`media.presets`).
+PresetName = Literal["youtube", "quest", "headlocked", "third-order", "master"]
+PRESETS: tuple[PresetName, ...] = get_args(PresetName)
 
 # What a viewpoint looks at: a subject, or the paper's centroid of a region cut out by a threshold.
 Ranking = Literal["subject", "centroid"]

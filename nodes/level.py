@@ -12,7 +12,7 @@ from ..con360.media.coders import PictureCoding, check_codec
 from . import panorama_source, previews, sockets
 from .host import files, runtime, tokens
 from .host.words import Words
-from .load_video import EYES, file_of, identity_of
+from .load_video import EYES, file_of, identity_of, reading_inputs, reading_of
 from .viewpoint import PITCH, YAW
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Con360Level360Video(io.ComfyNode):
                 runtime.advanced(io.Combo.Input("quality", options=list(QUALITIES), default=QUALITIES[0], optional=True,
                                                 tooltip="'high' for editing and uploading, 'small' for sending.")),
                 *sockets.channel_inputs(),
+                *reading_inputs(upright=False),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The 360° file that was saved."),
@@ -94,7 +95,8 @@ class Con360Level360Video(io.ComfyNode):
         cls, video: str, yaw: float, pitch: float, roll: float, auto: bool, filename_prefix: str,
         clip: Any = None, frames: Tensor | None = None, audio: dict[str, Any] | None = None, fps: float = 8.0,
         recentre: float = 0.0, eye: Eye | Literal["auto"] = "auto", codec: VideoCodec = "H.264",
-        quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False,
+        quality: Quality = "high", ambisonics: str = "auto", head_locked: bool = False, layout: str = "auto",
+        projection: str = "auto",
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.media.info import probe
         from ..con360.reframing.level import LevelSettings, level
@@ -102,10 +104,11 @@ class Con360Level360Video(io.ComfyNode):
         for value, options, what in ((eye, EYES, "the eye"), (quality, QUALITIES, "the quality")):
             runtime.check_choice(value, options, what)
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
-        source = panorama_source.source_of(video, 0.0, 0.0, ambisonics, head_locked, clip, frames, audio, fps)
+        reading = reading_of(layout, projection)
+        source = panorama_source.source_of(video, 0.0, 0.0, ambisonics, head_locked, clip, frames, audio, fps, reading)
         settings = LevelSettings(
             yaw, pitch, roll, auto, recentre or None, source.start, source.duration, None if eye == "auto" else eye,
-            ambisonics=ambisonics, head_locked=head_locked, coding=PictureCoding(codec, quality),
+            ambisonics=ambisonics, head_locked=head_locked, coding=PictureCoding(codec, quality), reading=reading,
         )  # fmt: skip
         prefix, unfilled = tokens.with_values(filename_prefix, *runtime.prompt_of(cls))
         path, saved = files.output_file(prefix, ".mp4", 0, 0)

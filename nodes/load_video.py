@@ -16,6 +16,7 @@ from .host.words import Words
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..con360.media.layouts import Reading
     from ..con360.media.painting import Eye
     from ..con360.records import PanoramaClip
 
@@ -58,6 +59,12 @@ class Load360Video(io.ComfyNode):
                     "marked as stereo.",
                 ),
                 *sockets.channel_inputs(),
+                *reading_inputs(),
+                io.Combo.Input(
+                    "hdr", options=list(choices.LOADED_HDR), default=choices.LOADED_HDR[0], optional=True,
+                    tooltip="HDR10 and HLG videos: tone-mapped to ordinary frames, or the file's own values as they "
+                    "are.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -81,11 +88,14 @@ class Load360Video(io.ComfyNode):
     @runtime.needs_packages
     def execute(
         cls, video: str, start: float, duration: float, fps: float, height: int, eye: Eye | Literal["auto"],
-        ambisonics: str = "auto", head_locked: bool = False,
+        ambisonics: str = "auto", head_locked: bool = False, layout: str = "auto", projection: str = "auto",
+        upright: bool = False, hdr: choices.Hdr = "tone-map",
     ) -> io.NodeOutput:  # fmt: skip
         runtime.check_choice(eye, EYES, "the eye")
+        runtime.check_choice(hdr, choices.LOADED_HDR, "what becomes of HDR")
         height, odd = runtime.even(height, *HEIGHT_RANGE)
         ambisonics = sockets.checked_ambisonics(ambisonics, head_locked)
+        reading = reading_of(layout, projection, upright)
         caption, shown = "", dict[str, Any](video=video)
         source = file_of(video)
         if source is None:
@@ -96,13 +106,19 @@ class Load360Video(io.ComfyNode):
         else:
             from ..con360.media.info import probe
             from ..con360.media.reader import read_panorama
+            from ..con360.media.unfolding import unfolding_of
 
-            shown |= previews.file_facts(probe(source), ambisonics, head_locked)
+            info = probe(source).taken_as(reading)
+            shown |= previews.file_facts(info, ambisonics, head_locked)
             clip = read_panorama(
                 source, start_s=start, duration_s=duration, fps=fps, height=height,
-                eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
-                progress=runtime.progress(),
+                eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked, reading=reading,
+                hdr=hdr, progress=runtime.progress(),
             )  # fmt: skip
+            if unfolding_of(info) is not None:
+                # The viewer cannot show the file itself.
+                image = sockets.image_from_frames(clip.frames)
+                shown["unfolded"] = previews.panorama_preview(image, fps, previews.ROUND_PX, sound=clip.sound)
         shown["notices"] = notices = [*odd, *clip.notices]
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),
@@ -118,6 +134,32 @@ def video_input(tooltip: str) -> io.Combo.Input:
     """The widget that names a file of the input folder, or the sample."""
     words = Words([SAMPLE, *files.input_videos()], file_of)
     return io.Combo.Input("video", options=words, upload=io.UploadType.video, tooltip=tooltip)
+
+
+def reading_inputs(upright: bool = True) -> list[io.Input]:
+    """The widgets of how a file's picture is read where its metadata is missing or wrong."""
+    widgets: list[io.Input] = [
+        io.Combo.Input("layout", options=list(choices.LAYOUTS), default="auto", optional=True,
+                       tooltip="Files: how the eyes lie in the picture. 'auto' reads the metadata."),
+        io.Combo.Input("projection", options=list(choices.PROJECTIONS), default="auto", optional=True,
+                       tooltip="Files: the picture's projection; 'vr180' is half a panorama, 'eac' YouTube's cubemap. "
+                       "'auto' reads the metadata."),
+    ]  # fmt: skip
+    if upright:
+        widgets.append(
+            io.Boolean.Input("upright", default=False, optional=True,
+                             tooltip="Files: turn picture and sound as the metadata says that the camera leant.")
+        )  # fmt: skip
+    return [runtime.advanced(widget) for widget in widgets]
+
+
+def reading_of(layout: str, projection: str, upright: bool = False) -> Reading:
+    """Read those widgets."""
+    from ..con360.media.layouts import Reading
+
+    runtime.check_choice(layout, choices.LAYOUTS, "the layout")
+    runtime.check_choice(projection, choices.PROJECTIONS, "the projection")
+    return Reading(layout, projection, upright)
 
 
 def file_of(video: str) -> Path | None:

@@ -17,6 +17,7 @@ from .load_video import file_of, sample_clip, video_input
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.media.layouts import Reading
     from ..con360.records import Sound
 
 
@@ -49,11 +50,13 @@ def inputs() -> list[io.Input]:
 def source_of(
     video: str, start: float, duration: float, ambisonics: str, head_locked: bool, clip: Any = None,
     frames: Tensor | None = None, audio: dict[str, Any] | None = None, fps: float = 8.0,
+    reading: Reading | None = None,
 ) -> Source:  # fmt: skip
     """Find the panorama: what is connected, else the file.
 
     Args:
         duration: 0 goes to the end.
+        reading: how a file's picture is read; None as its metadata says.
 
     Raises:
         InputError: both a clip and frames are connected, or sound without frames; what is given cannot be read.
@@ -67,12 +70,12 @@ def source_of(
         heard = None if audio is None else sockets.sound_from_audio(audio, ambisonics, head_locked)
         return _held(video, frames, fps, heard, excerpt)
     if clip is not None:
-        return _of_clip(video, clip, excerpt, ambisonics, head_locked)
+        return _of_clip(video, clip, excerpt, ambisonics, head_locked, reading)
     path = file_of(video)
     if path is None:
         path, sample = _sample_file()
         return Source(path, *excerpt, {"video": video, "sample": sample})
-    return Source(path, *excerpt, {"video": video, **_facts(path, ambisonics, head_locked)})
+    return Source(path, *excerpt, {"video": video, **_facts(path, excerpt, ambisonics, head_locked, reading)})
 
 
 def _held(
@@ -84,7 +87,8 @@ def _held(
 
 
 def _of_clip(
-    video: str, clip: Any, excerpt: tuple[float, float | None], ambisonics: str, head_locked: bool
+    video: str, clip: Any, excerpt: tuple[float, float | None], ambisonics: str, head_locked: bool,
+    reading: Reading | None,
 ) -> Source:  # fmt: skip
     """A VIDEO: from its file on disk frame by frame, else as it is held."""
     path = file_of_clip(clip)
@@ -92,11 +96,12 @@ def _of_clip(
         parts = clip.get_components()
         heard = None if parts.audio is None else sockets.sound_from_audio(parts.audio, ambisonics, head_locked)
         return _held(video, parts.images, float(parts.frame_rate), heard, excerpt)
-    shown = {"video": video, "linked": "clip", **_facts(path, ambisonics, head_locked)}
+    part = trimmed(clip, *excerpt)
+    shown = {"video": video, "linked": "clip", **_facts(path, part, ambisonics, head_locked, reading)}
     address = files.address_of(path)
     if address is not None:
         shown["sample"] = {**address, "ambisonic": shown["ambisonic"]}
-    return Source(path, *trimmed(clip, *excerpt), shown)
+    return Source(path, *part, shown)
 
 
 def file_of_clip(clip: Any) -> Path | None:
@@ -112,10 +117,15 @@ def _is_edited(clip: Any) -> bool:
     return hasattr(clip, "has_pending_frame_edits") and clip.has_pending_frame_edits()
 
 
-def _facts(path: Path, ambisonics: str, head_locked: bool) -> dict[str, Any]:
+def _facts(
+    path: Path, excerpt: tuple[float, float | None], ambisonics: str, head_locked: bool, reading: Reading | None
+) -> dict[str, Any]:  # fmt: skip
     from ..con360.media.info import probe
+    from ..con360.media.layouts import AS_TAGGED
 
-    return previews.file_facts(probe(path), ambisonics, head_locked)
+    info = probe(path).taken_as(reading or AS_TAGGED)
+    shown = previews.file_facts(info, ambisonics, head_locked)
+    return {**shown, **previews.unfolded_preview(info, *excerpt)}
 
 
 def trimmed(clip: Any, start: float, duration: float | None) -> tuple[float, float | None]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Heights of a flat picture on a node, and of one that the viewer looks around in.
 FLAT_PX, ROUND_PX = 256, 512
 MAX_FRAMES = 480
+# Length in seconds and frame rate of the preview of a file that is no panorama as it is stored.
+UNFOLDED_S, UNFOLDED_FPS = 4.0, 4.0
 
 
 def panorama_preview(
@@ -130,6 +132,21 @@ def file_facts(info: MediaInfo, ambisonics: str = "auto", head_locked: bool = Fa
     # As a browser decodes it: W, Y, Z, X, which the viewer mixes for its view.
     turns = (track.layout, track.channels, track.heard.picks) == ("ambix", 4, None)
     return {"stereo": info.stereo, "ambisonic": turns, "found": found}
+
+
+def unfolded_preview(info: MediaInfo, start: float, duration: float | None) -> dict[str, Any]:
+    """The beginning of a part of a file that the viewer cannot show as it is; nothing for plain panoramas."""
+    from ..con360.media.reader import read_panorama
+    from ..con360.media.unfolding import unfolding_of
+
+    if unfolding_of(info) is None:
+        return {}
+    seconds = min(UNFOLDED_S, duration or UNFOLDED_S, max(0.5, (info.duration_s or UNFOLDED_S) - start))
+    clip = read_panorama(
+        info.path, start_s=start, duration_s=seconds, fps=UNFOLDED_FPS, height=ROUND_PX, reading=info.reading,
+        progress=lambda *_: runtime.check_interrupt(),
+    )  # fmt: skip
+    return {"unfolded": panorama_preview(sockets.image_from_frames(clip.frames), clip.fps, ROUND_PX)}
 
 
 def small_panorama(image: Tensor, height: int) -> Tensor:

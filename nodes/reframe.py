@@ -11,7 +11,7 @@ from ..con360.errors import InputError
 from . import panorama_source, sockets
 from .host import files, runtime
 from .host.words import Words
-from .load_video import EYES, file_of
+from .load_video import EYES, file_of, reading_inputs, reading_of
 from .saliency import BUILT_IN, FIRST_FACES, MULTICUE, face_detector, face_file, method_entries, method_of
 from .viewpoint import (
     BY_HAND,
@@ -103,6 +103,7 @@ class Reframe360Video(io.ComfyNode):
                 io.Mask.Input("saliency", optional=True,
                               tooltip="Where people look, for 'follow' in place of method: one map, or several spread "
                               "evenly over the excerpt."),
+                *reading_inputs(),
             ],
             outputs=[
                 io.Video.Output(display_name="video"),
@@ -135,7 +136,7 @@ class Reframe360Video(io.ComfyNode):
         channels: str = "AmbiX", constant_fps: float = 0.0, ambisonics: str = "auto", head_locked: bool = False,
         roll: float = 0.0, aspect: str = ASPECTS[0], method: str = MULTICUE, clip: Any = None,
         frames: Tensor | None = None, audio: dict[str, Any] | None = None, fps: float = 8.0,
-        saliency: Tensor | None = None,
+        saliency: Tensor | None = None, layout: str = "auto", projection: str = "auto", upright: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.reframing.run import ReframeSettings, reframe
 
@@ -145,15 +146,17 @@ class Reframe360Video(io.ComfyNode):
             runtime.check_choice(value, options, what)
         size, odd = _size(width, height, aspect)
         ambisonics = _ambisonics(ambisonics, channels, head_locked)
-        look_for = method_of(method)
+        look_for, reading = method_of(method), reading_of(layout, projection, upright)
         look = _look(mode, rank, (yaw, pitch, fov, roll), keyframes, saliency)
         path, _ = files.temp_file("con360_reframe", ".mp4")
-        source = panorama_source.source_of(video, start, duration, ambisonics, head_locked, clip, frames, audio, fps)
+        source = panorama_source.source_of(
+            video, start, duration, ambisonics, head_locked, clip, frames, audio, fps, reading
+        )
         settings = ReframeSettings(
             size=size, aspect=None if size else aspect_of(aspect), sound=sound,
             start_s=source.start, duration_s=source.duration, fps=constant_fps or None,
             eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked,
-            saliency=look_for,
+            saliency=look_for, reading=reading,
         )  # fmt: skip
         looks = mode == FOLLOW and saliency is None and method == MULTICUE
         with runtime.gives_way():

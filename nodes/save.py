@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_api.v0_0_2 import io
 
-from ..con360.choices import QUALITIES, VIDEO_CODECS, Quality, VideoCodec
+from ..con360.choices import PRESETS, QUALITIES, VIDEO_CODECS, PresetName, Quality, VideoCodec
+from ..con360.errors import InputError
 from ..con360.media.coders import PictureCoding, check_codec
 from . import sockets
 from .host import files, runtime, tokens
@@ -16,9 +17,11 @@ from .host.words import Words
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.media.presets import FileKind
     from ..con360.media.spherical_tags import Packing
     from ..con360.records import Sound
 
+NO_PRESET: Literal["none"] = "none"
 PACKINGS: list[Packing] = ["mono", "top-bottom", "left-right"]
 
 
@@ -56,6 +59,14 @@ class Save360Video(io.ComfyNode):
                     "quality", options=list(QUALITIES), default=QUALITIES[0], optional=True,
                     tooltip="'high' for editing and uploading, 'small' for sending.",
                 ),
+                io.Combo.Input(
+                    "preset", options=[NO_PRESET, *PRESETS], default=NO_PRESET, optional=True,
+                    tooltip="A file for players of one kind, whose codecs and channels it names: YouTube, Quest and "
+                    "VLC, a head-locked pair, third-order sound, or a master to edit. The codec above is not used.",
+                ),
+                io.Audio.Input("head_locked_audio", optional=True,
+                               tooltip="For the preset headlocked: narration or music that does not turn with the "
+                               "view."),
             ],
             outputs=[],
         )  # fmt: skip
@@ -70,25 +81,29 @@ class Save360Video(io.ComfyNode):
     def execute(
         cls, frames: Tensor, fps: float, filename_prefix: str, stereo: Packing,
         audio: dict[str, Any] | None = None, codec: VideoCodec = "H.264", quality: Quality = "high",
+        preset: PresetName | Literal["none"] = NO_PRESET, head_locked_audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
+        from ..con360.media.presets import file_kind
         from ..con360.media.writer import clip_stream, to_uint8
 
         runtime.check_choice(stereo, PACKINGS, "the stereo packing")
         runtime.check_choice(quality, QUALITIES, "the quality")
         check_codec(codec)
+        kind = file_kind(None if preset == NO_PRESET else preset, PictureCoding(codec, quality))
         prefix, unfilled = tokens.with_values(filename_prefix, *runtime.prompt_of(cls))
-        sound, heard = (None, ()) if audio is None else _fitting(sockets.sound_from_audio(audio))
+        sound, heard = _fitting(audio, head_locked_audio, kind)
         shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
         first, odd = sockets.grown(frames[:1])
         height, width = first.shape[1:3]
-        notices = (*unfilled, *odd, *_shape_notices(width, height, stereo), *heard)
+        notices = (*unfilled, *odd, *_shape_notices(width, height, stereo), *heard, *_player_notices(kind))
         for notice in notices:
             runtime.log.warning("Save 360° Video: %s", notice)
-        path, saved = files.output_file(prefix, ".mp4", width, height)
+        path, saved = files.output_file(prefix, kind.suffix or ".mp4", width, height)
+        kind.check_path(path)
         rate, report = Fraction(fps).limit_denominator(1001), runtime.progress()
         with clip_stream(
             path, (width, height), 1 / rate, fps, shape, panorama=stereo, tags=runtime.workflow_of(cls),
-            coding=PictureCoding(codec, quality),
+            coding=kind.picture, sound_coding=kind.sound,
         ) as clip:  # fmt: skip
             for i in range(len(frames)):
                 report(i, len(frames), "writing")
@@ -121,11 +136,21 @@ def _shape_notices(width: int, height: int, stereo: Packing) -> tuple[str, ...]:
     )
 
 
-def _fitting(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
-    """Bring sound to channels, a rate and a level that AAC can hold; say what was done."""
-    from ..con360.media.writer import fit_aac
-    from ..con360.sound.levels import for_clip
+def _player_notices(kind: FileKind) -> tuple[str, ...]:
+    shown = kind.picture.codec in VIDEO_CODECS
+    return () if shown else (f"browsers do not show {kind.picture.codec}: open the file in an editor or in VLC",)
 
-    mixed, first = for_clip(sound)
-    fitted, then = fit_aac(mixed)
-    return fitted, (*first, *then)
+
+def _fitting(
+    audio: dict[str, Any] | None, head_locked: dict[str, Any] | None, kind: FileKind
+) -> tuple[Sound | None, tuple[str, ...]]:
+    """Bring sound to channels, a rate and a level that the file can hold; say what was done."""
+    from ..con360.media.presets import sound_for
+    from ..con360.sound.shaping import with_pair
+
+    sound = None if audio is None else sockets.sound_from_audio(audio)
+    if head_locked is not None:
+        if not kind.shape.pair:
+            raise InputError("head-locked audio is connected, and only the preset 'headlocked' holds it; choose that.")
+        sound = with_pair(sound, sockets.sound_from_audio(head_locked))
+    return (None, ()) if sound is None else sound_for(kind, sound)

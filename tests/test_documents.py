@@ -205,6 +205,9 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(folder / "tilted360.mp4", frames[:2], 2.0)
     tag_file(folder / "tilted360.mp4", panorama="mono", pose_deg=(0.0, 8.0, 5.0))
     write_clip(folder / "concert360.mp4", frames, 2.0, Sound(encode(waveform[0], 60.0, 0.0), 16000, "ambix"))
+    write_clip(folder / "stereo360.mp4", frames[:4].repeat(1, 1, 2, 1), 2.0, panorama="top-bottom")
+    write_clip(folder / "vr180.mp4", frames[:4], 2.0)
+    write_clip(folder / "youtube.mp4", frames[:4, :, :, :96], 2.0)
     for name in ("voice.wav", "drum.wav"):
         write_wav(folder / name, Sound(waveform[:, :32000], 16000))
     write_clip(folder / "view.mp4", frames[:4, :, :, :64], 2.0)

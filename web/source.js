@@ -22,6 +22,8 @@ export function sourceOf(node) {
   // Results of a run hold only for what it read.
   const known = shown && shown.video === file && Boolean(shown.linked) === linked ? shown : {};
   const lines = [known.found && describe(known.found), ...(known.notices ?? [])].filter(Boolean);
+  // Of a file that is no panorama as it is stored, the run made one of the excerpt's beginning.
+  if (known.unfolded) return { ...ofRun({ panorama: known.unfolded }), excerpt: [], known, lines };
   if (linked) return { ...ofRun(known), excerpt: known.excerpt ?? [], known, lines };
   const fromFile = file !== undefined && file !== SAMPLE;
   const widgets = ["start", "duration"].map((name) => Number(widgetOf(node, name)?.value ?? 0));

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from con360.control import load_control
 from con360.media.reader import read_sound
-from con360.media.writer import AAC_PEAK, write_clip
+from con360.media.sound_coders import AAC_PEAK
+from con360.media.writer import write_clip
 from con360.models.codecs import MelCodec
 from con360.models.joint import JointModel
 from con360.pipeline import default_settings, generate

@@ -53,7 +53,7 @@ def _settings(options: AmbisonicsRequest) -> AmbisonicsSettings:
         own_sound=options.keep_original, eye=options.eye, audio_track=options.audio_track,
         ambisonics=options.ambisonics, head_locked=options.head_locked, view=options.view,
         saliency=options.saliency or MULTICUE, gain_db=options.gain, limiter=not options.no_limiter,
-        published_jpeg=options.published_jpeg, keep=not options.fresh,
+        published_jpeg=options.published_jpeg, keep=not options.fresh, preset=options.preset,
     )  # fmt: skip
 
 

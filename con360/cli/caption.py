@@ -92,7 +92,7 @@ def run_caption(options: CaptionRequest, started: float) -> None:
     with report.stage("reading") as progress:
         clip = read_panorama(
             options.input, start_s=options.start, duration_s=spec.seconds, fps=spec.fps, eye=options.eye,
-            progress=progress,
+            reading=options.reading, progress=progress,
         )  # fmt: skip
     report.notice(*clip.notices)
     caption = write_caption(asked, clip, budget, device, report)

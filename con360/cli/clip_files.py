@@ -94,7 +94,11 @@ def _write_held(
             held = write_held_file(source, out, made.sound, progress=progress)
         else:
             settings = ReframeSettings(
-                sound="none", start_s=options.start, duration_s=made.sound.duration_s, eye=options.eye
+                sound="none",
+                start_s=options.start,
+                duration_s=made.sound.duration_s,
+                eye=options.eye,
+                reading=options.reading,
             )
             held = write_held_view(options.input, out, track, made.fps, made.sound, settings, progress=progress)
     report.notice(*held.notices)

@@ -66,6 +66,6 @@ def _movement(options: GenerateRequest, device: str, progress: Progress) -> Iter
 
     clip = read_panorama(
         options.input, start_s=options.start, duration_s=options.duration, eye=options.eye, height=PICTURE_HEIGHT,
-        fps=movement_fps(probe(options.input).fps),
+        fps=movement_fps(probe(options.input).fps), reading=options.reading,
     )  # fmt: skip
     return movement_of_clip(clip, device=device, progress=progress)

@@ -172,6 +172,7 @@ def _look(
     with report.stage("reading") as progress:
         clip = read_panorama(
             options.input, start_s=options.start, duration_s=spec.seconds, fps=spec.fps, eye=options.eye,
+            reading=options.reading,
             audio_track=options.audio_track, ambisonics=options.ambisonics, head_locked=options.head_locked,
             progress=progress,
         )  # fmt: skip

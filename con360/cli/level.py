@@ -6,6 +6,8 @@ import json
 import os
 from dataclasses import asdict
 
+from ..choices import VIDEO_CODECS
+from ..errors import InputError
 from .report import Report, stage_table, table
 from .requests import LevelRequest
 
@@ -15,11 +17,14 @@ def run_level(options: LevelRequest, started: float) -> None:
     from ..media.coders import PictureCoding
     from ..reframing.level import LevelSettings, level
 
+    if options.preset is not None and options.codec is not None:
+        raise InputError(f"the preset {options.preset!r} has a codec of its own; leave --codec {options.codec} out.")
     settings = LevelSettings(
         yaw_deg=options.yaw, pitch_deg=options.pitch, roll_deg=options.roll, auto=options.auto,
         recentre=options.recentre, start_s=options.start, duration_s=options.duration, eye=options.eye,
         audio_track=options.audio_track, ambisonics=options.ambisonics, head_locked=options.head_locked,
-        coding=PictureCoding(options.codec, options.quality),
+        coding=PictureCoding(options.codec or VIDEO_CODECS[0], options.quality), preset=options.preset, hdr=options.hdr,
+        reading=options.reading,
     )  # fmt: skip
     report = Report(started)
     with report.stage("level") as progress:

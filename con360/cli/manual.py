@@ -106,6 +106,7 @@ length; no weights are needed.
 """
 
 REFRAME_NOTES = """\
+Stereo, VR180 and cubemaps are read by their metadata, or by --layout and --projection.
 KEYFRAMES.json is a list like [{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}, ...], in
 seconds from --start and degrees. A "roll" may stand there, and an "ease": how the view
 moves to the next keyframe, "linear" (evenly), "smooth" or "hold" (it cuts). The field
@@ -125,6 +126,8 @@ needed.
 """
 
 LEVEL_NOTES = """\
+Any layout of docs/layouts.md comes in by its metadata, or by --layout and --projection;
+a whole equirectangular panorama comes out, both eyes of stereo.
 Where a camera looks by --yaw and --pitch comes to the middle; where it leans to its
 right by --roll, the picture turns to the left. --auto reads the tilt of sv3d boxes, of
 Matroska's projection and of GPano words; InitialView words are no tilt, and --recentre

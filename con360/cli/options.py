@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import Any
 
-from ..choices import QUALITIES, VIDEO_CODECS
+from ..choices import EYES, LAYOUTS, PRESETS, PROJECTIONS, QUALITIES, VIDEO_CODECS, WRITTEN_HDR
 from ..sound.channels import AMBISONICS
 
 DEVICES = "cuda, cuda:1, mps or cpu; auto takes the first available (auto)"
@@ -33,6 +33,22 @@ def add_sound(group: Any) -> None:
     )  # fmt: skip
 
 
+def add_picture(group: Any, eye: str = "as the metadata says", upright: bool = True) -> None:
+    """Add the options of how a file's picture is read."""
+    group.add_argument("--eye", choices=EYES, help=f"stereo video: one eye, or the whole picture ({eye})")
+    group.add_argument(
+        "--layout", choices=LAYOUTS, default="auto", help="how the eyes lie in the picture (as the metadata says)"
+    )
+    group.add_argument(
+        "--projection", choices=PROJECTIONS, default="auto", help="of the picture (as the metadata says)"
+    )
+    group.set_defaults(upright=False)
+    if upright:
+        group.add_argument(
+            "--upright", action="store_true", help="turn picture and sound as the metadata says that the camera leant"
+        )
+
+
 def add_saliency(group: Any) -> None:
     """Add the options of the saliency estimate."""
     group.add_argument(
@@ -50,12 +66,29 @@ def add_saliency(group: Any) -> None:
 def add_coding(group: Any) -> None:
     """Add the options of a written picture's coding."""
     group.add_argument(
-        "--codec", choices=VIDEO_CODECS, default=VIDEO_CODECS[0],
-        help="H.265 makes smaller files, and fewer players show it (H.264)",
+        "--codec", choices=VIDEO_CODECS,
+        help="H.265 makes smaller files, and fewer players show it (H.264; with --preset, its own)",
     )  # fmt: skip
     group.add_argument(
         "--quality", choices=QUALITIES, default=QUALITIES[0], help="fewer bytes for a coarser picture (high)"
     )
+
+
+def add_preset(group: Any, picture: str = "") -> None:
+    """Add the option of a kind of file; `picture` says what becomes of the picture."""
+    group.add_argument(
+        "--preset", choices=PRESETS,
+        help="file for YouTube, Quest and VLC, with a head-locked pair, with third-order sound, or to edit (OUT.mov)"
+        f"{picture}",
+    )  # fmt: skip
+
+
+def add_hdr(group: Any) -> None:
+    """Add the option of HDR in a written file."""
+    group.add_argument(
+        "--hdr", choices=WRITTEN_HDR, default=WRITTEN_HDR[0],
+        help="HDR10 and HLG: map to SDR, or keep with 10 bits in H.265 or ProRes (tone-map)",
+    )  # fmt: skip
 
 
 def whole(text: str) -> int:

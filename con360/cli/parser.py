@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
-from ..choices import BUILT_IN_MODEL, DTYPES, EYES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
+from ..choices import BUILT_IN_MODEL, DTYPES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
 from .manual import (
     AMBISONICS,
     AMBISONICS_NOTES,
@@ -42,7 +42,19 @@ from .manual import (
     WHEN,
     WHEN_NOTES,
 )
-from .options import DEVICES, add_coding, add_saliency, add_sound, front, number, scale, whole
+from .options import (
+    DEVICES,
+    add_coding,
+    add_hdr,
+    add_picture,
+    add_preset,
+    add_saliency,
+    add_sound,
+    front,
+    number,
+    scale,
+    whole,
+)
 from .project_options import add_project
 from .redo import add_redo
 from .requests import Request, request_of
@@ -171,6 +183,8 @@ def _add_reframe(parser: Parser) -> None:
         help="law that makes Ambisonics stereo: two microphones, or panning each band between two loudspeakers "
         "(cardioids)",
     )  # fmt: skip
+    add_preset(made)
+    add_hdr(made)
     made.add_argument(
         "--write-keyframes", metavar="KEYFRAMES.json", help="write the camera's path too, to edit it for --keyframes"
     )
@@ -196,8 +210,11 @@ def _add_level(parser: Parser) -> None:
         "--recentre", type=front, metavar="DEG|initial",
         help="then make this yaw the front; 'initial' is where the file asks players to begin (as it is)",
     )  # fmt: skip
-    _add_part(parser.add_argument_group("which part of INPUT"), "both, each turned by itself")
-    add_coding(parser.add_argument_group("result"))
+    _add_part(parser.add_argument_group("which part of INPUT"), eye="both, each turned by itself", upright=False)
+    made = parser.add_argument_group("result")
+    add_preset(made)
+    add_coding(made)
+    add_hdr(made)
     add_sound(parser.add_argument_group("sound of INPUT"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
 
@@ -269,16 +286,13 @@ def _add_captioning(group: Any, required: bool = False) -> None:
 def _add_source(group: Any) -> None:
     group.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=number, default=4.0, metavar="S", help="how long, 0.5 to 4 seconds (4)")
-    group.add_argument(
-        "--eye", choices=EYES,
-        help="stereo video: one eye, or the whole picture (as the metadata says)",
-    )  # fmt: skip
+    add_picture(group)
 
 
-def _add_part(group: Any, eye: str = "as the metadata says") -> None:
+def _add_part(group: Any, **picture: Any) -> None:
     group.add_argument("--start", type=number, default=0.0, metavar="S", help="where to begin, in seconds (0)")
     group.add_argument("--duration", type=number, metavar="S", help="how long (to the end)")
-    group.add_argument("--eye", choices=EYES, help=f"stereo video: one eye, or the whole picture ({eye})")
+    add_picture(group, **picture)
 
 
 def _add_view(group: Any) -> None:

@@ -42,6 +42,7 @@ def run_place(options: PlaceRequest, started: float) -> None:
     settings = PlaceSettings(
         order=options.order, own_sound=not options.replace, eye=options.eye, audio_track=options.audio_track,
         ambisonics=options.ambisonics, head_locked=options.head_locked, saliency=options.saliency or MULTICUE,
+        preset=options.preset,
     )  # fmt: skip
     views = None if options.views is None else open_views(options.views)
     clip = _clip(options, views)
@@ -75,6 +76,8 @@ def _clip(options: PlaceRequest, views: ViewSounds | None) -> str | Path | None:
 
 
 def _check_without_clip(options: PlaceRequest) -> None:
+    if options.preset:
+        raise InputError("--preset is about a clip's file, and OUT.wav is none; name the clip with --on.")
     if options.replace or options.eye:
         raise InputError("--replace and --eye are about a clip; name it with --on, or leave them out.")
 

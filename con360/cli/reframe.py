@@ -36,7 +36,7 @@ def run_reframe(options: ReframeRequest, started: float) -> None:
         size=size, sound=options.sound, start_s=options.start, duration_s=options.duration, fps=options.fps,
         eye=options.eye, audio_track=options.audio_track, ambisonics=options.ambisonics,
         head_locked=options.head_locked, saliency=options.saliency or MULTICUE, hrtf=options.hrtf,
-        stereo=options.stereo, aspect=aspect,
+        stereo=options.stereo, aspect=aspect, preset=options.preset, hdr=options.hdr, reading=options.reading,
     )  # fmt: skip
     existing_file(options.input)
     if options.write_keyframes is not None:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from ..choices import (
         ClipSound,
         Eye,
+        Hdr,
+        Layout,
         LooksTo,
+        PresetName,
+        ProjectionWord,
         Quality,
         Ranking,
         RedoPart,
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
         TimesFrom,
         VideoCodec,
     )
+    from ..media.layouts import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +43,28 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExcerptOptions:
-    """Part of INPUT: from `start`, for `duration` seconds; `eye` of stereo video, None as the metadata says."""
+class PictureOptions:
+    """Picture of INPUT: `eye` of stereo video, None as the metadata says; layout, projection and pose."""
+
+    eye: Eye | None
+    layout: Layout
+    projection: ProjectionWord
+    upright: bool
+
+    @property
+    def reading(self) -> Reading:
+        from ..media.layouts import Reading
+
+        return Reading(self.layout, self.projection, self.upright)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcerptOptions(PictureOptions):
+    """Part of INPUT: from `start`, for `duration` seconds."""
 
     input: str
     start: float
     duration: float
-    eye: Eye | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +82,13 @@ class SaliencyOptions:
 
     saliency: str | None
     faces: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetOptions:
+    """Kind of the written file; None for an MP4 of H.264 with AAC or Opus."""
+
+    preset: PresetName | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +237,7 @@ class GenerateRequest(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
+class ReframeRequest(Request, PictureOptions, SoundOptions, SaliencyOptions, DirectionOptions, PresetOptions):
     """`con360 reframe`; `duration` None goes to the end."""
 
     input: str
@@ -220,7 +247,6 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     device: str
     start: float
     duration: float | None
-    eye: Eye | None
     size: str | None
     fps: float | None
     sound: SoundKind
@@ -229,11 +255,12 @@ class ReframeRequest(Request, SoundOptions, SaliencyOptions, DirectionOptions):
     roll: float | None
     aspect: str | None
     write_keyframes: str | None
+    hdr: Hdr
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelRequest(Request, SoundOptions):
-    """`con360 level`; `recentre` is a yaw, "initial" or None."""
+class LevelRequest(Request, PictureOptions, SoundOptions, PresetOptions):
+    """`con360 level`; `recentre` is a yaw, "initial" or None; `codec` None is the preset's, else H.264."""
 
     input: str
     output: str
@@ -244,9 +271,9 @@ class LevelRequest(Request, SoundOptions):
     recentre: float | Literal["initial"] | None
     start: float
     duration: float | None
-    eye: Eye | None
-    codec: VideoCodec
+    codec: VideoCodec | None
     quality: Quality
+    hdr: Hdr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +299,7 @@ class ProjectRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
+class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions, PresetOptions):
     """`con360 place`; `order` of None is the clip's own, else 1; `views` is a folder with sounds of views."""
 
     sounds: tuple[str, ...]
@@ -286,7 +313,7 @@ class PlaceRequest(Request, PlaceOptions, SoundOptions, SaliencyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmbisonicsRequest(Request, SoundOptions, SaliencyOptions):
+class AmbisonicsRequest(Request, SoundOptions, SaliencyOptions, PresetOptions):
     """`con360 ambisonics`; `duration` None goes to the end, `steps` and `cfg` None are the model's own."""
 
     input: str
@@ -323,7 +350,7 @@ class ListenRequest(Request, SoundOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewsRequest(Request, SoundOptions, SaliencyOptions):
+class ViewsRequest(Request, PictureOptions, SoundOptions, SaliencyOptions):
     """`con360 views`; `count` None and `regions` None take the default count, `duration` None goes to the end."""
 
     input: str
@@ -335,7 +362,6 @@ class ViewsRequest(Request, SoundOptions, SaliencyOptions):
     device: str
     start: float
     duration: float | None
-    eye: Eye | None
     size: str | None
     fps: float | None
     with_sound: bool

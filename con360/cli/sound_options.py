@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..choices import BUILT_IN_AMBISONICS, CLIP_SOUNDS, DTYPES, EYES, LOOKS_TO, TIMES_FROM
-from .options import DEVICES, add_saliency, add_sound, direction, number, scale, whole
+from .options import DEVICES, add_preset, add_saliency, add_sound, direction, number, scale, whole
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--begin", type=number, metavar="S", help="when it begins, in seconds of CLIP (0)")
     made = parser.add_argument_group("result")
     made.add_argument("--order", type=whole, metavar="N", help="of the Ambisonics, 1 to 3 (CLIP's own, else 1)")
+    add_preset(made, "; CLIP's picture is copied all the same")
     made.add_argument("--replace", action="store_true", help="leave CLIP's own sound out (mixed in)")
     look = parser.add_argument_group("looking at CLIP, for --follow and --find")
     look.add_argument("--eye", choices=EYES, help="stereo video: one eye, or the whole picture (as the metadata says)")
@@ -155,6 +156,7 @@ def add_ambisonics(parser: argparse.ArgumentParser) -> None:
     level.add_argument("--keep-original", action="store_true", help="mix CLIP's own sound in (left out)")
     level.add_argument("--gain", type=number, default=0.0, metavar="DB", help="louder or quieter, in decibels (0)")
     level.add_argument("--no-limiter", action="store_true", help="let peaks pass -1 dBFS")
+    add_preset(level, "; CLIP's picture is copied all the same")
     level.add_argument("--headphones", metavar="FILE.wav", help="write what both ears hear, too")
     add_sound(parser.add_argument_group("sound of CLIP, for --keep-original"))
     model = parser.add_argument_group("model")

@@ -31,7 +31,7 @@ def run_views(options: ViewsRequest, started: float) -> None:
     settings = ReframeSettings(
         size=size, sound="mono" if options.with_sound else "none", start_s=options.start, duration_s=options.duration,
         fps=options.fps, eye=options.eye, audio_track=options.audio_track, ambisonics=options.ambisonics,
-        head_locked=options.head_locked, saliency=options.saliency or MULTICUE,
+        head_locked=options.head_locked, saliency=options.saliency or MULTICUE, reading=options.reading,
     )  # fmt: skip
     existing_file(options.input)
     check_saliency(options.saliency)
@@ -78,7 +78,11 @@ def _views(options: ViewsRequest, settings: ReframeSettings, device: str, report
     from .common import face_detector
 
     stream = PanoramaStream(
-        probe(options.input), options.eye, options.audio_track, options.ambisonics, options.head_locked
+        probe(options.input).taken_as(options.reading),
+        options.eye,
+        options.audio_track,
+        options.ambisonics,
+        options.head_locked,
     )
     estimator = Estimator(settings.saliency, face_detector(options.faces), device)
     with report.stage("saliency") as progress:

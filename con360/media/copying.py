@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..records import Progress
 from .edit_lists import end_picture
 from .files import atomic_path
-from .info import MediaInfo, open_media, video_stream
+from .info import AudioTrack, MediaInfo, open_media, video_stream
 from .reader import EXCERPT_TOLERANCE_S
+from .sound_coders import USUAL_SOUND, SoundCoder, SoundCoding
 from .spherical_tags import Packing, tag_file
-from .writer import SoundCoder, add_sound_track, check_clip_path
+from .unfolding import check_copied
+from .writer import check_clip_path
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -32,8 +35,9 @@ TIMED = {"mp4", "matroska", "mpegts", "flv"}
 
 @contextmanager
 def copied_clip(
-    info: MediaInfo, path: str | os.PathLike, sound: tuple[int, int], packing: Packing | None = None,
-    start_s: float = 0.0, stop_s: float = math.inf,
+    info: MediaInfo, path: str | os.PathLike, sound: tuple[int, int] | None, packing: Packing | None = None,
+    start_s: float = 0.0, stop_s: float = math.inf, *, sound_coding: SoundCoding = USUAL_SOUND,
+    tags: Mapping[str, str] | None = None, track: AudioTrack | None = None,
 ) -> Iterator[CopiedClip]:  # fmt: skip
     """Write a clip with the picture of another one, bit for bit, and new sound; it gets its name when the block ends.
 
@@ -42,42 +46,59 @@ def copied_clip(
     behind `stop_s` that are decoded before the last one.
 
     Args:
-        sound: number of channels (1, 2, or 4, 9 or 16 of AmbiX) and rate, one of `sound_rate_hz`.
+        sound: number of channels, one of `CLIP_CHANNELS`, and rate (`SoundCoding.rate_for`); None for no sound.
         packing: tag the picture as full equirectangular with this packing of the eyes; a pose that the file states
             is kept.
         start_s, stop_s: part of the picture; `stop_s` may be infinite.
+        sound_coding: of the sound. tags: further metadata of the file.
+        track: sound track of the file whose packets are copied, too (`CopiedClip.copy_all`); `sound` is None then.
 
     Raises:
-        InputError: an MP4 does not hold the picture's codec, or a place that cannot be written to.
+        InputError: an MP4 does not hold the picture's codec, it is tagged and no panorama as it is stored, or a place
+            that cannot be written to.
     """
     import av
 
-    check_clip_path(path)
-    options = {"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
+    check_clip_path(path, sound_coding)
+    if packing:
+        check_copied(info)
+    # MP4 drops names that it does not know, unless told.
+    flags = "+faststart+use_metadata_tags" if tags else "+faststart"
+    options = {"movflags": flags, "movie_timescale": str(MOVIE_TIMESCALE)}
     with atomic_path(path) as temporary, open_media(info.path) as source:
         clock = _picture(source).time_base
         if clock.numerator == 1 and clock.denominator >= FINE_TICKS:
             options["video_track_timescale"] = str(clock.denominator)
         with av.open(str(temporary), "w", options=options) as target:
-            clip = CopiedClip(info, source, target, sound, _packets(info, source, start_s, stop_s), stop_s - start_s)
+            target.metadata.update(tags or {})
+            packets = _packets(info, source, start_s, stop_s)
+            clip = CopiedClip(info, source, target, sound, packets, stop_s - start_s, sound_coding, track)
             yield clip
             clip.finish()
         if stop_s < math.inf:
             end_picture(temporary, stop_s - start_s)
-        is_ambisonic = sound[0] > 2
-        if is_ambisonic or packing:
-            tag_file(temporary, panorama=packing, ambisonic=is_ambisonic, pose_deg=info.spherical.pose_deg)
+        channels = track.channels if track is not None else sound[0] if sound is not None else 0
+        is_ambisonic, mastering = channels > 2, info.colour.mastering
+        if is_ambisonic or packing or mastering:
+            tag_file(
+                temporary, panorama=packing, ambisonic=is_ambisonic, pose_deg=info.spherical.pose_deg,
+                light=mastering.boxes if mastering else {},
+            )  # fmt: skip
 
 
 class CopiedClip:
-    """A clip that is being written. Copy its picture, and add sound as far as the picture has come."""
+    """A clip that is being written. Copy its picture, and add sound as far as the picture has come.
+
+    `count` pictures have been copied so far.
+    """
 
     def __init__(
-        self, info: MediaInfo, source: InputContainer, target: OutputContainer, sound: tuple[int, int],
-        packets: Iterator[Packet], longest_s: float,
+        self, info: MediaInfo, source: InputContainer, target: OutputContainer, sound: tuple[int, int] | None,
+        packets: Iterator[Packet], longest_s: float, sound_coding: SoundCoding, track: AudioTrack | None = None,
     ) -> None:  # fmt: skip
-        self._info, self._target, self._shape = info, target, sound
+        self._info, self._target, self._shape = info, target, sound or (0, 1)
         self._packets, self._longest_s = packets, longest_s
+        self.count = 0
         self._from = _picture(source)
         if not TIMED & set(source.format.name.split(",")):
             raise InputError(
@@ -94,7 +115,11 @@ class CopiedClip:
         if codec == "hevc":  # Apple's players know hvc1 alone; FFmpeg would write hev1
             own = self._from.codec_context.codec_tag
             self._to.codec_context.codec_tag = own if own == "hev1" else "hvc1"
-        self._sound: SoundCoder = add_sound_track(target, *sound)
+        self._track = track
+        self._track_to: Any = None
+        if track is not None:
+            self._track_to = target.add_stream_from_template(source.streams[track.stream_index], opaque=True)
+        self._sound: SoundCoder | None = None if sound is None else sound_coding.add_to(target, *sound)
 
     def picture(self) -> Iterator[float]:
         """Copy packet after packet; yields in seconds how far the picture has come.
@@ -108,6 +133,7 @@ class CopiedClip:
             end_s = max(end_s, float((packet.pts + packet.duration) * packet.time_base))
             packet.stream = self._to
             self._mux(packet)
+            self.count += 1
             yield min(end_s, self._longest_s)
         if end_s <= 0:
             raise InputError(f"{self._info.path.name} has no picture that can be copied. It is damaged or incomplete.")
@@ -122,7 +148,7 @@ class CopiedClip:
                 f"the picture of {self._info.path.name} cannot be copied (FFmpeg: {error.strerror}); convert it first."
             ) from error
 
-    def copy_with(self, blocks: Iterable[np.ndarray]) -> float:
+    def copy_with(self, blocks: Iterable[np.ndarray], progress: Progress | None = None) -> float:
         """Copy the whole picture, with sound `[C, n]` float32 beside it; returns where the picture ends, in seconds.
 
         Sound beyond the picture's end is cut, and silence follows on sound that ends before.
@@ -130,20 +156,46 @@ class CopiedClip:
         channels, rate = self._shape
         waiting, held, at, end_s = iter(blocks), np.zeros((channels, 0), np.float32), 0, 0.0
         for end_s in self.picture():
-            while at + held.shape[1] <= end_s * rate:
+            while self._sound is not None and at + held.shape[1] <= end_s * rate:
                 self.add_sound(held)
                 at += held.shape[1]
                 held = next(waiting, np.zeros((channels, rate), np.float32))
-        self.add_sound(held[:, : round(end_s * rate) - at])
+            _tell(progress, end_s, self._info)
+        if self._sound is not None:
+            self.add_sound(held[:, : round(end_s * rate) - at])
+        return end_s
+
+    def copy_all(self, progress: Progress | None = None) -> float:
+        """Copy the whole picture, and the packets of its sound track beside it; returns where the picture ends."""
+        assert self._track is not None
+        end_s, sound_s = 0.0, -math.inf
+        with open_media(self._info.path) as file:
+            stream = file.streams[self._track.stream_index]
+            shift = round(self._info.origin_s / stream.time_base)
+            waiting = readable(file.demux(stream))
+            for end_s in self.picture():
+                while sound_s <= end_s and (packet := next(waiting, None)) is not None:
+                    packet.pts, packet.dts = (at if at is None else at - shift for at in (packet.pts, packet.dts))
+                    sound_s = sound_s if packet.pts is None else float(packet.pts * packet.time_base)
+                    packet.stream = self._track_to
+                    self._target.mux(packet)
+                _tell(progress, end_s, self._info)
         return end_s
 
     def add_sound(self, block: np.ndarray) -> None:
         """Add `block [C, n]` float32, which follows on the one before."""
+        assert self._sound is not None
         self._sound.add(block)
 
     def finish(self) -> None:
         """Flush the sound's coder."""
-        self._sound.finish()
+        if self._sound is not None:
+            self._sound.finish()
+
+
+def _tell(progress: Progress | None, end_s: float, info: MediaInfo) -> None:
+    if progress is not None:
+        progress(int(end_s), max(int(end_s), int(info.duration_s or 0), 1), "copying")
 
 
 def _packets(info: MediaInfo, source: InputContainer, start_s: float, stop_s: float) -> Iterator[Packet]:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import InputError
 from ..records import SoundLayout
 from ..sound.channels import AmbisonicTags, Channels, channel_meaning
+from .colour import BT_709_COLOUR, Colour, colour_of
 from .early import early_times
 from .files import existing_file
+from .layouts import AS_TAGGED, Reading, tags_as
 from .limits import max_pixels
 from .spherical import SphericalTags, TrackTags, parse_spherical_xml, read_track_tags
 
@@ -40,7 +42,6 @@ CONTAINERS = (
     "wv",
 )  # fmt: skip
 OPENING = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
-HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,10 @@ class MediaInfo:
         fps: average frame rate, None where the file does not say.
         duration_s: of the picture where known, else of the file, else None (live recordings).
         spherical: projection and stereo packing that the metadata states.
+        colour: of a video's picture.
         origin_s: file time that counts as 0; below 0 where Matroska stores more (`early_times`).
         notices: sentences for people.
+        reading: how the picture is taken where that is not as its metadata says.
     """
 
     path: Path
@@ -123,6 +126,8 @@ class MediaInfo:
     audio_tracks: tuple[AudioTrack, ...] = ()
     origin_s: float = 0.0
     notices: tuple[str, ...] = ()
+    reading: Reading = AS_TAGGED
+    colour: Colour = BT_709_COLOUR
 
     @property
     def aspect(self) -> float:
@@ -137,6 +142,14 @@ class MediaInfo:
     @property
     def stereo(self) -> str:
         return self.spherical.stereo or "mono"
+
+    def taken_as(self, reading: Reading) -> MediaInfo:
+        """Return the file with its picture taken as a reading says."""
+        said = pose_notices(self.spherical) if reading.upright else ()
+        return replace(
+            self, spherical=tags_as(self.spherical, reading), reading=reading,
+            notices=tuple(notice for notice in self.notices if notice not in said),
+        )  # fmt: skip
 
 
 @contextmanager
@@ -221,7 +234,8 @@ def _video_info(
 ) -> MediaInfo:
     context = stream.codec_context
     width, height, rotation = context.width, context.height, 0
-    if 0 < width * height <= max_pixels() and (frame := _first_frame(container, stream)) is not None:
+    frame = _first_frame(container, stream) if 0 < width * height <= max_pixels() else None
+    if frame is not None:
         width, height, rotation = frame.width, frame.height, round(frame.rotation / 90) % 4 * 90
     ratio = float(stream.sample_aspect_ratio or 1)
     # Far-off ratios are broken headers, not pictures.
@@ -236,13 +250,10 @@ def _video_info(
     if seconds is not None:  # Matroska counts it from 0, wherever its blocks begin
         seconds -= min(0.0, origin_s)
     rate = stream.average_rate or stream.guessed_rate
-    notices = []
-    if context.color_trc in HDR_TRANSFERS:
-        notices.append(f"the picture is HDR ({HDR_TRANSFERS[context.color_trc]}); it is read without tone mapping")
-    notices += pose_notices(spherical)
     return MediaInfo(
         path, "video", shown[0], shown[1], width, height, rotation, float(rate) if rate else None, seconds,
-        context.name, spherical, tracks, origin_s, tuple(notices),
+        context.codec.canonical_name, spherical, tracks, origin_s, pose_notices(spherical),
+        colour=colour_of(context, frame),
     )  # fmt: skip
 
 

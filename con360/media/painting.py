@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..choices import Eye
+from ..choices import Eye, Hdr
+from ..errors import InputError
+from .colour import Colour
 from .info import MediaInfo, open_picture
-from .planes import HD_ROWS, Planes, frame_of, is_full_range, values_of
+from .planes import ACCURATE, HD_ROWS, Planes, frame_of, is_full_range, values_of
 from .spherical_tags import Packing
+from .unfolding import Unfolding, eye_parts, unfolding_of
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from torch import Tensor
 
-# FFmpeg's bicubic, accurate_rnd and full_chroma_int, by number: older PyAV names none but the first. Its fast
-# conversion is 1 to 1.5 levels too dark.
-ACCURATE = 0x4 | 0x40000 | 0x2000
+# Of red, green and blue on HDR's way to SDR.
+HDR_BITS = 10
 
 # Halves of top-bottom stereo correlate at 0.96 and above in real clips, upper and lower half of a panorama below 0.5.
 SAME_PICTURE = 0.8
@@ -81,6 +83,16 @@ class Painter:
     packing: Packing = "mono"
     _part: tuple[slice, slice] | None = None
     _shape: tuple[int, ...] = ()
+    _eyes: tuple[int, ...] = ()
+    _unfolding: Unfolding | None = None
+
+    def __post_init__(self) -> None:
+        """Read the file's projection.
+
+        Raises:
+            InputError: as in `unfolding_of`.
+        """
+        self._unfolding = unfolding_of(self.info)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,7 +102,9 @@ class Painter:
         return _resized(self.part(pixels), self.size)
 
     def part(self, pixels: np.ndarray) -> np.ndarray:
-        """Cut out the pixels of one eye."""
+        """Cut out the pixels of one eye, as a panorama."""
+        if self._unfolding is not None:
+            return self._unfolded(pixels, self._unfolding)
         if self._part is None:
             self._part, self._shape = self._choose_part(pixels), pixels.shape
             part = pixels[self._part]
@@ -99,6 +113,35 @@ class Painter:
             # A recording can change its size; a damaged one can claim it.
             pixels = self._as_before(pixels)
         return pixels[self._part]
+
+    def _unfolded(self, pixels: np.ndarray, unfolding: Unfolding) -> np.ndarray:
+        """Make panoramas of the eyes, packed as in the file where there are two."""
+        if not self._shape:
+            self._shape, self._eyes = pixels.shape, self._choose_eyes(unfolding, len(unfolding.parts(pixels.shape)))
+        if pixels.shape != self._shape:
+            pixels = self._as_before(pixels)
+        parts = unfolding.parts(pixels.shape)
+        made = [unfolding.panorama(pixels[parts[eye]], eye) for eye in self._eyes]
+        return made[0] if len(made) == 1 else np.concatenate(made, axis=1 if self.packing == "left-right" else 0)
+
+    def _choose_eyes(self, unfolding: Unfolding, count: int) -> tuple[int, ...]:
+        """Numbers of the eyes to keep, in the order of the file's layout, left 0; settles `packing`."""
+        if not unfolding.is_whole:
+            self.notices.append(f"the file shows a part of the sphere ({self.info.projection}): the rest is black")
+        if count == 1:
+            if self.eye in ("left", "right"):
+                raise InputError(
+                    f"{self.info.path.name} holds one picture, and its {self.eye} eye was asked for. Choose its "
+                    f"layout, or no eye."
+                )
+            return (0,)
+        if self.eye == "whole" or self.eye is None and self.both_eyes:
+            # Eyes that a mesh finds in the file have no layout there.
+            self.packing = unfolding.packing() if unfolding.packing() != "mono" else "top-bottom"
+            return (0, 1)
+        if self.eye is None:
+            self.notices.append(f"{self.info.spherical.stereo or unfolding.packing()} stereo: the left eye is used")
+        return (1,) if self.eye == "right" else (0,)
 
     def part_of_planes(self, planes: Planes) -> Planes | None:
         """Cut the eye out of planes as `part` did out of pixels; None before it did, and where planes differ."""
@@ -127,7 +170,7 @@ class Painter:
         if eye == "whole":
             return whole
         if eye is None and self.both_eyes:
-            self.packing = packing or "mono"
+            self.packing = "left-right" if packing == "left-right" else "top-bottom"
             return whole
         if eye is None:
             eye = "left"
@@ -153,22 +196,12 @@ class Painter:
         return stored[::-1] if turned else stored
 
 
-def eye_parts(shape: tuple[int, ...], packing: Packing) -> tuple[tuple[slice, slice], ...]:
-    """Rows and columns of the eyes in a picture of `shape`, the upper or left one first."""
-    rows, columns = (slice(0, size) for size in shape[:2])
-    if packing == "top-bottom":
-        return tuple((half, columns) for half in _halves(rows.stop))
-    return tuple((rows, half) for half in _halves(columns.stop)) if packing == "left-right" else ((rows, columns),)
-
-
-def _halves(size: int) -> tuple[slice, slice]:
-    return slice(0, size // 2), slice(size - size // 2, size)
-
-
 def pixels_of(planes: Planes) -> np.ndarray:
-    """Convert planes, luma of even sides, to `[h, w, 3]` uint8."""
+    """Convert planes, luma of even sides, to `[h, w, 3]` uint8 of BT.709; HDR is tone-mapped."""
     from av.video.reformatter import ColorRange, Colorspace
 
+    if planes.colour.hdr:
+        return _sdr_pixels(frame_of(planes, HDR_BITS), planes.colour, is_full=False)
     return frame_of(planes).to_ndarray(
         format="rgb24", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU601,
         src_color_range=ColorRange.MPEG, dst_color_range=ColorRange.JPEG, interpolation=ACCURATE,
@@ -213,25 +246,46 @@ def picture_pixels(info: MediaInfo) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def upright_pixels(frame: VideoFrame, info: MediaInfo) -> np.ndarray:
-    """Convert a frame to `[h, w, 3]` uint8, rotated as the file asks."""
+def upright_pixels(frame: VideoFrame, info: MediaInfo, hdr: Hdr = "tone-map") -> np.ndarray:
+    """Convert a frame to `[h, w, 3]` uint8, rotated as the file asks; HDR is tone-mapped, unless `hdr` is `values`."""
+    if info.colour.hdr and hdr != "values":
+        pixels = _sdr_pixels(frame, info.colour, is_full_range(frame))
+    elif frame.format.is_rgb:
+        pixels = frame.to_ndarray(format="rgb24")
+    else:
+        pixels = _rgb(frame, "gbrp", int(frame.colorspace), is_full_range(frame))
+    return np.rot90(pixels, info.rotation_deg // 90)
+
+
+def _sdr_pixels(frame: VideoFrame, colour: Colour, is_full: bool) -> np.ndarray:
+    from .tone import sdr_of
+
+    # PyAV has no name for BT.2020's matrix: what the frame itself says counts.
+    frame.colorspace = colour.matrix
+    if frame.format.is_rgb:
+        values = frame.reformat(format="rgb48le").to_ndarray() >> (16 - HDR_BITS)
+    else:
+        values = _rgb(frame, "gbrp10le", colour.matrix, is_full, HDR_BITS)
+    return sdr_of(values, HDR_BITS, colour)
+
+
+def _rgb(frame: VideoFrame, planes: str, matrix: int, is_full: bool, bits: int = 8) -> np.ndarray:
+    """Convert a frame to `[h, w, 3]` of full range, by way of planes of green, blue and red in the named format."""
     import cv2
     from av.video.reformatter import ColorRange, Colorspace
 
-    if frame.format.is_rgb:
-        return np.rot90(frame.to_ndarray(format="rgb24"), info.rotation_deg // 90)
     # Matrix and range are named, since older PyAV ignores both tags and acts only where source and target differ.
     # Untagged HD is BT.709 for players, BT.601 for FFmpeg.
     names = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
-    name = names.get(int(frame.colorspace), "ITU709" if frame.height >= HD_ROWS else "ITU601")
+    name = names.get(matrix, "ITU709" if frame.height >= HD_ROWS else "ITU601")
     picture = frame.reformat(
         # FFmpeg has fast code for planes alone: half the time of rgb24, the same levels.
-        format="gbrp",
+        format=planes,
         src_colorspace=getattr(Colorspace, name, None),
         dst_colorspace=Colorspace.ITU601,
-        src_color_range=ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG,
+        src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=ACCURATE,
     )
-    green, blue, red = map(values_of, picture.planes)
-    return np.rot90(cv2.merge((red, green, blue)), info.rotation_deg // 90)
+    green, blue, red = (values_of(plane, bits) for plane in picture.planes)
+    return cv2.merge((red, green, blue))

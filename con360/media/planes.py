@@ -1,4 +1,4 @@
-"""Pictures as most video files hold them: one plane of luma, two of colour at half the size (4:2:0), BT.709.
+"""Pictures as most video files hold them: one plane of luma, two of colour at half the size (4:2:0), BT.709 or HDR.
 
 Where every step can work on planes, no picture has to become RGB and come back.
 """
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .colour import BT_709_COLOUR, Colour
+
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 DEPTHS = {"yuv420p": 8, "yuvj420p": 8, "yuv420p10le": 10}
 # FFmpeg's numbers of matrices and ranges. Untagged HD is BT.709 for players.
 BT_709, UNTAGGED, FULL_RANGE, HD_ROWS = 1, 2, 2, 720
+# FFmpeg's bicubic, accurate_rnd and full_chroma_int, by number: older PyAV names none but the first. Its fast
+# conversion is 1 to 1.5 levels too dark.
+ACCURATE = 0x4 | 0x40000 | 0x2000
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,12 @@ CHROMA = Siting(2, 0.0, 0.5)
 
 @dataclass(frozen=True)
 class Planes:
-    """A picture of BT.709 in planes.
+    """A picture in planes.
 
     Args:
         luma: `[h, w]`, uint8 or uint16. blue, red: differences of colour, half the size.
         bits: of a sample. full: whether black is 0 and white the largest value.
+        colour: of HDR; anything else is BT.709.
     """
 
     luma: np.ndarray
@@ -66,6 +72,7 @@ class Planes:
     red: np.ndarray
     bits: int = 8
     full: bool = False
+    colour: Colour = BT_709_COLOUR
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,10 +87,12 @@ class Planes:
         small = tuple(slice(start // 2, -(-stop // 2)) for start, stop, _ in spans)
         return replace(self, luma=self.luma[rows, columns], blue=self.blue[small], red=self.red[small])
 
-    def limited(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The three planes in uint8 of limited range: luma 16 to 235, colour 16 to 240."""
-        if self.bits == 8 and not self.full:
+    def limited(self, bits: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The three planes in limited range, of 8 bits (uint8; luma 16 to 235, colour 16 to 240) or 10 (uint16)."""
+        if bits == self.bits and not self.full:
             return self.luma, self.blue, self.red
+        if bits > 8:
+            return self._limited_in_10_bits()
         import cv2
 
         top, half = 2**self.bits - 1, 2 ** (self.bits - 1)
@@ -93,16 +102,31 @@ class Planes:
             *(cv2.convertScaleAbs(plane, alpha=colour, beta=128 - half * colour) for plane in (self.blue, self.red)),
         )
 
+    def _limited_in_10_bits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        top, middle = 2**self.bits - 1, 2 ** (self.bits - 1)
+        luma, colour, black = (876 / top, 896 / top, 64) if self.full else (4.0, 4.0, 0)
+        return (
+            np.rint(self.luma * luma + black).astype(np.uint16),
+            *(np.rint((plane.astype(np.float32) - middle) * colour + 512).astype(np.uint16)
+              for plane in (self.blue, self.red)),
+        )  # fmt: skip
+
 
 def planes_of(frame: VideoFrame, info: MediaInfo) -> Planes | None:
-    """Take a frame's planes without copying; None where it is not 4:2:0 in BT.709, or is to be rotated."""
+    """Take a frame's planes; None where it is neither 4:2:0 in BT.709 nor HDR, or is to be rotated.
+
+    Nothing is copied, but for HDR of other formats, which becomes 4:2:0 of 10 bits.
+    """
+    hdr = bool(info.colour.hdr) and not frame.format.is_rgb
+    if hdr and frame.format.name not in DEPTHS:
+        frame = frame.reformat(format="yuv420p10le", interpolation=ACCURATE)
     bits = DEPTHS.get(frame.format.name)
     matrix = int(frame.colorspace)
     is_709 = matrix == BT_709 or matrix == UNTAGGED and frame.height >= HD_ROWS
-    if bits is None or not is_709 or info.rotation_deg:
+    if bits is None or not (is_709 or hdr) or info.rotation_deg:
         return None
     luma, blue, red = (values_of(plane, bits) for plane in frame.planes)
-    return Planes(luma, blue, red, bits, is_full_range(frame))
+    return Planes(luma, blue, red, bits, is_full_range(frame), info.colour if hdr else BT_709_COLOUR)
 
 
 def is_full_range(frame: VideoFrame) -> bool:
@@ -110,14 +134,14 @@ def is_full_range(frame: VideoFrame) -> bool:
     return int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
 
 
-def frame_of(planes: Planes) -> VideoFrame:
-    """Make a frame `yuv420p` of limited range; luma has even sides."""
+def frame_of(planes: Planes, bits: int = 8) -> VideoFrame:
+    """Make a frame `yuv420p` or, of 10 bits, `yuv420p10le` of limited range; luma has even sides."""
     import av
 
     height, width = planes.shape
-    frame = av.VideoFrame(width, height, "yuv420p")
-    for plane, values in zip(frame.planes, planes.limited(), strict=True):
-        values_of(plane)[:] = values
+    frame = av.VideoFrame(width, height, "yuv420p" if bits == 8 else "yuv420p10le")
+    for plane, values in zip(frame.planes, planes.limited(bits), strict=True):
+        values_of(plane, bits)[:] = values
     return frame
 
 

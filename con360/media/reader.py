@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..choices import EYES, Eye
+from ..choices import EYES, Eye, Hdr
 from ..errors import InputError
 from ..records import PanoramaClip, Progress, Sound, StartClip
+from .colour import hdr_notices
 from .decoding import Tally, decode_from, pick_by_time
 from .info import MIN_HEIGHT_PX, PANORAMA_ASPECT, AudioTrack, MediaInfo, probe
+from .layouts import AS_TAGGED, Reading
 from .limits import CLIP_VARIABLE, MAX_TIME_S, PIXELS_VARIABLE, max_clip_bytes, max_pixels
 from .painting import Painter, Paints, SquarePainter, picture_pixels, upright_pixels
 from .planes import Planes, planes_of
 from .spherical_tags import Packing
 from .track import choose_track, read_track, stream_track
+from .upright import upright_blocks, upright_sound
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -50,6 +53,8 @@ def read_panorama(
     audio_track: int | None = None,
     ambisonics: str = "auto",
     head_locked: bool = False,
+    hdr: Hdr = "tone-map",
+    reading: Reading = AS_TAGGED,
     progress: Progress | None = None,
 ) -> PanoramaClip:
     """Read `duration_s` of a 360° video (or a still panorama) as an equirectangular clip with its sound.
@@ -57,7 +62,8 @@ def read_panorama(
     Convention:
         A picture counts as a full panorama when its metadata says equirectangular, or when nothing is said and its
         displayed width / height lies in `PANORAMA_ASPECT` (1.55 to 2.3); it is stretched to 2:1 where needed, with a
-        notice. Cropped, mesh and cubemap projections, and flat shapes, are refused by name.
+        notice. Cropped, mesh and cubemap projections are laid out as panoramas, black where they show nothing. Flat
+        pictures and shapes are refused.
 
     Args:
         start_s: where to begin, in seconds.
@@ -69,6 +75,8 @@ def read_panorama(
             whatever its shape.
         audio_track: which sound track, from 1; None takes the default one.
         ambisonics, head_locked: what its channels are, as in `channels.channel_meaning`.
+        hdr: HDR is tone-mapped to SDR, or its `values` are taken as they are; a notice says which.
+        reading: how the picture is taken where the metadata is missing or wrong.
         progress: called per output frame; may raise to cancel.
 
     Returns:
@@ -78,16 +86,17 @@ def read_panorama(
         InputError: the file, the range or the options cannot be used, or it is above a limit (`limits`).
     """
     num_frames = _check_request(start_s, duration_s, fps, height, eye)
-    info = probe(path)
+    info = probe(path).taken_as(reading)
     check_picture(info, eye)
     # Before the picture, which takes longer: impossible options of the sound fail at once.
     sound, sound_notices = read_track(info, start_s, duration_s, audio_track, ambisonics, head_locked)
-    painter = Painter(info, height, eye, notices=list(info.notices))
+    painter = Painter(info, height, eye, notices=[*info.notices, *hdr_notices(info.colour, hdr)])
     if info.kind == "picture":
         frames = painter.paint(picture_pixels(info)).expand(num_frames, -1, -1, -1)
         painter.notices.append(f"a still picture: the same frame for {duration_s:g} s")
     else:
-        frames = _read_frames(info, start_s + np.arange(num_frames) / fps, painter, progress)
+        frames = _read_frames(info, start_s + np.arange(num_frames) / fps, painter, progress, hdr)
+    sound = upright_sound(sound, info)
     return PanoramaClip(frames, fps, sound, start_s, info.path.name, _sentences(*painter.notices, *sound_notices))
 
 
@@ -108,6 +117,7 @@ def read_view(
         InputError: the file cannot be used.
     """
     num_frames, info, painter = _check_request(0.0, duration_s, fps, size, None), probe(path), SquarePainter(size)
+    painter.notices += hdr_notices(info.colour, "tone-map")
     check_pixels(info)
     frames = None
     if info.kind == "picture":
@@ -153,6 +163,7 @@ class PanoramaStream:
         eye, audio_track, ambisonics, head_locked: as in `read_panorama`.
         notices: filled while frames and sound pass.
         both_eyes: keep both eyes of a stereo file where no eye was chosen, as they are packed.
+        hdr: what becomes of HDR; to `keep` it, `stored_frames` gives it as planes.
     """
 
     info: MediaInfo
@@ -162,9 +173,10 @@ class PanoramaStream:
     head_locked: bool = False
     notices: list[str] = field(default_factory=list)
     both_eyes: bool = False
+    hdr: Hdr = "tone-map"
 
     def __post_init__(self) -> None:
-        """Refuse every projection that is no full panorama, by its name.
+        """Refuse flat pictures, and projections that cannot be read.
 
         Raises:
             InputError: as in `read_panorama`.
@@ -174,7 +186,7 @@ class PanoramaStream:
         if self.info.kind == "picture":
             raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
         check_picture(self.info, self.eye)
-        self.notices += self.info.notices
+        self.notices += [*self.info.notices, *hdr_notices(self.info.colour, self.hdr)]
         self._painter = Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices, self.both_eyes)
         self.end_s, self.ended = 0.0, False
 
@@ -225,10 +237,10 @@ class PanoramaStream:
         return self._painter.packing
 
     def _pixels(self, frame: VideoFrame) -> np.ndarray:
-        return self._painter.part(upright_pixels(frame, self.info))
+        return self._painter.part(upright_pixels(frame, self.info, self.hdr))
 
     def _stored(self, frame: VideoFrame) -> np.ndarray | Planes:
-        planes = planes_of(frame, self.info)
+        planes = None if self.hdr == "values" else planes_of(frame, self.info)
         found = planes and self._painter.part_of_planes(planes)
         if found is None:
             # The first pixels settle which part is shown, for planes too.
@@ -250,7 +262,8 @@ class PanoramaStream:
         """
         track = self.track
         if track is not None:
-            yield from stream_track(self.info, track, start_s, stop_s, self.notices)
+            blocks = stream_track(self.info, track, start_s, stop_s, self.notices)
+            yield from upright_blocks(blocks, self.info, track)
 
     @property
     def sound_channels(self) -> int:
@@ -344,10 +357,10 @@ def check_pixels(info: MediaInfo) -> None:
 
 
 def check_picture(info: MediaInfo, eye: str | None) -> None:
-    """Refuse every projection that is no full panorama, by its name, before anything is decoded.
+    """Refuse what is no panorama before anything is decoded.
 
     Raises:
-        InputError: it is no full panorama, is too small or too large.
+        InputError: it is none, is too small or too large.
     """
     name, size = info.path.name, f"{info.width}x{info.height}"
     if info.kind == "sound":
@@ -355,15 +368,11 @@ def check_picture(info: MediaInfo, eye: str | None) -> None:
     check_pixels(info)
     if 0 < info.height < MIN_HEIGHT_PX or 0 < info.width < 2 * MIN_HEIGHT_PX:
         raise InputError(f"{name} is only {size} pixels, too small for a panorama. Give a larger one.")
-    refused = {
-        "cropped": "covers only a part of the sphere (cropped equirectangular, such as VR180)",
-        "mesh": "is stored through a mesh (VR180 or another camera format)",
-        "cubemap": "is stored as a cubemap",
-        "flat": "is a flat video, as its metadata says",
-    }
-    if info.spherical.projection in refused:
-        what = refused[info.spherical.projection]
-        raise InputError(f"{name} {what}; a full 360° equirectangular video is wanted. Convert it first.")
+    if info.spherical.projection == "flat":
+        raise InputError(
+            f"{name} is a flat video, as its metadata says; a 360° video is wanted. If it is one, choose its "
+            f"projection by hand."
+        )
     if info.projection == "flat?" and info.stereo == "mono" and eye is None:
         low, high = PANORAMA_ASPECT
         raise InputError(
@@ -373,7 +382,9 @@ def check_picture(info: MediaInfo, eye: str | None) -> None:
         )
 
 
-def _read_frames(info: MediaInfo, times: np.ndarray, painter: Paints, progress: Progress | None) -> Tensor:
+def _read_frames(
+    info: MediaInfo, times: np.ndarray, painter: Paints, progress: Progress | None, hdr: Hdr = "tone-map"
+) -> Tensor:
     """Read one frame per time; convert only frames that are shown."""
     import torch
 
@@ -382,7 +393,7 @@ def _read_frames(info: MediaInfo, times: np.ndarray, painter: Paints, progress: 
     with decode_from(info, None, times[0], tally) as (timed, stream):
         tolerance = float(stream.time_base) / 2
         for i, frame in enumerate(pick_by_time(timed, times, tolerance)):
-            frames[i] = frames[i - 1] if frame is shown else painter.paint(upright_pixels(frame, info))
+            frames[i] = frames[i - 1] if frame is shown else painter.paint(upright_pixels(frame, info, hdr))
             shown = frame
             if progress is not None:
                 progress(i + 1, len(times), "reading frames")

@@ -20,18 +20,29 @@ from typing import BinaryIO, Literal
 
 from ..sound.channels import AmbisonicTags
 
-Projection = Literal["", "equirectangular", "cropped", "mesh", "cubemap", "flat"]
-Stereo = Literal["", "mono", "top-bottom", "left-right"]
+# What metadata says, and behind it what users say in its place.
+Projection = Literal[
+    "", "equirectangular", "cropped", "mesh", "cubemap", "flat", "vr180", "cubemap-3x2", "cubemap-6x1", "eac"
+]
+Stereo = Literal["", "mono", "top-bottom", "left-right", "custom"]
 
 V1_UUID = bytes.fromhex("ffcc8263f8554a938814587a02521fdd")
 MAX_BOXES = 4096
 MAX_XML_BYTES = 65536
+# Of a projection's own box; a camera's mesh has some 40 kB.
+MAX_PRIVATE_BYTES = 1 << 22
 Span = tuple[int, int]
 # Yaw, pitch and roll in degrees.
 Pose = tuple[float, float, float]
 LEVEL: Pose = (0.0, 0.0, 0.0)
+# Fractions of the panorama that a picture lacks at its top, bottom, left and right.
+Bounds = tuple[float, float, float, float]
+WHOLE: Bounds = (0.0, 0.0, 0.0, 0.0)
 
-_STEREO_MODES: dict[bytes, Stereo] = {b"\x00": "mono", b"\x01": "top-bottom", b"\x02": "left-right"}
+# How the eyes lie, and whether the left one comes first.
+_STEREO_MODES: dict[int, tuple[Stereo, bool]] = {
+    0: ("mono", True), 1: ("top-bottom", True), 2: ("left-right", True), 3: ("custom", True), 4: ("left-right", False),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,12 +51,14 @@ class SphericalTags:
 
     Args:
         projection: `cropped` is an equirectangular picture of a part of the sphere; VR180 says `cropped` or `mesh`.
-        stereo: how the two eyes are packed.
+        stereo: how the two eyes are packed; `custom` leaves it to a mesh for each eye.
         left_first: the left eye is the top or left half.
         pose_deg: yaw, pitch, roll of the camera that recorded, as in `geometry.sphere.rotation`: it brings the
             picture's directions to those of the level world.
         initial_deg: heading, pitch, roll of the view that players begin with, in the picture; None where nothing is
             said.
+        bounds: of a `cropped` picture.
+        private: body of the box that describes a `cubemap` or `mesh`.
     """
 
     projection: Projection = ""
@@ -53,6 +66,8 @@ class SphericalTags:
     left_first: bool = True
     pose_deg: Pose = LEVEL
     initial_deg: Pose | None = None
+    bounds: Bounds = WHOLE
+    private: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -76,10 +91,16 @@ def parse_spherical_xml(text: str) -> SphericalTags:
     projection = found.get("ProjectionType", "").strip().lower()
     spherical = projection == "equirectangular" or found.get("Spherical", "").strip().lower() == "true"
     tags = SphericalTags("equirectangular" if spherical else "cubemap" if projection == "cubemap" else "")
-    for side in ("Width", "Height"):
+    edges: list[tuple[float, float]] = []
+    for side, edge in (("Height", "Top"), ("Width", "Left")):
         full, part = pixels(f"FullPano{side}Pixels"), pixels(f"CroppedAreaImage{side}Pixels")
         if full and part and part < full:
+            before = pixels(f"CroppedArea{edge}Pixels")
             tags = replace(tags, projection="cropped")
+            edges.append((before / full, (full - part - before) / full))
+        else:
+            edges.append((0.0, 0.0))
+    tags = replace(tags, bounds=(*edges[0], *edges[1]))
     stereo = found.get("StereoMode", "").strip().lower()
     # The pose's heading is a compass's, which says nothing of where the picture's front should be.
     pose = (0.0, _degrees(found.get("PosePitchDegrees")), _degrees(found.get("PoseRollDegrees")))
@@ -115,7 +136,11 @@ def merge_tags(first: SphericalTags, second: SphericalTags) -> SphericalTags:
     projection = refused[0] if refused else first.projection or second.projection
     named = first if first.stereo else second
     pose = first.pose_deg if any(first.pose_deg) else second.pose_deg
-    return SphericalTags(projection, named.stereo, named.left_first, pose, first.initial_deg or second.initial_deg)
+    source = first if first.projection == projection else second
+    return SphericalTags(
+        projection, named.stereo, named.left_first, pose, first.initial_deg or second.initial_deg, source.bounds,
+        source.private,
+    )  # fmt: skip
 
 
 def read_track_tags(path: Path) -> dict[int, TrackTags]:
@@ -186,8 +211,9 @@ def _picture_entry(file: BinaryIO, entry: Span) -> SphericalTags:
     tags = SphericalTags()
     children = (entry[0] + 78, entry[1])
     for start, stop in _inside(file, children, b"st3d"):
-        mode = read_at(file, start, min(5, stop - start))[4:]
-        tags = replace(tags, stereo=_STEREO_MODES.get(mode, ""))
+        mode = int.from_bytes(read_at(file, start, min(5, stop - start))[4:] or b"\xff", "big")
+        stereo, left_first = _STEREO_MODES.get(mode, ("", True))
+        tags = replace(tags, stereo=stereo, left_first=left_first)
     for projection in _inside(file, children, b"sv3d", b"proj"):
         for kind, (start, stop) in _boxes(file, projection):
             body = read_at(file, start, min(20, stop - start))
@@ -195,22 +221,30 @@ def _picture_entry(file: BinaryIO, entry: Span) -> SphericalTags:
                 yaw, pitch, roll = (v / 65536 for v in struct.unpack(">3i", body[4:16]))
                 tags = replace(tags, pose_deg=pose_of_prhd(yaw, pitch, roll))
             elif kind in (b"mshp", b"cbmp"):
-                tags = replace(tags, projection="mesh" if kind == b"mshp" else "cubemap")
+                private = read_at(file, start, min(MAX_PRIVATE_BYTES, stop - start))
+                tags = replace(tags, projection="mesh" if kind == b"mshp" else "cubemap", private=private)
             elif kind == b"equi":
-                tags = replace(tags, projection=_equirectangular_bounds(body))
+                tags = _with_bounds(tags, body)
     return tags
 
 
-def _equirectangular_bounds(body: bytes) -> Projection:
+def _with_bounds(tags: SphericalTags, body: bytes) -> SphericalTags:
     # Bounds are fractions of the panorama (0.32 fixed point) that are cut off; a unit in the last place is rounding.
-    bounds = struct.unpack(">4I", body[4:20]) if len(body) >= 20 else ()
-    return "cropped" if any(bound > 2**16 for bound in bounds) else "equirectangular"
+    raw = struct.unpack(">4I", body[4:20]) if len(body) >= 20 else (0, 0, 0, 0)
+    if all(bound <= 2**16 for bound in raw):
+        return replace(tags, projection="equirectangular")
+    top, bottom, left, right = (0.0 if bound <= 2**16 else bound / 2**32 for bound in raw)
+    return replace(tags, projection="cropped", bounds=(top, bottom, left, right))
+
+
+# Further bytes of a sound's entry in QuickTime, by its version.
+QUICKTIME_FIELDS = {1: 16, 2: 36}
 
 
 def _sound_entry(file: BinaryIO, entry: Span) -> AmbisonicTags | None:
     """Read SA3D, which follows the 28 fixed bytes of a sound's sample entry (more in QuickTime's versions 1 and 2)."""
     version = int.from_bytes(read_at(file, entry[0] + 8, 2), "big")
-    children = (entry[0] + 28 + {1: 16, 2: 36}.get(version, 0), entry[1])
+    children = (entry[0] + 28 + QUICKTIME_FIELDS.get(version, 0), entry[1])
     wrapped = (found for wave in _inside(file, children, b"wave") for found in _boxes(file, wave))
     for kind, (start, stop) in (*_boxes(file, children), *wrapped):
         body = read_at(file, start, min(stop - start, 12 + 4 * 64))
@@ -232,7 +266,7 @@ _VIDEO, _STEREO, _PROJECTION, _PROJECTION_TYPE, _PROJECTION_PRIVATE = 0xE0, 0x53
 _POSE = (0x7673, 0x7674, 0x7675)
 _MATROSKA_STEREO: dict[int, tuple[Stereo, bool]] = {
     0: ("mono", True), 1: ("left-right", True), 11: ("left-right", False),
-    3: ("top-bottom", True), 2: ("top-bottom", False),
+    3: ("top-bottom", True), 2: ("top-bottom", False), 15: ("custom", True),
 }  # fmt: skip
 
 
@@ -254,7 +288,10 @@ def elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
 
 
 def _values(file: BinaryIO, span: Span) -> dict[int, bytes]:
-    return {number: read_at(file, start, min(stop - start, 64)) for number, (start, stop) in elements(file, span)}
+    return {
+        number: read_at(file, start, min(stop - start, MAX_PRIVATE_BYTES if number == _PROJECTION_PRIVATE else 64))
+        for number, (start, stop) in elements(file, span)
+    }
 
 
 def _matroska_tracks(file: BinaryIO, end: int) -> Iterator[TrackTags]:
@@ -286,10 +323,12 @@ def _matroska_projection(tags: SphericalTags, values: dict[int, bytes]) -> Spher
     kinds: tuple[Projection, ...] = ("flat", "equirectangular", "cubemap", "mesh")
     number = int.from_bytes(values.get(_PROJECTION_TYPE, b"\x00"), "big")
     projection = kinds[number] if number < len(kinds) else ""
-    if projection == "equirectangular" and _PROJECTION_PRIVATE in values:
-        projection = _equirectangular_bounds(values[_PROJECTION_PRIVATE])
+    private = values.get(_PROJECTION_PRIVATE, b"")
+    tags = replace(tags, projection=projection, private=private)
+    if projection == "equirectangular":
+        tags = replace(_with_bounds(tags, private), private=b"")
     raw = [values.get(name, b"") for name in _POSE]
     yaw, pitch, roll = (struct.unpack(">f" if len(v) == 4 else ">d", v)[0] if len(v) in (4, 8) else 0.0 for v in raw)
     # Matroska turns clockwise about the up vector, and the picture to the left by roll.
     pose = (_degrees(yaw), _degrees(pitch), 0.0 - _degrees(roll))
-    return replace(tags, projection=projection, pose_deg=pose)
+    return replace(tags, pose_deg=pose)

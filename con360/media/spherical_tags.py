@@ -13,13 +13,13 @@ import os
 import secrets
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
 from ..sound.channels import ORDERS, PAIR
-from .spherical import LEVEL, V1_UUID, Pose, pose_of_prhd
+from .spherical import LEVEL, QUICKTIME_FIELDS, V1_UUID, Pose, pose_of_prhd
 
 Packing = Literal["mono", "top-bottom", "left-right"]
 STEREO_MODES: dict[str, int] = {"mono": 0, "top-bottom": 1, "left-right": 2}
@@ -32,7 +32,8 @@ Edit = Callable[[bytes, bytes], bytes]
 
 
 def tag_file(
-    path: Path, *, panorama: Packing | None = None, ambisonic: bool = False, pose_deg: Pose = LEVEL
+    path: Path, *, panorama: Packing | None = None, ambisonic: bool = False, pose_deg: Pose = LEVEL,
+    light: Mapping[bytes, bytes] | None = None,
 ) -> None:  # fmt: skip
     """Add metadata to every track of a kind, in place.
 
@@ -41,6 +42,7 @@ def tag_file(
         panorama: tag picture tracks as full equirectangular, with this packing of the eyes.
         ambisonic: tag sound tracks of 4, 9 or 16 channels as AmbiX, of 6, 11 or 18 as AmbiX with a head-locked pair.
         pose_deg: of the camera that recorded, as in `SphericalTags`; players turn the panorama by it.
+        light: further boxes of picture tracks, such as those of an HDR's display (`Mastering.boxes`).
 
     Raises:
         InputError: the file has no `moov` box, it is larger than 1 GiB, or damaged.
@@ -54,7 +56,7 @@ def tag_file(
         file.seek(start)
         old = file.read(size)
     try:
-        new = _tagged(old, panorama, ambisonic, pose_deg)
+        new = _tagged(old, panorama, ambisonic, pose_deg, light or {})
         if any(kind == b"mdat" and at > start for kind, at, _ in boxes):
             new = _shifted(new, len(new) - len(old))
     except (struct.error, RecursionError) as error:  # tables that claim more than they hold, boxes a thousand deep
@@ -121,16 +123,33 @@ def edited(data: bytes, edit: Edit, at: int = 0) -> bytes:
     return b"".join((*parts, data[at:]))
 
 
-def _tagged(moov: bytes, panorama: Packing | None, ambisonic: bool, pose_deg: Pose) -> bytes:
+def kinds_of(boxes: bytes) -> set[bytes]:
+    """Types of boxes in a row."""
+    found = set()
+
+    def look(kind: bytes, body: bytes) -> bytes:
+        found.add(kind)
+        return body
+
+    edited(boxes, look)
+    return found
+
+
+def _tagged(
+    moov: bytes, panorama: Packing | None, ambisonic: bool, pose_deg: Pose, light: Mapping[bytes, bytes]
+) -> bytes:
+    shown = b"".join(box(kind, body) for kind, body in light.items())
+
     def track(kind: bytes, body: bytes) -> bytes:
         if kind == b"moov":
             return edited(body, track)
         if kind != b"trak":
             return body
         handler = handler_of(body)
-        if handler == b"vide" and panorama:
-            extra = box(b"uuid", V1_UUID, spherical_xml(panorama).encode())
-            return edited(body, _in_entries(PICTURE_FIELDS, lambda _: _v2_boxes(panorama, pose_deg))) + extra
+        if handler == b"vide" and (panorama or shown):
+            extra = box(b"uuid", V1_UUID, spherical_xml(panorama).encode()) if panorama else b""
+            boxes = (_v2_boxes(panorama, pose_deg) if panorama else b"") + shown
+            return edited(body, _in_entries(PICTURE_FIELDS, lambda _: boxes)) + extra
         if handler == b"soun" and ambisonic:
             return edited(body, _in_entries(SOUND_FIELDS, _sa3d_box))
         return body
@@ -152,15 +171,16 @@ def handler_of(trak: bytes) -> bytes:
     return found[0]
 
 
-def _in_entries(fields: int, made: Callable[[bytes], bytes]) -> Edit:
+def _in_entries(plain: int, made: Callable[[bytes], bytes]) -> Edit:
     """Make an edit that appends boxes to each sample entry, by its fields, and drops old ones of the same types."""
-    kinds = {b"st3d", b"sv3d", b"SA3D"}
 
     def entry(kind: bytes, body: bytes) -> bytes:
+        version = int.from_bytes(body[8:10], "big") if plain == SOUND_FIELDS else 0
+        fields = plain + QUICKTIME_FIELDS.get(version, 0)
         extra = made(body[:fields])
         if not extra:
             return body
-        kept, at = [body[:fields]], fields
+        kinds, kept, at = kinds_of(extra), [body[:fields]], fields
         while at + 8 <= len(body) and (size := int.from_bytes(body[at : at + 4], "big")) >= 8:
             if body[at + 4 : at + 8] not in kinds:
                 kept.append(body[at : at + size])

@@ -21,11 +21,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..records import Sound
-from ..sound.channels import ORDERS, PAIR
 from .coders import PictureCoding
 from .files import atomic_path, check_writable, put_folder
-from .painting import ACCURATE
-from .planes import Planes, frame_of, values_of
+from .painting import pixels_of
+from .planes import ACCURATE, Planes, frame_of, values_of
+from .sound_coders import USUAL_SOUND, SoundCoder, SoundCoding
 from .spherical_tags import Packing, tag_file
 from .wav import wav_stream
 
@@ -34,20 +34,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from torch import Tensor
 
-AAC_BLOCK = 1024
-# Opus knows no other rate above 24 kHz; bits per second of each channel of a field.
-OPUS_BLOCK, OPUS_RATE_HZ, OPUS_BIT_RATE = 960, 48000, 96_000
-AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-# FFmpeg's AAC coder turns down each block of one or two channels whose peak is above this, so that a field's direction
-# would sway. What is louder gets one gain before. Peaks between samples count: 0.95 leaves the 0.4 dB that coding adds
-# to speech, music and noise; a square wave at full scale gains more.
-AAC_PEAK = 0.95
-# AAC's layouts by number of channels. Ambisonics has none: its four channels travel as 4.0, named by their SA3D box.
-LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0"}
-# Opus' layouts: Ambisonics of higher order, and of each order with a head-locked pair, for which AAC has no channels.
-OPUS_LAYOUTS = {channels: f"ambisonic {order}" for channels, order in ORDERS.items() if channels not in LAYOUTS} | {
-    channels + PAIR: f"ambisonic {order}+stereo" for channels, order in ORDERS.items()
-}
 FRAME_NAME = "frame_{:05d}.png"
 
 
@@ -61,7 +47,7 @@ def write_clip(
         frames: `[T, 3, H, W]` in [0, 1], any device; H and W even, as H.264's chroma needs.
         fps: frames per second.
         sound: mono, stereo or `ambix` of four channels (tagged as such). It is resampled and turned down where AAC
-            needs it (`fit_aac`).
+            needs it (`fit_sound`).
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
         coding: of the picture; H.264 of high quality by default.
 
@@ -80,7 +66,7 @@ def write_clip(
     notices: tuple[str, ...] = ()
     if sound is not None:
         _check_clip_sound(sound)
-        sound, notices = fit_aac(sound)
+        sound, notices = fit_sound(sound)
     shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
     time_base = 1 / Fraction(fps).limit_denominator(1001)
     with clip_stream(path, (width, height), time_base, fps, shape, panorama=panorama, coding=coding) as stream:
@@ -91,63 +77,33 @@ def write_clip(
     return notices
 
 
-def fit_aac(sound: Sound) -> tuple[Sound, tuple[str, ...]]:
-    """Resample to a rate that AAC has; where a peak is too high, turn all channels down alike. Notices say both."""
+def fit_sound(sound: Sound, coding: SoundCoding = USUAL_SOUND) -> tuple[Sound, tuple[str, ...]]:
+    """Resample to a rate that a clip has; where a peak is too high, turn all channels down alike. Notices say both."""
     from ..sound.levels import resample
     from ..sound.peaks import true_peak
 
     waveform, rate = sound.waveform.detach().cpu().float(), sound.sample_rate_hz
-    sound = resample(replace(sound, waveform=waveform), aac_rate_hz(rate))
-    gain = aac_gain(true_peak(sound.waveform))
-    return replace(sound, waveform=sound.waveform * gain), aac_notices(rate, gain)
+    channels = waveform.shape[0]
+    sound = resample(replace(sound, waveform=waveform), coding.rate_for(channels, rate))
+    gain = coding.gain_for(true_peak(sound.waveform))
+    return replace(sound, waveform=sound.waveform * gain), coding.notices(rate, gain, channels)
 
 
-def aac_rate_hz(rate_hz: int) -> int:
-    """Return the rate itself where AAC has it, else the next higher one, at most 96 kHz."""
-    return next((rate for rate in AAC_RATES_HZ if rate >= rate_hz), AAC_RATES_HZ[-1])
-
-
-def sound_rate_hz(channels: int, rate_hz: int) -> int:
-    """Return the rate at which a clip holds so many channels of sound of this rate: AAC's, or Opus'."""
-    return aac_rate_hz(rate_hz) if channels in LAYOUTS else OPUS_RATE_HZ
-
-
-def aac_gain(peak: float) -> float:
-    """Return the factor for all channels of a sound with this true peak (`sound.peaks`); 1 where nothing has to change.
-
-    Every writer of AAC uses it, and says so with `aac_notices`.
-    """
-    return min(1.0, AAC_PEAK / max(peak, AAC_PEAK))
-
-
-def aac_notices(rate_hz: int, gain: float, channels: int = 1) -> tuple[str, ...]:
-    """Notices of what a clip changes in sound of this rate at this gain; so many channels choose AAC or Opus."""
-    coder, new_rate_hz, said = "AAC" if channels in LAYOUTS else "Opus", sound_rate_hz(channels, rate_hz), []
-    if new_rate_hz != rate_hz:
-        said.append(f"the sound was resampled from {rate_hz} to {new_rate_hz} Hz, since {coder} lacks its rate")
-    if gain < 1:
-        said.append(f"{loud_notice(gain)}: {coder} would clip its peaks")
-    return tuple(said)
-
-
-def loud_notice(gain: float) -> str:
-    """Say by how much a sound was turned down."""
-    return f"the sound was turned down by {-20 * math.log10(gain):.1f} dB, all channels alike"
-
-
-def check_clip_path(path: str | os.PathLike) -> None:
+def check_clip_path(path: str | os.PathLike, sound_coding: SoundCoding = USUAL_SOUND) -> None:
     """Check that a clip can be written at `path`, before minutes are spent on it. Creates nothing.
 
     Raises:
-        InputError: another suffix than .mp4, a folder, or a place that cannot be written to.
+        InputError: another suffix than .mp4, or than .mov for PCM; a folder, or a place that cannot be written to.
     """
-    _check_suffix(path)
+    _check_suffix(path, sound_coding)
     check_writable(path)
 
 
-def _check_suffix(path: str | os.PathLike) -> None:
-    if Path(path).suffix.lower() not in (".mp4", ".m4v", ".mov"):
+def _check_suffix(path: str | os.PathLike, sound_coding: SoundCoding) -> None:
+    if (suffix := Path(path).suffix.lower()) not in (".mp4", ".m4v", ".mov"):
         raise InputError(f"{Path(path).name} does not end in .mp4, the format that clips are written in. Rename it.")
+    if sound_coding.codec == "PCM" and suffix != ".mov":
+        raise InputError(f"{Path(path).name} does not end in .mov, the format that holds PCM sound. Rename it.")
 
 
 def _check_frames(frames: Tensor) -> None:
@@ -178,17 +134,18 @@ def _check_finite(waveform: Tensor) -> None:
 def clip_stream(
     path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, fps: float,
     sound: tuple[int, int] | None = None, *, panorama: Packing | None = None, tags: Mapping[str, str] | None = None,
-    coding: PictureCoding | None = None,
+    coding: PictureCoding | None = None, sound_coding: SoundCoding = USUAL_SOUND,
 ) -> Iterator[ClipStream]:  # fmt: skip
     """Write an MP4 as `write_clip` does, but frame by frame; it gets its name when the block ends.
 
     Args:
         size: width and height, both even. time_base: seconds per tick of the frames' times.
         fps: approximate frames per second, for the coder's decisions and the last frame's length.
-        sound: number of channels as in `add_sound_track`, and `sound_rate_hz` of them. All but 1 and 2 get an SA3D box.
+        sound: number of channels, one of `CLIP_CHANNELS`, and their rate (`SoundCoding.rate_for`). All but 1 and 2 get
+            an SA3D box.
         panorama: tag the picture as full equirectangular, with this packing of the eyes.
         tags: further metadata of the file, of any names.
-        coding: of the picture; H.264 of high quality by default.
+        coding: of the picture; H.264 of high quality by default. sound_coding: of the sound; PCM needs a .mov.
 
     Raises:
         InputError: odd sizes, a codec that this PyAV lacks, sound that cannot be held, another suffix than .mp4, or a
@@ -196,24 +153,23 @@ def clip_stream(
     """
     if size[0] % 2 or size[1] % 2 or min(size) < 2:
         raise InputError(f"video needs even sizes; {size[0]}x{size[1]} was asked for. Choose even numbers.")
-    _check_suffix(path)
-    if sound is not None and (sound[0] not in (*LAYOUTS, *OPUS_LAYOUTS) or sound_rate_hz(*sound) != sound[1]):
-        raise InputError(f"{sound[0]} channels at {sound[1]} Hz do not fit AAC or Opus; resample or mix them.")
+    _check_suffix(path, sound_coding)
+    coding = coding or PictureCoding()
     with atomic_path(path) as temporary:
         with _open_stream(
-            temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound, tags or {},
-            coding or PictureCoding(),
-        ) as stream:  # fmt: skip
+            temporary, size, time_base, Fraction(fps).limit_denominator(1001), sound, tags or {}, coding, sound_coding
+        ) as stream:
             yield stream
         is_ambisonic = sound is not None and sound[0] > 2
-        if is_ambisonic or panorama:
-            tag_file(temporary, panorama=panorama, ambisonic=is_ambisonic)
+        light = coding.colour.mastering
+        if is_ambisonic or panorama or light:
+            tag_file(temporary, panorama=panorama, ambisonic=is_ambisonic, light=light.boxes if light else {})
 
 
 @contextmanager
 def _open_stream(
     path: Path, size: tuple[int, int], time_base: Fraction, rate: Fraction, sound: tuple[int, int] | None,
-    tags: Mapping[str, str], coding: PictureCoding,
+    tags: Mapping[str, str], coding: PictureCoding, sound_coding: SoundCoding,
 ) -> Iterator[ClipStream]:  # fmt: skip
     import av
 
@@ -227,89 +183,47 @@ def _open_stream(
     with av.open(str(path), "w", options=options) as container:
         container.metadata.update(tags)
         video = coding.add_to(container, rate)
-        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        video.width, video.height = size
         context = video.codec_context
         context.time_base = time_base
         # Whole frames at once: slices code worse, and the caller would wait for each picture.
         context.thread_type = "FRAME"
-        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-        context.color_range = 1  # limited
-        audio = None if sound is None else add_sound_track(container, *sound)
-        stream = ClipStream(container, video, audio, time_base)
+        audio = None if sound is None else sound_coding.add_to(container, *sound)
+        stream = ClipStream(container, video, audio, time_base, coding)
         yield stream
         stream.finish()
-
-
-def add_sound_track(container: OutputContainer, channels: int, rate_hz: int) -> SoundCoder:
-    """Add a sound track to a file that is being written.
-
-    Args:
-        channels: 1, 2 or 4 become AAC; those of `OPUS_LAYOUTS` Opus (mapping family 2).
-        rate_hz: one of `sound_rate_hz`.
-    """
-    if channels not in LAYOUTS:
-        audio = container.add_stream("libopus", rate=rate_hz, options={"mapping_family": "2"})
-        audio.codec_context.layout = OPUS_LAYOUTS[channels]
-        audio.codec_context.format, audio.codec_context.bit_rate = "flt", channels * OPUS_BIT_RATE
-        return SoundCoder(container, audio, OPUS_BLOCK)
-    # Noise substitution trades the waveform for a noise of the same band: no gain at this bit rate.
-    audio = container.add_stream("aac", rate=rate_hz, options={"aac_pns": "0"})
-    audio.codec_context.layout = LAYOUTS[channels]
-    # AAC's own ceiling is 6 bits per sample and channel.
-    audio.codec_context.bit_rate = channels * min(192_000, 4 * rate_hz)
-    return SoundCoder(container, audio, AAC_BLOCK)
-
-
-class SoundCoder:
-    """Code the sound of a clip that is being written, block after block."""
-
-    def __init__(self, container: OutputContainer, audio: Any, size: int) -> None:
-        self._container, self._audio, self._size = container, audio, size
-        # One block of silence before time 0, which the edit list cuts off. FFmpeg's AAC coder starves its first block
-        # of bits: without the lead-in, a clip that starts loud starts with a crack (measured at 16 kHz, 64 kbit/s:
-        # error 0.14 of a 0.9 sine in the first 2048 samples, 0.001 with it).
-        self._at = -size
-        self._waiting = np.zeros((audio.codec_context.channels, size), np.float32)
-
-    def add(self, block: np.ndarray) -> None:
-        """Add `block [C, n]` float32, which follows on the one before."""
-        self._waiting = np.concatenate((self._waiting, block), axis=1)
-        whole = self._waiting.shape[1] // self._size * self._size
-        for at in range(0, whole, self._size):
-            self._encode(self._waiting[:, at : at + self._size])
-        self._waiting = self._waiting[:, whole:]
-
-    def finish(self) -> None:
-        """Flush the coder."""
-        if self._waiting.shape[1]:
-            self._encode(self._waiting)
-        self._container.mux(self._audio.encode(None))
-
-    def _encode(self, block: np.ndarray) -> None:
-        import av
-
-        context = self._audio.codec_context
-        rate, kind = context.sample_rate, context.format.name
-        values = block if kind == "fltp" else block.T.reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), format=kind, layout=context.layout.name)
-        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._at
-        self._at += block.shape[1]
-        self._container.mux(self._audio.encode(frame))
 
 
 class ClipStream:
     """A clip that is being written. Add picture and sound in turns, so that neither waits long for the other."""
 
     def __init__(
-        self, container: OutputContainer, video: Any, audio: SoundCoder | None, time_base: Fraction
+        self, container: OutputContainer, video: Any, audio: SoundCoder | None, time_base: Fraction,
+        coding: PictureCoding,
     ) -> None:  # fmt: skip
         self._container, self._video, self._audio, self._time_base = container, video, audio, time_base
+        self._coding = coding
 
     def add_frame(self, pixels: np.ndarray | Planes, tick: int) -> None:
         """Add `pixels [h, w, 3]` uint8 or planes, shown from `tick` times the time base on; ticks rise."""
-        frame = frame_of(pixels) if isinstance(pixels, Planes) else _frame_of_pixels(pixels)
+        frame = self._frame(pixels)
         frame.pts, frame.time_base = tick, self._time_base
         self._container.mux(self._video.encode(frame))
+
+    def _frame(self, pixels: np.ndarray | Planes) -> VideoFrame:
+        """Make a frame of the file's colour and bits; HDR in an SDR file is tone-mapped."""
+        wanted, bits = self._coding.colour.hdr, self._coding.bits
+        if isinstance(pixels, Planes) and pixels.colour.hdr != wanted:
+            pixels = pixels_of(pixels)
+        if not isinstance(pixels, Planes):
+            if wanted:
+                raise InputError(f"the picture cannot stay HDR ({wanted}) with all its bits here; tone-map it instead.")
+            frame = _frame_of_pixels(pixels, self._video.pix_fmt)
+        else:
+            frame = frame_of(pixels, bits)
+            if frame.format.name != self._video.pix_fmt:
+                frame = frame.reformat(format=self._video.pix_fmt, interpolation=ACCURATE)
+        return frame if bits == 8 else self._coding.tagged(frame)
 
     def add_sound(self, block: np.ndarray) -> None:
         """Add `block [C, n]` float32, which follows on the one before."""
@@ -323,22 +237,24 @@ class ClipStream:
             self._audio.finish()
 
 
-def _frame_of_pixels(pixels: np.ndarray) -> VideoFrame:
+def _frame_of_pixels(pixels: np.ndarray, kind: str = "yuv420p") -> VideoFrame:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
+        format=kind, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
     )
 
 
 def as_planes(picture: np.ndarray | Planes) -> Planes:
-    """Bring a picture to planes as clips hold them, of 8 bits; an odd last row or column is left out."""
+    """Bring a picture to planes of 8 bits and SDR; an odd last row or column is left out, and HDR is tone-mapped."""
     height, width = (side // 2 * 2 for side in picture.shape[:2])
     if isinstance(picture, Planes):
         part = picture.part(slice(height), slice(width))
         assert part is not None  # its corner is the picture's own
-        return Planes(*part.limited())
+        if not part.colour.hdr:
+            return Planes(*part.limited())
+        picture = pixels_of(part)
     luma, blue, red = map(values_of, _frame_of_pixels(picture[:height, :width]).planes)
     return Planes(luma, blue, red)
 

@@ -18,8 +18,8 @@ from ..errors import InputError
 from ..geometry.sphere import rotation
 from ..media.files import check_not_read, check_writable
 from ..media.sofa import ears_of_sofa
+from ..media.sound_coders import loud_notice
 from ..media.wav import wav_stream
-from ..media.writer import loud_notice
 from ..records import Progress, SourcePoint, SourceTrack
 from ..sound.headphones import EarFilters, ears_blocks, load_ears
 from ..sound.peaks import peak_of

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..media.files import atomic_path, check_not_read, check_writable, existing_file, existing_text
 from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
+from ..media.unfolding import unfolding_of
 from ..records import Progress
 from ..sound.headphones import EARS_FILE
 from .folder import CLIP, clip_of, sound_file
@@ -36,7 +37,7 @@ FOLDER = Path(__file__).with_name("page_files")
 MAX_BYTES = 200_000_000
 MAX_VIEWS = 64
 # Browsers of every kind play these, inside MP4 and WebM.
-PICTURE_CODECS = ("h264", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d")
+PICTURE_CODECS = ("h264", "vp8", "vp9", "av1")
 SOUND_CODECS = ("aac", "opus", "libopus", "mp3", "mp3float", "vorbis")
 # A multiple of 3, so that pieces of base64 join without padding.
 _PIECE = 3 << 20
@@ -231,6 +232,8 @@ def _reason_to_remake(stream: PanoramaStream, settings: PageSettings) -> str:
         return "one eye of stereo is shown"
     if info.rotation_deg:
         return "its picture is turned"
+    if unfolding_of(info) is not None:
+        return f"its projection ({info.projection}) is laid out as a panorama"
     if why := _why_not_played(info):
         return why
     number = settings.audio_track

@@ -15,7 +15,8 @@ from ..errors import InputError
 from ..media.copying import copied_clip
 from ..media.info import MediaInfo
 from ..media.reader import PanoramaStream
-from ..media.writer import aac_gain, aac_notices, clip_stream, sound_rate_hz
+from ..media.sound_coders import USUAL_SOUND
+from ..media.writer import clip_stream
 from ..records import Progress, Sound, View
 from ..reframing.aim import seconds_of
 from ..reframing.sound import Heard, choose_mix, sound_blocks, sound_gain
@@ -78,14 +79,14 @@ def remake(
                 progress(count, max(count, total), "coding the clip")
             shot = next(shots, None)
         heard.advance(math.inf)
-    stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
+    stream.notices += mix.coding.notices(mix.rate_hz, gain, mix.channels) if mix.shape else ()
     return count
 
 
 def with_sound(clip: MediaInfo, sound: SoundFile, out: str | os.PathLike[str]) -> None:
     """Write a clip with another sound, mono or stereo, from its start on; the picture's packets are copied."""
     channels = sound.channels if sound.track.layout in ("mono", "stereo") else 1
-    rate = sound_rate_hz(channels, sound.rate_hz)
+    rate = USUAL_SOUND.rate_for(channels, sound.rate_hz)
 
     def blocks() -> Iterator[Tensor]:
         heard = sound.track.heard
@@ -96,7 +97,7 @@ def with_sound(clip: MediaInfo, sound: SoundFile, out: str | os.PathLike[str]) -
                 else to_mono(Sound(block, rate, heard.layout, heard.speakers)).waveform
             )
 
-    gain = aac_gain(peak_of(blocks()))
+    gain = USUAL_SOUND.gain_for(peak_of(blocks()))
     with copied_clip(clip, out, (channels, rate)) as copied:
         copied.copy_with((block * gain).numpy() for block in blocks())
 

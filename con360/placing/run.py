@@ -15,24 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..choices import MULTICUE, Eye
+from ..choices import MULTICUE, Eye, PresetName
 from ..errors import InputError
 from ..geometry.sphere import angles
 from ..media.copying import copied_clip
 from ..media.files import check_not_read, check_writable
 from ..media.info import MediaInfo, probe
+from ..media.presets import file_kind
 from ..media.reader import PanoramaStream, check_times
+from ..media.sound_coders import loud_notice
 from ..media.spherical_tags import Packing
 from ..media.wav import wav_stream
-from ..media.writer import aac_gain, check_clip_path, loud_notice, sound_rate_hz
 from ..records import Progress, SourcePoint, SourceTrack
 from ..reframing.aim import SALIENCY_FPS, Estimator, follow_paths
 from ..saliency.human_faces import FaceDetector
 from ..sound.ambisonics import channels_of
+from ..sound.channels import PAIR
 from ..sound.peaks import peak_of
 from ..sound.sources import check_track, sum_blocks
 from .finding import CONFIDENCE, find_in_blocks, movement_alone
 from .folder import ViewSounds
+from .head_locked import HeadLocked, head_locked_of, with_silent_pair
 from .matching import synchrony
 from .movement import movement_of_stream
 from .sources import Finding, Following, Panned, PlacedSound, Source, open_sound, panning_of, sentences
@@ -51,6 +54,8 @@ class PlaceSettings:
         own_sound: mix in the clip's own sound; False leaves it out.
         eye, audio_track, ambisonics, head_locked: of the clip, as in `read_panorama`.
         saliency: method of `predict_saliency`, for `Following`.
+        preset: kind of file (`media.presets`), which names the order; its codec of pictures is not used. Where it has
+            a head-locked pair, the clip's own mono or stereo sound becomes that.
 
     Raises:
         InputError: an order that cannot be used.
@@ -63,10 +68,14 @@ class PlaceSettings:
     ambisonics: str = "auto"
     head_locked: bool = False
     saliency: str | Path = MULTICUE
+    preset: PresetName | None = None
 
     def __post_init__(self) -> None:
         if self.order is not None and not 1 <= self.order <= MAX_ORDER:
             raise InputError(f"order {self.order} was asked for; choose 1 to {MAX_ORDER}.")
+        fixed = file_kind(self.preset).shape.order
+        if self.order is not None and fixed not in (None, self.order):
+            raise InputError(f"the preset {self.preset!r} has order {fixed}, and order {self.order} was asked for.")
 
 
 @dataclass(frozen=True)
@@ -148,23 +157,29 @@ def place_on_clip(
         InputError: a file, a place or an option cannot be used.
     """
     settings = settings or PlaceSettings()
-    check_clip_path(out)
+    kind = file_kind(settings.preset)
+    kind.check_path(out)
     info = probe(clip)
-    stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    stream = PanoramaStream(
+        info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked, hdr="keep"
+    )  # fmt: skip
     sources = _sources(sounds, out, info, views)
     _check_starts([*sounds, *([views] if views else [])], info)
     own = _own_source(stream, settings)
-    every = _with_views((*own, *sources), views)
-    order = settings.order or _highest_order(every)
-    channels = channels_of(order)
-    rate_hz = sound_rate_hz(channels, max(source.rate_hz for source in every))
-    field = _Field(every, order, rate_hz, info.duration_s or math.inf, progress)
+    stream.notices += kind.copied_notices(info.codec)
+    pair = head_locked_of(own) if kind.shape.pair else None
+    every = _with_views((*(() if pair and pair.takes_all else own), *sources), views)
+    order = settings.order or kind.shape.order or _highest_order(every)
+    channels = channels_of(order) + PAIR * (pair is not None)
+    rate_hz = kind.sound.rate_for(channels, max(source.rate_hz for source in (*own, *every)))
+    field = _Field(every, order, rate_hz, info.duration_s or math.inf, progress, pair=pair)
     # Opened first: a picture that cannot be copied is refused before minutes are spent on the sound.
-    with copied_clip(info, out, (channels, rate_hz), packing_of(info, settings.eye)) as copied:
+    packing = packing_of(info, settings.eye)
+    with copied_clip(info, out, (channels, rate_hz), packing, sound_coding=kind.sound) as copied:
         estimator = Estimator(settings.saliency, detector, device)
         tracks = _tracks(sources, _followed(stream, sounds, estimator, progress))
         _find(sources, stream, settings.saliency, device, progress)
-        gain = aac_gain(field.measure())
+        gain = kind.sound.gain_for(field.measure())
         end_s = copied.copy_with((block * gain).numpy() for block in field.blocks("writing"))
     notices = (*stream.sentences, *field.notices(end_s, gain))
     return Placed(Path(out), order, rate_hz, end_s, tracks, bool(own), notices)
@@ -272,8 +287,11 @@ def _track_along(path: np.ndarray, place: Following) -> SourceTrack:
 
 def packing_of(info: MediaInfo, eye: Eye | None) -> Packing:
     """Packing of the eyes: as the file says, else as the chosen eye tells."""
-    if info.spherical.stereo or eye in (None, "whole"):
-        return info.spherical.stereo or "mono"
+    said = info.spherical.stereo
+    if said == "custom":  # a mesh would tell, and only panoramas are labelled
+        return "mono"
+    if said or eye in (None, "whole"):
+        return said or "mono"
     return "left-right" if info.aspect >= 3 else "top-bottom"
 
 
@@ -290,11 +308,16 @@ class _Field:
     stop_s: float
     progress: Progress | None
     length_s: float = 0.0
+    pair: HeadLocked | None = None
 
     def blocks(self, what: str) -> Iterator[Tensor]:
         """Yield `[C, n]` up to about `stop_s`."""
         count, total = 0, 0 if self.stop_s == math.inf else math.ceil(self.stop_s)
-        for block in sum_blocks([source.blocks(self.rate_hz, self.order) for source in self.sources]):
+        parts = [source.blocks(self.rate_hz, self.order) for source in self.sources]
+        if self.pair is not None:
+            parts = [with_silent_pair(blocks) for blocks in parts]
+            parts.append(self.pair.blocks(self.rate_hz, self.order))
+        for block in sum_blocks(parts):
             yield block
             count += block.shape[1]
             self.length_s = count / self.rate_hz
@@ -318,5 +341,6 @@ class _Field:
     def notices(self, end_s: float, gain: float) -> tuple[str, ...]:
         """Sentences about each source and about the gain, once all of it has been read."""
         said = [notice for source in self.sources for notice in source.said(end_s)]
+        said += [self.pair.said] if self.pair is not None else []
         said += [f"{loud_notice(gain)}: its peaks were above full scale"] if gain < 1 else []
         return sentences(said)

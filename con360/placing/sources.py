@@ -153,6 +153,7 @@ class Source:
     Args:
         track: of the source, or of the panned part of stereo; None leaves a clip's own sound as it is.
         place: what the track was made from. found: directions of a sound whose place was looked for.
+        keeps_pair: its head-locked pair goes another way into the result.
         peak, length_s: known once it has been read.
     """
 
@@ -161,6 +162,7 @@ class Source:
     place: Place | None = None
     start_s: float = 0.0
     found: DirectionField | None = None
+    keeps_pair: bool = False
     peak: float = field(default=0.0, init=False)
     length_s: float = field(default=0.0, init=False)
 
@@ -227,7 +229,7 @@ class Source:
         """Say what becomes of channels that do not stay what they are; empty where all do."""
         count, heard = self.file.channels, self.file.track.heard
         if self.file.has_pair:
-            return PAIR_LEFT_OUT
+            return "" if self.keeps_pair else PAIR_LEFT_OUT
         if isinstance(self.place, Panned) or self.file.order and self.found is None:
             return ""
         if self.track is not None or self.found is not None:

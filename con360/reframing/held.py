@@ -19,7 +19,7 @@ from ..media.copying import copied_clip
 from ..media.decoding import Tally, decode_from
 from ..media.info import MediaInfo, probe
 from ..media.painting import picture_pixels, upright_pixels
-from ..media.writer import clip_stream, fit_aac
+from ..media.writer import clip_stream, fit_sound
 from ..records import Progress, Sound, ViewTrack
 from ..viewpoint.keyframes import Keyframe
 from .aim import Look
@@ -57,7 +57,7 @@ def write_held_view(
     with tempfile.TemporaryDirectory() as folder:
         silent = Path(folder) / "picture.mp4"
         made = reframe(source, silent, _look(track, fps), settings, progress=progress)
-        fitted, notices = fit_aac(sound)
+        fitted, notices = fit_sound(sound)
         shape = fitted.waveform.shape[0], fitted.sample_rate_hz
         with copied_clip(probe(silent), out, shape) as clip:
             for _ in clip.picture():
@@ -80,7 +80,7 @@ def write_held_file(
         InputError: the file has no picture.
     """
     info = probe(source)
-    fitted, notices = fit_aac(sound)
+    fitted, notices = fit_sound(sound)
     shots = _shots(info, sound.duration_s)
     first = None if info.kind == "sound" else next(shots, None)
     if first is None:

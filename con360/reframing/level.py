@@ -19,19 +19,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..choices import Eye
+from ..choices import Eye, Hdr, PresetName
 from ..errors import InputError
 from ..geometry.sphere import angles, directions, rotation, rotation_angles
-from ..media.coders import PictureCoding, check_codec
+from ..media.coders import PictureCoding
+from ..media.copying import copied_clip
 from ..media.files import check_not_read
-from ..media.info import MediaInfo, pose_notices, probe
+from ..media.info import AudioTrack, MediaInfo, pose_notices, probe
+from ..media.layouts import AS_TAGGED, Reading
+from ..media.presets import FileKind, file_kind
 from ..media.reader import PanoramaStream, check_times
-from ..media.spherical import SphericalTags
-from ..media.writer import aac_notices, check_clip_path, clip_stream
+from ..media.spherical import LEVEL, SphericalTags
+from ..media.unfolding import unfolding_of
+from ..media.writer import clip_stream
 from ..records import PanoramaClip, Progress, View
 from .in_memory import HeldPanorama
-from .run import Job
-from .sound import Heard, sound_blocks, sound_gain, whole_mix
+from .run import Job, check_hdr
+from .sound import Heard, Mix, sound_blocks, sound_gain, whole_mix
 from .turning import Turner
 
 # Less than this is rounding: such a turn changes nothing that could be seen.
@@ -50,8 +54,10 @@ class LevelSettings:
             players to begin with; None leaves it.
         start_s: where to begin. duration_s: how long; None goes to the end.
         eye: one eye of stereo video, or `whole`; None keeps both where metadata says stereo, each turned by itself.
-        audio_track, ambisonics, head_locked: as in `read_panorama`. These and the eye are about files.
-        coding: codec and quality of the picture.
+        audio_track, ambisonics, head_locked, reading: as in `read_panorama`. These and the eye are about files.
+        coding: codec and quality of the picture; a preset has a codec of its own.
+        preset: kind of file (`media.presets`); None writes what `coding` says, with AAC or Opus.
+        hdr: tone-map HDR, or keep it with 10 bits.
 
     Raises:
         InputError: an angle that is not finite, or another word.
@@ -69,6 +75,9 @@ class LevelSettings:
     ambisonics: str = "auto"
     head_locked: bool = False
     coding: PictureCoding = PictureCoding()
+    reading: Reading = AS_TAGGED
+    preset: PresetName | None = None
+    hdr: Hdr = "tone-map"
 
     def __post_init__(self) -> None:
         number = 0.0 if self.recentre in (None, INITIAL) else self.recentre
@@ -76,6 +85,14 @@ class LevelSettings:
             if not isinstance(angle, int | float) or not math.isfinite(angle):
                 raise InputError(f"a turn by {angle!r} degrees was asked for; wanted a finite number.")
         check_times(self.start_s, self.duration_s)
+        check_hdr(self.hdr)
+        if self.reading.upright:
+            raise InputError("a tilt that the file states is undone by auto here; leave upright out.")
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether every picture stays, with all of its pixels."""
+        return self.start_s == 0 and self.duration_s is None and self.eye in (None, "whole")
 
     @property
     def stop_s(self) -> float:
@@ -123,12 +140,13 @@ def level(
         InputError: a file or option cannot be used, or the file states no tilt and `auto` asks for it.
     """
     settings = settings or LevelSettings()
-    check_clip_path(out)
-    check_codec(settings.coding.codec)
+    kind = file_kind(settings.preset, settings.coding)
+    kind.check_path(out)
     stream = _open(source, out, settings)
+    kind = kind.showing(stream.info.colour, settings.hdr)
     turn, said = turn_of(stream.info, settings)
     stream.notices += said
-    return _write(stream, out, turn, settings, tags or {}, progress)
+    return _write(stream, out, turn, settings, kind, tags or {}, progress)
 
 
 def _open(
@@ -136,13 +154,13 @@ def _open(
 ) -> PanoramaStream:  # fmt: skip
     if isinstance(source, PanoramaClip):
         return HeldPanorama(source)
-    info = probe(source)
+    info = probe(source).taken_as(settings.reading)
     check_not_read(out, [info.path])
     # `turn_of` says more of the tilt.
     others = tuple(notice for notice in info.notices if notice not in pose_notices(info.spherical))
     return PanoramaStream(
         replace(info, notices=others), settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked,
-        both_eyes=True,
+        both_eyes=True, hdr=settings.hdr,
     )  # fmt: skip
 
 
@@ -220,30 +238,76 @@ def _is_turned(turn: View) -> bool:
 
 
 def _write(
-    stream: PanoramaStream, out: str | os.PathLike[str], turn: View, settings: LevelSettings, tags: Mapping[str, str],
-    progress: Progress | None,
+    stream: PanoramaStream, out: str | os.PathLike[str], turn: View, settings: LevelSettings, kind: FileKind,
+    tags: Mapping[str, str], progress: Progress | None,
 ) -> Levelled:  # fmt: skip
-    mix = whole_mix(stream)
-    start_s, stop_s = settings.start_s, settings.stop_s
+    mix = whole_mix(stream, kind)
+    start_s, stop_s, aim = settings.start_s, settings.stop_s, lambda _: turn
     job = Job(stream, start_s, stop_s, None, progress, "turning")
     shape, shots = job.shots()
     turner = Turner(stream.packing)
-    size, aim = turner.size(shape), lambda _: turn
+    size = turner.size(shape)
+    if _stays(stream, turn, settings, kind) and size == shape[::-1]:
+        facts, said = _copied(stream, out, mix, kind, tags, progress)
+        return Levelled(Path(out), *size, *facts, mix.name, turn, (*stream.sentences, said))
     gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
     with clip_stream(
-        out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, tags=tags,
-        coding=settings.coding,
+        out, size, job.time_base, job.rate, mix.shape, panorama=stream.packing, tags=tags, coding=kind.picture,
+        sound_coding=kind.sound,
     ) as clip:  # fmt: skip
         heard = Heard(sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
         job.write(shots, clip, heard, lambda shot: turner.picture(shot.pixels, turn))
-    stream.notices += aac_notices(mix.rate_hz, gain, mix.channels) if mix.shape else ()
+    stream.notices += mix.coding.notices(mix.rate_hz, gain, mix.channels) if mix.shape else ()
     notices = (*stream.sentences, *job.notices(), *_told(stream, turn, mix.name))
     return Levelled(Path(out), *size, job.count, job.end_s, mix.name, turn, notices)
 
 
+def _stays(stream: PanoramaStream, turn: View, settings: LevelSettings, kind: FileKind) -> bool:
+    """Tell whether the file's picture can go into the new file as it is."""
+    info = stream.info
+    as_stored = not info.rotation_deg and unfolding_of(info) is None
+    return (
+        not _is_turned(turn) and settings.is_whole and as_stored and not isinstance(stream, HeldPanorama)
+        and kind.copies(info.codec, info.colour)
+    )  # fmt: skip
+
+
+def _copied(
+    stream: PanoramaStream, out: str | os.PathLike[str], mix: Mix, kind: FileKind, tags: Mapping[str, str],
+    progress: Progress | None,
+) -> tuple[tuple[int, float], str]:  # fmt: skip
+    """Write the file with its picture copied, and its sound where that fits; return frames, seconds and a sentence."""
+    # A tilt that the file states is dropped, as it is of pictures that are coded anew.
+    info = replace(stream.info, spherical=replace(stream.info.spherical, pose_deg=LEVEL))
+    track = stream.track
+    if track is not None and _sound_stays(track, mix, kind, info):
+        with copied_clip(info, out, None, stream.packing, tags=tags, track=track) as clip:
+            end_s = clip.copy_all(progress)
+        return (clip.count, end_s), "Nothing is turned: picture and sound are copied as they are."
+    gain = sound_gain(stream, mix, _ahead, 0.0, math.inf, progress)
+    blocks = sound_blocks(stream, mix, _ahead, 0.0, math.inf)
+    with copied_clip(info, out, mix.shape, stream.packing, sound_coding=kind.sound, tags=tags) as clip:
+        end_s = clip.copy_with(((gain * block).numpy() for block in blocks), progress)
+    stream.notices += mix.coding.notices(mix.rate_hz, gain, mix.channels) if mix.shape else ()
+    return (clip.count, end_s), "Nothing is turned: the picture is copied as it is."
+
+
+def _ahead(time_s: float) -> View:
+    return View(0.0)
+
+
+def _sound_stays(track: AudioTrack, mix: Mix, kind: FileKind, info: MediaInfo) -> bool:
+    """Tell whether the file's sound can go into the new file as it is; WebM's has no edit list to cut its beginning."""
+    as_stored = track.heard.picks is None and mix.flat is None and mix.channels == track.channels
+    is_mp4 = info.path.suffix.lower() in (".mp4", ".m4v", ".mov")
+    return as_stored and is_mp4 and kind.sound.copies(track.codec, track.label, track.channels, track.sample_rate_hz)
+
+
 def _told(stream: PanoramaStream, turn: View, sound: str) -> tuple[str, ...]:
     """Notices about the turn, once the picture's eyes and the sound are known."""
-    said = [] if _is_turned(turn) else ["Nothing is turned: the angles are 0, and the file is coded again as it is."]
+    is_plain = unfolding_of(stream.info) is None
+    plain = "the file is coded again as it is" if is_plain else "the picture is laid out as a panorama"
+    said = [] if _is_turned(turn) else [f"Nothing is turned: the angles are 0, and {plain}."]
     if _is_turned(turn) and sound not in ("ambisonics", "none"):
         said.append(f"The sound ({sound}) has no directions that could turn with the picture.")
     if stream.packing != "mono" and max(abs(turn.pitch_deg), abs(turn.roll_deg)) > NO_TURN_DEG:

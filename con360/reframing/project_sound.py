@@ -9,7 +9,6 @@ from ..media.copying import copied_clip
 from ..media.info import probe
 from ..media.joining import can_copy, join_sound
 from ..media.reader import PanoramaStream
-from ..media.writer import aac_notices
 from ..records import Progress, View
 from .sound import sound_blocks, sound_gain, whole_mix
 
@@ -40,7 +39,7 @@ def add_sound(
     blocks = sound_blocks(stream, mix, lambda _: front, 0.0, stop_s)
     with copied_clip(probe(silent), out, mix.shape) as clip:
         clip.copy_with((block * gain).numpy() for block in blocks)
-    stream.notices += aac_notices(mix.rate_hz, gain, mix.channels)
+    stream.notices += mix.coding.notices(mix.rate_hz, gain, mix.channels)
     return mix.name
 
 

@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..choices import MULTICUE, SOUND_KINDS, Eye, SoundKind, StereoLaw, check_aspect
+from ..choices import MULTICUE, SOUND_KINDS, WRITTEN_HDR, Eye, Hdr, PresetName, SoundKind, StereoLaw, check_aspect
 from ..errors import InputError
 from ..geometry.degrees import DEG
 from ..media.files import check_not_read
 from ..media.info import probe
+from ..media.layouts import AS_TAGGED, Reading
 from ..media.planes import Planes
+from ..media.presets import file_kind
 from ..media.reader import PanoramaStream, check_times, shown_at_rate
-from ..media.writer import ClipStream, aac_notices, check_clip_path, clip_stream
+from ..media.writer import ClipStream, clip_stream
 from ..records import PanoramaClip, Progress, View, ViewTrack
 from ..viewpoint.choose import check_fov_deg, manual_viewpoint
 from ..viewpoint.keyframes import Keyframe, keyframes_of
@@ -94,8 +96,10 @@ class ReframeSettings:
         stereo: law by which Ambisonics becomes stereo (`sound.stereo`).
         start_s: where to begin. duration_s: how long; None goes to the end.
         fps: None keeps every frame at its own time; a number repeats and drops frames to a constant rate.
-        eye, audio_track, ambisonics, head_locked: as in `read_panorama`, for files.
+        eye, audio_track, ambisonics, head_locked, reading: as in `read_panorama`, for files.
         saliency: method of `predict_saliency`, for `Follow`.
+        preset: kind of file (`media.presets`); None writes H.264 and AAC.
+        hdr: tone-map HDR, or keep it with 10 bits.
 
     Raises:
         InputError: a size, sound, time or frame rate that cannot be used.
@@ -114,6 +118,9 @@ class ReframeSettings:
     head_locked: bool = False
     saliency: str | Path = MULTICUE
     aspect: float | None = None
+    reading: Reading = AS_TAGGED
+    preset: PresetName | None = None
+    hdr: Hdr = "tone-map"
 
     def __post_init__(self) -> None:
         low, high = SIDE_RANGE_PX
@@ -135,6 +142,7 @@ class ReframeSettings:
         if self.stereo != "cardioids" and self.sound not in ("auto", "stereo"):
             raise InputError(f"a stereo law is for the sound 'stereo', and the sound is {self.sound!r}; choose one.")
         check_times(self.start_s, self.duration_s)
+        check_hdr(self.hdr)
         if self.fps is not None and not 0 < self.fps <= 240:
             raise InputError(f"{self.fps:g} frames per second were asked for; choose more than 0 and at most 240.")
 
@@ -168,20 +176,24 @@ def reframe(
     """
     settings = settings or ReframeSettings()
     _check_look(look)
-    check_clip_path(out)
+    kind = file_kind(settings.preset)
+    kind.check_path(out)
     stream = _open(source, out, settings)
+    kind = kind.showing(stream.info.colour, settings.hdr)
     start_s, stop_s = settings.start_s, settings.stop_s
-    mix = choose_mix(stream, settings.sound, settings.hrtf, settings.stereo)
+    mix = choose_mix(stream, settings.sound, settings.hrtf, settings.stereo, kind)
     aim = aim_at(stream, look, start_s, stop_s, Estimator(settings.saliency, detector, device), progress)
     job = Job(stream, start_s, stop_s, settings.fps, progress)
     (_, columns), shots = job.shots()
     width, height = settings.size or _default_size(columns, _widest_deg(look), settings.aspect or 1.0)
     camera = Camera(width, height)
     gain = sound_gain(stream, mix, aim, start_s, stop_s, progress)
-    with clip_stream(out, (width, height), job.time_base, job.rate, mix.shape) as clip:
+    with clip_stream(
+        out, (width, height), job.time_base, job.rate, mix.shape, coding=kind.picture, sound_coding=kind.sound
+    ) as clip:
         heard = Heard(sound_blocks(stream, mix, aim, start_s, stop_s), mix, gain, clip)
         job.write(shots, clip, heard, lambda shot: camera.picture(shot.pixels, aim(shot.time_s)))
-    stream.notices += aac_notices(mix.rate_hz, gain) if mix.shape else ()
+    stream.notices += mix.coding.notices(mix.rate_hz, gain, mix.channels) if mix.shape else ()
     notices = (*stream.sentences, *job.notices())
     views = tuple(aim(i / SALIENCY_FPS) for i in range(max(1, round(job.end_s * SALIENCY_FPS))))
     return Reframed(
@@ -199,9 +211,21 @@ def _open(
                 f"the eye {settings.eye!r} is for files; cut the frames of that eye out of the clip first."
             )
         return HeldPanorama(source)
-    info = probe(source)
+    info = probe(source).taken_as(settings.reading)
     check_not_read(out, [info.path])
-    return PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    return PanoramaStream(
+        info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked, hdr=settings.hdr
+    )  # fmt: skip
+
+
+def check_hdr(hdr: Hdr) -> None:
+    """Check what is to become of HDR in a written file.
+
+    Raises:
+        InputError: an unknown word.
+    """
+    if hdr not in WRITTEN_HDR:
+        raise InputError(f"HDR {hdr!r} is unknown; choose {' or '.join(WRITTEN_HDR)}.")
 
 
 def _check_look(look: Look) -> None:

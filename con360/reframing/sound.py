@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,13 @@ import numpy as np
 
 from ..choices import StereoLaw
 from ..errors import InputError
+from ..media.presets import PLAIN, FileKind
 from ..media.reader import PanoramaStream
-from ..media.writer import ClipStream, aac_gain, sound_rate_hz
+from ..media.sound_coders import USUAL_SOUND, SoundCoding
+from ..media.writer import ClipStream
 from ..records import Progress, order_of
 from ..sound.channels import FIRST_ORDER, PAIR, first_order_notice
+from ..sound.shaping import shape_matrix, shaped
 from .aim import Aim, seconds_of
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Mix:
+class Mix:
     """Mix a panorama's sound for the result.
 
     Args:
@@ -32,7 +35,7 @@ class _Mix:
         flat: `[D, C]` for channels that do not turn; None leaves them as they are.
         heard: makes the result of blocks of the field, turned with the view, and its head-locked pair; None where
             nothing turns.
-        order: of that field.
+        order: of that field. coding: of the result.
     """
 
     name: str
@@ -41,20 +44,38 @@ class _Mix:
     flat: Tensor | None = None
     heard: Callable[[Iterable[Tensor]], Iterator[Tensor]] | None = None
     order: int = 1
+    coding: SoundCoding = USUAL_SOUND
 
     @property
     def shape(self) -> tuple[int, int] | None:
         """Channels and rate of the result; None for no sound."""
-        return (self.channels, sound_rate_hz(self.channels, self.rate_hz)) if self.channels else None
+        return (self.channels, self.coding.rate_for(self.channels, self.rate_hz)) if self.channels else None
 
 
 def choose_mix(
-    stream: PanoramaStream, kind: str, hrtf: str | Path | None = None, law: StereoLaw = "cardioids"
-) -> _Mix:  # fmt: skip
-    """Choose the mix for a kind of sound (`choices.SOUND_KINDS`); adds what was assumed or mixed to the notices."""
+    stream: PanoramaStream, kind: str, hrtf: str | Path | None = None, law: StereoLaw = "cardioids",
+    file_kind: FileKind = PLAIN,
+) -> Mix:  # fmt: skip
+    """Choose the mix for a kind of sound (`choices.SOUND_KINDS`); adds what was assumed or mixed to the notices.
+
+    Raises:
+        InputError: the sound cannot be mixed so, or the kind of file holds another one.
+    """
+    holds_field = file_kind.shape.needs_field or file_kind.shape.pair
+    if holds_field and kind not in ("auto", "none"):
+        raise InputError(
+            f"the preset {file_kind.name!r} holds all of the Ambisonics, and the sound {kind!r} was asked for; "
+            f"leave one of them out."
+        )
+    if holds_field and kind == "auto":
+        return whole_mix(stream, file_kind)
+    return replace(_mix_of(stream, kind, hrtf, law), coding=file_kind.sound)
+
+
+def _mix_of(stream: PanoramaStream, kind: str, hrtf: str | Path | None, law: StereoLaw) -> Mix:
     track = None if kind == "none" else stream.track
     if track is None:
-        return _Mix("none")
+        return Mix("none")
     import torch
 
     from ..sound.levels import downmix_matrix, mixed_notice
@@ -72,19 +93,19 @@ def choose_mix(
         )
     if channels <= 2 and (kind != "mono" or channels == 1):
         stream.notices += ["the sound is mono and stays it"] if kind == "stereo" and channels == 1 else []
-        return _Mix("as recorded", rate, channels)
+        return Mix("as recorded", rate, channels)
     if not speakers:
         stream.notices += [f"the mean of the sound's {channels} channels is used: mono"] if channels > 2 else []
-        return _Mix("mono", rate, 1, flat=torch.full((1, channels), 1 / channels))
+        return Mix("mono", rate, 1, flat=torch.full((1, channels), 1 / channels))
     name = "mono" if kind == "mono" else "stereo"
     stream.notices.append(mixed_notice(speakers, name))
     flat = downmix_matrix(speakers, 1 if name == "mono" else 2)
-    return _Mix(name, rate, len(flat), flat=flat)
+    return Mix(name, rate, len(flat), flat=flat)
 
 
 def _turned_mix(
     stream: PanoramaStream, kind: str, rate_hz: int, hrtf: str | Path | None, law: StereoLaw
-) -> _Mix:  # fmt: skip
+) -> Mix:  # fmt: skip
     from ..media.sofa import ears_of_sofa
     from ..sound.headphones import ears_blocks, load_ears
     from ..sound.levels import PAIR_LEFT_OUT
@@ -97,32 +118,53 @@ def _turned_mix(
     if kind == "headphones":
         ears = load_ears(order, rate_hz) if hrtf is None else ears_of_sofa(hrtf, order, rate_hz)
         ears = ears.with_pair() if has_pair else ears
-        return _Mix("headphones", rate_hz, 2, heard=lambda turned: ears_blocks(turned, ears), order=order)
+        return Mix("headphones", rate_hz, 2, heard=lambda turned: ears_blocks(turned, ears), order=order)
     stream.notices += first_order_notice(order)
     if kind == "mono":
-        return _Mix("mono", rate_hz, 1, heard=lambda turned: map(front_mono, turned), order=order)
+        return Mix("mono", rate_hz, 1, heard=lambda turned: map(front_mono, turned), order=order)
     if kind == "foa":
         stream.notices += [PAIR_LEFT_OUT] if has_pair else []
-        return _Mix("foa", rate_hz, FIRST_ORDER, heard=lambda turned: (b[:FIRST_ORDER] for b in turned), order=order)
-    return _Mix("stereo", rate_hz, 2, heard=lambda turned: stereo_blocks(turned, rate_hz, law), order=order)
+        return Mix("foa", rate_hz, FIRST_ORDER, heard=lambda turned: (b[:FIRST_ORDER] for b in turned), order=order)
+    return Mix("stereo", rate_hz, 2, heard=lambda turned: stereo_blocks(turned, rate_hz, law), order=order)
 
 
-def whole_mix(stream: PanoramaStream) -> _Mix:
+def whole_mix(stream: PanoramaStream, kind: FileKind = PLAIN) -> Mix:
     """Choose the mix that keeps a panorama's sound whole: all of its Ambisonics turned, a head-locked pair unturned.
 
-    Other sound stays as it is up to two channels; loudspeakers become stereo.
+    Other sound stays as it is up to two channels; loudspeakers become stereo. Then it gets the kind's channels.
+
+    Raises:
+        InputError: the kind needs Ambisonics, and there is none.
     """
     track = stream.track
-    if track is None or track.layout != "ambix":
-        return choose_mix(stream, "auto")
+    if track is None:
+        return Mix("none")
+    if track.layout != "ambix":
+        return _shaped_flat(stream, choose_mix(stream, "auto"), kind)
     stream.notices += track.notices
     channels = stream.sound_channels
     order = order_of(channels) or order_of(channels - PAIR) or 1
-    return _Mix("ambisonics", track.sample_rate_hz, channels, heard=iter, order=order)
+    matrix, said = shape_matrix(kind.shape, "ambix", channels)
+    stream.notices += said
+    count = channels if matrix is None else len(matrix)
+    return Mix(
+        "ambisonics", track.sample_rate_hz, count, heard=lambda turned: shaped(iter(turned), matrix), order=order,
+        coding=kind.sound,
+    )  # fmt: skip
+
+
+def _shaped_flat(stream: PanoramaStream, mix: Mix, kind: FileKind) -> Mix:
+    """Bring sound without directions to the kind's channels."""
+    matrix, said = shape_matrix(kind.shape, "mono" if mix.channels == 1 else "stereo", mix.channels)
+    stream.notices += said
+    if matrix is None:
+        return replace(mix, coding=kind.sound)
+    flat = matrix.double() if mix.flat is None else matrix.double() @ mix.flat.double()
+    return replace(mix, name="head-locked", channels=len(matrix), flat=flat, coding=kind.sound)
 
 
 def sound_blocks(
-    stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float
+    stream: PanoramaStream, mix: Mix, aim: Aim, start_s: float, stop_s: float
 ) -> Iterator[Tensor]:  # fmt: skip
     """Yield the mixed sound of an excerpt, `[D, n]` after `[D, n]` in the result's channels and rate."""
     if mix.shape is None:
@@ -153,9 +195,9 @@ def _cameras(aim: Aim, times_s: np.ndarray) -> Tensor:
 
 
 def sound_gain(
-    stream: PanoramaStream, mix: _Mix, aim: Aim, start_s: float, stop_s: float, progress: Progress | None
+    stream: PanoramaStream, mix: Mix, aim: Aim, start_s: float, stop_s: float, progress: Progress | None
 ) -> float:  # fmt: skip
-    """The factor that fits the whole sound into AAC; reads all of it once, to find its peak."""
+    """The factor that fits the whole sound into its codec; reads all of it once, to find its peak."""
 
     def tell(heard: int) -> None:
         if progress is not None and mix.shape is not None:
@@ -166,13 +208,13 @@ def sound_gain(
         return 1.0
     from ..sound.peaks import peak_of
 
-    return aac_gain(peak_of(sound_blocks(stream, mix, aim, start_s, stop_s), tell))
+    return mix.coding.gain_for(peak_of(sound_blocks(stream, mix, aim, start_s, stop_s), tell))
 
 
 class Heard:
     """Write the sound as far as the picture has come."""
 
-    def __init__(self, blocks: Iterator[Tensor], mix: _Mix, gain: float, clip: ClipStream) -> None:
+    def __init__(self, blocks: Iterator[Tensor], mix: Mix, gain: float, clip: ClipStream) -> None:
         self._blocks, self._mix, self._gain, self._clip, self._at = blocks, mix, gain, clip, 0
         self._more = mix.shape is not None
 

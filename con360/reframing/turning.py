@@ -9,9 +9,10 @@ import torch
 
 from ..geometry.erp import erp_coordinates
 from ..geometry.sphere import directions, rotation
-from ..media.painting import eye_parts, pixels_of
+from ..media.painting import pixels_of
 from ..media.planes import LUMA, Planes, Siting
 from ..media.spherical_tags import Packing
+from ..media.unfolding import eye_parts
 from ..records import View
 from .camera import Camera
 

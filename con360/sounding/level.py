@@ -13,7 +13,7 @@ from itertools import chain
 from torch import Tensor
 
 from ..errors import InputError
-from ..media.writer import loud_notice
+from ..media.sound_coders import loud_notice
 from ..sound.limiter import CEILING, decibels, limit_blocks
 from ..sound.peaks import PeakMeter, peak_of
 

@@ -15,22 +15,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
 from ..media.copying import copied_clip
 from ..media.files import check_not_read, full_disk_told
 from ..media.info import MediaInfo, probe
+from ..media.presets import FileKind, file_kind
 from ..media.reader import PanoramaStream
 from ..media.wav import WavStream
-from ..media.writer import aac_gain, aac_notices, aac_rate_hz, check_clip_path
 from ..models.omniaudio import PICTURE_FPS
+from ..placing.head_locked import HeadLocked, head_locked_of, with_silent_pair
 from ..placing.run import packing_of
 from ..placing.sources import Source, open_sound, sentences
 from ..records import PanoramaClip, Progress, Sound
 from ..reframing.in_memory import HeldPanorama
 from ..saliency.human_faces import FaceDetector
 from ..sound.ambisonics import channels_of
+from ..sound.channels import PAIR
 from ..sound.peaks import peak_of
 from ..sound.sources import sum_blocks
 from .making import Maker
@@ -95,33 +98,46 @@ def ambisonics_for_clip(
         TooLittleMemory: the model does not fit, in smaller pieces either.
     """
     settings = settings or AmbisonicsSettings()
-    stream = _opened(clip, out, settings)
+    kind = file_kind(settings.preset)
+    stream = _opened(clip, out, settings, kind)
     own, model = _own_sound(stream, settings), model or load_ambisonics_model()
-    rate_hz = aac_rate_hz(max(model.network.sample_rate_hz, own.rate_hz if own else 0))
+    pair = head_locked_of((own,) if own else ()) if kind.shape.pair else None
+    order = kind.shape.order or 1
+    channels = channels_of(order) + PAIR * (pair is not None)
+    rate_hz = kind.sound.rate_for(channels, max(model.network.sample_rate_hz, own.rate_hz if own else 0))
     maker = Maker(stream, model, settings, detector, progress)
     part = settings.start_s, settings.stop_s
     # Opened first: a picture that cannot be copied is refused before minutes are spent on the sound.
-    with copied_clip(stream.info, out, (FIELD, rate_hz), packing_of(stream.info, settings.eye), *part) as copied:
+    packing = packing_of(stream.info, settings.eye)
+    with copied_clip(stream.info, out, (channels, rate_hz), packing, *part, sound_coding=kind.sound) as copied:
         with _unfinished(Path(out), model.network.sample_rate_hz) as wav:
             for block in maker.blocks(file_key(stream.info.path), *part):
                 wav.add(block.numpy())
                 wav.finish()
-            field = _Field(wav.path, own, rate_hz, settings.start_s, progress)
-            gain = aac_gain(peak_of(field.blocks("measuring the sound")))
+            field = _Field(wav.path, own, rate_hz, settings.start_s, progress, order, pair)
+            gain = kind.sound.gain_for(peak_of(field.blocks("measuring the sound")))
             end_s = copied.copy_with((block * gain).numpy() for block in field.blocks("writing"))
-    said = sentences((*maker.said(), *aac_notices(rate_hz, gain), *(own.said(math.inf) if own else ())))
+    said = sentences((
+        *maker.said(), *kind.sound.notices(rate_hz, gain, channels), *(own.said(math.inf) if own else ()),
+        pair.said if pair else "",
+    ))  # fmt: skip
     return _made(maker, Path(out), rate_hz, end_s, own is not None, said)
 
 
 def _opened(
-    clip: str | os.PathLike[str], out: str | os.PathLike[str], settings: AmbisonicsSettings
-) -> PanoramaStream:  # fmt: skip
-    check_clip_path(out)
+    clip: str | os.PathLike[str], out: str | os.PathLike[str], settings: AmbisonicsSettings, kind: FileKind
+) -> PanoramaStream:
+    kind.check_path(out)
     info = probe(clip)
     check_not_read(out, [info.path])
     if info.duration_s is not None and settings.start_s >= info.duration_s:
         raise InputError(f"{info.path.name} ends at {info.duration_s:.2f} s; choose an earlier start.")
-    stream = PanoramaStream(info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked)
+    stream = PanoramaStream(
+        info, settings.eye, settings.audio_track, settings.ambisonics, settings.head_locked, hdr="keep"
+    )  # fmt: skip
+    stream.notices += kind.copied_notices(info.codec)
+    if kind.shape.needs_field and kind.shape.order != 1:
+        stream.notices.append(f"the model makes order 1; the channels up to order {kind.shape.order} are silent")
     if not is_surely_360(info):
         stream.notices.append(
             f"the file does not say that it is a 360° video: its picture, {info.width}x{info.height}, is taken for a "
@@ -222,11 +238,14 @@ class _Field:
     rate_hz: int
     start_s: float
     progress: Progress | None
+    order: int = 1
+    pair: HeadLocked | None = None
 
     def blocks(self, what: str) -> Iterator[Tensor]:
-        """Yield `[4, n]`; the own sound may go on behind the one that was made."""
+        """Yield `[C, n]`; the own sound may go on behind the one that was made."""
         file, count = open_sound(self.made, ambisonics="ambix"), 0
-        for block in self._mixed(file.blocks(self.rate_hz)):
+        made = (F.pad(block, (0, 0, 0, channels_of(self.order) - len(block))) for block in file.blocks(self.rate_hz))
+        for block in self._mixed(made):
             yield block
             count += block.shape[1]
             if self.progress is not None:
@@ -234,10 +253,15 @@ class _Field:
                 self.progress(done, max(done, int(file.info.duration_s or 0), 1), what)
 
     def _mixed(self, made: Iterator[Tensor]) -> Iterator[Tensor]:
+        late = round(self.start_s * self.rate_hz)
         if self.own is None:
             return made
-        own = without_start(self.own.blocks(self.rate_hz, 1), round(self.start_s * self.rate_hz))
-        return sum_blocks([made, own])
+        if self.pair is None:
+            return sum_blocks([made, without_start(self.own.blocks(self.rate_hz, self.order), late)])
+        parts = [with_silent_pair(made), without_start(self.pair.blocks(self.rate_hz, self.order), late)]
+        if not self.pair.takes_all:
+            parts.append(with_silent_pair(without_start(self.own.blocks(self.rate_hz, self.order), late)))
+        return sum_blocks(parts)
 
 
 def without_start(blocks: Iterator[Tensor], count: int) -> Iterator[Tensor]:

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..choices import LOOKS_TO, MULTICUE, Eye, LooksTo
+from ..choices import LOOKS_TO, MULTICUE, Eye, LooksTo, PresetName
 from ..errors import InputError
+from ..media.presets import file_kind
 from ..media.reader import check_times
 from .generate import FieldSettings
 from .model import AmbisonicsModel
@@ -29,6 +30,8 @@ class AmbisonicsSettings:
         limiter: keep peaks at -1 dBFS or below; False leaves the model's level as it is.
         published_jpeg: code the pictures as JPEG before they are read, as the published program does; for parity.
         keep: keep features of pictures and finished groups for later runs, and use what was kept.
+        preset: kind of file (`media.presets`); its codec of pictures is not used. A head-locked pair is the clip's own
+            mono or stereo sound, so that `own_sound` is wanted.
 
     Raises:
         InputError: a value that cannot be used.
@@ -50,8 +53,14 @@ class AmbisonicsSettings:
     limiter: bool = True
     published_jpeg: bool = False
     keep: bool = True
+    preset: PresetName | None = None
 
     def __post_init__(self) -> None:
+        if file_kind(self.preset).shape.pair and not self.own_sound:
+            raise InputError(
+                f"the preset {self.preset!r} keeps the clip's own sound as its head-locked pair; keep that sound "
+                f"(--keep-original), or choose another preset."
+            )
         check_times(self.start_s, self.duration_s)
         if self.view not in LOOKS_TO:
             raise InputError(f"view {self.view!r} is not known; choose {' or '.join(LOOKS_TO)}.")

@@ -482,11 +482,6 @@ def test_wrong_stereo_metadata_is_noticed():
     assert (clip.frames[0] - other.frames[0]).abs().mean() < 0.03
 
 
-def test_vr180_is_refused_by_name():
-    with pytest.raises(InputError, match="VR180"):
-        read_panorama(data_path("video/gvr_sphericalv2_VR180_mesh_NOT360.mp4"), height=HEIGHT, eye="left")
-
-
 def save_still(path, mode: str) -> None:
     picture = Image.fromarray(quadrants(64, 128))
     if mode == "I;16":

@@ -134,7 +134,7 @@ def element(number: int, body: bytes) -> bytes:
     ("stereo", "kind", "bounds", "expected"),
     [
         (1, 1, (0, 0, 0, 0), SphericalTags("equirectangular", "left-right", True)),
-        (2, 1, (0, 0, 2**30, 2**30), SphericalTags("cropped", "top-bottom", False)),
+        (2, 1, (0, 0, 2**30, 2**30), SphericalTags("cropped", "top-bottom", False, bounds=(0.0, 0.0, 0.25, 0.25))),
         (3, 3, (0, 0, 0, 0), SphericalTags("mesh", "top-bottom", True)),
         (0, 0, (0, 0, 0, 0), SphericalTags("flat", "mono", True)),
     ],

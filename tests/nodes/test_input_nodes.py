@@ -108,6 +108,25 @@ def test_a_head_locked_pair_follows_the_ambisonic_channels(host: Host, run: Any)
     assert (audio["con360_layout"], audio["con360_speakers"][2:4]) == ("other", ("FC", "LFE"))
 
 
+def test_a_vr180_file_is_laid_out_and_shown(host: Host, run: Any) -> None:
+    # Two squares side by side, which hold all but the colour of what lies behind.
+    frames = torch.ones(4, 3, 64, 128)
+    frames[..., 64:] = 0.5
+    write_clip(host.base / "input" / "vr180.mp4", frames, 8.0, None)
+    half, black = slice(32, 96), [*range(30), *range(98, 128)]
+    for eye, value in (("auto", 1.0), ("right", 0.5)):
+        done = run(ends({"1": load("vr180.mp4", eye=eye, projection="vr180")}, images=["1", 0]))
+        assert done.status == "done", (done.error, done.complaints)
+        image, *_, notices = done.outputs["1"]
+        assert image[:, :, half].mean().item() == pytest.approx(value, abs=0.03) and image[:, :, black].max() == 0
+        assert "part of the sphere" in notices and done.ui["1"]["con360"][0]["unfolded"]["frames"] == 4
+    level = {"video": "vr180.mp4", "yaw": 0.0, "pitch": 0.0, "roll": 0.0, "auto": False, "filename_prefix": "laid"}
+    done = run({"1": {"class_type": "Con360Level360Video", "inputs": {**level, "projection": "vr180"}}})
+    shown = done.ui["1"]["con360"][0]
+    assert shown["levelled"]["stereo"] == "left-right" and shown["unfolded"]["fps"] == 4.0
+    assert "unfolded" not in run({"1": {"class_type": "Con360Level360Video", "inputs": level}}).ui["1"]["con360"][0]
+
+
 @pytest.mark.parametrize("inputs", [{"ambisonics": "b"}, {"ambisonics": "none", "head_locked": True}])
 def test_channels_are_checked_before_anything_runs(run: Any, inputs: dict[str, Any]) -> None:
     assert run(ends({"1": load(**inputs)}, images=["1", 0])).status == "refused"

@@ -52,6 +52,24 @@ def test_a_codec_that_this_pyav_lacks_is_told_at_submission(
     assert result.status == "refused" and "cannot write H.265; it has H.264." in result.complaints["2"][0]
 
 
+def test_presets_name_codecs_and_channels(run: Any, host: Host) -> None:
+    """The sample has first-order sound; its own mono mix stands for a narration."""
+
+    def made(preset: str, **more: Any) -> tuple[Any, list[str]]:
+        result = run(save_graph("preset", preset=preset, **more))
+        assert result.status == "done", (result.error, result.complaints)
+        shown = result.ui["2"]["con360"][0]
+        return probe(host.base / "output" / shown["saved"]["subfolder"] / shown["saved"]["filename"]), shown["notices"]
+
+    info, _ = made("headlocked", head_locked_audio=["1", 1])
+    assert (info.codec, info.audio_tracks[0].codec, info.audio_tracks[0].channels) == ("h264", "opus", 6)
+    info, notices = made("master")
+    assert (info.path.suffix, info.codec, info.audio_tracks[0].codec) == (".mov", "prores", "pcm_s24le")
+    assert any("browsers do not show ProRes" in notice for notice in notices)
+    refused = run(save_graph("preset", preset="quest", head_locked_audio=["1", 1]))
+    assert "only the preset 'headlocked'" in str(refused.error)
+
+
 def test_an_odd_picture_grows_by_a_pixel_with_a_notice(host: Host, pack: Any) -> None:
     frames = torch.rand(2, 31, 63, 3)
     with installed(host._modules):

@@ -15,7 +15,8 @@ from con360.errors import InputError
 from con360.geometry.sphere import angle_between_deg, directions
 from con360.media.info import probe
 from con360.media.reader import read_sound
-from con360.media.writer import AAC_PEAK, write_wav
+from con360.media.sound_coders import AAC_PEAK
+from con360.media.writer import write_wav
 from con360.placing.run import PlaceSettings, place_alone, place_on_clip
 from con360.placing.sources import Finding, Following, Panned, PlacedSound
 from con360.records import Sound, SourcePoint, SourceTrack

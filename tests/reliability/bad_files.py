@@ -112,7 +112,7 @@ TABLE: dict[str, Wanted] = {
     "video/congo_eye_640x320_15fps_prores_pcm.mov": _with("picture ends at 1.20 s"),
     "video/congo_eye_960x480_24fps_av1_opus.webm": _with("picture ends at 3.0"),
     "video/gvr_congo_1920x1080_TB_stereo3d.mp4": _with("the left eye is used"),
-    "video/gvr_sphericalv2_VR180_mesh_NOT360.mp4": _refused("VR180"),
+    "video/gvr_sphericalv2_VR180_mesh_NOT360.mp4": _with("part of the sphere"),
     "video/gvr_testRoom1_1920Mono_noaudio.mp4": _with("no sound track"),
     "video_unlicensed/omni_append_6DHUZ1Jt4wo_1050_w_ERP_640x360_cut5s.mp4": STRETCHED,
     "video_unlicensed/omni_trans_lilies_NOT_full360_2s.mp4": _with("do not join"),

@@ -26,6 +26,7 @@ from con360.errors import InputError
 from con360.geometry.perspective import erp_to_perspective
 from con360.media.info import probe
 from con360.media.reader import read_panorama
+from con360.media.unfolding import unfolding_of
 from con360.models.codecs import encode_frames, encode_mel
 from con360.models.text import encode_sentences, encode_tokens
 from con360.records import Conditions, PanoramaClip, SaliencyMaps, SceneCaption, Sound, ViewTrack
@@ -110,7 +111,10 @@ Stage = Callable[[Work, Settings], Work]
 def read(work: Work, settings: Settings) -> Work:
     """Read the clip: frames at 8 fps, 2:1, and sound at 16 kHz. Ambisonics are kept, other sound becomes mono."""
     segment, spec = work.segment, settings.spec
-    length = probe(segment.clip.path).duration_s
+    info = probe(segment.clip.path)
+    length, unfolding = info.duration_s, unfolding_of(info)
+    if unfolding is not None and not unfolding.is_whole:
+        raise Rejected(f"part: the clip shows a part of the sphere ({info.projection})")
     if length is not None and length < segment.start_s + spec.seconds - SHORT_S:
         raise Rejected(f"short: the clip has {length:.2f} s, the segment ends at {segment.start_s + spec.seconds:g} s")
     clip = read_panorama(

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ..choices import VIDEO_CODECS
 from ..errors import InputError
 from .report import Report, stage_table, table
 from .requests import ProjectRequest
@@ -27,7 +28,7 @@ def run_project(options: ProjectRequest, started: float) -> None:
         options.begin,
         options.sound,
         options.eye,
-        PictureCoding(options.codec, options.quality),
+        PictureCoding(options.codec or VIDEO_CODECS[0], options.quality),
     )
     report = Report(started)
     with report.stage("project") as progress:

@@ -294,7 +294,7 @@ class ProjectRequest(Request):
     eye: Eye | None
     mask: str | None
     sound: str | None
-    codec: VideoCodec
+    codec: VideoCodec | None
     quality: Quality
 
 

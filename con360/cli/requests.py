@@ -277,16 +277,13 @@ class LevelRequest(Request, PictureOptions, SoundOptions, PresetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProjectRequest(Request):
+class ProjectRequest(Request, DirectionOptions):
     """`con360 project`; the place is the front where nothing was typed."""
 
     input: str
     output: str
     panorama: str | None
-    yaw: float | None
-    pitch: float | None
     roll: float | None
-    fov: float | None
     path: str | None
     feather: float
     begin: float

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..choices import NAMED_METHODS
+from .option_groups import ModelOptions
 from .report import Report
-from .requests import ModelOptions
 
 if TYPE_CHECKING:
     from ..control import LoadedControl

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from .reframing.aim import Follow
     from .reframing.level import LevelSettings, level
+    from .reframing.project import ProjectSettings, project
     from .reframing.run import ReframeSettings, reframe
     from .saliency.predict import clip_saliency
     from .sampling.settings import SamplerSettings
@@ -63,6 +64,7 @@ _HOMES = {
     "reframe": ".reframing.run",
     "level": ".reframing.level",
     "check": ".checking.run",
+    "project": ".reframing.project",
     "place": ".door",
     "ambisonics": ".door",
     "listen": ".placing.listen",
@@ -87,6 +89,7 @@ _HOMES = {
     "Follow": ".reframing.aim",
     "ReframeSettings": ".reframing.run",
     "LevelSettings": ".reframing.level",
+    "ProjectSettings": ".reframing.project",
     "SamplerSettings": ".sampling.settings",
     "TimeGuideSettings": ".sampling.when",
     "AmbisonicsSettings": ".sounding.settings",
@@ -102,6 +105,7 @@ __all__ = [
     "OnsetTrack",
     "PanoramaClip",
     "PlacedSound",
+    "ProjectSettings",
     "ReframeSettings",
     "SaliencyMaps",
     "SamplerSettings",
@@ -127,6 +131,7 @@ __all__ = [
     "make_conditions",
     "manual_viewpoint",
     "place",
+    "project",
     "read_panorama",
     "read_time_track",
     "redo",

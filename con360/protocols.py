@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from .records import AV, Progress, Sound, SoundLayout
+from .records import AV, Progress, Sound, SoundLayout, TimeTrack, View, ViewTrack
 from .timing import ClipSpec
 
 # Injection site to (scale, shift).
@@ -169,3 +169,21 @@ class MelDecoder(SoundCodec, Protocol):
         Args:
             frugal: compute again what the gradient needs, in less memory and about a third more time.
         """
+
+
+class PictureNetwork(Protocol):
+    """A network that tells when a picture sounds, from panoramas at 15 frames a second (`placing.picture_networks`).
+
+    Attributes:
+        knows: sentence for people about what it was trained on.
+        panorama_rows: rows that panoramas are averaged down to before it reads them.
+    """
+
+    knows: str
+    panorama_rows: int
+
+    def read(self, panoramas: Tensor, look: View | ViewTrack) -> Tensor:
+        """Read panoramas `[T, 3, H, 2 H]`, at most 2 s of them, where a view looks: `[T, ...]`, to be joined."""
+
+    def tell(self, read: Tensor) -> TimeTrack:
+        """Turn all that was read into a track."""

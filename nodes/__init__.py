@@ -16,6 +16,7 @@ from .loaders import Con360ControlLoader, Con360ModelLoader
 from .metrics import Con360SaliencyKL
 from .omniaudio import Con360OmniAudioLoader, Con360VideoToAmbisonics
 from .place_sound import Con360PlaceSound
+from .project import Con360Project
 from .redo import Con360RedoSpan
 from .reframe import Reframe360Video
 from .saliency import SalViT360Saliency
@@ -60,6 +61,7 @@ NODES: list[type[io.ComfyNode]] = [
     Con360TimeTrackPreview,
     Con360RedoSpan,
     Con360CheckClip,
+    Con360Project,
 ]
 
 

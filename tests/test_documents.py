@@ -190,7 +190,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The concert's sound is a field, the clip's is mono.
     """
     from con360.media.spherical_tags import tag_file
-    from con360.media.writer import write_clip, write_wav
+    from con360.media.writer import write_clip, write_png, write_wav
     from con360.records import Sound
     from con360.sound.ambisonics import encode
 
@@ -211,6 +211,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("voice.wav", "drum.wav"):
         write_wav(folder / name, Sound(waveform[:, :32000], 16000))
     write_clip(folder / "view.mp4", frames[:4, :, :, :64], 2.0)
+    write_png(folder / "photo.png", frames[0, :, :, :64])
     (folder / "keyframes.json").write_text(json.dumps([{"time": 0, "yaw": -30, "pitch": 0, "fov": 90}]))
     return folder
 

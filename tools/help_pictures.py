@@ -22,6 +22,7 @@ from tools.workflow_form import Column, Node, To, Workflow, ui_format
 from tools.workflows import (
     AMBISONICS,
     ANY_GENERATOR,
+    BACK_INTO_360,
     CENTROIDS,
     HEADPHONES,
     PLACE_SOUND,
@@ -74,6 +75,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
                        "Con360ControlLoader", "JointAVSampler", "Con360ViewpointCrop", "Con360OverlayPreview",
                        "Con360Compare"]),
     (REFRAME, True, ["Reframe360Video"]),
+    (BACK_INTO_360, False, ["Con360Project"]),
     (CENTROIDS, False, ["Con360Centroids"]),
     (OTHERS, True, ["Con360ViewpointByHand", "Save360Video", "Con360SaliencyKL", "Con360RotateAmbisonics",
                     "Con360Level360Video"]),

@@ -79,6 +79,11 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         source = demo_scene().panorama(256, ClipSpec(seconds=0.5)).frames[0].movedim(0, -1)
         flat = picture(middle(outputs["1"][0].get_components().images), (half, half))
         return [(picture(source, (SIDE, half)), (0, 0), "360°"), (flat, (half // 2, half), "flat")]
+    if name == "con360_back_into_360":
+        return [
+            (picture(middle(outputs["9"][0]), (SIDE, half)), (0, 0), "back in its place"),
+            (picture(middle(outputs["7"][0]), (half, half)), (half // 2, half), "generated"),
+        ]
     if name in LISTENED:
         return heard(name, outputs)
     if name == "con360_time_track":

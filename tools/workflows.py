@@ -269,9 +269,32 @@ Runs as it is, without downloads.
 ], app=([(1, "video"), (3, "rank"), (9, "rank"), (7, "seed")], [8, 11]))  # fmt: skip
 
 
+BACK_INTO_360 = Workflow("con360_back_into_360", [
+    Column("The 360° clip", 320, [load(), Note(16, 380, "What this does", """\
+A generated viewpoint goes back into its 360° clip: enlarged, laid where its camera looked, with a feathered edge. The \
+sound around the listener stays as it is.
+
+Runs as it is, without downloads.
+
+- **Another viewpoint**: change *rank* in *Centroid→BASD*, or set it to follow its subject: the picture moves along.
+- **Finer**: put an upscaler between the sampler and *Project onto 360°*; the place stays.
+- **Paint the rest instead**: disconnect *panorama*. Then the rest is black, and *mask* says what to paint.
+- **Your own clip**: choose a video in *Load 360° Video* and write what is seen and heard into *Cubemap Caption*.
+""")]),
+    Column("Conditions", 420, [saliency(), viewpoint(), caption()]),
+    Column("Generation", 320, [sampler(7, 3), *loaders()]),
+    Column("Result", 480, [
+        Node(9, "Con360Project", 260, frames=To(7, "frames"), panorama=To(1, "frames"), basd=To(3, "basd"), feather=6),
+        Node(8, "Save360Video", 540, frames=To(9, "frames"), fps=To(1, "fps"), audio=To(1, "audio"),
+             filename_prefix="con360/back_into_360"),
+    ]),
+], app=([(1, "video"), (3, "rank"), (4, "text"), (7, "seed")], [8]))  # fmt: skip
+
+
 SHIPPED = [
     STARTS_HERE, VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, PUBLIC_WEIGHTS, CENTROIDS, REFRAME,
     PLACE_SOUND, HEADPHONES, ANY_GENERATOR, AMBISONICS, TIME_TRACK, MANY_VIEWS,
+    BACK_INTO_360,
 ]  # fmt: skip
 
 

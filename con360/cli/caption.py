@@ -15,8 +15,9 @@ from ..caption.prompts import CaptionPrompts
 from ..devices import resolve_device
 from ..errors import InputError
 from ..timing import ClipSpec
+from .option_groups import CaptioningOptions
 from .report import Report, stage_table, table
-from .requests import CaptioningOptions, CaptionRequest
+from .requests import CaptionRequest
 
 if TYPE_CHECKING:
     from ..caption.budget import TokenBudget

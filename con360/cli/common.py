@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..choices import NAMED_METHODS
+from .option_groups import ModelOptions
 from .report import Report
-from .requests import ModelOptions
 
 if TYPE_CHECKING:
     from ..control import LoadedControl
     from ..models.joint import JointModel
     from ..records import Conditions, SourceTrack
     from ..saliency.human_faces import FaceDetector
+    from ..viewpoint.keyframes import Keyframe
 
 
 def check_saliency(name: str | None) -> None:
@@ -40,6 +41,14 @@ def track_of_file(name: str) -> SourceTrack:
     from ..sound.source_tracks import track_from_json
 
     return track_from_json(existing_text(name))
+
+
+def keyframes_of_file(name: str) -> tuple[Keyframe, ...]:
+    """Read a file of keyframes: a path of a camera."""
+    from ..media.files import existing_text
+    from ..viewpoint.keyframes import keyframes_from_json
+
+    return keyframes_from_json(existing_text(name))
 
 
 def load(

@@ -13,6 +13,7 @@ commands:
   reframe     make a flat video: follow what is salient, hold a view or move along a path
   level       turn, level or re-centre a 360° video, which stays one, with its sound
   check       say if a file, or each of a folder, is really 360°, and what to mend
+  project     lay a flat video or picture onto a panorama, at its place, with its mask
   place       put sounds around the listener: on a 360° video, or into a field by itself
   ambisonics  make sound around the listener that fits a 360° video, by a model
   listen      make of Ambisonics what both ears hear on headphones
@@ -46,6 +47,8 @@ examples:
       No generation: the camera follows what is salient, with the sound turned along.
   con360 level tilted.mp4 -o level.mp4 --pitch -8 --roll 5
       The whole sphere turned: 8° below the middle comes to the middle, 5° to the left.
+  con360 project view.mp4 -o whole.mp4 --panorama concert.mp4 --yaw -90 --fov 75
+      A view goes back to its place in the 360° video; the sound is copied.
   con360 place voice.wav --on concert.mp4 --follow 2 -o out.mp4
       The voice stays with what is second most salient, around the listener.
 
@@ -149,6 +152,24 @@ mend  is a fault       unknown  the measure cannot tell
 A few pictures and seconds of sound are read, spread over the file. A file that cannot be
 read is one line, and the folder goes on. The exit status is 3 where anything is "mend".
 docs/check.md says what each line measures, and how often it was right.
+"""
+
+PROJECT = """\
+Lays a flat video or picture onto a panorama, where a camera that looks there would have
+seen it: on black, or on a 360° video or picture (--panorama). Its edge is feathered, and
+--mask writes where it does not lie. Sound is copied. Files may have any length; no
+weights are needed.
+"""
+
+PROJECT_NOTES = """\
+The field of view spans the longer side of FLAT. KEYFRAMES.json is as in reframe: a place
+that moves, in seconds of the result. The mask is white where FLAT does not lie: models
+that paint panoramas paint what is white. On black, FLAT keeps its colours up to its edge,
+and the mask alone is feathered: darkened colours would leave a dark rim. With --panorama
+both are blended. Frame times are the panorama's, or FLAT's where the panorama is black or
+a picture. Two pictures give a PNG. Sound is the panorama's; of a black or still one,
+FLAT's. It is coded again where an MP4 does not hold it. For several flat clips, lay one
+after the other.
 """
 
 PLACE = """\

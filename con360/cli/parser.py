@@ -35,6 +35,8 @@ from .manual import (
     PAGE_NOTES,
     PLACE,
     PLACE_NOTES,
+    PROJECT,
+    PROJECT_NOTES,
     REFRAME,
     REFRAME_NOTES,
     VIEWS,
@@ -55,6 +57,7 @@ from .options import (
     scale,
     whole,
 )
+from .project_options import add_project
 from .redo import add_redo
 from .requests import Request, request_of
 from .sound_options import add_ambisonics, add_clip_sound, add_listen, add_page, add_place, add_time_track, add_when
@@ -114,6 +117,7 @@ def build_parser() -> Parser:
     _add_reframe(command("reframe", REFRAME, REFRAME_NOTES, "INPUT -o OUT.mp4"))
     _add_level(command("level", LEVEL, LEVEL_NOTES, "INPUT -o OUT.mp4"))
     _add_check(command("check", CHECK, CHECK_NOTES, "FILE|FOLDER"))
+    add_project(command("project", PROJECT, PROJECT_NOTES, "FLAT -o OUT.mp4"))
     add_place(command("place", PLACE, PLACE_NOTES, "SOUND[@PLACE] ... [--on CLIP] -o OUT"))
     add_ambisonics(command("ambisonics", AMBISONICS, AMBISONICS_NOTES, "CLIP -o OUT.mp4"))
     add_listen(command("listen", LISTEN, LISTEN_NOTES, "INPUT -o OUT.wav"))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..choices import MULTICUE
 from ..devices import resolve_device
 from ..errors import InputError
+from .option_groups import PlaceOptions
 from .report import Report, stage_table, table
-from .requests import PlaceOptions, PlaceRequest
+from .requests import PlaceRequest
 
 if TYPE_CHECKING:
     from ..placing.folder import ViewSounds

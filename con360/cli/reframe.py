@@ -111,7 +111,9 @@ def _look(options: ReframeRequest) -> Follow | View | tuple[Keyframe, ...]:
     if options.path is not None:
         if options.fov is not None or options.roll is not None:
             raise InputError("--fov and --roll do not go with --keyframes: each keyframe has its own.")
-        return _keyframes(options.path)
+        from .common import keyframes_of_file
+
+        return keyframes_of_file(options.path)
     from ..viewpoint.choose import DEFAULT_FOV_DEG, manual_viewpoint
 
     fov, roll = DEFAULT_FOV_DEG if options.fov is None else options.fov, options.roll or 0.0
@@ -120,10 +122,3 @@ def _look(options: ReframeRequest) -> Follow | View | tuple[Keyframe, ...]:
     from ..reframing.aim import Follow
 
     return Follow(1 if options.follow is None else options.follow, fov, roll)
-
-
-def _keyframes(path: str) -> tuple[Keyframe, ...]:
-    from ..media.files import existing_text
-    from ..viewpoint.keyframes import keyframes_from_json
-
-    return keyframes_from_json(existing_text(path))

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .option_groups import StartOptions
 from .report import Report
-from .requests import StartOptions
 
 if TYPE_CHECKING:
     from ..models.joint import JointModel

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..devices import resolve_device
 from ..errors import InputError
+from .option_groups import TimeOptions
 from .report import Report, stage_table, table
-from .requests import TimeOptions, WhenRequest
+from .requests import WhenRequest
 
 if TYPE_CHECKING:
     from ..records import Conditions, PanoramaClip, Sound, TimeTrack

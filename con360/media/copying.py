@@ -172,7 +172,7 @@ class CopiedClip:
         with open_media(self._info.path) as file:
             stream = file.streams[self._track.stream_index]
             shift = round(self._info.origin_s / stream.time_base)
-            waiting = _readable(file.demux(stream))
+            waiting = readable(file.demux(stream))
             for end_s in self.picture():
                 while sound_s <= end_s and (packet := next(waiting, None)) is not None:
                     packet.pts, packet.dts = (at if at is None else at - shift for at in (packet.pts, packet.dts))
@@ -209,7 +209,7 @@ def _packets(info: MediaInfo, source: InputContainer, start_s: float, stop_s: fl
     usual = round(1 / ((stream.average_rate or stream.guessed_rate or 25) * stream.time_base))
     if start_s:
         source.seek(shift, stream=stream)
-    for packet in _readable(source.demux(stream)):
+    for packet in readable(source.demux(stream)):
         if packet.pts is None:  # before a Matroska's time 0, or damaged
             raise InputError(f"{info.path.name} has a picture without a time; convert it to MP4 first.")
         packet.pts -= shift
@@ -222,7 +222,8 @@ def _packets(info: MediaInfo, source: InputContainer, start_s: float, stop_s: fl
         yield packet
 
 
-def _readable(packets: Iterator[Packet]) -> Iterator[Packet]:
+def readable(packets: Iterator[Packet]) -> Iterator[Packet]:
+    """Yield the packets that can be read; damaged ones are left out."""
     import av
 
     while True:

@@ -87,7 +87,7 @@ def read_panorama(
     """
     num_frames = _check_request(start_s, duration_s, fps, height, eye)
     info = probe(path).taken_as(reading)
-    _check_picture(info, eye)
+    check_picture(info, eye)
     # Before the picture, which takes longer: impossible options of the sound fail at once.
     sound, sound_notices = read_track(info, start_s, duration_s, audio_track, ambisonics, head_locked)
     painter = Painter(info, height, eye, notices=[*info.notices, *hdr_notices(info.colour, hdr)])
@@ -185,7 +185,7 @@ class PanoramaStream:
             raise InputError(f"eye '{self.eye}' is unknown; choose left, right or whole.")
         if self.info.kind == "picture":
             raise InputError(f"{self.info.path.name} is a still picture; a 360° video is wanted.")
-        _check_picture(self.info, self.eye)
+        check_picture(self.info, self.eye)
         self.notices += [*self.info.notices, *hdr_notices(self.info.colour, self.hdr)]
         self._painter = Painter(self.info, MIN_HEIGHT_PX, self.eye, self.notices, self.both_eyes)
         self.end_s, self.ended = 0.0, False
@@ -344,6 +344,11 @@ def check_times(start_s: float, duration_s: float | None) -> None:
 
 
 def check_pixels(info: MediaInfo) -> None:
+    """Check that a picture is not too large to be decoded.
+
+    Raises:
+        InputError: it is above `max_pixels`.
+    """
     if info.coded_width * info.coded_height > max_pixels():
         raise InputError(
             f"{info.path.name} is {info.coded_width}x{info.coded_height} pixels; at most {max_pixels()} pixels are "
@@ -351,8 +356,12 @@ def check_pixels(info: MediaInfo) -> None:
         )
 
 
-def _check_picture(info: MediaInfo, eye: str | None) -> None:
-    """Refuse what is no panorama before anything is decoded."""
+def check_picture(info: MediaInfo, eye: str | None) -> None:
+    """Refuse what is no panorama before anything is decoded.
+
+    Raises:
+        InputError: it is none, is too small or too large.
+    """
     name, size = info.path.name, f"{info.width}x{info.height}"
     if info.kind == "sound":
         raise InputError(f"{name} has no video, only sound. Give a 360° video.")

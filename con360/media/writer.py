@@ -24,7 +24,7 @@ from ..records import Sound
 from .coders import PictureCoding
 from .files import atomic_path, check_writable, put_folder
 from .painting import pixels_of
-from .planes import ACCURATE, Planes, frame_of
+from .planes import ACCURATE, Planes, frame_of, values_of
 from .sound_coders import USUAL_SOUND, SoundCoder, SoundCoding
 from .spherical_tags import Packing, tag_file
 from .wav import wav_stream
@@ -244,6 +244,19 @@ def _frame_of_pixels(pixels: np.ndarray, kind: str = "yuv420p") -> VideoFrame:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
         format=kind, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=ACCURATE
     )
+
+
+def as_planes(picture: np.ndarray | Planes) -> Planes:
+    """Bring a picture to planes of 8 bits and SDR; an odd last row or column is left out, and HDR is tone-mapped."""
+    height, width = (side // 2 * 2 for side in picture.shape[:2])
+    if isinstance(picture, Planes):
+        part = picture.part(slice(height), slice(width))
+        assert part is not None  # its corner is the picture's own
+        if not part.colour.hdr:
+            return Planes(*part.limited())
+        picture = pixels_of(part)
+    luma, blue, red = map(values_of, _frame_of_pixels(picture[:height, :width]).planes)
+    return Planes(luma, blue, red)
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

@@ -234,7 +234,10 @@ class MelCodec:
         return Sound(_WAVEFORMS[self.ends](self, latents[None], spec), self.sample_rate_hz)
 
     def log_mel(self, latents: Tensor, *, frugal: bool = False) -> Tensor:
-        """`[B, 8, R, F]` to natural-log mels `[B, S, M]`, differentiable (`protocols.MelDecoder`)."""
+        """`[B, 8, R, F]` to natural-log mels `[B, S, M]`, differentiable (`protocols.MelDecoder`).
+
+        Of the rows that hold sound alone, it is the mel that `cut` ends are vocoded from.
+        """
         with _recomputed(self.vae.decoder) if frugal else nullcontext():
             return decode_mel(self.vae, latents)
 

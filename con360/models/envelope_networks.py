@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..records import Envelope
-from ..saliency.region_motion import FEATURES
+from ..records import Envelope, TimeTrack, View, ViewTrack
+from ..saliency.region_motion import FEATURES, region_motion
 from ..sound.envelopes import CLASSES, RATE_HZ, from_classes
 
 KERNEL, LAYERS = 5, 3
@@ -69,16 +69,14 @@ class PictureEnvelope(nn.Module):
     """A region's motion at 15 fps to classes at 125 Hz, for clips of any length.
 
     Convolutions and BiLSTMs read frames; each value of the envelope is told by the two frames around it and the place
-    between them, so that a rise can lie between frames.
+    between them, so that a rise can lie between frames (`protocols.PictureNetwork`).
 
     Args:
         width: features inside. fps: of the motion that it reads.
-
-    Attributes:
-        knows: sentence for people.
     """
 
     knows = "This network was trained on procedural scenes alone, whose shapes pulse as they sound: take it as a draft."
+    panorama_rows = 128
 
     def __init__(self, width: int = 48, fps: float = 15.0) -> None:
         super().__init__()
@@ -106,6 +104,14 @@ class PictureEnvelope(nn.Module):
         between = (place - before).to(x.dtype)[None, :, None].expand(len(x), -1, -1)
         pair = torch.cat((x[:, before], x[:, (before + 1).clamp_max(last)], between), dim=2)
         return self.head(pair).transpose(1, 2)
+
+    def read(self, panoramas: Tensor, look: View | ViewTrack) -> Tensor:
+        """Motion `[T, 4]` of the region around a view of panoramas `[T, 3, H, 2 H]`."""
+        return region_motion(panoramas, look)
+
+    def tell(self, read: Tensor) -> TimeTrack:
+        """Turn motion `[T, 4]` into an envelope."""
+        return TimeTrack(envelope=self.envelope(read))
 
     @torch.no_grad()
     def envelope(self, motion: Tensor) -> Envelope:

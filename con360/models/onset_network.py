@@ -12,10 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..geometry.perspective import erp_to_perspective
+from ..records import OnsetTrack, TimeTrack, View, ViewTrack
 from ..saliency.salvit360 import IMAGENET_MEAN, IMAGENET_STD
 
 # Rate of the pictures and their side, and the length of the pieces that the network learned from.
 FPS, SIDE_PX, CHUNK_FRAMES = 15.0, 112, 30
+# A logit above this is an onset, as published: a probability of 0.62.
+THRESHOLD = 0.5
+# Of onsets nearer than this, the surest stays: neighbouring frames say the same thing.
+LEAST_GAP_S = 0.1
 WIDTHS = (64, 64, 128, 256, 512)
 
 
@@ -69,13 +75,10 @@ class Backbone(nn.Module):
 
 
 class OnsetNetwork(nn.Module):
-    """One logit per frame: above 0.5 a sound begins in it, as published.
-
-    Attributes:
-        knows: sentence for people.
-    """
+    """One logit per frame: above 0.5 a sound begins in it, as published (`protocols.PictureNetwork`)."""
 
     knows = "The published onset network was trained on drumsticks that hit things: take its onsets as a draft."
+    panorama_rows = 512
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,6 +95,38 @@ class OnsetNetwork(nn.Module):
         weight = self.fc[0].weight
         pieces = [normalised(piece).to(weight)[None] for piece in frames.split(CHUNK_FRAMES)]
         return torch.cat([self(piece)[0] for piece in pieces]).float().cpu()
+
+    def read(self, panoramas: Tensor, look: View | ViewTrack) -> Tensor:
+        """Logits `[T]` of a view of panoramas `[T, 3, H, 2 H]`."""
+        return self.logits(squeezed(erp_to_perspective(panoramas, look, SIDE_PX)))
+
+    def tell(self, read: Tensor) -> TimeTrack:
+        """Turn logits `[T]` into onsets."""
+        return TimeTrack(onsets=onsets_of_logits(read))
+
+
+def onsets_of_logits(logits: Tensor, threshold: float = THRESHOLD, least_gap_s: float = LEAST_GAP_S) -> OnsetTrack:
+    """Turn logits `[T]` of frames at 15 fps into onsets.
+
+    Args:
+        threshold: smallest logit. least_gap_s: of onsets nearer than this, the surest stays; 0 keeps all, as published.
+    """
+    kept: list[int] = []
+    for frame in logits.argsort(descending=True, stable=True).tolist():
+        if not logits[frame] > threshold:
+            break
+        if all(abs(frame - other) / FPS >= least_gap_s for other in kept):
+            kept.append(frame)
+    kept.sort()
+    times = tuple((frame + 0.5) / FPS for frame in kept)
+    return OnsetTrack(times, tuple(logits[kept].sigmoid().tolist()), (), len(logits) / FPS, "picture")
+
+
+def squeezed(frames: Tensor) -> Tensor:
+    """Squeeze frames `[T, 3, H, W]` into the network's square, as published."""
+    if frames.shape[-2:] == (SIDE_PX, SIDE_PX):
+        return frames
+    return F.interpolate(frames, (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)
 
 
 def normalised(frames: Tensor) -> Tensor:

@@ -16,24 +16,24 @@ from itertools import islice
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
 from ..geometry.erp import shrink_for
-from ..geometry.perspective import erp_to_perspective
 from ..media.reader import PanoramaStream, at_rate, small_picture
 from ..models.envelope_networks import PictureEnvelope
-from ..models.onset_network import CHUNK_FRAMES, FPS, SIDE_PX, OnsetNetwork
+from ..models.onset_network import (
+    CHUNK_FRAMES,
+    FPS,
+    LEAST_GAP_S,
+    THRESHOLD,
+    OnsetNetwork,
+    onsets_of_logits,
+    squeezed,
+)
+from ..protocols import PictureNetwork
 from ..records import Envelope, OnsetTrack, PanoramaClip, Progress, TimeTrack, View, ViewTrack
-from ..saliency.region_motion import region_motion
 
-# A logit above this is an onset, as published: a probability of 0.62.
-THRESHOLD = 0.5
-# Of onsets nearer than this, the surest stays: neighbouring frames say the same thing.
-LEAST_GAP_S = 0.1
-# Rows that panoramas of files are averaged down to before a view is taken.
-PANORAMA_HEIGHT = 512
 # Rates that files state are rounded.
 _ABOUT = 0.99
 
@@ -42,19 +42,14 @@ Look = View | ViewTrack
 
 
 def time_track_by_network(
-    pictures: Pictures, view: Look, network: OnsetNetwork | PictureEnvelope, *, start_s: float = 0.0,
-    stop_s: float = math.inf, progress: Progress | None = None,
+    pictures: Pictures, view: Look, network: PictureNetwork, *, start_s: float = 0.0, stop_s: float = math.inf,
+    progress: Progress | None = None,
 ) -> TimeTrack:  # fmt: skip
-    """Draft a track of what the network tells: onsets of a view, or the level of a region.
+    """Draft a track of what the network tells: onsets of a view, the level of a region, or what another one knows.
 
     Args, raises: as `onsets_of_picture`.
     """
-    if isinstance(network, OnsetNetwork):
-        found = onsets_of_picture(pictures, view, network, start_s=start_s, stop_s=stop_s, progress=progress)
-        return TimeTrack(onsets=found)
-    return TimeTrack(
-        envelope=envelope_of_picture(pictures, view, network, start_s=start_s, stop_s=stop_s, progress=progress)
-    )
+    return network.tell(_read(pictures, view, network, start_s, stop_s, progress))
 
 
 def onsets_of_picture(
@@ -79,11 +74,7 @@ def onsets_of_picture(
     Raises:
         InputError: slower pictures, too few views, or none between start and stop.
     """
-    logits = [
-        network.logits(_views(frames, look))
-        for frames, look in _pieces(pictures, view, start_s, stop_s, progress, PANORAMA_HEIGHT)
-    ]
-    return onsets_of_logits(torch.cat(logits), threshold, least_gap_s)
+    return onsets_of_logits(_read(pictures, view, network, start_s, stop_s, progress), threshold, least_gap_s)
 
 
 def onsets_of_frames(frames: Tensor, network: OnsetNetwork, fps: float = FPS) -> OnsetTrack:
@@ -96,20 +87,7 @@ def onsets_of_frames(frames: Tensor, network: OnsetNetwork, fps: float = FPS) ->
         InputError: slower frames.
     """
     chosen = frames[_chosen(len(frames), fps)]
-    return onsets_of_logits(network.logits(_squeezed(chosen)))
-
-
-def onsets_of_logits(logits: Tensor, threshold: float = THRESHOLD, least_gap_s: float = LEAST_GAP_S) -> OnsetTrack:
-    """Turn logits `[T]` of frames at 15 fps into onsets, thinned; arguments as in `onsets_of_picture`."""
-    kept: list[int] = []
-    for frame in logits.argsort(descending=True, stable=True).tolist():
-        if not logits[frame] > threshold:
-            break
-        if all(abs(frame - other) / FPS >= least_gap_s for other in kept):
-            kept.append(frame)
-    kept.sort()
-    times = tuple((frame + 0.5) / FPS for frame in kept)
-    return OnsetTrack(times, tuple(logits[kept].sigmoid().tolist()), (), len(logits) / FPS, "picture")
+    return onsets_of_logits(network.logits(squeezed(chosen)))
 
 
 def envelope_of_picture(
@@ -128,12 +106,19 @@ def envelope_of_picture(
     looks = views if isinstance(views, list) else [views]
     powers: Tensor | float = 0.0
     for look in looks:
-        pieces = _pieces(pictures, look, start_s, stop_s, progress, PANORAMA_HEIGHT // 4)
-        motion = torch.cat([region_motion(frames, part) for frames, part in pieces])
+        motion = _read(pictures, look, network, start_s, stop_s, progress)
         powers = network.envelope(motion).values.square() + powers
     if not isinstance(powers, Tensor):
         raise InputError("no region was given; give a view, or a list of them.")
     return Envelope(powers.sqrt())
+
+
+def _read(
+    pictures: Pictures, view: Look, network: PictureNetwork, start_s: float, stop_s: float, progress: Progress | None
+) -> Tensor:  # fmt: skip
+    """Read what a network is told by, piece after piece."""
+    pieces = _pieces(pictures, view, start_s, stop_s, progress, network.panorama_rows)
+    return torch.cat([network.read(frames, look) for frames, look in pieces])
 
 
 def _pieces(
@@ -196,13 +181,3 @@ def _part(view: Look, start: int, stop: int) -> Look:
             f"{FPS:g} a second."
         )
     return view.at(range(start, stop))
-
-
-def _views(panoramas: Tensor, look: Look) -> Tensor:
-    return _squeezed(erp_to_perspective(panoramas, look, SIDE_PX))
-
-
-def _squeezed(frames: Tensor) -> Tensor:
-    if frames.shape[-2:] == (SIDE_PX, SIDE_PX):
-        return frames
-    return F.interpolate(frames, (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)

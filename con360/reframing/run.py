@@ -257,7 +257,7 @@ def _default_size(source_width: int, fov_deg: float, aspect: float) -> tuple[int
 
 
 @dataclass(frozen=True)
-class _Shot:
+class Shot:
     """One frame of the result: its tick of the time base, seconds from the excerpt's start, and the panorama."""
 
     tick: int
@@ -295,7 +295,7 @@ class Job:
         # A common fine base: WebM's reader and frames without a time do not keep the stream's own.
         return Fraction(1, 90000)
 
-    def shots(self) -> tuple[tuple[int, int], Iterator[_Shot]]:
+    def shots(self) -> tuple[tuple[int, int], Iterator[Shot]]:
         """Give rows and columns of the first frame, and all frames in order; the first one begins at 0 s.
 
         Raises:
@@ -310,7 +310,7 @@ class Job:
         return (rows, columns), chain((first,), shots)
 
     def write(
-        self, shots: Iterator[_Shot], clip: ClipStream, heard: Heard, draw: Callable[[_Shot], np.ndarray | Planes]
+        self, shots: Iterator[Shot], clip: ClipStream, heard: Heard, draw: Callable[[Shot], np.ndarray | Planes]
     ) -> None:
         """Write what is drawn of each frame, and the sound beside it."""
         for shot in shots:
@@ -320,15 +320,15 @@ class Job:
         # As in the source, sound may outlast the picture.
         heard.advance(math.inf)
 
-    def _constant(self) -> Iterator[_Shot]:
+    def _constant(self) -> Iterator[Shot]:
         assert self.fps is not None
         frames = self.stream.stored_frames(self.start_s, self.stop_s)
         shots = shown_at_rate(self.stream, frames, self.fps, self.start_s, self.stop_s)
         for tick, pixels in enumerate(shots):
             self.count, self.end_s = tick + 1, (tick + 1) / self.fps
-            yield _Shot(tick, tick / self.fps, pixels())
+            yield Shot(tick, tick / self.fps, pixels())
 
-    def _own_times(self) -> Iterator[_Shot]:
+    def _own_times(self) -> Iterator[Shot]:
         last_tick, last_s = -1, 0.0
         for source_s, pixels in self.stream.stored_frames(self.start_s, self.stop_s):
             # The clip begins with the first frame, even where that begins before or after the excerpt's start.
@@ -340,7 +340,7 @@ class Job:
             if self.count > 1:
                 self._gaps = [min(self._gaps[0], time_s - last_s), max(self._gaps[1], time_s - last_s)]
             last_tick, last_s, self.count = tick, time_s, self.count + 1
-            yield _Shot(tick, time_s, pixels())
+            yield Shot(tick, time_s, pixels())
         end_s = self.stream.end_s if self.stream.ended else self.stop_s
         self.end_s = max(last_s, min(end_s, self.stop_s) - self.start_s)
 

@@ -11,8 +11,8 @@ import torch
 from synthetic_clips import noise, write_video
 
 from con360.cli import main
+from con360.cli.option_groups import PlaceOptions
 from con360.cli.place import placed_sound
-from con360.cli.requests import PlaceOptions
 from con360.errors import InputError
 from con360.media.reader import read_sound
 from con360.media.writer import write_wav

@@ -23,6 +23,8 @@ from con360.models.codecs import (
     vocode,
 )
 from con360.models.spectrum_vocoder import LOUDEST, SpectrumVocoder, SpectrumVocoderConfig
+from con360.records import OnsetTrack, TimeTrack
+from con360.sampling.when import TimeGuide
 from con360.timing import ClipSpec
 from con360.weights.find import model_folder
 from con360.weights.load import load_joint_model, load_vocoder
@@ -171,6 +173,10 @@ def test_cut_ends_read_no_row_past_the_clip():
     other[:, spec.num_latent_rows :] += 1
     assert latents.shape[1] > spec.num_latent_rows
     assert torch.equal(codec.decode(latents, spec).waveform, codec.decode(other, spec).waveform)
+    # The time guide hears the very mel that is vocoded.
+    guide = TimeGuide(codec, TimeTrack(OnsetTrack((0.2,))), spec)
+    heard = codec.log_mel(latents[None, :, : guide.rows])[:, : len(guide.target.levels)]
+    assert torch.equal(heard, mel_between_ends(model.vae_a, latents[None], spec))
     assert not torch.equal(
         MelCodec(model.vae_a, small_vocoder()).decode(latents, spec).waveform,
         MelCodec(model.vae_a, small_vocoder()).decode(other, spec).waveform,

@@ -47,6 +47,7 @@ NAMES = {
     "Con360OmniAudioLoader": "OmniAudio Loader",
     "Con360VideoToAmbisonics": "360° Video→Ambisonics",
     "Con360Level360Video": "Level 360° Video",
+    "Con360Project": "Project onto 360°",
     "Con360SoundField": "Sound Field",
     "Con360RedoSpan": "Redo Span",
     "Con360CheckClip": "Check 360° Clip",

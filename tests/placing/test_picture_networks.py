@@ -30,6 +30,8 @@ from con360.weights.time_networks import save_picture_envelope
 class Watcher:
     """Stands for the network: keeps what it is shown; a bright picture has an onset."""
 
+    panorama_rows, read = OnsetNetwork.panorama_rows, OnsetNetwork.read
+
     def __init__(self) -> None:
         self.seen = []
 

@@ -33,7 +33,14 @@ def figures(effort: Effort) -> Iterator[Figure]:
         tiny_model_folder(place)
         (place / "disk").mkdir()
         mounts = apart(mount, place / "disk").trace == ""
-        jobs = {"generate": generate, "reframe": reframe, "convert": convert, "train": train, "write_frames": frames}
+        jobs = {
+            "generate": generate,
+            "reframe": reframe,
+            "project": project,
+            "convert": convert,
+            "train": train,
+            "write_frames": frames,
+        }
         if effort.name == "test":
             jobs = {name: jobs[name] for name in ("generate", "convert")}
         yield _full(place, jobs, mounts)
@@ -114,6 +121,12 @@ def generate(place: Path, disk: Path) -> str:
 
 def reframe(place: Path, disk: Path) -> str:
     status, _, errors = command("reframe", place / "clip.mp4", "-o", disk / "flat.mp4", "--size", "640x640", "--yaw", 5)
+    return "" if status == 0 else f"{errors}" if status == 1 else f"status {status}: Traceback {errors}"
+
+
+def project(place: Path, disk: Path) -> str:
+    outs = ("-o", disk / "whole.mp4", "--mask", disk / "mask.mp4")
+    status, _, errors = command("project", place / "clip.mp4", *outs, "--height", "512")
     return "" if status == 0 else f"{errors}" if status == 1 else f"status {status}: Traceback {errors}"
 
 

@@ -107,6 +107,7 @@ def figures(effort: Effort) -> Iterator[Figure]:
     doors: tuple[tuple[str, Any, list[Row]], ...] = (
         ("the library", through_library, list(ROWS)),
         ("con360 reframe", through_reframe, [row for row in few if row.has_picture]),
+        ("con360 project", through_project, few),
         ("Load360Video and Reframe360Video", through_nodes, [row for row in few if row.has_picture]),
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -200,6 +201,24 @@ def through_reframe(row: Row, path: Path, place: Path) -> Came:
     if status == 0:
         return Came(wrong="" if out.is_file() else "no file")
     return Came(refused=json.loads(said.strip().splitlines()[-1])["error"] if said else errors[-300:])
+
+
+def through_project(row: Row, path: Path, place: Path) -> Came:
+    """Take a file's sound, copied or coded again, for a flat clip of our own."""
+    from synthetic_clips import write_video
+
+    from con360.media.reader import read_sound
+
+    folder = Path(tempfile.mkdtemp(dir=place))
+    flat = write_video(folder / "flat.mp4", [i / FPS for i in range(FPS)])
+    status, said, errors = command(
+        "project", flat, "-o", folder / "out.mp4", "--height", "64", "--sound", path, "--json"
+    )
+    if status:
+        return Came(refused=json.loads(said.strip().splitlines()[-1])["error"] if said else errors[-300:])
+    if json.loads(said.strip().splitlines()[-1])["sound"] != "copied":
+        return Came()
+    return Came(wrong=_unlike(row, [], read_sound(folder / "out.mp4")[0].waveform.numpy()))
 
 
 def through_nodes(row: Row, path: Path, place: Path) -> Came:

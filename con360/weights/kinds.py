@@ -20,6 +20,7 @@ OMNIAUDIO = "OmniAudio"
 ONSETS = "an onset network of SyncFusion"
 VIDEO2RMS = "Video2RMS of Video-Foley"
 PICTURE_ENVELOPE = "a Con360 envelope network"
+MEANING = "a Con360 meaning network"
 
 UNET_PREFIX, VAE_PREFIX, TEXT_PREFIX = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 _UNET_IN = UNET_PREFIX + "input_blocks.0.0.weight"
@@ -100,6 +101,7 @@ def _takes(channels: int) -> Callable[[Header], bool]:
 _RULES: tuple[tuple[str, Callable[[Header], bool]], ...] = (
     (CONTROL, lambda header: header.metadata.get("format") == "con360-control"),
     (PICTURE_ENVELOPE, lambda header: header.metadata.get("format") == "con360-envelope"),
+    (MEANING, lambda header: header.metadata.get("format") == "con360-meaning"),
     (LORA, _contains(".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "processor.to_q_lora")),
     ("a motion module of HotShot-XL, for SDXL", _contains(".temporal_attentions.")),
     (MOTION, lambda header: _is_motion(header) and _has_last_level(header)),

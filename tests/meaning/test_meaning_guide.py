@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from shared_data import fixture_path, shared_root
+from tiny_meaning import make_tiny_meaning
+from tiny_model import make_tiny_joint_model
 from torch import Tensor
 
 from con360.errors import InputError
-from con360.protocols import Inputs
 from con360.meaning.guide import LOSSES, Agreement, MeaningGuide, MeaningGuideSettings, agreement_of
+from con360.meaning.guiding import Guiding, check_judge
 from con360.meaning.measure import CaptionVectors
-from con360.records import AV
+from con360.models.joint import JointModel
+from con360.pipeline import generate
+from con360.protocols import Inputs
+from con360.records import AV, BasdMaps, Conditions, SaliencyMaps, SceneCaption, Sound, StartClip, View, ViewTrack
 from con360.sampling.joint import Given, sample_joint
 from con360.sampling.settings import SamplerSettings
 from con360.sampling.solvers import DiffusionSchedule
 from con360.sampling.steer import Step, gradient
 
-# The published loops ----------------------------------------------------------------------------------------------------
+# The published loops ------------------------------------------------------------
 
 TAGS = ("lr0", "lr0.1", "lr0.03_inner2_start0.5")
 CASES = [(loss, tag) for loss in ("pairwise", "volume") for tag in TAGS if (loss, tag) != ("volume", "lr0")]
@@ -90,7 +95,9 @@ class Denoiser:
 
     def predict(self, group, x, t, features, shared, film):
         rows = [int(row) for row in features.audio]
-        parts = [self.recorded.network(part, float(t.audio), row) for part, row in zip(x.audio.split(1), rows, strict=True)]
+        parts = [
+            self.recorded.network(part, float(t.audio), row) for part, row in zip(x.audio.split(1), rows, strict=True)
+        ]
         return AV(audio=torch.cat(parts))
 
     def parts(self, group=()):
@@ -160,3 +167,152 @@ def test_losses_and_slopes_equal_their_recordings(recorded, loss):
     assert float(of(latents)) == pytest.approx(recorded.facts["loss"][loss], rel=1e-5)
     wanted = recorded.values[f"loss/{loss}_grad"]
     assert float((gradient(of, latents) - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
+
+
+# The guide in our sampler ------------------------------------------------------------
+
+SECONDS, NAN = 0.5, float("nan")
+SETTINGS = SamplerSettings(steps=2, cfg_video=None, cfg_audio=None, seed=5)
+LATE = MeaningGuideSettings(start=0.5)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> JointModel:
+    return make_tiny_joint_model()
+
+
+def conditions_of(model: JointModel, caption: str = "a red disc humming") -> Conditions:
+    count = model.clip_spec(SECONDS).num_frames
+    maps = torch.rand(count, 16, 32, generator=torch.Generator().manual_seed(0))
+    views = ViewTrack((View(0.0, 0.0, 90.0),) * count)
+    return Conditions(SaliencyMaps(maps, ""), BasdMaps(maps, views, "minmax"), SceneCaption(caption))
+
+
+def made(model: JointModel, guide: MeaningGuideSettings | None = None, settings=SETTINGS, caption="a red disc", **how):
+    guiding = None if guide is None else Guiding(make_tiny_meaning(model), guide)
+    conditions = conditions_of(model, caption)
+    return generate(model, None, conditions, settings, seconds=SECONDS, meaning=guiding, **how)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny):
+    return made(tiny)
+
+
+def term_of(model: JointModel, **settings) -> MeaningGuide:
+    encoder = make_tiny_meaning(model)
+    text = encoder.read_text(["a red disc humming"])
+    read = AV(encoder.read_latents_v, encoder.read_latents_a)
+    return MeaningGuide(CaptionVectors(text, text, text), read, MeaningGuideSettings(**settings))
+
+
+def step_of(model: JointModel, clips: int = 2) -> Step:
+    shapes = model.latent_shapes(model.clip_spec(SECONDS))
+    draw = torch.Generator().manual_seed(1)
+    return Step(1, 2, AV(), shapes.map(lambda s: torch.randn(clips, *s, generator=draw)), active=("video", "audio"))
+
+
+@pytest.mark.parametrize("loss", ["safe", "pairwise", "volume"])
+@pytest.mark.parametrize("update", ["sign", "rms"])
+def test_a_correction_lowers_each_clips_loss_and_moves_as_far_as_stated(tiny, loss, update):
+    term, step = term_of(tiny, loss=loss, update=update, steer="both", strength=0.2), step_of(tiny)
+    after = term.corrected(step, step.x0)
+
+    def values(latents: AV) -> Tensor:
+        return LOSSES[loss](agreement_of(term.text, term.read.audio(latents.audio), term.read.video(latents.video)))
+
+    assert (values(after) < values(step.x0)).all()
+    for m, far in (("audio", 0.02), ("video", 0.002)):
+        moved = (after.get(m) - step.x0.get(m)).flatten(1).square().mean(1).sqrt()
+        assert torch.allclose(moved, torch.full((2,), far), rtol=0.02), m
+
+
+def test_only_what_it_steers_moves_and_each_clip_by_itself(tiny):
+    term, step = term_of(tiny, inner=2), step_of(tiny)
+    after = term.corrected(step, step.x0)
+    assert after.video is step.x0.video and not torch.equal(after.audio, step.x0.audio)
+    alone = term.corrected(step, step.x0.map(lambda x: x[1:]))
+    assert torch.allclose(alone.audio, after.audio[1:], atol=1e-5)
+
+
+def test_the_safe_loss_tells_a_vector_from_its_opposite():
+    t, v, a = torch.nn.functional.normalize(torch.randn(3, 1, 8, generator=torch.Generator().manual_seed(3)), dim=-1)
+    a = torch.nn.functional.normalize(t + v + 0.1 * a, dim=-1)
+    text = CaptionVectors(t, t, t)
+    for_, against = agreement_of(text, a, v), agreement_of(text, -a, v)
+    assert torch.allclose(for_.squared, against.squared)
+    assert float(LOSSES["safe"](against)) > float(LOSSES["safe"](for_)) + 0.5
+
+
+def test_a_guided_clip_repeats_and_keeps_a_record(tiny, plain):
+    one, two = made(tiny, LATE), made(tiny, LATE)
+    assert torch.equal(one.sound.waveform, two.sound.waveform) and torch.equal(one.frames, two.frames)
+    assert not torch.equal(one.sound.waveform, plain.sound.waveform) and not plain.guided
+    (row,) = one.guided
+    assert row["step"] == 1 and all(-1 <= row[name] <= 1 for name in ("volume", "ta", "tv", "va"))
+
+
+def test_at_strength_0_or_where_all_that_moves_is_held_every_bit_stays(tiny, plain):
+    off = made(tiny, MeaningGuideSettings(strength=0))
+    assert torch.equal(off.sound.waveform, plain.sound.waveform) and torch.equal(off.frames, plain.frames)
+    held, start = replace(SETTINGS, hold="sound"), StartClip(sound=plain.sound)
+    clips = [made(tiny, guide, held, start=start) for guide in (None, LATE)]
+    assert torch.equal(clips[0].frames, clips[1].frames)
+
+
+def test_a_held_side_is_listened_to_and_must_hold_something(tiny, plain):
+    held = replace(SETTINGS, hold="sound")
+    guide = MeaningGuideSettings(steer="both", start=0.5)
+    loud = Sound(torch.rand(1, 8000, generator=torch.Generator().manual_seed(2)) - 0.5, 16000)
+    clips = [made(tiny, g, held, start=StartClip(sound=loud)) for g in (None, guide)]
+    assert not torch.equal(clips[0].frames, clips[1].frames)
+    with pytest.raises(InputError, match="silent"):
+        made(tiny, guide, held, start=StartClip(sound=Sound(torch.zeros(1, 8000), 16000)))
+    with pytest.raises(InputError, match="black"):
+        made(tiny, LATE, replace(SETTINGS, hold="picture"), start=StartClip(frames=torch.zeros_like(plain.frames)))
+
+
+def test_it_is_cancelled_within_an_inner_step(tiny):
+    told: list[int] = []
+
+    def progress(done: int, total: int, what: str) -> None:
+        told.append(done)
+        # One correction tells of the picture, of itself and of the sound; the second has begun then.
+        if len(told) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(tiny, MeaningGuideSettings(start=0, inner=3), progress=progress)
+    assert told == [0] * 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"loss": "cosine"}, "choose safe, pairwise, volume"), ({"steer": "text"}, "choose sound"),
+        ({"update": "adam"}, "choose sign"), ({"strength": NAN}, "strength is nan"), ({"inner": 0}, "1 to 50"),
+        ({"start": 0.9, "end": 0.2}, "swap"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_named(settings, said):
+    with pytest.raises(InputError, match=said):
+        MeaningGuideSettings(**settings)
+
+
+def test_bad_input_is_a_sentence(tiny):
+    with pytest.raises(InputError, match="caption is empty"):
+        made(tiny, LATE, caption=" ")
+    two_spaces = CaptionVectors(None, torch.ones(1, 8), torch.ones(1, 6))
+    with pytest.raises(InputError, match="choose pairwise"):
+        MeaningGuide(two_spaces, AV(), MeaningGuideSettings())
+    term = term_of(tiny)
+    term.text = CaptionVectors(*[torch.ones(1, 6)] * 3)
+    with pytest.raises(InputError, match="8 values and its caption 6"):
+        term.corrected(step_of(tiny), step_of(tiny).x0)
+    term, step = term_of(tiny), step_of(tiny)
+    with pytest.raises(InputError, match="no numbers"):
+        term.corrected(step, step.x0.map(lambda x: x * NAN))
+    encoder = make_tiny_meaning(tiny)
+    with pytest.raises(InputError, match="given as a judge"):
+        check_judge(Guiding(encoder), encoder)
+    check_judge(Guiding(encoder), make_tiny_meaning(tiny, 1, "another"))

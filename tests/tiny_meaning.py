@@ -1,18 +1,17 @@
-"""Build an encoder of meaning over any small model: random weights, so its cosines mean nothing, yet they have slopes."""
+"""Build an encoder of meaning over any small model. Its weights are random: cosines mean nothing, yet have slopes."""
 
 from __future__ import annotations
 
 import torch
 
 from con360.meaning.built_in import BuiltInMeaning
-from con360.models.joint import JointModel
 from con360.models.meaning_network import MeaningConfig, MeaningNetwork
 from con360.models.system import AVSystem
 
 WORDS = ("a", "red", "green", "blue", "disc", "ring", "square", "humming", "ticking")
 
 
-def make_tiny_meaning(model: AVSystem | JointModel, seed: int = 0, name: str = "tiny-meaning") -> BuiltInMeaning:
+def make_tiny_meaning(model: AVSystem, seed: int = 0, name: str = "tiny-meaning") -> BuiltInMeaning:
     """Vectors of 8 values."""
     torch.manual_seed(seed)
     network = MeaningNetwork(MeaningConfig(WORDS, width=16, size=8)).eval().requires_grad_(False)

@@ -63,7 +63,7 @@ def meaning_terms(
     encoder = guiding.encoder
     with torch.inference_mode(False), torch.no_grad():
         text = read_captions(encoder, [caption.short])
-    read = AV(*(reading_of(encoder, model, m, spec) for m in MODALITIES))
+    read = AV(reading_of(encoder, model, "video", spec), reading_of(encoder, model, "audio", spec))
     # An encoder of latents lies where its own network is; others read through the codecs.
     modules = () if isinstance(encoder, LatentMeaning) else [m for codec in model.codecs for m in codec.modules()]
     first = min(settings.begins(m) for m in MODALITIES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -58,17 +58,28 @@ class MeaningConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MeaningConfig:
         """Build from plain values; unknown names raise TypeError."""
-        tuples = {f.name for f in fields(cls) if f.name in ("words", "moments_hz")}
-        return cls(**{name: tuple(value) if name in tuples else value for name, value in values.items()})
+        read: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return cls(**read)
 
 
 class MeaningNetwork(nn.Module):
-    """Three networks that end in unit vectors of one length."""
+    """Three networks that end in unit vectors of one length; files name the architecture.
+
+    Attributes:
+        text: numbers of words `[B, L]`, 0 is none, to `[B, D]`. picture: latents `[B, C, T, h, w]` to `[B, D]`.
+        sound: latents `[B, C, R, F]` to `[B, D]`.
+    """
+
+    architecture = "convolutions and moments"
 
     def __init__(self, config: MeaningConfig) -> None:
         super().__init__()
         self.config = config
-        self.text, self.picture, self.sound = Words(config), Picture(config), Sounds(config)
+        self.text, self.picture, self.sound = self.parts(config)
+
+    def parts(self, config: MeaningConfig) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """Make the networks of captions, pictures and sounds; another architecture overrides this."""
+        return Words(config), Picture(config), Sounds(config)
 
 
 class Words(nn.Module):
@@ -140,7 +151,7 @@ class Moments(nn.Module):
 
     @property
     def times(self) -> int:
-        """How many times as wide the result is."""
+        """Width of the result over that of the features."""
         return 1 + 2 * len(self.rates_hz)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Read and write the built-in model's meaning network, a part of its own in the model's folder.
 
-Metadata keys: `meaning_config` (JSON of `MeaningConfig`), `meaning_training` (JSON record), `codecs` (fingerprint of
-the networks whose latents it reads).
+Metadata keys: `meaning_config` (JSON of `MeaningConfig`), `meaning_training` (JSON record), `architecture`, `codecs`
+(fingerprint of the networks whose latents it reads).
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ from .files import problems_of, read_tensors, short
 from .kinds import MEANING, read_header_of
 
 MEANING_FILE = "meaning.safetensors"
-CONFIG, TRAINING, CODECS = "meaning_config", "meaning_training", "codecs"
+CONFIG, TRAINING, CODECS, ARCHITECTURE = "meaning_config", "meaning_training", "codecs", "architecture"
 
 
-def load_meaning_network(path: str | Path, device: torch.device | str = "cpu") -> tuple[MeaningNetwork, str]:
+def load_meaning_network(
+    path: str | Path, device: torch.device | str = "cpu", kind: type[MeaningNetwork] = MeaningNetwork
+) -> tuple[MeaningNetwork, str]:
     """Read a network that `train.meaning.run` wrote, and the fingerprint of the codecs whose latents it reads.
+
+    Args:
+        kind: architecture that the file must hold.
 
     Raises:
         InputError: there is no such file, another model is in it, or its weights do not fit its facts.
@@ -34,10 +39,12 @@ def load_meaning_network(path: str | Path, device: torch.device | str = "cpu") -
     if not path.is_file():
         raise InputError(f"there is no file {path}; name a file of `python -m train.meaning.run`.")
     header = read_header_of(path, MEANING, "the meaning encoder")
+    if (found := header.metadata.get(ARCHITECTURE)) != kind.architecture:
+        raise InputError(f"{short(path)} is a network of {found}; wanted one of {kind.architecture}.")
     try:
         config = MeaningConfig.from_dict(json.loads(header.metadata[CONFIG]))
         with torch.device("meta"):
-            network = MeaningNetwork(config)
+            network = kind(config)
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{short(path)} does not say how its networks are built ({error}); get it again.") from error
     state = read_tensors(path)
@@ -53,7 +60,7 @@ def save_meaning_network(network: MeaningNetwork, path: Path, training: Mapping[
     state = {name: t.detach().half().contiguous() for name, t in network.state_dict().items()}
     metadata = {
         "format": "con360-meaning", CONFIG: json.dumps(network.config.to_dict()), TRAINING: json.dumps(dict(training)),
-        CODECS: codecs,
+        CODECS: codecs, ARCHITECTURE: network.architecture,
     }  # fmt: skip
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)

@@ -152,8 +152,8 @@ def text_of(found: Mapping[str, Any]) -> str:
     )  # fmt: skip
     return (
         f"# Three dials, {found['scenes']} scenes\n\n{clips}\n\n{kept}\n\n{crossed}\n\nClips of {SECONDS:g} s. Chance "
-        f"of the best of {CANDIDATES} views is {1 / CANDIDATES:.3f}. F: {ONSETS} drawn onsets within 50 ms. Text-sound: "
-        f"cosine by the judge. Changes are means of each scene's absolute change.\n"
+        f"of the best of {CANDIDATES} views is {1 / CANDIDATES:.3f}. F: {ONSETS} drawn onsets within 50 ms. Text-"
+        f"sound: cosine by the judge. Changes are means of each scene's absolute change.\n"
     )
 
 

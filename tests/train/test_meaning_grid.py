@@ -90,6 +90,7 @@ def test_scenes_differ_in_what_tells_a_voice():
     assert asked_scene("test", 1) != asked_scene("test", 2) and asked_scene("test", 4) == asked_scene("test", 4)
 
 
+@pytest.mark.slow
 def test_both_commands_resume_and_write_their_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     subject = _stand_in(ClipSpec(2.0))
     made: list[int] = []

@@ -76,7 +76,7 @@ def part_starts(seconds: float, parts: int) -> list[float]:
 
 
 def filter_banks(part: Tensor) -> Tensor:
-    """Normalised filter banks `[B, 1, 128, 204]` of sounds at 16 kHz `[B, S]`, zeros appended before they are scaled."""
+    """Normalise filter banks of sounds at 16 kHz `[B, S]`: `[B, 1, 128, 204]`; zeros are appended before that."""
     banks = kaldi_fbank(part - part.mean(1, keepdim=True), RATE_HZ, BANDS).transpose(1, 2)[..., :FRAMES]
     banks = F.pad(banks, (0, FRAMES - banks.shape[-1]))
     return (banks[:, None] - BANK_MEAN) / BANK_STD

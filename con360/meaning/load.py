@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -25,7 +26,7 @@ BOTH = "+"
 # Names for the model folders' encoders, beside the model's own.
 NAMES = ("pe-av", "imagebind", f"clap{BOTH}clip")
 
-Device = torch.device | str
+Device: TypeAlias = torch.device | str
 _OF_FOLDERS: dict[str, Callable[[Path, Device], MeaningEncoder]] = {MODEL_TYPE: load_pe_av}
 _OF_FILES: dict[str, Callable[[Path, Device], MeaningEncoder]] = {IMAGEBIND: load_imagebind_meaning}
 

@@ -128,13 +128,10 @@ def load_two_spaces(clap: str | Path, clip: str | Path, device: torch.device | s
         if kind != role:
             raise InputError(f"the folder {folder} holds a {kind}; wanted a whole {role.upper()}, texts as well.")
         folders.append(Path(folder).expanduser())
-    networks = [
-        load_network(path, model, role, torch.float32, device)
-        for path, model, role in zip(folders, (transformers.ClapModel, transformers.CLIPModel), ("clap", "clip"),
-                                     strict=True)
-    ]  # fmt: skip
+    hearing = load_network(folders[0], transformers.ClapModel, "clap", torch.float32, device)
+    looking = load_network(folders[1], transformers.CLIPModel, "clip", torch.float32, device)
     return TwoSpacesMeaning(
-        *networks, (_local(folders[0], "AutoTokenizer"), _local(folders[1], "AutoTokenizer")),
+        hearing, looking, (_local(folders[0], "AutoTokenizer"), _local(folders[1], "AutoTokenizer")),
         _local(folders[0], "ClapFeatureExtractor"), read_settings(folders[1] / "preprocessor_config.json", "clip"),
     )  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices import GUIDE_LOSSES, GUIDE_STEERS, HOLDS
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from ..records import ViewpointClip
     from ..sampling.settings import SamplerSettings
 
-# The encoder that lies in the model's folder.
-BUILT_IN = "built-in"
+# The encoder that lies in the model's folder, and what else may be named.
+BUILT_IN, OTHERS = "built-in", "pe-av, imagebind, clap+clip, a file or a folder"
 SELF_PRAISE = "the encoder that guides also ranks the clips, so its figures flatter them; name another one with --judge"
 
 
@@ -51,9 +50,11 @@ def add_meaning(group: Any) -> None:
     group.add_argument("--guide-strength", type=number, metavar="X", help="how far it moves it, 0 to 10 (1)")
     group.add_argument("--guide-start", type=number, metavar="X", help="fraction of the steps before it (0.2)")
     group.add_argument("--guide-end", type=number, metavar="X", help="fraction of the steps after which it stops (1)")
-    group.add_argument("--encoder", metavar="NAME|FILE", help=f"whose meaning guides ({BUILT_IN}, the model's own)")
+    group.add_argument(
+        "--encoder", metavar="NAME|PATH", help=f"whose meaning guides: {OTHERS} ({BUILT_IN}, the model's own)"
+    )
     group.add_argument("--best-of", type=whole, metavar="N", help="make N seeds, 2 to 64, and write the best")
-    group.add_argument("--judge", metavar="NAME|FILE", help=f"encoder that ranks them ({BUILT_IN}); it may not guide")
+    group.add_argument("--judge", metavar="NAME|PATH", help=f"encoder that ranks them, not the guide's ({BUILT_IN})")
 
 
 def check_meaning(options: GenerateRequest, seed: int) -> MeaningGuideSettings | None:
@@ -78,7 +79,6 @@ def check_meaning(options: GenerateRequest, seed: int) -> MeaningGuideSettings |
         raise InputError(
             f"the guide would move the {options.hold}, which --hold keeps as it is; write --guide-steer {other}."
         )
-    _check_file(options.encoder)
     return settings
 
 
@@ -97,14 +97,6 @@ def _check_best(options: GenerateRequest, seed: int) -> None:
         raise InputError(
             f"the encoder {options.judge} guides and cannot judge what it made; name another one with --judge."
         )
-    _check_file(options.judge)
-
-
-def _check_file(name: str | None) -> None:
-    if name is not None and name != BUILT_IN:
-        from ..media.files import existing_file
-
-        existing_file(name)
 
 
 def plan_meaning(
@@ -116,30 +108,25 @@ def plan_meaning(
         InputError: an encoder is missing or cannot be used, or guides and judges at once.
     """
     plan = MeaningPlan()
+    if settings is None and options.best_of is None:
+        return plan
+    from ..meaning.load import load_meaning
+
     if settings is not None:
         from ..meaning.guiding import Guiding
 
-        plan.guiding = Guiding(_encoder(options.encoder, model), settings)
+        plan.guiding = Guiding(load_meaning(options.encoder, model, model.device), settings)
     if options.best_of is not None:
         from ..anew.best import seeds_from
         from ..meaning.guiding import check_judge
 
-        plan.seeds, plan.judge = seeds_from(seed, options.best_of), _encoder(options.judge, model)
+        plan.seeds = seeds_from(seed, options.best_of)
+        plan.judge = load_meaning(options.judge, model, model.device)
         if options.judge is not None:
             check_judge(plan.guiding, plan.judge)
         elif plan.guiding is not None and plan.guiding.encoder.name == plan.judge.name:
             report.notice(SELF_PRAISE)
     return plan
-
-
-def _encoder(name: str | None, model: JointModel) -> MeaningEncoder:
-    from ..meaning.built_in import load_built_in
-
-    if name in (None, BUILT_IN):
-        return load_built_in(model)
-    encoder = load_built_in(model, name)
-    encoder.name = Path(str(name)).name
-    return encoder
 
 
 def make_best(

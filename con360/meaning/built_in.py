@@ -110,4 +110,4 @@ def load_built_in(model: AVSystem, path: str | Path | None = None) -> BuiltInMea
             f"{Path(own if path is None else path).name} reads latents of another model than {model.name}; use the "
             "file that came with the model, or train one for it."
         )
-    return BuiltInMeaning(network, model)
+    return BuiltInMeaning(network, model) if path is None else BuiltInMeaning(network, model, Path(path).name)

@@ -28,7 +28,7 @@ from con360.metrics.frechet import frechet_distance
 from train.evaluation.meaning_subject import SECONDS, Subject, Turned, add_subject, asked_scene, subject_of
 from train.evaluation.store import Store, write_json
 
-UNGUIDED, ANOTHER, BEST = "unguided", "another seed", "best of 4"
+UNGUIDED, ANOTHER, BEST, CONDITIONED = "unguided", "another seed", "best of 4", "class vector"
 LOSSES: tuple[GuideLoss, ...] = ("pairwise", "volume", "safe")
 # Times the published rates (0.1 for sound): 0.03, 0.1 and 0.3.
 STRENGTHS = (0.3, 1.0, 3.0)
@@ -46,15 +46,19 @@ def row_name(loss: GuideLoss, steer: GuideSteer) -> str:
     return f"{loss}, {steer}"
 
 
-ROWS = (UNGUIDED, ANOTHER, BEST, *(row_name(loss, steer) for loss in LOSSES for steer in GUIDE_STEERS))
+ROWS = (UNGUIDED, ANOTHER, BEST, CONDITIONED, *(row_name(loss, steer) for loss in LOSSES for steer in GUIDE_STEERS))
+
+
+# The control alone, as in every row.
+UNTURNED = Turned()
 
 
 # Clips ----------------------------------------------------------------------------------------------------------------
 
 
-def measured(subject: Subject, split: str, index: int, seed: int, guide: MeaningGuideSettings | None) -> dict[str, Any]:
+def measured(subject: Subject, split: str, index: int, seed: int, turned: Turned) -> dict[str, Any]:
     """Make and measure one clip."""
-    clip, seconds = subject.clip(split, index, seed, Turned(what=guide))
+    clip, seconds = subject.clip(split, index, seed, turned)
     return {**subject.figures(clip, asked_scene(split, index)), "seconds": round(seconds, 3)}
 
 
@@ -69,14 +73,12 @@ class Runner:
     def over(self) -> bool:
         return self.end is not None and time.monotonic() >= self.end
 
-    def result(
-        self, part: str, split: str, index: int, seed: int, guide: MeaningGuideSettings | None
-    ) -> dict[str, Any] | None:
+    def result(self, part: str, split: str, index: int, seed: int, turned: Turned = UNTURNED) -> dict[str, Any] | None:
         """A clip's figures from the store, else made now; None once the time is over."""
         if not self.store.has(part, index):
             if self.over:
                 return None
-            self.store.put(part, index, measured(self.subject, split, index, seed, guide))
+            self.store.put(part, index, measured(self.subject, split, index, seed, turned))
             self.say(f"scene {index}: {part}")
         return self.store.get(part, index)
 
@@ -90,12 +92,12 @@ def choose_strength(runner: Runner, steer: GuideSteer, scenes: int) -> tuple[flo
     pair = "ta" if steer == "sound" else "tv"
     found: dict[float, list[tuple[float, float]]] = {}
     for index in range(scenes):
-        plain = runner.result("rate: unguided", "validation", index, 0, None)
+        plain = runner.result("rate: unguided", "validation", index, 0)
         for strength in STRENGTHS:
             for loss in LOSSES:
-                guide = MeaningGuideSettings(loss, steer, strength)
+                turned = Turned(what=MeaningGuideSettings(loss, steer, strength))
                 part = f"rate: {row_name(loss, steer)}, {strength:g}"
-                made = runner.result(part, "validation", index, 0, guide)
+                made = runner.result(part, "validation", index, 0, turned)
                 if plain is None or made is None:
                     return None, {}
                 gain = sum(made["judge"][c] - plain["judge"][c] for c in (pair, "va"))
@@ -110,19 +112,19 @@ def clips_of(runner: Runner, index: int, strengths: Mapping[str, float]) -> dict
     """Every row of one scene, as far as the time goes."""
     rows: dict[str, dict[str, Any]] = {}
     plain = [
-        runner.result(f"seed {k}", "test", index, k * APART, None) for k in range(CANDIDATES)
+        runner.result(f"seed {k}", "test", index, k * APART) for k in range(CANDIDATES)
     ]  # fmt: skip
     seeds = [one for one in plain if one is not None]
     rows |= dict(zip((UNGUIDED, ANOTHER), seeds, strict=False))
     if len(seeds) == CANDIDATES:
         rows[BEST] = {**best_by_guide(seeds), "seconds": sum(one["seconds"] for one in seeds)}
+    asked = {} if runner.subject.conditioned is None else {CONDITIONED: Turned(conditioned=True)}
     for loss in LOSSES:
         for steer in GUIDE_STEERS:
-            guide = MeaningGuideSettings(loss, steer, strengths["picture" if steer == "picture" else "sound"])
-            found = runner.result(row_name(loss, steer), "test", index, 0, guide)
-            if found is not None:
-                rows[row_name(loss, steer)] = found
-    return rows
+            strength = strengths["picture" if steer == "picture" else "sound"]
+            asked[row_name(loss, steer)] = Turned(what=MeaningGuideSettings(loss, steer, strength))
+    made = {row: runner.result(row, "test", index, 0, turned) for row, turned in asked.items()}
+    return rows | {row: found for row, found in made.items() if found is not None}
 
 
 def best_by_guide(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:

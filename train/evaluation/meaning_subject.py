@@ -15,6 +15,7 @@ from con360.choices import BUILT_IN_MODEL, VoiceFollows
 from con360.control import LoadedControl, fingerprint, load_control
 from con360.errors import InputError
 from con360.meaning.built_in import BuiltInMeaning, codecs_fingerprint, load_built_in
+from con360.meaning.conditioned import conditioned
 from con360.meaning.guide import MeaningGuideSettings
 from con360.meaning.guiding import Guiding, check_judge
 from con360.meaning.measure import measure
@@ -56,22 +57,28 @@ def asked_scene(split: str, index: int) -> Scene:
 
 @dataclass(frozen=True)
 class Turned:
-    """Which dials are turned: where (the control), when (a track), what (a guide)."""
+    """Which dials are turned: where (the control), when (a track), what (a guide, or a trained class vector)."""
 
     where: bool = True
     when: TimeTrack | None = None
     what: MeaningGuideSettings | None = None
+    conditioned: bool = False
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The model under test, the encoder that guides it, and the judge of what came."""
+    """The model under test, the encoder that guides it, and the judge of what came.
+
+    Args:
+        conditioned: the model with a trained class vector; None without one.
+    """
 
     model: JointModel
     control: LoadedControl | None
     settings: SamplerSettings
     encoder: MeaningEncoder
     judge: MeaningEncoder
+    conditioned: JointModel | None = None
 
     def track(self, scene: Scene) -> ViewTrack:
         """A still view at the first performer."""
@@ -85,9 +92,11 @@ class Subject:
         saliency = SaliencyMaps(saliency_maps(scene, spec, "truth", method), "truth")
         conditions = Conditions(saliency, basd_maps(track, MAP_HEIGHT), scene.caption(), when=turned.when)
         strengths = {"when": 0.0} if self.reads_tracks else {}
+        model = self.conditioned if turned.conditioned else self.model
+        assert model is not None  # rows without a model are not asked for
         began = time.perf_counter()
         made = generate(
-            self.model, self.control if turned.where else None, conditions,
+            model, self.control if turned.where else None, conditions,
             replace(self.settings, seed=self.settings.seed + seed), seconds=SECONDS, strengths=strengths,
             when=TimeGuideSettings(), meaning=None if turned.what is None else Guiding(self.encoder, turned.what),
         )  # fmt: skip
@@ -174,6 +183,7 @@ def add_subject(add: Any) -> None:
     add("--out", type=Path, required=True, help="folder for results and table")
     add("--judge", type=Path, required=True, help="judge that `train.meaning.run judge` wrote")
     add("--encoder", type=Path, help="encoder that guides (default: the model's own)")
+    add("--condition", type=Path, help="class vector of `train.meaning.condition`, over the same encoder")
     add("--model", default=BUILT_IN_MODEL, help=f"model name or folder (default: {BUILT_IN_MODEL})")
     add("--control", help="control file (default: the model's own)")
     add("--scenes", type=int, default=64, help="number of test scenes (default: 64)")
@@ -197,6 +207,7 @@ def subject_of(args: Any) -> tuple[Subject, dict[str, Any]]:
     request: Mapping[str, Any] = {
         "model": fingerprint(*model.backbones()), "settings": vars(settings), "seconds": SECONDS,
         "control": control and fingerprint(control.module), "encoder": fingerprint(encoder.network),
-        "judge": fingerprint(judge.network),
+        "judge": fingerprint(judge.network), "condition": args.condition and args.condition.name,
     }  # fmt: skip
-    return Subject(model, control, settings, encoder, judge), dict(request)
+    own = None if args.condition is None else conditioned(model, args.condition, encoder)
+    return Subject(model, control, settings, encoder, judge, own), dict(request)

@@ -23,7 +23,7 @@ class MeaningRunConfig(RunConfig):
     scenes: Path | None = _option(None, "folder of encoded scenes (beside out)")
     base: str = _option(BUILT_IN_MODEL, "model name or folder whose latents are read")
     first: int = _option(ENCODERS_SCENES, "number of the first scene to train on")
-    pool: int = _option(2000, "number of scenes to train on")
+    pool: int = _option(1500, "number of scenes to train on")
     width: int = _option(128, "channels inside the networks")
     size: int = _option(128, "length of the vectors")
 
@@ -34,8 +34,8 @@ class MeaningRunConfig(RunConfig):
     warmup: int = _option(50, "steps over which the learning rate rises")
     weight_decay: float = _option(2e-2, "weight decay of AdamW")
     ema_decay: float = _option(0.99, "decay of the weights' moving average, which is saved; 0: save the last weights")
-    held_out: int = _option(192, "number of unseen clips for validation losses")
-    num_samples: int = _option(192, "unseen clips per validation of recalls")
+    held_out: int = _option(100, "number of unseen clips for validation losses")
+    num_samples: int = _option(100, "unseen clips per validation of recalls")
     log_every: int = _option(20, "steps between lines in log.jsonl and TensorBoard")
     checkpoint_every: int = _option(200, "steps between checkpoints; 0: only the last")
 
@@ -60,7 +60,7 @@ class JudgeRunConfig(MeaningRunConfig):
 
     out: Path = _option(Path("runs/meaning/judge.safetensors"), "weights to write")
     first: int = _option(JUDGES_SCENES, "number of the first scene to train on")
-    pool: int = _option(1400, "number of scenes to train on")
+    pool: int = _option(1200, "number of scenes to train on")
     width: int = _option(96, "channels inside the networks")
     size: int = _option(96, "length of the vectors")
     steps: int | None = _option(1200, "optimiser steps")

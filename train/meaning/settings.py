@@ -27,7 +27,7 @@ class MeaningRunConfig(RunConfig):
     width: int = _option(128, "channels inside the networks")
     size: int = _option(128, "length of the vectors")
 
-    steps: int | None = _option(1400, "optimiser steps")
+    steps: int | None = _option(800, "optimiser steps")
     batch_size: int = _option(64, "clips per step (--batch): each is told from all others")
     learning_rate: float = _option(2e-3, "peak learning rate (--rate)")
     rate_floor: float = _option(0.02, "cosine: share of the peak rate that is left at the end")
@@ -37,9 +37,9 @@ class MeaningRunConfig(RunConfig):
     held_out: int = _option(100, "number of unseen clips for validation losses")
     num_samples: int = _option(100, "unseen clips per validation of recalls")
     log_every: int = _option(20, "steps between lines in log.jsonl and TensorBoard")
-    checkpoint_every: int = _option(200, "steps between checkpoints; 0: only the last")
+    checkpoint_every: int = _option(100, "steps between checkpoints; 0: only the last")
 
-    pairs_steps: int = _option(900, "steps that contrast the three pairs alone, before the volume joins")
+    pairs_steps: int = _option(500, "steps that contrast the three pairs alone, before the volume joins")
     pairs_weight: float = _option(0.5, "weight of the pairs beside the volume")
     one_sided: bool = _option(False, "volume: hold the other side of each direction, as the published training does")
     noise: float = _option(0.5, "most noise on latents, over their spread; half of the clips have none")
@@ -63,6 +63,6 @@ class JudgeRunConfig(MeaningRunConfig):
     pool: int = _option(1200, "number of scenes to train on")
     width: int = _option(96, "channels inside the networks")
     size: int = _option(96, "length of the vectors")
-    steps: int | None = _option(1200, "optimiser steps")
+    steps: int | None = _option(700, "optimiser steps")
     seed: int = _option(1, "seed of weights, order and noise")
     pairs_steps: int = _option(1_000_000, "steps that contrast the three pairs alone, before the volume joins")

@@ -53,8 +53,8 @@ def check_rules(rules: tuple[str, ...], speech_model: str, match_model: str) -> 
     if "match" in rules and not match_model:
         raise InputError(
             "the cleaning rule 'match' compares the picture with the sound: give --match-model an encoder "
-            f"({BUILT_IN_MEANING}, {', '.join(NAMES[:2])}, a file or a folder), or a folder of CLAP, which compares the "
-            "sound with the caption."
+            f"({BUILT_IN_MEANING}, {', '.join(NAMES[:2])}, a file or a folder), or a folder of CLAP, which compares "
+            "the sound with the caption."
         )
     if "match" in rules:
         places_of(match_model)

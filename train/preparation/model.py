@@ -144,8 +144,8 @@ def match_encoder(named: str, model: str, device: str) -> MeaningEncoder:
     """Load the encoder of the rule `match`, once per process.
 
     Args:
-        named: as for `con360.meaning.load.load_meaning`. model: as the user named it; its latents are read by `built-in`
-            and files of `train.meaning.run`.
+        named: as for `con360.meaning.load.load_meaning`.
+        model: as the user named it; its latents are read by `built-in` and by files of `train.meaning.run`.
     """
     from con360.meaning.load import load_meaning, reads_latents
     from con360.weights.find import model_folder

@@ -3,11 +3,13 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .ambisonics import Con360AmbisonicsToHeadphones, Con360MixAmbisonics, Con360RotateAmbisonics
+from .best_of import Con360BestOf
 from .caption import CubemapCaption
 from .compare import Con360Compare, Con360OverlayPreview
 from .crop import Con360ViewpointCrop
 from .field_preview import Con360AmbisonicsPreview
 from .former import FORMER, announce
+from .guide import Con360MeaningGuide
 from .host import folders, pages, words
 from .level import Con360Level360Video
 from .load_video import Load360Video
@@ -58,6 +60,8 @@ NODES: list[type[io.ComfyNode]] = [
     Con360TimeTrack,
     Con360TimeTrackPreview,
     Con360RedoSpan,
+    Con360MeaningGuide,
+    Con360BestOf,
 ]
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..choices import (
         ClipSound,
         Eye,
+        GuideLoss,
+        GuideSteer,
         LooksTo,
         Quality,
         Ranking,
@@ -156,6 +158,20 @@ class TimeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeaningOptions:
+    """A guide by meaning, by whose encoder, and of how many seeds the best is kept by whose judgement; None is none."""
+
+    guide: GuideLoss | None
+    guide_steer: GuideSteer | None
+    guide_strength: float | None
+    guide_start: float | None
+    guide_end: float | None
+    encoder: str | None
+    best_of: int | None
+    judge: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RedoOptions:
     """A span to make anew, what of it and by what; files of latents that are written and read."""
 
@@ -194,7 +210,7 @@ class DemoRequest(Request, ModelOptions):
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest(
     Request, ExcerptOptions, SoundOptions, SaliencyOptions, DirectionOptions, SamplingOptions, CaptioningOptions,
-    StartOptions, TimeOptions, RedoOptions, ModelOptions,
+    StartOptions, TimeOptions, MeaningOptions, RedoOptions, ModelOptions,
 ):  # fmt: skip
     """`con360 generate`."""
 

@@ -23,7 +23,7 @@ from ..weights.meaning import MEANING_FILE, load_meaning_network
 from .captions import checked_captions
 from .pieces import piece_means
 
-BUILT_IN_MEANING = "built-in"
+BUILT_IN_MEANING, OWN = "built-in", "con360-meaning"
 
 
 class BuiltInMeaning:
@@ -36,7 +36,7 @@ class BuiltInMeaning:
 
     shared = True
 
-    def __init__(self, network: MeaningNetwork, model: AVSystem, name: str = "con360-meaning") -> None:
+    def __init__(self, network: MeaningNetwork, model: AVSystem, name: str = OWN) -> None:
         self.network, self.model, self.name = network, model, name
 
     def read_text(self, captions: Sequence[str]) -> Tensor:
@@ -91,13 +91,13 @@ def codecs_fingerprint(model: AVSystem) -> str:
 
 def load_built_in(
     model: AVSystem, path: str | Path | None = None, *, kind: type[MeaningNetwork] = MeaningNetwork,
-    name: str = "con360-meaning",
+    name: str = "",
 ) -> BuiltInMeaning:  # fmt: skip
     """Load the network that lies in a model's folder.
 
     Args:
         path: a file of `train.meaning.run`; None is the model's own.
-        kind: architecture that the file holds. name: for records.
+        kind: architecture that the file holds. name: for records; none is the file's, or that of the model's own.
 
     Raises:
         InputError: the folder has none, it cannot be used, or it reads latents of another model.
@@ -114,4 +114,4 @@ def load_built_in(
             f"{file.name} reads latents of another model than {model.name}; use the file that came with the model, or "
             "train one for it."
         )
-    return BuiltInMeaning(network, model, name)
+    return BuiltInMeaning(network, model, name or (OWN if path is None else file.name))

@@ -51,6 +51,8 @@ NAMES = {
     "Con360RedoSpan": "Redo Span",
     "Con360TimeTrack": "Time Track",
     "Con360TimeTrackPreview": "Time Track Preview",
+    "Con360MeaningGuide": "Guide by Meaning",
+    "Con360BestOf": "Best of Seeds",
 }
 FORMER = {
     "ViewpointCrop": "Viewpoint Crop",
@@ -99,6 +101,7 @@ SEARCHED = {
     "horizon": "Con360Level360Video", "360": "Con360AmbisonicsToHeadphones",
     "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
     "video to sound": "Con360VideoToAmbisonics", "retake": "Con360RedoSpan", "onsets": "Con360TimeTrack",
+    "GRAM": "Con360MeaningGuide", "best of N": "Con360BestOf",
 }  # fmt: skip
 
 

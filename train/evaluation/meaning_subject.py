@@ -57,7 +57,7 @@ def asked_scene(split: str, index: int) -> Scene:
 
 @dataclass(frozen=True)
 class Turned:
-    """Which dials are turned: where (the control), when (a track), what (a guide, or a trained class vector)."""
+    """Dials that are turned: where (the control), when (a track), what (a guide, or a trained class vector)."""
 
     where: bool = True
     when: TimeTrack | None = None

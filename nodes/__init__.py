@@ -14,6 +14,7 @@ from .host import folders, pages, words
 from .level import Con360Level360Video
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
+from .meaning import Con360Meaning, Con360MeaningLoader
 from .metrics import Con360SaliencyKL
 from .omniaudio import Con360OmniAudioLoader, Con360VideoToAmbisonics
 from .place_sound import Con360PlaceSound
@@ -62,6 +63,8 @@ NODES: list[type[io.ComfyNode]] = [
     Con360RedoSpan,
     Con360MeaningGuide,
     Con360BestOf,
+    Con360MeaningLoader,
+    Con360Meaning,
 ]
 
 

@@ -54,6 +54,13 @@ FIELD = Workflow("field", [Column("field", 420, [
 ])], app=([], []))  # fmt: skip
 # One that needs no run to be shown, and a long one to run.
 SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
+MEANING = Workflow("meaning", [Column("meaning", 420, [
+    Node(1, "Load360Video", 600, height=128),
+    Node(2, "Con360ModelLoader", 260),
+    Node(3, "Con360MeaningLoader", 130, model=To(2, "model")),
+    Node(4, "Con360Meaning", 300, encoder=To(3, "encoder"), images=To(1, "frames"), audio=To(1, "audio"),
+         fps=To(1, "fps"), caption="a red disc hums in front"),
+])], app=([], []))  # fmt: skip
 # A drawing beside a sound that needs no model.
 DRAWN = json.dumps(
     {
@@ -83,6 +90,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (AMBISONICS, False, ["Con360OmniAudioLoader", "Con360VideoToAmbisonics"]),
     (FIELD, False, ["Con360SoundField"]),
     (TRACKED, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
+    (MEANING, False, ["Con360MeaningLoader", "Con360Meaning"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

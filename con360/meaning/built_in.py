@@ -23,7 +23,7 @@ from ..weights.meaning import MEANING_FILE, load_meaning_network
 from .captions import checked_captions
 from .pieces import piece_means
 
-BUILT_IN_MEANING = "built-in"
+BUILT_IN_MEANING, OWN = "built-in", "con360-meaning"
 
 
 class BuiltInMeaning:
@@ -36,7 +36,7 @@ class BuiltInMeaning:
 
     shared = True
 
-    def __init__(self, network: MeaningNetwork, model: AVSystem, name: str = "con360-meaning") -> None:
+    def __init__(self, network: MeaningNetwork, model: AVSystem, name: str = OWN) -> None:
         self.network, self.model, self.name = network, model, name
 
     def read_text(self, captions: Sequence[str]) -> Tensor:
@@ -89,25 +89,29 @@ def codecs_fingerprint(model: AVSystem) -> str:
     return fingerprint(*(codec.modules()[0] for codec in model.codecs))
 
 
-def load_built_in(model: AVSystem, path: str | Path | None = None) -> BuiltInMeaning:
+def load_built_in(
+    model: AVSystem, path: str | Path | None = None, *, kind: type[MeaningNetwork] = MeaningNetwork,
+    name: str = "",
+) -> BuiltInMeaning:  # fmt: skip
     """Load the network that lies in a model's folder.
 
     Args:
         path: a file of `train.meaning.run`; None is the model's own.
+        kind: architecture that the file holds. name: for records; none is the file's, or that of the model's own.
 
     Raises:
         InputError: the folder has none, it cannot be used, or it reads latents of another model.
     """
-    own = Path(getattr(model, "folder", "") or ".") / MEANING_FILE
-    if path is None and not own.is_file():
+    file = Path(getattr(model, "folder", "") or ".") / MEANING_FILE if path is None else Path(path)
+    if path is None and not file.is_file():
         raise InputError(
             f"the model {model.name} has no {MEANING_FILE}, by which its meaning would be read; name another encoder, "
             "or train one with `python -m train.meaning.run encoder`."
         )
-    network, codecs = load_meaning_network(own if path is None else path, model.device)
+    network, codecs = load_meaning_network(file, model.device, kind)
     if codecs != codecs_fingerprint(model):
         raise InputError(
-            f"{Path(own if path is None else path).name} reads latents of another model than {model.name}; use the "
-            "file that came with the model, or train one for it."
+            f"{file.name} reads latents of another model than {model.name}; use the file that came with the model, or "
+            "train one for it."
         )
-    return BuiltInMeaning(network, model) if path is None else BuiltInMeaning(network, model, Path(path).name)
+    return BuiltInMeaning(network, model, name or (OWN if path is None else file.name))

@@ -43,13 +43,33 @@ def load_meaning(named: str | Path | None, model: AVSystem | None = None, device
     Raises:
         InputError: there is no such encoder, it cannot be used, or the built-in one is asked for without a model.
     """
-    name = str(named or BUILT_IN_MEANING)
-    if name == BUILT_IN_MEANING:
+    places = places_of(named)
+    if not places:
         return load_built_in(_wanted(model))
-    places = [_place(part) for part in (name.split(BOTH) if _is_pair(name) else [name])]
     if len(places) == 2:
         return load_two_spaces(places[0], places[1], device)
     return _of_folder(places[0], device) if places[0].is_dir() else _of_file(places[0], model, device)
+
+
+def places_of(named: str | Path | None) -> list[Path]:
+    """Find the files or folders of an encoder, without reading them; the built-in one has none of its own.
+
+    Args:
+        named: as for `load_meaning`.
+
+    Raises:
+        InputError: there is no such encoder.
+    """
+    name = str(named or BUILT_IN_MEANING)
+    if name == BUILT_IN_MEANING:
+        return []
+    return [_place(part) for part in (name.split(BOTH, 1) if _is_pair(name) else [name])]
+
+
+def reads_latents(named: str | Path | None) -> bool:
+    """True where an encoder reads a model's latents, so that the model must be at hand."""
+    places = places_of(named)
+    return not places or (places[0].is_file() and kind_of(read_header(places[0])) == MEANING)
 
 
 def _is_pair(name: str) -> bool:

@@ -111,6 +111,14 @@ def measure(
     return meaning_of(encoder, text, encoder.read_picture(frames, fps), encoder.read_sound(sounds, rate_hz))
 
 
+def figures_text(found: Meaning) -> str:
+    """Say the figures of one clip in words, all of them and whose they are."""
+    said = f"by {found.encoder}: caption and sound {float(found.ta):.3f}, caption and picture {float(found.tv):.3f}"
+    if found.va is None or found.volume is None:
+        return f"{said}; it has no common space of picture and sound, so no volume."
+    return f"{said}, picture and sound {float(found.va):.3f} (cosines, 1 is agreed); volume {float(found.volume):.3f}."
+
+
 def check_picture(frames: Tensor) -> None:
     """Refuse pictures `[..., 3, H, W]` in which nothing is to be seen.
 

@@ -109,9 +109,9 @@ class Picture(nn.Module):
         super().__init__()
         width = config.width
         self.frames = nn.Sequential(
-            nn.Conv2d(config.channels_v, width // 4, 3, padding=1), nn.GELU(),
-            nn.Conv2d(width // 4, width // 2, 3, stride=2, padding=1), nn.GELU(),
+            nn.Conv2d(config.channels_v, width // 2, 4, stride=2, padding=1), nn.GELU(),
             nn.Conv2d(width // 2, width, 3, stride=2, padding=1), nn.GELU(),
+            nn.Conv2d(width, width, 1), nn.GELU(),
         )  # fmt: skip
         self.frame = nn.Linear(2 * width, width)
         self.moments = Moments(config, 1 / config.fps)

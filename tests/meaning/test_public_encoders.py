@@ -48,6 +48,7 @@ def check_reads(encoder: MeaningEncoder) -> None:
     assert all(x.grad is not None and x.grad.abs().amax() > 0 for x in (frames, sounds))
 
 
+@pytest.mark.slow
 def test_pe_av_reads_as_transformers_does() -> None:
     transformers = pytest.importorskip("transformers.models.pe_audio_video")
     from transformers import PeAudioFeatureExtractor, ViTConfig

@@ -78,3 +78,32 @@ class TestMeaning:
     def test_a_loss_that_is_not_known_is_refused(self, run: Any) -> None:
         done = run(guided(loss="cosine"))
         assert done.status == "refused" and "'cosine' not in" in str(done.complaints)
+
+    def test_the_clip_is_measured_by_the_encoder_that_is_loaded(self, run: Any) -> None:
+        done = run(measured())
+        *numbers, report = outputs(done, "24")
+        assert all(-1 <= number <= 1 for number in numbers) and 0 <= numbers[3]
+        assert report.startswith("by con360-meaning: caption and sound ") and f"volume {numbers[3]:.3f}" in report
+
+    @pytest.mark.parametrize(
+        ("node", "inputs", "said"), [("24", {"caption": " "}, "caption is empty"), ("23", {}, "name a model")]
+    )
+    def test_nothing_to_measure_or_to_read_by_is_said(
+        self, run: Any, node: str, inputs: dict[str, Any], said: str
+    ) -> None:
+        prompt = measured()
+        prompt[node]["inputs"] |= inputs
+        if not inputs:
+            del prompt["23"]["inputs"]["model"]
+        done = run(prompt)
+        assert (done.status, done.failed_node) == ("error", node) and said in str(done.error)
+
+
+def measured() -> dict[str, Any]:
+    """Return the workflow with a loader and a measure, nodes 23 and 24; the sampler reads the report, so both run."""
+    prompt = workflow(control=False, caption=["24", 4])
+    inputs = {"encoder": ["23", 0], "images": ["1", 0], "audio": ["1", 1], "caption": "a red disc hums", "fps": 8.0}
+    return prompt | {
+        "23": {"class_type": "Con360MeaningLoader", "inputs": {"encoder": "built in", "model": ["5", 0]}},
+        "24": {"class_type": "Con360Meaning", "inputs": inputs},
+    }

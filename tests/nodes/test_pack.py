@@ -53,6 +53,8 @@ NAMES = {
     "Con360TimeTrackPreview": "Time Track Preview",
     "Con360MeaningGuide": "Guide by Meaning",
     "Con360BestOf": "Best of Seeds",
+    "Con360MeaningLoader": "Meaning Loader",
+    "Con360Meaning": "Meaning",
 }
 FORMER = {
     "ViewpointCrop": "Viewpoint Crop",

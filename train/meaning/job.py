@@ -24,8 +24,9 @@ from train.meaning.scenes import Clip
 from train.meaning.settings import MeaningRunConfig
 from train.monitor import Monitor
 
-# Clips are cut to whole seconds, two at least.
 FRAMES_PER_S, ROWS_PER_S, SECONDS, ROW_MULTIPLE = 8, 25, 4, 8
+# Seconds that a step reads of its clips, one of these by chance; short ones cost less.
+PARTS_S = (2, 2, 2, 3, 4)
 # Temperatures start here and never fall below the least.
 TEMPERATURE, LEAST_TEMPERATURE = 0.07, 0.02
 _DIRECTION = re.compile("|".join(sorted((f" {words}" for words in DIRECTION_WORDS), key=len, reverse=True)))
@@ -133,7 +134,7 @@ class MeaningJob:
             torch.stack([self._noise(one, g) for one, g in zip(latents, generators, strict=True)])
             for latents in (batch.picture, batch.sound)
         )
-        seconds = int(torch.randint(2, SECONDS + 1, (), generator=generators[0]))
+        seconds = PARTS_S[int(torch.randint(len(PARTS_S), (), generator=generators[0]))]
         first = int(torch.randint(SECONDS - seconds + 1, (), generator=generators[0]))
         return Drawn(_padded(words), noise_v, noise_a, first, seconds, step >= self.config.pairs_steps)
 

@@ -41,7 +41,8 @@ def setup_of(config: RunConfig, device: torch.device) -> Setup:
     source = scenes(folder, ScenesAsked("train", config.first, config.pool), model)
     held_out = scenes(folder, ScenesAsked("validation", 0, config.held_out), model)
     kind = JudgeNetwork if isinstance(config, JudgeRunConfig) else MeaningNetwork
-    job = MeaningJob(config, kind(network_config(config, model)))
+    # CPUs convolve faster so.
+    job = MeaningJob(config, kind(network_config(config, model)).to(memory_format=torch.channels_last))
     codecs = codecs_fingerprint(model)
     return Setup(job, source, held_out, lambda path, loop, figures: _write(path, config, job, loop, figures, codecs))
 

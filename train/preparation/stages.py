@@ -41,8 +41,16 @@ from con360.sounding.pictures import clip_picture, clip_values, front_view, squa
 from con360.viewpoint.basd import basd_maps
 from con360.viewpoint.choose import viewpoint_notices, viewpoints
 from train.examples import MAP_HEIGHT, make_example, scene_of
-from train.preparation.cleaning import Rejected, check_match, check_silent, check_speech, check_static
-from train.preparation.model import load_encoders, load_field_model
+from train.preparation.cleaning import (
+    Rejected,
+    check_match,
+    check_seen,
+    check_silent,
+    check_speech,
+    check_static,
+    reads_captions,
+)
+from train.preparation.model import load_encoders, load_field_model, match_encoder
 from train.preparation.plan import Segment, is_scene
 from train.preparation.settings import SALIENCY_HEIGHT, TRUTH, Settings
 from train.preparation.sources import scene_number
@@ -157,8 +165,11 @@ def clean(work: Work, settings: Settings) -> Work:
         check_silent(mono)
     if "speech" in settings.clean:
         check_speech(mono, settings.speech_model)
-    if "match" in settings.clean:
+    if "match" in settings.clean and reads_captions(settings.match_model):
         check_match(mono, work.caption, settings.match_model, settings.min_match)
+    elif "match" in settings.clean:
+        encoder = match_encoder(settings.match_model, settings.facts.model, work.device)
+        check_seen(clip.frames, clip.fps, mono, encoder, settings.min_match)
     return work
 
 

@@ -150,7 +150,7 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
         BUILT_IN_MODEL, "the built-in model: shows the method on any machine",
         PublishedWeights(
             "con360-tiny", "in this package", "Apache-2.0", "20 M weights",
-            "it draws coloured shapes of 64 px; its meaning.safetensors compares captions, pictures and sounds of these",
+            "it draws coloured shapes of 64 px; its meaning.safetensors compares captions, pictures, sounds",
         ),
         (), "", lambda _: True,
     ),

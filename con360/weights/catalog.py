@@ -149,7 +149,8 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
     KnownPart(
         BUILT_IN_MODEL, "the built-in model: shows the method on any machine",
         PublishedWeights(
-            "con360-tiny", "in this package", "Apache-2.0", "20 M weights", "it draws coloured shapes of 64 px"
+            "con360-tiny", "in this package", "Apache-2.0", "20 M weights",
+            "it draws coloured shapes of 64 px; its meaning.safetensors compares captions, pictures, sounds",
         ),
         (), "", lambda _: True,
     ),

@@ -14,7 +14,7 @@ from torch import Tensor
 from con360.choices import BUILT_IN_MODEL, VoiceFollows
 from con360.control import LoadedControl, fingerprint, load_control
 from con360.errors import InputError
-from con360.meaning.built_in import BuiltInMeaning, codecs_fingerprint, load_built_in
+from con360.meaning.built_in import load_built_in
 from con360.meaning.conditioned import conditioned
 from con360.meaning.guide import MeaningGuideSettings
 from con360.meaning.guiding import Guiding, check_judge
@@ -34,11 +34,10 @@ from con360.sound.mels import log_mel
 from con360.viewpoint.basd import basd_maps
 from con360.weights.find import control_file, model_folder
 from con360.weights.load import load_joint_model
-from con360.weights.meaning import load_meaning_network
 from train.evaluation.bench import saliency_maps
 from train.evaluation.probes import holds
 from train.examples import MAP_HEIGHT, scene_of
-from train.meaning.judge_network import JudgeNetwork
+from train.meaning.judge import load_judge
 
 SECONDS = 2.0
 # In turn, so that picture and sound share something in two of three scenes.
@@ -166,18 +165,6 @@ def _values(embedding: Tensor) -> list[float]:
 # The command ----------------------------------------------------------------------------------------------------------
 
 
-def judge_of(path: str | Path, model: JointModel) -> BuiltInMeaning:
-    """Load a judge that `train.meaning.run judge` wrote.
-
-    Raises:
-        InputError: it cannot be used, or reads latents of another model.
-    """
-    network, codecs = load_meaning_network(path, model.device, JudgeNetwork)
-    if codecs != codecs_fingerprint(model):
-        raise InputError(f"{Path(path).name} reads latents of another model than {model.name}; train one for it.")
-    return BuiltInMeaning(network, model, f"judge {Path(path).stem}")
-
-
 def add_subject(add: Any) -> None:
     """Add the options of the model under test."""
     add("--out", type=Path, required=True, help="folder for results and table")
@@ -202,7 +189,7 @@ def subject_of(args: Any) -> tuple[Subject, dict[str, Any]]:
     model = load_joint_model(model_folder(args.model))
     path = control_file(args.control, model_folder(args.model))
     control, settings = None if path is None else load_control(path), default_settings(model, steps=args.steps)
-    encoder, judge = load_built_in(model, args.encoder), judge_of(args.judge, model)
+    encoder, judge = load_built_in(model, args.encoder), load_judge(args.judge, model)
     check_judge(Guiding(encoder), judge)
     request: Mapping[str, Any] = {
         "model": fingerprint(*model.backbones()), "settings": vars(settings), "seconds": SECONDS,

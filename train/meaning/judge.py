@@ -1,6 +1,6 @@
 """Print how well an encoder finds captions, pictures and sounds of unseen scenes, beside chance.
 
-    python -m train.meaning.judge runs/meaning/meaning.safetensors --judge runs/meaning/judge.safetensors --scenes 384
+    python -m train.meaning.judge runs/meaning/meaning.safetensors --judge runs/meaning/judge.safetensors --scenes 256
 
 R@K is the share of queries whose own answer is among the K best. *V* ranks captions and clips by the volume of caption,
 picture and sound, *sum* by the two cosines with the caption. Cosines and volume of true triples stand beside those of
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("weights", type=Path, help="file of `train.meaning.run encoder`")
     parser.add_argument("--judge", type=Path, help="file of `train.meaning.run judge`, whose figures are printed, too")
     parser.add_argument("--model", default=BUILT_IN_MODEL, help="model name or folder whose latents are read")
-    parser.add_argument("--scenes", type=int, default=384, help="unseen scenes")
+    parser.add_argument("--scenes", type=int, default=256, help="unseen scenes")
     parser.add_argument("--cache", type=Path, default=Path("runs/meaning/scenes"), help="folder of encoded scenes")
     parser.add_argument("--seconds", type=int, default=SECONDS, choices=range(2, SECONDS + 1), help="of each clip")
     args = parser.parse_args(argv)

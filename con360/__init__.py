@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .anew.views import generate_views
     from .door import ambisonics, load_model, make_conditions, place
     from .errors import InputError
+    from .meaning.guide import MeaningGuideSettings
+    from .meaning.guiding import Guiding
+    from .meaning.load import load_meaning
     from .media.reader import read_panorama
     from .media.timelines import read_time_track
     from .media.writer import write_clip
@@ -58,6 +61,7 @@ _HOMES = {
     "generate": ".pipeline",
     "generate_views": ".anew.views",
     "redo": ".anew.redo",
+    "load_meaning": ".meaning.load",
     "crop_view": ".pipeline",
     "reframe": ".reframing.run",
     "level": ".reframing.level",
@@ -87,6 +91,8 @@ _HOMES = {
     "LevelSettings": ".reframing.level",
     "SamplerSettings": ".sampling.settings",
     "TimeGuideSettings": ".sampling.when",
+    "MeaningGuideSettings": ".meaning.guide",
+    "Guiding": ".meaning.guiding",
     "AmbisonicsSettings": ".sounding.settings",
 }
 
@@ -95,8 +101,10 @@ __all__ = [
     "Conditions",
     "Envelope",
     "Follow",
+    "Guiding",
     "InputError",
     "LevelSettings",
+    "MeaningGuideSettings",
     "OnsetTrack",
     "PanoramaClip",
     "PlacedSound",
@@ -120,6 +128,7 @@ __all__ = [
     "generate_views",
     "level",
     "listen",
+    "load_meaning",
     "load_model",
     "make_conditions",
     "manual_viewpoint",

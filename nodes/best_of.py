@@ -67,6 +67,8 @@ class Con360BestOf(io.ComfyNode):
         if judge is not None:
             check_judge(first.guide, judge)
         seeds = seeds_from(first.settings.seed, count)
+        if first.settings.memory == "low":
+            runtime.make_room()
         patchers = [] if first.settings.memory == "low" else [model.patcher]
         runtime.bring_in(*patchers, *([control.patcher] if control else []))
         shown: dict[int, dict[str, Any]] = {}

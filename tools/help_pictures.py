@@ -61,6 +61,9 @@ MEANING = Workflow("meaning", [Column("meaning", 420, [
     Node(4, "Con360Meaning", 300, encoder=To(3, "encoder"), images=To(1, "frames"), audio=To(1, "audio"),
          fps=To(1, "fps"), caption="a red disc hums in front"),
 ])], app=([], []))  # fmt: skip
+DIALS = Workflow("dials", [Column("dials", 420, [
+    Node(1, "Con360MeaningGuide", 250), Node(2, "Con360BestOf", 560),
+])], app=([], []))  # fmt: skip
 # A drawing beside a sound that needs no model.
 DRAWN = json.dumps(
     {
@@ -91,6 +94,7 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (FIELD, False, ["Con360SoundField"]),
     (TRACKED, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
     (MEANING, False, ["Con360MeaningLoader", "Con360Meaning"]),
+    (DIALS, False, ["Con360MeaningGuide", "Con360BestOf"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

@@ -125,7 +125,7 @@ def pairwise(found: Agreement) -> Tensor:
 
 def volume(found: Agreement) -> Tensor:
     """V, `[B]`."""
-    assert found.squared is not None  # check_loss refuses encoders without
+    assert found.squared is not None  # MeaningGuide refuses a caption without
     return (found.squared.clamp_min(0) + ROOT_FLOOR).sqrt()
 
 

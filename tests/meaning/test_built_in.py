@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from con360.errors import InputError
 from con360.meaning.built_in import BuiltInMeaning, load_built_in
@@ -16,6 +21,7 @@ from con360.protocols import LatentMeaning, MeaningEncoder, PairTexts
 from con360.scenes import caption_vocabulary
 from con360.weights.find import model_folder
 from con360.weights.load import load_joint_model
+from con360.weights.meaning import CONFIG, MEANING_FILE, load_meaning_network, save_meaning_network
 
 CAPTION = "a red disc hums in front, under a clear sky over sand"
 
@@ -71,7 +77,24 @@ def test_nothing_to_compare_is_said(captions: list[str], light: float, level: fl
         measure(random_meaning(), captions, frames, 8.0, sounds, 16000)
 
 
-def test_a_model_without_the_network_says_so() -> None:
+def test_a_model_without_the_network_says_so(tmp_path: Path) -> None:
     model = random_meaning().model
     with pytest.raises(InputError, match="no file"):
         load_built_in(model, "missing.safetensors")
+    with pytest.raises(InputError, match="has no meaning.safetensors"):
+        load_built_in(replace(model, folder=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"width": 32}, "does not fit"), ({"width": 0}, "no meaning network"), ({"colour": 1}, "how its networks")],
+)
+def test_a_network_of_another_width_is_named(changed: dict[str, int], said: str, tmp_path: Path) -> None:
+    network, path = random_meaning().network, tmp_path / MEANING_FILE
+    save_meaning_network(network, path, {}, "")
+    facts = json.dumps(network.config.to_dict() | changed)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() | {CONFIG: facts}
+    save_file(load_file(path), path, metadata=metadata)
+    with pytest.raises(InputError, match=said):
+        load_meaning_network(path)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .checking.run import check
     from .door import ambisonics, load_model, make_conditions, place
     from .errors import InputError
+    from .meaning.guide import MeaningGuideSettings
+    from .meaning.guiding import Guiding
+    from .meaning.load import load_meaning
     from .media.reader import read_panorama
     from .media.timelines import read_time_track
     from .media.writer import write_clip
@@ -60,6 +63,7 @@ _HOMES = {
     "generate": ".pipeline",
     "generate_views": ".anew.views",
     "redo": ".anew.redo",
+    "load_meaning": ".meaning.load",
     "crop_view": ".pipeline",
     "reframe": ".reframing.run",
     "level": ".reframing.level",
@@ -92,6 +96,8 @@ _HOMES = {
     "ProjectSettings": ".reframing.project",
     "SamplerSettings": ".sampling.settings",
     "TimeGuideSettings": ".sampling.when",
+    "MeaningGuideSettings": ".meaning.guide",
+    "Guiding": ".meaning.guiding",
     "AmbisonicsSettings": ".sounding.settings",
 }
 
@@ -100,8 +106,10 @@ __all__ = [
     "Conditions",
     "Envelope",
     "Follow",
+    "Guiding",
     "InputError",
     "LevelSettings",
+    "MeaningGuideSettings",
     "OnsetTrack",
     "PanoramaClip",
     "PlacedSound",
@@ -127,6 +135,7 @@ __all__ = [
     "generate_views",
     "level",
     "listen",
+    "load_meaning",
     "load_model",
     "make_conditions",
     "manual_viewpoint",

@@ -82,6 +82,14 @@ REDO_PARTS: tuple[RedoPart, ...] = get_args(RedoPart)
 # Number formats of the networks; `auto` depends on the device.
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
+# Of the guide by meaning: its loss, what it moves, and how.
+GuideLoss = Literal["safe", "pairwise", "volume"]
+GUIDE_LOSSES: tuple[GuideLoss, ...] = get_args(GuideLoss)
+GuideSteer = Literal["sound", "picture", "both"]
+GUIDE_STEERS: tuple[GuideSteer, ...] = get_args(GuideSteer)
+GuideUpdate = Literal["sign", "rms"]
+GUIDE_UPDATES: tuple[GuideUpdate, ...] = get_args(GuideUpdate)
+
 # What a time track is drafted from.
 TimesFrom = Literal["sound", "picture"]
 TIMES_FROM: tuple[TimesFrom, ...] = get_args(TimesFrom)

@@ -1,10 +1,12 @@
-"""Estimate how long work still takes, by the pace of its own steps."""
+"""Time the stages of work, and estimate how long it still takes, by the pace of its own steps."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 # Reports that count: at least ten seconds of fast work, or so many slow steps.
 KEPT, APART_S = 40, 0.25
@@ -42,6 +44,19 @@ class Pace:
             return None
         at_once = (latest - began) / (reached - first)
         return max(at_once * (total - reached) - (now - latest), 0.0)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds per stage, in the order in which the stages ran."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def left_in_words(seconds: float) -> str:

@@ -5,10 +5,8 @@ Source: paper, figures 1 and 2.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,8 +19,10 @@ from .control import LoadedControl, encode_control, fingerprint, with_maps, with
 from .control.directions import control_directions
 from .errors import InputError
 from .geometry.perspective import erp_to_perspective
+from .meaning.guiding import Guiding, meaning_terms, record_of
 from .memory import in_smaller_pieces
 from .models.system import AVSystem, Placement
+from .pace import Stopwatch
 from .protocols import Film, SoundCodec
 from .records import (
     AV,
@@ -55,19 +55,6 @@ from .viewpoint.basd import basd_maps
 # on_step(step, total, x0): after each sampling step, with the present estimates of the clean latents; it may raise to
 # cancel.
 OnStep = Callable[[int, int, AV], None]
-
-
-@dataclass
-class Stopwatch:
-    """Seconds per stage, in the order in which the stages ran."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def default_settings(model: AVSystem, **overrides: Any) -> SamplerSettings:
@@ -165,8 +152,8 @@ def _heard(clip: PanoramaClip, track: ViewTrack, kind: ViewSound) -> tuple[Sound
 def generate(
     model: AVSystem, control: LoadedControl | None, conditions: Conditions, settings: SamplerSettings | None = None, *,
     seconds: float = 4.0, strengths: Mapping[str, float] | None = None, start: StartClip | None = None,
-    when: TimeGuideSettings | None = None, terms: Sequence[Term] = (), device: torch.device | str | None = None,
-    on_step: OnStep | None = None, progress: Progress | None = None,
+    when: TimeGuideSettings | None = None, meaning: Guiding | None = None, terms: Sequence[Term] = (),
+    device: torch.device | str | None = None, on_step: OnStep | None = None, progress: Progress | None = None,
 ) -> ViewpointClip:  # fmt: skip
     """Generate one viewpoint clip: picture and sound together.
 
@@ -180,7 +167,8 @@ def generate(
         start: picture and sound to start from or to hold, as far as the settings' strengths and hold ask for them. The
             true view (`crop_view`) is the natural one.
         when: how the time track guides the sampler; None takes the defaults, strength 0 leaves it to the control.
-        terms: further steering of each step (`sampling.steer`), after the time track's.
+        meaning: an encoder that guides sound, picture or both towards the caption, and how; None does not.
+        terms: further steering of each step (`sampling.steer`), after the time track's and the meaning's.
         device: where the model's parts visit one by one with `memory="low"`; None is the model's own.
         on_step, progress: told while it runs; both may raise to cancel.
 
@@ -189,7 +177,7 @@ def generate(
 
     Raises:
         InputError: maps of another length, a field of view that the control never saw, a control that this model has
-            no place for, or a time track that the clip or the model cannot follow.
+            no place for, a time track that the clip or the model cannot follow, or a meaning that cannot be read.
         TooLittleMemory: a step or the decoding does not fit, in smaller pieces either.
 
     Source: paper sections 2.2 and 2.3.
@@ -200,6 +188,7 @@ def generate(
     conditions, said = _fitted(conditions, spec)
     guides = time_terms(model.codecs.audio, conditions.when, spec, settings, when, progress)
     given = _fitted_start(model, start, settings, spec)
+    by_meaning = meaning_terms(meaning, model, conditions.caption, given, settings, spec, progress)
     device = torch.device(device if device is not None and settings.memory == "low" else model.device)
     there = Placement(device, settings.memory == "low")
     with watch.stage("text"), torch.no_grad(), there.bring(*model.encoders()):
@@ -209,14 +198,14 @@ def generate(
     known = _encoded_start(model, given, spec, there, watch)
     with watch.stage("sampling"):
         told, begin = _step_callback(on_step, progress), Given(given.noise, known)
-        terms = (*guides, *terms)
+        terms = (*guides, *by_meaning, *terms)
         latents = model.sample(inputs, spec, settings, given=begin, terms=terms, device=device, callback=told)
     with watch.stage("decoding"):
         frames, sound = _decoded(model, latents, given, settings, spec, there, progress)
     said = (*inputs.notices, *_mismatch(model, control), *said)
     said = model.notices + drawing_notices(model, conditions.caption, settings) + said
     made = ViewpointClip(frames, spec.fps, sound, settings.seed, said, watch.seconds, _alone(latents))
-    return _with_directions(made, control, conditions, watch)
+    return _with_directions(replace(made, guided=record_of(by_meaning)), control, conditions, watch)
 
 
 def _with_directions(

@@ -7,7 +7,7 @@ Shape legend: B clips, T frames, H W pixels, N samples, E time embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -187,3 +187,65 @@ class PictureNetwork(Protocol):
 
     def tell(self, read: Tensor) -> TimeTrack:
         """Turn all that was read into a track."""
+
+
+@runtime_checkable
+class PixelDecoder(PictureCodec, Protocol):
+    """A codec of pictures whose decoder lets gradients through; through it a picture is guided by its meaning."""
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Frames `[B, T, 3, H, W]` of latents `[B, ...]`, about 0 to 1: not clamped, which would stop gradients."""
+
+
+@runtime_checkable
+class MeaningEncoder(Protocol):
+    """Read captions, pictures and sounds as unit vectors; gradients of pictures and sounds pass through.
+
+    Attributes:
+        name: for people and for records.
+        shared: captions, pictures and sounds lie in one space. Where they do not, `PairTexts` holds, two vectors of
+            one clip are compared with its caption alone, and a volume means nothing.
+    """
+
+    name: str
+    shared: bool
+
+    def read_text(self, captions: Sequence[str]) -> Tensor:
+        """Captions to `[B, D]`.
+
+        Raises:
+            InputError: an empty caption, or `shared` is False.
+        """
+
+    def read_picture(self, frames: Tensor, fps: float) -> Tensor:
+        """Frames `[B, F, 3, H, W]` in [0, 1] to `[B, D]`."""
+
+    def read_sound(self, sound: Tensor, rate_hz: int) -> Tensor:
+        """Mono sound `[B, S]` in [-1, 1] to `[B, D]`."""
+
+
+@runtime_checkable
+class PairTexts(Protocol):
+    """An encoder whose captions have a vector for each of the things that they are compared with."""
+
+    def read_pair_texts(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Captions to `[B, D]` to be compared with sounds, and `[B, E]` to be compared with pictures."""
+
+
+@runtime_checkable
+class FrameMeaning(Protocol):
+    """An encoder whose picture vector is the mean over frames, so that each can be read by itself."""
+
+    def read_frames(self, frames: Tensor) -> Tensor:
+        """Frames `[F, 3, H, W]` to `[F, D]`; their mean, as a unit vector, is what `read_picture` returns."""
+
+
+@runtime_checkable
+class LatentMeaning(Protocol):
+    """An encoder that reads a model's latents; a guided step then needs no decoder."""
+
+    def read_latents_v(self, latents: Tensor) -> Tensor:
+        """Latents of a picture `[B, ...]`, as its codec makes them, to `[B, D]`."""
+
+    def read_latents_a(self, latents: Tensor) -> Tensor:
+        """Latents of a sound `[B, ...]`, as its codec makes them, to `[B, D]`."""

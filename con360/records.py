@@ -417,6 +417,7 @@ class ViewpointClip:
         latents: clean latents per modality, without the batch; what a span is made anew from. None where nothing was
             sampled.
         directions: of the sound, in the panorama; None where nothing says them.
+        guided: per step that a guide by meaning corrected, V and cosines of the estimates as its own encoder sees them.
     """
 
     frames: Tensor
@@ -427,3 +428,4 @@ class ViewpointClip:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     latents: AV = AV()
     directions: DirectionField | None = None
+    guided: tuple[Mapping[str, Any], ...] = ()

@@ -3,16 +3,19 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .ambisonics import Con360AmbisonicsToHeadphones, Con360MixAmbisonics, Con360RotateAmbisonics
+from .best_of import Con360BestOf
 from .caption import CubemapCaption
 from .check import Con360CheckClip
 from .compare import Con360Compare, Con360OverlayPreview
 from .crop import Con360ViewpointCrop
 from .field_preview import Con360AmbisonicsPreview
 from .former import FORMER, announce
+from .guide import Con360MeaningGuide
 from .host import folders, pages, words
 from .level import Con360Level360Video
 from .load_video import Load360Video
 from .loaders import Con360ControlLoader, Con360ModelLoader
+from .meaning import Con360Meaning, Con360MeaningLoader
 from .metrics import Con360SaliencyKL
 from .omniaudio import Con360OmniAudioLoader, Con360VideoToAmbisonics
 from .place_sound import Con360PlaceSound
@@ -62,6 +65,10 @@ NODES: list[type[io.ComfyNode]] = [
     Con360RedoSpan,
     Con360CheckClip,
     Con360Project,
+    Con360MeaningGuide,
+    Con360BestOf,
+    Con360MeaningLoader,
+    Con360Meaning,
 ]
 
 

@@ -77,8 +77,8 @@ class Con360RedoSpan(io.ComfyNode):
         with runtime.gives_way(), runtime.outside_inference():
             clip = redo(
                 model.model, control and control.control, conditions, first.clip, (start, end), settings, what=what,
-                strengths=first.strengths, when=first.when, device=runtime.device(), progress=report,
-                on_step=previews(model.model, report),
+                strengths=first.strengths, when=first.when, meaning=first.guide, device=runtime.device(),
+                progress=report, on_step=previews(model.model, report),
             )  # fmt: skip
         image = sockets.image_from_frames(clip.frames)
         even, odd = sockets.grown(image)

@@ -11,11 +11,13 @@ from ..con360 import choices
 from ..con360.errors import InputError
 from ..con360.records import AV, Conditions, SceneCaption, StartClip
 from . import sockets
+from .guide import encoder_of
 from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.meaning.guiding import Guiding
     from ..con360.models.joint import JointModel
     from ..con360.pipeline import OnStep
     from ..con360.records import TimeTrack, ViewpointClip
@@ -84,6 +86,8 @@ class JointAVSampler(io.ComfyNode):
                     "start_latents", optional=True,
                     tooltip="Another clip in place of start_images and start_audio. Hold its sound for a further view "
                     "of the scene."),
+                sockets.Con360Guide.Input("guide", optional=True,
+                                          tooltip="Pulls the clip towards the caption's meaning: Guide by Meaning."),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -113,7 +117,7 @@ class JointAVSampler(io.ComfyNode):
         start_images: Tensor | None = None, start_audio: dict[str, Any] | None = None, denoise: float = 1.0,
         hold: str = NOTHING, sampler: str = SAMPLERS[0], memory: str = MEMORY_MODES[0],
         when: TimeTrack | None = None, when_strength: float = 0.1,
-        start_latents: sockets.LatentsRecord | None = None,
+        start_latents: sockets.LatentsRecord | None = None, guide: sockets.GuideRecord | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
         from ..con360.sampling.when import TimeGuideSettings
@@ -138,12 +142,13 @@ class JointAVSampler(io.ComfyNode):
         else:
             first = start_latents.of_model(model.model.name).clip
             start = StartClip(first.frames, first.sound, first.latents)
+        meaning = _guiding(guide, model.model)
         # A time track differentiates through the sound's decoder.
         with runtime.gives_way(), runtime.outside_inference():
             clip = generate(
                 model.model, control and control.control, conditions, settings,
-                seconds=len(conditions.track) / fps, strengths=strengths, when=guided, start=start,
-                device=runtime.device(), progress=report, on_step=previews(model.model, report),
+                seconds=len(conditions.track) / fps, strengths=strengths, when=guided, meaning=meaning,
+                start=start, device=runtime.device(), progress=report, on_step=previews(model.model, report),
             )  # fmt: skip
         if hold == choices.HOLDS[0] and start_images is not None:
             image, rate = _held(start_images, basd, clip)
@@ -155,8 +160,15 @@ class JointAVSampler(io.ComfyNode):
             sockets.audio_from_sound(clip.sound),
             sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
             "\n".join((*clip.notices, *odd)),
-            sockets.LatentsRecord(clip, model.model.name, conditions, settings, strengths, guided),
+            sockets.LatentsRecord(clip, model.model.name, conditions, settings, strengths, guided, meaning),
         )
+
+
+def _guiding(guide: sockets.GuideRecord | None, model: JointModel) -> Guiding | None:
+    """The guide with its encoder."""
+    from ..con360.meaning.guiding import Guiding
+
+    return None if guide is None else Guiding(encoder_of(guide.encoder, model), guide.settings)
 
 
 def _check_starts(hold: str | None, images: bool, audio: bool, latents: bool) -> None:

@@ -23,6 +23,9 @@ from .host.words import Words
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.meaning.guide import MeaningGuideSettings
+    from ..con360.meaning.guiding import Guiding
+    from ..con360.protocols import MeaningEncoder
     from ..con360.records import Conditions, ViewpointClip
     from ..con360.sampling.settings import SamplerSettings
     from ..con360.sampling.when import TimeGuideSettings
@@ -34,6 +37,8 @@ Con360View = io.Custom("CON360_VIEW")
 Con360Omniaudio = io.Custom("CON360_OMNIAUDIO")
 Con360TimeTrack = io.Custom("CON360_TIME_TRACK")
 Con360Latents = io.Custom("CON360_LATENTS")
+Con360Meaning = io.Custom("CON360_MEANING")
+Con360Guide = io.Custom("CON360_GUIDE")
 
 # Extra keys of an AUDIO dict that say what its channels mean; other packs ignore them.
 LAYOUT_KEY, SPEAKERS_KEY = "con360_layout", "con360_speakers"
@@ -63,6 +68,7 @@ class LatentsRecord:
     settings: SamplerSettings
     strengths: Mapping[str, float]
     when: TimeGuideSettings
+    guide: Guiding | None = None
 
     def of_model(self, model: str) -> LatentsRecord:
         """The record itself.
@@ -73,6 +79,14 @@ class LatentsRecord:
         if model != self.model:
             raise InputError(f"the latents are of '{self.model}', and '{model}' is connected; connect the same model.")
         return self
+
+
+@dataclass(frozen=True)
+class GuideRecord:
+    """Value of a CON360_GUIDE link: how to guide, and by whom; None is the model's own encoder."""
+
+    settings: MeaningGuideSettings
+    encoder: MeaningEncoder | None
 
 
 # ---- IMAGE

@@ -15,7 +15,7 @@ FLOORS = (
     "errors", "choices", "records timing pace moments", "memory devices residency protocols", "geometry", "sound",
     "media",
     "saliency viewpoint sampling", "models scenes", "weights", "caption control", "drawing metrics",
-    "pipeline reframing", "placing checking", "anew sounding", "door", "cli",
+    "meaning", "pipeline reframing", "placing checking", "anew sounding", "door", "cli",
 )  # fmt: skip
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 CLIENTS = ("nodes", "train")

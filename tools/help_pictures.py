@@ -56,6 +56,16 @@ FIELD = Workflow("field", [Column("field", 420, [
 # One that needs no run to be shown, and a long one to run.
 SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
 CHECKED = Workflow("checked", [Column("checked", 420, [Node(1, "Con360CheckClip", 420)])], app=([], []))
+MEANING = Workflow("meaning", [Column("meaning", 420, [
+    Node(1, "Load360Video", 600, height=128),
+    Node(2, "Con360ModelLoader", 260),
+    Node(3, "Con360MeaningLoader", 130, model=To(2, "model")),
+    Node(4, "Con360Meaning", 300, encoder=To(3, "encoder"), images=To(1, "frames"), audio=To(1, "audio"),
+         fps=To(1, "fps"), caption="a red disc hums in front"),
+])], app=([], []))  # fmt: skip
+DIALS = Workflow("dials", [Column("dials", 420, [
+    Node(1, "Con360MeaningGuide", 250), Node(2, "Con360BestOf", 560),
+])], app=([], []))  # fmt: skip
 # A drawing beside a sound that needs no model.
 DRAWN = json.dumps(
     {
@@ -87,6 +97,8 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (FIELD, False, ["Con360SoundField"]),
     (TRACKED, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
     (CHECKED, True, ["Con360CheckClip"]),
+    (MEANING, False, ["Con360MeaningLoader", "Con360Meaning"]),
+    (DIALS, False, ["Con360MeaningGuide", "Con360BestOf"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

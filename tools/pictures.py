@@ -89,6 +89,10 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
     if name == "con360_time_track":
         return [(picture(overlay(outputs), (SIDE, half)), (0, 0), ""), (struck(outputs), (0, half), "drawn")]
     top = (picture(overlay(outputs), (SIDE, half)), (0, 0), "")
+    if name == "con360_three_dials":
+        made = picture(_square(middle(outputs["7"][0])), (half, half))
+        return [(top[0], (0, 0), "where"), (struck(outputs).resize((half, half)), (0, half), "when"),
+                (made, (half, half), "what")]  # fmt: skip
     if name == "con360_every_centroid":
         views = [middle(frames) for frames in outputs["7"][0]]
         return [top, *((picture(view, (third, third)), (i * third + i, half + (half - third) // 2), str(i + 1))
@@ -99,6 +103,7 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
         "con360_two_viewpoints": [("7", 0, "first"), ("10", 0, "second")],
         "con360_many_views": [("7", 0, "first"), ("10", 0, "second, same sound")],
         "con360_own_footage": [("7", 0, "")],
+        "con360_best_of": [("7", 0, "first seed"), ("9", 0, "best of 3")],
         FULL_SIZE.name: [("10", 0, "view"), ("3", 1, "BASD")],
         PUBLIC_WEIGHTS.name: [("2", 0, "saliency"), ("3", 1, "BASD")],
     }[name]

@@ -13,6 +13,7 @@ from con360.scenes import demo_scene
 from tools.blueprints import BLUEPRINTS, STARTS_HERE
 from tools.host import Host, graph
 from tools.host.run import PACK
+from tools.meaning_workflows import BEST_OF, THREE_DIALS
 from tools.sound_workflows import AMBISONICS, ANY_GENERATOR, HEADPHONES, PLACE_SOUND, TIME_TRACK
 from tools.workflow_form import Column, Node, Note, Subgraph, To, Workflow, blueprint, ui_format
 from tools.workflow_parts import caption, compare, load, loaders, saliency, sampler, save, viewpoint
@@ -293,8 +294,7 @@ Runs as it is, without downloads.
 
 SHIPPED = [
     STARTS_HERE, VIEWPOINT, TWO_VIEWPOINTS, ABLATION, OWN_FOOTAGE, FULL_SIZE, PUBLIC_WEIGHTS, CENTROIDS, REFRAME,
-    PLACE_SOUND, HEADPHONES, ANY_GENERATOR, AMBISONICS, TIME_TRACK, MANY_VIEWS,
-    BACK_INTO_360,
+    PLACE_SOUND, HEADPHONES, ANY_GENERATOR, AMBISONICS, TIME_TRACK, MANY_VIEWS, BACK_INTO_360, BEST_OF, THREE_DIALS,
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@
     python train/evaluate.py --out runs/evaluation --probes all --minutes 120
     python train/evaluate.py --out runs/evaluation --scenes 256 --probes all
     python train/evaluate.py --out runs/evaluation --only turn --scenes 64
+    python train/evaluate.py --out runs/meaning/evaluation --only meaning --scenes 64 --meaning pe-av
     python train/evaluate.py --out runs/evaluation --scenes 256 --probes all --before runs/earlier   # two side by side
     python train/evaluate.py --out runs/evaluation --scenes 256 --share 1/2 & # two processes (or machines) on one
     python train/evaluate.py --out runs/evaluation --scenes 256 --share 2/2   # folder; the last writes the full table
@@ -22,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ if __name__ == "__main__":
 from con360.choices import BUILT_IN_MODEL  # noqa: E402
 from con360.control import fingerprint, load_control  # noqa: E402
 from con360.errors import InputError  # noqa: E402
+from con360.meaning.built_in import BUILT_IN_MEANING  # noqa: E402
+from con360.meaning.load import load_meaning  # noqa: E402
 from con360.media.files import existing_file  # noqa: E402
 from con360.metrics.audio import load_clap, load_classifier  # noqa: E402
 from con360.metrics.saliency import load_tempsal  # noqa: E402
@@ -204,6 +208,7 @@ def make_bench(args: argparse.Namespace) -> tuple[Bench, dict[str, Any], str]:
     }  # fmt: skip
     # Leave it out unless given, so that folders made before this option existed can be continued.
     request |= {"tempsal": _name(args.tempsal)} if args.tempsal else {}
+    request |= {"meaning": args.meaning} if args.meaning != BUILT_IN_MEANING else {}
     baseline_is = f"{baseline.name}, a model of its own, without maps" if baseline else MAPS_OFF
     return Bench(model, control, baseline, settings, args.saliency, args.batch), request, baseline_is
 
@@ -260,6 +265,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--clap", type=Path, help="local ClapModel folder, for CLAP score, FAD and FAVD")
     add("--tempsal", type=Path, help="TempSAL's network as a local TorchScript file, for S_KL as in the paper")
     add("--i3d", type=Path, help="local I3D TorchScript file, for FVD and FAVD")
+    add("--meaning", default=BUILT_IN_MEANING, help="encoder of the part 'meaning': a name, a file or a folder")
     add("--classifier", type=Path, help="local audio classifier folder (transformers), for KL and IS")
     field_clips.add_options(parser)
     return parser
@@ -304,7 +310,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         before = read_before(args.before)
         bench, request, baseline_is = make_bench(args)
         store = Store(args.out, request)
-        tools = Tools(bench, make_judges(args, bench, say), args.out, say)
+        meaning = lru_cache(lambda: load_meaning(args.meaning, bench.model))
+        tools = Tools(bench, make_judges(args, bench, say), args.out, say, meaning)
         wanted = args.only or ("paired", *args.probes)
         parts = {part.name: part for part in PARTS if part.name in wanted}
         minutes = DEFAULT_MINUTES if args.minutes is None and args.scenes is None else args.minutes

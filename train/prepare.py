@@ -87,8 +87,13 @@ def make_parser() -> argparse.ArgumentParser:
     clean = parser.add_argument_group("cleaning, as in OmniAudio")
     clean.add_argument("--clean", nargs="+", choices=RULES, default=(), help="rules for segments to leave out")
     clean.add_argument("--speech-model", default="", help="folder of a sound classifier, for --clean speech")
-    clean.add_argument("--match-model", default="", help="folder of CLAP, for --clean match")
-    clean.add_argument("--min-match", type=float, default=0.0, help="least cosine of sound and caption")
+    clean.add_argument(
+        "--match-model",
+        default="",
+        help="for --clean match: built-in, pe-av, imagebind, a file or a folder, by which picture and sound are "
+        "compared; or a folder of CLAP, for sound and caption",
+    )
+    clean.add_argument("--min-match", type=float, default=0.0, help="least cosine of both")
     words = parser.add_argument_group("captions, for clips without one in the manifest or beside the file")
     words.add_argument("--caption-model", default="", help="folder of a captioner (BLIP or BLIP-2)")
     words.add_argument("--caption-writer", default="", help="folder of a language model that merges the faces")

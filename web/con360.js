@@ -1,6 +1,7 @@
 // Entry point of the pack's widgets: adds them to their nodes.
 
 import { app } from "../../scripts/app.js";
+import { addCandidates } from "./candidates.js";
 import { addEditor } from "./editor.js";
 import { addFindings } from "./findings.js";
 import { chain, el, labelChoices, loadWords, setWidget } from "./parts.js";
@@ -33,6 +34,7 @@ const WIDGETS = {
   Con360Level360Video: addLeveller,
   Con360Compare: addPlayer,
   Con360CheckClip: addFindings,
+  Con360BestOf: addCandidates,
   Con360TimeTrack: addTrackEditor,
   Con360TimeTrackPreview: addTrackPlayer,
   Con360Centroids: keepCentroids,

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..choices import HOLDS, REDO_PARTS, RedoPart
 from ..control import LoadedControl
 from ..errors import InputError
+from ..meaning.guiding import Guiding
 from ..models.system import AVSystem
 from ..pipeline import OnStep, default_settings, generate
 from ..records import AV, MODALITIES, Conditions, DirectionField, Progress, StartClip, ViewpointClip
@@ -38,6 +39,7 @@ def redo(
     what: RedoPart = "both",
     strengths: Mapping[str, float] | None = None,
     when: TimeGuideSettings | None = None,
+    meaning: Guiding | None = None,
     terms: Sequence[Term] = (),
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
@@ -57,7 +59,7 @@ def redo(
         settings: sampler settings, the span's seed included; None takes `default_settings`. What they start from or
             hold counts for the first clip alone.
         what: `picture`, `sound` or `both`; what is not made anew is held.
-        strengths, when, terms, device, on_step, progress: as for `generate`.
+        strengths, when, meaning, terms, device, on_step, progress: as for `generate`.
 
     Returns:
         The clip with the new span and its latents; its seed stays the first clip's.
@@ -74,7 +76,7 @@ def redo(
     begun = replace(settings, hold=_held(anew), denoise_video=1.0, denoise_audio=1.0)
     kept = Kept(first.latents.map(lambda one: one[None]), _rows_anew(model, span, spec, anew))
     made = generate(
-        model, control, conditions, begun, seconds=spec.seconds, strengths=strengths, when=when,
+        model, control, conditions, begun, seconds=spec.seconds, strengths=strengths, when=when, meaning=meaning,
         start=StartClip(first.frames, first.sound, first.latents, _noise(model, first, span, spec, begun)),
         terms=(*terms, kept), device=device, on_step=on_step, progress=progress,
     )  # fmt: skip

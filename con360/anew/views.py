@@ -10,6 +10,7 @@ import torch
 from ..choices import HOLDS
 from ..control import LoadedControl
 from ..errors import InputError
+from ..meaning.guiding import Guiding
 from ..models.system import AVSystem
 from ..pipeline import OnStep, check_conditions, default_settings, generate
 from ..records import AV, Conditions, Progress, StartClip, ViewpointClip
@@ -29,6 +30,7 @@ def generate_views(
     seconds: float = 4.0,
     strengths: Mapping[str, float] | None = None,
     when: TimeGuideSettings | None = None,
+    meaning: Guiding | None = None,
     terms: Sequence[Term] = (),
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
@@ -41,7 +43,7 @@ def generate_views(
     Args:
         scene: conditions of 1 to 16 views of the same panorama.
         settings: sampler settings, the same for each view; they hold nothing and start from noise.
-        model, control, seconds, strengths, when, terms, device, on_step, progress: as for `generate`.
+        model, control, seconds, strengths, when, meaning, terms, device, on_step, progress: as for `generate`.
 
     Returns:
         A clip per view; all have the one sound and its directions, which `placing.generated` renders for each.
@@ -63,8 +65,8 @@ def generate_views(
 
     def made(conditions: Conditions, settings: SamplerSettings, start: StartClip | None) -> ViewpointClip:
         return generate(
-            model, control, conditions, settings, seconds=seconds, strengths=strengths, when=when, start=start,
-            terms=terms, device=device, on_step=on_step, progress=progress,
+            model, control, conditions, settings, seconds=seconds, strengths=strengths, when=when, meaning=meaning,
+            start=start, terms=terms, device=device, on_step=on_step, progress=progress,
         )  # fmt: skip
 
     def views() -> Iterator[ViewpointClip]:

@@ -19,6 +19,7 @@ from .caption import captioning, face_facts, write_caption
 from .clip_files import Places, check_places, write_figure_of, write_view
 from .clip_sound import Hearing
 from .common import check_saliency, face_detector, load, notice_missing
+from .guide import MeaningPlan, candidate_table, check_meaning, make_best, meaning_facts, plan_meaning
 from .redo import RedoPlan, caption_given, check_redo, first_clip, redo_facts, remake, settings_given
 from .report import Report, peak_memory_mb, stage_table, viewpoint_table
 from .requests import GenerateRequest
@@ -72,6 +73,7 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     caption_models = _caption_models(options)
     given = settings_given(plan, _given_settings(options))
     track, guide = time_guide(options, spec.seconds)
+    guide_settings = check_meaning(options, options.seed)
     SamplerSettings(**given)  # checks ranges; what the model recommends is added when it is loaded
     report = Report(started, device)
     scene = _look(options, ranks, spec, device, detector, report)
@@ -79,6 +81,7 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     caption = caption_given(plan, _caption(options, caption_models, scene.clip, device, report))
     model, control = load(options, device, report, rest="cpu" if options.memory == "low" else device)
     settings = default_settings(model, **given)
+    meaning = plan_meaning(options, guide_settings, model, settings.seed, report)
     read = _saliency_read(options, scene, control, device, report)
     conditions = [
         with_track(conditions_of(scene.clip, read, viewpoint, caption, control=control), options, track, spec)
@@ -86,20 +89,25 @@ def run_generate(options: GenerateRequest, started: float) -> None:
     ]
     notice_missing(conditions[0], control, options, report)
     how: dict[str, Any] = {"seconds": spec.seconds, "strengths": strengths, "when": guide, "device": device}
+    how["meaning"] = meaning.guiding
     hearing, held = Hearing(options, control, device, report), None
     if options.viewpoints is not None:
         making = partial(generate_views, model, control, conditions, settings, **how)
         views = write_views(making, scene.chosen, conditions, places.out, hearing.of, report)
     else:
-        made, settings = _one_clip(options, plan, model, control, scene.clip, conditions[0], settings, how, report)
+        one = (options, plan, meaning, model, control, scene.clip, conditions[0])
+        made, settings = _one_clip(*one, settings, how, report)
         views = [SceneView(scene.viewpoint, conditions[0], made, hearing.of(made, conditions[0].track), places.out)]
         held = write_view(options, places.out, conditions[0].track, views[0].heard, report)
     timed = time_facts(options, track, views[0].clip.sound, report)
+    more = {"when": timed, "meaning": meaning_facts(meaning, views[0].clip)}
     _write_more(places, scene, views, model, settings, hearing, report)
     if options.json:
         facts = _facts(options, settings, model, control, scene, views, places, held, report)
-        print(json.dumps({**facts, "when": timed, "redo": redo_facts(plan, options, views[0].clip)}))
+        print(json.dumps({**facts, **more, "redo": redo_facts(plan, options, views[0].clip)}))
         return
+    if meaning.ranked:
+        print(candidate_table(meaning), end="\n\n")
     _tell(scene, [*(view.path for view in views), *places.more(views)], report)
 
 
@@ -229,20 +237,19 @@ def _saliency_read(
 
 
 def _one_clip(
-    options: GenerateRequest, plan: RedoPlan | None, model: JointModel, control: LoadedControl | None,
-    clip: PanoramaClip, conditions: Conditions, settings: SamplerSettings, how: dict[str, Any], report: Report,
+    options: GenerateRequest, plan: RedoPlan | None, meaning: MeaningPlan, model: JointModel,
+    control: LoadedControl | None, clip: PanoramaClip, conditions: Conditions, settings: SamplerSettings,
+    how: dict[str, Any], report: Report,
 ) -> tuple[ViewpointClip, SamplerSettings]:  # fmt: skip
-    """Generate the one view, or read it; make the span anew that was asked for."""
+    """Generate the one view, the best of its seeds, or read it; make the span anew that was asked for."""
     from ..pipeline import generate
 
     if plan is not None and plan.file is not None:
         made = first_clip(plan.file, model, conditions.track.views[0], how["device"], settings, report)
     else:
         start, settings = read_start(options, settings, clip, conditions.track, model, report)
-        with report.stage("generation") as progress:
-            made = generate(model, control, conditions, settings, start=start, progress=progress, **how)
-        report.seconds.update(made.stage_seconds)
-        del report.seconds["generation"]
+        making = partial(generate, model, control, conditions, start=start, **how)
+        made, settings = make_best(meaning, making, settings, conditions.caption.short, report)
     if plan is not None:
         made = remake(plan, options, model, control, conditions, made, settings, how, report)
     report.notice(*made.notices)

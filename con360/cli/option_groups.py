@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..choices import (
         Eye,
+        GuideLoss,
+        GuideSteer,
         Layout,
         PresetName,
         ProjectionWord,
@@ -154,6 +156,20 @@ class TimeOptions:
     when: str | None
     when_strength: float | None
     when_at: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeaningOptions:
+    """A guide by meaning, by whose encoder, and of how many seeds the best is kept by whose judgement; None is none."""
+
+    guide: GuideLoss | None
+    guide_steer: GuideSteer | None
+    guide_strength: float | None
+    guide_start: float | None
+    guide_end: float | None
+    encoder: str | None
+    best_of: int | None
+    judge: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

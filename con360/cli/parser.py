@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..caption.prompts import DEFAULT_BATCH, DEFAULT_TIMES
 from ..choices import BUILT_IN_MODEL, DTYPES, HOLDS, MEMORY_MODES, RANKINGS, SAMPLERS, SOUND_KINDS, STEREO_LAWS
+from .guide import add_meaning
 from .manual import (
     AMBISONICS,
     AMBISONICS_NOTES,
@@ -148,6 +149,7 @@ def _add_generate(parser: Parser) -> None:
     _add_captioning(parser.add_argument_group("caption by models, instead of --caption"))
     _add_start(parser.add_argument_group("start from picture and sound"))
     add_time_track(parser.add_argument_group("when it sounds"))
+    add_meaning(parser.add_argument_group("what it means"))
     add_redo(parser.add_argument_group("make a span anew"))
     model = parser.add_argument_group("model")
     _add_model(model)

@@ -170,7 +170,8 @@ def remake(
     with report.stage("redo") as progress:
         return redo(
             model, control, conditions, first, plan.span, replace(settings, seed=seed), what=plan.what,
-            strengths=how["strengths"], when=how["when"], device=how["device"], progress=progress,
+            strengths=how["strengths"], when=how["when"], meaning=how["meaning"], device=how["device"],
+            progress=progress,
         )  # fmt: skip
 
 

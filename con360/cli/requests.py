@@ -13,6 +13,7 @@ from .option_groups import (
     CaptioningOptions,
     DirectionOptions,
     ExcerptOptions,
+    MeaningOptions,
     ModelOptions,
     PictureOptions,
     PlaceOptions,
@@ -62,7 +63,7 @@ class DemoRequest(Request, ModelOptions):
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest(
     Request, ExcerptOptions, SoundOptions, SaliencyOptions, DirectionOptions, SamplingOptions, CaptioningOptions,
-    StartOptions, TimeOptions, RedoOptions, ModelOptions,
+    StartOptions, TimeOptions, MeaningOptions, RedoOptions, ModelOptions,
 ):  # fmt: skip
     """`con360 generate`."""
 

@@ -5,6 +5,8 @@ Source: Gramian representation alignment (arXiv 2412.11959), equations 2 and 3.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,3 +48,33 @@ def gram_volume_squared(text: Tensor, sound: Tensor, video: Tensor) -> Tensor:
     t, s, v = (F.normalize(x.double(), dim=-1) for x in (text, sound, video))
     a, b, c = (t * s).sum(-1), (s * v).sum(-1), (v * t).sum(-1)
     return 1 + 2 * a * b * c - a**2 - b**2 - c**2
+
+
+def pair_volumes_squared(texts: Tensor, *others: Tensor) -> Tensor:
+    """Compute V^2 of each text with each clip, whose further modalities stay together; its gradient is always finite.
+
+    Convention: vectors are unit ones already; others are taken as they are, as the published functions do.
+
+    Args:
+        texts: `[N, D]`. others: one to four of `[M, D]`, row j is clip j.
+
+    Returns:
+        `[N, M]` float64, from 0 to 1 up to rounding.
+
+    Source: GRAM (arXiv 2412.11959); the determinant by cofactors, so that nothing is divided.
+    """
+    t, clips = texts.double(), [x.double() for x in others]
+    shape = (len(t), len(clips[0]))
+    to_text = [t @ x.T for x in clips]
+    among = [[(a * b).sum(-1).expand(shape) for b in clips] for a in clips]
+    own = (t * t).sum(-1, keepdim=True).expand(shape)
+    return _determinant([[own, *to_text], *([c, *row] for c, row in zip(to_text, among, strict=True))])
+
+
+def _determinant(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Expand a determinant along its first row."""
+    if len(rows) == 1:
+        return rows[0][0]
+    minors = (_determinant([[*row[:i], *row[i + 1 :]] for row in rows[1:]]) for i in range(len(rows)))
+    signed = [(-1) ** i * entry * minor for i, (entry, minor) in enumerate(zip(rows[0], minors, strict=True))]
+    return torch.stack(signed).sum(0)

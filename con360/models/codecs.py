@@ -172,7 +172,7 @@ def _recomputed(decoder: nn.Module) -> Iterator[None]:
 
 
 class FrameCodec:
-    """Frames one by one through diffusers' AutoencoderKL (`protocols.PictureCodec`).
+    """Frames one by one through diffusers' AutoencoderKL (`protocols.PixelDecoder`).
 
     Args:
         vae: its network.
@@ -198,6 +198,11 @@ class FrameCodec:
     def decode(self, latents: Tensor, *, chunk: int = 4, progress: Progress | None = None) -> Tensor:
         """`[4, T, h, w]` to `[T, 3, H, W]` in [0, 1]."""
         return decode_frames(self.vae, latents, chunk=chunk, progress=progress)
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """`[B, 4, T, h, w]` to `[B, T, 3, H, W]`, not clamped, differentiable (`protocols.PixelDecoder`)."""
+        flat = rearrange(latents, "b c t h w -> (b t) c h w")
+        return (_decode(self.vae, flat) / 2 + 0.5).unflatten(0, (latents.shape[0], latents.shape[2]))
 
 
 class MelCodec:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..choices import BUILT_IN_MODEL
 from ..errors import InputError
 from .files import read_header
-from .kinds import CONTROL, MOTION, OMNIAUDIO, ONSETS, SALVIT360, SD15, VIDEO2RMS, kind_of
+from .kinds import CONTROL, IMAGEBIND, MOTION, OMNIAUDIO, ONSETS, SALVIT360, SD15, VIDEO2RMS, kind_of
 from .places import (
     CLIP_FOLDERS,
     CLIP_TYPES,
@@ -60,9 +60,19 @@ FOLDER_MODELS = {
         "MetaCLIP ViT-H/14", _HUB + "facebook/metaclip-h14-fullcc2.5b",
         "CC BY-NC 4.0 (not for commercial use)", "unknown (632 M weights in its vision tower)",
     ),
+    "clap": PublishedWeights("LAION-CLAP", _HUB + "laion/clap-htsat-unfused", "Apache-2.0", "0.6 GB"),
+    "clip": PublishedWeights(
+        "CLIP ViT-B/32", _HUB + "openai/clip-vit-base-patch32", "MIT (its code; the weights' page names none)",
+        "0.6 GB (151 M weights, float32)",
+    ),
+    "pe-av": PublishedWeights(
+        "PE-AV", _HUB + "facebook/pe-av-large (or -base, -small)", "Apache-2.0", "unknown",
+        "captions, pictures and sounds in nearly one space: pairs by a head each; it needs timm",
+    ),
 }  # fmt: skip
 
 
+MEANING_FOLDER = "con360_meaning"
 UNKNOWN, NONE_SEEN = "unknown", "none seen, neither of the code nor of the weights"
 TIME_FOLDER = "con360_onsets"
 I3D_FILE = "i3d_torchscript.pt"
@@ -139,7 +149,8 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
     KnownPart(
         BUILT_IN_MODEL, "the built-in model: shows the method on any machine",
         PublishedWeights(
-            "con360-tiny", "in this package", "Apache-2.0", "20 M weights", "it draws coloured shapes of 64 px"
+            "con360-tiny", "in this package", "Apache-2.0", "20 M weights",
+            "it draws coloured shapes of 64 px; its meaning.safetensors compares captions, pictures, sounds",
         ),
         (), "", lambda _: True,
     ),
@@ -235,9 +246,26 @@ KNOWN_PARTS: tuple[KnownPart, ...] = (
         (TIME_FOLDER,), "video2rms.pt", lambda path: _is_file_of(path, VIDEO2RMS),
     ),
     KnownPart(
-        "clap", "metric FAD",
-        PublishedWeights("LAION-CLAP", _HUB + "laion/clap-htsat-unfused", "Apache-2.0", "0.6 GB"),
+        "clap", "metric FAD; with CLIP, captions beside sounds", FOLDER_MODELS["clap"],
         ("con360_metrics",), "clap-htsat-unfused", _is_of_type("clap"),
+    ),
+    KnownPart(
+        "clip", "captions beside pictures, with CLAP", FOLDER_MODELS["clip"],
+        (MEANING_FOLDER,), "clip-vit-base-patch32", _is_of_type("clip"),
+    ),
+    KnownPart(
+        "pe-av", "measures what caption, picture and sound share, and guides by it; without it, the built-in encoder",
+        FOLDER_MODELS["pe-av"], (MEANING_FOLDER,), "pe-av-large", _is_of_type("pe_audio_video"),
+    ),
+    KnownPart(
+        "imagebind", "the same, as published guidance did",
+        PublishedWeights(
+            "ImageBind", "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth",
+            "CC BY-NC-SA 4.0 by its licence file, CC BY-NC 4.0 by its README (not for commercial use)",
+            "4.5 GB (1.2 billion weights)",
+            "captions and sounds meet by way of pictures alone; captions need CLIP's vocabulary",
+        ),
+        (MEANING_FOLDER,), "imagebind_huge.pth", lambda path: _is_file_of(path, IMAGEBIND),
     ),
     KnownPart(
         "i3d", "metric FVD",

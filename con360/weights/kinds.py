@@ -20,6 +20,8 @@ OMNIAUDIO = "OmniAudio"
 ONSETS = "an onset network of SyncFusion"
 VIDEO2RMS = "Video2RMS of Video-Foley"
 PICTURE_ENVELOPE = "a Con360 envelope network"
+MEANING = "a Con360 meaning network"
+IMAGEBIND = "ImageBind"
 
 UNET_PREFIX, VAE_PREFIX, TEXT_PREFIX = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 _UNET_IN = UNET_PREFIX + "input_blocks.0.0.weight"
@@ -100,6 +102,7 @@ def _takes(channels: int) -> Callable[[Header], bool]:
 _RULES: tuple[tuple[str, Callable[[Header], bool]], ...] = (
     (CONTROL, lambda header: header.metadata.get("format") == "con360-control"),
     (PICTURE_ENVELOPE, lambda header: header.metadata.get("format") == "con360-envelope"),
+    (MEANING, lambda header: header.metadata.get("format") == "con360-meaning"),
     (LORA, _contains(".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "processor.to_q_lora")),
     ("a motion module of HotShot-XL, for SDXL", _contains(".temporal_attentions.")),
     (MOTION, lambda header: _is_motion(header) and _has_last_level(header)),
@@ -115,6 +118,7 @@ _RULES: tuple[tuple[str, Callable[[Header], bool]], ...] = (
     (SD15, lambda header: _UNET_IN in header.tensors and _starts(TEXT_PREFIX)(header)),
     ("an SD 1.5 U-Net without text encoder", lambda header: _UNET_IN in header.tensors),
     (OMNIAUDIO, _contains("conditioner.conditioners.video_360.")),
+    (IMAGEBIND, _starts("modality_trunks.vision.")),
     (ONSETS, _contains("net.model.stem.")),
     (VIDEO2RMS, _contains("encoder.BiLSTM_projs.")),
     (CONNECTORS, _starts("connector_in_", "connector_out_")),

@@ -56,7 +56,15 @@ def _advice(role: str) -> str:
     )
 
 
-def _read_json(path: Path, role: str) -> dict[str, Any]:
+def read_settings(path: Path, role: str) -> dict[str, Any]:
+    """Read a JSON object of a folder.
+
+    Args:
+        role: a key of `catalog.FOLDER_MODELS`.
+
+    Raises:
+        InputError: it is missing, damaged, or no object.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -69,7 +77,7 @@ def _read_json(path: Path, role: str) -> dict[str, Any]:
 def _read_config(path: Path, role: str) -> dict[str, Any]:
     if not (path / "config.json").is_file():
         raise InputError(f"the {role} folder {path} holds no config.json. {_advice(role)}")
-    return _read_json(path / "config.json", role)
+    return read_settings(path / "config.json", role)
 
 
 def _weight_names(path: Path, role: str) -> list[str]:

@@ -22,10 +22,11 @@ from ...con360.weights.places import (
 # Folder key under models/ and the file suffixes that belong there; "" stands for folders.
 MODELS, CONTROLS, SALIENCY, FACES = "con360", "con360_control", "con360_saliency", "con360_faces"
 CAPTIONERS, LANGUAGE_MODELS, EARS = "con360_captioner", "con360_llm", "con360_ears"
-OMNIAUDIO = "con360_omniaudio"
+OMNIAUDIO, MEANINGS, METRICS = "con360_omniaudio", "con360_meaning", "con360_metrics"
 MODEL_FOLDERS = {
     MODELS: {""}, CONTROLS: {".safetensors"}, SALIENCY: {".safetensors", ".pth", ".pt"}, FACES: {".onnx"},
     CAPTIONERS: {""}, LANGUAGE_MODELS: {""}, EARS: {".sofa"}, OMNIAUDIO: {".safetensors", ".ckpt"},
+    MEANINGS: {".safetensors", ".pth", ".pt"},
 }  # fmt: skip
 
 
@@ -80,6 +81,19 @@ def picture_encoders() -> dict[str, Path]:
     return found
 
 
+def meaning_encoders() -> dict[str, str]:
+    """Name encoders of captions, pictures and sounds for `load_meaning`, by the name shown in a combo."""
+    found = {path.name: str(path) for path in reversed(_inside(MEANINGS)) if _is_offered(MEANINGS, path)}
+    for clap in _of_type("clap", METRICS, MEANINGS):
+        for clip in _of_type("clip", MEANINGS):
+            found[f"{clap.name} + {clip.name}"] = f"{clap}+{clip}"
+    return found
+
+
+def _of_type(kind: str, *names: str) -> list[Path]:
+    return [path for path in _inside(*names) if path.is_dir() and config_of(path).get("model_type") == kind]
+
+
 def comfyui_tokenizer() -> Path | None:
     """Folder of CLIP's vocabulary that comes with ComfyUI; a checkpoint file lacks one."""
     folder = Path(getattr(comfy.utils, "__file__", "")).parent / "sd1_tokenizer"
@@ -92,6 +106,9 @@ def _is_offered(name: str, path: Path) -> bool:
     if name == OMNIAUDIO and path.is_dir():
         # A small model; other folders are picture encoders.
         return (path / "pictures.safetensors").is_file()
+    if name == MEANINGS and path.is_dir():
+        # CLAP and CLIP are offered together.
+        return config_of(path).get("model_type") == "pe_audio_video"
     return (path / "config.json").is_file() if MODEL_FOLDERS[name] == {""} else path.suffix in MODEL_FOLDERS[name]
 
 

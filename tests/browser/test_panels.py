@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from browser.hands import ENDS, choose_file, drag, show_help, wait
 from browser.page import ComfyPage
 from shipped_runs import write_sample
+
+from con360.media.writer import write_clip
+from con360.records import Sound
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 PANELS = (
     "CentroidToBASD", "Con360ViewpointByHand", "Con360PlaceSound", "Load360Video", "Con360OverlayPreview",
-    "Reframe360Video", "Con360AmbisonicsPreview", "Con360Compare", "Con360Level360Video",
+    "Reframe360Video", "Con360AmbisonicsPreview", "Con360Compare", "Con360Level360Video", "Con360BestOf",
 )  # fmt: skip
 # As in web/parts.js.
 LEAST_WIDTH, NEW_WIDTH = 320, 380
@@ -81,6 +86,32 @@ def test_a_saved_width_is_kept_unless_it_is_below_the_least(comfy: ComfyPage) ->
         comfy.run(ADD, ["Con360ViewpointByHand", [saved, 700]])
         found = measured(comfy)
         assert (found["width"], found["cut"]) == (shown, [])
+
+
+def test_candidates_stand_side_by_side_and_one_is_heard(comfy: ComfyPage, tmp_path: Path) -> None:
+    shown = []
+    for rank in (1, 2, 3):
+        write_clip(
+            tmp_path / f"{rank}.mp4", torch.full((8, 3, 64, 64), rank / 4), 8.0, Sound(torch.zeros(1, 16000), 16000)
+        )
+        shutil.copy(tmp_path / f"{rank}.mp4", comfy.server.base / "output" / f"seed_{rank}.mp4")
+        clip = {"filename": f"seed_{rank}.mp4", "subfolder": "", "type": "output", "fps": 8}
+        shown.append({"clip": clip, "text": f"seed {rank}, V 0.{rank}00"})
+    comfy.run(CLEAR)
+    comfy.run(ADD, ["Con360BestOf", [600, 500]])
+    comfy.run("(rows) => window.app.graph._nodes[0].onExecuted({ con360: [{ candidates: rows }] })", shown)
+    captions = "() => [...document.querySelectorAll('.con360-candidates figcaption')].map((c) => c.textContent)"
+    wait(comfy, lambda: comfy.run(captions), [f"{i}. seed {i}, V 0.{i}00" for i in (1, 2, 3)])
+    heard = "() => [...document.querySelectorAll('.con360-candidates video')].map((v) => !v.muted)"
+    assert comfy.run(heard) == [True, False, False]
+    wait(comfy, lambda: comfy.panel("Con360BestOf", ".con360-clock").inner_text(), "0.0 / 1.0 s")
+    comfy.panel("Con360BestOf", "[aria-label='Hear clip 2']").click()
+    assert comfy.run(heard) == [False, True, False]
+    comfy.panel("Con360BestOf", "[aria-label=Play]").click()
+    times = "() => [...document.querySelectorAll('.con360-candidates video')].map((v) => v.currentTime > 0)"
+    wait(comfy, lambda: comfy.run(times), [True, True, True])
+    comfy.shot("candidates")
+    assert comfy.complaints == []
 
 
 @pytest.mark.parametrize("comfy", ENDS[:1], indirect=True)

@@ -480,6 +480,14 @@ def test_app_mode_shows_its_layout_and_help_its_picture(page: ComfyPage) -> None
     assert page.page.get_by_text("cfg_video", exact=True).count() == 0
     page.shot("app")
     page.run(toggle)
+    page.open_template("con360_three_dials")
+    page.run(toggle)
+    for dial in ("rank", "source", "text"):
+        wait(page, lambda dial=dial: page.page.get_by_text(dial, exact=True).count() > 0, True)
+    assert page.page.get_by_text("seed", exact=True).count() == 0
+    page.shot("app_dials")
+    page.run(toggle)
+    page.open_template("con360_viewpoint")
     page.page.wait_for_timeout(1000)
     page.page.keyboard.press("Escape")
     show_help(page, EDITOR, "Centroid→BASD")

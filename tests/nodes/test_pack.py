@@ -53,6 +53,10 @@ NAMES = {
     "Con360CheckClip": "Check 360° Clip",
     "Con360TimeTrack": "Time Track",
     "Con360TimeTrackPreview": "Time Track Preview",
+    "Con360MeaningGuide": "Guide by Meaning",
+    "Con360BestOf": "Best of Seeds",
+    "Con360MeaningLoader": "Meaning Loader",
+    "Con360Meaning": "Meaning",
 }
 FORMER = {
     "ViewpointCrop": "Viewpoint Crop",
@@ -101,6 +105,7 @@ SEARCHED = {
     "horizon": "Con360Level360Video", "360": "Con360AmbisonicsToHeadphones",
     "Load360Video": "Load360Video", "binaural": "Con360AmbisonicsToHeadphones",
     "video to sound": "Con360VideoToAmbisonics", "retake": "Con360RedoSpan", "onsets": "Con360TimeTrack",
+    "GRAM": "Con360MeaningGuide", "best of N": "Con360BestOf",
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.standin
 
 # Our own nodes that a workflow may end in.
 ENDS = ("Con360OverlayPreview", "Con360Compare", "Con360AmbisonicsPreview", "Save360Video", "Con360TimeTrack",
-        "Con360TimeTrackPreview")  # fmt: skip
+        "Con360TimeTrackPreview", "Con360BestOf")  # fmt: skip
 
 each = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 

@@ -35,7 +35,9 @@ from train.preparation.cleaning import (
     check_is_foa,
     check_match,
     check_rules,
+    check_seen,
     check_speech,
+    reads_captions,
     silent_share,
     sound_caption_cosine,
     speech_probability,
@@ -347,6 +349,42 @@ def test_clap_compares_the_sound_with_the_caption(tmp_path):
         check_match(sound, "a red disc", folder, cosine + 0.01)
     with pytest.raises(InputError, match="has none"):
         check_match(sound, "", folder, 0.0)
+
+
+def test_an_encoder_compares_the_picture_with_the_sound():
+    """One that hears how bright a picture is: its cosine decides; black and silent segments match nothing."""
+
+    class Brightness:
+        name, shared = "brightness", True
+
+        def read_text(self, captions):
+            raise AssertionError("no caption is compared")
+
+        def read_picture(self, frames, fps):
+            return torch.tensor([[float(frames.mean()), 0.8]])
+
+        def read_sound(self, sound, rate_hz):
+            return torch.tensor([[0.6, 0.8]])
+
+    sound, bright = Sound(torch.full((1, 16000), 0.1), 16000), torch.full((4, 3, 8, 16), 0.6)
+    check_seen(bright, 8.0, sound, Brightness(), 0.99)
+    with pytest.raises(Rejected, match="the cosine of picture and sound is 0.760, below 0.99"):
+        check_seen(bright / 0.6 * 0.2, 8.0, sound, Brightness(), 0.99)
+    with pytest.raises(Rejected, match="match: a picture is black"):
+        check_seen(bright * 0, 8.0, sound, Brightness(), 0.0)
+    with pytest.raises(Rejected, match="match: a sound is silent"):
+        check_seen(bright, 8.0, Sound(torch.zeros(1, 16000), 16000), Brightness(), 0.0)
+    Brightness.shared = False
+    with pytest.raises(InputError, match="two spaces"):
+        check_seen(bright, 8.0, sound, Brightness(), 0.0)
+
+
+def test_a_folder_of_clap_compares_captions_and_others_do_not(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "clap"}')
+    assert reads_captions(str(tmp_path))
+    assert not reads_captions("built-in") and not reads_captions(f"{tmp_path}+{tmp_path}")
+    with pytest.raises(InputError, match="there is no encoder"):
+        check_rules(("match",), "", "nothing")
 
 
 def write_clap(folder: Path) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from con360.errors import InputError
+from con360.protocols import MeaningEncoder
 from train.evaluation.bench import Bench
 from train.evaluation.row import Row
 
@@ -21,6 +23,11 @@ Measured = tuple[dict[str, Any], dict[str, Tensor]]
 Metrics = dict[str, Any]
 
 
+def no_meaning() -> MeaningEncoder:
+    """Refuse to measure what clips share, where no encoder is named."""
+    raise InputError("no encoder was named by which captions, pictures and sounds are compared; give --meaning.")
+
+
 @dataclass(frozen=True)
 class Tools:
     """Hold all that parts measure with.
@@ -30,12 +37,14 @@ class Tools:
         judges: makes the judges of paired figures; called again it returns the same.
         folder: of the results; it keeps the networks that a part trains for itself.
         say: told what takes long.
+        meaning: loads the encoder by which captions, pictures and sounds are compared.
     """
 
     bench: Bench
     judges: Callable[[], Judges]
     folder: Path
     say: Callable[[str], object]
+    meaning: Callable[[], MeaningEncoder] = no_meaning
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from train.evaluation import directions_rows, drawn_rows, field_levels, named, off_screen, paired, probes, two_views
+from train.evaluation import (
+    directions_rows,
+    drawn_rows,
+    field_levels,
+    meaning_rows,
+    named,
+    off_screen,
+    paired,
+    probes,
+    two_views,
+)
 from train.evaluation.part import Part
 
 PARTS: tuple[Part, ...] = (
@@ -17,4 +27,5 @@ PARTS: tuple[Part, ...] = (
     off_screen.PRESENCE,
     two_views.TWO_VIEWS,
     drawn_rows.PART,
+    meaning_rows.PART,
 )

@@ -1,9 +1,9 @@
 """Reject segments that are not worth training on, by OmniAudio's rules for Sphere360 and our own; each is optional.
 
 Source: OmniAudio (arXiv 2504.14906) and its cleaning scripts. Static: more than 85 % of frame pairs at 2 fps differ by
-a gray mean squared error below 5. Silent: below -35 dBFS for more than 90 % of the time. OmniAudio detects speech with
-SenseVoice and compares sound and picture with ImageBind. transformers loads neither, so an AudioSet classifier and CLAP
-replace them, from folders that the user names.
+a gray mean squared error below 5. Silent: below -35 dBFS for more than 90 % of the time. Match: picture against sound,
+as OmniAudio does with ImageBind, by any encoder that reads both into one space; CLAP alone compares sound and caption.
+OmniAudio detects speech with SenseVoice, which transformers does not load: an AudioSet classifier replaces it.
 
 The rules `not360` and `notfoa` are those of `con360 check`: what it would mend of the picture's projection, edges and
 poles, and of the sound's channels and their order.
@@ -22,7 +22,12 @@ import torch
 from torch import Tensor
 
 from con360.errors import InputError
+from con360.meaning.built_in import BUILT_IN_MEANING
+from con360.meaning.load import NAMES, places_of
+from con360.meaning.measure import check_picture, check_shared, check_sound
+from con360.protocols import MeaningEncoder
 from con360.records import PanoramaClip, Sound
+from con360.weights.places import config_of
 
 STATIC_FPS = 2.0
 STATIC_MSE = 5.0
@@ -50,11 +55,14 @@ def check_rules(rules: tuple[str, ...], speech_model: str, match_model: str) -> 
             "the cleaning rule 'speech' needs a sound classifier with a label 'Speech': give --speech-model a local "
             "folder in the transformers layout, for example of MIT/ast-finetuned-audioset-10-10-0.4593."
         )
-    if "match" in rules and not Path(match_model or "?").is_dir():
+    if "match" in rules and not match_model:
         raise InputError(
-            "the cleaning rule 'match' compares the sound with the scene's caption and needs CLAP: give --match-model "
-            "a local folder in the transformers layout, for example of laion/clap-htsat-unfused."
+            "the cleaning rule 'match' compares the picture with the sound: give --match-model an encoder "
+            f"({BUILT_IN_MEANING}, {', '.join(NAMES[:2])}, a file or a folder), or a folder of CLAP, which compares "
+            "the sound with the caption."
         )
+    if "match" in rules:
+        places_of(match_model)
 
 
 def static_share(frames: Tensor, fps: float) -> float:
@@ -98,6 +106,31 @@ def check_speech(mono: Sound, folder: str) -> None:
     probability = speech_probability(mono, folder)
     if probability > SPEECH_PROBABILITY:
         raise Rejected(f"speech: probability {probability:.2f}")
+
+
+def reads_captions(match_model: str) -> bool:
+    """True where the rule `match` compares sound and caption: a folder of CLAP alone."""
+    places = places_of(match_model)
+    return len(places) == 1 and config_of(places[0]).get("model_type") == "clap"
+
+
+def check_seen(frames: Tensor, fps: float, mono: Sound, encoder: MeaningEncoder, least: float) -> None:
+    """Raise Rejected if picture and sound do not match, InputError for an encoder without a space of both.
+
+    Args:
+        frames: `[T, 3, H, W]` in [0, 1]: the whole panorama, as OmniAudio compares it.
+    """
+    check_shared(encoder, "a comparison")
+    try:
+        check_picture(frames[None])
+        check_sound(mono.waveform)
+    except InputError as error:
+        raise Rejected(f"match: {error}") from error
+    with torch.no_grad():
+        picture, sound = encoder.read_picture(frames[None], fps), encoder.read_sound(mono.waveform, mono.sample_rate_hz)
+    cosine = float((picture * sound).sum())
+    if cosine < least:
+        raise Rejected(f"match: the cosine of picture and sound is {cosine:.3f}, below {least:g}")
 
 
 def check_match(mono: Sound, caption: str, folder: str, least: float) -> None:

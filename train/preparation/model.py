@@ -13,6 +13,7 @@ from con360.timing import MAX_SECONDS, ClipSpec
 from con360.weights.catalog import BUILT_IN_MODEL
 
 if TYPE_CHECKING:
+    from con360.protocols import MeaningEncoder
     from con360.sounding.model import AmbisonicsModel
 
 
@@ -136,3 +137,19 @@ def _encoders(name_or_folder: str, newest: int) -> Encoders:
     del newest
     parts = model_parts(model_folder(name_or_folder))
     return Encoders(**{part.name: load_part(parts, part.name) for part in fields(Encoders)})
+
+
+@lru_cache(maxsize=1)
+def match_encoder(named: str, model: str, device: str) -> MeaningEncoder:
+    """Load the encoder of the rule `match`, once per process.
+
+    Args:
+        named: as for `con360.meaning.load.load_meaning`.
+        model: as the user named it; its latents are read by `built-in` and by files of `train.meaning.run`.
+    """
+    from con360.meaning.load import load_meaning, reads_latents
+    from con360.weights.find import model_folder
+    from con360.weights.load import load_joint_model
+
+    lends = load_joint_model(model_folder(model), device=device) if reads_latents(named) else None
+    return load_meaning(named, lends, device)

@@ -50,8 +50,9 @@ class Settings:
         fov_deg: field of view of every view, or "box" for that of each region's bounding box. mode: "still" or "track".
         sound: `view` is a microphone towards the view (needs Ambisonics), `omni` the downmix.
         crops: store the true pictures beside their latents.
-        clean: names from `cleaning.RULES`. speech_model, match_model: model folders for the rules `speech` and `match`.
-        min_match: lowest cosine of sound and caption for the rule `match`.
+        clean: names from `cleaning.RULES`. speech_model: folder for the rule `speech`.
+        match_model: for the rule `match`, an encoder as `con360.meaning.load.load_meaning` takes it, or a CLAP folder.
+        min_match: lowest cosine for the rule `match`: of picture and sound, or by CLAP of sound and caption.
         caption_model: folder of a captioner for clips without a caption; "" leaves them without.
         caption_writer: folder of the language model that merges the faces' captions; "" joins them by rule.
         caption_times: number of moments per segment to caption.

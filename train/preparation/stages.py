@@ -47,11 +47,13 @@ from train.preparation.cleaning import (
     check_is_360,
     check_is_foa,
     check_match,
+    check_seen,
     check_silent,
     check_speech,
     check_static,
+    reads_captions,
 )
-from train.preparation.model import load_encoders, load_field_model
+from train.preparation.model import load_encoders, load_field_model, match_encoder
 from train.preparation.plan import Segment, is_scene
 from train.preparation.settings import SALIENCY_HEIGHT, TRUTH, Settings
 from train.preparation.sources import scene_number
@@ -173,8 +175,11 @@ def clean(work: Work, settings: Settings) -> Work:
         check_is_360(clip)
     if "notfoa" in settings.clean:
         check_is_foa(sound)
-    if "match" in settings.clean:
+    if "match" in settings.clean and reads_captions(settings.match_model):
         check_match(mono, work.caption, settings.match_model, settings.min_match)
+    elif "match" in settings.clean:
+        encoder = match_encoder(settings.match_model, settings.facts.model, work.device)
+        check_seen(clip.frames, clip.fps, mono, encoder, settings.min_match)
     return work
 
 

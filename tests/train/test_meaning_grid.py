@@ -1,0 +1,116 @@
+"""The grid of guides and the table of three dials: over a tiny model they resume, and say only what they measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_meaning import make_tiny_meaning
+from tiny_model import make_tiny_joint_model
+
+from con360.meaning.guide import MeaningGuideSettings
+from con360.records import Sound, ViewpointClip
+from con360.sampling.settings import SamplerSettings
+from con360.scenes import VOICES, Performer, Scene
+from con360.timing import ClipSpec
+from train.evaluation import meaning_grid, three_dials
+from train.evaluation.meaning_grid import (
+    ANOTHER,
+    BEST,
+    CONDITIONED,
+    ROWS,
+    UNGUIDED,
+    Runner,
+    best_by_guide,
+    summary,
+    verdicts,
+)
+from train.evaluation.meaning_subject import Subject, asked_scene, colours, voices
+from train.evaluation.store import Store
+from train.evaluation.three_dials import ALL, CLIPS
+
+
+def figures(ta: float, *, voices: float = 1.0, own: tuple[float, float] = (0.5, 0.5), drift: float = 0.0) -> dict:
+    return {
+        "judge": {"V": 0.5, "ta": ta, "tv": 0.1, "va": ta}, "guide": {"V": own[0], "ta": own[1], "tv": 0.2, "va": 0.0},
+        "voices": voices, "weakest": 0.1, "colours": 1.0, "seconds": 2.0, "embedding_v": [drift, 0.0],
+        "embedding_a": [0.0, drift],
+    }  # fmt: skip
+
+
+def grid_of(gains: dict[str, float], scenes: int = 12) -> dict[int, dict[str, dict]]:
+    """Results whose rows exceed the unguided by a gain, with a little chance."""
+    rng = np.random.default_rng(0)
+    return {
+        i: {row: figures(0.2 + 0.1 * i + gains.get(row, 0.0) + 0.01 * rng.normal(), drift=0.1 * i) for row in ROWS}
+        for i in range(scenes)
+    }
+
+
+def test_a_gain_is_said_only_apart_from_another_seed_and_lost_voices_are():
+    results = grid_of({"safe, sound": 0.2, "pairwise, sound": 0.2})
+    for rows in results.values():
+        rows["volume, both"] = figures(0.3, voices=0.5)
+    found = summary(results)
+    assert found["safe, sound"]["ta"]["change"] == pytest.approx(0.2, abs=0.02)
+    assert found[UNGUIDED]["ta"]["change"] == 0 and found[UNGUIDED]["drift"]["v"] == pytest.approx(0, abs=1e-6)
+    said = verdicts(found, results)
+    assert "safe, sound: up, apart from another seed: ta, va; fewer: none" in said
+    assert f"{BEST}: up, apart from another seed: none; fewer: none" in said
+    (line,) = [line for line in said if line.startswith("volume minus pairwise, sound")]
+    assert "-0.4" in line
+    (lost,) = [line for line in said if "fewer: voices" in line]
+    assert lost.startswith("volume, both: ")
+
+
+def test_the_best_is_chosen_by_the_encoder_that_guides_and_not_by_the_judge():
+    one, other, opposite = figures(0.9, own=(0.9, 0.5)), figures(0.1, own=(0.4, 0.5)), figures(0.9, own=(0.1, -0.5))
+    assert best_by_guide([one, other, opposite]) is other
+
+
+def test_truths_need_no_encoder():
+    spec = ClipSpec(2.0)
+    scene = Scene((Performer("red", "disc", "hum", 0.0), Performer("blue", "ring", "tick", 170.0)))
+    track = Subject.track(_stand_in(spec), scene)
+    clip = ViewpointClip(scene.view_frames(track, 32, spec), spec.fps, Sound(scene.foa(spec).waveform[:1], 16000))
+    assert voices(clip, scene)["voices"] == 1 and colours(clip, scene, track)["colours"] == 1
+    hum = replace(clip, sound=Sound(scene.without(1).foa(spec).waveform[:1], 16000))
+    assert voices(hum, scene)["voices"] == 0.5 and voices(hum, scene)["weakest"] < 0.01
+    grey = replace(clip, frames=torch.full_like(clip.frames, 0.5))
+    assert colours(grey, scene, track)["colours"] == 0 and len(VOICES) == 5
+
+
+def _stand_in(spec: ClipSpec) -> Subject:
+    model = make_tiny_joint_model()
+    return Subject(
+        model, None, SamplerSettings(steps=1), make_tiny_meaning(model), make_tiny_meaning(model, 1, "judge")
+    )
+
+
+def test_scenes_differ_in_what_tells_a_voice():
+    assert asked_scene("test", 1) != asked_scene("test", 2) and asked_scene("test", 4) == asked_scene("test", 4)
+
+
+@pytest.mark.slow
+def test_both_commands_resume_and_write_their_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    subject = _stand_in(ClipSpec(2.0))
+    made: list[int] = []
+
+    def measured(subject, *asked):
+        made.append(len(made))
+        return {**figures(0.01 * len(made)), "where": 0.5, "best": 1.0, "when": 0.6, "what": 0.3}
+
+    monkeypatch.setattr(meaning_grid, "measured", measured)
+    monkeypatch.setattr(three_dials, "measure", measured)
+    runner = Runner(subject, Store(tmp_path / "grid", {}), None, lambda _: None)
+    text = meaning_grid.run(runner, scenes=2, rate_scenes=1)
+    assert all((f"| {row} | 2 |" in text) == (row != CONDITIONED) for row in ROWS) and ANOTHER in text
+    count = len(made)
+    assert meaning_grid.run(runner, scenes=2, rate_scenes=1) == text and len(made) == count
+    text = three_dials.run(subject, Store(tmp_path / "dials", {}), MeaningGuideSettings(), 2, None, lambda _: None)
+    assert len(made) == count + 2 * len(CLIPS) and f"| {ALL} | " in text
+    over = Runner(subject, Store(tmp_path / "over", {}), 0, lambda _: None)
+    assert "time was over" in meaning_grid.run(over, scenes=2, rate_scenes=1)

@@ -1,0 +1,278 @@
+"""Guide by meaning in every way on unseen scenes, and measure whether meaning, voices and colours gain.
+
+    python -m train.evaluation.meaning_grid --out runs/meaning/grid --judge runs/meaning/judge.safetensors
+    ... --scenes 4 --rate-scenes 2        # a first look
+    ... --minutes 5                       # as far as 5 minutes go
+
+Strengths of sound and picture are chosen on other scenes first, one for all losses. Each clip's result is a file in
+`--out`: a killed run resumes, and the table is written from what is there. The judge has another architecture and other
+scenes than the encoder that guides; figures by the guide's own encoder are marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from con360.anew.best import Candidate
+from con360.choices import GUIDE_STEERS, GuideLoss, GuideSteer
+from con360.errors import InputError
+from con360.meaning.guide import MeaningGuideSettings
+from con360.metrics.figure import bootstrap_interval
+from con360.metrics.frechet import frechet_distance
+from train.evaluation.meaning_subject import SECONDS, Subject, Turned, add_subject, asked_scene, subject_of
+from train.evaluation.store import Store, write_json
+
+UNGUIDED, ANOTHER, BEST, CONDITIONED = "unguided", "another seed", "best of 4", "class vector"
+LOSSES: tuple[GuideLoss, ...] = ("pairwise", "volume", "safe")
+# Times the published rates (0.1 for sound): 0.03, 0.1 and 0.3.
+STRENGTHS = (0.3, 1.0, 3.0)
+CANDIDATES = 4
+# Each seed of the next candidate lies so far on.
+APART = 1000
+# Share of the named voices that a strength may cost.
+LEAST_VOICES = 0.02
+JUDGED = ("V", "ta", "tv", "va")
+TRUTHS = ("voices", "weakest", "colours")
+Results = dict[int, dict[str, dict[str, Any]]]
+
+
+def row_name(loss: GuideLoss, steer: GuideSteer) -> str:
+    return f"{loss}, {steer}"
+
+
+ROWS = (UNGUIDED, ANOTHER, BEST, CONDITIONED, *(row_name(loss, steer) for loss in LOSSES for steer in GUIDE_STEERS))
+
+
+# The control alone, as in every row.
+UNTURNED = Turned()
+
+
+# Clips ----------------------------------------------------------------------------------------------------------------
+
+
+def measured(subject: Subject, split: str, index: int, seed: int, turned: Turned) -> dict[str, Any]:
+    """Make and measure one clip."""
+    clip, seconds = subject.clip(split, index, seed, turned)
+    return {**subject.figures(clip, asked_scene(split, index)), "seconds": round(seconds, 3)}
+
+
+class Runner:
+    """Measure what a store lacks, until the time is over."""
+
+    def __init__(self, subject: Subject, store: Store, minutes: float | None, say: Callable[[str], object]) -> None:
+        self.subject, self.store, self.say = subject, store, say
+        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    @property
+    def over(self) -> bool:
+        return self.end is not None and time.monotonic() >= self.end
+
+    def result(self, part: str, split: str, index: int, seed: int, turned: Turned = UNTURNED) -> dict[str, Any] | None:
+        """A clip's figures from the store, else made now; None once the time is over."""
+        if not self.store.has(part, index):
+            if self.over:
+                return None
+            self.store.put(part, index, measured(self.subject, split, index, seed, turned))
+            self.say(f"scene {index}: {part}")
+        return self.store.get(part, index)
+
+
+def choose_strength(runner: Runner, steer: GuideSteer, scenes: int) -> tuple[float | None, dict[str, Any]]:
+    """Choose the strength that raises the judged cosines of what moves most, and costs no voices.
+
+    Returns:
+        The strength, None where time was over first, and the figures of all: change of the cosines, voices.
+    """
+    pair = "ta" if steer == "sound" else "tv"
+    found: dict[float, list[tuple[float, float]]] = {}
+    for index in range(scenes):
+        plain = runner.result("rate: unguided", "validation", index, 0)
+        for strength in STRENGTHS:
+            for loss in LOSSES:
+                turned = Turned(what=MeaningGuideSettings(loss, steer, strength))
+                part = f"rate: {row_name(loss, steer)}, {strength:g}"
+                made = runner.result(part, "validation", index, 0, turned)
+                if plain is None or made is None:
+                    return None, {}
+                gain = sum(made["judge"][c] - plain["judge"][c] for c in (pair, "va"))
+                found.setdefault(strength, []).append((gain, made["voices"] - plain["voices"]))
+    means = {strength: tuple(np.mean(values, axis=0).tolist()) for strength, values in found.items()}
+    kept = {s: gain for s, (gain, voices) in means.items() if voices >= -LEAST_VOICES}
+    chosen = max(kept, key=lambda s: kept[s]) if kept else min(STRENGTHS)
+    return chosen, {f"{s:g}": {"gain": gain, "voices": voices} for s, (gain, voices) in means.items()}
+
+
+def clips_of(runner: Runner, index: int, strengths: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Every row of one scene, as far as the time goes."""
+    rows: dict[str, dict[str, Any]] = {}
+    plain = [
+        runner.result(f"seed {k}", "test", index, k * APART) for k in range(CANDIDATES)
+    ]  # fmt: skip
+    seeds = [one for one in plain if one is not None]
+    rows |= dict(zip((UNGUIDED, ANOTHER), seeds, strict=False))
+    if len(seeds) == CANDIDATES:
+        rows[BEST] = {**best_by_guide(seeds), "seconds": sum(one["seconds"] for one in seeds)}
+    asked = {} if runner.subject.conditioned is None else {CONDITIONED: Turned(conditioned=True)}
+    for loss in LOSSES:
+        for steer in GUIDE_STEERS:
+            strength = strengths["picture" if steer == "picture" else "sound"]
+            asked[row_name(loss, steer)] = Turned(what=MeaningGuideSettings(loss, steer, strength))
+    made = {row: runner.result(row, "test", index, 0, turned) for row, turned in asked.items()}
+    return rows | {row: found for row, found in made.items() if found is not None}
+
+
+def best_by_guide(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The clip that the guide's own encoder ranks first, as `--best-of` does."""
+
+    def key(one: dict[str, Any]) -> tuple[bool, bool, float]:
+        own = one["guide"]
+        return Candidate(0, own["V"], own["ta"], own["tv"], own["va"]).rank_key
+
+    return min(seeds, key=key)
+
+
+# The table ------------------------------------------------------------------------------------------------------------
+
+
+def summary(results: Results) -> dict[str, dict[str, Any]]:
+    """Bring together each row's figures over the scenes that have it and an unguided clip."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in ROWS:
+        pairs = [(rows[row], rows[UNGUIDED]) for rows in results.values() if row in rows and UNGUIDED in rows]
+        if pairs:
+            found[row] = _row(pairs)
+    return found
+
+
+def _row(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    made = {name: np.array([[_value(one, name) for one in pair] for pair in pairs]) for name in (*JUDGED, *TRUTHS)}
+    figure: dict[str, Any] = {"clips": len(pairs), "seconds": float(np.mean([one["seconds"] for one, _ in pairs]))}
+    for name, values in made.items():
+        change = values[:, 0] - values[:, 1]
+        figure[name] = {
+            "mean": float(values[:, 0].mean()), "change": float(change.mean()), "interval": bootstrap_interval(change),
+        }  # fmt: skip
+    figure["own_V"] = float(np.mean([one["guide"]["V"] for one, _ in pairs]))
+    figure["drift"] = {half: _drift(pairs, f"embedding_{half}") for half in ("v", "a")}
+    return figure
+
+
+def _value(one: dict[str, Any], name: str) -> float:
+    return float(one["judge"][name] if name in JUDGED else one[name])
+
+
+def _drift(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], name: str) -> float | None:
+    """Fréchet distance to the unguided set; None for fewer than two clips."""
+    if len(pairs) < 2:
+        return None
+    return frechet_distance(*(np.array([pair[i][name] for pair in pairs]) for i in (0, 1)))
+
+
+def verdicts(found: Mapping[str, Mapping[str, Any]], results: Results) -> list[str]:
+    """Say what the table allows to say, and no more."""
+    if ANOTHER not in found:
+        return []
+    lines = []
+    for row in ROWS[2:]:
+        if row in found:
+            up = [name for name in ("ta", "va") if _apart(found[row][name], found[ANOTHER][name])]
+            lost = [name for name in ("voices", "colours") if _below(found[row][name])]
+            lines.append(
+                f"{row}: up, apart from another seed: {', '.join(up) or 'none'}; fewer: {', '.join(lost) or 'none'}"
+            )
+    for steer in GUIDE_STEERS:
+        change = _between(results, row_name("volume", steer), row_name("pairwise", steer))
+        if len(change) > 1:
+            low, high = bootstrap_interval(change) or (0.0, 0.0)
+            lines.append(f"volume minus pairwise, {steer}: ta + va {change.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+    return lines
+
+
+def _apart(own: Mapping[str, Any], chance: Mapping[str, Any]) -> bool:
+    return bool(own["interval"] and chance["interval"] and own["interval"][0] > chance["interval"][1])
+
+
+def _below(own: Mapping[str, Any]) -> bool:
+    return bool(own["interval"] and own["interval"][1] < 0)
+
+
+def _between(results: Results, one: str, other: str) -> np.ndarray:
+    both = [rows for rows in results.values() if one in rows and other in rows]
+    return np.array([sum(_value(r[one], c) - _value(r[other], c) for c in ("ta", "va")) for r in both])
+
+
+def text_of(found: Mapping[str, Mapping[str, Any]], lines: Sequence[str], chosen: Mapping[str, Any]) -> str:
+    """Write the table as Markdown."""
+    head = ("", "N", "V", "text-sound", "text-picture", "picture-sound", "voices", "weakest", "colours",
+            "drift, picture; sound", "seconds", "V by the guide*")  # fmt: skip
+    rows = [head, tuple("---" for _ in head)]
+    for row, f in found.items():
+        drift = "; ".join("" if f["drift"][half] is None else f"{f['drift'][half]:.2f}" for half in ("v", "a"))
+        values = (_cell(f[name]) for name in (*JUDGED, *TRUTHS))
+        rows.append((row, str(f["clips"]), *values, drift, f"{f['seconds']:.1f}", f"{f['own_V']:.3f}"))
+    table = "\n".join("| " + " | ".join(line) + " |" for line in rows)
+    strengths = ", ".join(f"{name} {value['strength']:g}" for name, value in chosen.items())
+    notes = "\n".join(f"- {line}" for line in lines)
+    return (
+        f"# Guides by meaning\n\n{table}\n\nClips of {SECONDS:g} s, paired by seed; mean, and in brackets the change "
+        f"against the unguided clip with its 95 % interval over scenes. V and cosines by the judge. Voices: share of "
+        f"the named ones with more than 5 % of the energy; weakest: its share. Colours: share of those in the view. "
+        f"Drift: Fréchet distance to the unguided set. Strengths, chosen on other scenes: {strengths}.\n\\* The "
+        f"encoder that guides and ranks; its figures flatter.\n\n{notes}\n"
+    )
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    around = figure["interval"]
+    change = "" if around is None else f" ({figure['change']:+.3f} [{around[0]:+.3f}, {around[1]:+.3f}])"
+    return f"{figure['mean']:.3f}{change}"
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def run(runner: Runner, scenes: int, rate_scenes: int) -> str:
+    """Measure what is missing, as far as the time goes; write and return the table."""
+    chosen: dict[str, Any] = {}
+    for steer in ("sound", "picture"):
+        strength, figures = choose_strength(runner, steer, rate_scenes)
+        if strength is None:
+            return "The time was over before strengths were chosen; give the same command again.\n"
+        chosen[steer] = {"strength": strength, "by": figures}
+    strengths = {name: value["strength"] for name, value in chosen.items()}
+    results = {index: clips_of(runner, index, strengths) for index in range(scenes)}
+    found = summary(results)
+    lines = verdicts(found, results)
+    write_json(runner.store.folder / "grid.json", {"rows": found, "said": lines, "strengths": chosen})
+    text = text_of(found, lines, chosen)
+    (runner.store.folder / "grid.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="meaning_grid", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_subject(parser.add_argument)
+    parser.add_argument("--rate-scenes", type=int, default=8, help="scenes on which strengths are chosen (default: 8)")
+    args = parser.parse_args(argv)
+    try:
+        if args.rate_scenes < 1:
+            raise InputError(f"{args.rate_scenes} scenes for strengths were asked for; wanted 1 or more.")
+        subject, request = subject_of(args)
+        runner = Runner(subject, Store(args.out, {**request, "rate_scenes": args.rate_scenes}), args.minutes, print)
+        print(run(runner, args.scenes, args.rate_scenes))
+    except InputError as error:
+        print(f"meaning_grid: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Train the encoder of captions, pictures and sounds."""

@@ -6,6 +6,7 @@ Shape legend: B clips, F frames, D vector.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -46,22 +47,19 @@ def _through_pixels(encoder: MeaningEncoder, model: AVSystem) -> Reading:
             "while it samples; choose an encoder that reads its latents."
         )
 
-    def frames(latents: Tensor) -> Tensor:
-        return codec.pixels(latents)
-
     if isinstance(encoder, FrameMeaning):
-        reader = encoder
+        return partial(_by_frames, encoder, codec)
+    return lambda latents: encoder.read_picture(codec.pixels(latents), codec.fps)
 
-        def frame(one: Tensor) -> Tensor:
-            return reader.read_frames(codec.pixels(one)[:, 0])
 
-        # Memory of one frame: each is decoded and read again for its gradient.
-        def by_frames(latents: Tensor) -> Tensor:
-            read = [checkpoint(frame, one, use_reentrant=False) for one in latents.split(1, dim=2)]
-            return F.normalize(torch.stack(read).mean(0), dim=-1)
+def _by_frames(encoder: FrameMeaning, codec: PixelDecoder, latents: Tensor) -> Tensor:
+    """Decode and read one frame at a time, and again for its gradient: memory does not grow with the clip."""
 
-        return by_frames
-    return lambda latents: encoder.read_picture(frames(latents), codec.fps)
+    def read(frame: Tensor) -> Tensor:
+        return encoder.read_frames(codec.pixels(frame)[:, 0])
+
+    vectors = [checkpoint(read, frame, use_reentrant=False) for frame in latents.split(1, dim=2)]
+    return F.normalize(torch.stack(vectors).mean(0), dim=-1)
 
 
 def _through_waveform(encoder: MeaningEncoder, model: AVSystem, spec: ClipSpec) -> Reading:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from con360.models.meaning_network import NO_WORD, Head, MeaningConfig, MeaningNetwork
+from con360.models.meaning_network import NO_WORD, Head, MeaningConfig, MeaningNetwork, Moments
 
 # Side of a patch of a frame's latents, and rows of a sound's that are read at once.
 PATCH, ROWS = 4, 2
@@ -18,7 +18,7 @@ PATCH, ROWS = 4, 2
 class JudgeNetwork(MeaningNetwork):
     """Attention over words; patches and recurrence over frames; recurrence over rows."""
 
-    architecture = "recurrence"
+    architecture = "recurrence and moments"
 
     def parts(self, config: MeaningConfig) -> tuple[nn.Module, nn.Module, nn.Module]:
         return JudgeWords(config), JudgePicture(config), JudgeSound(config)
@@ -54,7 +54,7 @@ class JudgePicture(nn.Module):
         self.patch = nn.Sequential(
             nn.Linear(values, 2 * config.width), nn.GELU(), nn.Linear(2 * config.width, config.width)
         )
-        self.over_time = Recurrence(2 * config.width, config)
+        self.over_time = Recurrence(2 * config.width, config, 1 / config.fps)
 
     def forward(self, latents: Tensor) -> Tensor:
         frames = latents.transpose(1, 2).flatten(0, 1)
@@ -68,7 +68,7 @@ class JudgeSound(nn.Module):
 
     def __init__(self, config: MeaningConfig) -> None:
         super().__init__()
-        self.over_time = Recurrence(ROWS * config.channels_a * config.bands, config)
+        self.over_time = Recurrence(ROWS * config.channels_a * config.bands, config, ROWS * config.row_s)
 
     def forward(self, latents: Tensor) -> Tensor:
         rows = latents.transpose(1, 2).flatten(2)
@@ -76,14 +76,15 @@ class JudgeSound(nn.Module):
 
 
 class Recurrence(nn.Module):
-    """A recurrent layer in both directions, its mean and its peaks."""
+    """A recurrent layer in both directions, its moments over time and its peaks."""
 
-    def __init__(self, features: int, config: MeaningConfig) -> None:
+    def __init__(self, features: int, config: MeaningConfig, step_s: float) -> None:
         super().__init__()
         self.first = nn.Linear(features, config.width)
         self.layer = nn.GRU(config.width, config.width, batch_first=True, bidirectional=True)
-        self.head = Head(4 * config.width, config)
+        self.moments = Moments(config, step_s)
+        self.head = Head(2 * config.width * (1 + self.moments.times), config)
 
     def forward(self, x: Tensor) -> Tensor:
         x, _ = self.layer(F.gelu(self.first(x)))
-        return self.head(torch.cat((x.mean(1), x.amax(1)), dim=1))
+        return self.head(torch.cat((self.moments(x), x.amax(1)), dim=1))

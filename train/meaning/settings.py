@@ -60,9 +60,9 @@ class JudgeRunConfig(MeaningRunConfig):
 
     out: Path = _option(Path("runs/meaning/judge.safetensors"), "weights to write")
     first: int = _option(JUDGES_SCENES, "number of the first scene to train on")
-    pool: int = _option(700, "number of scenes to train on")
+    pool: int = _option(2000, "number of scenes to train on")
     width: int = _option(96, "channels inside the networks")
     size: int = _option(96, "length of the vectors")
-    steps: int | None = _option(500, "optimiser steps")
+    steps: int | None = _option(900, "optimiser steps")
     seed: int = _option(1, "seed of weights, order and noise")
     pairs_steps: int = _option(1_000_000, "steps that contrast the three pairs alone, before the volume joins")

@@ -53,7 +53,7 @@ def test_the_affected_node_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, base: Path, module: str, command: str, node: str
 ) -> None:
     host = without(monkeypatch, module, base)
-    assert len([name for name, entry in host.object_info().items() if entry["python_module"] == "pack"]) == 33
+    assert len([name for name, entry in host.object_info().items() if entry["python_module"] == "pack"]) == 39
     done = host.run(prompt_of(host, own_file=module == "av"))
     assert (done.status, done.failed_node) == ("error", node), done.error
     assert str(done.error).startswith(f"this node needs the Python package {'opencv' if module == 'cv2' else module}")

@@ -72,7 +72,7 @@ BLUEPRINTS = [CONDITIONS, GENERATE, REFRAMED]
 
 # The first template is made of them.
 STARTS_HERE = Workflow("con360_1_starts_here", [
-    Column("The 360° clip", 320, [Node(1, "Load360Video", 600, height=256), Note(7, 360, "Start here", """\
+    Column("The 360° clip", 320, [Node(1, "Load360Video", 700, height=256), Note(7, 360, "Start here", """\
 A 360° clip goes in; picture and sound of one viewpoint come out, generated together.
 
 Runs as it is, without downloads: press **Run**. The sample is a **procedural** scene and the model is the small one \

@@ -34,7 +34,7 @@ FOLDER = PACK / "web" / "docs" / "images"
 SCALE, EDGE = 0.8, 8
 # Nodes that no shipped workflow has.
 OTHERS = Workflow("others", [Column("others", 420, [
-    Node(1, "Load360Video", 600, height=256),
+    Node(1, "Load360Video", 700, height=256),
     Node(2, "Con360ViewpointByHand", 860, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps"), yaw=60,
          pitch=10),
     Node(3, "Save360Video", 500, frames=To(1, "frames"), fps=To(1, "fps"), audio=To(1, "audio")),
@@ -46,7 +46,7 @@ OTHERS = Workflow("others", [Column("others", 420, [
 # One that needs no run to be shown, and a long one to run.
 SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
 FIELD = Workflow("field", [Column("field", 420, [
-    Node(1, "Load360Video", 600, height=256),
+    Node(1, "Load360Video", 700, height=256),
     Node(2, "SalViT360Saliency", 200, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps")),
     Node(3, "CentroidToBASD", 880, saliency=To(2, "saliency"), frames=To(1, "frames"), fps=To(1, "fps")),
     Node(4, "Con360ControlLoader", 110),
@@ -57,7 +57,7 @@ FIELD = Workflow("field", [Column("field", 420, [
 SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
 CHECKED = Workflow("checked", [Column("checked", 420, [Node(1, "Con360CheckClip", 420)])], app=([], []))
 MEANING = Workflow("meaning", [Column("meaning", 420, [
-    Node(1, "Load360Video", 600, height=128),
+    Node(1, "Load360Video", 700, height=128),
     Node(2, "Con360ModelLoader", 260),
     Node(3, "Con360MeaningLoader", 130, model=To(2, "model")),
     Node(4, "Con360Meaning", 300, encoder=To(3, "encoder"), images=To(1, "frames"), audio=To(1, "audio"),
@@ -74,7 +74,7 @@ DRAWN = json.dumps(
     }
 )
 TRACKED = Workflow("tracked", [Column("tracked", 420, [
-    Node(1, "Load360Video", 600, height=128, fps=15),
+    Node(1, "Load360Video", 700, height=128, fps=15),
     Node(2, "Con360SampleSound", 110, voice="bell"),
     Node(3, "Con360TimeTrack", 760, audio=To(2, "audio"), images=To(1, "frames"), fps=To(1, "fps"), track=DRAWN),
     Node(4, "Con360TimeTrackPreview", 640, track=To(3, "track"), audio=To(2, "audio")),

@@ -12,7 +12,7 @@ from tools.workflow_form import Node, To
 
 def load(**inputs: Any) -> Node:
     """Load a 360° clip, the sample at first."""
-    return Node(1, "Load360Video", 600, height=256, **inputs)
+    return Node(1, "Load360Video", 700, height=256, **inputs)
 
 
 def saliency(number: int = 2, **inputs: Any) -> Node:

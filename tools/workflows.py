@@ -128,7 +128,7 @@ DRUMSTICK = "a person hits a wooden box with a drumstick"
 def _at_full_size(name: str, note: Note, seen: dict[str, str], told: dict[str, Any]) -> Workflow:
     """The published joint model without a control, of which none is published."""
     return Workflow(name, [
-        Column("The 360° clip", 340, [Node(1, "Load360Video", 600, height=960), note]),
+        Column("The 360° clip", 340, [Node(1, "Load360Video", 700, height=960), note]),
         Column("Conditions", 420, [saliency(**seen), viewpoint(), caption(model=To(5, "model"), **told)]),
         Column("Generation", 340, [
             sampler(7, 3, steps=50, cfg_video=7.5, cfg_audio=2.5), *loaders("svg", "none"),

@@ -98,7 +98,7 @@ GUARDS = (
     Guard("determinism", "noise from the seed alone", "con360/sampling/settings.py",
           "        return torch.Generator().manual_seed(self.seed)",
           "        own = torch.Generator()\n        own.seed()\n        return own"),
-    Guard("sync", "sound that begins where it should", "con360/media/writer.py", "        self._at = -size",
+    Guard("sync", "sound that begins where it should", "con360/media/sound_coders.py", "        self._at = -lead",
           "        self._at = 0"),
     Guard("sound_matrix", "planes one by one", "con360/media/track.py",
           "[np.frombuffer(AudioPlane(frame, i), dtype, size) for i in range(count)]",

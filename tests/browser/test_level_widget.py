@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from browser.hands import wait
+from browser.hands import ENDS, wait
 from browser.page import ComfyPage
 from PIL import Image
 
@@ -27,6 +27,7 @@ def seen(page: ComfyPage) -> np.ndarray:
     return np.asarray(shot, np.float32)[2:-2, 2:-2]
 
 
+@pytest.mark.parametrize("comfy", ENDS[1:], indirect=True)
 def test_a_turn_that_is_set_looks_like_the_file_that_is_saved(comfy: ComfyPage) -> None:
     frames = demo_scene().panorama(128, ClipSpec(seconds=0.5)).frames[:1].expand(4, -1, -1, -1)
     write_clip(comfy.server.base / "input" / "tilted.mp4", torch.as_tensor(frames), 8.0, panorama="mono")

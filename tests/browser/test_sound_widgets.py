@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser.hands import RECORD, at, drag, wait
+from browser.hands import ENDS, RECORD, at, drag, wait
 from browser.page import ComfyPage
 from comfyui.server import PACK
 from shipped_runs import read
@@ -158,6 +158,7 @@ def test_a_path_of_keyframes_with_distances(page: ComfyPage) -> None:
     wait(page, lambda: status(page).split(" · ")[1], "yaw 175°, pitch 0°, 2 m")
 
 
+@pytest.mark.parametrize("comfy", ENDS[1:], indirect=True)
 def test_the_sound_follows_the_hand_and_the_field_the_view(page: ComfyPage) -> None:
     page.queue()
     page.show(EDITOR)

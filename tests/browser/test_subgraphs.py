@@ -70,7 +70,7 @@ def test_the_starter_runs_and_its_editor_works_inside_the_subgraph(comfy: ComfyP
 
 
 # Frontend 1.27 asks for no blueprints.
-@pytest.mark.parametrize("comfy", ["current-classic", "current-nodes2"], indirect=True)
+@pytest.mark.parametrize("comfy", ["current-nodes2"], indirect=True)
 @pytest.mark.usefixtures("offered")
 def test_blueprints_are_found_and_dropped_on_the_graph(comfy: ComfyPage) -> None:
     for path in BLUEPRINTS:

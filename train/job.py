@@ -50,6 +50,21 @@ class Job(Protocol):
         """Show what the networks make for held-out samples; return further figures."""
 
 
+class OneNetwork:
+    """A job's part that says what learns: all of `net`, in every step."""
+
+    net: nn.Module
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return dict(self.net.named_parameters())
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.trained().values())}]
+
+    def learning(self, step: int) -> Iterable[nn.Parameter]:
+        return self.trained().values()
+
+
 def generator_of(seed: int, stream: int, number: int) -> torch.Generator:
     """Make the generator of one sample of a run: independent of processes, batch size and resuming."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, stream, number]).generate_state(1)[0]))

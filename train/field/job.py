@@ -5,9 +5,9 @@ Shape legend: B clips, R rows of 40 ms, K bands, C azimuth columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from train.field.cache import Rendered
 from train.field.draws import Drawn, as_read, azimuth_errors_deg, caption_of, draw, padded, stacked, words_of
 from train.field.scenes import field_scene
 from train.field.settings import FieldRunConfig
+from train.job import OneNetwork
 from train.monitor import Monitor
 
 VECTOR_WEIGHT, WORDS_WEIGHT = 2.0, 0.5
@@ -84,20 +85,11 @@ class FieldNet(nn.Module):
         return -torch.einsum("brkc,bkc->brk", draws.lobes, said) * draws.directed[:, None, None]
 
 
-class FieldJob:
+class FieldJob(OneNetwork):
     """Train the head."""
 
     def __init__(self, config: FieldRunConfig, head: FieldHead) -> None:
         self.config, self.net = config, FieldNet(head)
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        return dict(self.net.named_parameters())
-
-    def groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.trained().values())}]
-
-    def learning(self, step: int) -> Iterable[nn.Parameter]:
-        return self.trained().values()
 
     def collate(self, samples: Sequence[tuple[Scene, Rendered]]) -> Batch:
         return Batch(tuple(samples))

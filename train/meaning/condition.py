@@ -11,7 +11,7 @@ Shape legend: B clips, T frames, R rows, D vector, E class vector.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from con360.weights.class_vector import save_class_vector
 from con360.weights.find import model_folder
 from con360.weights.load import load_joint_model
 from train.config import RunConfig, _option
-from train.job import generator_of
+from train.job import OneNetwork, generator_of
 from train.losses import random_timesteps, target_of
 from train.meaning.scenes import Clip, ScenesAsked, scenes
 from train.meaning.settings import ENCODERS_SCENES
@@ -119,7 +119,7 @@ class ConditionNet(nn.Module):
         return SoundError((made - wanted).square().flatten(1).mean(1))
 
 
-class ConditionJob:
+class ConditionJob(OneNetwork):
     """Train the layer (`train.job.Job`)."""
 
     def __init__(self, config: ConditionRunConfig, model: JointModel, encoder: BuiltInMeaning) -> None:
@@ -129,12 +129,6 @@ class ConditionJob:
 
     def trained(self) -> dict[str, nn.Parameter]:
         return dict(self.net.layer.named_parameters(prefix="layer"))
-
-    def groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.trained().values())}]
-
-    def learning(self, step: int) -> Iterable[nn.Parameter]:
-        return self.trained().values()
 
     @torch.no_grad()
     def collate(self, samples: Sequence[Clip]) -> Batch:

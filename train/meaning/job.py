@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from con360.control.directions import words_of
 from con360.metrics.retrieval import ranks, recall
 from con360.models.meaning_network import NO_WORD, UNKNOWN_WORD, MeaningNetwork
 from con360.scenes import DIRECTION_WORDS
-from train.job import generator_of
+from train.job import OneNetwork, generator_of
 from train.meaning.losses import pair_loss, volume_loss
 from train.meaning.scenes import Clip
 from train.meaning.settings import MeaningRunConfig
@@ -108,20 +108,11 @@ def cut(picture: Tensor, sound: Tensor, first_s: int, seconds: int) -> tuple[Ten
     return picture[:, :, frames], nn.functional.pad(sound, (0, 0, 0, padding))
 
 
-class MeaningJob:
+class MeaningJob(OneNetwork):
     """Train the network (`train.job.Job`)."""
 
     def __init__(self, config: MeaningRunConfig, network: MeaningNetwork) -> None:
         self.config, self.net = config, MeaningNet(network, config)
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        return dict(self.net.named_parameters())
-
-    def groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.trained().values())}]
-
-    def learning(self, step: int) -> Iterable[nn.Parameter]:
-        return self.trained().values()
 
     def collate(self, samples: Sequence[Clip]) -> Batch:
         picture, sound = (torch.stack([getattr(s, name) for s in samples]).float() for name in ("picture", "sound"))

@@ -8,7 +8,7 @@ Shape legend: B clips, Z latent channels, R latent rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from con360.records import Sound
 from con360.sounding.generate import FieldSettings, generated_blocks
 from con360.sounding.picture_encoder import PictureFeatures
 from con360.weights.omniaudio import EMBEDDERS, TRANSFORMER
-from train.job import generator_of
+from train.job import OneNetwork, generator_of
 from train.monitor import Monitor
 from train.omniaudio.cache import FieldCache, stacked
 from train.omniaudio.settings import RATES_HZ, SECONDS, TRANSFORMERS, Branches, FlowConfig, Size
@@ -162,21 +162,15 @@ class FlowNet(nn.Module):
         return x.new_zeros(len(x), 1 + x.shape[-1], self.transformer.config.width)
 
 
-class FlowJob:
+class FlowJob(OneNetwork):
     """Train a model's transformer (`train.job.Job`)."""
 
     def __init__(self, config: FlowConfig, model: OmniAudio) -> None:
         self.config, self.model = config, model
         self.net = FlowNet(model, config.train == "video")
 
-    def trained(self) -> dict[str, nn.Parameter]:
-        return dict(self.net.named_parameters())
-
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.trained().values()), "betas": BETAS}]
-
-    def learning(self, step: int) -> Iterable[nn.Parameter]:
-        return self.trained().values()
 
     def collate(self, samples: Sequence[FieldCache]) -> FieldCache:
         return seen_by(stacked(samples), self.config.branches)

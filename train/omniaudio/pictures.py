@@ -5,9 +5,9 @@ Shape legend: B clips, K pictures, F features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from con360.geometry.erp import erp_directions
 from con360.scenes import COLOURS, SHAPES, Scene
 from con360.sounding.small_encoder import SmallEncoder, shrunk
 from train.examples import SPLIT_FIRST_SEED
+from train.job import OneNetwork
 from train.monitor import Monitor
 from train.omniaudio.panoramas import HEIGHT, frame_of, pictures_of
 from train.omniaudio.scenes import moving_scene
@@ -138,7 +139,7 @@ class PicturesNet(nn.Module):
         return error.expand(len(pixels))
 
 
-class PicturesJob:
+class PicturesJob(OneNetwork):
     """Train the small picture encoder (`train.job.Job`)."""
 
     def __init__(self, config: PicturesConfig) -> None:
@@ -147,15 +148,6 @@ class PicturesJob:
     @property
     def encoder(self) -> SmallEncoder:
         return self.net.encoder
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        return dict(self.net.named_parameters())
-
-    def groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.trained().values())}]
-
-    def learning(self, step: int) -> Iterable[nn.Parameter]:
-        return self.trained().values()
 
     def collate(self, samples: Sequence[Moment]) -> Moment:
         columns = zip(*(vars(sample).values() for sample in samples), strict=True)

@@ -5,16 +5,16 @@ Shape legend: B regions, T frames, N values of the envelope, K = 64 classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from con360.models.envelope_networks import PictureEnvelope
 from con360.sound.envelopes import CLASSES, to_classes
-from train.job import generator_of
+from train.job import OneNetwork, generator_of
 from train.monitor import Monitor
 from train.when.losses import class_loss, near_classes
 from train.when.regions import Region
@@ -60,20 +60,11 @@ def classes_of(envelope: Tensor) -> Tensor:
     return to_classes(envelope).clamp_max(CLASSES - 1)
 
 
-class EnvelopeJob:
+class EnvelopeJob(OneNetwork):
     """Train the picture's envelope network (`train.job.Job`)."""
 
     def __init__(self, config: EnvelopeConfig) -> None:
         self.config, self.net = config, EnvelopeNet(config.width)
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        return dict(self.net.named_parameters())
-
-    def groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.trained().values())}]
-
-    def learning(self, step: int) -> Iterable[nn.Parameter]:
-        return self.trained().values()
 
     def collate(self, samples: Sequence[Region]) -> Region:
         return Region(*(torch.stack(column) for column in zip(*((s.motion, s.envelope) for s in samples), strict=True)))

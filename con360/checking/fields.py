@@ -12,6 +12,7 @@ Pulkki, "Spatial Sound Reproduction with Directional Audio Coding", 2007. The th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def _covariances(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
     spectra = np.fft.rfft(windows * np.hanning(size).astype(np.float32), axis=2).astype(np.complex64)
     edges = [round(edge * size / rate_hz) for edge in BANDS_HZ if edge < rate_hz / 2]
     cells = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         band = spectra[:, :, low : max(high, low + 1)].reshape(FIRST, count // FRAMES, -1)
         cells.append(np.einsum("ckb,dkb->kcd", band, band.conj()).real)
     return np.concatenate(cells).astype(np.float64) if cells else np.zeros((0, FIRST, FIRST))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,6 +42,11 @@ STATED = {
     "cubemap": "a cubemap",
     "flat": "a flat picture",
 }
+# Options of `con360 level` by kind and columns of tiles; it reads no other grids.
+WORDS = {
+    ("EAC", 3): " --projection eac", ("cubemap", 3): " --projection cubemap-3x2",
+    ("cubemap", 6): " --projection cubemap-6x1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ def _projection(look: Look) -> Finding:
     stated = look.info.spherical.projection
     if stated not in ("", "equirectangular"):
         said = f"The file says that it is stored as {STATED.get(stated, stated)}."
-        return Finding("projection", "mend", said, "Convert it to a full equirectangular picture.", other)
+        return Finding("projection", "mend", said, _laid_out(look, "" if stated != "flat" else None), other)
     circles = next((n for n in (1, 2) if is_fisheye(look.images[0], n)), 0)
     if circles:
         said = f"The picture is {'one circle' if circles == 1 else 'two circles'} of a fisheye lens."
@@ -139,11 +145,18 @@ def _projection(look: Look) -> Finding:
     if (look.is_open or look.has_flat_pole) and look.packing == "mono" and look.tiles is not None:
         tiles = look.tiles
         said = f"The picture is {tiles.columns} by {tiles.rows} faces of a cube ({tiles.kind})."
-        return Finding("projection", "mend", said, "Convert it to equirectangular.", other)
+        return Finding("projection", "mend", said, _laid_out(look, WORDS.get((tiles.kind, tiles.columns))), other)
     if look.is_open and look.has_flat_pole:
         said = "The picture is flat, or a part of a sphere: edges do not join, and a pole is no point."
         return Finding("projection", "mend", said, "Give a full 360° picture.", figures)
     return _equirectangular(look, figures)
+
+
+def _laid_out(look: Look, option: str | None) -> str:
+    """Say how a picture of another projection becomes a panorama; `option` names it, None is one that nobody reads."""
+    if option is None or look.info.kind != "video":
+        return "Convert it to a full equirectangular picture."
+    return f"`con360 level IN -o OUT.mp4{option}` lays it out as a panorama (docs/layouts.md says how faces must lie)."
 
 
 def _equirectangular(look: Look, figures: dict[str, float]) -> Finding:
@@ -249,7 +262,7 @@ def _moving(look: Look) -> Iterator[Finding]:
     if len(look.images) < 2:
         yield Finding("motion", "unknown", "There is one picture only.")
         return
-    change = max(block_change(a, b) for a, b in zip(look.images, look.images[1:], strict=False))
+    change = max(block_change(a, b) for a, b in pairwise(look.images))
     figures = {"largest change": change}
     if change <= STILL:
         yield Finding("motion", "look", "Nothing moves: the video is a still picture.", "", figures)

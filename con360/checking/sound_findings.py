@@ -120,7 +120,7 @@ def _copied(wave: np.ndarray) -> str:
 
 def _dead(field: np.ndarray, figures: dict[str, float]) -> Finding:
     levels = levels_db(field[:FIRST_ORDER])
-    dead = [word for word, level in zip(WORDS, levels, strict=False) if level < levels.max() - DEAD_DB]
+    dead = [word for word, level in zip(WORDS, levels, strict=True) if level < levels.max() - DEAD_DB]
     order = math.isqrt(len(field))
     said = f"The sound is Ambisonics of order {order - 1}"
     if dead == ["Y", "Z", "X"]:

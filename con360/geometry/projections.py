@@ -9,6 +9,7 @@ Source: Spherical Video V2 RFC (equi, cbmp); py360convert's horizon (6x1); FFmpe
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -68,7 +69,7 @@ class Projection(Protocol):
         """
 
 
-class _ByDirection:
+class _ByDirection(ABC):
     """Locate pixels by their directions, strip by strip."""
 
     def places(self, panorama: tuple[int, int], picture: tuple[int, int], turn: np.ndarray) -> Places:
@@ -80,9 +81,9 @@ class _ByDirection:
             where[0, top : top + step], where[1, top : top + step] = self.locate(dirs, *picture)
         return where[0], where[1]
 
+    @abstractmethod
     def locate(self, dirs: np.ndarray, rows: int, columns: int) -> Places:
         """Locate directions `[..., 3]` in the bordered picture."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ motion sensors are left out.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -90,7 +91,7 @@ class _Places(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, width))
 
 
-class _Patches(nn.Module):
+class _Patches(nn.Module, ABC):
     """A convolution to tokens, a token in front of them, and their places."""
 
     def __init__(self, width: int, tokens: int, stem: nn.Module) -> None:
@@ -99,9 +100,9 @@ class _Patches(nn.Module):
         self.rgbt_stem = stem
         self.pos_embedding_helper = _Places(1 + tokens, width)
 
+    @abstractmethod
     def tokens(self, x: Tensor) -> Tensor:
         """Tokens of a batch `[B, L, W]`, without places."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         first = self.cls_token.expand(len(x), -1, -1)

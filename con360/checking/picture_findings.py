@@ -153,10 +153,10 @@ def _projection(look: Look) -> Finding:
 
 
 def _laid_out(look: Look, option: str | None) -> str:
-    """Say how a picture of another projection becomes a panorama; `option` names it, None is one that nobody reads."""
+    """Say how a picture of another projection becomes a panorama; `option` names it, None is one that is not read."""
     if option is None or look.info.kind != "video":
         return "Convert it to a full equirectangular picture."
-    return f"`con360 level IN -o OUT.mp4{option}` lays it out as a panorama (docs/layouts.md says how faces must lie)."
+    return f"`con360 level IN -o OUT.mp4{option}` lays it out as a panorama."
 
 
 def _equirectangular(look: Look, figures: dict[str, float]) -> Finding:

@@ -1,11 +1,11 @@
-"""Measure whether the halves of a picture are the two eyes of a stereo picture."""
+"""Tell whether the halves of a picture are the two eyes of a stereo picture."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..media.looks import likeness
 from ..media.spherical_tags import Packing
-from .shape import gray
 
 # Correlation of the halves, as they are and without the means of rows and columns. Two eyes: 0.96 and 0.93 in four
 # real files. Halves of one panorama: up to 0.50 and 0.23 for upper and lower; 0.99 and 0.87 for left and right, in a
@@ -13,26 +13,6 @@ from .shape import gray
 ALIKE: dict[Packing, tuple[float, float]] = {"top-bottom": (0.9, 0.7), "left-right": (0.9, 0.93)}
 # Of a picture this wide two eyes are likely, so that less is asked: a panorama is half as wide.
 WIDE_ASPECT, WIDE_DETAIL = 3.0, 0.7
-# Halves with less contrast than this show nothing to compare.
-PLAIN = 2.0
-
-
-def likeness(pixels: np.ndarray, packing: Packing) -> tuple[float, float]:
-    """Correlate the halves, as they are and without the means of rows and columns; NaN where they are plain."""
-    whole = gray(pixels, 32, 32) if packing == "top-bottom" else gray(pixels, 16, 64)
-    one, other = np.split(whole, 2, axis=0 if packing == "top-bottom" else 1)
-    if min(one.std(), other.std()) < PLAIN:
-        return float("nan"), float("nan")
-    return _correlation(one, other), _correlation(_centred(one), _centred(other))
-
-
-def _centred(values: np.ndarray) -> np.ndarray:
-    return values - values.mean(0, keepdims=True) - values.mean(1, keepdims=True) + values.mean()
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    spread = float(one.std() * other.std())
-    return float(((one - one.mean()) * (other - other.mean())).mean()) / spread if spread > 1e-6 else 0.0
 
 
 def seen_packing(pictures: tuple[np.ndarray, ...], aspect: float) -> tuple[Packing | None, dict[str, float]]:

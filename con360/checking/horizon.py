@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..geometry.degrees import DEG
-from .shape import gray
+from ..media.looks import gray
 
 # Finer than other measures, with a kernel that is true to directions: coarser ones were off by up to 4 degrees.
 ROWS, COLUMNS, BLUR_PX, MARGIN_PX = 512, 1024, 1.0, 8

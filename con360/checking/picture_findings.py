@@ -12,17 +12,15 @@ from itertools import pairwise
 import numpy as np
 
 from ..media.info import PANORAMA_ASPECT, MediaInfo
-from ..media.painting import eye_parts
+from ..media.looks import JOINED_SEAM, OPEN_SEAM, gray, seam_step
 from ..media.spherical_tags import Packing
+from ..media.unfolding import eye_parts
 from .eyes import seen_packing
 from .findings import Finding, State
 from .horizon import Tilt, find_tilt
-from .shape import Bars, black_bars, gray, is_fisheye, pole_steps, seam_step
+from .shape import Bars, black_bars, is_fisheye, pole_steps
 from .tiles import Tiles, find_tiles
 
-# Steps at the seam: 0.1 to 2.0 in 38 real panoramas, up to 3.0 in a dark or poorly coded one; 3.6 and more in flat
-# pictures, faces of a cube and a panorama that was cut.
-JOINS, OPEN = 2.3, 3.4
 # Rows at the poles: up to 0.23 in the same panoramas; 0.9 and more at flat edges.
 POINT, NO_POINT = 0.3, 0.5
 ASPECT_TOLERANCE = 0.02
@@ -98,7 +96,7 @@ class Look:
 
     @property
     def is_open(self) -> bool:
-        return self.seam >= OPEN
+        return self.seam >= OPEN_SEAM
 
     @property
     def has_flat_pole(self) -> bool:
@@ -160,7 +158,7 @@ def _laid_out(look: Look, option: str | None) -> str:
 
 
 def _equirectangular(look: Look, figures: dict[str, float]) -> Finding:
-    if look.seam <= JOINS and max(look.poles) <= POINT:
+    if look.seam <= JOINED_SEAM and max(look.poles) <= POINT:
         return Finding("projection", "good", "Edges join and poles are points: equirectangular.", "", figures)
     return Finding("projection", "unknown", "Whether it is equirectangular cannot be told by the picture.", "", figures)
 
@@ -206,7 +204,7 @@ def _seam(look: Look) -> Finding:
     if look.is_open:
         said = f"The left and right edge do not join: {times}."
         return Finding("seam", "mend", said, "The picture is cut at a side, or no full 360°.", figures)
-    if look.seam > JOINS:
+    if look.seam > JOINED_SEAM:
         return Finding("seam", "unknown", f"Whether the left and right edge join cannot be told: {times}.", "", figures)
     return Finding("seam", "good", "The left and right edge join.", "", figures)
 

@@ -1,4 +1,4 @@
-"""Measure if a picture is a whole panorama: its seam, its poles, black bars, and other layouts.
+"""Measure if a picture is a whole panorama: its poles, black bars, and other layouts (`media.looks` has its seam).
 
 Convention: pictures `[h, w, 3]` uint8 of one eye. Steps are mean differences of gray values from one pixel to the next
 in a picture of 256 by 512.
@@ -10,33 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-ROWS, COLUMNS = 256, 512
-# Rows so near to the poles say nothing of the seam.
-POLAR_ROWS = 13
+from ..media.looks import ROWS, gray
+
 # Below this mean step a picture is too plain to tell.
-PLAIN_STEP, PLAIN_POLE_STEP = 0.1, 1.0
-# An edge column with less contrast is a border.
-PLAIN_EDGE = 1.5
+PLAIN_POLE_STEP = 1.0
 DARK = 24.0
 # Of a fisheye: share of dark pixels outside the circle at least, inside it at most.
 OUTSIDE_DARK, INSIDE_DARK = 0.97, 0.3
-
-
-def gray(pixels: np.ndarray, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray:
-    """Average to gray values `[rows, columns]`, 0 to 255."""
-    import cv2
-
-    small = cv2.resize(np.ascontiguousarray(pixels), (columns, rows), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32).mean(-1)
-
-
-def seam_step(pixels: np.ndarray) -> float:
-    """Divide the step from the last column to the first by the mean step; NaN for plain pictures and plain borders."""
-    rows = gray(pixels)[POLAR_ROWS:-POLAR_ROWS]
-    usual = float(np.abs(np.diff(rows, axis=1)).mean())
-    if usual < PLAIN_STEP or max(rows[:, 0].std(), rows[:, -1].std()) < PLAIN_EDGE:
-        return float("nan")
-    return float(np.abs(rows[:, 0] - rows[:, -1]).mean()) / usual
 
 
 def pole_steps(pixels: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .shape import gray
+from ..media.looks import gray
 
 # Columns and rows of tiles.
 GRIDS = ((3, 2), (6, 1), (2, 3), (1, 6))

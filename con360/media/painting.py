@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +12,7 @@ from ..choices import Eye, Hdr
 from ..errors import InputError
 from .colour import Colour
 from .info import MediaInfo, open_picture
+from .looks import OPEN_SEAM, likeness, seam_step
 from .planes import ACCURATE, HD_ROWS, Planes, frame_of, is_full_range, values_of
 from .spherical_tags import Packing
 from .unfolding import Unfolding, eye_parts, unfolding_of
@@ -24,8 +26,6 @@ HDR_BITS = 10
 
 # Halves of top-bottom stereo correlate at 0.96 and above in real clips, upper and lower half of a panorama below 0.5.
 SAME_PICTURE = 0.8
-# Mean step from the last column to the first, over the mean step between neighbours: 0.5 to 3 where edges join.
-OPEN_SEAM = 4.0
 
 
 class Paints(Protocol):
@@ -159,7 +159,8 @@ class Painter:
         height, width = pixels.shape[:2]
         whole, tags = (slice(height), slice(width)), self.info.spherical
         packing, left_first, eye = tags.stereo, tags.left_first, self.eye
-        alike = _halves_alike(pixels)
+        likes, _ = likeness(pixels, "top-bottom")
+        alike = None if math.isnan(likes) else likes > SAME_PICTURE
         if eye is None and packing == "top-bottom" and alike is False:
             self.notices.append("the metadata says top-bottom stereo, but the halves differ: taken as one picture")
             return whole
@@ -186,7 +187,7 @@ class Painter:
         shown = [round(width * part.shape[1] / self._upright[1]), round(height * part.shape[0] / self._upright[0])]
         if abs(shown[0] / max(1, shown[1]) - 2) > 0.02:
             self.notices.append(f"the picture is {shown[0]}x{shown[1]}, not 2:1: stretched to 2:1")
-        if _seam_ratio(part) > OPEN_SEAM:
+        if seam_step(part) >= OPEN_SEAM:
             self.notices.append("the left and right edge do not join: this may be no full 360° picture")
 
     @property
@@ -206,28 +207,6 @@ def pixels_of(planes: Planes) -> np.ndarray:
         format="rgb24", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU601,
         src_color_range=ColorRange.MPEG, dst_color_range=ColorRange.JPEG, interpolation=ACCURATE,
     )  # fmt: skip
-
-
-def _halves_alike(pixels: np.ndarray) -> bool | None:
-    """Tell whether the upper and lower half show the same scene; None where one of them is plain."""
-    import cv2
-
-    half = pixels.shape[0] // 2
-    parts = (pixels[:half], pixels[half : 2 * half])
-    halves = [cv2.resize(part, (32, 16), interpolation=cv2.INTER_AREA).mean(-1) for part in parts]
-    if min(h.std() for h in halves) < 2.0:
-        return None
-    return float(np.corrcoef(halves[0].ravel(), halves[1].ravel())[0, 1]) > SAME_PICTURE
-
-
-def _seam_ratio(pixels: np.ndarray) -> float:
-    """Divide the step across the seam by the mean step between columns, without polar rows; 0 for a plain picture."""
-    import cv2
-
-    small = cv2.resize(np.ascontiguousarray(pixels), (512, 256), interpolation=cv2.INTER_AREA)
-    small = small[25:-25].astype(np.float32)
-    neighbours = float(np.abs(np.diff(small, axis=1)).mean())
-    return float(np.abs(small[:, 0] - small[:, -1]).mean()) / neighbours if neighbours > 0.1 else 0.0
 
 
 def picture_pixels(info: MediaInfo) -> np.ndarray:

@@ -29,11 +29,12 @@ from ..media.coders import PictureCoding, check_codec
 from ..media.files import atomic_path, check_not_read, check_writable
 from ..media.flat import FlatStream, Shown
 from ..media.info import MIN_HEIGHT_PX, MediaInfo, probe
-from ..media.painting import Painter, eye_parts, picture_pixels, pixels_of
+from ..media.painting import Painter, picture_pixels, pixels_of
 from ..media.planes import Planes
 from ..media.reader import PanoramaStream, check_picture
 from ..media.spherical import LEVEL
 from ..media.spherical_tags import Packing, tag_file
+from ..media.unfolding import eye_parts
 from ..media.writer import ClipStream, as_planes, check_clip_path, clip_stream, write_png
 from ..records import Progress, View
 from ..viewpoint.keyframes import view_at

@@ -294,16 +294,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "model": fingerprint(*model.backbones()), "settings": vars(settings), "guide": vars(TimeGuideSettings()),
             "control": control and fingerprint(control.module),
         }  # fmt: skip
-        print(
-            run(
-                Subject(model, control, settings),
-                Store(args.out, request),
-                args.scenes,
-                args.seeds,
-                args.minutes,
-                print,
-            )
-        )
+        subject, store = Subject(model, control, settings), Store(args.out, request)
+        print(run(subject, store, args.scenes, args.seeds, args.minutes, print))
     except InputError as error:
         print(f"drawn_onsets: {error}", file=sys.stderr)
         return 2

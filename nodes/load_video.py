@@ -105,6 +105,7 @@ class Load360Video(io.ComfyNode):
             image = sockets.image_from_frames(clip.frames)
             shown["panorama"] = previews.panorama_preview(image, fps, previews.ROUND_PX, sound=clip.sound)
         else:
+            from ..con360.media.browsers import why_not_played
             from ..con360.media.info import probe
             from ..con360.media.reader import read_panorama
             from ..con360.media.unfolding import unfolding_of
@@ -116,10 +117,11 @@ class Load360Video(io.ComfyNode):
                 eye=None if eye == "auto" else eye, ambisonics=ambisonics, head_locked=head_locked, reading=reading,
                 hdr=hdr, progress=runtime.progress(),
             )  # fmt: skip
-            if unfolding_of(info) is not None:
-                # The viewer cannot show the file itself.
+            # The viewer streams whole panoramas itself, as far as its browser plays them.
+            made = "unfolded" if unfolding_of(info) is not None else "preview" if why_not_played(info) else None
+            if made is not None:
                 image = sockets.image_from_frames(clip.frames)
-                shown["unfolded"] = previews.panorama_preview(image, fps, previews.ROUND_PX, sound=clip.sound)
+                shown[made] = previews.panorama_preview(image, fps, previews.ROUND_PX, sound=clip.sound)
         shown["notices"] = notices = [*odd, *clip.notices]
         return io.NodeOutput(
             sockets.image_from_frames(clip.frames),

@@ -10,7 +10,7 @@ from comfy_api.v0_0_2 import io
 from ..con360.choices import PRESETS, QUALITIES, VIDEO_CODECS, PresetName, Quality, VideoCodec
 from ..con360.errors import InputError
 from ..con360.media.coders import PictureCoding, check_codec
-from . import sockets
+from . import previews, sockets
 from .host import files, runtime, tokens
 from .host.words import Words
 
@@ -83,6 +83,8 @@ class Save360Video(io.ComfyNode):
         audio: dict[str, Any] | None = None, codec: VideoCodec = "H.264", quality: Quality = "high",
         preset: PresetName | Literal["none"] = NO_PRESET, head_locked_audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:  # fmt: skip
+        from ..con360.media.browsers import why_not_played
+        from ..con360.media.info import probe
         from ..con360.media.presets import file_kind
         from ..con360.media.writer import clip_stream, to_uint8
 
@@ -95,9 +97,7 @@ class Save360Video(io.ComfyNode):
         shape = None if sound is None else (sound.waveform.shape[0], sound.sample_rate_hz)
         first, odd = sockets.grown(frames[:1])
         height, width = first.shape[1:3]
-        notices = (*unfilled, *odd, *_shape_notices(width, height, stereo), *heard, *_player_notices(kind))
-        for notice in notices:
-            runtime.log.warning("Save 360° Video: %s", notice)
+        notices = (*unfilled, *odd, *_shape_notices(width, height, stereo), *heard)
         path, saved = files.output_file(prefix, kind.suffix or ".mp4", width, height)
         kind.check_path(path)
         rate, report = Fraction(fps).limit_denominator(1001), runtime.progress()
@@ -116,29 +116,35 @@ class Save360Video(io.ComfyNode):
             **saved, "stereo": stereo, "fps": fps, "sound": sound is not None,
             "ambisonic": sound is not None and sound.layout == "ambix",
         }  # fmt: skip
-        return io.NodeOutput(
-            ui={"images": [saved], "animated": (True,), "con360": [{"saved": shown, "notices": list(notices)}]}
-        )
+        results: dict[str, Any] = {"saved": shown}
+        if why := why_not_played(probe(path)):
+            notices = (*notices, f"{path.name} is not for every browser: {why}. A preview stands in for it")
+            results["preview"] = previews.panorama_preview(
+                _first_eye(frames, stereo), fps, previews.ROUND_PX, sound=sound
+            )
+        for notice in notices:
+            runtime.log.warning("Save 360° Video: %s", notice)
+        results["notices"] = list(notices)
+        return io.NodeOutput(ui={"images": [saved], "animated": (True,), "con360": [results]})
+
+
+def _first_eye(frames: Tensor, stereo: Packing) -> Tensor:
+    from ..con360.media.unfolding import eye_parts
+
+    rows, columns = eye_parts(tuple(frames.shape[1:3]), stereo)[0]
+    return frames[:, rows, columns]
 
 
 def _shape_notices(width: int, height: int, stereo: Packing) -> tuple[str, ...]:
     """Say that a picture is labelled as a full panorama and has the shape of none."""
-    from ..con360.media.info import PANORAMA_ASPECT
+    from ..con360.media.info import has_panorama_shape
 
-    low, high = PANORAMA_ASPECT
-    # Packed eyes keep their full size or are squeezed to half.
-    eyes = {"mono": (1.0,), "top-bottom": (1.0, 2.0), "left-right": (1.0, 0.5)}[stereo]
-    if any(low <= width / height * share <= high for share in eyes):
+    if has_panorama_shape(width / height, stereo):
         return ()
     return (
         f"frames of {width}x{height} are labelled as a full 360° panorama ({stereo}), which is 2:1 for each eye: "
         "players will stretch them",
     )
-
-
-def _player_notices(kind: FileKind) -> tuple[str, ...]:
-    shown = kind.picture.codec in VIDEO_CODECS
-    return () if shown else (f"browsers do not show {kind.picture.codec}: open the file in an editor or in VLC",)
 
 
 def _fitting(

@@ -20,6 +20,8 @@ export class Panel {
     this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
     this.eye = parts.button("eye", t("overlayOff"), () => parts.toggleOverlay(this));
     this.video.addEventListener("error", () => this.failed());
+    // Browsers that know a file's sound alone play that, over no picture.
+    this.video.addEventListener("loadedmetadata", () => this.video.videoWidth || this.failed());
   }
 
   /** Show the source, as sourceOf gives it, once `hearing` knows its sound. */

@@ -13,7 +13,8 @@ export const isFed = (node) => ["clip", "frames"].some((name) => isLinked(node, 
 /**
  * The picture of a node: its address, the part of it that holds the panorama, the part with an overlay if there is one,
  * its frame rate if known, what its sound is, the start and length in it of what is cut (a length of 0 is all), what
- * the last run told of it, lines about it, and the key of a hint where there is no address.
+ * the last run told of it, lines about it, the key of a hint where there is no address, and what of these is shown
+ * instead in a browser that does not play the address.
  */
 export function sourceOf(node) {
   const shown = outputOf(node);
@@ -32,7 +33,9 @@ export function sourceOf(node) {
   const picture = fromFile ? chosenFile(file, widgetOf(node, "eye")?.value, known) : ofRun(shown);
   // The frontend names a file before the server has all of it.
   if (fromFile && node.isUploading) Object.assign(picture, { url: undefined, hint: "uploading" });
-  return { ...picture, excerpt, known, lines };
+  // Shown where the browser does not play the file.
+  const instead = known.preview && { ...ofRun({ panorama: known.preview }), excerpt: [] };
+  return { ...picture, excerpt, known, lines, instead };
 }
 
 const chosenFile = (file, eye, known) => ({

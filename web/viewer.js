@@ -33,7 +33,8 @@ class Viewer extends Panel {
   }
 
   update() {
-    this.source = this.find(this.node);
+    const found = this.find(this.node);
+    this.source = found.url === this.unplayed ? { ...found, ...found.instead } : found;
     const { url, ambisonic, made } = this.source;
     this.eye.hidden = !parts.outputOf(this.node)?.overlay;
     this.transport.play.disabled = !url;
@@ -41,6 +42,14 @@ class Viewer extends Panel {
     this.field.load(made?.field && parts.fileUrl(made.field)).catch(() => (this.hint.textContent = t("noHeadphones")));
     this.show();
     this.turn({});
+  }
+
+  failed() {
+    super.failed();
+    const { url, instead } = this.source ?? {};
+    if (url === instead?.url) return;
+    this.unplayed = url;
+    if (instead) this.update();
   }
 
   /** The view in the stored picture. */

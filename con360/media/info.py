@@ -135,9 +135,9 @@ class MediaInfo:
 
     @property
     def projection(self) -> str:
-        """Name the projection: the metadata's, else `flat?` or `equirectangular?` by the shape alone."""
-        low, high = PANORAMA_ASPECT
-        return self.spherical.projection or ("equirectangular?" if low <= self.aspect <= high else "flat?")
+        """Name the projection: the metadata's, else `flat?` or `equirectangular?` by the shape of an eye alone."""
+        shaped = has_panorama_shape(self.aspect, self.stereo)
+        return self.spherical.projection or ("equirectangular?" if shaped else "flat?")
 
     @property
     def stereo(self) -> str:
@@ -150,6 +150,14 @@ class MediaInfo:
             self, spherical=tags_as(self.spherical, reading), reading=reading,
             notices=tuple(notice for notice in self.notices if notice not in said),
         )  # fmt: skip
+
+
+def has_panorama_shape(aspect: float, stereo: str) -> bool:
+    """Tell whether a picture of this width / height may hold whole panoramas, packed as `stereo` says."""
+    low, high = PANORAMA_ASPECT
+    # Packed eyes keep their full size or are squeezed to half.
+    shares = {"top-bottom": (1.0, 2.0), "left-right": (1.0, 0.5)}.get(stereo, (1.0,))
+    return any(low <= aspect * share <= high for share in shares)
 
 
 @contextmanager

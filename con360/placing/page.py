@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from ..choices import Eye
 from ..errors import InputError
+from ..media.browsers import mime_type_of, why_not_played
 from ..media.files import atomic_path, check_not_read, check_writable, existing_file, existing_text
 from ..media.info import MediaInfo, probe
 from ..media.reader import PanoramaStream, check_times
@@ -36,9 +37,6 @@ from .views import LIST, direction_words, views_from_json
 FOLDER = Path(__file__).with_name("page_files")
 MAX_BYTES = 200_000_000
 MAX_VIEWS = 64
-# Browsers of every kind play these, inside MP4 and WebM.
-PICTURE_CODECS = ("h264", "vp8", "vp9", "av1")
-SOUND_CODECS = ("aac", "opus", "libopus", "mp3", "mp3float", "vorbis")
 # A multiple of 3, so that pieces of base64 join without padding.
 _PIECE = 3 << 20
 
@@ -191,9 +189,9 @@ def _in_range(views: Sequence[PageView]) -> Sequence[PageView]:
 def _checked_view(view: PageView) -> _SeenView:
     """Check that browsers play a view's clip, and that its direction is one."""
     info = probe(view.path)
-    if info.kind != "video" or _why_not_played(info):
+    if info.kind != "video" or why_not_played(info):
         raise InputError(
-            f"{info.path.name} cannot be a view of the page: {_why_not_played(info) or 'it has no picture'}. "
+            f"{info.path.name} cannot be a view of the page: {why_not_played(info) or 'it has no picture'}. "
             f"Convert it to an MP4 with H.264 and AAC."
         )
     yaw, pitch = view.yaw_deg, view.pitch_deg
@@ -203,24 +201,6 @@ def _checked_view(view: PageView) -> _SeenView:
         raise InputError(f"the view {info.path.name} has a pitch of {pitch:g} degrees; wanted -90 to 90.")
     sound = None if view.sound is None else open_sound(view.sound)
     return _SeenView(view.caption or info.path.stem, yaw, pitch, view.start_s, info, sound)
-
-
-def _why_not_played(info: MediaInfo) -> str:
-    if not _type_of(info.path):
-        return "it is neither MP4 nor WebM"
-    if info.codec not in PICTURE_CODECS:
-        return f"not every browser plays its codec, {info.codec}"
-    unplayed = [track.codec for track in info.audio_tracks if track.codec not in SOUND_CODECS]
-    return f"browsers do not play its sound, {unplayed[0]}" if unplayed else ""
-
-
-def _type_of(path: Path) -> str:
-    """MIME type by the content: MP4, WebM, or empty."""
-    with open(path, "rb") as file:
-        head = file.read(64)
-    if head[4:8] == b"ftyp" and head[8:12] != b"qt  ":
-        return "video/mp4"
-    return "video/webm" if head[:4] == b"\x1a\x45\xdf\xa3" and b"webm" in head else ""
 
 
 def _reason_to_remake(stream: PanoramaStream, settings: PageSettings) -> str:
@@ -234,7 +214,7 @@ def _reason_to_remake(stream: PanoramaStream, settings: PageSettings) -> str:
         return "its picture is turned"
     if unfolding_of(info) is not None:
         return f"its projection ({info.projection}) is laid out as a panorama"
-    if why := _why_not_played(info):
+    if why := why_not_played(info):
         return why
     number = settings.audio_track
     if number is not None and number != next((t.number for t in info.audio_tracks if t.is_default), 1):
@@ -286,12 +266,13 @@ def _check_bytes(num_bytes: int) -> None:
 
 def _facts(clips: Sequence[Path], views: Sequence[_SeenView], ambisonic: bool, start_s: float) -> dict[str, Any]:
     return {
-        "type": _type_of(clips[0]),
+        "type": mime_type_of(clips[0]),
         "ambisonic": ambisonic,
         "views": [
             {
-                "id": f"view-{number}", "type": _type_of(clips[number]), "caption": view.caption, "yaw": view.yaw_deg,
-                "pitch": view.pitch_deg, "start": None if view.start_s is None else view.start_s - start_s,
+                "id": f"view-{number}", "type": mime_type_of(clips[number]), "caption": view.caption,
+                "yaw": view.yaw_deg, "pitch": view.pitch_deg,
+                "start": None if view.start_s is None else view.start_s - start_s,
             }
             for number, view in enumerate(views, 1)
         ],

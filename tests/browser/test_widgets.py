@@ -16,6 +16,7 @@ from comfyui.server import PACK
 from shipped_runs import FULL_SIZE, PUBLIC_WEIGHTS, SHIPPED, read
 
 from con360.geometry.sphere import rotation
+from con360.media.coders import PictureCoding
 from con360.media.writer import write_clip
 from con360.records import Sound
 from con360.scenes import demo_scene
@@ -466,6 +467,20 @@ def test_a_saved_file_is_looked_around_in_and_its_notices_stand_below(page: Comf
     wait(page, lambda: page.panel("Save360Video", ".con360-clock").inner_text(), "0.0 / 1.0 s")
     assert page.panel("Save360Video", ".con360-facts").inner_text() == "players will stretch it"
     page.shot("saved")
+    # Of a master the browser knows the sound alone; a preview stands in, two panoramas above each other.
+    write_clip(
+        page.server.base / "output" / "master.mov", torch.rand(8, 3, 64, 128), 8.0,
+        Sound(torch.zeros(1, 16000), 16000), coding=PictureCoding("ProRes"),
+    )  # fmt: skip
+    write_clip(page.server.base / "output" / "stand_in.mp4", torch.rand(4, 3, 128, 128), 8.0, None)
+    master = {"filename": "master.mov", "subfolder": "", "type": "output", "stereo": "mono", "fps": 8}
+    give = "(data) => window.app.graph._nodes.find((n) => n.type === 'Save360Video').onExecuted({ con360: [data] })"
+    page.run(give, {"saved": master})
+    hint = page.panel("Save360Video", ".con360-hint")
+    wait(page, hint.inner_text, "This browser cannot play the file; the node still reads it.")
+    page.run(give, {"saved": master, "preview": {**master, "filename": "stand_in.mp4"}})
+    clock = page.panel("Save360Video", ".con360-clock")
+    wait(page, lambda: (hint.inner_text(), clock.inner_text()), ("", "0.0 / 0.5 s"))
     assert page.complaints == []
 
 

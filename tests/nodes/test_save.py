@@ -59,13 +59,20 @@ def test_presets_name_codecs_and_channels(run: Any, host: Host) -> None:
         result = run(save_graph("preset", preset=preset, **more))
         assert result.status == "done", (result.error, result.complaints)
         shown = result.ui["2"]["con360"][0]
-        return probe(host.base / "output" / shown["saved"]["subfolder"] / shown["saved"]["filename"]), shown["notices"]
+        return probe(host.base / "output" / shown["saved"]["subfolder"] / shown["saved"]["filename"]), shown
 
-    info, _ = made("headlocked", head_locked_audio=["1", 1])
+    info, shown = made("headlocked", head_locked_audio=["1", 1])
     assert (info.codec, info.audio_tracks[0].codec, info.audio_tracks[0].channels) == ("h264", "opus", 6)
-    info, notices = made("master")
+    assert "preview" not in shown
+    info, shown = made("third-order")
+    assert any("browsers play 8 channels at most, and its sound has 16" in notice for notice in shown["notices"])
+    assert shown["preview"]["ambisonic"]
+    info, shown = made("master")
     assert (info.path.suffix, info.codec, info.audio_tracks[0].codec) == (".mov", "prores", "pcm_s24le")
-    assert any("browsers do not show ProRes" in notice for notice in notices)
+    assert any("not every browser plays its codec, prores" in notice for notice in shown["notices"])
+    preview = probe(host.base / "temp" / shown["preview"]["filename"])
+    # The plain picture above the one with what is drawn into it.
+    assert (preview.codec, preview.width, preview.height) == ("h264", info.width, 2 * info.height)
     refused = run(save_graph("preset", preset="quest", head_locked_audio=["1", 1]))
     assert "only the preset 'headlocked'" in str(refused.error)
 

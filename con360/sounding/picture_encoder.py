@@ -132,7 +132,7 @@ def read_features(
         if progress is not None:
             progress(done, max(done, total), "reading the picture")
     if done < 2:
-        raise InputError(f"the clip has {done} pictures at {fps:g} a second; wanted 2 or more. Give a longer clip.")
+        raise InputError(f"at {fps:g} pictures a second the clip has {done}; wanted 2 or more. Give a longer clip.")
     return PictureFeatures(torch.cat(panorama), torch.cat(view), fps)
 
 

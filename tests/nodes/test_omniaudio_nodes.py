@@ -160,7 +160,7 @@ def test_what_is_no_whole_panorama_is_said_and_black_is_sound(node: Any) -> None
 @pytest.mark.parametrize(
     ("video", "words"),
     [
-        (torch.rand(1, 32, 64, 3), "the clip has 1 pictures at 8 a second"),
+        (torch.rand(1, 32, 64, 3), "at 8 pictures a second the clip has 1"),
         (torch.full((4, 32, 64, 3), torch.nan), "not finite"),
         (torch.rand(4, 32, 64, 2), "wanted frames"),
     ],

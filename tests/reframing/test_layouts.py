@@ -59,6 +59,7 @@ def test_stereo_without_metadata_keeps_its_disparity(
     eyes = [eye[half] if squeezed else eye for eye in (LEFT, RIGHT)]
     source = write(tmp_path / "in.mp4", [np.concatenate(eyes, axis)] * 2, packing=None)
     reading = Reading(layout)
+    assert probe(source).taken_as(reading).projection == "equirectangular?"
     level(source, tmp_path / "out.mp4", LevelSettings(yaw_deg=40, reading=reading))
     turned = np.concatenate([panorama(about(1, turn))[half if squeezed else ...] for turn in (-40, -44)], axis)
     assert psnr(frames(tmp_path / "out.mp4")[0], turned) > (30 if squeezed else 35)

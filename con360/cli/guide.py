@@ -61,9 +61,10 @@ def check_meaning(options: GenerateRequest, seed: int) -> MeaningGuideSettings |
     """Check the options against each other and their ranges; return the guide's settings, None without one.
 
     Raises:
-        InputError: they contradict each other or cannot be used.
+        InputError: they contradict each other or cannot be used, or there is no such encoder.
     """
     _check_best(options, seed)
+    _check_encoders(options)
     if options.guide is None:
         for name in ("guide_steer", "guide_strength", "guide_start", "guide_end", "encoder"):
             if getattr(options, name) is not None:
@@ -97,6 +98,16 @@ def _check_best(options: GenerateRequest, seed: int) -> None:
         raise InputError(
             f"the encoder {options.judge} guides and cannot judge what it made; name another one with --judge."
         )
+
+
+def _check_encoders(options: GenerateRequest) -> None:
+    """Find the encoders that are named, before a long video is read."""
+    named = [name for name in (options.encoder, options.judge) if name is not None]
+    if named:
+        from ..meaning.load import places_of
+
+        for name in named:
+            places_of(name)
 
 
 def plan_meaning(

@@ -62,11 +62,13 @@ def test_figures_of_the_guides_own_encoder_are_marked(generate, meaning):  # noq
         (("--guide", "safe", "--guide-strength", "nan"), "strength is nan"),
         (("--guide", "safe", "--hold", "sound"), "--guide-steer picture"),
         (("--guide", "safe", "--best-of", "2", "--judge", "built-in"), "cannot judge"),
+        (("--guide", "safe", "--encoder", "imagbind"), "no encoder 'imagbind'"),
     ],
 )
 def test_wrong_options_are_named(generate, asked, says):  # noqa: F811
     status, _, err = generate("-o", "v.mp4", *asked)
     assert status == 2 and says in err and not Path("v.mp4").exists(), err
+    assert "reading" not in err  # before the clip is touched
 
 
 @pytest.mark.slow

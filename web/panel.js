@@ -20,14 +20,15 @@ export class Panel {
     this.ears = parts.button("headphones", t("headphonesOn"), () => this.wear());
     this.eye = parts.button("eye", t("overlayOff"), () => parts.toggleOverlay(this));
     this.video.addEventListener("error", () => this.failed());
-    // Browsers that know a file's sound alone play that, over no picture.
-    this.video.addEventListener("loadedmetadata", () => this.video.videoWidth || this.failed());
+    // Browsers that know a file's sound alone play that, over no picture. Sources without a part are sounds.
+    this.video.addEventListener("loadedmetadata", () => this.source.part && !this.video.videoWidth && this.failed());
   }
 
   /** Show the source, as sourceOf gives it, once `hearing` knows its sound. */
   show() {
     const { url, hint, lines, excerpt } = this.source;
-    this.hint.textContent = url ? "" : t(hint ?? "runToSee");
+    const why = !url ? (hint ?? "runToSee") : url === this.unplayed && "cannotPlay";
+    this.hint.textContent = why ? t(why) : "";
     this.ears.hidden = !this.hearing.on;
     this.facts.replaceChildren(...lines.map((line) => el("div", {}, line)));
     parts.setSource(this.video, url);
@@ -44,7 +45,8 @@ export class Panel {
   }
 
   failed() {
-    if (this.video.dataset.url) this.hint.textContent = t("cannotPlay");
+    this.unplayed = this.video.dataset.url;
+    if (this.unplayed) this.hint.textContent = t("cannotPlay");
   }
 
   free() {

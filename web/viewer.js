@@ -34,7 +34,7 @@ class Viewer extends Panel {
 
   update() {
     const found = this.find(this.node);
-    this.source = found.url === this.unplayed ? { ...found, ...found.instead } : found;
+    this.source = found.instead && found.url === this.unplayed ? { ...found, ...found.instead } : found;
     const { url, ambisonic, made } = this.source;
     this.eye.hidden = !parts.outputOf(this.node)?.overlay;
     this.transport.play.disabled = !url;
@@ -46,10 +46,8 @@ class Viewer extends Panel {
 
   failed() {
     super.failed();
-    const { url, instead } = this.source ?? {};
-    if (url === instead?.url) return;
-    this.unplayed = url;
-    if (instead) this.update();
+    const { url, instead } = this.source;
+    if (instead && url !== instead.url) this.update();
   }
 
   /** The view in the stored picture. */

@@ -13,7 +13,7 @@ MAX_CHANNELS = 8
 
 
 def mime_type_of(path: Path) -> str:
-    """MIME type of a video by its content: MP4, WebM, or empty."""
+    """Tell the MIME type of a video by its content: MP4, WebM, or empty."""
     with open(path, "rb") as file:
         head = file.read(64)
     if head[4:8] == b"ftyp" and head[8:12] != b"qt  ":

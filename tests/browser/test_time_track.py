@@ -179,6 +179,7 @@ def play(page: ComfyPage, kind: str) -> None:
     page.page.wait_for_timeout(700)
     assert clock() != "0.0 / 4.0 s"
     press(page, "Space")
+    assert page.panel(kind, ".con360-hint").inner_text() == "", "a sound needs no picture"
 
 
 @pytest.mark.parametrize("comfy", ENDS[:1], indirect=True)

@@ -84,9 +84,22 @@ def tick(page: ComfyPage, kind: str, number: int) -> tuple[float, float]:
 
 def show_help(page: ComfyPage, kind: str, title: str) -> None:
     """Wait until a node's help page of this title is there with its picture."""
-    page.run("kind => window.app.canvas.selectNode(window.app.graph._nodes.find((n) => n.type === kind))", kind)
+    choose = """kind => {
+      const { canvas, graph } = window.app;
+      canvas.deselectAll();
+      canvas.selectNode(graph._nodes.find((n) => n.type === kind));
+    }"""
+    button = page.page.locator("[data-testid=info-button]")
+
+    def offered() -> bool:
+        # A graph that is still being loaded anew, as after an undo, forgets what was chosen: choose until it holds.
+        if not button.count():
+            page.run(choose, kind)
+        return button.count() > 0
+
+    wait(page, offered, True)
     # The button of so large a node may lie outside the window, where the mouse cannot click it.
-    page.page.locator("[data-testid=info-button]").evaluate("(button) => button.click()")
+    button.evaluate("(button) => button.click()")
     shown = """([end, title]) => [...document.images].some(
       (i) => i.src.endsWith(end) && i.alt === title && i.naturalWidth)"""
     wait(page, lambda: page.run(shown, [f"/docs/images/{kind}.jpg", title]), True)

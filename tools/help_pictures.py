@@ -23,6 +23,7 @@ from tools.workflows import (
     AMBISONICS,
     ANY_GENERATOR,
     BACK_INTO_360,
+    BEST_OF,
     CENTROIDS,
     HEADPHONES,
     PLACE_SOUND,
@@ -43,8 +44,7 @@ OTHERS = Workflow("others", [Column("others", 420, [
     Node(6, "Con360RotateAmbisonics", 260, audio=To(1, "audio"), yaw=30),
     Node(7, "Con360Level360Video", 620, roll=12),
 ])], app=([], []))  # fmt: skip
-# One that needs no run to be shown, and a long one to run.
-SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
+# Long to run, and shown as well without.
 FIELD = Workflow("field", [Column("field", 420, [
     Node(1, "Load360Video", 700, height=256),
     Node(2, "SalViT360Saliency", 200, frames=To(1, "frames"), audio=To(1, "audio"), fps=To(1, "fps")),
@@ -53,7 +53,7 @@ FIELD = Workflow("field", [Column("field", 420, [
     Node(5, "Con360SoundField", 240, control=To(4, "control"), saliency=To(2, "for_control"), basd=To(3, "basd"),
          audio=To(1, "audio"), frames=To(1, "frames"), caption="a red disc hums on the left"),
 ])], app=([], []))  # fmt: skip
-# One that needs no run to be shown, and a long one to run.
+# One that needs no run to be shown.
 SPAN = Workflow("span", [Column("span", 340, [Node(1, "Con360RedoSpan", 420)])], app=([], []))
 CHECKED = Workflow("checked", [Column("checked", 420, [Node(1, "Con360CheckClip", 420)])], app=([], []))
 MEANING = Workflow("meaning", [Column("meaning", 420, [
@@ -63,9 +63,7 @@ MEANING = Workflow("meaning", [Column("meaning", 420, [
     Node(4, "Con360Meaning", 300, encoder=To(3, "encoder"), images=To(1, "frames"), audio=To(1, "audio"),
          fps=To(1, "fps"), caption="a red disc hums in front"),
 ])], app=([], []))  # fmt: skip
-DIALS = Workflow("dials", [Column("dials", 420, [
-    Node(1, "Con360MeaningGuide", 250), Node(2, "Con360BestOf", 560),
-])], app=([], []))  # fmt: skip
+GUIDE = Workflow("guide", [Column("guide", 420, [Node(1, "Con360MeaningGuide", 250)])], app=([], []))
 # A drawing beside a sound that needs no model.
 DRAWN = json.dumps(
     {
@@ -98,7 +96,8 @@ TAKEN: list[tuple[Workflow, bool, list[str]]] = [
     (TRACKED, True, ["Con360TimeTrack", "Con360TimeTrackPreview"]),
     (CHECKED, True, ["Con360CheckClip"]),
     (MEANING, False, ["Con360MeaningLoader", "Con360Meaning"]),
-    (DIALS, False, ["Con360MeaningGuide", "Con360BestOf"]),
+    (GUIDE, False, ["Con360MeaningGuide"]),
+    (BEST_OF, True, ["Con360BestOf"]),
 ]  # fmt: skip
 
 PLACE = """([kind, scale]) => {

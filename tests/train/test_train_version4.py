@@ -14,6 +14,7 @@ from shared_data import ROOT
 
 from con360.control import encode_control, load_control
 from con360.errors import InputError
+from con360.meaning.built_in import load_built_in
 from con360.records import Conditions, SaliencyMaps, SceneCaption, View, ViewTrack
 from con360.viewpoint.basd import basd_maps
 from con360.weights.load import load_joint_model
@@ -169,6 +170,8 @@ def test_stages_one_after_another_end_in_a_bundle(tmp_path, small):
     export_bundle(places(tmp_path, "both"), tmp_path / "bundle")
     model, control = load_joint_model(tmp_path / "bundle"), load_control(tmp_path / "bundle" / "control.safetensors")
     assert model.metadata["version"] == 4
+    # The encoder accepts the codecs that it came with.
+    load_built_in(model)
     assert control.module.config.sound == "omni" and control.module.config.time_channels == 4
     assert json.loads((tmp_path / "bundle" / "model_index.json").read_text())["_con360"]["name"] == "con360-tiny"
 

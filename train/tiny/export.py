@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 
 from con360.control import fingerprint, load_control, save_control
 from con360.errors import InputError
+from con360.media.files import atomic_path
 from con360.models.joint import JointModel
 from con360.weights.load import load_joint_model, load_vocoder
+from con360.weights.meaning import MEANING_FILE
 from con360.weights.save import save_joint_model
 from train.tiny.model import TinyModel
 from train.tiny.networks import make_scheduler
@@ -29,6 +32,8 @@ def export_bundle(
     places: Places, bundle: Path, *, vocoder: Path | None = None, field: Path | None = None, baseline: bool = False
 ) -> None:
     """Write `out`'s last checkpoint and its codecs as a half-precision bundle with a control file.
+
+    A meaning encoder beside the codecs comes along: it reads their latents.
 
     Args:
         vocoder: its folder; None is that of the codecs.
@@ -64,6 +69,7 @@ def export_bundle(
         },
     )
     save_joint_model(model, bundle, dtype=torch.float16)
+    _copy_meaning(places.codecs, bundle)
     if not baseline:
         _write_control(trained, bundle, checkpoint)
         if field is not None:
@@ -74,6 +80,13 @@ def export_bundle(
         raise InputError(
             f"the bundle in {bundle} has {size / 1e6:.1f} MB and may have {MOST_BYTES / 1e6:g}; export smaller parts."
         )
+
+
+def _copy_meaning(codecs: Path, bundle: Path) -> None:
+    encoder = codecs / MEANING_FILE
+    if encoder.is_file() and codecs.resolve() != bundle.resolve():
+        with atomic_path(bundle / MEANING_FILE) as temporary:
+            shutil.copyfile(encoder, temporary)
 
 
 def _add_field(bundle: Path, head: Path) -> None:

@@ -36,10 +36,10 @@ STAGES = ("read", "picture", "listen", "sound", "clip")
 # Half of the scenes turn with no performer near the view's edge; entry and exit are learned at the edge.
 SEEN = Shares(edges=0.4, follows=0.15)
 CACHES = {
-    "picture": CacheSettings(0, 12_000, 1, with_sound=False, shares=SEEN),
+    "picture": CacheSettings(0, 10_000, 1, with_sound=False, shares=SEEN),
     # Keep all frames: the maps pulse with the voices.
     "sound": CacheSettings(
-        100_000, 4000, 32, estimate_every=4, with_picture=False, shares=Shares(follows=0.15, struck=0.4, unaware=0.5)
+        100_000, 2600, 32, estimate_every=4, with_picture=False, shares=Shares(follows=0.15, struck=0.4, unaware=0.5)
     ),
     "clip": CacheSettings(200_000, 1000, 32, shares=replace(SEEN, struck=0.3, unaware=0.3)),
 }

@@ -79,19 +79,11 @@ class Con360BestOf(io.ComfyNode):
         with runtime.gives_way(), runtime.outside_inference():
             making, ranks_by = _making(model, control, first), encoder_of(judge, model.model)
             best = best_of(making, seeds, ranks_by, first.conditions.caption.short, told=told)
-        image = sockets.image_from_frames(best.clip.frames)
-        even, _ = sockets.grown(image)
         made = replace(first, clip=best.clip, settings=replace(first.settings, seed=best.ranked[0].seed))
         lines = [text_of(one) for one in best.ranked]
         rows = [{"clip": shown[one.seed], "text": line} for one, line in zip(best.ranked, lines, strict=True)]
-        return io.NodeOutput(
-            image,
-            sockets.audio_from_sound(best.clip.sound),
-            sockets.video_from_clip(sockets.frames_from_image(even), best.clip.fps, best.clip.sound),
-            "\n".join(lines),
-            made,
-            ui={"con360": [{"candidates": rows}]},
-        )
+        image, sound, video, _ = made.shown()
+        return io.NodeOutput(image, sound, video, "\n".join(lines), made, ui={"con360": [{"candidates": rows}]})
 
 
 def _making(

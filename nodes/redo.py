@@ -80,12 +80,6 @@ class Con360RedoSpan(io.ComfyNode):
                 strengths=first.strengths, when=first.when, meaning=first.guide, device=runtime.device(),
                 progress=report, on_step=previews(model.model, report),
             )  # fmt: skip
-        image = sockets.image_from_frames(clip.frames)
-        even, odd = sockets.grown(image)
-        return io.NodeOutput(
-            image,
-            sockets.audio_from_sound(clip.sound),
-            sockets.video_from_clip(sockets.frames_from_image(even), clip.fps, clip.sound),
-            "\n".join((*clip.notices, *odd)),
-            replace(first, clip=clip),
-        )
+        made = replace(first, clip=clip, held=first.held if what == "sound" else None)
+        image, sound, video, odd = made.shown()
+        return io.NodeOutput(image, sound, video, "\n".join((*clip.notices, *odd)), made)

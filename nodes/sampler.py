@@ -150,18 +150,14 @@ class JointAVSampler(io.ComfyNode):
                 seconds=len(conditions.track) / fps, strengths=strengths, when=guided, meaning=meaning,
                 start=start, device=runtime.device(), progress=report, on_step=previews(model.model, report),
             )  # fmt: skip
-        if hold == choices.HOLDS[0] and start_images is not None:
-            image, rate = _held(start_images, basd, clip)
-        else:
-            image, rate = sockets.image_from_frames(clip.frames), clip.fps
-        even, odd = sockets.grown(image)
-        return io.NodeOutput(
-            image,
-            sockets.audio_from_sound(clip.sound),
-            sockets.video_from_clip(sockets.frames_from_image(even), rate, clip.sound),
-            "\n".join((*clip.notices, *odd)),
-            sockets.LatentsRecord(clip, model.model.name, conditions, settings, strengths, guided, meaning),
-        )
+        held = None
+        if hold == choices.HOLDS[0]:
+            held = _held(start_images, basd, clip) if start_images is not None else start_latents and start_latents.held
+        record = sockets.LatentsRecord(
+            clip, model.model.name, conditions, settings, strengths, guided, meaning, held
+        )  # fmt: skip
+        image, sound, video, odd = record.shown()
+        return io.NodeOutput(image, sound, video, "\n".join((*clip.notices, *odd)), record)
 
 
 def _guiding(guide: sockets.GuideRecord | None, model: JointModel) -> Guiding | None:

@@ -60,7 +60,10 @@ class BasdRecord:
 
 @dataclass(frozen=True)
 class LatentsRecord:
-    """Value of a CON360_LATENTS link: a generated clip with its latents, and how it was made."""
+    """Value of a CON360_LATENTS link: a generated clip with its latents, and how it was made.
+
+    `held` is IMAGE and frame rate of a picture that the sound was made for: it need not pass the model's pixels.
+    """
 
     clip: ViewpointClip
     model: str
@@ -69,6 +72,14 @@ class LatentsRecord:
     strengths: Mapping[str, float]
     when: TimeGuideSettings
     guide: Guiding | None = None
+    held: tuple[Tensor, float] | None = None
+
+    def shown(self) -> tuple[Tensor, dict[str, Any], Any, tuple[str, ...]]:
+        """IMAGE, AUDIO, VIDEO, and what has to be said of the video's size."""
+        image, fps = self.held or (image_from_frames(self.clip.frames), self.clip.fps)
+        even, odd = grown(image)
+        video = video_from_clip(frames_from_image(even), fps, self.clip.sound)
+        return image, audio_from_sound(self.clip.sound), video, odd
 
     def of_model(self, model: str) -> LatentsRecord:
         """The record itself.

@@ -94,6 +94,18 @@ class TestRedo:
         assert [torch.equal(*pair) for pair in pairs] == [kept == 0, kept == 1]
 
     @pytest.mark.slow
+    @pytest.mark.parametrize(("what", "size"), [("sound", 64), ("picture", 32)])
+    def test_a_held_picture_keeps_its_size_while_it_stays(self, run: Any, what: str, size: int) -> None:
+        prompt = redone(what=what)
+        prompt["7"]["inputs"] |= {"start_images": ["24", 0], "hold": "picture"}
+        prompt["24"] = {"class_type": "Con360ViewpointCrop", "inputs": {
+            "frames": ["1", 0], "basd": ["3", 0], "audio": ["1", 1], "size": 64, "sound": "omni"}}  # fmt: skip
+        done = run(prompt)
+        made = outputs(done)
+        assert made[0].shape == (4, size, size, 3) and made[2].get_dimensions() == (size, size)
+        assert torch.equal(made[0], outputs(done, "7")[0]) == (what == "sound")
+
+    @pytest.mark.slow
     def test_a_remade_clip_is_remade(self, run: Any) -> None:
         prompt = redone()
         prompt["23"] = {**prompt["21"], "inputs": {**prompt["21"]["inputs"], "latents": ["21", 4], "start": 0.0,

@@ -14,7 +14,7 @@ from .scene_views import SceneView, numbered
 from .start import VIEW, start_source
 
 if TYPE_CHECKING:
-    from ..records import PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip, ViewTrack
+    from ..records import PanoramaClip, SaliencyMaps, Sound, Viewpoint, ViewpointClip, ViewTrack
     from ..reframing.held import HeldPicture
 
 
@@ -107,9 +107,9 @@ def _write_held(
 
 def write_figure_of(
     view: SceneView, picture: Path, clip: PanoramaClip, saliency: SaliencyMaps, found: Sequence[Viewpoint],
-    remarks: tuple[str, ...], report: Report,
+    remarks: tuple[str, ...], around: Sound | None, report: Report,
 ) -> None:  # fmt: skip
-    """Draw how a view was found and what was generated for it."""
+    """Draw how a view was found and what was generated for it; `around` is the sound's directions, where known."""
     from ..drawing.figure import INK, LookingView, Panel, conditions_figure, write_figure
     from ..drawing.panorama import VIEW_COLOURS
     from ..pipeline import crop_view
@@ -122,5 +122,5 @@ def write_figure_of(
             Panel("the same view in the panorama", true, INK),
         ]
         views = [LookingView("view", conditions.track)]
-        figure = conditions_figure(clip, saliency, found, views, conditions.caption, panels)
+        figure = conditions_figure(clip, saliency, found, views, conditions.caption, panels, generated=around)
         write_figure(picture, figure)

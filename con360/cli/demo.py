@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,20 @@ from .requests import DemoRequest
 if TYPE_CHECKING:
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..records import PanoramaClip, SaliencyMaps, Viewpoint, ViewpointClip
+    from ..records import PanoramaClip, Progress, SaliencyMaps, Sound, Viewpoint, ViewpointClip, ViewTrack
     from ..sampling.settings import SamplerSettings
     from ..scenes import Performer, Scene
 
 SAMPLE_HEIGHT = 512
 SAMPLE, PICTURE = "sample-360.mp4", "conditions.png"
 FIRST, SECOND, ALONE = "viewpoint-1.mp4", "viewpoint-2.mp4", "viewpoint-1-alone.mp4"
+HEADPHONES, TURN_PX = "headphones.mp4", 256
 FILES = {
     SAMPLE: "the 360° sample, rendered and not filmed; players turn it, picture and sound",
     FIRST: "the view of what is most salient",
     SECOND: "the view of what comes second",
     ALONE: "the first view without the performer behind the camera",
+    HEADPHONES: "the generated sound on headphones, while the listener turns once around to the right",
     PICTURE: "a picture that explains them",
 }
 
@@ -51,13 +54,24 @@ class Generator:
     settings: SamplerSettings
     report: Report
 
-    def view(self, name: str, stage: DemoScene, viewpoint: Viewpoint) -> ViewpointClip:
-        from ..pipeline import conditions_of, generate
+    def views(self, stage: DemoScene, wanted: Mapping[str, Viewpoint]) -> dict[str, ViewpointClip]:
+        """Generate views of one scene over one sound, by their files' names."""
+        from ..anew.views import generate_views
+        from ..pipeline import conditions_of
 
-        conditions = conditions_of(stage.clip, stage.saliency, viewpoint, stage.scene.caption())
-        with self.report.stage(Path(name).stem) as progress:
-            made = generate(self.model, self.control, conditions, self.settings, progress=progress)
-        self.report.notice(*made.notices)
+        conditions = [
+            conditions_of(stage.clip, stage.saliency, view, stage.scene.caption()) for view in wanted.values()
+        ]
+        bar: list[Progress] = []
+        making = generate_views(
+            self.model, self.control, conditions, self.settings, progress=lambda *told: bar[-1](*told)
+        )  # fmt: skip
+        made = {}
+        for name in wanted:
+            with self.report.stage(Path(name).stem) as progress:
+                bar.append(progress)
+                made[name] = next(making)
+            self.report.notice(*made[name].notices)
         return made
 
 
@@ -87,17 +101,18 @@ def run_demo(options: DemoRequest, started: float) -> None:
         first, second = found[0], found[1] if len(found) > 1 else opposite_viewpoint(found[0])
     behind = performer_behind(scene, first)
     alone = _set_up(scene.without(behind), control, device, "sample without one", report)
-    clips = {
-        FIRST: generator.view(FIRST, whole, first),
-        SECOND: generator.view(SECOND, whole, second),
-        ALONE: generator.view(ALONE, alone, first),
-    }
+    clips = generator.views(whole, {FIRST: first, SECOND: second}) | generator.views(alone, {ALONE: first})
+    around = _around(clips[FIRST])
+    clips = {name: _heard(clip, (second if name == SECOND else first).track) for name, clip in clips.items()}
     with report.stage("writing", steps=False):
         for name, clip in clips.items():
             report.notice(*write_clip(folder / name, clip.frames, clip.fps, clip.sound))
+        if around is not None:
+            turning = _turning(whole.clip, around)
+            report.notice(*write_clip(folder / HEADPHONES, turning.frames, turning.fps, turning.sound))
     with report.stage("picture", steps=False):
         shown = replace(whole, saliency=saliency)
-        _draw(folder / PICTURE, shown, found, (first, second), clips, scene.performers[behind])
+        _draw(folder / PICTURE, shown, found, (first, second), clips, scene.performers[behind], around)
     _tell(folder, found, (first, second), clips, scene.performers[behind], report)
 
 
@@ -126,6 +141,32 @@ def _write_sample(folder: Path, stage: DemoScene, report: Report) -> None:
     with report.stage("writing the sample", steps=False):
         sound = stage.clip.sound
         report.notice(*write_clip(folder / SAMPLE, stage.clip.frames, stage.clip.fps, sound, panorama="mono"))
+
+
+def _around(clip: ViewpointClip) -> Sound | None:
+    """The generated sound as Ambisonics; None where the control gives no directions."""
+    from ..placing.generated import sound_around
+
+    return None if clip.directions is None else sound_around(clip, tuple)[0]
+
+
+def _heard(clip: ViewpointClip, track: ViewTrack) -> ViewpointClip:
+    """The clip with what its view's microphone hears, where directions are known."""
+    from ..placing.generated import heard_from
+
+    around = _around(clip)
+    return clip if around is None else replace(clip, sound=heard_from(around, "view", track, clip.fps))
+
+
+def _turning(clip: PanoramaClip, around: Sound) -> ViewpointClip:
+    """What a listener sees and hears who turns once around, to the right."""
+    from ..pipeline import crop_view
+    from ..placing.generated import heard_from
+    from ..records import View, ViewTrack
+
+    track = ViewTrack(tuple(View((360 * i / clip.num_frames + 180) % 360 - 180) for i in range(clip.num_frames)))
+    seen = crop_view(clip, track, TURN_PX, "omni")
+    return replace(seen, sound=heard_from(around, "headphones", track, clip.fps))
 
 
 def opposite_viewpoint(viewpoint: Viewpoint) -> Viewpoint:
@@ -157,7 +198,7 @@ def _band_levels(clips: dict[str, ViewpointClip], performer: Performer) -> dict[
 
 def _draw(
     path: Path, stage: DemoScene, found: tuple[Viewpoint, ...], views: tuple[Viewpoint, Viewpoint],
-    clips: dict[str, ViewpointClip], performer: Performer,
+    clips: dict[str, ViewpointClip], performer: Performer, around: Sound | None,
 ) -> None:  # fmt: skip
     from ..drawing.compass import SoundMark
     from ..drawing.figure import Band, LookingView, Mark, Panel, conditions_figure, write_figure
@@ -185,7 +226,7 @@ def _draw(
               for p in stage.scene.performers]  # fmt: skip
     figure = conditions_figure(
         stage.clip, stage.saliency, found, looking, stage.scene.caption(), panels,
-        marks=[mark], band=Band(low, high), remarks=remarks, sounds=sounds,
+        marks=[mark], band=Band(low, high), remarks=remarks, sounds=sounds, generated=around,
     )  # fmt: skip
     write_figure(path, figure)
 
@@ -203,4 +244,5 @@ def _tell(
     print(f"That band is at {levels[FIRST]:.0f} dB in {FIRST}, and at {levels[ALONE]:.0f} dB in {ALONE},")
     print("for which it was taken out of the scene.\n")
     print(stage_table(report), end="\n\n")
-    print(table((str(folder / name), text) for name, text in FILES.items()))
+    files = {name: text for name, text in FILES.items() if name != HEADPHONES or clips[FIRST].directions is not None}
+    print(table((str(folder / name), text) for name, text in files.items()))

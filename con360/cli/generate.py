@@ -263,10 +263,11 @@ def _write_more(
     """Write what was asked for beside the clips."""
     from ..pipeline import drawing_notices
 
+    first = views[0]
+    around = hearing.around(first.clip) if places.picture and first.clip.directions is not None else None
     for view, picture in zip(views if places.picture else (), places.pictures(views), strict=True):
         remarks = drawing_notices(model, view.conditions.caption, settings)
-        write_figure_of(view, picture, scene.clip, scene.saliency, scene.found, remarks, report)
-    first = views[0]
+        write_figure_of(view, picture, scene.clip, scene.saliency, scene.found, remarks, around, report)
     if places.field is not None:
         hearing.write_field(places.field, first.clip)
     if places.latents is not None:

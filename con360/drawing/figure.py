@@ -43,6 +43,7 @@ WIDTH = 1680
 MARGIN = 28
 PANORAMA_HEIGHT, COMPASS_HEIGHT = 590, 120
 COMPASS_HEADING = f"Sound of the panorama: from where, over time ({RANGE_DB:g} dB from black to bright)"
+GENERATED_HEADING = "Generated sound: from where, over time"
 PAPER, INK, PALE, GRID = (255, 255, 255), (28, 28, 34), (110, 110, 120), (214, 214, 220)
 DB_RANGE = 65.0
 # This far below the loudest place of all panels is silence.
@@ -109,10 +110,12 @@ def conditions_figure(
     band: Band | None = None,
     remarks: Sequence[str] = (),
     sounds: Sequence[SoundMark] = (),
+    generated: Sound | None = None,
 ) -> Image.Image:
     """Draw the conditions of one or more generations, and their results.
 
-    Under a panorama with Ambisonic sound stands its compass: from where it sounds, over time.
+    Under a panorama with Ambisonic sound stands its compass: from where it sounds, over time. That of the generated
+    sound stands below.
 
     Args:
         clip: the panorama; its middle frame is shown.
@@ -124,15 +127,18 @@ def conditions_figure(
         marks, band: points and a range of frequencies to draw attention to.
         remarks: sentences below the caption.
         sounds: sources by name and direction.
+        generated: the generated sound as Ambisonics, where its directions are known.
 
     Returns:
         An RGB picture.
     """
     lines = _side_text(saliency, found, views, caption, remarks)
     top = MARGIN + 34
-    compass = clip.sound if clip.sound is not None and clip.sound.layout == "ambix" else None
-    compass_y = top + PANORAMA_HEIGHT + 62
-    rows_y = compass_y + (0 if compass is None else 24 + COMPASS_HEIGHT + 44)
+    known = clip.sound if clip.sound is not None and clip.sound.layout == "ambix" else None
+    compasses = [(COMPASS_HEADING, known), (GENERATED_HEADING, generated)]
+    drawn = [(heading, sound) for heading, sound in compasses if sound is not None]
+    compass_y, each = top + PANORAMA_HEIGHT + 62, 24 + COMPASS_HEIGHT + 44
+    rows_y = compass_y + each * len(drawn)
     column = (WIDTH - 2 * MARGIN - 28 * (len(panels) - 1)) / max(1, len(panels))
     note_height = 56 if any(panel.note for panel in panels) else 14
     panel_height = round((column - 18) / STRIP_FRAMES) + 260 + note_height if panels else 0
@@ -145,9 +151,9 @@ def conditions_figure(
     image.paste(picture, at)
     _panorama_axes(draw, at, picture.size)
     _write_side(draw, lines, (at[0] + picture.width + 28, top))
-    if compass is not None:
-        draw.text((at[0], compass_y - 2), COMPASS_HEADING, INK, font(18))
-        draw_compass(image, draw, compass, (at[0], compass_y + 24), (picture.width, COMPASS_HEIGHT), sounds)
+    for y, (text, sound) in zip(range(compass_y, rows_y, each), drawn, strict=True):
+        draw.text((at[0], y - 2), text, INK, font(18))
+        draw_compass(image, draw, sound, (at[0], y + 24), (picture.width, COMPASS_HEIGHT), sounds)
     for i, panel in enumerate(panels):
         _draw_panel(image, draw, panel, (round(MARGIN + i * (column + 28)), rows_y), round(column), band, panels)
     return image

@@ -582,7 +582,7 @@ def test_demo_writes_everything_it_names(con360, model: Path, monkeypatch: pytes
     monkeypatch.setattr(demo, "SAMPLE_HEIGHT", 96)
     status, out, err = con360("demo", "--out", "shown", "--steps", "1", "--model", model)
     assert status == 0, err
-    check_demo(Path("shown"), out, size=(192, 96))
+    check_demo(Path("shown"), out, size=(192, 96), files=set(demo.FILES) - {demo.HEADPHONES})
 
 
 def test_demo_refuses_a_file_for_its_folder(con360) -> None:
@@ -590,8 +590,8 @@ def test_demo_refuses_a_file_for_its_folder(con360) -> None:
     assert "is a file" in assert_refused(con360("demo", "--out", "taken"), {Path("taken")})
 
 
-def check_demo(folder: Path, out: str, size: tuple[int, int]) -> None:
-    assert {path.name for path in folder.iterdir()} == set(demo.FILES)
+def check_demo(folder: Path, out: str, size: tuple[int, int], files: set[str]) -> None:
+    assert {path.name for path in folder.iterdir()} == files
     for name in (demo.FIRST, demo.SECOND, demo.ALONE):
         assert streams(folder / name) == ("h264", 32, "aac", 16000, 1)
         assert read_sound(folder / name)[0].waveform.shape == (1, 64000)
@@ -603,7 +603,7 @@ def check_demo(folder: Path, out: str, size: tuple[int, int]) -> None:
     # The disc in front hums in W and X, not in Y: there AAC's error must lie 20 dB below the sound.
     error = (sample.sound.waveform - demo_scene().foa().waveform)[[0, 3]].square().mean(-1).sqrt()
     assert (error < 0.1 * sample.sound.waveform[[0, 3]].square().mean(-1).sqrt()).all()
-    for words in (*demo.FILES, "viewpoint 1 *", "viewpoint 2 *", "stage", "total", "peak memory", "Behind the camera"):
+    for words in (*files, "viewpoint 1 *", "viewpoint 2 *", "stage", "total", "peak memory", "Behind the camera"):
         assert words in out
     first, alone = ((folder / name).read_bytes() for name in (demo.FIRST, demo.ALONE))
     assert first != alone
@@ -628,7 +628,13 @@ def test_demo_as_a_newcomer_runs_it(tmp_path: Path) -> None:
         out = process.stdout.read()
     assert process.returncode == 0, shown
     assert time.monotonic() - started < 420
-    check_demo(tmp_path / "con360-demo", out, size=(1024, 512))
+    check_demo(tmp_path / "con360-demo", out, size=(1024, 512), files=set(demo.FILES))
+    assert streams(tmp_path / "con360-demo" / demo.HEADPHONES) == ("h264", 32, "aac", 16000, 2)
+    ears = read_sound(tmp_path / "con360-demo" / demo.HEADPHONES)[0].waveform
+    # Four voices at four sides are heard while the listener turns: each ear is the louder one at some time.
+    left, right = ears.unfold(1, 4000, 4000).square().mean(2).sqrt()
+    difference_db = 20 * (left / right).log10()
+    assert difference_db.max() > 1 and difference_db.min() < -1
     for stage in ("loading the model", "saliency", "viewpoint-1: sampling", "viewpoint-2: sampling"):
         assert stage in shown
 

@@ -176,11 +176,10 @@ def built_in() -> JointModel:
 @torch.no_grad()
 def test_the_built_in_models_sound_begins_and_ends_at_its_level(built_in):
     scenes = [random_scene(900_000 + i) for i in range(8)]
-    mended = edge_levels_db(built_in.codecs.audio, scenes)
+    cut = edge_levels_db(built_in.codecs.audio, scenes)
     published = edge_levels_db(MelCodec(built_in.vae_a, built_in.vocoder), scenes)
-    print(f"first and last 50 ms: {mended} dB, as published {published} dB")
-    assert max(map(abs, mended)) < 3.0
-    assert published[1] < -6.0
+    print(f"first and last 50 ms: {cut} dB, as published {published} dB")
+    assert max(map(abs, cut)) < 2.5 < max(map(abs, published))
 
 
 @torch.no_grad()
@@ -189,8 +188,8 @@ def test_a_folder_that_does_not_ask_decodes_as_published(built_in):
     latents = torch.randn(codec.latent_shape(spec), generator=torch.Generator().manual_seed(0))
     published = vocode(built_in.vocoder, decode_mel(built_in.vae_a, latents[None]), spec.num_samples)
     assert torch.equal(codec.decode(latents, spec).waveform, published)
-    mended = built_in.codecs.audio.decode(latents, spec).waveform
-    assert mended.shape == published.shape and not torch.allclose(mended, published, atol=1e-2)
+    cut = built_in.codecs.audio.decode(latents, spec).waveform
+    assert cut.shape == published.shape and not torch.allclose(cut, published, atol=1e-2)
 
 
 def test_mended_mels_keep_their_middle_and_their_loud_bands():

@@ -74,7 +74,7 @@ class Con360BestOf(io.ComfyNode):
         shown: dict[int, dict[str, Any]] = {}
 
         def told(one: Candidate, clip: ViewpointClip) -> None:
-            shown[one.seed] = previews.clip_preview(clip.frames, clip.fps, clip.sound)
+            shown[one.seed] = previews.clip_preview(clip.frames, clip.fps, replace(first, clip=clip).heard())
 
         with runtime.gives_way(), runtime.outside_inference():
             making, ranks_by = _making(model, control, first), encoder_of(judge, model.model)

@@ -17,6 +17,7 @@ from .host import runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.choices import ClipSound
     from ..con360.meaning.guiding import Guiding
     from ..con360.models.joint import JointModel
     from ..con360.pipeline import OnStep
@@ -27,6 +28,7 @@ MAX_SEED = 0xFFFFFFFFFFFFFFFF
 NOTHING = "nothing"
 HOLDS = [NOTHING, *choices.HOLDS]
 SAMPLERS, MEMORY_MODES = list(choices.SAMPLERS), list(choices.MEMORY_MODES)
+SOUNDS = list(choices.CLIP_SOUNDS)
 # Each decodes one frame; a clip of many steps is not slowed down by more.
 MAX_PREVIEWS = 8
 
@@ -88,6 +90,9 @@ class JointAVSampler(io.ComfyNode):
                     "of the scene."),
                 sockets.Con360Guide.Input("guide", optional=True,
                                           tooltip="Pulls the clip towards the caption's meaning: Guide by Meaning."),
+                io.Combo.Input("sound", options=SOUNDS, default=SOUNDS[0], optional=True,
+                               tooltip="What is heard, where the control knows directions: what the view's microphone "
+                               "hears, all of the scene (omni), stereo or headphones. Else the sound as it is made."),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -118,12 +123,14 @@ class JointAVSampler(io.ComfyNode):
         hold: str = NOTHING, sampler: str = SAMPLERS[0], memory: str = MEMORY_MODES[0],
         when: TimeTrack | None = None, when_strength: float = 0.1,
         start_latents: sockets.LatentsRecord | None = None, guide: sockets.GuideRecord | None = None,
+        sound: ClipSound = choices.CLIP_SOUNDS[0],
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
         from ..con360.sampling.when import TimeGuideSettings
 
         images, audio, latents = (start is not None for start in (start_images, start_audio, start_latents))
         _check_starts(hold, images, audio, latents)
+        hears = _hears(sound, control, held=hold == choices.HOLDS[1] and audio)
         begins = {"denoise_video": images or latents, "denoise_audio": audio or latents}
         settings = default_settings(
             model.model, steps=steps, seed=seed, cfg_video=cfg_video, cfg_audio=cfg_audio, negative_prompt=negative,
@@ -152,12 +159,36 @@ class JointAVSampler(io.ComfyNode):
             )  # fmt: skip
         held = None
         if hold == choices.HOLDS[0]:
-            held = _held(start_images, basd, clip) if start_images is not None else start_latents and start_latents.held
+            if start_images is not None:
+                held = _held(start_images, basd, clip)
+            elif start_latents is not None:
+                held = start_latents.held
         record = sockets.LatentsRecord(
-            clip, model.model.name, conditions, settings, strengths, guided, meaning, held
+            clip, model.model.name, conditions, settings, strengths, guided, meaning, held, hears
         )  # fmt: skip
-        image, sound, video, odd = record.shown()
-        return io.NodeOutput(image, sound, video, "\n".join((*clip.notices, *odd)), record)
+        image, heard, video, odd = record.shown()
+        return io.NodeOutput(image, heard, video, "\n".join((*clip.notices, *odd)), record)
+
+
+def _hears(sound: ClipSound, control: ManagedControl | None, held: bool) -> ClipSound:
+    """Choose what is heard of the scene's sound; a given sound that is held stays as it is.
+
+    Raises:
+        InputError: two channels are asked for, and nothing knows where they would come from.
+    """
+    runtime.check_choice(sound, SOUNDS, "sound")
+    if held or sound == "omni":
+        return "omni"
+    loaded = control and control.control
+    if loaded is not None and loaded.field_head is not None:
+        # Sound that was learned as the view's own is not turned once more.
+        return "omni" if sound == loaded.module.config.sound == "view" else sound
+    if sound == "view":
+        return "omni"
+    raise InputError(
+        f"sound is '{sound}', and the control gives no directions; take 'view', or a control with a direction head. "
+        "Sound Field finds directions by what moves in the picture."
+    )
 
 
 def _guiding(guide: sockets.GuideRecord | None, model: JointModel) -> Guiding | None:

@@ -23,6 +23,7 @@ from .host.words import Words
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..con360.choices import ClipSound
     from ..con360.meaning.guide import MeaningGuideSettings
     from ..con360.meaning.guiding import Guiding
     from ..con360.protocols import MeaningEncoder
@@ -63,6 +64,7 @@ class LatentsRecord:
     """Value of a CON360_LATENTS link: a generated clip with its latents, and how it was made.
 
     `held` is IMAGE and frame rate of a picture that the sound was made for: it need not pass the model's pixels.
+    `hears` says what is heard of the scene's sound where its directions are known.
     """
 
     clip: ViewpointClip
@@ -73,13 +75,24 @@ class LatentsRecord:
     when: TimeGuideSettings
     guide: Guiding | None = None
     held: tuple[Tensor, float] | None = None
+    hears: ClipSound = "omni"
+
+    def heard(self) -> Sound:
+        """The clip's sound as it is given away: heard from the view, or as the model makes it."""
+        from ..con360.placing.generated import heard_from, sound_around
+
+        clip = self.clip
+        if clip.directions is None or self.hears == "omni":
+            return clip.sound
+        around, _ = sound_around(clip, tuple)
+        return heard_from(around, self.hears, self.conditions.track, clip.fps)
 
     def shown(self) -> tuple[Tensor, dict[str, Any], Any, tuple[str, ...]]:
         """IMAGE, AUDIO, VIDEO, and what has to be said of the video's size."""
         image, fps = self.held or (image_from_frames(self.clip.frames), self.clip.fps)
         even, odd = grown(image)
-        video = video_from_clip(frames_from_image(even), fps, self.clip.sound)
-        return image, audio_from_sound(self.clip.sound), video, odd
+        sound = self.heard()
+        return image, audio_from_sound(sound), video_from_clip(frames_from_image(even), fps, sound), odd
 
     def of_model(self, model: str) -> LatentsRecord:
         """The record itself.

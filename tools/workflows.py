@@ -252,7 +252,8 @@ Runs as it is, without downloads.
 - **Another pair**: change *rank* in the two *Centroid→BASD* nodes, or choose by *yaw and pitch*.
 - **More views**: copy the second branch. Each takes *latents* of the first sampler and holds its *sound*.
 - **A moment that went wrong**: link *latents* of a sampler into *Redo Span*; it makes a span anew, and the rest stays.
-- **From where each view hears it**: the small model's sound has no directions, so both views have the same.
+- **From where each view hears it**: *sound* of both samplers is `view`, so each hears the one \
+sound from its own side; `headphones` does it for two ears.
 - **Your own clip**: choose a video in *Load 360° Video* and write what is seen and heard into *Cubemap Caption*.
 """)]),
     Column("Scene", 420, [saliency(), caption(), *loaders()]),

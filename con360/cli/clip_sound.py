@@ -23,7 +23,8 @@ class Hearing:
 
     def __init__(self, options: GenerateRequest, control: LoadedControl | None, device: str, report: Report) -> None:
         self.options, self.device, self.report = options, device, report
-        self.kind = options.sound or _usual(control)
+        # A sound that was given and held comes out as it went in.
+        self.kind = options.sound or ("omni" if options.hold == "sound" else _usual(control))
         learned = None if control is None else control.module.config.sound
         self.as_made = self.kind == "omni" or (self.kind == "view" and learned == "view")
         self._around: Sound | None = None

@@ -159,7 +159,7 @@ def _heard(clip: ViewpointClip, track: ViewTrack) -> ViewpointClip:
 
 
 def _turning(clip: PanoramaClip, around: Sound) -> ViewpointClip:
-    """What a listener sees and hears who turns once around, to the right."""
+    """Sight and hearing of a listener who turns once around, to the right."""
     from ..pipeline import crop_view
     from ..placing.generated import heard_from
     from ..records import View, ViewTrack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from test_cli import con360, footage, generate, model  # noqa: F401  (fixtures)
 
+from con360.cli.clip_sound import Hearing
 from con360.media.reader import read_sound, read_view
 from con360.media.writer import write_clip, write_wav
 from con360.records import Sound
@@ -119,3 +121,15 @@ def test_a_wide_start_is_cut_to_its_middle(tmp_path: Path) -> None:
     assert start.frames[:, 0, 4:-4, 4:-4].min() > 0.9 and start.frames[:, 1:, 4:-4, 4:-4].max() < 0.1
     longer, notices = read_view(tmp_path / "wide.mp4", duration_s=1.0, fps=8.0, size=32)
     assert len(longer.frames) == 8 and any("held" in n for n in notices)
+
+
+def test_a_held_sound_is_not_turned_with_the_view() -> None:
+    """A control with a head turns what was made; what was given stays, unless it is asked for."""
+    control = SimpleNamespace(field_head=object(), module=SimpleNamespace(config=SimpleNamespace(sound="omni")))
+
+    def hearing(**options: str | None) -> Hearing:
+        return Hearing(SimpleNamespace(**options), control, "cpu", None)
+
+    assert (hearing(sound=None, hold=None).kind, hearing(sound=None, hold=None).as_made) == ("view", False)
+    assert hearing(sound=None, hold="sound").as_made
+    assert hearing(sound="headphones", hold="sound").kind == "headphones"

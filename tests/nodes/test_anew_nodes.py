@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_heads import write_hearing_control
 from tiny_workflow import tiny_workflow as workflow
 from tiny_workflow import write_model_files
 
@@ -56,6 +57,26 @@ class TestViews:
         assert torch.equal(second[1]["waveform"], first[1]["waveform"])
         assert torch.equal(second[4].clip.latents.audio, first[4].clip.latents.audio)
         assert not torch.equal(second[0], first[0])
+
+    def test_each_view_hears_the_scene_from_its_own_side(self, run: Any, models: Path) -> None:
+        prompt = two_views(sound="headphones")
+        prompt["6"]["inputs"]["control"] = write_hearing_control(models)
+        prompt["7"]["inputs"]["sound"] = "headphones"
+        done = run(prompt)
+        first, second = outputs(done, "7"), outputs(done)
+        assert torch.equal(second[4].clip.sound.waveform, first[4].clip.sound.waveform)
+        ears = [made[1]["waveform"][0] for made in (first, second)]
+        assert [tuple(one.shape) for one in ears] == [(2, 8000)] * 2
+        # An untrained model's sound is faint.
+        assert (ears[1] - ears[0]).norm() > 0.1 * ears[0].norm() > 0
+        # All of the scene is what was sampled.
+        prompt["21"]["inputs"]["sound"] = "omni"
+        assert torch.equal(outputs(run(prompt))[1]["waveform"][0], first[4].clip.sound.waveform)
+
+    def test_two_channels_without_directions_are_refused(self, run: Any) -> None:
+        done = run(two_views(sound="stereo"))
+        assert (done.status, done.failed_node) == ("error", "21")
+        assert "sound is 'stereo', and the control gives no directions" in str(done.error)
 
     @pytest.mark.parametrize(
         ("second", "says"),

@@ -82,6 +82,15 @@ def tick(page: ComfyPage, kind: str, number: int) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+def _offered(page: ComfyPage, button: Any) -> bool:
+    """Wait up to eight seconds for a button."""
+    for _ in range(40):
+        if button.count():
+            return True
+        page.page.wait_for_timeout(200)
+    return False
+
+
 def show_help(page: ComfyPage, kind: str, title: str) -> None:
     """Wait until a node's help page of this title is there with its picture."""
     choose = """kind => {
@@ -90,14 +99,13 @@ def show_help(page: ComfyPage, kind: str, title: str) -> None:
       canvas.selectNode(graph._nodes.find((n) => n.type === kind));
     }"""
     button = page.page.locator("[data-testid=info-button]")
-
-    def offered() -> bool:
-        # A graph that is still being loaded anew, as after an undo, forgets what was chosen: choose until it holds.
-        if not button.count():
-            page.run(choose, kind)
-        return button.count() > 0
-
-    wait(page, offered, True)
+    for _ in range(12):
+        # A graph that is still being loaded anew, as after an undo, forgets what was chosen. Choose again, but not
+        # before a loaded machine had the time to show the button.
+        page.run(choose, kind)
+        page.drawn()
+        if _offered(page, button):
+            break
     # The button of so large a node may lie outside the window, where the mouse cannot click it.
     button.evaluate("(button) => button.click()")
     shown = """([end, title]) => [...document.images].some(

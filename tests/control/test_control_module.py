@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from con360.control import (
     ControlConfig,
@@ -285,8 +286,13 @@ def test_file_round_trip(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["control.safetensors"]
 
 
-def test_a_file_that_names_no_saliency_was_trained_with_the_first_one():
-    assert load_control(control_file(None, model_folder())).saliency == "training-free"
+def test_a_file_that_names_no_saliency_was_trained_with_the_first_one(tmp_path):
+    shipped = control_file(None, model_folder())
+    assert load_control(shipped).saliency == "multi-cue"
+    with safe_open(shipped, "pt") as file:
+        kept = {key: value for key, value in file.metadata().items() if key != "saliency"}
+    save_file(load_file(shipped), tmp_path / "older.safetensors", metadata=kept)
+    assert load_control(tmp_path / "older.safetensors").saliency == "training-free"
 
 
 def _broken(tmp_path, metadata, tensors):

@@ -176,19 +176,18 @@ def _hears(sound: ClipSound, control: ManagedControl | None, held: bool) -> Clip
     Raises:
         InputError: two channels are asked for, and nothing knows where they would come from.
     """
+    from ..con360.placing.generated import usual_sound
+
     runtime.check_choice(sound, SOUNDS, "sound")
-    if held or sound == "omni":
-        return "omni"
     loaded = control and control.control
-    if loaded is not None and loaded.field_head is not None:
-        # Sound that was learned as the view's own is not turned once more.
-        return "omni" if sound == loaded.module.config.sound == "view" else sound
-    if sound == "view":
-        return "omni"
-    raise InputError(
-        f"sound is '{sound}', and the control gives no directions; take 'view', or a control with a direction head. "
-        "Sound Field finds directions by what moves in the picture."
-    )
+    if held or sound == "view":
+        return "omni" if held else usual_sound(loaded)
+    if sound != "omni" and (loaded is None or loaded.field_head is None):
+        raise InputError(
+            f"sound is '{sound}', and the control gives no directions; take 'view', or a control with a direction "
+            "head. Sound Field finds directions by what moves in the picture."
+        )
+    return sound
 
 
 def _guiding(guide: sockets.GuideRecord | None, model: JointModel) -> Guiding | None:

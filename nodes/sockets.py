@@ -79,13 +79,9 @@ class LatentsRecord:
 
     def heard(self) -> Sound:
         """The clip's sound as it is given away: heard from the view, or as the model makes it."""
-        from ..con360.placing.generated import heard_from, sound_around
+        from ..con360.placing.generated import heard_of
 
-        clip = self.clip
-        if clip.directions is None or self.hears == "omni":
-            return clip.sound
-        around, _ = sound_around(clip, tuple)
-        return heard_from(around, self.hears, self.conditions.track, clip.fps)
+        return heard_of(self.clip, self.hears, self.conditions.track)
 
     def shown(self) -> tuple[Tensor, dict[str, Any], Any, tuple[str, ...]]:
         """IMAGE, AUDIO, VIDEO, and what has to be said of the video's size."""

@@ -109,7 +109,7 @@ def write_figure_of(
     view: SceneView, picture: Path, clip: PanoramaClip, saliency: SaliencyMaps, found: Sequence[Viewpoint],
     remarks: tuple[str, ...], around: Sound | None, report: Report,
 ) -> None:  # fmt: skip
-    """Draw how a view was found and what was generated for it; `around` is the sound's directions, where known."""
+    """Draw how a view was found and what was generated for it; `around` is its sound as Ambisonics, where known."""
     from ..drawing.figure import INK, LookingView, Panel, conditions_figure, write_figure
     from ..drawing.panorama import VIEW_COLOURS
     from ..pipeline import crop_view

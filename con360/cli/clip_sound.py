@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..choices import ClipSound
 from .report import Report
 from .requests import GenerateRequest
 
@@ -22,9 +21,11 @@ class Hearing:
     """Render what is heard of a scene, whose clips share one sound."""
 
     def __init__(self, options: GenerateRequest, control: LoadedControl | None, device: str, report: Report) -> None:
+        from ..placing.generated import usual_sound
+
         self.options, self.device, self.report = options, device, report
         # A sound that was given and held comes out as it went in.
-        self.kind = options.sound or ("omni" if options.hold == "sound" else _usual(control))
+        self.kind = options.sound or ("omni" if options.hold == "sound" else usual_sound(control))
         learned = None if control is None else control.module.config.sound
         self.as_made = self.kind == "omni" or (self.kind == "view" and learned == "view")
         self._around: Sound | None = None
@@ -51,12 +52,6 @@ class Hearing:
         from ..media.writer import write_wav
 
         self.report.notice(*write_wav(path, self.around(made)))
-
-
-def _usual(control: LoadedControl | None) -> ClipSound:
-    """The view's sound where a head places the scene's; otherwise the sound as the model makes it."""
-    turns = control is not None and control.field_head is not None and control.module.config.sound == "omni"
-    return "view" if turns else "omni"
 
 
 def _movement(options: GenerateRequest, device: str, progress: Progress) -> Iterable[Movement]:

@@ -18,7 +18,7 @@ from .requests import DemoRequest
 if TYPE_CHECKING:
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..records import PanoramaClip, Progress, SaliencyMaps, Sound, Viewpoint, ViewpointClip, ViewTrack
+    from ..records import PanoramaClip, Progress, SaliencyMaps, Sound, Viewpoint, ViewpointClip
     from ..sampling.settings import SamplerSettings
     from ..scenes import Performer, Scene
 
@@ -82,6 +82,7 @@ def run_demo(options: DemoRequest, started: float) -> None:
     device = resolve_device(options.device)
     from ..media.writer import write_clip
     from ..pipeline import default_settings
+    from ..placing.generated import heard_of, usual_sound
     from ..saliency.predict import clip_saliency
     from ..sampling.settings import SamplerSettings
     from ..scenes import demo_scene
@@ -103,7 +104,8 @@ def run_demo(options: DemoRequest, started: float) -> None:
     alone = _set_up(scene.without(behind), control, device, "sample without one", report)
     clips = generator.views(whole, {FIRST: first, SECOND: second}) | generator.views(alone, {ALONE: first})
     around = _around(clips[FIRST])
-    clips = {name: _heard(clip, (second if name == SECOND else first).track) for name, clip in clips.items()}
+    tracks, kind = {FIRST: first.track, SECOND: second.track, ALONE: first.track}, usual_sound(control)
+    clips = {name: replace(clip, sound=heard_of(clip, kind, tracks[name])) for name, clip in clips.items()}
     with report.stage("writing", steps=False):
         for name, clip in clips.items():
             report.notice(*write_clip(folder / name, clip.frames, clip.fps, clip.sound))
@@ -148,14 +150,6 @@ def _around(clip: ViewpointClip) -> Sound | None:
     from ..placing.generated import sound_around
 
     return None if clip.directions is None else sound_around(clip, tuple)[0]
-
-
-def _heard(clip: ViewpointClip, track: ViewTrack) -> ViewpointClip:
-    """The clip with what its view's microphone hears, where directions are known."""
-    from ..placing.generated import heard_from
-
-    around = _around(clip)
-    return clip if around is None else replace(clip, sound=heard_from(around, "view", track, clip.fps))
 
 
 def _turning(clip: PanoramaClip, around: Sound) -> ViewpointClip:

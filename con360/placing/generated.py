@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..choices import CLIP_SOUNDS, ClipSound
 from ..errors import InputError
@@ -17,6 +18,9 @@ from ..sound.levels import omni_sound, to_mono
 from ..sound.views import view_ears, view_sound, view_stereo
 from .finding import RHYTHM_CONFIDENCE, Found, find_rhythms
 from .movement import Movement
+
+if TYPE_CHECKING:
+    from ..control import LoadedControl
 
 
 def place_generated(
@@ -90,3 +94,18 @@ def heard_from(around: Sound, kind: ClipSound, track: ViewTrack, fps: float) -> 
     if render is None:
         raise InputError(f"a clip's sound is one of {', '.join(CLIP_SOUNDS)}; got {kind!r}.")
     return render(around, track, fps)
+
+
+def heard_of(clip: ViewpointClip, kind: ClipSound, track: ViewTrack) -> Sound:
+    """Hear a clip as `heard_from` does, by its own directions; without any, its sound is as it was made."""
+    if clip.directions is None or kind == "omni":
+        return clip.sound
+    return heard_from(synthesise(to_mono(clip.sound), clip.directions), kind, track, clip.fps)
+
+
+def usual_sound(control: LoadedControl | None) -> ClipSound:
+    """Choose `view` where a head places the scene's sound, else `omni`: the sound as the model makes it."""
+    if control is None or control.field_head is None:
+        return "omni"
+    # Sound that was learned as the view's own is not turned once more.
+    return "view" if control.module.config.sound == "omni" else "omni"

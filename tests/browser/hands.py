@@ -106,6 +106,8 @@ def show_help(page: ComfyPage, kind: str, title: str) -> None:
         page.drawn()
         if _offered(page, button):
             break
+    else:
+        raise AssertionError(f"no help is offered for {kind}")
     # The button of so large a node may lie outside the window, where the mouse cannot click it.
     button.evaluate("(button) => button.click()")
     shown = """([end, title]) => [...document.images].some(

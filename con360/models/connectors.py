@@ -224,8 +224,9 @@ class Connectors(nn.Module):
             signal = rearrange(reduce(features, "n d h w -> n d", "mean"), "(b t) d -> b d t", t=T)
         else:
             signal = reduce(features, "b d h w -> b d h", "mean")
-        # Squares of half-precision numbers overflow and vanish: take the length in float32.
-        norm = torch.linalg.vector_norm(signal, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-12)
+        # Squares of half-precision numbers overflow and vanish: take the length in float32 at least.
+        dtype = torch.promote_types(signal.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(signal, dim=-1, keepdim=True, dtype=dtype).clamp_min(1e-12)
         return (signal / norm).to(signal.dtype)
 
 

@@ -33,6 +33,16 @@ def wait(page: ComfyPage, read: Callable[[], Any], wanted: Any) -> None:
     assert found == wanted
 
 
+def changed(page: ComfyPage, read: Callable[[], Any], before: Any) -> bool:
+    """Wait up to four seconds until `read` returns something else than before; say whether it did."""
+    for _ in range(20):
+        page.page.wait_for_timeout(200)
+        if read() != before:
+            page.drawn()
+            return True
+    return False
+
+
 def choose_file(page: ComfyPage, kind: str, file: Path) -> None:
     """Choose a file by a node's upload button."""
     with page.page.expect_file_chooser() as chooser:

@@ -79,9 +79,12 @@ def conditions_of(
     """
     basd = basd_maps(viewpoint.track, saliency.maps.shape[-2], normalization)
     made = Conditions(saliency, basd, caption or plain_caption(clip, viewpoint))
-    if control is None:
-        return made
-    made = with_named(made, clip, control.module.config)
+    return made if control is None else with_control(made, clip, control)
+
+
+def with_control(conditions: Conditions, clip: PanoramaClip, control: LoadedControl) -> Conditions:
+    """Add the maps and signals that a control and its direction head name, made from the clip."""
+    made = with_named(conditions, clip, control.module.config)
     return made if control.field_head is None else with_maps(made, clip, control.field_head.config.channels)
 
 

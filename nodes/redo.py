@@ -9,8 +9,9 @@ from comfy_api.v0_0_2 import io
 
 from ..con360.choices import REDO_PARTS, RedoPart
 from . import sockets
+from .conditions import caption_of
 from .host import runtime
-from .sampler import MAX_SEED, caption_of, previews
+from .sampler import MAX_SEED, previews
 
 if TYPE_CHECKING:
     from ..con360.records import TimeTrack

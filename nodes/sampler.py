@@ -9,8 +9,9 @@ from comfy_api.v0_0_2 import io
 
 from ..con360 import choices
 from ..con360.errors import InputError
-from ..con360.records import AV, Conditions, SceneCaption, StartClip
+from ..con360.records import AV, StartClip
 from . import sockets
+from .conditions import conditions_from, nearest_frames
 from .guide import encoder_of
 from .host import runtime
 
@@ -93,6 +94,9 @@ class JointAVSampler(io.ComfyNode):
                 io.Combo.Input("sound", options=SOUNDS, default=SOUNDS[0], optional=True,
                                tooltip="What is heard, where the control knows directions: what the view's microphone "
                                "hears, all of the scene (omni), stereo or headphones. Else the sound as it is made."),
+                io.Image.Input("frames", optional=True,
+                               tooltip="The 360° frames that the saliency was made of. Further maps that the control "
+                               "reads are made of them: the built-in one hears better from where sounds come."),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
@@ -123,7 +127,7 @@ class JointAVSampler(io.ComfyNode):
         hold: str = NOTHING, sampler: str = SAMPLERS[0], memory: str = MEMORY_MODES[0],
         when: TimeTrack | None = None, when_strength: float = 0.1,
         start_latents: sockets.LatentsRecord | None = None, guide: sockets.GuideRecord | None = None,
-        sound: ClipSound = choices.CLIP_SOUNDS[0],
+        sound: ClipSound = choices.CLIP_SOUNDS[0], frames: Tensor | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..con360.pipeline import default_settings, generate
         from ..con360.sampling.when import TimeGuideSettings
@@ -138,7 +142,8 @@ class JointAVSampler(io.ComfyNode):
             sampler=sampler, memory=memory, **{name: denoise for name, given in begins.items() if given},
         )  # fmt: skip
         fps = model.model.codecs.video.fps
-        conditions = replace(_conditions(saliency, basd, caption, fps), when=when)
+        loaded = control and control.control
+        conditions = replace(conditions_from(saliency, basd, caption, loaded, frames, fps), when=when)
         if memory == "low":
             runtime.make_room()
         runtime.bring_in(*([] if memory == "low" else [model.patcher]), *([control.patcher] if control else []))
@@ -153,7 +158,7 @@ class JointAVSampler(io.ComfyNode):
         # A time track differentiates through the sound's decoder.
         with runtime.gives_way(), runtime.outside_inference():
             clip = generate(
-                model.model, control and control.control, conditions, settings,
+                model.model, loaded, conditions, settings,
                 seconds=len(conditions.track) / fps, strengths=strengths, when=guided, meaning=meaning,
                 start=start, device=runtime.device(), progress=report, on_step=previews(model.model, report),
             )  # fmt: skip
@@ -240,31 +245,5 @@ def _start(
     if frames is not None and len(frames) == 1:
         frames = frames.expand(num_frames, -1, -1, -1)
     elif frames is not None and len(frames) == len(basd.maps.track):
-        frames = frames[_nearest_frames(len(frames), basd.fps, fps)]
+        frames = frames[nearest_frames(len(frames), basd.fps, fps)]
     return StartClip(frames, None if audio is None else sockets.sound_from_audio(audio))
-
-
-def _nearest_frames(num_frames: int, have_fps: float, fps: float) -> list[int]:
-    """The nearest frame in time for each frame at the model's rate, so that clips of any loader fit the model."""
-    count = max(1, round(num_frames / have_fps * fps))
-    return [min(num_frames - 1, round(i / fps * have_fps)) for i in range(count)]
-
-
-def _conditions(saliency: Tensor, basd: sockets.BasdRecord, caption: str, fps: float) -> Conditions:
-    """Saliency, viewpoint and caption at the model's frame rate."""
-    record = basd.maps
-    maps = sockets.saliency_from_mask(saliency, len(record.track))
-    if basd.fps != fps and maps.maps.shape[0] == len(record.track):
-        index = _nearest_frames(len(record.track), basd.fps, fps)
-        maps = replace(maps, maps=maps.maps[index])
-        record = replace(record, maps=record.maps[index], track=record.track.at(index))
-    return Conditions(maps, record, caption_of(caption))
-
-
-def caption_of(text: str) -> SceneCaption:
-    """Recognise the sample's caption by its form, because a link carries the words alone."""
-    from ..con360.caption import typed_caption
-    from ..con360.scenes import is_scene_caption
-
-    caption = typed_caption(text)
-    return replace(caption, origin="scene") if is_scene_caption(caption.short) else caption

@@ -8,12 +8,13 @@ from comfy_api.v0_0_2 import io
 
 from ..con360.errors import InputError
 from . import sockets
+from .conditions import conditions_from, panorama_of
 from .host import runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..con360.records import Conditions, PanoramaClip, SaliencyMaps, Sound
+    from ..con360.records import PanoramaClip, SaliencyMaps, Sound
     from .loaders import ManagedControl
 
 
@@ -56,45 +57,19 @@ class Con360SoundField(io.ComfyNode):
         if sound.layout == "ambix":
             raise InputError("the sound is Ambisonic already; connect the sound of the sampler.")
         maps = sockets.saliency_from_mask(saliency, len(basd.maps.track))
-        clip = _panorama(frames, maps, basd.fps)
         head = control.control.field_head
         if head is None:
-            field, notices = _found(sound, clip, maps)
+            field, notices = _found(sound, panorama_of(frames, maps, basd.fps), maps)
         else:
             from ..con360.control.directions import control_directions
             from ..con360.sound.fields import synthesise
             from ..con360.sound.levels import to_mono
 
-            conditions = _conditions(maps, basd, caption, clip, head.config.channels)
+            conditions = conditions_from(saliency, basd, caption, control.control, frames)
             directions, notices = control_directions(control.control, conditions, sound, basd.fps)
             field = synthesise(to_mono(sound), directions)
         notices = (*notices, *_lengths(sound, len(maps.maps) / basd.fps), *sockets.peak_notices(field))
         return io.NodeOutput(sockets.audio_from_sound(field), "\n".join(notices))
-
-
-def _panorama(frames: Tensor | None, maps: SaliencyMaps, fps: float) -> PanoramaClip | None:
-    from ..con360.records import PanoramaClip
-
-    if frames is None:
-        return None
-    if len(frames) != len(maps.maps):
-        raise InputError(
-            f"there are {len(frames)} frames and {len(maps.maps)} saliency maps; connect the frames that the saliency "
-            "was made of, or none."
-        )
-    return PanoramaClip(sockets.panorama_from_image(frames), fps)
-
-
-def _conditions(
-    maps: SaliencyMaps, basd: sockets.BasdRecord, caption: str, clip: PanoramaClip | None, channels: tuple[str, ...]
-) -> Conditions:
-    """Maps and caption as the head reads them; further maps are made where there are frames."""
-    from ..con360.caption import typed_caption
-    from ..con360.control import with_maps
-    from ..con360.records import Conditions
-
-    conditions = Conditions(maps, basd.maps, typed_caption(caption))
-    return conditions if clip is None else with_maps(conditions, clip, channels)
 
 
 def _found(sound: Sound, clip: PanoramaClip | None, maps: SaliencyMaps) -> tuple[Sound, tuple[str, ...]]:

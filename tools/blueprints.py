@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.workflow_form import Column, Node, Note, Part, Subgraph, To, Workflow, edge
 
-SAMPLER_HEIGHT = 870
+SAMPLER_HEIGHT = 890
 
 # Numbers of nodes differ from those of the templates and of each other: the frontend would give new ones.
 
@@ -41,11 +41,11 @@ GENERATE = Subgraph(
             Node(32, "JointAVSampler", SAMPLER_HEIGHT, model=To(31, "model"), saliency=edge("saliency"),
                  basd=edge("basd"), caption=edge("caption"), control=edge("control"), seed=edge("seed"),
                  steps=edge("steps"), negative=edge("negative"), saliency_strength=edge("saliency_strength"),
-                 basd_strength=edge("basd_strength")),
+                 basd_strength=edge("basd_strength"), frames=edge("frames")),
         ]),
     ],
-    ["saliency", "basd", "control", "caption", "seed", "steps", "saliency_strength", "basd_strength", "negative",
-     "model"],
+    ["saliency", "basd", "control", "caption", "frames", "seed", "steps", "saliency_strength", "basd_strength",
+     "negative", "model"],
     {"frames": To(32, "frames"), "audio": To(32, "audio"), "video": To(32, "video")},
 )  # fmt: skip
 
@@ -92,7 +92,7 @@ find them, and *Con360 Reframe*, in the node library under *Subgraph Blueprints*
     ]),
     Column("Generation", 340, [
         Part(3, GENERATE, 420, saliency=To(2, "for_control"), basd=To(2, "basd"), control=To(2, "control"),
-             caption=To(2, "caption")),
+             caption=To(2, "caption"), frames=To(1, "frames")),
     ]),
     Column("Result", 480, [
         Node(4, "Con360Compare", 640, frames=To(1, "frames"), saliency=To(2, "saliency"), basd=To(2, "basd"),

@@ -42,7 +42,7 @@ def sampler(number: int, basd: int, title: str | None = None, **inputs: Any) -> 
     """Generate picture and sound of the viewpoint that node `basd` chose."""
     linked = {"caption": To(4, "short"), **inputs}
     return Node(number, "JointAVSampler", SAMPLER_HEIGHT, title, model=To(5, "model"), saliency=To(2, "for_control"),
-                basd=To(basd, "basd"), control=To(6, "control"), **linked)  # fmt: skip
+                basd=To(basd, "basd"), control=To(6, "control"), frames=To(1, "frames"), **linked)  # fmt: skip
 
 
 def save(number: int, source: int, name: str, title: str) -> Node:

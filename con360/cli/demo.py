@@ -60,7 +60,8 @@ class Generator:
         from ..pipeline import conditions_of
 
         conditions = [
-            conditions_of(stage.clip, stage.saliency, view, stage.scene.caption()) for view in wanted.values()
+            conditions_of(stage.clip, stage.saliency, view, stage.scene.caption(), control=self.control)
+            for view in wanted.values()
         ]
         bar: list[Progress] = []
         making = generate_views(

@@ -143,7 +143,7 @@ class TestSampler:
         assert "no picture to hold" in str(run(workflow(hold="picture")).complaints)
 
     def test_starts_of_another_frame_rate_and_stills_fit(self, pack: Any) -> None:
-        sampler, sockets, records = (pack(f"{name}") for name in ("nodes.sampler", "nodes.sockets", "con360.records"))
+        module, sockets, records = (pack(name) for name in ("nodes.conditions", "nodes.sockets", "con360.records"))
         record = sockets.BasdRecord(
             records.BasdMaps(torch.zeros(20, 4, 8), records.ViewTrack((records.View(0.0),) * 20)), 20.0
         )
@@ -189,11 +189,11 @@ class TestSampler:
         assert words in str(done.error)
 
     def test_conditions_are_resampled_to_the_models_frame_rate(self, run: Any, pack: Any) -> None:
-        sampler, sockets, records = (pack(f"{name}") for name in ("nodes.sampler", "nodes.sockets", "con360.records"))
+        module, sockets, records = (pack(name) for name in ("nodes.conditions", "nodes.sockets", "con360.records"))
         mask = torch.arange(20.0).view(20, 1, 1).expand(20, 4, 8) / 20
         views = tuple(records.View(float(i)) for i in range(20))
         record = sockets.BasdRecord(records.BasdMaps(mask, records.ViewTrack(views)), 20.0)
-        conditions = sampler._conditions(mask, record, "a  red\ndisc", 8.0)
+        conditions = module.conditions_from(mask, record, "a  red\ndisc", fps=8.0)
         # 1 s at 20 fps; frame i of 8 is at i / 8 s, nearest source frame round(2.5 i).
         assert [view.yaw_deg for view in conditions.track.views] == [0, 2, 5, 8, 10, 12, 15, 18]
         assert torch.equal(conditions.saliency.maps, conditions.basd.maps)

@@ -61,6 +61,26 @@ def test_without_frames_the_head_says_what_it_lacks(run: Any, hearing: str) -> N
     assert "reads the map 'colours', which is not given" in notices
 
 
+def test_the_sampler_makes_the_maps_that_the_head_reads_from_the_frames(run: Any, hearing: str) -> None:
+    """At 20 frames a second, so that panorama and maps are brought to the model's 8."""
+
+    def sampled(**inputs: Any) -> tuple[Any, ...]:
+        nodes = tiny_workflow(**inputs)
+        nodes["6"]["inputs"]["control"] = hearing
+        nodes["1"]["inputs"]["fps"] = 20.0
+        return done(run(nodes)).outputs["7"]
+
+    (*_, notices, latents), (*_, lacking, bare) = sampled(frames=["1", 0]), sampled()
+    assert "colours" not in notices and "reads the map 'colours', which is not given" in lacking
+    assert latents.conditions.maps["colours"].shape[0] == len(latents.conditions.saliency.maps) == 4
+    assert bare.conditions.maps == {}
+    nodes = tiny_workflow(frames=["30", 0])
+    nodes["30"] = {"class_type": "Load360Video", "inputs": {**nodes["1"]["inputs"], "fps": 16.0}}
+    refused = run(nodes)
+    assert (refused.status, refused.failed_node) == ("error", "7")
+    assert "8 frames and 4 saliency maps" in str(refused.error)
+
+
 def test_a_control_without_a_head_falls_back_by_name(run: Any, hearing: str) -> None:
     field, notices = done(run(prompt("random.safetensors"))).outputs["21"]
     assert notices.split("\n")[0] == FALLBACK and field["waveform"].shape[1] == 4

@@ -143,7 +143,7 @@ class TestSampler:
         assert "no picture to hold" in str(run(workflow(hold="picture")).complaints)
 
     def test_starts_of_another_frame_rate_and_stills_fit(self, pack: Any) -> None:
-        module, sockets, records = (pack(name) for name in ("nodes.conditions", "nodes.sockets", "con360.records"))
+        sampler, sockets, records = (pack(name) for name in ("nodes.sampler", "nodes.sockets", "con360.records"))
         record = sockets.BasdRecord(
             records.BasdMaps(torch.zeros(20, 4, 8), records.ViewTrack((records.View(0.0),) * 20)), 20.0
         )

@@ -18,7 +18,7 @@ from .requests import DemoRequest
 if TYPE_CHECKING:
     from ..control import LoadedControl
     from ..models.joint import JointModel
-    from ..records import PanoramaClip, Progress, SaliencyMaps, Sound, Viewpoint, ViewpointClip
+    from ..records import PanoramaClip, SaliencyMaps, Sound, Viewpoint, ViewpointClip
     from ..sampling.settings import SamplerSettings
     from ..scenes import Performer, Scene
 
@@ -63,16 +63,14 @@ class Generator:
             conditions_of(stage.clip, stage.saliency, view, stage.scene.caption(), control=self.control)
             for view in wanted.values()
         ]
-        bar: list[Progress] = []
-        making = generate_views(
-            self.model, self.control, conditions, self.settings, progress=lambda *told: bar[-1](*told)
-        )  # fmt: skip
+        clips = self.report.stages(
+            [Path(name).stem for name in wanted],
+            lambda progress: generate_views(self.model, self.control, conditions, self.settings, progress=progress),
+        )
         made = {}
-        for name in wanted:
-            with self.report.stage(Path(name).stem) as progress:
-                bar.append(progress)
-                made[name] = next(making)
-            self.report.notice(*made[name].notices)
+        for name, clip in zip(wanted, clips, strict=True):
+            self.report.notice(*clip.notices)
+            made[name] = clip
         return made
 
 

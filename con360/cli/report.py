@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..devices import describe_device
 from ..pace import Pace, left_in_words
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ..records import Progress, Viewpoint
+
+Made = TypeVar("Made")
 
 
 class Report:
@@ -43,6 +45,24 @@ class Report:
                 bar.update(0, 1, name)
             yield bar.update
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def stages(self, names: Iterable[str], make: Callable[[Progress], Iterator[Made]]) -> Iterator[Made]:
+        """Yield the results of `make` one by one, each made in a stage of its own.
+
+        Args:
+            make: is called at once with a callback that moves the bar of the stage in progress.
+        """
+        bars: list[Progress] = []
+        made = make(lambda *told: bars[-1](*told))
+
+        def each() -> Iterator[Made]:
+            for name in names:
+                with self.stage(name) as progress:
+                    bars.append(progress)
+                    result = next(made)
+                yield result
+
+        return each()
 
     def notice(self, *sentences: str) -> None:
         """Print sentences for the user on standard error, each once."""

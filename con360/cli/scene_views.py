@@ -13,7 +13,7 @@ from .report import Report
 from .requests import GenerateRequest
 
 if TYPE_CHECKING:
-    from ..records import Conditions, Progress, Viewpoint, ViewpointClip, ViewTrack
+    from ..records import Conditions, Viewpoint, ViewpointClip, ViewTrack
 
 SAME_SOUND = "every view has the scene's sound as it was made; --sound view turns it with the view"
 
@@ -83,13 +83,9 @@ def write_views(
     from ..media.writer import write_clip
 
     written: list[SceneView] = []
-    bar: list[Progress] = []
-    making = views(progress=lambda *told: bar[-1](*told))
+    clips = report.stages(["generation"] * len(chosen), lambda progress: views(progress=progress))
     try:
-        for viewpoint, conditions in zip(chosen, scene, strict=True):
-            with report.stage("generation") as progress:
-                bar.append(progress)
-                clip = next(making)
+        for viewpoint, conditions, clip in zip(chosen, scene, clips, strict=True):
             del report.seconds["generation"]
             for name, seconds in clip.stage_seconds.items():
                 report.seconds[name] = report.seconds.get(name, 0.0) + seconds

@@ -56,9 +56,8 @@ class Con360SoundField(io.ComfyNode):
         sound = sockets.sound_from_audio(audio)
         if sound.layout == "ambix":
             raise InputError("the sound is Ambisonic already; connect the sound of the sampler.")
-        maps = sockets.saliency_from_mask(saliency, len(basd.maps.track))
-        head = control.control.field_head
-        if head is None:
+        if control.control.field_head is None:
+            maps = sockets.saliency_from_mask(saliency, len(basd.maps.track))
             field, notices = _found(sound, panorama_of(frames, maps, basd.fps), maps)
         else:
             from ..con360.control.directions import control_directions
@@ -66,6 +65,7 @@ class Con360SoundField(io.ComfyNode):
             from ..con360.sound.levels import to_mono
 
             conditions = conditions_from(saliency, basd, caption, control.control, frames)
+            maps = conditions.saliency
             directions, notices = control_directions(control.control, conditions, sound, basd.fps)
             field = synthesise(to_mono(sound), directions)
         notices = (*notices, *_lengths(sound, len(maps.maps) / basd.fps), *sockets.peak_notices(field))

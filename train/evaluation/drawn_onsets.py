@@ -37,6 +37,7 @@ from con360.viewpoint.basd import basd_maps
 from con360.weights.find import control_file, model_folder
 from con360.weights.load import load_joint_model
 from train.evaluation.bench import saliency_maps
+from train.evaluation.markdown import markdown_table
 from train.evaluation.probes import level
 from train.evaluation.store import Store, write_json
 from train.examples import MAP_HEIGHT, scene_of
@@ -223,20 +224,19 @@ def _f(scores: list[OnsetScore]) -> float:
 def text_of(found: dict[str, dict[str, Any]]) -> str:
     """Write the table as Markdown."""
     head = ("", "F, 50 ms", "F by RMS", "count", "E-L1", "of unguided", "levels, median; most", "shift by 200 ms")
-    lines = [head, tuple("---" for _ in head)]
+    rows = []
     for row, f in found.items():
         moved = "" if f["shift_s"] is None else f"{1000 * f['shift_s']:.0f} ms; {f['shift_right']:.0%} within 25"
-        lines.append((
+        rows.append((
             row, f"{f['f_ours']:.2f}", f"{f['f_rms']:.2f}", f"{f['count']:.0%}", f"{f['e_l1']:.4f}",
             f"{f['e_l1_of_unguided']:.2f}", f"{f['level_db_median']:.1f}; {f['level_db_most']:.1f} dB", moved,
         ))  # fmt: skip
     clips = max((f["clips"] for f in found.values()), default=0)
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
-        f"# Drawn onsets, {clips} clips\n\n{table}\n\n{ONSETS} onsets at random times in {SECONDS:g} s. F: our "
-        f"detector, and rises of the RMS, which the guidance's loss does not share. E-L1: to the drawn level. Levels: "
-        f"change of each voice's band against the unguided clip of the same seed. Shift: lag between the envelopes of "
-        f"two clips whose onsets lie 200 ms apart.\n"
+        f"# Drawn onsets, {clips} clips\n\n{markdown_table(head, rows)}\n\n{ONSETS} onsets at random times in "
+        f"{SECONDS:g} s. F: our detector, and rises of the RMS, which the guidance's loss does not share. E-L1: to the "
+        f"drawn level. Levels: change of each voice's band against the unguided clip of the same seed. Shift: lag "
+        f"between the envelopes of two clips whose onsets lie 200 ms apart.\n"
     )
 
 

@@ -25,6 +25,7 @@ from con360.errors import InputError
 from con360.meaning.guide import MeaningGuideSettings
 from con360.metrics.figure import bootstrap_interval
 from con360.metrics.frechet import frechet_distance
+from train.evaluation.markdown import markdown_table
 from train.evaluation.meaning_subject import SECONDS, Subject, Turned, add_subject, asked_scene, subject_of
 from train.evaluation.store import Store, write_json
 
@@ -209,23 +210,28 @@ def _between(results: Results, one: str, other: str) -> np.ndarray:
 
 def text_of(found: Mapping[str, Mapping[str, Any]], lines: Sequence[str], chosen: Mapping[str, Any]) -> str:
     """Write the table as Markdown."""
-    head = ("", "N", "V", "text-sound", "text-picture", "picture-sound", "voices", "weakest", "colours",
-            "drift, picture; sound", "seconds", "V by the guide*")  # fmt: skip
-    rows = [head, tuple("---" for _ in head)]
-    for row, f in found.items():
-        drift = "; ".join("" if f["drift"][half] is None else f"{f['drift'][half]:.2f}" for half in ("v", "a"))
-        values = (_cell(f[name]) for name in (*JUDGED, *TRUTHS))
-        rows.append((row, str(f["clips"]), *values, drift, f"{f['seconds']:.1f}", f"{f['own_V']:.3f}"))
-    table = "\n".join("| " + " | ".join(line) + " |" for line in rows)
+    judged = [
+        (row, str(f["clips"]), *(_cell(f[name]) for name in JUDGED), f"{f['own_V']:.3f}") for row, f in found.items()
+    ]
+    truths = [
+        (row, *(_cell(f[name]) for name in TRUTHS), *(_number(f["drift"][half]) for half in ("v", "a")),
+         f"{f['seconds']:.1f}") for row, f in found.items()
+    ]  # fmt: skip
+    first = markdown_table(("", "N", "V", "text-sound", "text-picture", "picture-sound", "V by the guide*"), judged)
+    second = markdown_table(("", *TRUTHS, "drift, picture", "drift, sound", "seconds"), truths)
     strengths = ", ".join(f"{name} {value['strength']:g}" for name, value in chosen.items())
     notes = "\n".join(f"- {line}" for line in lines)
     return (
-        f"# Guides by meaning\n\n{table}\n\nClips of {SECONDS:g} s, paired by seed; mean, and in brackets the change "
-        f"against the unguided clip with its 95 % interval over scenes. V and cosines by the judge. Voices: share of "
-        f"the named ones with more than 5 % of the energy; weakest: its share. Colours: share of those in the view. "
-        f"Drift: Fréchet distance to the unguided set. Strengths, chosen on other scenes: {strengths}.\n\\* The "
-        f"encoder that guides and ranks; its figures flatter.\n\n{notes}\n"
+        f"# Guides by meaning\n\n{first}\n\n{second}\n\nClips of {SECONDS:g} s, paired by seed; mean, and in "
+        f"brackets the change against the unguided clip with its 95 % interval over scenes. V and cosines by the "
+        f"judge. Voices: share of the named ones with more than 5 % of the energy; weakest: its share. Colours: share "
+        f"of those in the view. Drift: Fréchet distance to the unguided set. Strengths, chosen on other scenes: "
+        f"{strengths}.\n\\* The encoder that guides and ranks; its figures flatter.\n\n{notes}\n"
     )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _cell(figure: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from con360.metrics.video import match_candidates
 from con360.records import OnsetTrack, TimeTrack, View, ViewpointClip, ViewTrack
 from con360.scenes import Scene
 from con360.sound.onsets import find_onsets
+from train.evaluation.markdown import markdown_table
 from train.evaluation.meaning_subject import (
     SECONDS,
     Subject,
@@ -135,17 +136,17 @@ def text_of(found: Mapping[str, Any]) -> str:
     """Write the tables as Markdown."""
     if not found["scenes"]:
         return "No scene has all its clips yet; give the same command again.\n"
-    clips = _table(
+    clips = markdown_table(
         ("dials", "where: cosine", "where: best of 12", "when: F", "what: text-sound", "seconds"),
         [(name, *(f"{found['means'][k][name]:.3f}" for k in ("where", "best", "when", "what")),
           f"{found['seconds'][name]:.1f}") for name in CLIPS],
     )  # fmt: skip
-    kept = _table(
+    kept = markdown_table(
         ("dial", f"together over alone (wanted {KEPT:g})", "gain over none, together", "alone"),
         [(dial, f"{k['ratio']:.2f} {_around(k['interval'])}", f"{k['gain']:+.3f}", f"{k['gain_alone']:+.3f}")
          for dial, k in found["kept"].items()],
     )  # fmt: skip
-    crossed = _table(
+    crossed = markdown_table(
         ("turning", "changes", "by", "another seed does by", ""),
         [(dial, other, f"{c['by_dial']:.3f}", f"{c['by_seed']:.3f}", "" if c["by_dial"] < c["by_seed"] else "**more**")
          for dial, others in found["crossed"].items() for other, c in others.items()],
@@ -155,10 +156,6 @@ def text_of(found: Mapping[str, Any]) -> str:
         f"of the best of {CANDIDATES} views is {1 / CANDIDATES:.3f}. F: {ONSETS} drawn onsets within 50 ms. Text-"
         f"sound: cosine by the judge. Changes are means of each scene's absolute change.\n"
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows))
 
 
 def _around(interval: Sequence[float] | None) -> str:

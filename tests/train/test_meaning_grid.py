@@ -79,6 +79,8 @@ def test_truths_need_no_encoder():
     assert voices(clip, scene)["voices"] == 1 and colours(clip, scene, track)["colours"] == 1
     hum = replace(clip, sound=Sound(scene.without(1).foa(spec).waveform[:1], 16000))
     assert voices(hum, scene)["voices"] == 0.5 and voices(hum, scene)["weakest"] < 0.01
+    true = _stand_in(spec).figures(_stand_in(spec).true_clip(scene), scene)
+    assert true["voices"] == true["colours"] == 1 and true["judge"].keys() == {"V", "ta", "tv", "va"}
     grey = replace(clip, frames=torch.full_like(clip.frames, 0.5))
     assert colours(grey, scene, track)["colours"] == 0 and len(VOICES) == 5
 
@@ -104,6 +106,7 @@ def test_both_commands_resume_and_write_their_tables(tmp_path: Path, monkeypatch
         return {**figures(0.01 * len(made)), "where": 0.5, "best": 1.0, "when": 0.6, "what": 0.3}
 
     monkeypatch.setattr(meaning_grid, "measured", measured)
+    monkeypatch.setattr(meaning_grid, "true", measured)
     monkeypatch.setattr(three_dials, "measure", measured)
     runner = Runner(subject, Store(tmp_path / "grid", {}), None, lambda _: None)
     text = meaning_grid.run(runner, scenes=2, rate_scenes=1)

@@ -112,9 +112,7 @@ class Bench:
 
     def true_sound(self, scene: Scene, track: ViewTrack, spec: ClipSpec) -> Sound:
         """Make the scene's downmix, or what the view's microphone hears, as the control's file says."""
-        if self.control.module.config.sound == "omni":
-            return omni_sound(scene.foa(spec))
-        return scene.view_sound(track, spec)
+        return true_sound(scene, track, spec, self.control.module.config.sound)
 
     @torch.no_grad()
     def generate(self, asks: Sequence[Ask], seconds: float = 4.0) -> list[Clip]:
@@ -227,6 +225,11 @@ def decode(model: JointModel, latents: AV, spec: ClipSpec) -> Clip:
 
 
 @lru_cache(maxsize=4)
+def true_sound(scene: Scene, track: ViewTrack, spec: ClipSpec, kind: Literal["view", "omni"]) -> Sound:
+    """Make the scene's downmix, or what the view's microphone hears."""
+    return omni_sound(scene.foa(spec)) if kind == "omni" else scene.view_sound(track, spec)
+
+
 def scene_panorama(scene: Scene, spec: ClipSpec) -> PanoramaClip:
     """Render a scene as users load their clips, at twice the maps' height."""
     return scene.panorama(2 * MAP_HEIGHT, spec)

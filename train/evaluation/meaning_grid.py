@@ -29,7 +29,8 @@ from train.evaluation.markdown import markdown_table
 from train.evaluation.meaning_subject import SECONDS, Subject, Turned, add_subject, asked_scene, subject_of
 from train.evaluation.store import Store, write_json
 
-UNGUIDED, ANOTHER, BEST, CONDITIONED = "unguided", "another seed", "best of 4", "class vector"
+TRUE, UNGUIDED, ANOTHER = "true clips", "unguided", "another seed"
+BEST, CONDITIONED = "best of 4", "class vector"
 LOSSES: tuple[GuideLoss, ...] = ("pairwise", "volume", "safe")
 # Times the published rates (0.1 for sound): 0.03, 0.1 and 0.3.
 STRENGTHS = (0.3, 1.0, 3.0)
@@ -47,7 +48,8 @@ def row_name(loss: GuideLoss, steer: GuideSteer) -> str:
     return f"{loss}, {steer}"
 
 
-ROWS = (UNGUIDED, ANOTHER, BEST, CONDITIONED, *(row_name(loss, steer) for loss in LOSSES for steer in GUIDE_STEERS))
+TURNED = (BEST, CONDITIONED, *(row_name(loss, steer) for loss in LOSSES for steer in GUIDE_STEERS))
+ROWS = (TRUE, UNGUIDED, ANOTHER, *TURNED)
 
 
 # The control alone, as in every row.
@@ -63,6 +65,12 @@ def measured(subject: Subject, split: str, index: int, seed: int, turned: Turned
     return {**subject.figures(clip, asked_scene(split, index)), "seconds": round(seconds, 3)}
 
 
+def true(subject: Subject, index: int) -> dict[str, Any]:
+    """Measure a test scene's true clip: what a perfect model would reach."""
+    scene = asked_scene("test", index)
+    return {**subject.figures(subject.true_clip(scene), scene), "seconds": 0.0}
+
+
 class Runner:
     """Measure what a store lacks, until the time is over."""
 
@@ -76,10 +84,17 @@ class Runner:
 
     def result(self, part: str, split: str, index: int, seed: int, turned: Turned = UNTURNED) -> dict[str, Any] | None:
         """A clip's figures from the store, else made now; None once the time is over."""
+        return self._kept(part, index, lambda: measured(self.subject, split, index, seed, turned))
+
+    def true(self, index: int) -> dict[str, Any] | None:
+        """The true clip's figures, likewise."""
+        return self._kept(TRUE, index, lambda: true(self.subject, index))
+
+    def _kept(self, part: str, index: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         if not self.store.has(part, index):
             if self.over:
                 return None
-            self.store.put(part, index, measured(self.subject, split, index, seed, turned))
+            self.store.put(part, index, make())
             self.say(f"scene {index}: {part}")
         return self.store.get(part, index)
 
@@ -125,6 +140,7 @@ def clips_of(runner: Runner, index: int, strengths: Mapping[str, float]) -> dict
             strength = strengths["picture" if steer == "picture" else "sound"]
             asked[row_name(loss, steer)] = Turned(what=MeaningGuideSettings(loss, steer, strength))
     made = {row: runner.result(row, "test", index, 0, turned) for row, turned in asked.items()}
+    made[TRUE] = runner.true(index)
     return rows | {row: found for row, found in made.items() if found is not None}
 
 
@@ -180,7 +196,7 @@ def verdicts(found: Mapping[str, Mapping[str, Any]], results: Results) -> list[s
     if ANOTHER not in found:
         return []
     lines = []
-    for row in ROWS[2:]:
+    for row in TURNED:
         if row in found:
             up = [name for name in ("ta", "va") if _apart(found[row][name], found[ANOTHER][name])]
             lost = [name for name in ("voices", "colours") if _below(found[row][name])]

@@ -34,7 +34,7 @@ from con360.sound.mels import log_mel
 from con360.viewpoint.basd import basd_maps
 from con360.weights.find import control_file, model_folder
 from con360.weights.load import load_joint_model
-from train.evaluation.bench import saliency_maps
+from train.evaluation.bench import saliency_maps, true_sound
 from train.evaluation.probes import holds
 from train.examples import MAP_HEIGHT, scene_of
 from train.meaning.judge import load_judge
@@ -100,6 +100,13 @@ class Subject:
             when=TimeGuideSettings(), meaning=None if turned.what is None else Guiding(self.encoder, turned.what),
         )  # fmt: skip
         return made, time.perf_counter() - began
+
+    def true_clip(self, scene: Scene) -> ViewpointClip:
+        """Render the true picture and sound, of the kind that the control was trained towards."""
+        spec, track = self.model.clip_spec(SECONDS), self.track(scene)
+        kind = "omni" if self.control is None else self.control.module.config.sound
+        frames = scene.view_frames(track, self.model.picture_size_px, spec)
+        return ViewpointClip(frames, spec.fps, true_sound(scene, track, spec, kind))
 
     @property
     def reads_tracks(self) -> bool:

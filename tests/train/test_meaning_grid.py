@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import torch
 from tiny_meaning import make_tiny_meaning
 from tiny_model import make_tiny_joint_model
 
+from con360.choices import BUILT_IN_MODEL
 from con360.meaning.guide import MeaningGuideSettings
 from con360.records import Sound, ViewpointClip
 from con360.sampling.settings import SamplerSettings
 from con360.scenes import VOICES, Performer, Scene
 from con360.timing import ClipSpec
-from train.evaluation import meaning_grid, three_dials
+from train.evaluation import meaning_grid, meaning_subject, three_dials
 from train.evaluation.meaning_grid import (
     ANOTHER,
     BEST,
@@ -28,7 +30,7 @@ from train.evaluation.meaning_grid import (
     summary,
     verdicts,
 )
-from train.evaluation.meaning_subject import Subject, asked_scene, colours, voices
+from train.evaluation.meaning_subject import Subject, Turned, asked_scene, colours, voices
 from train.evaluation.store import Store
 from train.evaluation.three_dials import ALL, CLIPS
 
@@ -83,6 +85,21 @@ def test_truths_need_no_encoder():
     assert true["voices"] == true["colours"] == 1 and true["judge"].keys() == {"V", "ta", "tv", "va"}
     grey = replace(clip, frames=torch.full_like(clip.frames, 0.5))
     assert colours(grey, scene, track)["colours"] == 0 and len(VOICES) == 5
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_untold_sampler_reads_no_caption(told: bool, monkeypatch: pytest.MonkeyPatch):
+    stand_in = _stand_in(ClipSpec(2.0))
+    monkeypatch.setattr(meaning_subject, "load_joint_model", lambda _: stand_in.model)
+    monkeypatch.setattr(meaning_subject, "load_built_in", lambda *_: stand_in.encoder)
+    monkeypatch.setattr(meaning_subject, "load_judge", lambda *_: stand_in.judge)
+    monkeypatch.setattr(meaning_subject, "control_file", lambda *_: None)
+    args = Namespace(scenes=1, model=BUILT_IN_MODEL, control=None, steps=1, encoder=None, judge=None, condition=None)
+    subject, request = meaning_subject.subject_of(args, told=told)
+    one, other = (subject.clip("test", index, 0, Turned())[0] for index in (0, 1))
+    assert torch.equal(one.sound.waveform, other.sound.waveform) != told
+    assert torch.equal(one.frames, other.frames) != told
+    assert (request["settings"]["cfg_audio"] == 0) != told
 
 
 def _stand_in(spec: ClipSpec) -> Subject:

@@ -3,6 +3,7 @@
     python -m train.evaluation.meaning_grid --out runs/meaning/grid --judge runs/meaning/judge.safetensors
     ... --scenes 4 --rate-scenes 2        # a first look
     ... --minutes 5                       # as far as 5 minutes go
+    ... --untold                          # only the guide reads the caption: what it can say by itself
 
 Strengths of sound and picture are chosen on other scenes first, one for all losses. Each clip's result is a file in
 `--out`: a killed run resumes, and the table is written from what is there. The judge has another architecture and other
@@ -283,11 +284,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_subject(parser.add_argument)
     parser.add_argument("--rate-scenes", type=int, default=8, help="scenes on which strengths are chosen (default: 8)")
+    parser.add_argument("--untold", action="store_true", help="leave the sampler without caption and control")
     args = parser.parse_args(argv)
     try:
         if args.rate_scenes < 1:
             raise InputError(f"{args.rate_scenes} scenes for strengths were asked for; wanted 1 or more.")
-        subject, request = subject_of(args)
+        subject, request = subject_of(args, told=not args.untold)
         runner = Runner(subject, Store(args.out, {**request, "rate_scenes": args.rate_scenes}), args.minutes, print)
         print(run(runner, args.scenes, args.rate_scenes))
     except InputError as error:

@@ -185,8 +185,11 @@ def add_subject(add: Any) -> None:
     add("--minutes", type=float, help="stop before the next clip after so long (default: no limit)")
 
 
-def subject_of(args: Any) -> tuple[Subject, dict[str, Any]]:
+def subject_of(args: Any, told: bool = True) -> tuple[Subject, dict[str, Any]]:
     """Load what the options name; return it with what identifies its results.
+
+    Args:
+        told: False leaves the sampler without caption and control.
 
     Raises:
         InputError: a number, a file or a model that cannot be used, or a judge that guides.
@@ -195,7 +198,11 @@ def subject_of(args: Any) -> tuple[Subject, dict[str, Any]]:
         raise InputError(f"{args.scenes} scenes were asked for; wanted 1 or more.")
     model = load_joint_model(model_folder(args.model))
     path = control_file(args.control, model_folder(args.model))
-    control, settings = None if path is None else load_control(path), default_settings(model, steps=args.steps)
+    control = None if path is None or not told else load_control(path)
+    settings = default_settings(model, steps=args.steps)
+    if not told:
+        # The pass without a caption alone.
+        settings = replace(settings, cfg_video=0.0, cfg_audio=0.0)
     encoder, judge = load_built_in(model, args.encoder), load_judge(args.judge, model)
     check_judge(Guiding(encoder), judge)
     request: Mapping[str, Any] = {

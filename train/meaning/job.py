@@ -50,18 +50,20 @@ class Drawn:
 
     Args:
         words: captions as numbers `[B, L]`. noise_v, noise_a: added to the latents, of their shapes.
+        push: how far each clip's latents are pushed against the loss, `[B]`.
         first_s, seconds: the part of the clips that is read. with_volume: the volume has joined.
     """
 
     words: Tensor
     noise_v: Tensor
     noise_a: Tensor
+    push: Tensor
     first_s: int
     seconds: int
     with_volume: bool
 
     def to(self, device: torch.device) -> Drawn:
-        moved = {name: getattr(self, name).to(device) for name in ("words", "noise_v", "noise_a")}
+        moved = {name: getattr(self, name).to(device) for name in ("words", "noise_v", "noise_a", "push")}
         return replace(self, **moved)
 
 
@@ -83,6 +85,26 @@ class MeaningNet(nn.Module):
         self.temperatures = nn.Parameter(torch.full((4,), math.log(TEMPERATURE)))
 
     def forward(self, batch: Batch, draws: Drawn) -> MeaningErrors:
+        if torch.is_grad_enabled() and draws.push.any():
+            draws = self.pushed(batch, draws)
+        return self.errors(batch, draws)
+
+    def pushed(self, batch: Batch, draws: Drawn) -> Drawn:
+        """Push the latents against the loss, every value equally far as a guide moves them.
+
+        An encoder that was trained without can be guided along slopes that no other encoder sees.
+        """
+        moved = [noise.expand_as(x).detach().requires_grad_() for noise, x in
+                 ((draws.noise_v, batch.picture), (draws.noise_a, batch.sound))]  # fmt: skip
+        errors = self.errors(batch, replace(draws, noise_v=moved[0], noise_a=moved[1]))
+        slopes = torch.autograd.grad(torch.stack(tuple(errors)).sum(), moved)
+        noise_v, noise_a = (
+            noise.detach() + draws.push.view(-1, *[1] * (noise.ndim - 1)) * slope.sign()
+            for noise, slope in zip(moved, slopes, strict=True)
+        )
+        return replace(draws, noise_v=noise_v, noise_a=noise_a)
+
+    def errors(self, batch: Batch, draws: Drawn) -> MeaningErrors:
         t, v, a = self.read(batch, draws)
         ta, tv, va, of_volume = self.temperatures.exp().clamp_min(LEAST_TEMPERATURE)
         weight = self.config.pairs_weight if draws.with_volume else 1.0
@@ -127,7 +149,8 @@ class MeaningJob(OneNetwork):
         )
         seconds = PARTS_S[int(torch.randint(len(PARTS_S), (), generator=generators[0]))]
         first = int(torch.randint(SECONDS - seconds + 1, (), generator=generators[0]))
-        return Drawn(_padded(words), noise_v, noise_a, first, seconds, step >= self.config.pairs_steps)
+        push = self.config.push * torch.stack([torch.rand((), generator=g) for g in generators])
+        return Drawn(_padded(words), noise_v, noise_a, push, first, seconds, step >= self.config.pairs_steps)
 
     def _noise(self, latents: Tensor, generator: torch.Generator) -> Tensor:
         scale = self.config.noise * (2 * torch.rand((), generator=generator) - 1).clamp_min(0)
@@ -155,8 +178,8 @@ class MeaningJob(OneNetwork):
         """Compute R@1 of unseen clips in all directions, and the mean cosines of true clips."""
         batch = self.collate(samples)
         noise = torch.zeros(())
-        draws = Drawn(_padded([words_of(c, self.net.network.config.words) for c in batch.captions]), noise, noise, 0,
-                      SECONDS, False)  # fmt: skip
+        words = _padded([words_of(c, self.net.network.config.words) for c in batch.captions])
+        draws = Drawn(words, noise, noise, noise, 0, SECONDS, False)
         device = self.net.temperatures.device
         t, v, a = self.net.read(batch.to(device), draws.to(device))
         own = torch.eye(len(t), dtype=torch.bool, device=device)

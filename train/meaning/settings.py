@@ -43,6 +43,7 @@ class MeaningRunConfig(RunConfig):
     pairs_weight: float = _option(0.5, "weight of the pairs beside the volume")
     one_sided: bool = _option(False, "volume: hold the other side of each direction, as the published training does")
     noise: float = _option(0.5, "most noise on latents, over their spread; half of the clips have none")
+    push: float = _option(0.0, "farthest that latents are pushed against the loss, each value equally; by chance less")
     shuffle: float = _option(0.3, "share of the captions with phrases in another order")
     drop_directions: float = _option(0.3, "share of the captions without direction words")
     drop_words: float = _option(0.02, "share of the words that are unknown")

@@ -83,6 +83,21 @@ def test_chance_belongs_to_a_clips_number(tmp_path: Path) -> None:
     assert not torch.equal(first.noise_a, later.noise_a)
 
 
+def test_a_push_raises_the_loss_while_it_trains_and_nothing_else(tmp_path: Path) -> None:
+    config = settings(tmp_path / "m.safetensors", "push=0.2", "pairs_steps=0")
+    job, batch, draws = drawn(config, 0)
+    assert 0 < draws.push.max() <= 0.2
+    pushed = job.net.pushed(batch, draws)
+    for name in ("noise_v", "noise_a"):
+        way = (getattr(pushed, name) - getattr(draws, name)).abs().flatten(1).amax(1)
+        torch.testing.assert_close(way, draws.push)
+    trained = sum(error.sum() for error in job.net(batch, draws))
+    with torch.no_grad():
+        measured = sum(error.sum() for error in job.net(batch, draws))
+    assert trained > measured + 0.01
+    torch.testing.assert_close(measured, sum(error.sum() for error in job.net.errors(batch, draws)))
+
+
 def test_a_part_is_padded_as_the_codec_pads_it() -> None:
     picture, sound = cut(torch.ones(1, 4, 32, 2, 2), torch.ones(1, 8, 104, 16), 1, 2)
     assert picture.shape[2] == 16 and sound.shape[2] == 56

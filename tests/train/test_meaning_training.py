@@ -63,7 +63,7 @@ def drawn(config: RunConfig, step: int) -> tuple[MeaningJob, object, object]:
 
 
 def test_volume_joins_after_the_pairs(tmp_path: Path) -> None:
-    config = settings(tmp_path / "m.safetensors")
+    config = settings(tmp_path / "m.safetensors", "pairs_weight=0.5", "push=0")
     for step, joined in ((1, False), (2, True)):
         job, batch, draws = drawn(config, step)
         errors = job.net(batch, draws)

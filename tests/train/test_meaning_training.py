@@ -87,11 +87,13 @@ def test_a_push_raises_the_loss_while_it_trains_and_nothing_else(tmp_path: Path)
     config = settings(tmp_path / "m.safetensors", "push=0.2", "pairs_steps=0")
     job, batch, draws = drawn(config, 0)
     assert 0 < draws.push.max() <= 0.2
-    pushed = job.net.pushed(batch, draws)
+    pushed, still = job.net.pushed(batch, draws)
     for name in ("noise_v", "noise_a"):
         way = (getattr(pushed, name) - getattr(draws, name)).abs().flatten(1).amax(1)
         torch.testing.assert_close(way, draws.push)
-    trained = sum(error.sum() for error in job.net(batch, draws))
+    errors = job.net(batch, draws)
+    assert torch.equal(errors.picture_sound, still.picture_sound)
+    trained = sum(error.sum() for error in errors)
     with torch.no_grad():
         measured = sum(error.sum() for error in job.net(batch, draws))
     assert trained > measured + 0.01

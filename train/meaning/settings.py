@@ -43,7 +43,9 @@ class MeaningRunConfig(RunConfig):
     pairs_weight: float = _option(1.0, "weight of the pairs beside the volume")
     one_sided: bool = _option(False, "volume: hold the other side of each direction, as the published training does")
     noise: float = _option(0.5, "most noise on latents, over their spread; half of the clips have none")
-    push: float = _option(0.05, "farthest that latents are pushed against the loss, each value equally; by chance less")
+    push: float = _option(
+        0.1, "farthest that latents are pushed from their caption, each value equally; by chance less"
+    )
     shuffle: float = _option(0.3, "share of the captions with phrases in another order")
     drop_directions: float = _option(0.3, "share of the captions without direction words")
     drop_words: float = _option(0.02, "share of the words that are unknown")
@@ -66,5 +68,7 @@ class JudgeRunConfig(MeaningRunConfig):
     size: int = _option(96, "length of the vectors")
     steps: int | None = _option(900, "optimiser steps")
     seed: int = _option(1, "seed of weights, order and noise")
-    push: float = _option(0.0, "farthest that latents are pushed against the loss, each value equally; by chance less")
+    push: float = _option(
+        0.0, "farthest that latents are pushed from their caption, each value equally; by chance less"
+    )
     pairs_steps: int = _option(1_000_000, "steps that contrast the three pairs alone, before the volume joins")

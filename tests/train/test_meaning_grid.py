@@ -13,12 +13,14 @@ from tiny_meaning import make_tiny_meaning
 from tiny_model import make_tiny_joint_model
 
 from con360.choices import BUILT_IN_MODEL
+from con360.errors import InputError
 from con360.meaning.guide import MeaningGuideSettings
 from con360.records import Sound, ViewpointClip
 from con360.sampling.settings import SamplerSettings
 from con360.scenes import VOICES, Performer, Scene
 from con360.timing import ClipSpec
 from train.evaluation import meaning_grid, meaning_subject, three_dials
+from train.evaluation.bench import scene_panorama
 from train.evaluation.meaning_grid import (
     ANOTHER,
     BEST,
@@ -100,6 +102,15 @@ def test_an_untold_sampler_reads_no_caption(told: bool, monkeypatch: pytest.Monk
     assert torch.equal(one.sound.waveform, other.sound.waveform) != told
     assert torch.equal(one.frames, other.frames) != told
     assert (request["settings"]["cfg_audio"] == 0) != told
+    args.condition = Path("class_vector.safetensors")
+    if not told:
+        with pytest.raises(InputError, match="--condition; leave them out"):
+            meaning_subject.subject_of(args, told=False)
+
+
+def test_a_scenes_panorama_is_rendered_once():
+    scene, spec = asked_scene("test", 0), ClipSpec(1.0)
+    assert scene_panorama(scene, spec) is scene_panorama(scene, spec)
 
 
 def _stand_in(spec: ClipSpec) -> Subject:
@@ -123,7 +134,7 @@ def test_both_commands_resume_and_write_their_tables(tmp_path: Path, monkeypatch
         return {**figures(0.01 * len(made)), "where": 0.5, "best": 1.0, "when": 0.6, "what": 0.3}
 
     monkeypatch.setattr(meaning_grid, "measured", measured)
-    monkeypatch.setattr(meaning_grid, "true", measured)
+    monkeypatch.setattr(meaning_grid, "measured_truth", measured)
     monkeypatch.setattr(three_dials, "measure", measured)
     runner = Runner(subject, Store(tmp_path / "grid", {}), None, lambda _: None)
     text = meaning_grid.run(runner, scenes=2, rate_scenes=1)

@@ -84,6 +84,8 @@ def test_chance_belongs_to_a_clips_number(tmp_path: Path) -> None:
 
 
 def test_a_push_raises_the_loss_while_it_trains_and_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="push is -1"):
+        settings(tmp_path / "m.safetensors", "push=-1")
     config = settings(tmp_path / "m.safetensors", "push=0.2", "pairs_steps=0")
     job, batch, draws = drawn(config, 0)
     assert 0 < draws.push.max() <= 0.2

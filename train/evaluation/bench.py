@@ -224,12 +224,12 @@ def decode(model: JointModel, latents: AV, spec: ClipSpec) -> Clip:
     return Clip(frames, sound)
 
 
-@lru_cache(maxsize=4)
 def true_sound(scene: Scene, track: ViewTrack, spec: ClipSpec, kind: Literal["view", "omni"]) -> Sound:
     """Make the scene's downmix, or what the view's microphone hears."""
     return omni_sound(scene.foa(spec)) if kind == "omni" else scene.view_sound(track, spec)
 
 
+@lru_cache(maxsize=4)
 def scene_panorama(scene: Scene, spec: ClipSpec) -> PanoramaClip:
     """Render a scene as users load their clips, at twice the maps' height."""
     return scene.panorama(2 * MAP_HEIGHT, spec)

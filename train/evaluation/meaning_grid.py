@@ -66,7 +66,7 @@ def measured(subject: Subject, split: str, index: int, seed: int, turned: Turned
     return {**subject.figures(clip, asked_scene(split, index)), "seconds": round(seconds, 3)}
 
 
-def true(subject: Subject, index: int) -> dict[str, Any]:
+def measured_truth(subject: Subject, index: int) -> dict[str, Any]:
     """Measure a test scene's true clip: what a perfect model would reach."""
     scene = asked_scene("test", index)
     return {**subject.figures(subject.true_clip(scene), scene), "seconds": 0.0}
@@ -89,7 +89,7 @@ class Runner:
 
     def true(self, index: int) -> dict[str, Any] | None:
         """The true clip's figures, likewise."""
-        return self._kept(TRUE, index, lambda: true(self.subject, index))
+        return self._kept(TRUE, index, lambda: measured_truth(self.subject, index))
 
     def _kept(self, part: str, index: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         if not self.store.has(part, index):

@@ -102,7 +102,7 @@ class Subject:
         return made, time.perf_counter() - began
 
     def true_clip(self, scene: Scene) -> ViewpointClip:
-        """Render the true picture and sound, of the kind that the control was trained towards."""
+        """Render the true picture, and the sound that the control was trained towards; without one, the downmix."""
         spec, track = self.model.clip_spec(SECONDS), self.track(scene)
         kind = "omni" if self.control is None else self.control.module.config.sound
         frames = scene.view_frames(track, self.model.picture_size_px, spec)
@@ -196,6 +196,8 @@ def subject_of(args: Any, told: bool = True) -> tuple[Subject, dict[str, Any]]:
     """
     if args.scenes < 1:
         raise InputError(f"{args.scenes} scenes were asked for; wanted 1 or more.")
+    if not told and (args.control or args.condition):
+        raise InputError("a sampler that is told nothing reads neither --control nor --condition; leave them out.")
     model = load_joint_model(model_folder(args.model))
     path = control_file(args.control, model_folder(args.model))
     control = None if path is None or not told else load_control(path)

@@ -50,7 +50,7 @@ class Drawn:
 
     Args:
         words: captions as numbers `[B, L]`. noise_v, noise_a: added to the latents, of their shapes.
-        push: how far each clip's latents are pushed against the loss, `[B]`.
+        push: how far each clip's latents are pushed from its caption, `[B]`.
         first_s, seconds: the part of the clips that is read. with_volume: the volume has joined.
     """
 

@@ -54,7 +54,7 @@ class MeaningRunConfig(RunConfig):
         return ["pool", "width", "size", *super().above_zero()]
 
     def shares(self) -> list[str]:
-        return ["shuffle", *super().shares()]
+        return ["shuffle", "push", *super().shares()]
 
 
 @dataclass(frozen=True)

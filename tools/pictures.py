@@ -87,7 +87,7 @@ def tiles_of(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tupl
     if name in LISTENED:
         return heard(name, outputs)
     if name == "con360_time_track":
-        return [(picture(overlay(outputs), (SIDE, half)), (0, 0), ""), (struck(outputs), (0, half), "drawn")]
+        return [(picture(overlay(outputs), (SIDE, half)), (0, 0), ""), (struck(outputs), (0, half), "generated")]
     top = (picture(overlay(outputs), (SIDE, half)), (0, 0), "")
     if name == "con360_three_dials":
         made = picture(_square(middle(outputs["7"][0])), (half, half))
@@ -126,8 +126,8 @@ def heard(name: str, outputs: dict[str, Any]) -> list[tuple[Image.Image, tuple[i
 
 
 def struck(outputs: dict[str, Any]) -> Image.Image:
-    """The drawn moments over the real view's sound, as the editor shows them."""
-    sound, onsets = outputs["10"][1], outputs["9"][0].onsets
+    """The drawn moments over the generated sound."""
+    sound, onsets = outputs["7"][1], outputs["9"][0].onsets
     page = ears_of(sound["waveform"][0], (SIDE, SIDE // 2))
     draw, seconds = ImageDraw.Draw(page), sound["waveform"].shape[-1] / sound["sample_rate"]
     for time, strength in zip(onsets.times_s, onsets.strengths, strict=True):

@@ -56,10 +56,16 @@ def gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
     Weights loaded under inference mode cannot be differentiated through: load them outside of it.
     """
+    return value_and_gradient(loss, at)[1]
+
+
+def value_and_gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> tuple[float, Tensor]:
+    """A scalar of a tensor, and its gradient as `gradient` has it."""
     with torch.enable_grad():
         point = at.detach().requires_grad_(True)
-        (found,) = torch.autograd.grad(loss(point), point)
-    return found
+        value = loss(point)
+        (found,) = torch.autograd.grad(value, point)
+    return float(value.detach()), found
 
 
 def steered_estimates(terms: Sequence[Term], step: Step) -> AV:

@@ -25,7 +25,7 @@ from ..sound.mels import MEL_FRAME_S, log_rms_of_mel
 from ..sound.time_tracks import envelope_of_track
 from ..timing import ClipSpec
 from .settings import SAID, SamplerSettings
-from .steer import Step, Term, gradient
+from .steer import Step, Term, value_and_gradient
 
 # Quieter than this (-60 dB) is silence: the level term asks for no less, and hears no less.
 QUIETEST_RMS = 1e-3
@@ -41,8 +41,8 @@ class TimeGuideSettings:
     """Settings of the guidance by a time track.
 
     Args:
-        strength: length of one correction over that of the estimate, 0 (off) to 1; about 0.1 holds what was drawn, and
-            more costs the voices' own sound.
+        strength: length of the first correction over that of the estimate, 0 (off) to 1; about 0.1 holds what was
+            drawn, and more costs the voices' own sound. Where a correction makes it worse, the next are half as long.
         repeats: corrections in each step, 1 to 50; each costs a decoding with its gradient.
         start, end: part of the steps in which it acts, as fractions. What it leaves out, the model undoes.
         rises: weight of rises that were not drawn beside the level, 0 to 1000.
@@ -104,31 +104,47 @@ class TimeGuide(Term):
         return step.x0._replace(audio=torch.cat(clips))
 
     def _corrected(self, clip: Tensor, step: Step) -> Tensor:
-        """One clip's estimate `[1, c, R, ...]`; rows past the clip's end stay."""
-        clip, rest = clip[:, :, : self.rows], clip[:, :, self.rows :]
+        """One clip's estimate `[1, c, R, ...]`; rows past the clip's end stay.
+
+        Each correction starts from the best so far, and is half as long once one was too long.
+        """
+        best, rest = clip[:, :, : self.rows], clip[:, :, self.rows :]
+        length, least, slope = self.settings.strength, math.inf, torch.zeros_like(best)
+        tried = best
         for _ in range(self.settings.repeats):
             self.alive(step)
-            slope = self._slope(clip, step)
-            length = slope.norm()
-            if not length.isfinite():
-                raise InputError(
-                    "the time track's guidance came to values that are no numbers; choose dtype float32, or leave the "
-                    "track out."
-                )
-            if length > 0:
-                clip = clip - self.settings.strength * clip.norm() * slope / length
-        return torch.cat((clip, rest), dim=2)
+            loss, steepest = self._at(tried, step)
+            if loss < least:
+                best, least, slope = tried, loss, steepest
+            else:
+                length /= 2
+            if not slope.any():
+                break
+            tried = best - length * best.norm() * slope / slope.norm()
+        self.alive(step)
+        return torch.cat((tried if self._loss_at(tried) < least else best, rest), dim=2)
 
-    def _slope(self, clip: Tensor, step: Step) -> Tensor:
-        def work(kept: int) -> Tensor:
+    def _at(self, clip: Tensor, step: Step) -> tuple[float, Tensor]:
+        """The loss at an estimate, and its slope."""
+
+        def work(kept: int) -> tuple[float, Tensor]:
             self.kept = kept
-            return gradient(lambda z: self.loss(self.codec.log_mel(z, frugal=not kept)), clip)
+            return value_and_gradient(lambda z: self.loss(self.codec.log_mel(z, frugal=not kept)), clip)
 
-        return in_smaller_pieces(
+        loss, slope = in_smaller_pieces(
             work, self.kept, 0,
             what=f"following the time track in step {step.index + 1} of {step.total} (decoders kept for the gradient)",
             advice="ask for a shorter clip, or leave the track out",
         )  # fmt: skip
+        if not slope.norm().isfinite():
+            raise InputError(
+                "the time track's guidance came to values that are no numbers; choose dtype float32, or leave the track "
+                "out."
+            )
+        return loss, slope
+
+    def _loss_at(self, clip: Tensor) -> float:
+        return float(self.loss(self.codec.log_mel(clip, frugal=not self.kept)))
 
     def loss(self, mel: Tensor) -> Tensor:
         """Distance of a clip's log-mel `[1, S, M]` from the track, summed over frames."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -95,6 +96,16 @@ def test_a_correction_has_the_stated_length(tiny):
     z = step.x0.audio[:, :, : term.rows]
     moved = (term.on_estimate(step).audio[:, :, : term.rows] - z).flatten(1).norm(dim=1)
     assert torch.allclose(moved, 0.05 * z.flatten(1).norm(dim=1), rtol=1e-4)
+
+
+def test_more_corrections_are_never_worse_though_they_are_far_too_long(tiny):
+    step, losses = step_of(tiny), []
+    for repeats in (1, 2, 3, 6):
+        term = guide(tiny, strength=1.0, repeats=repeats)
+        rows = term.on_estimate(step).audio[:, :, : term.rows]
+        losses.append([float(term.loss(term.codec.log_mel(z[None]))) for z in rows])
+    for one in zip(*losses, strict=True):
+        assert all(b <= a for a, b in itertools.pairwise(one)) and one[-1] < one[0], losses
 
 
 def test_a_guided_clip_follows_and_repeats_and_the_seed_still_counts(tiny, plain, guided):

@@ -138,8 +138,8 @@ class TimeGuide(Term):
         )  # fmt: skip
         if not slope.norm().isfinite():
             raise InputError(
-                "the time track's guidance came to values that are no numbers; choose dtype float32, or leave the track "
-                "out."
+                "the time track's guidance came to values that are no numbers; choose dtype float32, or leave the "
+                "track out."
             )
         return loss, slope
 

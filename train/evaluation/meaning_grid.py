@@ -170,7 +170,7 @@ def summary(results: Results) -> dict[str, dict[str, Any]]:
 
 def _row(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
     made = {name: np.array([[_value(one, name) for one in pair] for pair in pairs]) for name in (*JUDGED, *TRUTHS)}
-    figure: dict[str, Any] = {"clips": len(pairs), "seconds": float(np.mean([one["seconds"] for one, _ in pairs]))}
+    figure: dict[str, Any] = {"clips": len(pairs), "seconds": float(np.median([one["seconds"] for one, _ in pairs]))}
     for name, values in made.items():
         change = values[:, 0] - values[:, 1]
         figure[name] = {
@@ -242,7 +242,7 @@ def text_of(found: Mapping[str, Mapping[str, Any]], lines: Sequence[str], chosen
         f"# Guides by meaning\n\n{first}\n\n{second}\n\nClips of {SECONDS:g} s, paired by seed; mean, and in "
         f"brackets the change against the unguided clip with its 95 % interval over scenes. V and cosines by the "
         f"judge. Voices: share of the named ones with more than 5 % of the energy; weakest: its share. Colours: share "
-        f"of those in the view. Drift: Fréchet distance to the unguided set. Strengths, chosen on other scenes: "
+        f"of those in the view. Drift: Fréchet distance to the unguided set. Seconds: medians. Strengths, chosen on other scenes: "
         f"{strengths}.\n\\* The encoder that guides and ranks; its figures flatter.\n\n{notes}\n"
     )
 

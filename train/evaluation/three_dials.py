@@ -103,7 +103,7 @@ def summary(results: Results) -> dict[str, Any]:
         "means": {dial: {name: float(found.mean()) for name, found in by.items()} for dial, by in values.items()},
         "kept": {dial: _kept(values[dial], dial) for dial in DIALS},
         "crossed": {dial: _crossed(values, dial) for dial in DIALS},
-        "seconds": {name: float(np.mean([clips[name]["seconds"] for clips in whole])) for name in CLIPS},
+        "seconds": {name: float(np.median([clips[name]["seconds"] for clips in whole])) for name in CLIPS},
     }
 
 
@@ -154,7 +154,7 @@ def text_of(found: Mapping[str, Any]) -> str:
     return (
         f"# Three dials, {found['scenes']} scenes\n\n{clips}\n\n{kept}\n\n{crossed}\n\nClips of {SECONDS:g} s. Chance "
         f"of the best of {CANDIDATES} views is {1 / CANDIDATES:.3f}. F: {ONSETS} drawn onsets within 50 ms. Text-"
-        f"sound: cosine by the judge. Changes are means of each scene's absolute change.\n"
+        f"sound: cosine by the judge. Changes are means of each scene's absolute change, seconds are medians.\n"
     )
 
 

@@ -242,8 +242,8 @@ def text_of(found: Mapping[str, Mapping[str, Any]], lines: Sequence[str], chosen
         f"# Guides by meaning\n\n{first}\n\n{second}\n\nClips of {SECONDS:g} s, paired by seed; mean, and in "
         f"brackets the change against the unguided clip with its 95 % interval over scenes. V and cosines by the "
         f"judge. Voices: share of the named ones with more than 5 % of the energy; weakest: its share. Colours: share "
-        f"of those in the view. Drift: Fréchet distance to the unguided set. Seconds: medians. Strengths, chosen on other scenes: "
-        f"{strengths}.\n\\* The encoder that guides and ranks; its figures flatter.\n\n{notes}\n"
+        f"of those in the view. Drift: Fréchet distance to the unguided set. Seconds: medians. Strengths, chosen on "
+        f"other scenes: {strengths}.\n\\* The encoder that guides and ranks; its figures flatter.\n\n{notes}\n"
     )
 
 

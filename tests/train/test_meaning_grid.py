@@ -35,7 +35,6 @@ from train.evaluation.meaning_grid import (
 from train.evaluation.meaning_subject import Subject, Turned, asked_scene, colours, voices
 from train.evaluation.store import Store
 from train.evaluation.three_dials import ALL, CLIPS
-from train.evaluation.three_dials import ANOTHER as ANOTHER_DIALS
 
 
 def figures(ta: float, *, voices: float = 1.0, own: tuple[float, float] = (0.5, 0.5), drift: float = 0.0) -> dict:
@@ -107,29 +106,6 @@ def test_an_untold_sampler_reads_no_caption(told: bool, monkeypatch: pytest.Monk
     if not told:
         with pytest.raises(InputError, match="--condition; leave them out"):
             meaning_subject.subject_of(args, told=False)
-
-
-def test_a_name_says_which_dials_are_turned():
-    subject, turned = _stand_in(ClipSpec(2.0)), []
-
-    def clip(self, split, index, seed, dials):
-        turned.append((dials.where, dials.when is not None, dials.caption, dials.what is not None, seed > 0))
-        return self.true_clip(asked_scene(split, index)), 1.0
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Subject, "clip", clip)
-        for name in ("none", "where, what", "when", ANOTHER_DIALS):
-            three_dials.measure(subject, MeaningGuideSettings(), name, 0)
-    assert turned == [
-        (False, False, False, False, False), (True, False, True, True, False),
-        (False, True, False, False, False), (True, True, True, True, True),
-    ]  # fmt: skip
-
-
-def test_without_the_caption_scenes_sound_alike():
-    subject = _stand_in(ClipSpec(2.0))
-    one, other = (subject.clip("test", index, 0, Turned(caption=False))[0] for index in (0, 1))
-    assert torch.equal(one.sound.waveform, other.sound.waveform)
 
 
 def test_a_scenes_panorama_is_rendered_once():

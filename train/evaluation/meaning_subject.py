@@ -25,7 +25,7 @@ from con360.models.codecs import encode_frames, encode_mel
 from con360.models.joint import JointModel
 from con360.pipeline import default_settings, generate
 from con360.protocols import MeaningEncoder
-from con360.records import Conditions, SaliencyMaps, SceneCaption, TimeTrack, View, ViewpointClip, ViewTrack
+from con360.records import Conditions, SaliencyMaps, TimeTrack, View, ViewpointClip, ViewTrack
 from con360.sampling.settings import SamplerSettings
 from con360.sampling.when import TimeGuideSettings
 from con360.scenes import COLOURS, VOICES, Scene
@@ -56,11 +56,10 @@ def asked_scene(split: str, index: int) -> Scene:
 
 @dataclass(frozen=True)
 class Turned:
-    """Dials that are turned: where (the control), when (a track), what (caption, guide, trained class vector)."""
+    """Dials that are turned: where (the control), when (a track), what (a guide, or a trained class vector)."""
 
     where: bool = True
     when: TimeTrack | None = None
-    caption: bool = True
     what: MeaningGuideSettings | None = None
     conditioned: bool = False
 
@@ -90,8 +89,7 @@ class Subject:
         scene, spec = asked_scene(split, index), self.model.clip_spec(SECONDS)
         track, method = self.track(scene), "" if self.control is None else self.control.saliency
         saliency = SaliencyMaps(saliency_maps(scene, spec, "truth", method), "truth")
-        caption = scene.caption() if turned.caption else SceneCaption("")
-        conditions = Conditions(saliency, basd_maps(track, MAP_HEIGHT), caption, when=turned.when)
+        conditions = Conditions(saliency, basd_maps(track, MAP_HEIGHT), scene.caption(), when=turned.when)
         strengths = {"when": 0.0} if self.reads_tracks else {}
         model = self.conditioned if turned.conditioned else self.model
         assert model is not None  # rows without a model are not asked for

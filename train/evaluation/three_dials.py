@@ -4,9 +4,8 @@
     ... --scenes 3 --minutes 5            # a first look
 
 Each scene has nine clips: no dial, each dial alone, each pair, all three, and all three with another seed. Where: the
-control, by the true view among twelve. When: a drawn track, by the onsets within 50 ms. What: the caption with the
-guide by meaning, by the judge's cosine of caption and sound. Each clip's result is a file in `--out`: a killed run
-resumes.
+control, by the true view among twelve. When: a drawn track, by the onsets within 50 ms. What: the guide by meaning, by
+the judge's cosine of caption and sound. Each clip's result is a file in `--out`: a killed run resumes.
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ def drawn_track(index: int) -> TimeTrack:
 def measure(subject: Subject, guide: MeaningGuideSettings, name: str, index: int) -> dict[str, float]:
     """Make one clip of a scene, with the dials that its name lists, and measure all three."""
     dials, track = name.partition(";")[0].split(", "), drawn_track(index)
-    said = "what" in dials
-    turned = Turned("where" in dials, track if "when" in dials else None, said, guide if said else None)
+    turned = Turned("where" in dials, track if "when" in dials else None, guide if "what" in dials else None)
     clip, seconds = subject.clip("test", index, ANOTHER_SEED if name == ANOTHER else 0, turned)
     scene = asked_scene("test", index)
     onsets = track.onsets

@@ -43,7 +43,8 @@ class TimeGuideSettings:
     Args:
         strength: length of the first correction over that of the estimate, 0 (off) to 1; about 0.1 holds what was
             drawn, and more costs the voices' own sound. Where a correction makes it worse, the next are half as long.
-        repeats: corrections in each step, 1 to 50; each costs a decoding with its gradient.
+        repeats: corrections in each step, 1 to 50; each costs a decoding with its gradient, and the last one more
+            without.
         start, end: part of the steps in which it acts, as fractions. What it leaves out, the model undoes.
         rises: weight of rises that were not drawn beside the level, 0 to 1000.
     """
@@ -144,6 +145,7 @@ class TimeGuide(Term):
         return loss, slope
 
     def _loss_at(self, clip: Tensor) -> float:
+        """The loss alone: less memory than with its slope, which fitted before."""
         return float(self.loss(self.codec.log_mel(clip, frugal=not self.kept)))
 
     def loss(self, mel: Tensor) -> Tensor:

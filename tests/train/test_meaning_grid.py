@@ -124,6 +124,22 @@ def test_scenes_differ_in_what_tells_a_voice():
     assert asked_scene("test", 1) != asked_scene("test", 2) and asked_scene("test", 4) == asked_scene("test", 4)
 
 
+def test_a_crossing_is_apart_from_another_seeds_by_its_interval():
+    def clips(when: float) -> dict[str, dict[str, float]]:
+        """The drawn track's F falls by 0.4 with where turned, by 0.1 with another seed; what stays."""
+        f = {ALL: 0.5, "when, what": 0.9, "where, what": when, "where, when, what; another seed": 0.6}
+        return {
+            name: {"where": 0.5, "best": 1.0, "when": f.get(name, 0.8), "what": 0.3, "seconds": 1.0} for name in CLIPS
+        }
+
+    found = three_dials.summary({index: clips(0.5) for index in range(3)})
+    crossed = found["crossed"]["where"]["when"]
+    assert crossed["by_dial"] == pytest.approx(0.4) and crossed["interval"] == pytest.approx([0.3, 0.3])
+    assert "| where | when | 0.400 | 0.100 | +0.300 [+0.300, +0.300] |" in three_dials.text_of(found)
+    assert found["kept"]["when"]["ratio"] == pytest.approx(0.5 / 0.8)
+    assert three_dials.summary({0: {}}) == {"scenes": 0}
+
+
 @pytest.mark.slow
 def test_both_commands_resume_and_write_their_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     subject = _stand_in(ClipSpec(2.0))

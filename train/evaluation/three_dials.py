@@ -126,9 +126,12 @@ def _crossed(values: Mapping[str, Mapping[str, np.ndarray]], dial: str) -> dict[
     found = {}
     for other in DIALS:
         if other != dial:
-            by_dial = float(np.abs(values[other][ALL] - values[other][without]).mean())
-            by_seed = float(np.abs(values[other][ALL] - values[other][ANOTHER]).mean())
-            found[other] = {"by_dial": by_dial, "by_seed": by_seed}
+            by_dial = np.abs(values[other][ALL] - values[other][without])
+            by_seed = np.abs(values[other][ALL] - values[other][ANOTHER])
+            found[other] = {
+                "by_dial": float(by_dial.mean()), "by_seed": float(by_seed.mean()),
+                "difference": float((by_dial - by_seed).mean()), "interval": bootstrap_interval(by_dial - by_seed),
+            }  # fmt: skip
     return found
 
 
@@ -147,19 +150,21 @@ def text_of(found: Mapping[str, Any]) -> str:
          for dial, k in found["kept"].items()],
     )  # fmt: skip
     crossed = markdown_table(
-        ("turning", "changes", "by", "another seed does by", ""),
-        [(dial, other, f"{c['by_dial']:.3f}", f"{c['by_seed']:.3f}", "" if c["by_dial"] < c["by_seed"] else "**more**")
+        ("turning", "changes", "by", "another seed does by", "difference"),
+        [(dial, other, f"{c['by_dial']:.3f}", f"{c['by_seed']:.3f}",
+          f"{c['difference']:+.3f} {_around(c['interval'], '+.3f')}")
          for dial, others in found["crossed"].items() for other, c in others.items()],
     )  # fmt: skip
     return (
         f"# Three dials, {found['scenes']} scenes\n\n{clips}\n\n{kept}\n\n{crossed}\n\nClips of {SECONDS:g} s. Chance "
         f"of the best of {CANDIDATES} views is {1 / CANDIDATES:.3f}. F: {ONSETS} drawn onsets within 50 ms. Text-"
-        f"sound: cosine by the judge. Changes are means of each scene's absolute change, seconds are medians.\n"
+        f"sound: cosine by the judge. Changes are means of each scene's absolute change, brackets 95 % "
+        f"intervals over scenes, seconds medians.\n"
     )
 
 
-def _around(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]"
+def _around(interval: Sequence[float] | None, form: str = ".2f") -> str:
+    return "" if interval is None else f"[{interval[0]:{form}}, {interval[1]:{form}}]"
 
 
 # The command ----------------------------------------------------------------------------------------------------------

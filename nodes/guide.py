@@ -30,7 +30,7 @@ class Con360MeaningGuide(io.ComfyNode):
                                "span, which cannot tell a thing from its opposite; 'safe' is the volume with a hinge."),
                 io.Combo.Input("steer", options=list(GUIDE_STEERS), tooltip="What moves; the other is listened to."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05,
-                               tooltip="How far each step is moved; 0 is off, 1 as published."),
+                               tooltip="How far each step is moved; 0 is off."),
                 io.Float.Input("start", default=0.2, min=0.0, max=1.0, step=0.01,
                                tooltip="Share of the steps after which the guide begins."),
                 io.Float.Input("end", default=1.0, min=0.0, max=1.0, step=0.01,

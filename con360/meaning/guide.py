@@ -30,8 +30,8 @@ from ..sampling.settings import SAID
 from ..sampling.steer import Step, Term
 from .measure import CaptionVectors
 
-# Rates of the published loops at strength 1, which moved the picture's latents a tenth as far.
-RATES = AV(video=0.01, audio=0.1)
+# What strength 1 moves each latent value by. Seeing and Hearing moves a picture's by 0.01, which ours hardly feels.
+RATE = 0.1
 # The safe loss asks this cosine of every pair: V alone cannot tell a vector from its opposite.
 LEAST_COSINE = 0.2
 # V has no slope at 0; this much under the root gives it one.
@@ -48,8 +48,8 @@ class MeaningGuideSettings:
         loss: `pairwise` is the sum of 1 - cosine over the pairs; `volume` is V, which is blind to signs; `safe` is V^2
             plus what each cosine lacks to 0.2.
         steer: what moves: `sound`, `picture` or `both`. A modality that is held stays and is listened to.
-        strength: of each correction, 0 (off) to 10. At 1 each value of the sound's latents moves by 0.1 and of the
-            picture's by 0.01, as published; the way in all is that times the guided steps.
+        strength: of each correction, 0 (off) to 10. At 1 each value of the latents moves by 0.1; the way in all is
+            that times the guided steps.
         start, end: part of the steps in which it acts, as fractions.
         inner: corrections in each step, 1 to 50.
         update: `sign` as published, a new Adam in each step, whose first correction moves every value equally far;
@@ -252,11 +252,11 @@ def sign_update(points: dict[str, Tensor], strength: float) -> Callable[[list[Te
     def update(slopes: list[Tensor]) -> None:
         nonlocal turn
         turn += 1
-        for (m, point), slope, mean, square in zip(points.items(), slopes, means, squares, strict=True):
+        for point, slope, mean, square in zip(points.values(), slopes, means, squares, strict=True):
             mean.lerp_(slope, 1 - BETAS[0])
             square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
             root = square.sqrt() / (1 - BETAS[1] ** turn) ** 0.5 + EPSILON
-            point.addcdiv_(mean, root, value=-strength * RATES.get(m) / (1 - BETAS[0] ** turn))
+            point.addcdiv_(mean, root, value=-strength * RATE / (1 - BETAS[0] ** turn))
 
     return update
 
@@ -265,9 +265,9 @@ def rms_update(points: dict[str, Tensor], strength: float) -> Callable[[list[Ten
     """Steps along the slope, each clip's scaled to a root mean square of 1."""
 
     def update(slopes: list[Tensor]) -> None:
-        for (m, point), slope in zip(points.items(), slopes, strict=True):
+        for point, slope in zip(points.values(), slopes, strict=True):
             size = slope.square().flatten(1).mean(dim=1).sqrt().clamp_min(torch.finfo(slope.dtype).tiny)
-            point.sub_(strength * RATES.get(m) * slope / size.view(-1, *[1] * (slope.ndim - 1)))
+            point.sub_(strength * RATE * slope / size.view(-1, *[1] * (slope.ndim - 1)))
 
     return update
 

@@ -33,8 +33,7 @@ from train.evaluation.store import Store, write_json
 TRUE, UNGUIDED, ANOTHER = "true clips", "unguided", "another seed"
 BEST, CONDITIONED = "best of 4", "class vector"
 LOSSES: tuple[GuideLoss, ...] = ("pairwise", "volume", "safe")
-# Times the published rates of sound (0.1) and picture (0.01), which a picture hardly feels.
-STRENGTHS: dict[GuideSteer, tuple[float, ...]] = {"sound": (0.3, 1.0, 3.0), "picture": (1.0, 3.0, 10.0)}
+STRENGTHS = (0.3, 1.0, 3.0)
 CANDIDATES = 4
 # Each seed of the next candidate lies so far on.
 APART = 1000
@@ -110,7 +109,7 @@ def choose_strength(runner: Runner, steer: GuideSteer, scenes: int) -> tuple[flo
     found: dict[float, list[tuple[float, float]]] = {}
     for index in range(scenes):
         plain = runner.result("rate: unguided", "validation", index, 0)
-        for strength in STRENGTHS[steer]:
+        for strength in STRENGTHS:
             for loss in LOSSES:
                 turned = Turned(what=MeaningGuideSettings(loss, steer, strength))
                 part = f"rate: {row_name(loss, steer)}, {strength:g}"
@@ -121,7 +120,7 @@ def choose_strength(runner: Runner, steer: GuideSteer, scenes: int) -> tuple[flo
                 found.setdefault(strength, []).append((gain, made["voices"] - plain["voices"]))
     means = {strength: tuple(np.mean(values, axis=0).tolist()) for strength, values in found.items()}
     kept = {s: gain for s, (gain, voices) in means.items() if voices >= -LEAST_VOICES}
-    chosen = max(kept, key=lambda s: kept[s]) if kept else min(STRENGTHS[steer])
+    chosen = max(kept, key=lambda s: kept[s]) if kept else min(STRENGTHS)
     return chosen, {f"{s:g}": {"gain": gain, "voices": voices} for s, (gain, voices) in means.items()}
 
 

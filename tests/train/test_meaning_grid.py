@@ -29,6 +29,7 @@ from train.evaluation.meaning_grid import (
     UNGUIDED,
     Runner,
     best_by_guide,
+    choose_strength,
     summary,
     verdicts,
 )
@@ -68,6 +69,26 @@ def test_a_gain_is_said_only_apart_from_another_seed_and_lost_voices_are():
     assert "-0.4" in line
     (lost,) = [line for line in said if "fewer: voices" in line]
     assert lost.startswith("volume, both: ")
+
+
+@pytest.mark.parametrize(
+    ("drift", "voices", "chosen"), [(0.0, 1.0, 3.0), (0.5, 1.0, 1.0), (0.0, 0.9, 1.0)], ids=["in reach", "far", "mute"]
+)
+def test_a_strength_stays_within_what_another_seed_changes(drift, voices, chosen):
+    class Made:
+        """Another seed lies 0.4 away; the strongest guide gains most."""
+
+        def result(self, part: str, *_: object) -> dict:
+            made = {
+                "unguided": figures(0.2), "another seed": figures(0.2, drift=0.4), "0.3": figures(0.23),
+                "1": figures(0.3, drift=0.1), "3": figures(0.5, voices=voices, drift=drift),
+            }  # fmt: skip
+            return made[part.removeprefix("rate: ").rpartition(", ")[2]]
+
+    for steer in ("sound", "picture"):
+        strength, found = choose_strength(Made(), steer, scenes=2)
+        assert strength == chosen and found["another seed"] == pytest.approx(0.4)
+        assert found["by"]["3"]["distance"] == pytest.approx(drift) and found["by"]["1"]["gain"] > 0
 
 
 def test_the_best_is_chosen_by_the_encoder_that_guides_and_not_by_the_judge():

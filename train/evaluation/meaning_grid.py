@@ -39,6 +39,8 @@ CANDIDATES = 4
 APART = 1000
 # Share of the named voices that a strength may cost.
 LEAST_VOICES = 0.02
+# An interval less wide than this has no width.
+ROUNDING = 1e-6
 JUDGED = ("V", "ta", "tv", "va")
 TRUTHS = ("voices", "weakest", "colours")
 Results = dict[int, dict[str, dict[str, Any]]]
@@ -228,7 +230,10 @@ def verdicts(found: Mapping[str, Mapping[str, Any]], results: Results) -> list[s
 
 
 def _apart(own: Mapping[str, Any], chance: Mapping[str, Any]) -> bool:
-    return bool(own["interval"] and chance["interval"] and own["interval"][0] > chance["interval"][1])
+    """False where chance has no width: untold, another seed is one clip in all scenes, and tells nothing of others."""
+    if not own["interval"] or not chance["interval"] or np.ptp(chance["interval"]) < ROUNDING:
+        return False
+    return bool(own["interval"][0] > chance["interval"][1])
 
 
 def _below(own: Mapping[str, Any]) -> bool:

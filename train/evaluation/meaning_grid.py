@@ -138,7 +138,7 @@ def choose_strength(runner: Runner, steer: GuideSteer, scenes: int) -> tuple[flo
 
 
 def _distance(one: dict[str, Any], other: dict[str, Any], embedding: str) -> float:
-    """How far two clips lie apart, by statistics of their latents."""
+    """Measure how far two clips lie apart, by statistics of their latents."""
     return float(np.linalg.norm(np.subtract(one[embedding], other[embedding])))
 
 

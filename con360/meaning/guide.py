@@ -187,7 +187,7 @@ class MeaningGuide(Term):
         points = {m: latents.get(m).detach().clone() for m in moves}
         with resident(points[moves[0]].device, *self.modules):
             still = {m: self._still(step, m, clean(m, latents.get(m))) for m in latents.present() if m not in moves}
-            update = UPDATES[self.settings.update](points, self.settings.strength)
+            update = UPDATES[self.settings.update](list(points.values()), self.settings.strength)
             for turn in range(self.settings.inner):
                 self.alive(step)
                 slopes, found = self._slopes(step, points, still, clean)
@@ -243,16 +243,16 @@ class MeaningGuide(Term):
 # How the estimates move -----------------------------------------------------------------------------------------------
 
 
-def sign_update(points: dict[str, Tensor], strength: float) -> Callable[[list[Tensor]], None]:
+def sign_update(points: Sequence[Tensor], strength: float) -> Callable[[list[Tensor]], None]:
     """A new Adam over latents that change in place."""
-    means = [torch.zeros_like(point) for point in points.values()]
-    squares = [torch.zeros_like(point) for point in points.values()]
+    means = [torch.zeros_like(point) for point in points]
+    squares = [torch.zeros_like(point) for point in points]
     turn = 0
 
     def update(slopes: list[Tensor]) -> None:
         nonlocal turn
         turn += 1
-        for point, slope, mean, square in zip(points.values(), slopes, means, squares, strict=True):
+        for point, slope, mean, square in zip(points, slopes, means, squares, strict=True):
             mean.lerp_(slope, 1 - BETAS[0])
             square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
             root = square.sqrt() / (1 - BETAS[1] ** turn) ** 0.5 + EPSILON
@@ -261,11 +261,11 @@ def sign_update(points: dict[str, Tensor], strength: float) -> Callable[[list[Te
     return update
 
 
-def rms_update(points: dict[str, Tensor], strength: float) -> Callable[[list[Tensor]], None]:
+def rms_update(points: Sequence[Tensor], strength: float) -> Callable[[list[Tensor]], None]:
     """Steps along the slope, each clip's scaled to a root mean square of 1."""
 
     def update(slopes: list[Tensor]) -> None:
-        for point, slope in zip(points.values(), slopes, strict=True):
+        for point, slope in zip(points, slopes, strict=True):
             size = slope.square().flatten(1).mean(dim=1).sqrt().clamp_min(torch.finfo(slope.dtype).tiny)
             point.sub_(strength * RATE * slope / size.view(-1, *[1] * (slope.ndim - 1)))
 

@@ -68,10 +68,14 @@ def test_a_gain_is_said_only_apart_from_another_seed_and_lost_voices_are():
     (line,) = [line for line in said if line.startswith("volume minus pairwise, sound")]
     assert "-0.4" in line
     (lost,) = [line for line in said if "fewer: voices" in line]
+    assert lost.startswith("volume, both: ")
+
+
+def test_nothing_is_apart_from_another_seed_that_is_one_clip_in_all_scenes():
+    results = grid_of({"safe, sound": 0.2})
     for rows in results.values():
         rows[ANOTHER] = figures(rows[UNGUIDED]["judge"]["ta"] - 0.5)
     assert "safe, sound: up, apart from another seed: none; fewer: none" in verdicts(summary(results), results)
-    assert lost.startswith("volume, both: ")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from train.evaluation.store import Store, write_json
 TRUE, UNGUIDED, ANOTHER = "true clips", "unguided", "another seed"
 BEST, CONDITIONED = "best of 4", "class vector"
 LOSSES: tuple[GuideLoss, ...] = ("pairwise", "volume", "safe")
+# Tried for sound and picture each.
 STRENGTHS = (0.3, 1.0, 3.0)
 CANDIDATES = 4
 # Each seed of the next candidate lies so far on.
@@ -114,8 +115,8 @@ def choose_strength(runner: Runner, steer: GuideSteer, scenes: int) -> tuple[flo
     found: dict[float, list[tuple[float, float, float]]] = {}
     by_seed: list[float] = []
     for index in range(scenes):
-        plain = runner.result("rate: unguided", "validation", index, 0)
-        another = runner.result("rate: another seed", "validation", index, APART)
+        plain = runner.result(f"rate: {UNGUIDED}", "validation", index, 0)
+        another = runner.result(f"rate: {ANOTHER}", "validation", index, APART)
         if plain is None or another is None:
             return None, {}
         by_seed.append(_distance(another, plain, embedding))
@@ -134,7 +135,7 @@ def choose_strength(runner: Runner, steer: GuideSteer, scenes: int) -> tuple[flo
     kept = {s: gain for s, (gain, voices, far) in means.items() if voices >= -LEAST_VOICES and far <= limit}
     chosen = max(kept, key=lambda s: kept[s]) if kept else min(STRENGTHS)
     by = {f"{s:g}": dict(zip(("gain", "voices", "distance"), figures, strict=True)) for s, figures in means.items()}
-    return chosen, {"by": by, "another seed": limit}
+    return chosen, {"by": by, ANOTHER: limit}
 
 
 def _distance(one: dict[str, Any], other: dict[str, Any], embedding: str) -> float:
@@ -258,7 +259,7 @@ def text_of(found: Mapping[str, Mapping[str, Any]], lines: Sequence[str], chosen
     second = markdown_table(("", *TRUTHS, "drift, picture", "drift, sound", "seconds"), truths)
     tried = [
         (name, f"**{strength}**" if float(strength) == value["strength"] else strength, f"{figures['gain']:+.3f}",
-         f"{figures['voices']:+.3f}", f"{figures['distance']:.2f}", f"{value['another seed']:.2f}")
+         f"{figures['voices']:+.3f}", f"{figures['distance']:.2f}", f"{value[ANOTHER]:.2f}")
         for name, value in chosen.items() for strength, figures in value["by"].items()
     ]  # fmt: skip
     third = markdown_table(("", "strength", "gain of cosines", "voices", "distance", "another seed's"), tried)
